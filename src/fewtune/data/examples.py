@@ -1,0 +1,214 @@
+"""Examples: one collection of rows 0..N-1 with named label columns, class names, groups and splits."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeAlias, final
+
+import numpy as np
+
+from fewtune.data.items import Items, Modality
+from fewtune.errors import InputError, unknown
+
+Integers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
+NO_SPLIT, TRAIN, VALIDATION, TEST = -1, 0, 1, 2
+SPLITS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Column:
+    """One label column.
+
+    kind "class": integers [N], -1 missing, named by `names`. kind "float": [N, d], NaN missing.
+    kind "multi": multi-hot [N, L] of 0 and 1, -1 missing, named by `names`.
+    """
+
+    kind: Literal["class", "float", "multi"]
+    values: np.ndarray[Any, Any]
+    names: tuple[str, ...] = ()
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Skipped:
+    """A row that was left out while reading, and why."""
+
+    name: str
+    reason: str
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """One collection.
+
+    `name`: what the collection is called (class ids of a pool are "name/class"). `row_names`: how a row is called in messages
+    and predictions (a path, or "file:line"). `columns`: label columns by name; `target` names the one to learn.
+    `class_split` [K] and `row_split` [N]: -1 none, 0 train, 1 validation, 2 test. `group` [N]: -1 none, else into `group_names`.
+    `caption`: a text of each row, where there is one. `skipped`: what was left out while reading.
+    """
+
+    name: str
+    items: Items
+    columns: Mapping[str, Column]
+    target: str
+    row_names: Sequence[str]
+    class_split: Integers
+    row_split: Integers
+    group: Integers
+    group_names: tuple[str, ...] = ()
+    caption: Sequence[str] | None = None
+    skipped: tuple[Skipped, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        count = len(self.items)
+        assert len(self.row_names) == len(self.row_split) == len(self.group) == count
+        assert all(len(column.values) == count for column in self.columns.values())
+        assert len(self.class_split) == len(self.class_names)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def modality(self) -> Modality:
+        return self.items.modality
+
+    @property
+    def column(self) -> Column:
+        """The target label column."""
+        return self.columns[self.target]
+
+    @property
+    def labels(self) -> Integers:
+        """Class integers [N] of the target column, -1 where missing. Raises InputError for float and multi-hot targets."""
+        if self.column.kind != "class":
+            raise InputError(f"{self.name}: label column {self.target!r} holds {self.column.kind} targets; expected class labels.")
+        return self.column.values
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.column.names
+
+    def counts(self) -> Integers:
+        """Rows of each class [K]."""
+        labels = self.labels
+        return np.bincount(labels[labels >= 0], minlength=len(self.class_names))
+
+    def take(self, rows: Sequence[int] | Integers) -> Examples:
+        """The same collection with these rows only, in this order; classes and their names stay."""
+        index = np.asarray(rows, dtype=np.int64)
+        return replace(
+            self,
+            items=Subset(self.items, index),
+            columns={name: replace(c, values=c.values[index]) for name, c in self.columns.items()},
+            row_names=[self.row_names[i] for i in index],
+            row_split=self.row_split[index],
+            group=self.group[index],
+            caption=None if self.caption is None else [self.caption[i] for i in index],
+        )
+
+    def with_target(self, target: str) -> Examples:
+        """The same collection, learning another label column; its classes carry no split."""
+        if target not in self.columns:
+            raise unknown("label column", target, self.columns)
+        none = np.full(len(self.columns[target].names), NO_SPLIT)
+        return self if target == self.target else replace(self, target=target, class_split=none)
+
+    def digest(self) -> str:
+        """32 hexadecimal digits that stand for the rows' content, in order; labels and names are not part of it."""
+        whole = hashlib.blake2b(self.modality.encode(), digest_size=16)
+        for row in range(len(self)):
+            whole.update(self.items.digest(row))
+        return whole.hexdigest()
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Subset:
+    """Some rows of other items, in a given order."""
+
+    whole: Items
+    rows: Integers
+
+    @property
+    def modality(self) -> Modality:
+        return self.whole.modality
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def fetch(self, row: int) -> Any:
+        return self.whole.fetch(int(self.rows[row]))
+
+    def digest(self, row: int) -> bytes:
+        return self.whole.digest(int(self.rows[row]))
+
+
+def make_examples(
+    items: Items,
+    labels: Sequence[str | int | None] | Integers | None = None,
+    *,
+    name: str = "data",
+    class_names: Sequence[str] | None = None,
+    row_names: Sequence[str] | None = None,
+    groups: Sequence[str | None] | None = None,
+    row_split: Integers | None = None,
+    class_split: Mapping[str, int] | None = None,
+    extra: Mapping[str, Column] | None = None,
+    caption: Sequence[str] | None = None,
+    skipped: tuple[Skipped, ...] = (),
+    target: str = "label",
+) -> Examples:
+    """Examples with one class column, from what readers have at hand.
+
+    `labels` are class names or integers, one a row; None, "" and -1 mean missing. With `class_names`, integer labels index it;
+    without, classes are the distinct labels in sorted order. `class_split` maps a class name to 0, 1 or 2 (absent: no split).
+    """
+    count = len(items)
+    values, names = _classes(labels, class_names, count, name)
+    group_names = tuple(sorted({g for g in groups if g})) if groups is not None else ()
+    group_ids = {g: i for i, g in enumerate(group_names)}
+    split = class_split or {}
+    return Examples(
+        name=name,
+        items=items,
+        columns={target: Column("class", values, names), **(extra or {})},
+        target=target,
+        row_names=list(row_names) if row_names is not None else [f"{name}:{i}" for i in range(count)],
+        class_split=np.array([split.get(c, NO_SPLIT) for c in names], dtype=np.int64),
+        row_split=np.full(count, NO_SPLIT, dtype=np.int64) if row_split is None else row_split.astype(np.int64),
+        group=np.array([group_ids.get(g or "", -1) for g in groups] if groups is not None else [-1] * count, dtype=np.int64),
+        group_names=group_names,
+        caption=caption,
+        skipped=skipped,
+    )
+
+
+def _classes(
+    labels: Sequence[str | int | None] | Integers | None, class_names: Sequence[str] | None, count: int, name: str
+) -> tuple[Integers, tuple[str, ...]]:
+    if labels is None:
+        return np.full(count, -1, dtype=np.int64), tuple(class_names or ())
+    if len(labels) != count:
+        raise InputError(f"{name}: expected one label a row, found {count} rows and {len(labels)} labels.")
+    if isinstance(labels, np.ndarray) and labels.dtype.kind in "iu" and class_names is not None:
+        if len(labels) and not -1 <= int(labels.min()) <= int(labels.max()) < len(class_names):
+            raise InputError(f"{name}: labels go from {labels.min()} to {labels.max()}, but there are {len(class_names)} class names.")
+        return labels.astype(np.int64), tuple(class_names)
+    spelled = ["" if label is None or label == -1 else str(label).strip() for label in labels]
+    names = tuple(class_names) if class_names is not None else tuple(sorted({s for s in spelled if s}, key=_natural))
+    index = {c: i for i, c in enumerate(names)}
+    if strange := sorted({s for s in spelled if s and s not in index}):
+        raise InputError(f"{name}: label {strange[0]!r} is not among the class names {', '.join(names[:5])}, ...")
+    return np.array([index.get(s, -1) for s in spelled], dtype=np.int64), names
+
+
+def _natural(label: str) -> tuple[int, float, str]:
+    """Numbers in numeric order, before words."""
+    try:
+        return 0, float(label), label
+    except ValueError:
+        return 1, 0.0, label

@@ -1,0 +1,135 @@
+"""The rows of a collection before anyone looks at them: files, encoded images, texts, pixels or vectors.
+
+Every kind answers the same four questions: `len`, `modality`, `fetch(row)` (one decoded item: a PIL image in RGB order as it is
+stored, a string, or a float vector) and `digest(row)` (16 bytes that stand for the row's content). Nothing is decoded until asked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeAlias, final
+
+import numpy as np
+from PIL import Image
+
+from fewtune.data.images import decode
+
+Modality: TypeAlias = Literal["image", "text", "vector"]
+Item: TypeAlias = Image.Image | str | np.ndarray[Any, np.dtype[np.float32]]
+
+
+class Items(Protocol):
+    """The rows of one collection."""
+
+    @property
+    def modality(self) -> Modality: ...
+    def __len__(self) -> int: ...
+    def fetch(self, row: int) -> Item: ...
+    def digest(self, row: int) -> bytes: ...
+
+
+def content_digest(content: bytes | memoryview) -> bytes:
+    """16 bytes that stand for a row's content."""
+    return hashlib.blake2b(content, digest_size=16).digest()
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Files:
+    """Image files on disk, read when asked for."""
+
+    paths: Sequence[Path]
+    modality: Modality = "image"
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def fetch(self, row: int) -> Image.Image:
+        return decode(self.paths[row].read_bytes(), name=str(self.paths[row]))
+
+    def digest(self, row: int) -> bytes:
+        return content_digest(self.paths[row].read_bytes())
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Encoded images (JPEG, PNG, ...) one after another in one array of bytes; image i is content[offsets[i]:offsets[i + 1]]."""
+
+    content: np.ndarray[Any, np.dtype[np.uint8]]
+    offsets: np.ndarray[Any, np.dtype[np.int64]]
+    names: Sequence[str]
+    modality: Modality = "image"
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def _bytes(self, row: int) -> bytes:
+        return self.content[self.offsets[row] : self.offsets[row + 1]].tobytes()
+
+    def fetch(self, row: int) -> Image.Image:
+        return decode(self._bytes(row), name=self.names[row])
+
+    def digest(self, row: int) -> bytes:
+        return content_digest(self._bytes(row))
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Texts:
+    """Strings."""
+
+    texts: Sequence[str]
+    modality: Modality = "text"
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def fetch(self, row: int) -> str:
+        return self.texts[row]
+
+    def digest(self, row: int) -> bytes:
+        return content_digest(self.texts[row].encode())
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """Decoded images of one size, uint8 [N, H, W] or [N, H, W, C] with C = 1, 3 or 4 (may be memory-mapped)."""
+
+    pixels: np.ndarray[Any, np.dtype[np.uint8]]
+    modality: Modality = "image"
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def fetch(self, row: int) -> Image.Image:
+        image = self.pixels[row]
+        return Image.fromarray(image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image).convert("RGB")
+
+    def digest(self, row: int) -> bytes:
+        image = np.ascontiguousarray(self.pixels[row])
+        return content_digest(str(image.shape).encode() + image.tobytes())
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Vectors:
+    """Embeddings given directly, float32 [N, D]."""
+
+    vectors: np.ndarray[Any, np.dtype[np.float32]]
+    modality: Modality = "vector"
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def fetch(self, row: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+        return self.vectors[row]
+
+    def digest(self, row: int) -> bytes:
+        return content_digest(np.ascontiguousarray(self.vectors[row]).tobytes())
+
+

@@ -1,0 +1,98 @@
+"""Pool: the one row space of a run. Sources are concatenated; rows, classes and groups get global ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Protocol, final
+
+import numpy as np
+
+from fewtune.data.examples import Examples, Integers
+from fewtune.data.items import Item, Modality
+from fewtune.errors import InputError
+
+
+class Preparation(Protocol):
+    """How a backbone wants its inputs: a deterministic, recorded preprocessing.
+
+    `prepare` turns one fetched item into one tensor or string (it runs in decoding threads); `batch` puts prepared items
+    together into what the network takes.
+    """
+
+    @property
+    def modality(self) -> Modality: ...
+    def prepare(self, item: Item) -> Any: ...
+    def batch(self, prepared: Sequence[Any]) -> Any: ...
+
+
+@final
+class Pool:
+    """Sources in one row space: global row = row of its source + `starts[source]`; the same class name in two sources is two classes."""
+
+    def __init__(self, sources: Sequence[Examples]) -> None:
+        if not sources:
+            raise InputError("expected at least one data set, found none.")
+        kinds = {source.modality for source in sources}
+        if len(kinds) > 1:
+            listed = ", ".join(f"{source.name} holds {source.modality}s" for source in sources)
+            raise InputError(f"data sets of one modality are expected, but {listed}.")
+        self.sources = tuple(sources)
+        self.modality: Modality = sources[0].modality
+        self.starts: Integers = np.cumsum([0, *(len(s) for s in sources)])
+        self.class_starts: Integers = np.cumsum([0, *(len(s.class_names) for s in sources)])
+        self.group_starts: Integers = np.cumsum([0, *(len(s.group_names) for s in sources)])
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    @cached_property
+    def labels(self) -> Integers:
+        """Global class ids [N], -1 where missing."""
+        return _shifted([s.labels for s in self.sources], self.class_starts)
+
+    @cached_property
+    def groups(self) -> Integers:
+        """Global group ids [N], -1 where there is none."""
+        return _shifted([s.group for s in self.sources], self.group_starts)
+
+    @property
+    def row_split(self) -> Integers:
+        return np.concatenate([s.row_split for s in self.sources])
+
+    @property
+    def class_split(self) -> Integers:
+        return np.concatenate([s.class_split for s in self.sources])
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The plain class names, by global class id (what prompts are made of)."""
+        return tuple(name for s in self.sources for name in s.class_names)
+
+    @property
+    def group_names(self) -> tuple[str, ...]:
+        return tuple(name for s in self.sources for name in s.group_names)
+
+    def row_name(self, row: int) -> str:
+        source, local = self.locate(row)
+        return self.sources[source].row_names[local]
+
+    def locate(self, row: int) -> tuple[int, int]:
+        """(source, row within it) of a global row."""
+        source = int(np.searchsorted(self.starts, row, side="right")) - 1
+        return source, row - int(self.starts[source])
+
+    def fetch(self, row: int) -> Item:
+        """One decoded item."""
+        source, local = self.locate(row)
+        return self.sources[source].items.fetch(local)
+
+    def gather(self, rows: Sequence[int] | Integers, preparation: Preparation) -> Any:
+        """The network's inputs for these global rows, in order. Refuses another modality in one sentence."""
+        if preparation.modality != self.modality:
+            raise InputError(f"the backbone takes {preparation.modality}s, but {self.sources[0].name} holds {self.modality}s.")
+        return preparation.batch([preparation.prepare(self.fetch(int(row))) for row in rows])
+
+
+def _shifted(parts: Sequence[Integers], starts: Integers) -> Integers:
+    return np.concatenate([np.where(part >= 0, part + start, -1) for part, start in zip(parts, starts[:-1], strict=True)])

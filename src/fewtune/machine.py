@@ -1,0 +1,60 @@
+"""What a run runs on: recorded with every result, never hashed, and never allowed to change one beyond a stated tolerance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, final
+
+from fewtune.errors import InputError
+
+Precision: TypeAlias = Literal["float32", "bfloat16", "float16"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Where and how tensors are computed.
+
+    `device`: "auto" (CUDA if there is one, else the CPU), "cpu", "cuda", "cuda:1".
+    `dtype`: "auto" (bfloat16 autocast on CUDA, float32 on the CPU) or a precision; weights stay float32, autocast does the rest.
+    `chunk`: rows in one forward pass. `workers`: decoding threads, 0 = as many as there are cores.
+    `channels_last`: memory layout of images (faster convolutions). `compile`: torch.compile the forward pass.
+    """
+
+    device: str = "auto"
+    dtype: Precision | Literal["auto"] = "auto"
+    chunk: int = 64
+    workers: int = 0
+    channels_last: bool = True
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        if self.chunk < 1 or self.workers < 0:
+            raise InputError(f"chunk must be at least 1 and workers at least 0, found {self.chunk} and {self.workers}.")
+        if self.dtype not in ("auto", "float32", "bfloat16", "float16"):
+            raise InputError(f"unknown dtype {self.dtype!r}: expected auto, float32, bfloat16 or float16.")
+
+    def resolved(self) -> Machine:
+        """The same machine with every "auto" and 0 replaced by what is there; refuses a device that is not."""
+        import os
+
+        import torch
+
+        device = self.device
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            kind = torch.device(device).type
+        except RuntimeError:
+            raise InputError(f"unknown device {device!r}: expected auto, cpu, cuda or cuda:N.") from None
+        if kind == "cuda" and not torch.cuda.is_available():
+            raise InputError(f"device {device!r} was asked for, but this torch sees no CUDA device: use --device cpu.")
+        dtype: Precision = ("bfloat16" if kind == "cuda" else "float32") if self.dtype == "auto" else self.dtype
+        return Machine(
+            device=device,
+            dtype=dtype,
+            chunk=self.chunk,
+            workers=self.workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else self.workers or 1,
+            channels_last=self.channels_last,
+            compile=self.compile,
+        )

@@ -1,0 +1,82 @@
+"""Head: reads the answer off features. `fit` looks at the support, `score` at the query; neither knows a network.
+
+A head is a frozen spec. What it trains or learns (a temperature, a penalty) it declares as named parameters. `fit` returns the
+state that a saved model keeps, one tensor a name with a leading E, so predicting later needs the state alone.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Protocol, TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fewtune.errors import InputError
+from fewtune.tasks.episodes import Episodes
+
+State: TypeAlias = dict[str, Tensor]
+Parameters: TypeAlias = dict[str, Tensor]
+
+
+class Head(Protocol):
+    """The axis of heads. Every final class of it passes the laws in tests/laws/test_heads.py."""
+
+    reads_classes: ClassVar[bool]  # needs class vectors (a label side and prompts)
+    differentiable: ClassVar[bool]  # gradients flow to support, query and parameters
+
+    @property
+    def name(self) -> str: ...
+
+    def declare(self, width: int) -> Parameters:
+        """The named parameters it starts from, for features of this width; names begin with `name` and a dot."""
+        ...
+
+    def fit(
+        self, support: Float[Tensor, "E S D"], episodes: Episodes, class_vectors: Float[Tensor, "E K D"] | None, parameters: Parameters
+    ) -> State:
+        """What the support says. Rows labelled -1 are padding (their features are zero) and have no influence."""
+        ...
+
+    def score(self, state: State, query: Float[Tensor, "E Q D"], parameters: Parameters) -> Float[Tensor, "E Q K"]:
+        """Logits of the query (or predictions [E, Q, L] of float targets), without masking."""
+        ...
+
+
+def answer(
+    head: Head,
+    support: Float[Tensor, "E S D"],
+    query: Float[Tensor, "E Q D"],
+    episodes: Episodes,
+    class_vectors: Float[Tensor, "E K D"] | None = None,
+    parameters: Parameters | None = None,
+) -> Float[Tensor, "E Q K"]:
+    """Logits of the query rows; those of padded classes are -inf.
+
+    `parameters` are the head's declared ones, by default its start. Raises InputError when class vectors are needed and absent.
+    """
+    if head.reads_classes and class_vectors is None:
+        raise InputError(
+            f"{type(head).__name__} compares with class names, but this backbone has no label side: use a text or image-text backbone."
+        )
+    if parameters is None:
+        parameters = {k: v.to(query) for k, v in head.declare(query.shape[-1]).items()}
+    padding = episodes.support < 0
+    if bool(padding.any()):
+        support = support.masked_fill(padding[..., None], 0.0)
+    logits = head.score(head.fit(support, episodes, class_vectors, parameters), query, parameters)
+    return mask_classes(logits, episodes)
+
+
+def mask_classes(logits: Float[Tensor, "E Q K"], episodes: Episodes) -> Float[Tensor, "E Q K"]:
+    """-inf where a class is padding."""
+    absent = episodes.classes < 0
+    if not bool(absent.any()):
+        return logits
+    return logits.masked_fill(absent[:, None, :], -torch.inf)
+
+
+def one_hot(episodes: Episodes, like: Tensor) -> Float[Tensor, "E S K"]:
+    """Support labels as one-hot rows in the dtype and on the device of `like`; padded rows are zero."""
+    classes = torch.arange(episodes.ways, device=like.device)
+    return (episodes.support_label[..., None] == classes).to(like.dtype)

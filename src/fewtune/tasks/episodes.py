@@ -1,0 +1,101 @@
+"""Episodes: a batch of few-shot problems as integers with a leading E. Rows of a pool, never pixels."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import torch
+from jaxtyping import Int, Shaped
+from torch import Tensor
+
+from fewtune.errors import InputError
+from fewtune.files import write_bytes
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Episodes:
+    """E few-shot problems.
+
+    `support` [E, S] and `query` [E, Q] are rows of a pool; `support_label` [E, S] and `query_label` [E, Q] are 0..K-1, positions in
+    `classes` [E, K] (global class ids); `task` [E] says which task an episode was drawn from. Float and multi-hot targets are
+    `support_label` [E, S, L] and `query_label` [E, Q, L]. Ragged episodes are padded with -1: rows, labels and classes (always at the end).
+    """
+
+    support: Int[Tensor, "E S"]
+    support_label: Shaped[Tensor, "E S *L"]
+    query: Int[Tensor, "E Q"]
+    query_label: Shaped[Tensor, "E Q *L"]
+    classes: Int[Tensor, "E K"]
+    task: Int[Tensor, " E"]
+
+    def __len__(self) -> int:
+        return self.support.shape[0]
+
+    @property
+    def ways(self) -> int:
+        """K, the width of the logits (padding included)."""
+        return self.classes.shape[1]
+
+    def __getitem__(self, chosen: slice | Sequence[int] | Tensor) -> Episodes:
+        """Some of the episodes, still with a leading E."""
+        index = chosen if isinstance(chosen, slice | Tensor) else torch.as_tensor(list(chosen))
+        return Episodes(*(getattr(self, f.name)[index] for f in fields(self)))
+
+    def to(self, device: str | torch.device) -> Episodes:
+        return Episodes(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+    def digest(self) -> str:
+        """32 hexadecimal digits that stand for every integer of the episodes."""
+        whole = hashlib.blake2b(digest_size=16)
+        for f in fields(self):
+            array = getattr(self, f.name).contiguous().numpy()
+            whole.update(f"{f.name}{array.shape}{array.dtype}".encode() + array.tobytes())
+        return whole.hexdigest()
+
+    def save(self, path: Path) -> None:
+        """Write to one `.npz` file, with the digest inside."""
+        buffer = io.BytesIO()
+        arrays = {f.name: getattr(self, f.name).numpy() for f in fields(self)}
+        np.savez_compressed(buffer, digest=np.array(self.digest()), **arrays)
+        write_bytes(path, buffer.getvalue())
+
+
+def load_episodes(path: Path) -> Episodes:
+    """Read what `Episodes.save` wrote. Raises InputError when the file is not whole."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            episodes = Episodes(*(torch.from_numpy(stored[f.name]) for f in fields(Episodes)))
+            expected = str(stored["digest"])
+    except (OSError, ValueError, KeyError, EOFError) as problem:
+        raise InputError(f"{path} does not hold episodes ({problem}); make them again.") from None
+    if episodes.digest() != expected:
+        raise InputError(f"{path} was changed after it was written: its episodes do not match their hash; make them again.")
+    return episodes
+
+
+def join(parts: Sequence[Episodes]) -> Episodes:
+    """Episodes one after another; narrower ones are padded with -1 (NaN for float targets)."""
+
+    def padded(name: str) -> Tensor:
+        tensors = [getattr(part, name) for part in parts]
+        if tensors[0].ndim == 1:
+            return torch.cat(tensors)
+        width = max(t.shape[1] for t in tensors)
+        filler = float("nan") if tensors[0].is_floating_point() else -1
+        return torch.cat([_widen(t, width, filler) for t in tensors])
+
+    return Episodes(*(padded(f.name) for f in fields(Episodes)))
+
+
+def _widen(tensor: Tensor, width: int, filler: float) -> Tensor:
+    if tensor.shape[1] == width:
+        return tensor
+    pad = tensor.new_full((tensor.shape[0], width - tensor.shape[1], *tensor.shape[2:]), filler)
+    return torch.cat([tensor, pad], dim=1)
