@@ -1,0 +1,20 @@
+"""Fixtures of the whole suite."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test ever asks the network
+
+
+@pytest.fixture(scope="session")
+def kit() -> Path:
+    """The folder of real data and weights for development; tests that need it skip where it is missing."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "kit"
+    folder = Path(os.environ.get("FEWTUNE_KIT", default))
+    if not (folder / "images").is_dir():
+        pytest.skip("the benchmark kit is not here (set FEWTUNE_KIT to its folder)")
+    return folder
