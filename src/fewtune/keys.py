@@ -50,7 +50,7 @@ class Key:
 
     def uniform(self, counters: Counters) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
         """Uniform floats in [0, 1) with 53 random bits, one for each counter."""
-        return (self.bits(counters) >> np.uint64(11)) * 2.0**-53
+        return (self.bits(counters) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
     def below(
         self, bound: np.ndarray[tuple[int, ...], np.dtype[np.int64]] | int, counters: Counters

@@ -1,0 +1,57 @@
+"""From chosen classes and numbers of rows to Episodes."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from fewtune.data.examples import Integers
+from fewtune.keys import Key
+from fewtune.tasks.draw import choose
+from fewtune.tasks.episodes import Episodes
+from fewtune.tasks.task import Tasks
+
+
+def _rows(tasks: Tasks, key: Key, episodes: Integers, slots: Integers, draws: int) -> Integers:
+    """[E, K, draws] distinct rows of each slot, -1 where the slot is padding or has fewer rows."""
+    place = choose(key.child("rows"), episodes, np.where(slots >= 0, tasks.count[slots], 0), draws)
+    rows = tasks.order[np.minimum(tasks.start[slots][..., None] + place, len(tasks.order) - 1)]
+    return rows if (place >= 0).all() else np.where(place >= 0, rows, -1)
+
+
+def assemble_rectangle(tasks: Tasks, key: Key, episodes: Integers, task: Integers, slots: Integers, shots: int, queries: int) -> Episodes:
+    """Episodes with the same numbers of rows for every class: support and query lie class after class."""
+    rows = _rows(tasks, key, episodes, slots, shots + queries)
+    count, ways = slots.shape
+    label = np.arange(ways)
+
+    def side(part: Integers, each: int) -> tuple[torch.Tensor, torch.Tensor]:
+        labels = np.broadcast_to(np.repeat(label, each), (count, ways * each))
+        return torch.from_numpy(part.reshape(count, -1)), torch.from_numpy(labels.copy())
+
+    support, support_label = side(rows[:, :, :shots], shots)
+    query, query_label = side(rows[:, :, shots:], queries)
+    return Episodes(support, support_label, query, query_label, torch.from_numpy(tasks.slot_class[slots]), torch.from_numpy(task))
+
+
+def assemble(tasks: Tasks, key: Key, episodes: Integers, task: Integers, slots: Integers, shots: Integers, queries: Integers) -> Episodes:
+    """Ragged episodes: `slots`, `shots` and `queries` are [E, K]; padding is -1 and stands at the end of each axis."""
+    draws = int((shots + queries).max(initial=1))
+    rows = _rows(tasks, key, episodes, slots, draws)
+    place = np.arange(draws)
+    label = np.broadcast_to(np.arange(slots.shape[1])[None, :, None], rows.shape)
+    inside = place < shots[..., None]
+    asked = ~inside & (place < (shots + queries)[..., None])
+    classes = np.where(slots >= 0, tasks.slot_class[slots], -1)
+    return Episodes(*_packed(rows, label, inside), *_packed(rows, label, asked), torch.from_numpy(classes), torch.from_numpy(task))
+
+
+def _packed(rows: Integers, label: Integers, wanted: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The wanted entries of each episode moved to the front, in order, the rest cut or -1."""
+    flat = wanted.reshape(len(wanted), -1)
+    width = int(flat.sum(axis=1).max(initial=0))
+    order = np.argsort(~flat, axis=1, kind="stable")[:, :width]
+    kept = np.take_along_axis(flat, order, axis=1)
+    both = (np.take_along_axis(part.reshape(len(part), -1), order, axis=1) for part in (rows, label))
+    first, second = (torch.from_numpy(np.where(kept, part, -1)) for part in both)
+    return first, second

@@ -1,0 +1,211 @@
+"""Samplers of episodes. Each is a spec; `draw(tasks, key, first, count)` gives the episodes first .. first + count - 1.
+
+Episode i is a function of (key, i) alone, so it does not depend on the batch it is drawn in. Classes come in random order, support
+and query are disjoint, labels are 0..K-1. Classes too small for what is asked are left out, tasks with too few classes too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias, final
+
+import numpy as np
+
+from fewtune.data.examples import Integers
+from fewtune.errors import InputError
+from fewtune.keys import Counters, Key
+from fewtune.tasks.assemble import assemble, assemble_rectangle
+from fewtune.tasks.draw import choose
+from fewtune.tasks.episodes import Episodes
+from fewtune.tasks.task import Tasks
+
+Marks: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
+ClassMeans: TypeAlias = np.ndarray[tuple[int, int], np.dtype[np.float32]]
+
+
+class Sampler(Protocol):
+    """The axis of episode samplers."""
+
+    def draw(self, tasks: Tasks, key: Key, first: int, count: int) -> Episodes: ...
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise InputError(f"expected {name} of at least {least}, found {value}.")
+
+
+def _pick_tasks(tasks: Tasks, key: Key, episodes: Integers) -> Integers:
+    """A task for each episode, uniformly whatever the tasks' sizes."""
+    return key.child("task").below(len(tasks), episodes.astype(np.uint64))
+
+
+def _pick_slots(tasks: Tasks, key: Key, episodes: Integers, task: Integers, ways: int) -> Integers:
+    """[E, ways] slots of each episode's task without replacement; -1 past the task's classes."""
+    sizes = np.diff(tasks.bounds)[task]
+    place = choose(key.child("classes"), episodes, sizes[:, None], ways)[:, 0]
+    return np.where(place >= 0, tasks.slots[np.minimum(tasks.bounds[task][:, None] + place, len(tasks.slots) - 1)], -1)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Sampled:
+    """N-way k-shot episodes: `ways` classes, for each `shots` support and `queries` query rows."""
+
+    ways: int = 5
+    shots: int = 1
+    queries: int = 15
+
+    def __post_init__(self) -> None:
+        _at_least("ways", self.ways, 2)
+        _at_least("shots", self.shots, 0)
+        _at_least("queries", self.queries, 1)
+
+    def draw(self, tasks: Tasks, key: Key, first: int, count: int) -> Episodes:
+        usable = tasks.keep(self.shots + self.queries, self.ways)
+        episodes = np.arange(first, first + count)
+        task = _pick_tasks(usable, key, episodes)
+        slots = _pick_slots(usable, key, episodes, task, self.ways)
+        return assemble_rectangle(usable, key, episodes, task, slots, self.shots, self.queries)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Varied:
+    """Variable ways and shots, imbalanced, by the rules of Meta-Dataset.
+
+    Ways uniform in [least_ways, min(most_ways, classes of the task)]; the same number of queries for each class, min(most_queries,
+    half of the smallest class); total support min(most_support, sum_c ceil(beta min(100, |c| - q))), beta uniform in (0, 1];
+    shots of a class proportional to |c| exp(alpha), alpha uniform in [ln .5, ln 2), at least 1.
+    Reference: Triantafillou et al., "Meta-Dataset", ICLR 2020, appendix 3. Departs: no use of class hierarchies (ImageNet, Omniglot);
+    within-alphabet sampling is `group_tasks`.
+    """
+
+    least_ways: int = 5
+    most_ways: int = 50
+    most_queries: int = 10
+    most_support: int = 500
+
+    def __post_init__(self) -> None:
+        _at_least("least_ways", self.least_ways, 2)
+        _at_least("most_ways", self.most_ways, self.least_ways)
+        _at_least("most_queries", self.most_queries, 1)
+        _at_least("most_support", self.most_support, self.most_ways)
+
+    def draw(self, tasks: Tasks, key: Key, first: int, count: int) -> Episodes:
+        usable = tasks.keep(2, self.least_ways)
+        episodes = np.arange(first, first + count)
+        counters = episodes.astype(np.uint64)
+        task = _pick_tasks(usable, key, episodes)
+        most = np.minimum(np.diff(usable.bounds)[task], self.most_ways)
+        ways = self.least_ways + key.child("ways").below(most - self.least_ways + 1, counters)
+        slots = _pick_slots(usable, key, episodes, task, int(most.max(initial=self.least_ways)))
+        present = np.arange(slots.shape[1]) < ways[:, None]
+        slots = np.where(present, slots, -1)
+        size = np.where(present, usable.count[slots], 0)
+        queries = np.minimum(self.most_queries, np.where(present, size, np.iinfo(np.int64).max).min(axis=1) // 2)
+        shots = self._shots(key, counters, size, present, ways, queries)
+        return assemble(usable, key, episodes, task, slots, shots, np.where(present, queries[:, None], 0))
+
+    def _shots(self, key: Key, counters: Counters, size: Integers, present: Marks, ways: Integers, queries: Integers) -> Integers:
+        left = np.where(present, size - queries[:, None], 0)
+        beta = 1.0 - key.child("beta").uniform(counters)[:, None]  # in (0, 1]
+        total = np.minimum(np.ceil(beta * np.minimum(100, left)).sum(axis=1), self.most_support)
+        slot = (counters << np.uint64(16))[:, None] + np.arange(size.shape[1], dtype=np.uint64)
+        alpha = np.log(0.5) + key.child("alpha").uniform(slot) * np.log(4.0)
+        share = size * np.exp(alpha)
+        share /= share.sum(axis=1, keepdims=True)
+        shots = np.minimum(np.floor(share * (total - ways)[:, None]).astype(np.int64) + 1, left)
+        return np.where(present, shots, 0)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Imbalanced:
+    """`ways` classes whose support sizes differ, from `least` to `most` shots; balanced queries.
+
+    shape "uniform": each class draws its shots uniformly in [least, most]; "linear": evenly spaced from least to most;
+    "step": half of the classes have least, the rest most. Which class gets which is random.
+    Reference: Ochal et al., "Few-Shot Learning with Class Imbalance", 2021, section 3.
+    """
+
+    ways: int = 5
+    least: int = 1
+    most: int = 9
+    queries: int = 15
+    shape: Literal["uniform", "linear", "step"] = "uniform"
+
+    def __post_init__(self) -> None:
+        _at_least("ways", self.ways, 2)
+        _at_least("least", self.least, 1)
+        _at_least("most", self.most, self.least)
+        _at_least("queries", self.queries, 1)
+        if self.shape not in ("uniform", "linear", "step"):
+            raise InputError(f"unknown shape {self.shape!r}: expected uniform, linear or step.")
+
+    def draw(self, tasks: Tasks, key: Key, first: int, count: int) -> Episodes:
+        usable = tasks.keep(self.most + self.queries, self.ways)
+        episodes = np.arange(first, first + count)
+        task = _pick_tasks(usable, key, episodes)
+        slots = _pick_slots(usable, key, episodes, task, self.ways)
+        place = np.arange(self.ways)
+        if self.shape == "uniform":
+            counters = (episodes.astype(np.uint64) << np.uint64(16))[:, None] + place.astype(np.uint64)
+            shots = self.least + key.child("shots").below(self.most - self.least + 1, counters)
+        elif self.shape == "linear":
+            shots = np.broadcast_to(np.rint(np.linspace(self.least, self.most, self.ways)).astype(np.int64), slots.shape)
+        else:
+            shots = np.broadcast_to(np.where(place < self.ways // 2, self.least, self.most), slots.shape)
+        return assemble(usable, key, episodes, task, slots, shots, np.full(slots.shape, self.queries))
+
+
+def nearest_classes(tasks: Tasks, class_means: ClassMeans) -> Tasks:
+    """For each class of each task, a task of that class and its others in order of cosine similarity of their class means.
+
+    `class_means` [classes, D] are means of frozen features by global class id. With `Hard` these give hard episodes.
+    """
+    unit = class_means / np.maximum(np.linalg.norm(class_means, axis=1, keepdims=True), 1e-12)
+    ordered = []
+    for t in range(len(tasks)):
+        mine = tasks.slots_of(t)
+        near = unit[tasks.slot_class[mine]]
+        similarity = near @ near.T
+        np.fill_diagonal(similarity, np.inf)
+        ordered += list(mine[np.argsort(-similarity, axis=1, kind="stable")])
+    bounds = np.cumsum([0, *(len(mine) for mine in ordered)])
+    names = tuple(f"near {tasks.slot_class[mine[0]]}" for mine in ordered)
+    return Tasks(tasks.order, tasks.start, tasks.count, tasks.slot_class, np.concatenate(ordered), bounds, names)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Hard:
+    """Hard episodes: a class and others among its nearest in feature space; needs the tasks of `nearest_classes`.
+
+    An anchor class is drawn uniformly; the other `ways` - 1 are drawn from its `among` nearest (0: exactly the nearest ones).
+    """
+
+    ways: int = 5
+    shots: int = 1
+    queries: int = 15
+    among: int = 0
+
+    def __post_init__(self) -> None:
+        _at_least("ways", self.ways, 2)
+        _at_least("shots", self.shots, 0)
+        _at_least("queries", self.queries, 1)
+        if self.among and self.among < self.ways - 1:
+            raise InputError(f"expected among of 0 or at least ways - 1 = {self.ways - 1}, found {self.among}.")
+
+    def draw(self, tasks: Tasks, key: Key, first: int, count: int) -> Episodes:
+        usable = tasks.keep(self.shots + self.queries, self.ways)
+        episodes = np.arange(first, first + count)
+        task = _pick_tasks(usable, key, episodes)
+        near = np.minimum(np.diff(usable.bounds)[task] - 1, self.among or self.ways - 1)
+        others = 1 + choose(key.child("classes"), episodes, near[:, None], self.ways - 1)[:, 0]
+        place = np.concatenate([np.zeros((count, 1), dtype=np.int64), others], axis=1)
+        turned = choose(key.child("turn"), episodes, np.full((count, 1), self.ways), self.ways)[:, 0]
+        slots = usable.slots[usable.bounds[task][:, None] + np.take_along_axis(place, turned, axis=1)]
+        return assemble_rectangle(usable, key, episodes, task, slots, self.shots, self.queries)
+
+
+SAMPLERS = (Sampled, Varied, Imbalanced, Hard)

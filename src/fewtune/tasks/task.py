@@ -1,0 +1,150 @@
+"""Task: a labelled set restricted to some classes and rows. Tasks: many of them over one pool, laid out for fast drawing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, final
+
+import numpy as np
+
+from fewtune.data.examples import NO_SPLIT, SPLITS, Integers
+from fewtune.data.pool import Pool
+from fewtune.errors import InputError, unknown
+from fewtune.keys import Key
+
+ClassChoice = Literal["train", "validation", "test", "all"]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Task:
+    """`classes` [M]: global class ids. `rows`: for each class, its rows of the pool, sorted."""
+
+    column: str
+    kind: Literal["class", "float", "multi"]
+    classes: Integers
+    rows: tuple[Integers, ...]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Tasks:
+    """A sequence of classification tasks.
+
+    A *slot* is a class seen by a task: `slot_class[s]` is its global class id and `order[start[s] : start[s] + count[s]]` its rows.
+    Task t owns the slots `slots[bounds[t] : bounds[t + 1]]`; tasks may share slots. `names` says what a task is (a group, "all").
+    """
+
+    order: Integers
+    start: Integers
+    count: Integers
+    slot_class: Integers
+    slots: Integers
+    bounds: Integers
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.bounds) - 1
+
+    def __iter__(self) -> Iterator[Task]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index: int) -> Task:
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        mine = self.slots_of(index % len(self))
+        rows = tuple(self.order[self.start[s] : self.start[s] + self.count[s]] for s in mine)
+        return Task("label", "class", self.slot_class[mine], rows)
+
+    def slots_of(self, task: int) -> Integers:
+        return self.slots[self.bounds[task] : self.bounds[task + 1]]
+
+    def keep(self, least_rows: int, least_classes: int) -> Tasks:
+        """The tasks that still have `least_classes` classes once classes with fewer than `least_rows` rows are left out.
+
+        Raises InputError when no task is left; it says what there is and what was asked.
+        """
+        kept = [mine[self.count[mine] >= least_rows] for mine in map(self.slots_of, range(len(self)))]
+        chosen = [i for i, mine in enumerate(kept) if len(mine) >= least_classes]
+        if not chosen:
+            most = max((len(mine) for mine in kept), default=0)
+            classes = max((len(self.slots_of(i)) for i in range(len(self))), default=0)
+            if classes < least_classes:
+                raise InputError(f"expected at least {least_classes} classes (ways), found {classes}: ask for fewer ways.")
+            raise InputError(
+                f"expected at least {least_classes} classes with {least_rows} or more examples each (shots + queries), found {most} "
+                f"(of {classes}; the smallest holds {self.count[self.slots].min()}): ask for fewer shots, queries or ways."
+            )
+        bounds = np.cumsum([0, *(len(kept[i]) for i in chosen)])
+        names = tuple(self.names[i] for i in chosen)
+        return Tasks(self.order, self.start, self.count, self.slot_class, np.concatenate([kept[i] for i in chosen]), bounds, names)
+
+
+def class_rows(pool: Pool, classes: ClassChoice = "all", rows: Integers | None = None) -> Tasks:
+    """One task: every labelled row of the chosen classes (of `rows` only, where given).
+
+    "test" of data without class splits is an error that says so; classes without any row are left out.
+    """
+    return _tasks(pool, np.zeros(len(pool), dtype=np.int64), (classes,), classes, rows)
+
+
+def group_tasks(pool: Pool, classes: ClassChoice = "all", rows: Integers | None = None) -> Tasks:
+    """One task a group (an alphabet, a domain): the rows of that group. Raises InputError where the data has no groups."""
+    if not pool.group_names:
+        raise InputError(f"{pool.sources[0].name} has no groups (alphabets, domains): expected a group column.")
+    return _tasks(pool, pool.groups, pool.group_names, classes, rows)
+
+
+def uniform_tasks(tasks: Tasks, ways: int, count: int, key: Key) -> Tasks:
+    """`count` tasks of `ways` classes each, uniformly without replacement from the classes of a lone task (MAMF's task sampling)."""
+    if len(tasks) != 1:
+        raise InputError(f"expected one task to draw classes from, found {len(tasks)}.")
+    mine = tasks.slots_of(0)
+    if ways > len(mine):
+        raise InputError(f"expected at most {len(mine)} ways (the classes there are), found {ways}.")
+    from fewtune.tasks.draw import choose
+
+    chosen = mine[choose(key, np.arange(count), np.full((count, 1), len(mine)), ways)[:, 0]]
+    names = tuple(f"{tasks.names[0]}/{i}" for i in range(count))
+    return Tasks(tasks.order, tasks.start, tasks.count, tasks.slot_class, chosen.reshape(-1), np.arange(count + 1) * ways, names)
+
+
+def allowed_classes(pool: Pool, classes: ClassChoice) -> Integers:
+    """The global class ids of a choice."""
+    if classes == "all":
+        return np.arange(len(pool.class_names))
+    if classes not in SPLITS:
+        raise unknown("choice of classes", classes, [*SPLITS, "all"])
+    if (pool.class_split == NO_SPLIT).all():
+        raise InputError(f"{pool.sources[0].name} has no train, validation and test classes: use all classes, or give it a class split.")
+    found = np.flatnonzero(pool.class_split == SPLITS[classes])
+    if not len(found):
+        raise InputError(f"{pool.sources[0].name} has no {classes} classes: choose another part or all classes.")
+    return found
+
+
+def default_classes(pool: Pool) -> ClassChoice:
+    """ "test" where the data has test classes, else "all"."""
+    return "test" if (pool.class_split == SPLITS["test"]).any() else "all"
+
+
+def _tasks(pool: Pool, part: Integers, names: Sequence[str], classes: ClassChoice, rows: Integers | None) -> Tasks:
+    """One task for each value of `part`; a slot is one (part, class) with its rows in increasing order."""
+    allowed = np.zeros(len(pool.class_names) + 1, dtype=bool)
+    allowed[allowed_classes(pool, classes)] = True
+    labels = pool.labels
+    usable = allowed[labels] & (labels >= 0) & (part >= 0)
+    if rows is not None:
+        inside = np.zeros(len(pool), dtype=bool)
+        inside[rows] = True
+        usable &= inside
+    order = np.flatnonzero(usable)
+    code = part[order] * len(pool.class_names) + labels[order]
+    order = order[np.argsort(code, kind="stable")]
+    found, start, count = np.unique(np.sort(code), return_index=True, return_counts=True)
+    owner = found // max(len(pool.class_names), 1)
+    present = np.unique(owner)
+    bounds = np.concatenate([np.searchsorted(owner, present), [len(found)]])
+    slot_class = found % max(len(pool.class_names), 1)
+    return Tasks(order, start, count, slot_class, np.arange(len(found)), bounds, tuple(names[i] for i in present))

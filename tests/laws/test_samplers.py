@@ -1,0 +1,207 @@
+"""Laws of every sampler: keyed by (seed, episode), disjoint, labelled 0..K-1, and uniform."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from fewtune.data.examples import make_examples
+from fewtune.data.items import Vectors
+from fewtune.data.pool import Pool
+from fewtune.errors import InputError
+from fewtune.keys import key
+from fewtune.spec import parse, text
+from fewtune.tasks import draw
+from fewtune.tasks.counts import tasks_needed
+from fewtune.tasks.episodes import Episodes, join, load_episodes
+from fewtune.tasks.samplers import SAMPLERS, Hard, Imbalanced, Sampled, Sampler, Varied, nearest_classes
+from fewtune.tasks.task import Tasks, class_rows, group_tasks, uniform_tasks
+
+SIZES = [40, 23, 31, 60, 25, 90, 44, 38, 29, 55, 21, 33]
+
+
+@pytest.fixture(scope="module")
+def pool() -> Pool:
+    labels = np.repeat(np.arange(len(SIZES)), SIZES)
+    labels = labels[np.random.default_rng(0).permutation(len(labels))]
+    vectors = np.random.default_rng(1).normal(size=(len(labels), 4)).astype(np.float32) + labels[:, None]
+    groups = [f"g{label % 2}" for label in labels]
+    return Pool([make_examples(Vectors(vectors), labels, class_names=[f"c{i}" for i in range(len(SIZES))], groups=groups)])
+
+
+def _tasks(pool: Pool, sampler: Sampler) -> Tasks:
+    tasks = class_rows(pool)
+    if not isinstance(sampler, Hard):
+        return tasks
+    labels = pool.labels
+    vectors = np.stack([pool.fetch(i) for i in range(len(pool))])
+    return nearest_classes(tasks, np.stack([vectors[labels == c].mean(0) for c in range(len(SIZES))]))
+
+
+CASES = [
+    Sampled(ways=5, shots=1, queries=15),
+    Sampled(ways=3, shots=5, queries=4),
+    Sampled(ways=4, shots=0, queries=2),
+    Varied(),
+    Varied(least_ways=3, most_ways=7, most_support=60),
+    Imbalanced(ways=4, least=1, most=6, queries=5),
+    Imbalanced(ways=4, least=2, most=6, queries=5, shape="linear"),
+    Imbalanced(ways=5, least=2, most=6, queries=5, shape="step"),
+    Hard(ways=4, shots=2, queries=3),
+    Hard(ways=4, shots=2, queries=3, among=8),
+]
+
+
+def test_every_sampler_is_covered() -> None:
+    assert {type(case) for case in CASES} == set(SAMPLERS)
+
+
+def _same(a: Episodes, b: Episodes) -> bool:
+    return join([a]).digest() == join([b]).digest()
+
+
+@pytest.mark.parametrize("sampler", CASES, ids=text)
+class TestEverySampler:
+    def test_an_episode_is_a_function_of_the_key_and_its_number(self, pool: Pool, sampler: Sampler) -> None:
+        tasks = _tasks(pool, sampler)
+        whole = sampler.draw(tasks, key(3), 0, 20)
+        singles = join([sampler.draw(tasks, key(3), i, 1) for i in range(20)])
+        for name in ("support", "support_label", "query", "query_label", "classes", "task"):
+            a, b = getattr(whole, name), getattr(singles, name)
+            width = min(a.shape[-1], b.shape[-1])
+            assert torch.equal(a[..., :width], b[..., :width])
+            assert (a[..., width:] == -1).all() and (b[..., width:] == -1).all()
+
+    def test_rows_belong_to_their_labels_and_sides_are_disjoint(self, pool: Pool, sampler: Sampler) -> None:
+        episodes = sampler.draw(_tasks(pool, sampler), key(1), 0, 50)
+        labels = torch.from_numpy(pool.labels)
+        for e in range(len(episodes)):
+            seen: list[int] = []
+            for rows, local in ((episodes.support[e], episodes.support_label[e]), (episodes.query[e], episodes.query_label[e])):
+                inside = rows >= 0
+                assert torch.equal(inside, local >= 0)
+                assert torch.equal(labels[rows[inside]], episodes.classes[e][local[inside]])
+                seen += rows[inside].tolist()
+            assert len(seen) == len(set(seen))
+            classes = episodes.classes[e]
+            ways = int((classes >= 0).sum())
+            assert len(set(classes[:ways].tolist())) == ways and (classes[ways:] == -1).all()
+            assert set(episodes.query_label[e][episodes.query_label[e] >= 0].tolist()) == set(range(ways))
+
+    def test_another_seed_gives_other_episodes(self, pool: Pool, sampler: Sampler) -> None:
+        tasks = _tasks(pool, sampler)
+        assert not _same(sampler.draw(tasks, key(1), 0, 10), sampler.draw(tasks, key(2), 0, 10))
+
+    def test_text_reads_back(self, sampler: Sampler) -> None:
+        assert parse(text(sampler), {s.__name__: s for s in SAMPLERS}) == sampler
+
+    def test_saved_episodes_come_back_whole_and_a_changed_file_is_refused(self, pool: Pool, sampler: Sampler, tmp_path: Path) -> None:
+        episodes = sampler.draw(_tasks(pool, sampler), key(1), 0, 7)
+        episodes.save(tmp_path / "e.npz")
+        assert load_episodes(tmp_path / "e.npz").digest() == episodes.digest()
+        stored = dict(np.load(tmp_path / "e.npz"))
+        stored["query"] = stored["query"] + 1
+        np.savez(tmp_path / "e.npz", **stored)
+        with pytest.raises(InputError, match="changed after it was written"):
+            load_episodes(tmp_path / "e.npz")
+
+
+def test_draws_are_uniform_and_in_uniform_order() -> None:
+    """Every ordered pair out of 5 is as likely as any other (chi-square over 20 cells, 20,000 draws)."""
+    picks = draw.choose(key(0), np.arange(20_000), np.full((20_000, 1), 5), 2)[:, 0]
+    observed = np.bincount(picks[:, 0] * 5 + picks[:, 1], minlength=25).reshape(5, 5)
+    assert (np.diag(observed) == 0).all()
+    assert stats.chisquare(observed[~np.eye(5, dtype=bool)]).pvalue > 1e-3
+
+
+def test_remembering_swaps_equals_shuffling_the_deck() -> None:
+    sizes = np.random.default_rng(0).integers(3, 60, size=(50, 4))
+    offsets = draw._offsets(key(5), np.arange(50), sizes, 20)
+    inside = np.arange(20)[:, None] < sizes.reshape(-1)[None, :]
+    assert np.array_equal(draw._sparse(offsets)[inside], draw._dense(offsets, 60)[inside])
+
+
+def test_random_bits_pass_plain_checks() -> None:
+    """Means, and no correlation between neighbouring counters or neighbouring seeds (5 standard errors)."""
+    counters = np.arange(100_000, dtype=np.uint64)
+    a, b = key(0, "a").uniform(counters), key(1, "a").uniform(counters)
+    for other in (np.roll(a, 1), b):
+        assert abs(np.corrcoef(a, other)[0, 1]) < 5 / np.sqrt(len(a))
+    assert stats.kstest(a, "uniform").pvalue > 1e-3
+    assert stats.chisquare(np.bincount(key(0).below(7, counters), minlength=7)).pvalue > 1e-3
+
+
+def test_varied_follows_the_rules_of_meta_dataset(pool: Pool) -> None:
+    episodes = Varied(most_ways=8).draw(class_rows(pool), key(0), 0, 300)
+    ways = (episodes.classes >= 0).sum(1)
+    assert ways.min() == 5 and ways.max() == 8
+    counts = torch.tensor(SIZES)
+    for e in range(300):
+        classes = episodes.classes[e][: ways[e]]
+        query = torch.bincount(episodes.query_label[e][episodes.query_label[e] >= 0])
+        support = torch.bincount(episodes.support_label[e][episodes.support_label[e] >= 0], minlength=int(ways[e]))
+        assert (query == min(10, int(counts[classes].min()) // 2)).all()
+        assert (support >= 1).all() and (support <= counts[classes] - query).all() and support.sum() <= 500
+
+
+def test_linear_and_step_shots(pool: Pool) -> None:
+    linear = Imbalanced(ways=5, least=1, most=5, queries=2, shape="linear").draw(class_rows(pool), key(0), 0, 3)
+    assert [torch.bincount(row[row >= 0]).tolist() for row in linear.support_label] == [[1, 2, 3, 4, 5]] * 3
+    step = Imbalanced(ways=4, least=1, most=5, queries=2, shape="step").draw(class_rows(pool), key(0), 0, 1)
+    assert torch.bincount(step.support_label[0]).tolist() == [1, 1, 5, 5]
+
+
+def test_group_tasks_stay_within_their_group(pool: Pool) -> None:
+    tasks = group_tasks(pool)
+    assert tasks.names == ("g0", "g1")
+    episodes = Sampled(ways=3, shots=1, queries=2).draw(tasks, key(0), 0, 40)
+    groups = pool.groups[episodes.query.numpy()]
+    assert (groups == episodes.task.numpy()[:, None]).all() and set(episodes.task.tolist()) == {0, 1}
+
+
+def test_hard_episodes_hold_the_nearest_classes(pool: Pool) -> None:
+    means = np.stack([[np.cos(i / 4), np.sin(i / 4)] for i in range(len(SIZES))]).astype(np.float32)  # nearest = neighbouring numbers
+    episodes = Hard(ways=3, shots=1, queries=1).draw(nearest_classes(class_rows(pool), means), key(0), 0, 60)
+    for classes in episodes.classes.tolist():
+        assert max(classes) - min(classes) == 2
+
+
+def test_uniform_tasks_see_the_classes_as_often_as_their_count_promises(pool: Pool) -> None:
+    needed = tasks_needed(len(SIZES), 4, miss=0.01)
+    tasks = uniform_tasks(class_rows(pool), 4, 2_000 * needed, key(0))
+    seen = np.zeros((2_000, len(SIZES)), dtype=bool)
+    np.put_along_axis(seen, tasks.slots.reshape(2_000, -1), True, axis=1)
+    assert (~seen).mean() <= 0.01 + 3 * np.sqrt(0.01 / seen.size)
+
+
+@pytest.mark.parametrize(
+    ("classes", "ways", "each", "every"),
+    [(10, 5, 10, 14), (10, 8, 5, 6), (10, 10, 1, 1), (20, 5, 25, 35)],  # by hand from ln(.001) = -6.9078, ln(.001 / M)
+)
+def test_task_counts(classes: int, ways: int, each: int, every: int) -> None:
+    assert tasks_needed(classes, ways) == each
+    assert tasks_needed(classes, ways, bound="every") == every
+    if ways < classes:
+        assert (1 - ways / classes) ** each <= 0.001 < (1 - ways / classes) ** (each - 1)
+        assert classes * (1 - ways / classes) ** every <= 0.001
+
+
+@pytest.mark.parametrize(
+    ("sampler", "sentence"),
+    [
+        (Sampled(ways=13), "expected at least 13 classes .ways., found 12"),
+        (Sampled(shots=80), "5 classes with 95 or more examples each .shots . queries., found 0 .of 12; the smallest holds 21"),
+    ],
+)
+def test_more_than_there_is_is_refused(pool: Pool, sampler: Sampled, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        sampler.draw(class_rows(pool), key(0), 0, 1)
+
+
+def test_classes_too_small_are_left_out(pool: Pool) -> None:
+    episodes = Sampled(ways=3, shots=10, queries=20).draw(class_rows(pool), key(0), 0, 200)
+    assert set(episodes.classes.flatten().tolist()) == {i for i, n in enumerate(SIZES) if n >= 30}
