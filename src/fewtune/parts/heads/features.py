@@ -1,0 +1,54 @@
+"""What every head does with features: working precision, lengths, unit vectors, class means, one matrix product."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fewtune.parts.heads.head import State
+
+TINY = 1e-12  # lengths are never divided by less, so that a zero feature stays zero
+ABSENT = -1e4  # the logit of a class without support where the mathematics says minus infinity: its probability is 0, its loss finite
+
+
+def widen(features: Tensor) -> Tensor:
+    """Half precisions as float32, the rest as it is: sums of squares of float16 features overflow at a norm of 256."""
+    return features.float() if features.dtype in (torch.float16, torch.bfloat16) else features
+
+
+def exact(features: Tensor) -> Tensor:
+    """The features in the precision that small systems are solved in: float64, or float32 where the device has no float64."""
+    return features.float() if features.device.type == "mps" else features.double()
+
+
+def lengths(features: Float[Tensor, "*B D"]) -> Float[Tensor, "*B 1"]:
+    """Euclidean norms, at least 1e-12. In float32 they are finite up to a norm of about 1e19."""
+    norms: Tensor = torch.linalg.vector_norm(features, dim=-1, keepdim=True)
+    return norms.clamp_min(TINY)
+
+
+def unit(features: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
+    """Features of length 1; zero features stay zero."""
+    return features / lengths(features)
+
+
+def class_means(features: Float[Tensor, "E S D"], members: Float[Tensor, "E S K"]) -> Float[Tensor, "E K D"]:
+    """The mean feature of each class, given one-hot members; zero for a class without rows."""
+    counts = members.sum(dim=1).clamp_min(1)
+    return torch.bmm(members.mT, features) / counts[..., None]
+
+
+def linear(state: State, query: Float[Tensor, "E Q D"], *, normalize: bool) -> Float[Tensor, "E Q K"]:
+    """weight . query + bias, with `weight` [E, K, D] (as torch.nn.Linear has it) and `bias` [E, K] where the state has one.
+
+    With `normalize`, queries count as unit vectors: the products are divided by their lengths, which saves a copy of the features.
+    """
+    dtype = query.dtype
+    query = widen(query)
+    logits = torch.bmm(query, state["weight"].to(query).mT)
+    if normalize:
+        logits = logits / lengths(query)
+    if "bias" in state:
+        logits = logits + state["bias"].to(query)[:, None, :]
+    return logits.to(dtype)

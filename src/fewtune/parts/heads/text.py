@@ -1,0 +1,47 @@
+"""Text: zero-shot, the class whose description lies nearest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from fewtune.parts.heads.features import linear, unit, widen
+from fewtune.parts.heads.head import Parameters, State
+from fewtune.parts.heads.prompts import check_prompts, required
+from fewtune.tasks.episodes import Episodes
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """logits = temperature x cosine(f, class vector); the support is not looked at.
+
+    `prompts`: templates with one `{}` for the class name; the learner embeds them, averages over templates and hands class vectors
+    [E, K, D] in. `temperature` is the start of the declared parameter `<name>.temperature` (the plain number; 100 is where CLIP's
+    exp(logit_scale) ends).
+
+    Reference: Radford et al., "Learning transferable visual models from natural language supervision", ICML 2021.
+    """
+
+    prompts: tuple[str, ...] = ("a photo of a {}.",)
+    temperature: float = 100.0
+    name: str = "head"
+
+    reads_classes: ClassVar[bool] = True
+    differentiable: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prompts", check_prompts(self.prompts))
+
+    def declare(self, width: int) -> Parameters:  # noqa: ARG002
+        return {f"{self.name}.temperature": torch.tensor(self.temperature, dtype=torch.float32)}
+
+    def fit(self, support: Tensor, episodes: Episodes, class_vectors: Tensor | None, parameters: Parameters) -> State:  # noqa: ARG002
+        """{"weight": unit class vectors [E, K, D]}."""
+        return {"weight": unit(widen(required(class_vectors, "Text")))}
+
+    def score(self, state: State, query: Tensor, parameters: Parameters) -> Tensor:
+        return parameters[f"{self.name}.temperature"].to(query) * linear(state, query, normalize=True)
