@@ -140,8 +140,8 @@ class Subset:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def fetch(self, row: int) -> Any:
-        return self.whole.fetch(int(self.rows[row]))
+    def fetch(self, row: int, size_hint: int | None = None) -> Any:
+        return self.whole.fetch(int(self.rows[row]), size_hint)
 
     def digest(self, row: int) -> bytes:
         return self.whole.digest(int(self.rows[row]))

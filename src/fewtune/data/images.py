@@ -1,17 +1,205 @@
-"""Decoding images, which are hostile until shown otherwise."""
+"""Decoding images, which are hostile until shown otherwise.
+
+Only the formats listed here are tried, by their first bytes and never by the file's suffix; the number of pixels is read from the
+header and capped before anything is decoded; the first frame of an animation counts; whatever goes wrong inside Pillow becomes one
+InputError that names the image. Truncated files are refused: half a picture with grey below is not the picture.
+"""
 
 from __future__ import annotations
 
 import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
 
-from PIL import Image
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 
+from fewtune.data.exif import orientation, without_exif
+from fewtune.data.rgb import to_rgb
 from fewtune.errors import InputError
 
+MAX_PIXELS = 50_000_000
+"""Images with more pixels are refused, unless `max_pixels` or the environment variable FEWTUNE_MAX_PIXELS says otherwise."""
 
-def decode(content: bytes, *, name: str) -> Image.Image:
-    """An RGB image from encoded bytes. Raises InputError naming the image when it cannot be read."""
+# A photo is decoded at 1/2, 1/4 or 1/8 of its size only if its short side stays this many times the wanted one, so that the
+# final resize still averages over enough pixels.
+DRAFT_MARGIN = 2
+
+_OPENERS: dict[str, Any] = {
+    "JPEG": JpegImagePlugin.JpegImageFile,  # also MPO, whose first picture is a JPEG
+    "PNG": PngImagePlugin.PngImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "WEBP": WebPImagePlugin.WebPImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+    "TIFF": TiffImagePlugin.TiffImageFile,
+    "PPM": PpmImagePlugin.PpmImageFile,
+}
+_STARTS: tuple[tuple[bytes, str], ...] = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"BM", "BMP"),
+    (b"II*\x00", "TIFF"),
+    (b"MM\x00*", "TIFF"),
+    (b"II+\x00", "TIFF"),
+    (b"MM\x00+", "TIFF"),
+    *((b"P%d" % digit, "PPM") for digit in range(1, 7)),
+)
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_PREFIX = 256 * 1024  # enough of a file to hold a header, its colour profile and its thumbnail
+
+
+@final
+@dataclass(frozen=True)
+class Header:
+    """What a file says about its picture: stored width and height in pixels, format (JPEG, PNG, ...), and Pillow's mode."""
+
+    width: int
+    height: int
+    format: str
+    mode: str
+
+
+def decode(content: bytes, *, name: str, size_hint: int | None = None, max_pixels: int | None = None) -> Image.Image:
+    """An upright 8-bit RGB image from encoded bytes (see `rgb.to_rgb` for how other modes become RGB).
+
+    `size_hint`: the short side in pixels that is wanted in the end; a much larger JPEG is then decoded at a half, a quarter or an
+    eighth of its size, its short side never below DRAFT_MARGIN * size_hint. `max_pixels`: the cap on width x height.
+    Raises InputError naming the image when it is too large, truncated, or cannot be read.
+    """
     try:
-        return Image.open(io.BytesIO(content)).convert("RGB")
-    except (OSError, ValueError) as problem:
-        raise InputError(f"{name} cannot be read as an image: {problem}.") from None
+        image, turn = _opened(content, max_pixels)
+        if size_hint is not None and image.format == "JPEG":
+            _draft(image, size_hint)
+        image.load()
+        upright = image if turn == 1 else image.transpose(_TURNS[turn])
+        upright.info = image.info
+        return to_rgb(upright)
+    except InputError as problem:
+        raise InputError(f"{name} cannot be read as an image: {problem}") from None
+    except Exception as problem:  # Pillow's readers raise almost every kind of exception on hostile bytes
+        raise InputError(f"{name} cannot be read as an image: {_reason(problem)}.") from None
+
+
+def header(source: bytes | Path, *, name: str | None = None, max_pixels: int | None = None) -> Header:
+    """The header of encoded bytes or of a file, without decoding the picture. Raises InputError as `decode` does."""
+    called = name or (str(source) if isinstance(source, Path) else "the image")
+    try:
+        image, _ = _opened(source, max_pixels) if isinstance(source, bytes) else _peeked(source, max_pixels)
+        return Header(*image.size, image.format or "", image.mode)
+    except InputError as problem:
+        raise InputError(f"{called} cannot be read as an image: {problem}") from None
+    except Exception as problem:
+        raise InputError(f"{called} cannot be read as an image: {_reason(problem)}.") from None
+
+
+def _peeked(path: Path, max_pixels: int | None) -> tuple[ImageFile.ImageFile, int]:
+    """The header from the first bytes of a file where they suffice, from all of it where they do not."""
+    with open(path, "rb") as file:
+        start = file.read(_PREFIX)
+        if kind_of(start) in ("JPEG", "PNG", "BMP", "PPM") and len(start) == _PREFIX:
+            try:
+                return _opened(start, max_pixels)
+            except InputError:
+                raise
+            except Exception:  # a longer header than foreseen: read on
+                pass
+        return _opened(start + file.read(), max_pixels)
+
+
+def kind_of(content: bytes) -> str | None:
+    """The format that the first bytes announce, or None."""
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "WEBP"
+    return next((kind for start, kind in _STARTS if content.startswith(start)), None)
+
+
+def _opened(content: bytes, max_pixels: int | None) -> tuple[ImageFile.ImageFile, int]:
+    """The image with its header read and its pixels counted, and its orientation 1..8.
+
+    The readers are called directly: Image.open would count pixels by Pillow's own global limit, with a warning.
+    """
+    kind = kind_of(content)
+    if kind is None:
+        raise InputError(_stranger(content))
+    if kind == "WEBP":  # its reader makes room for the canvas at once
+        _check(*_webp_canvas(content), max_pixels)
+    content, turn = without_exif(content) if kind == "JPEG" else (content, 1)
+    image: ImageFile.ImageFile = _OPENERS[kind](io.BytesIO(content))
+    _check(*image.size, max_pixels)
+    if kind == "TIFF":
+        tagged = getattr(image, "tag_v2", {}).get(0x0112, 1)
+        turn = tagged if isinstance(tagged, int) and tagged in _TURNS else 1
+    elif kind != "JPEG" and isinstance(exif := image.info.get("exif"), bytes):
+        turn = orientation(exif)
+    return image, turn
+
+
+def _webp_canvas(content: bytes) -> tuple[int, int]:
+    if content[12:16] != b"VP8X":
+        return 1, 1  # a plain picture: at most 16383 x 16383, counted after opening
+    return 1 + int.from_bytes(content[24:27], "little"), 1 + int.from_bytes(content[27:30], "little")
+
+
+def _check(width: int, height: int, max_pixels: int | None) -> None:
+    limit = max_pixels if max_pixels is not None else pixel_limit()
+    if width * height > limit:
+        raise InputError(
+            f"its {width} x {height} pixels are more than the limit of {limit / 1e6:g} million (set FEWTUNE_MAX_PIXELS to allow more)."
+        )
+
+
+def pixel_limit() -> int:
+    """The cap on width x height: FEWTUNE_MAX_PIXELS of the environment, or MAX_PIXELS."""
+    spelled = os.environ.get("FEWTUNE_MAX_PIXELS", "")
+    if not spelled:
+        return MAX_PIXELS
+    try:
+        return int(float(spelled))
+    except (ValueError, OverflowError):
+        raise InputError(f"FEWTUNE_MAX_PIXELS is {spelled!r}: expected a number of pixels such as 50000000.") from None
+
+
+def _draft(image: ImageFile.ImageFile, short_side: int) -> None:
+    """Let the JPEG decoder skip detail that the wanted size cannot show."""
+    short = min(image.size)
+    wanted = short_side * DRAFT_MARGIN
+    if wanted > 0 and short >= 2 * wanted:
+        # rounded up, so that the drafted short side is never below the wanted one
+        image.draft(None, (-(-image.width * wanted // short), -(-image.height * wanted // short)))
+
+
+def _stranger(content: bytes) -> str:
+    """Why these bytes are no image that we read."""
+    if not content:
+        return "the file is empty."
+    if content[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc", b"ftypavif"):
+        return "HEIC and AVIF are not read; convert it to JPEG or PNG."
+    return f"its first bytes are of no known format (expected {', '.join(_OPENERS)})."
+
+
+def _reason(problem: Exception) -> str:
+    said = " ".join(str(problem).split()).rstrip(".")
+    if isinstance(problem, OSError) and problem.strerror:
+        return problem.strerror
+    return said[:200] or type(problem).__name__

@@ -1,7 +1,8 @@
 """The rows of a collection before anyone looks at them: files, encoded images, texts, pixels or vectors.
 
-Every kind answers the same four questions: `len`, `modality`, `fetch(row)` (one decoded item: a PIL image in RGB order as it is
-stored, a string, or a float vector) and `digest(row)` (16 bytes that stand for the row's content). Nothing is decoded until asked.
+Every kind answers the same four questions: `len`, `modality`, `fetch(row)` and `digest(row)` (16 bytes that stand for the row's
+content). A fetched item is an upright PIL image in RGB, a string, or a float vector; `size_hint`, the short side that is wanted in
+the end, lets large photos decode faster and is ignored by the rest. Nothing is decoded until asked.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import numpy as np
 from PIL import Image
 
 from fewtune.data.images import decode
+from fewtune.data.rgb import to_rgb
+from fewtune.errors import InputError
 
 Modality: TypeAlias = Literal["image", "text", "vector"]
 Item: TypeAlias = Image.Image | str | np.ndarray[Any, np.dtype[np.float32]]
@@ -27,7 +30,7 @@ class Items(Protocol):
     @property
     def modality(self) -> Modality: ...
     def __len__(self) -> int: ...
-    def fetch(self, row: int) -> Item: ...
+    def fetch(self, row: int, size_hint: int | None = None) -> Item: ...
     def digest(self, row: int) -> bytes: ...
 
 
@@ -47,11 +50,18 @@ class Files:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def fetch(self, row: int) -> Image.Image:
-        return decode(self.paths[row].read_bytes(), name=str(self.paths[row]))
+    def read(self, row: int) -> bytes:
+        """The file's bytes. Raises InputError naming the file when it cannot be read."""
+        try:
+            return self.paths[row].read_bytes()
+        except OSError as problem:
+            raise InputError(f"{self.paths[row]} cannot be read: {problem.strerror or problem}.") from None
+
+    def fetch(self, row: int, size_hint: int | None = None) -> Image.Image:
+        return decode(self.read(row), name=str(self.paths[row]), size_hint=size_hint)
 
     def digest(self, row: int) -> bytes:
-        return content_digest(self.paths[row].read_bytes())
+        return content_digest(self.read(row))
 
 
 @final
@@ -67,14 +77,15 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def _bytes(self, row: int) -> bytes:
+    def read(self, row: int) -> bytes:
+        """The encoded bytes of one image."""
         return self.content[self.offsets[row] : self.offsets[row + 1]].tobytes()
 
-    def fetch(self, row: int) -> Image.Image:
-        return decode(self._bytes(row), name=self.names[row])
+    def fetch(self, row: int, size_hint: int | None = None) -> Image.Image:
+        return decode(self.read(row), name=self.names[row], size_hint=size_hint)
 
     def digest(self, row: int) -> bytes:
-        return content_digest(self._bytes(row))
+        return content_digest(self.read(row))
 
 
 @final
@@ -88,7 +99,7 @@ class Texts:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def fetch(self, row: int) -> str:
+    def fetch(self, row: int, size_hint: int | None = None) -> str:  # noqa: ARG002
         return self.texts[row]
 
     def digest(self, row: int) -> bytes:
@@ -98,7 +109,7 @@ class Texts:
 @final
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """Decoded images of one size, uint8 [N, H, W] or [N, H, W, C] with C = 1, 3 or 4 (may be memory-mapped)."""
+    """Decoded images of one size, uint8 [N, H, W] or [N, H, W, C] with C = 1, 3 or 4, the fourth alpha (may be memory-mapped)."""
 
     pixels: np.ndarray[Any, np.dtype[np.uint8]]
     modality: Modality = "image"
@@ -106,9 +117,9 @@ class Pixels:
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def fetch(self, row: int) -> Image.Image:
+    def fetch(self, row: int, size_hint: int | None = None) -> Image.Image:  # noqa: ARG002
         image = self.pixels[row]
-        return Image.fromarray(image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image).convert("RGB")
+        return to_rgb(Image.fromarray(image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image))
 
     def digest(self, row: int) -> bytes:
         image = np.ascontiguousarray(self.pixels[row])
@@ -126,10 +137,9 @@ class Vectors:
     def __len__(self) -> int:
         return len(self.vectors)
 
-    def fetch(self, row: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-        return self.vectors[row]
+    def fetch(self, row: int, size_hint: int | None = None) -> np.ndarray[Any, np.dtype[np.float32]]:  # noqa: ARG002
+        vector: np.ndarray[Any, np.dtype[np.float32]] = self.vectors[row]
+        return vector
 
     def digest(self, row: int) -> bytes:
         return content_digest(np.ascontiguousarray(self.vectors[row]).tobytes())
-
-

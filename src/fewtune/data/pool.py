@@ -17,7 +17,7 @@ class Preparation(Protocol):
     """How a backbone wants its inputs: a deterministic, recorded preprocessing.
 
     `prepare` turns one fetched item into one tensor or string (it runs in decoding threads); `batch` puts prepared items
-    together into what the network takes.
+    together into what the network takes. An optional attribute `size_hint` tells the short side in pixels that it needs.
     """
 
     @property
@@ -82,16 +82,17 @@ class Pool:
         source = int(np.searchsorted(self.starts, row, side="right")) - 1
         return source, row - int(self.starts[source])
 
-    def fetch(self, row: int) -> Item:
-        """One decoded item."""
+    def fetch(self, row: int, size_hint: int | None = None) -> Item:
+        """One decoded item; `size_hint` is the short side in pixels that is wanted in the end."""
         source, local = self.locate(row)
-        return self.sources[source].items.fetch(local)
+        return self.sources[source].items.fetch(local, size_hint)
 
     def gather(self, rows: Sequence[int] | Integers, preparation: Preparation) -> Any:
         """The network's inputs for these global rows, in order. Refuses another modality in one sentence."""
         if preparation.modality != self.modality:
             raise InputError(f"the backbone takes {preparation.modality}s, but {self.sources[0].name} holds {self.modality}s.")
-        return preparation.batch([preparation.prepare(self.fetch(int(row))) for row in rows])
+        size_hint: int | None = getattr(preparation, "size_hint", None)
+        return preparation.batch([preparation.prepare(self.fetch(int(row), size_hint)) for row in rows])
 
 
 def _shifted(parts: Sequence[Integers], starts: Integers) -> Integers:

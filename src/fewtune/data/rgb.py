@@ -1,0 +1,46 @@
+"""Every way of storing pixels, turned into 8-bit RGB by stated rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """8-bit RGB. Grey is repeated; CMYK, YCbCr and LAB are converted; and
+
+    transparency (an alpha band, or a transparent colour or palette entry) is laid on white;
+    16-bit grey is scaled, 65535 -> 255, not clipped; 32-bit integers beyond 16 bits are stretched from their least to their greatest;
+    floats within [0, 1] are multiplied by 255, within [0, 255] rounded, else stretched; what is not finite becomes 0.
+    """
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image if type(image) is Image.Image else image.copy()
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        return Image.fromarray(_eight_bits(np.asarray(image))).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        return _on_white(image)
+    return image.convert("RGB")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if image.mode == "La":  # premultiplied grey: Pillow knows the way to LA only
+        image = image.convert("LA")
+    clear = image.convert("RGBA")
+    paper = Image.new("RGBA", clear.size, (255, 255, 255, 255))
+    paper.alpha_composite(clear)
+    return paper.convert("RGB")
+
+
+def _eight_bits(values: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    if values.dtype.kind in "iu" and values.min() >= 0 and values.max() <= 65535:
+        return ((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+    finite = np.isfinite(values)
+    real = np.where(finite, values, 0).astype(np.float64)
+    low, high = (float(real[finite].min()), float(real[finite].max())) if finite.any() else (0.0, 0.0)
+    if values.dtype.kind == "f" and low >= 0 and high <= 255:
+        scaled = real * 255 if high <= 1 else real
+    else:
+        scaled = (real - low) * (255 / (high - low)) if high > low else np.zeros_like(real)
+    return np.where(finite, np.rint(scaled), 0).clip(0, 255).astype(np.uint8)
