@@ -1,0 +1,50 @@
+"""Statistics for honest comparisons: numpy and scipy only, knows nothing of the rest of the package.
+
+Input that cannot be used raises ValueError with what was expected and what was found.
+"""
+
+from fewtune.statistics.calibration import average_nll, brier_score, expected_calibration_error, fit_temperature, softmax
+from fewtune.statistics.intervals import (
+    Interval,
+    bootstrap_interval,
+    normal_interval,
+    seeds_interval,
+    t_interval,
+    wilson_interval,
+)
+from fewtune.statistics.paired import holm, paired_interval, sign_flip_test, wilcoxon_test
+from fewtune.statistics.planning import episodes_needed, episodes_needed_from, episodes_needed_paired
+from fewtune.statistics.ranks import average_ranks, friedman_test, nemenyi_difference
+from fewtune.statistics.resampled import corrected_resampled_interval, corrected_resampled_test
+from fewtune.statistics.reuse import Reuse, count_reuse, reuse_sentence
+from fewtune.statistics.selection import best_of_candidates
+
+__all__ = [
+    "Interval",
+    "Reuse",
+    "average_nll",
+    "average_ranks",
+    "best_of_candidates",
+    "bootstrap_interval",
+    "brier_score",
+    "corrected_resampled_interval",
+    "corrected_resampled_test",
+    "count_reuse",
+    "episodes_needed",
+    "episodes_needed_from",
+    "episodes_needed_paired",
+    "expected_calibration_error",
+    "fit_temperature",
+    "friedman_test",
+    "holm",
+    "nemenyi_difference",
+    "normal_interval",
+    "paired_interval",
+    "reuse_sentence",
+    "seeds_interval",
+    "sign_flip_test",
+    "softmax",
+    "t_interval",
+    "wilcoxon_test",
+    "wilson_interval",
+]

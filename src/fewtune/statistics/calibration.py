@@ -1,0 +1,114 @@
+"""Do the probabilities mean what they say? One temperature fitted on held-out answers, and measures of the fit.
+
+Reference: Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks", ICML 2017.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+
+from fewtune.statistics.sample import Floats, Integers, positive
+
+COLDEST, HOTTEST = 1e-4, 1e4  # heads differ in the scale of their logits by as much as this
+
+
+def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike, smoothing: float | None = None) -> float:
+    """The temperature T in [1e-4, 1e4] for which softmax(logits / T) has the least average negative log-likelihood.
+
+    `logits` [N, K] of held-out answers (-inf pads absent classes) and `labels` [N] in 0..K-1.
+    `smoothing` s moves that share of each target evenly to the classes present. None means 1 / (N + 2), as Platt (1999) has it: when
+    every held-out answer is right, the plain likelihood (s = 0) would make every probability 1, and N right answers do not show that.
+    The search is over log T, where the objective has one valley. Logits that say nothing give T = 1.
+    """
+    z, y = _answers(logits, labels)
+    share = 1 / (len(z) + 2) if smoothing is None else smoothing
+    if not 0 <= share < 1:
+        raise ValueError(f"expected smoothing of at least 0 and below 1, found {share}.")
+    present = np.isfinite(z)
+    targets = present * (share / present.sum(1, keepdims=True))
+    targets[np.arange(len(z)), y] += 1 - share
+
+    def loss(log_temperature: float) -> float:
+        logs = log_softmax(z / math.exp(log_temperature), axis=1)
+        return -float(np.mean(np.sum(targets * np.where(present, logs, 0.0), axis=1)))
+
+    found = minimize_scalar(loss, bounds=(math.log(COLDEST), math.log(HOTTEST)), method="bounded", options={"xatol": 1e-6})
+    return math.exp(float(found.x)) if float(found.fun) < loss(0.0) - 1e-12 else 1.0
+
+
+def softmax(logits: npt.ArrayLike, temperature: float = 1.0) -> Floats:
+    """Probabilities [N, K] from logits [N, K]; classes with logit -inf get 0."""
+    return np.exp(_log_probabilities(logits, temperature))
+
+
+def average_nll(logits: npt.ArrayLike, labels: npt.ArrayLike, temperature: float = 1.0) -> float:
+    """The mean of -log p(label), in nats, at least 0."""
+    z, y = _answers(logits, labels)
+    return -float(_log_probabilities(z, temperature)[np.arange(len(z)), y].mean())
+
+
+def brier_score(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
+    """The mean of sum_k (p_k - [k is the label])^2, in [0, 2] (Brier 1950)."""
+    p, y = _forecast(probabilities, labels)
+    off = p.copy()
+    off[np.arange(len(p)), y] -= 1
+    return float((off**2).sum(1).mean())
+
+
+def expected_calibration_error(probabilities: npt.ArrayLike, labels: npt.ArrayLike, bins: int = 15) -> float:
+    """The mean gap |accuracy - confidence| over `bins` equal bins of the highest probability, weighted by their items, in [0, 1]."""
+    p, y = _forecast(probabilities, labels)
+    if bins < 1:
+        raise ValueError(f"expected at least 1 bin, found {bins}.")
+    confidence, right = p.max(1), p.argmax(1) == y
+    # Bins are (low, high], so that a confidence of exactly 1 lies in the last.
+    index = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    gaps = np.bincount(index, weights=right - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / len(p))
+
+
+def _log_probabilities(logits: npt.ArrayLike, temperature: float) -> Floats:
+    logs: Floats = log_softmax(_logits(logits) / positive(temperature, "temperature"), axis=1)
+    return logs
+
+
+def _logits(logits: npt.ArrayLike) -> Floats:
+    z: Floats = np.asarray(logits, dtype=np.float64)
+    if z.ndim != 2 or z.size == 0:
+        raise ValueError(f"expected logits [N, K], found shape {z.shape}.")
+    if np.isnan(z).any() or np.isposinf(z).any() or np.isneginf(z).all(1).any():
+        raise ValueError("expected logits that are finite, or -inf for absent classes; found NaN, +inf or a row of -inf alone.")
+    return z
+
+
+def _labels(labels: npt.ArrayLike, shape: tuple[int, ...]) -> Integers:
+    y = np.asarray(labels)
+    n, k = shape
+    if y.shape != (n,) or not np.issubdtype(y.dtype, np.integer):
+        raise ValueError(f"expected {n} integer labels, found {y.dtype} of shape {y.shape}.")
+    if y.min() < 0 or y.max() >= k:
+        raise ValueError(f"expected labels between 0 and {k - 1}, found {y.min()} to {y.max()}.")
+    return y.astype(np.int64)
+
+
+def _answers(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[Floats, Integers]:
+    z = _logits(logits)
+    y = _labels(labels, z.shape)
+    absent = int(np.isneginf(z[np.arange(len(z)), y]).sum())
+    if absent:
+        raise ValueError(f"expected labels of classes that are present, found {absent} whose logit is -inf.")
+    return z, y
+
+
+def _forecast(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[Floats, Integers]:
+    p: Floats = np.asarray(probabilities, dtype=np.float64)
+    if p.ndim != 2 or p.size == 0:
+        raise ValueError(f"expected probabilities [N, K], found shape {p.shape}.")
+    if not (np.all(p >= 0) and np.allclose(p.sum(1), 1, atol=1e-3)):
+        raise ValueError("expected probabilities that are at least 0 and sum to 1 in each row, found others.")
+    return p, _labels(labels, p.shape)
