@@ -149,7 +149,7 @@ class Subset:
 
 def make_examples(
     items: Items,
-    labels: Sequence[str | int | None] | Integers | None = None,
+    labels: Sequence[str | int | None] | Integers | Column | None = None,
     *,
     name: str = "data",
     class_names: Sequence[str] | None = None,
@@ -164,21 +164,22 @@ def make_examples(
 ) -> Examples:
     """Examples with one class column, from what readers have at hand.
 
-    `labels` are class names or integers, one a row; None, "" and -1 mean missing. With `class_names`, integer labels index it;
-    without, classes are the distinct labels in sorted order. `class_split` maps a class name to 0, 1 or 2 (absent: no split).
+    `labels` are class names or integers, one a row; None, "" and -1 mean missing; or a whole Column, of any kind. With
+    `class_names`, integer labels index it; without, classes are the distinct labels in sorted order. `class_split` maps a class
+    name to 0, 1 or 2 (absent: no split).
     """
     count = len(items)
-    values, names = _classes(labels, class_names, count, name)
+    column = labels if isinstance(labels, Column) else Column("class", *_classes(labels, class_names, count, name))
     group_names = tuple(sorted({g for g in groups if g})) if groups is not None else ()
     group_ids = {g: i for i, g in enumerate(group_names)}
     split = class_split or {}
     return Examples(
         name=name,
         items=items,
-        columns={target: Column("class", values, names), **(extra or {})},
+        columns={target: column, **(extra or {})},
         target=target,
         row_names=list(row_names) if row_names is not None else [f"{name}:{i}" for i in range(count)],
-        class_split=np.array([split.get(c, NO_SPLIT) for c in names], dtype=np.int64),
+        class_split=np.array([split.get(c, NO_SPLIT) for c in column.names], dtype=np.int64),
         row_split=np.full(count, NO_SPLIT, dtype=np.int64) if row_split is None else row_split.astype(np.int64),
         group=np.array([group_ids.get(g or "", -1) for g in groups] if groups is not None else [-1] * count, dtype=np.int64),
         group_names=group_names,

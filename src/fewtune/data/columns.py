@@ -1,0 +1,216 @@
+"""From a table to Examples: which column is the input, which the label, and what their values are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from fewtune.data.arrays import as_vectors, split_codes
+from fewtune.data.examples import Column, Examples, Integers, make_examples
+from fewtune.data.items import Encoded, Files, Items, Texts, Vectors
+from fewtune.data.order import IMAGE_SUFFIXES, some
+from fewtune.data.tables import Table
+from fewtune.data.targets import Kind, as_labels, missing
+from fewtune.errors import InputError, unknown
+
+USUAL: Mapping[str, tuple[str, ...]] = {
+    "path": ("path", "image", "img", "file", "filename", "file_name", "filepath", "file_path", "image_path", "img_path"),
+    "text": ("text", "sentence", "content", "utterance", "document", "query", "review", "tweet"),
+    "embedding": ("embedding", "embeddings", "vector", "features", "feature"),
+    "label": ("label", "class", "category", "target", "intent", "y", "labels", "class_name"),
+    "group": ("group", "domain"),
+    "split": ("split",),
+    "caption": ("caption",),
+}
+
+
+def from_table(
+    table: Table,
+    *,
+    input: str | None = None,
+    label: str | None = None,
+    group: str | None = None,
+    split: str | None = None,
+    name: str | None = None,
+    kind: Kind = "class",
+    labelled: bool = True,
+    classes: tuple[Sequence[str], Mapping[str, int]] | None = None,
+) -> Examples:
+    """Examples from a table; columns are found by usual names where they are not given.
+
+    `label` may name several columns, "a,b": the first is the target. `split=""` means that the column of that name is no split.
+    `classes` are class names in order with their splits, known from elsewhere. Without `labelled`, a missing label column is fine.
+    Raises InputError that lists the columns where one is missing or unclear.
+    """
+    if not table.count:
+        raise InputError(f"{table.name} holds a header but no rows.")
+    called = name or table.name
+    chosen = _input_column(table, input)
+    targets = _label_columns(table, label, chosen, labelled)
+    items, row_names = _items(table, chosen, kind_of_input(chosen, table.columns[chosen]))
+    columns = [_labels(table, target, kind) for target in targets]
+    grouping = _one(table, "group", group)
+    splitting = None if split == "" else _one(table, "split", split)
+    captions = _one(table, "caption", None)
+    return make_examples(
+        items,
+        columns[0] if columns else None,
+        name=called,
+        class_names=classes[0] if classes and columns and not isinstance(columns[0], Column) else None,
+        row_names=row_names or [table.where(row) for row in range(table.count)],
+        groups=[None if missing(g) else str(g) for g in table.columns[grouping]]
+        if grouping and grouping not in (*targets, chosen)
+        else None,
+        row_split=split_codes(table.columns[splitting], table.count, called) if splitting and splitting not in targets else None,
+        class_split=classes[1] if classes else None,
+        extra={t: _column(c) for t, c in zip(targets[1:], columns[1:], strict=True)},
+        caption=["" if missing(c) else str(c) for c in table.columns[captions]]
+        if captions and captions not in (*targets, chosen)
+        else None,
+        target=targets[0] if targets else "label",
+    )
+
+
+def kind_of_input(column: str, values: Any) -> str:
+    """items (ready), path, text, embedding or encoded (image bytes): what values are, by their type, then by the column's name."""
+    if hasattr(values, "fetch"):
+        return "items"
+    if isinstance(values, np.ndarray) and values.ndim == 2:
+        return "embedding"
+    first = next((v for v in values if v is not None), None)
+    if isinstance(first, dict | bytes):
+        return "encoded"
+    if isinstance(first, list | tuple | np.ndarray):
+        return "embedding"
+    if isinstance(first, Path):
+        return "path"
+    if column.casefold() in USUAL["embedding"] and isinstance(first, str) and first.lstrip().startswith("["):
+        return "embedding"
+    if column.casefold() in USUAL["text"]:
+        return "text"
+    sample = [str(v) for v in values[:50] if v is not None]
+    images = sum(Path(v[-8:]).suffix.lower() in IMAGE_SUFFIXES for v in sample)
+    return "path" if images * 2 > len(sample) or (column.casefold() in USUAL["path"] and not images) else "text"
+
+
+def _input_column(table: Table, given: str | None) -> str:
+    if given is not None:
+        return _known(table, given, "input column")
+    by_kind = {kind: _one(table, kind, None) for kind in ("path", "text", "embedding")}
+    found = [column for column in by_kind.values() if column is not None]
+    if len(found) == 1:
+        return found[0]
+    listed = some(table.columns, 12)
+    if not found:
+        raise InputError(
+            f"{table.name} has the columns {listed}: none has a usual name for a path, a text or an embedding; pass input=NAME."
+        )
+    raise InputError(f"{table.name} has the columns {listed}: the input could be {' or '.join(found)}; pass input=NAME.")
+
+
+def _label_columns(table: Table, given: str | None, chosen: str, labelled: bool) -> list[str]:
+    if given is not None:
+        if given in table.columns:
+            return [given]
+        return [_known(table, part.strip(), "label column") for part in given.split(",") if part.strip()]
+    found = [c for c in _usual(table, "label") if c != chosen]
+    if len(found) == 1 or (found and found[0].casefold() == "label"):
+        return found[:1]
+    if not labelled:
+        return []
+    listed = some(table.columns, 12)
+    if not found:
+        raise InputError(f"{table.name} has the columns {listed}: none has a usual name for a label; pass label=NAME.")
+    raise InputError(f"{table.name} has the columns {listed}: the label could be {' or '.join(found)}; pass label=NAME.")
+
+
+def _usual(table: Table, role: str) -> list[str]:
+    by_fold = {column.casefold(): column for column in table.columns}
+    return [by_fold[word] for word in USUAL[role] if word in by_fold]
+
+
+def _one(table: Table, role: str, given: str | None) -> str | None:
+    """The given column, or the first with a usual name for this role."""
+    if given:
+        return _known(table, given, f"{role} column")
+    return next(iter(_usual(table, role)), None)
+
+
+def _known(table: Table, column: str, what: str) -> str:
+    if column not in table.columns:
+        raise InputError(f"{table.name}: {unknown(what, column, table.columns)} Its columns are {some(table.columns, 12)}.")
+    return column
+
+
+def _labels(table: Table, column: str, kind: Kind) -> list[str | None] | Integers | Column:
+    values = table.columns[column]
+    labels = as_labels(values, f"{table.name}, column {column}", None, kind)
+    if not isinstance(labels, Column) and all(label is None or label == -1 for label in labels):
+        raise InputError(f"{table.name}: column {column!r} holds no label at all: expected a class name in each row.")
+    return labels
+
+
+def _column(labels: list[str | None] | Integers | Column) -> Column:
+    return labels if isinstance(labels, Column) else make_examples(Texts([""] * len(labels)), labels).column
+
+
+def _items(table: Table, column: str, kind: str) -> tuple[Items, list[str] | None]:
+    values = table.columns[column]
+    if kind == "items":
+        return cast(Items, values), None
+    if kind == "embedding":
+        return Vectors(as_vectors(_matrix(table, column), f"{table.name}, column {column}")), None
+    absent = [row for row, value in enumerate(values) if missing_input(value)]
+    if absent:
+        raise InputError(
+            f"{table.name}: column {column!r} is empty in {len(absent)} rows, first in {table.where(absent[0])}: fill or remove them."
+        )
+    if kind == "text":
+        return Texts([str(value) for value in values]), None
+    if kind == "encoded":
+        return _encoded(table, values), None
+    paths = [table.folder / str(value) for value in values]
+    if lost := [row for row, path in enumerate(paths) if not path.is_file()]:
+        listed = some((f"{values[row]} ({table.where(row)})" for row in lost), 3)
+        raise InputError(f"{table.name}: {len(lost)} of {len(paths)} files of column {column!r} are not below {table.folder}: {listed}.")
+    return Files(paths), [str(value) for value in values]
+
+
+def missing_input(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and value != value) or (isinstance(value, str) and not value.strip())
+
+
+def _matrix(table: Table, column: str) -> np.ndarray[Any, Any]:
+    values = table.columns[column]
+    if isinstance(values, np.ndarray) and values.dtype != object:
+        return values
+    rows = []
+    width = 0
+    for row, value in enumerate(values):
+        try:
+            vector = np.asarray(json.loads(value) if isinstance(value, str) else value, dtype=np.float32).ravel()
+        except (TypeError, ValueError):
+            raise InputError(f"{table.name}: the embedding of {table.where(row)} is no list of numbers: {str(value)[:40]!r}.") from None
+        width = width or len(vector)
+        if len(vector) != width:
+            raise InputError(
+                f"{table.name}: the embedding of {table.where(row)} has {len(vector)} numbers: expected {width} as in the first row."
+            )
+        rows.append(vector)
+    return np.stack(rows)
+
+
+def _encoded(table: Table, values: Sequence[Any]) -> Items:
+    """Image bytes, plain or as {"bytes": ..., "path": ...}."""
+    pieces: list[bytes] = []
+    for row, value in enumerate(values):
+        content = value.get("bytes") if isinstance(value, dict) else value
+        if not isinstance(content, bytes):
+            raise InputError(f"{table.name}: {table.where(row)} holds no image bytes: expected bytes or {{'bytes': ...}}.")
+        pieces.append(content)
+    offsets = np.cumsum([0, *(len(piece) for piece in pieces)]).astype(np.int64)
+    return Encoded(np.frombuffer(b"".join(pieces), dtype=np.uint8), offsets, [table.where(row) for row in range(len(pieces))])

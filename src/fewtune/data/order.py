@@ -1,0 +1,47 @@
+"""Words that readers share: which files are images or texts, which are nobody's, what splits are called, and natural order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from fewtune.data.examples import NO_SPLIT, TEST, TRAIN, VALIDATION
+
+IMAGE_SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm".split()  # noqa: SIM905
+)
+TEXT_SUFFIXES = frozenset({".txt"})
+ARCHIVE_SUFFIXES = frozenset({".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"})
+SPLIT_WORDS = {
+    "train": TRAIN,
+    "training": TRAIN,
+    "val": VALIDATION,
+    "valid": VALIDATION,
+    "validation": VALIDATION,
+    "dev": VALIDATION,
+    "test": TEST,
+    "testing": TEST,
+    "": NO_SPLIT,
+    "any": NO_SPLIT,
+    "none": NO_SPLIT,
+}
+_NOBODYS = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "icon\r"})
+
+
+def ignored(name: str) -> bool:
+    """Whether a file or folder is left there by a system and not by a person: hidden, Thumbs.db, __MACOSX, ..."""
+    return name.startswith(".") or name.casefold() in _NOBODYS
+
+
+def natural(name: str) -> tuple[tuple[int, int, str], ...]:
+    """A sort key: digits compare as numbers, letters without case, and the exact spelling decides last."""
+    parts = re.split(r"(\d+)", name)
+    keys = [(0, int(part), "") if part.isdecimal() else (1, 0, part.casefold()) for part in parts if part]
+    return (*keys, (2, 0, name))
+
+
+def some(names: Iterable[str], shown: int = 5) -> str:
+    """The first few names and how many more there are."""
+    listed = list(names)
+    more = f" and {len(listed) - shown} more" if len(listed) > shown else ""
+    return ", ".join(listed[:shown]) + more
