@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
 
-from fewtune.data.items import Items, Modality
+from fewtune.data.items import Items, Modality, content_digest
+from fewtune.data.threads import in_threads
 from fewtune.errors import InputError, unknown
 
 Integers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
@@ -100,15 +102,18 @@ class Examples:
     def take(self, rows: Sequence[int] | Integers) -> Examples:
         """The same collection with these rows only, in this order; classes and their names stay."""
         index = np.asarray(rows, dtype=np.int64)
-        return replace(
+        taken = replace(
             self,
-            items=Subset(self.items, index),
+            items=subset(self.items, index),
             columns={name: replace(c, values=c.values[index]) for name, c in self.columns.items()},
             row_names=[self.row_names[i] for i in index],
             row_split=self.row_split[index],
             group=self.group[index],
             caption=None if self.caption is None else [self.caption[i] for i in index],
         )
+        if (known := self.__dict__.get("row_digests")) is not None:  # the content is the same: nothing to read again
+            taken.__dict__["row_digests"] = [known[i] for i in index]
+        return taken
 
     def with_target(self, target: str) -> Examples:
         """The same collection, learning another label column; its classes carry no split."""
@@ -119,10 +124,23 @@ class Examples:
 
     def digest(self) -> str:
         """32 hexadecimal digits that stand for the rows' content, in order; labels and names are not part of it."""
-        whole = hashlib.blake2b(self.modality.encode(), digest_size=16)
-        for row in range(len(self)):
-            whole.update(self.items.digest(row))
-        return whole.hexdigest()
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
+        return hashlib.blake2b(b"".join([self.modality.encode(), *self.row_digests]), digest_size=16).hexdigest()
+
+    @cached_property
+    def row_digests(self) -> list[bytes]:
+        """16 bytes for each row's content, computed once (files are read in threads); a file that cannot be read counts by its name."""
+
+        def one(row: int) -> bytes:
+            try:
+                return self.items.digest(row)
+            except InputError:
+                return content_digest(f"unreadable {self.row_names[row]}".encode())
+
+        return in_threads(one, len(self)) if on_disk(self.items) else [one(row) for row in range(len(self))]
 
 
 @final
@@ -145,6 +163,16 @@ class Subset:
 
     def digest(self, row: int) -> bytes:
         return self.whole.digest(int(self.rows[row]))
+
+
+def subset(items: Items, rows: Integers) -> Subset:
+    """Some rows of items; a subset of a subset points at the whole, so that chains do not grow."""
+    return Subset(items.whole, items.rows[rows]) if isinstance(items, Subset) else Subset(items, rows)
+
+
+def on_disk(items: Items) -> bool:
+    """Whether rows have to be read from a disk, so that reading them in threads pays."""
+    return on_disk(items.whole) if isinstance(items, Subset) else bool(getattr(items, "on_disk", False))
 
 
 def make_examples(

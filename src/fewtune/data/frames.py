@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 from PIL import Image
@@ -60,6 +60,7 @@ class Stored:
     column: str
     name: str
     modality: Modality = "image"
+    on_disk: ClassVar[bool] = True
 
     def __len__(self) -> int:
         return len(self.dataset)

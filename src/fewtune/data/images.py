@@ -7,8 +7,10 @@ InputError that names the image. Truncated files are refused: half a picture wit
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -87,30 +89,52 @@ def decode(content: bytes, *, name: str, size_hint: int | None = None, max_pixel
     eighth of its size, its short side never below DRAFT_MARGIN * size_hint. `max_pixels`: the cap on width x height.
     Raises InputError naming the image when it is too large, truncated, or cannot be read.
     """
-    try:
-        image, turn = _opened(content, max_pixels)
-        if size_hint is not None and image.format == "JPEG":
-            _draft(image, size_hint)
-        image.load()
-        upright = image if turn == 1 else image.transpose(_TURNS[turn])
-        upright.info = image.info
-        return to_rgb(upright)
-    except InputError as problem:
-        raise InputError(f"{name} cannot be read as an image: {problem}") from None
-    except Exception as problem:  # Pillow's readers raise almost every kind of exception on hostile bytes
-        raise InputError(f"{name} cannot be read as an image: {_reason(problem)}.") from None
+    with _naming(name):
+        return _decoded(content, size_hint, max_pixels)
 
 
 def header(source: bytes | Path, *, name: str | None = None, max_pixels: int | None = None) -> Header:
     """The header of encoded bytes or of a file, without decoding the picture. Raises InputError as `decode` does."""
-    called = name or (str(source) if isinstance(source, Path) else "the image")
-    try:
+    with _naming(name or (str(source) if isinstance(source, Path) else "the image")):
         image, _ = _opened(source, max_pixels) if isinstance(source, bytes) else _peeked(source, max_pixels)
         return Header(*image.size, image.format or "", image.mode)
+
+
+def why_unreadable(source: bytes | Path, *, deep: bool) -> str | None:
+    """Why an image cannot be read, or None; only its header is looked at unless `deep`."""
+    try:
+        with _naming(None):
+            if deep:
+                _decoded(source if isinstance(source, bytes) else source.read_bytes(), None, None)
+            else:
+                _opened(source, None) if isinstance(source, bytes) else _peeked(source, None)
     except InputError as problem:
-        raise InputError(f"{called} cannot be read as an image: {problem}") from None
+        return str(problem)
+    return None
+
+
+@contextlib.contextmanager
+def _naming(name: str | None) -> Iterator[None]:
+    """Whatever goes wrong inside becomes one InputError: Pillow's readers raise almost every kind of exception on hostile bytes."""
+    before = f"{name} cannot be read as an image: " if name is not None else ""
+    try:
+        yield
+    except InputError as problem:
+        raise InputError(f"{before}{problem}") from None
     except Exception as problem:
-        raise InputError(f"{called} cannot be read as an image: {_reason(problem)}.") from None
+        raise InputError(f"{before}{_reason(problem)}.") from None
+
+
+def _decoded(content: bytes, size_hint: int | None, max_pixels: int | None) -> Image.Image:
+    image, turn = _opened(content, max_pixels)
+    if size_hint is not None and image.format == "JPEG":
+        _draft(image, size_hint)
+    image.load()
+    if turn == 1:
+        return to_rgb(image)
+    upright = image.transpose(_TURNS[turn])
+    upright.info = image.info
+    return to_rgb(upright)
 
 
 def _peeked(path: Path, max_pixels: int | None) -> tuple[ImageFile.ImageFile, int]:

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias, final
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias, final
 
 import numpy as np
 from PIL import Image
@@ -46,6 +46,7 @@ class Files:
 
     paths: Sequence[Path]
     modality: Modality = "image"
+    on_disk: ClassVar[bool] = True
 
     def __len__(self) -> int:
         return len(self.paths)

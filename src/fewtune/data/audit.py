@@ -1,0 +1,258 @@
+"""What is in a collection, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import final
+
+import numpy as np
+
+from fewtune.data.examples import NO_SPLIT, SPLITS, Examples, Skipped, Subset
+from fewtune.data.images import Header, header, why_unreadable
+from fewtune.data.items import Files, Items, Modality, Texts, Vectors, content_digest
+from fewtune.data.order import some
+from fewtune.data.threads import in_threads
+from fewtune.errors import InputError
+
+IMBALANCE = 10.0  # a largest class this many times the smallest is worth a word
+FEW = 2  # with fewer rows than this in a class nothing can be held out
+
+
+@final
+@dataclass(frozen=True)
+class Spread:
+    """Least, median and greatest of a quantity."""
+
+    least: float
+    median: float
+    most: float
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """What `inspect_examples` found; plain values throughout.
+
+    `counts`: rows of each class, in the order of the class names. `splits`, `groups`, `formats`, `modes`: how many rows of each.
+    `unreadable`: row name -> reason. `duplicates`: row names with the same content and the same class (or none). `clashes`: (row
+    name, class) of the same content under several classes. `leaks`: row names of the same content in several splits.
+    `imbalance`: the largest class over the smallest that has rows. `width`, `height`: in pixels. `length`: of texts, in characters.
+    `deep`: whether every pixel was decoded, or only headers were read; a quick look at files on disk compares no contents.
+    """
+
+    name: str
+    modality: Modality
+    rows: int
+    target: str
+    kind: str
+    counts: Mapping[str, int]
+    unlabelled: int
+    splits: Mapping[str, int]
+    groups: Mapping[str, int]
+    skipped: tuple[Skipped, ...]
+    unreadable: Mapping[str, str]
+    duplicates: tuple[tuple[str, ...], ...]
+    clashes: tuple[tuple[tuple[str, str], ...], ...]
+    leaks: tuple[tuple[str, ...], ...]
+    imbalance: float
+    width: Spread | None
+    height: Spread | None
+    formats: Mapping[str, int]
+    modes: Mapping[str, int]
+    length: Spread | None
+    dimension: int | None
+    deep: bool
+
+    def sentences(self) -> list[str]:
+        """Findings that a person should act on, the gravest first; empty where all is well."""
+        said = []
+        empty = [name for name, count in self.counts.items() if count == 0]
+        single = [name for name, count in self.counts.items() if 0 < count < FEW]
+        if self.unreadable:
+            listed = some((f"{name} ({reason.rstrip('.')})" for name, reason in self.unreadable.items()), 3)
+            said.append(f"{_many(len(self.unreadable), 'row')} cannot be read: {listed}.")
+        if self.clashes:
+            first = " and ".join(f"{row} ({label})" for row, label in self.clashes[0][:2])
+            said.append(
+                f"The same content lies under different classes {_times(len(self.clashes))}, first {first}: one label must be wrong."
+            )
+        if self.leaks:
+            first = " and ".join(self.leaks[0][:2])
+            said.append(
+                f"The same content lies in different splits {_times(len(self.leaks))}, first {first}: test figures would be too good."
+            )
+        if self.duplicates:
+            extra = sum(len(names) - 1 for names in self.duplicates)
+            said.append(
+                f"{_many(extra, 'row')} repeat{'s' if extra == 1 else ''} another one exactly, first {' and '.join(self.duplicates[0][:2])}."
+            )
+        if self.kind == "class" and sum(count > 0 for count in self.counts.values()) < 2:
+            said.append("There are fewer than two classes with rows: nothing can be told apart.")
+        if empty:
+            said.append(f"{_many(len(empty), 'class', 'classes')} without a row: {some(empty)}.")
+        if single:
+            said.append(
+                f"{_many(len(single), 'class', 'classes')} with a single row, so nothing can be held out to check on: {some(single)}."
+            )
+        if self.imbalance >= IMBALANCE:
+            said.append(f"The largest class is {self.imbalance:.0f} times the smallest: accuracy alone will flatter; read recall by class.")
+        if self.unlabelled:
+            said.append(f"{_many(self.unlabelled, 'row')} without a label: not learned from.")
+        if self.skipped:
+            listed = some((f"{s.name} ({s.reason})" for s in self.skipped), 3)
+            said.append(f"{_many(len(self.skipped), 'file')} passed over: {listed}.")
+        return said
+
+
+def _many(count: int, noun: str, plural: str | None = None) -> str:
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"
+
+
+@final
+@dataclass(frozen=True)
+class _Look:
+    """What one row shows."""
+
+    reason: str | None
+    header: Header | None
+    digest: bytes | None
+
+
+def inspect_examples(examples: Examples, deep: bool = True) -> Audit:
+    """Look at every row once, in threads; memory does not grow with the size of the rows.
+
+    `deep` decodes every image and compares contents; without it only headers are read (contents in memory are still compared).
+    """
+    looks = in_threads(lambda row: _look(examples, row, deep), len(examples))
+    column = examples.column
+    known = column.kind == "class"
+    counts = dict(zip(column.names, examples.counts().tolist(), strict=True)) if known else {}
+    present = [count for count in counts.values() if count]
+    same, clashes, leaks = _copies(examples, [look.digest for look in looks])
+    headers = [look.header for look in looks if look.header is not None]
+    texts = [len(str(examples.items.fetch(row))) for row in range(len(examples))] if examples.modality == "text" else []
+    dimension = int(np.size(np.asarray(examples.items.fetch(0)))) if examples.modality == "vector" and len(examples) else None
+    return Audit(
+        name=examples.name,
+        modality=examples.modality,
+        rows=len(examples),
+        target=examples.target,
+        kind=column.kind,
+        counts=counts,
+        unlabelled=_unlabelled(examples),
+        splits={word: n for word, code in SPLITS.items() if (n := int((examples.row_split == code).sum()))},
+        groups={name: int((examples.group == i).sum()) for i, name in enumerate(examples.group_names)},
+        skipped=examples.skipped,
+        unreadable={examples.row_names[row]: look.reason for row, look in enumerate(looks) if look.reason is not None},
+        duplicates=same,
+        clashes=clashes,
+        leaks=leaks,
+        imbalance=max(present) / min(present) if present else 1.0,
+        width=_spread([h.width for h in headers]),
+        height=_spread([h.height for h in headers]),
+        formats=dict(Counter(h.format for h in headers).most_common()),
+        modes=dict(Counter(h.mode for h in headers).most_common()),
+        length=_spread(texts),
+        dimension=dimension,
+        deep=deep,
+    )
+
+
+def unreadable(examples: Examples, deep: bool = False) -> dict[int, str]:
+    """Row -> why it cannot be used: an image that does not decode, an empty text, a vector with NaN. Threads do the reading.
+
+    Without `deep`, only the headers of images are read: a file cut short in the middle passes.
+    """
+
+    def one(row: int) -> str | None:
+        items, at = _source(examples.items, row)
+        return _reason(items, at, deep, None)
+
+    return {row: reason for row, reason in enumerate(in_threads(one, len(examples))) if reason is not None}
+
+
+def _source(items: Items, row: int) -> tuple[Items, int]:
+    return _source(items.whole, int(items.rows[row])) if isinstance(items, Subset) else (items, row)
+
+
+def _reason(items: Items, row: int, deep: bool, content: bytes | Path | None) -> str | None:
+    """Why one row cannot be used; `content` saves reading it again."""
+    if isinstance(items, Texts):
+        return None if items.texts[row].strip() else "the text is empty"
+    if isinstance(items, Vectors):
+        return None if np.isfinite(items.vectors[row]).all() else "it holds NaN or infinite values"
+    source = content if content is not None else _encoded(items, row, deep)
+    if isinstance(source, str):
+        return source
+    return None if source is None else _tidy(why_unreadable(source, deep=deep))
+
+
+def _tidy(reason: str | None) -> str | None:
+    return None if reason is None else reason.rstrip(".")
+
+
+def _encoded(items: Items, row: int, deep: bool) -> bytes | Path | str | None:
+    """A row's encoded image (the path alone for a quick look), why it cannot be had (a str), or None where it is decoded already."""
+    if isinstance(items, Files) and not deep:
+        return items.paths[row]
+    try:
+        content: bytes | None = items.read(row) if hasattr(items, "read") else None
+        return content
+    except InputError as problem:
+        return str(problem).rsplit(": ", 1)[-1].rstrip(".")
+
+
+def _look(examples: Examples, row: int, deep: bool) -> _Look:
+    items, at = _source(examples.items, row)
+    if examples.modality != "image":
+        return _Look(_reason(items, at, deep, None), None, items.digest(at))
+    source = _encoded(items, at, deep)
+    if isinstance(source, str):
+        return _Look(source, None, None)
+    if source is None:
+        height, width = np.asarray(items.fetch(at)).shape[:2]
+        return _Look(None, Header(width, height, "array", "RGB"), items.digest(at))
+    reason = _reason(items, at, deep, source)
+    digest = content_digest(source) if isinstance(source, bytes) else None
+    if reason is not None:
+        return _Look(reason, None, digest)
+    return _Look(None, header(source), digest)
+
+
+def _copies(
+    examples: Examples, digests: list[bytes | None]
+) -> tuple[tuple[tuple[str, ...], ...], tuple[tuple[tuple[str, str], ...], ...], tuple[tuple[str, ...], ...]]:
+    """(copies within a class, copies across classes, copies across splits), each a tuple of groups in row order."""
+    alike: dict[tuple[bytes, str], list[int]] = defaultdict(list)
+    for row, digest in enumerate(digests):
+        if digest is not None:  # an image under another caption is another example
+            alike[digest, examples.caption[row] if examples.caption is not None else ""].append(row)
+    groups = [rows for rows in alike.values() if len(rows) > 1]
+    labels = examples.labels.tolist() if examples.column.kind == "class" else [-1] * len(examples)
+    names = examples.row_names
+    clash = [rows for rows in groups if len({labels[r] for r in rows} - {-1}) > 1]
+    same = [[r for r in rows if labels[r] == k] for rows in groups for k in dict.fromkeys(labels[r] for r in rows)]
+    leak = [rows for rows in groups if len({int(examples.row_split[r]) for r in rows} - {NO_SPLIT}) > 1]
+    return (
+        tuple(tuple(names[r] for r in rows) for rows in same if len(rows) > 1),
+        tuple(tuple((names[r], examples.class_names[labels[r]]) for r in rows if labels[r] >= 0) for rows in clash),
+        tuple(tuple(names[r] for r in rows) for rows in leak),
+    )
+
+
+def _unlabelled(examples: Examples) -> int:
+    values = examples.column.values
+    absent = np.isnan(values) if examples.column.kind == "float" else values < 0
+    return int((absent if absent.ndim == 1 else absent.all(axis=1)).sum())
+
+
+def _spread(values: list[int]) -> Spread | None:
+    return Spread(float(min(values)), float(median(values)), float(max(values))) if values else None

@@ -1,0 +1,121 @@
+"""What a saved model is asked to label: files, folders, tables and texts, in the order given, without labels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import numpy as np
+
+from fewtune.data.examples import Examples, Integers, Skipped, make_examples
+from fewtune.data.items import Files, Item, Items, Modality, Texts
+from fewtune.data.order import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES, TEXT_SUFFIXES, ignored, natural
+from fewtune.data.read import TABLE_SUFFIXES, read_examples
+from fewtune.errors import InputError
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Chained:
+    """Items one after another."""
+
+    parts: Sequence[Items]
+    starts: Integers
+    modality: Modality
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def _place(self, row: int) -> tuple[Items, int]:
+        part = int(np.searchsorted(self.starts, row, side="right")) - 1
+        return self.parts[part], row - int(self.starts[part])
+
+    def fetch(self, row: int, size_hint: int | None = None) -> Item:
+        items, local = self._place(row)
+        return items.fetch(local, size_hint=size_hint)
+
+    def digest(self, row: int) -> bytes:
+        items, local = self._place(row)
+        return items.digest(local)
+
+
+def read_inputs(paths: Sequence[Path], texts: Sequence[str], modality: Modality, column: str | None = None) -> Examples:
+    """The rows to label; `row_names` are paths as given, "table.csv:3" (the third row of a table), or the texts themselves.
+
+    A folder means every image (or .txt file, for texts) below it, in natural order. Raises InputError for a path that does not exist, holds
+    nothing to label, or holds another modality.
+    """
+    parts: list[tuple[Items, list[str]]] = []
+    skipped: list[Skipped] = []
+    for path in paths:
+        made, left = _one(path, modality, column)
+        parts.append(made)
+        skipped += left
+    if texts:
+        if modality != "text":
+            raise InputError(f"this model labels {modality}s, but a text was given: give {modality} files instead.")
+        parts.append((Texts(list(texts)), list(texts)))
+    if not parts:
+        raise InputError(
+            f"expected something to label: {'files, folders, tables or --text' if modality == 'text' else 'files, folders or tables'}."
+        )
+    starts = np.cumsum([0, *(len(items) for items, _ in parts)])
+    names = [name for _, listed in parts for name in listed]
+    return make_examples(Chained([items for items, _ in parts], starts, modality), row_names=names, name="inputs", skipped=tuple(skipped))
+
+
+def _one(path: Path, modality: Modality, column: str | None) -> tuple[tuple[Items, list[str]], list[Skipped]]:
+    if path.is_dir():
+        return _folder(path, modality)
+    suffix = path.suffix.lower()
+    if not path.exists() or suffix in TABLE_SUFFIXES or suffix in ARCHIVE_SUFFIXES or suffix == ".npz":
+        return _table(path, modality, column), []
+    if modality == "image":
+        return (Files([path]), [str(path)]), []
+    if modality == "text" and suffix in TEXT_SUFFIXES:
+        return (Texts([_text(path)]), [str(path)]), []
+    expected = "a .txt file, or a table with a text column" if modality == "text" else "an .npz file or a table with an embedding column"
+    raise InputError(f"{path}: this model labels {modality}s; expected {expected}.")
+
+
+def _table(path: Path, modality: Modality, column: str | None) -> tuple[Items, list[str]]:
+    made = read_examples(path, input=column, labelled=False)
+    if made.modality != modality:
+        raise InputError(f"{path} holds {made.modality}s, but this model labels {modality}s.")
+    return made.items, [f"{path}:{row + 1}" for row in range(len(made))]
+
+
+def _folder(path: Path, modality: Modality) -> tuple[tuple[Items, list[str]], list[Skipped]]:
+    wanted = {"image": IMAGE_SUFFIXES, "text": TEXT_SUFFIXES}.get(modality)
+    if wanted is None:
+        raise InputError(f"{path} is a folder, but this model labels embeddings: give .npz files or tables with an embedding column.")
+    files = list(_below(path))
+    chosen = [f for f in files if f.suffix.lower() in wanted]
+    skipped = [
+        Skipped(str(f), f"not {'an image' if modality == 'image' else 'a .txt file'}") for f in files if f.suffix.lower() not in wanted
+    ]
+    if not chosen:
+        found = f"{len(files)} other files" if files else "no files"
+        raise InputError(f"{path} holds {found} and nothing this model can label: expected {modality}s.")
+    items: Items = Files(chosen) if modality == "image" else Texts([_text(f) for f in chosen])
+    return (items, [str(f) for f in chosen]), skipped
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Every file below a folder, in natural order, folders after files; hidden ones left out; links to folders are not followed."""
+    entries = sorted((e for e in os.scandir(folder) if not ignored(e.name)), key=lambda e: (e.is_dir(), natural(e.name)))
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _below(folder / entry.name)
+        elif entry.is_file():
+            yield folder / entry.name
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8 text: save it as UTF-8.") from None

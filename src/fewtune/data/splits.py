@@ -1,0 +1,135 @@
+"""Splits of classes (to meta-train, validate and test on different classes) and of rows (to hold some out)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from fewtune.data.examples import NO_SPLIT, SPLITS, TEST, TRAIN, VALIDATION, Examples, Integers
+from fewtune.data.order import SPLIT_WORDS
+from fewtune.errors import InputError, unknown
+from fewtune.keys import key
+
+
+def split_classes(
+    examples: Examples,
+    names: Mapping[str, Sequence[str]] | Path | str | None = None,
+    *,
+    fractions: tuple[float, float, float] = (0.64, 0.16, 0.2),
+    seed: int = 0,
+) -> Examples:
+    """The same collection with every class in one split.
+
+    `names`: split -> class names ({"train": [...], "test": [...]}; classes that it does not name have no split), or a file that holds
+    it: JSON ({"train": [...]} or {"class": "train"}) or CSV (columns class and split). None: by `seed`, the classes in an order that
+    depends on the seed and on each class's name alone, cut by `fractions` (train, validation, test; they are rounded to whole
+    classes, train and test keep at least one where their fraction is above zero).
+    Raises InputError for unknown classes (nearest names offered), unknown splits, and a class in two splits.
+    """
+    if names is None:
+        codes = _by_seed(examples.class_names, fractions, seed)
+    else:
+        codes = _by_name(examples, _read(Path(names)) if isinstance(names, str | Path) else names)
+    return replace(examples, class_split=codes)
+
+
+def _by_seed(classes: Sequence[str], fractions: tuple[float, float, float], seed: int) -> Integers:
+    total = len(classes)
+    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise InputError(f"fractions are {fractions}: expected three numbers of at least 0 that sum to 1 (train, validation, test).")
+    order = sorted(range(total), key=lambda c: (key(seed, "class split", classes[c]).value, classes[c]))
+    edges = np.rint(np.cumsum((0.0, *fractions)) * total).astype(np.int64)
+    sizes = np.diff(edges)
+    for kept in (TRAIN, TEST):  # a split that was asked for is never empty while another has classes to give
+        if fractions[kept] > 0 and sizes[kept] == 0 and sizes.max() > 1:
+            sizes[sizes.argmax()] -= 1
+            sizes[kept] = 1
+    codes = np.full(total, NO_SPLIT, dtype=np.int64)
+    codes[order] = np.repeat([TRAIN, VALIDATION, TEST], sizes)
+    return codes
+
+
+def _by_name(examples: Examples, names: Mapping[str, Sequence[str]]) -> Integers:
+    index = {name: c for c, name in enumerate(examples.class_names)}
+    codes = np.full(len(index), NO_SPLIT, dtype=np.int64)
+    for split, members in names.items():
+        code = SPLIT_WORDS.get(split.casefold())
+        if code is None:
+            raise unknown("split", split, SPLITS)
+        for member in [members] if isinstance(members, str) else members:
+            if member not in index:
+                raise unknown(f"class in the {split} split of {examples.name}", str(member), index)
+            if codes[index[member]] not in (NO_SPLIT, code):
+                raise InputError(f"class {member!r} is in two splits: expected each class in one at most.")
+            codes[index[member]] = code
+    return codes
+
+
+def _read(path: Path) -> Mapping[str, Sequence[str]]:
+    """Split -> class names, from a JSON or CSV file."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist: expected a JSON or CSV file that says the split of each class.") from None
+    except (OSError, UnicodeDecodeError) as problem:
+        raise InputError(f"{path} cannot be read as UTF-8 text: {problem}.") from None
+    pairs = _json_pairs(path, text) if path.suffix.lower() == ".json" else _csv_pairs(path, text)
+    found: dict[str, list[str]] = {}
+    for split, name in pairs:
+        found.setdefault(split, []).append(name)
+    return found
+
+
+def _json_pairs(path: Path, text: str) -> list[tuple[str, str]]:
+    try:
+        table = json.loads(text)
+    except ValueError as problem:
+        raise InputError(f"{path} is no JSON: {problem}.") from None
+    if isinstance(table, dict) and all(isinstance(v, list) for v in table.values()):
+        return [(split, str(name)) for split, names in table.items() for name in names]
+    if isinstance(table, dict) and all(isinstance(v, str) for v in table.values()):
+        return [(split, name) for name, split in table.items()]
+    raise InputError(f'{path}: expected {{"train": ["class", ...], "test": [...]}} or {{"class": "train", ...}}.')
+
+
+def _csv_pairs(path: Path, text: str) -> list[tuple[str, str]]:
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
+    except csv.Error as problem:
+        raise InputError(f"{path} cannot be read as CSV: {problem}.") from None
+    header = [cell.strip().casefold() for cell in rows[0]] if rows else []
+    if header not in (["class", "split"], ["split", "class"]) or any(len(row) != 2 for row in rows):
+        raise InputError(f"{path}: expected a CSV file with the two columns class and split, found {', '.join(header) or 'nothing'}.")
+    at, of = header.index("split"), header.index("class")
+    return [(row[at].strip(), row[of].strip()) for row in rows[1:]]
+
+
+def held_out(examples: Examples, fraction: float = 0.2, seed: int = 0) -> Integers:
+    """Rows to keep aside, `fraction` of each class, ascending; the rest is for learning.
+
+    A class of n labelled rows gives round(fraction n), but at least one where it has two rows or more, and never its last row; and
+    at least two rows are held out in all. Which ones depends on the seed and the rows' content, not on their order.
+    Raises InputError where no two rows can be held out.
+    """
+    if not 0 < fraction < 1:
+        raise InputError(f"the held-out fraction is {fraction:g}: expected a number between 0 and 1.")
+    draw = key(seed, "held out")
+    taken: list[int] = []
+    for rows in _rows_by_class(examples):
+        count = min(max(1, round(fraction * len(rows))), len(rows) - 1)
+        ranked = sorted(rows, key=lambda row: (draw.child(examples.row_digests[row].hex()).value, row))
+        taken += ranked[: max(count, 0)]
+    if len(taken) < 2:
+        raise InputError(f"{examples.name}: expected at least two classes with two rows or more to hold some out, found {len(taken)}.")
+    return np.array(sorted(taken), dtype=np.int64)
+
+
+def _rows_by_class(examples: Examples) -> list[list[int]]:
+    labels = examples.labels
+    return [np.flatnonzero(labels == c).tolist() for c in range(len(examples.class_names))]
