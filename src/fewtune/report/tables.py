@@ -277,11 +277,12 @@ def _markdown(text: str) -> str:
     return re.sub(r"([\\`*_\[\]<>|~$&#])", r"\\\1", _line(text))
 
 
-_NAMED = ("asciitilde", "asciicircum", "less", "greater", "bar", "quotedbl", "asciigrave", "quotesingle")
+_NAMED = ("asciitilde", "asciicircum", "less", "greater", "bar", "asciigrave", "quotesingle")
 _LATEX = {
     "\\": r"\textbackslash{}",
+    '"': r"\char34{}",  # \textquotedbl is not in every encoding, and babel gives a bare quote other meanings
     **{c: "\\" + c for c in "{}$&#%_"},
-    **{c: rf"\text{name}{{}}" for c, name in zip("~^<>|\"`'", _NAMED, strict=True)},
+    **{c: rf"\text{name}{{}}" for c, name in zip("~^<>|`'", _NAMED, strict=True)},
     **{c: f"{{{c}}}" for c in "[]*"},  # after the end of a row, [ and * would be read as its options
     **{c: f"${sign}$" for c, sign in zip("\u00b1\u2212\u00d7\u2264\u2265", (r"\pm", "-", r"\times", r"\leq", r"\geq"), strict=True)},
     "\ufffd": "?",

@@ -42,6 +42,11 @@ def symmetric(mean: float, half: float, level: float, n: int, kind: str) -> Inte
     return Interval(float(mean), float(mean - half), float(mean + half), level, n, kind)
 
 
+def mean_of(values: Floats) -> float:
+    """The mean, never outside the values by rounding (the mean of seven 0.1 is 0.1)."""
+    return float(np.clip(values.mean(), values.min(), values.max()))
+
+
 def standard_error(values: Floats) -> float:
     """sd / sqrt(n) with the n - 1 divisor; NaN for n = 1, and exactly 0 for constant values (whatever their rounding)."""
     if len(values) < 2:
@@ -54,14 +59,14 @@ def standard_error(values: Floats) -> float:
 def normal_interval(values: Numbers, level: float = 0.95) -> Interval:
     """mean ± z sd / sqrt(n): what the literature prints for 600 and more episodes. NaN bounds for n = 1."""
     x, level = sample(values), fraction(level)
-    return symmetric(x.mean(), float(ndtri((1 + level) / 2)) * standard_error(x), level, len(x), "normal")
+    return symmetric(mean_of(x), float(ndtri((1 + level) / 2)) * standard_error(x), level, len(x), "normal")
 
 
 def t_interval(values: Numbers, level: float = 0.95) -> Interval:
     """mean ± t(n - 1) sd / sqrt(n) (Student 1908): the one to use for few values (splits, seeds). NaN bounds for n = 1."""
     x, level = sample(values), fraction(level)
     quantile = float(stdtrit(max(len(x) - 1, 1), (1 + level) / 2))
-    return symmetric(x.mean(), quantile * standard_error(x), level, len(x), "t")
+    return symmetric(mean_of(x), quantile * standard_error(x), level, len(x), "t")
 
 
 def seeds_interval(values: Numbers, seeds: npt.ArrayLike, level: float = 0.95) -> Interval:
@@ -91,7 +96,7 @@ def bootstrap_interval(values: Numbers, level: float = 0.95, resamples: int = 10
         return Interval(float(x[0]), math.nan, math.nan, level, 1, "bootstrap")
     means = _resampled_means(x, resamples, np.random.default_rng(seed))
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(x.mean()), float(low), float(high), level, len(x), "bootstrap")
+    return Interval(mean_of(x), float(low), float(high), level, len(x), "bootstrap")
 
 
 def _resampled_means(x: Floats, resamples: int, generator: np.random.Generator) -> Floats:

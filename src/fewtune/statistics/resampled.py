@@ -11,7 +11,7 @@ import math
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from fewtune.statistics.intervals import Interval, standard_error, symmetric
+from fewtune.statistics.intervals import Interval, mean_of, standard_error, symmetric
 from fewtune.statistics.sample import Floats, Numbers, fraction, positive, sample
 
 
@@ -19,7 +19,7 @@ def corrected_resampled_interval(values: Numbers, n_train: float, n_test: float,
     """The corrected t interval of scores [J] over J random splits into n_train and n_test items. NaN bounds for J = 1."""
     x, level = sample(values), fraction(level)
     quantile = float(stdtrit(max(len(x) - 1, 1), (1 + level) / 2))
-    return symmetric(x.mean(), quantile * _standard_error(x, n_train, n_test), level, len(x), "corrected resampled t")
+    return symmetric(mean_of(x), quantile * _standard_error(x, n_train, n_test), level, len(x), "corrected resampled t")
 
 
 def corrected_resampled_test(differences: Numbers, n_train: float, n_test: float) -> float:
@@ -30,7 +30,7 @@ def corrected_resampled_test(differences: Numbers, n_train: float, n_test: float
     x = sample(differences, "differences")
     if len(x) < 2:
         raise ValueError("expected the differences of at least 2 splits, found 1.")
-    mean, error = float(x.mean()), _standard_error(x, n_train, n_test)
+    mean, error = mean_of(x), _standard_error(x, n_train, n_test)
     if error == 0:
         return 1.0 if mean == 0 else 0.0
     return 2 * float(stdtr(len(x) - 1, -abs(mean) / error))

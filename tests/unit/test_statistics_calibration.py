@@ -1,0 +1,122 @@
+"""Temperatures against closed forms and stationarity, measures against scikit-learn and by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from sklearn.metrics import brier_score_loss, log_loss
+
+from fewtune.statistics import average_nll, brier_score, expected_calibration_error, fit_temperature, softmax
+
+
+@pytest.mark.parametrize(("margin", "right", "n"), [(10.0, 90, 100), (0.01, 9, 10), (500.0, 60, 100), (3.0, 999, 1000)])
+def test_two_classes_one_margin(margin: float, right: int, n: int) -> None:
+    """Logits (a, 0) with a share q right: sigmoid(a / T) = q, so T = a / log(q / (1 - q)); smoothing s makes q into (1 - s) q + s / 2."""
+    logits = np.tile([margin, 0.0], (n, 1))
+    labels = np.r_[np.zeros(right, int), np.ones(n - right, int)]
+    for smoothing, share in ((0.0, 0.0), (None, 1 / (n + 2)), (0.1, 0.1)):
+        q = (1 - share) * right / n + share / 2
+        assert fit_temperature(logits, labels, smoothing) == pytest.approx(margin / math.log(q / (1 - q)), rel=1e-4)
+
+
+def test_recovers_the_temperature_that_made_the_labels() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, (20_000, 6))
+    labels = np.argmax(logits + rng.gumbel(size=logits.shape), 1)
+    assert fit_temperature(logits * 7, labels, 0.0) == pytest.approx(7, rel=0.03)
+    assert fit_temperature(logits * 7, labels) == pytest.approx(7, rel=0.03)
+
+
+def test_is_the_stationary_point() -> None:
+    """At the minimum the mean logit under the forecast equals the mean logit of the labels."""
+    rng = np.random.default_rng(1)
+    logits, labels = rng.normal(0, 3, (200, 4)), rng.integers(4, size=200)
+    logits[np.arange(200), labels] += 2
+    temperature = fit_temperature(logits, labels, 0.0)
+    forecast = (softmax(logits, temperature) * logits).sum(1).mean()
+    assert forecast == pytest.approx(logits[np.arange(200), labels].mean(), abs=1e-4)
+    least = average_nll(logits, labels, temperature)
+    assert all(least < average_nll(logits, labels, temperature * factor) for factor in (0.9, 0.99, 1.01, 1.1))
+
+
+def test_all_right_does_not_mean_certain() -> None:
+    logits = np.tile([5.0, 0.0, 0.0], (20, 1))
+    confidence = softmax(logits, fit_temperature(logits, np.zeros(20, int)))[0, 0]
+    assert confidence == pytest.approx(1 - (2 / 3) / 22, abs=1e-4)
+    assert fit_temperature(logits, np.zeros(20, int), 0.0) < 0.5
+
+
+def test_padded_classes_change_nothing() -> None:
+    rng = np.random.default_rng(2)
+    logits, labels = rng.normal(size=(50, 3)), rng.integers(3, size=50)
+    padded = np.c_[logits, np.full((50, 2), -np.inf)]
+    assert fit_temperature(padded, labels) == pytest.approx(fit_temperature(logits, labels), rel=1e-9)
+    assert average_nll(padded, labels, 2.0) == pytest.approx(average_nll(logits, labels, 2.0), rel=1e-12)
+    assert softmax(padded)[:, 3:].max() == 0 and softmax(padded).sum(1) == pytest.approx(np.ones(50))
+
+
+def test_logits_that_say_nothing() -> None:
+    assert fit_temperature(np.zeros((10, 3)), np.zeros(10, int)) == 1.0
+    assert fit_temperature(np.array([[0.0, -np.inf]]), [0]) == 1.0
+    with_noise = np.random.default_rng(0).normal(size=(300, 3))
+    worse = -3 * np.eye(3)[np.arange(300) % 3] + 0.01 * with_noise
+    assert fit_temperature(worse, np.arange(300) % 3) > 9_000  # worse than chance: as flat as the range allows
+
+
+def test_measures_are_scikit_learns() -> None:
+    rng = np.random.default_rng(3)
+    logits, labels = rng.normal(0, 2, (100, 4)), rng.integers(4, size=100)
+    p = softmax(logits, 1.7)
+    assert average_nll(logits, labels, 1.7) == pytest.approx(log_loss(labels, p), rel=1e-9)
+    two = softmax(logits[:, :2])
+    assert brier_score(two, labels % 2) == pytest.approx(2 * brier_score_loss(labels % 2, two[:, 1]), rel=1e-9)
+
+
+def test_calibration_error_by_hand() -> None:
+    p = [[0.95, 0.05], [0.85, 0.15], [0.85, 0.15], [0.4, 0.6]]
+    # Ten bins: .95 wrong (gap .95, 1 item); .85 right and wrong (gap .35, 2 items); .6 right (gap .4, 1 item, bin (.5, .6]).
+    assert expected_calibration_error(p, [1, 0, 1, 1], bins=10) == pytest.approx((0.95 + 2 * 0.35 + 0.4) / 4, rel=1e-12)
+    assert expected_calibration_error(p, [1, 0, 1, 1], bins=1) == pytest.approx(abs(0.5 - 0.8125), rel=1e-12)
+    assert expected_calibration_error([[1.0, 0.0]], [0]) == 0.0
+    assert brier_score([[1.0, 0.0], [0.0, 1.0]], [0, 0]) == 1.0
+
+
+def test_calibrated_forecasts_have_little_error() -> None:
+    rng = np.random.default_rng(4)
+    logits = rng.normal(0, 2, (20_000, 5))
+    labels = np.argmax(logits + rng.gumbel(size=logits.shape), 1)
+    assert expected_calibration_error(softmax(logits), labels) < 0.015
+    assert expected_calibration_error(softmax(logits, 0.3), labels) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels"),
+    [
+        ([1.0, 2.0], [0]),
+        ([[1.0, math.nan]], [0]),
+        ([[1.0, math.inf]], [0]),
+        ([[-math.inf, -math.inf]], [0]),
+        ([[1.0, -math.inf]], [1]),
+        ([[1.0, 2.0]], [2]),
+        ([[1.0, 2.0]], [-1]),
+        ([[1.0, 2.0]], [0.0]),
+        ([[1.0, 2.0]], [0, 1]),
+        (np.zeros((0, 2)), np.zeros(0, int)),
+    ],
+)
+def test_refuses(logits: object, labels: object) -> None:
+    with pytest.raises(ValueError, match=r"expected .* found"):
+        fit_temperature(logits, labels)  # type: ignore[arg-type]
+
+
+def test_refuses_settings_and_forecasts() -> None:
+    with pytest.raises(ValueError, match="smoothing"):
+        fit_temperature([[1.0, 2.0]], [0], 1.0)
+    with pytest.raises(ValueError, match="temperature above 0"):
+        softmax([[1.0, 2.0]], 0.0)
+    with pytest.raises(ValueError, match="sum to 1"):
+        brier_score([[0.5, 0.2]], [0])
+    with pytest.raises(ValueError, match="at least 1 bin"):
+        expected_calibration_error([[0.5, 0.5]], [0], bins=0)

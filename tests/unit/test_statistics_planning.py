@@ -1,0 +1,129 @@
+"""Ranks against Demšar's tables and scipy, planning against its definition, re-use by counting."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from fewtune.statistics import (
+    average_ranks,
+    count_reuse,
+    episodes_needed,
+    episodes_needed_from,
+    episodes_needed_paired,
+    friedman_test,
+    nemenyi_difference,
+    reuse_sentence,
+    t_interval,
+)
+
+REFERENCES = json.loads((Path(__file__).parents[1] / "references" / "statistics.json").read_text(encoding="utf-8"))
+DEMSAR = REFERENCES["demsar_auc"]
+
+
+def test_demsars_example() -> None:
+    ranks = average_ranks(DEMSAR["scores"])
+    assert ranks == pytest.approx(DEMSAR["average_ranks"], abs=5e-4)
+    m, d = 4, 14
+    assert 12 * d / (m * (m + 1)) * (np.sum(ranks**2) - m * (m + 1) ** 2 / 4) == pytest.approx(DEMSAR["chi_squared"], abs=5e-3)
+    assert nemenyi_difference(m, d) == pytest.approx(DEMSAR["critical_difference"], abs=5e-3)
+
+
+@pytest.mark.parametrize("level", ["0.95", "0.90"])
+def test_nemenyi_quantiles(level: str) -> None:
+    for methods, q in enumerate(REFERENCES["nemenyi_q"][level], start=2):
+        # The table is off by at most one in its last digit.
+        assert nemenyi_difference(methods, 1, float(level)) / math.sqrt(methods * (methods + 1) / 6) == pytest.approx(q, abs=1.1e-3)
+
+
+def test_friedman_is_scipys() -> None:
+    tied = np.random.default_rng(0).integers(0, 4, (5, 12)) / 10
+    for scores in (np.array(DEMSAR["scores"]), tied, np.random.default_rng(1).normal(size=(3, 9))):
+        assert friedman_test(scores) == pytest.approx(stats.friedmanchisquare(*scores).pvalue, rel=1e-10)
+
+
+def test_ranks_by_hand() -> None:
+    assert average_ranks([[0.9, 0.5], [0.8, 0.5], [0.1, 0.7]]).tolist() == [1.75, 2.25, 2.0]
+    assert average_ranks([[0.1 + 0.2], [0.3]]).tolist() == [1.5, 1.5]
+    assert average_ranks([[0.0], [0.0]]).tolist() == [1.5, 1.5]
+    assert average_ranks([[-1e-9, 2e-9]]).tolist() == [1.0]
+
+
+def test_two_methods_and_no_difference() -> None:
+    # With two methods and w wins of d, the statistic is (2 w - d)^2 / d.
+    a, b = np.zeros(10), np.r_[np.ones(8), -np.ones(2)]
+    assert friedman_test([a, b]) == pytest.approx(stats.chi2.sf(36 / 10, 1), rel=1e-12)
+    assert friedman_test([a, a, a]) == 1.0
+
+
+@pytest.mark.parametrize("bad", [[0.1, 0.2], [[0.1, math.nan]], [[]]])
+def test_ranks_refuse(bad: object) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        average_ranks(bad)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="at least 2 methods"):
+        friedman_test([[0.1, 0.2]])
+    with pytest.raises(ValueError, match="at least 2 methods"):
+        nemenyi_difference(1, 5)
+
+
+@pytest.mark.parametrize(("sd", "half_width", "level"), [(0.1, 0.01, 0.95), (0.1, 0.1, 0.95), (10.0, 0.4, 0.99), (1.0, 5.0, 0.9)])
+def test_the_smallest_number_that_suffices(sd: float, half_width: float, level: float) -> None:
+    def half(n: int) -> float:
+        return float(stats.t.ppf((1 + level) / 2, n - 1)) * sd / math.sqrt(n)
+
+    n = episodes_needed(sd, half_width, level)
+    assert half(n) <= half_width and (n == 2 or half(n - 1) > half_width)
+    assert n >= (stats.norm.ppf((1 + level) / 2) * sd / half_width) ** 2
+
+
+def test_planning_by_hand() -> None:
+    # (1.96 * 0.1 / 0.01)^2 = 384.1, and two more for t instead of normal quantiles.
+    assert episodes_needed(0.1, 0.01) == 387
+    assert episodes_needed(0.0, 0.01) == 2
+    for sd, half in ((-1.0, 0.1), (math.nan, 0.1), (0.1, 0.0), (0.1, math.nan)):
+        with pytest.raises(ValueError, match="expected"):
+            episodes_needed(sd, half)
+
+
+def test_planning_from_a_pilot() -> None:
+    rng = np.random.default_rng(0)
+    difficulty = rng.normal(0.7, 0.1, 50)
+    a, b = difficulty + rng.normal(0, 0.01, 50), difficulty + rng.normal(0, 0.01, 50)
+    assert episodes_needed_from(a, 0.005) == episodes_needed(float(a.std(ddof=1)), 0.005)
+    assert episodes_needed_paired(a, b, 0.005) == episodes_needed(float((a - b).std(ddof=1)), 0.005)
+    assert episodes_needed_paired(a, b, 0.005) < episodes_needed_from(a, 0.005) / 10
+    # A pilot as wide as wanted asks for no more than it has.
+    assert episodes_needed_from(a, t_interval(a).half_width * (1 + 1e-12)) == 50
+    with pytest.raises(ValueError, match="at least 2 pilot values"):
+        episodes_needed_from([0.5], 0.01)
+    with pytest.raises(ValueError, match="the same pilot episodes"):
+        episodes_needed_paired(a, b[:-1], 0.01)
+
+
+def test_reuse_by_hand() -> None:
+    found = count_reuse([[5, 6, 7], [5, 6, -1]])
+    assert (found.episodes, found.rows, found.mean_uses, found.most_uses) == (2, 3, 5 / 3, 2)
+
+
+def test_reuse_is_said_where_it_matters() -> None:
+    query = np.random.default_rng(0).integers(0, 1234, (600, 75))
+    sentence = reuse_sentence(query, "images")
+    assert (
+        sentence is not None and "the 1,234 test images, each used 36 times on average" in sentence and "Lafargue et al. 2024" in sentence
+    )
+    assert "each used 2.0 times" in str(reuse_sentence([[1, 2], [1, 2]]))
+    assert reuse_sentence(np.arange(100).reshape(10, 10)) is None
+    # 101 uses of 100 rows are below the threshold of 1.05, 105 are not.
+    assert reuse_sentence(np.r_[np.arange(100), [0]][None]) is None
+    assert reuse_sentence(np.r_[np.arange(100), np.arange(5)][None]) is not None
+
+
+@pytest.mark.parametrize("bad", [[[-1, -1]], [1, 2, 3], [[0.5]], np.zeros((0, 5), dtype=int)])
+def test_reuse_refuses(bad: object) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        count_reuse(bad)  # type: ignore[arg-type]
