@@ -87,9 +87,8 @@ class Audit:
             )
         if self.duplicates:
             extra = sum(len(names) - 1 for names in self.duplicates)
-            said.append(
-                f"{_many(extra, 'row')} repeat{'s' if extra == 1 else ''} another one exactly, first {' and '.join(self.duplicates[0][:2])}."
-            )
+            first = " and ".join(self.duplicates[0][:2])
+            said.append(f"{_many(extra, 'row')} exactly like another one of the same class, first {first}.")
         if self.kind == "class" and sum(count > 0 for count in self.counts.values()) < 2:
             said.append("There are fewer than two classes with rows: nothing can be told apart.")
         if empty:

@@ -1,4 +1,4 @@
-"""Splits of classes (to meta-train, validate and test on different classes) and of rows (to hold some out)."""
+"""Splits of classes: to train, validate and test on different ones."""
 
 from __future__ import annotations
 
@@ -110,26 +110,24 @@ def _csv_pairs(path: Path, text: str) -> list[tuple[str, str]]:
     return [(row[at].strip(), row[of].strip()) for row in rows[1:]]
 
 
-def held_out(examples: Examples, fraction: float = 0.2, seed: int = 0) -> Integers:
-    """Rows to keep aside, `fraction` of each class, ascending; the rest is for learning.
+def held_out(examples: Examples, fraction: float = 0.2, seed: int = 0) -> Examples:
+    """The same collection with validation classes: where there are none, `fraction` of its training classes, at least two, become them.
 
-    A class of n labelled rows gives round(fraction n), but at least one where it has two rows or more, and never its last row; and
-    at least two rows are held out in all. Which ones depends on the seed and the rows' content, not on their order.
-    Raises InputError where no two rows can be held out.
+    Training classes are those marked so, or, in a collection without any class split, all of them; test classes are never touched. The
+    choice depends on the seed and the classes' names alone. With fewer than four training classes, two of which must remain to train
+    on, the collection is returned without validation classes.
+    Raises InputError for a fraction outside (0, 1).
     """
     if not 0 < fraction < 1:
         raise InputError(f"the held-out fraction is {fraction:g}: expected a number between 0 and 1.")
-    draw = key(seed, "held out")
-    taken: list[int] = []
-    for rows in _rows_by_class(examples):
-        count = min(max(1, round(fraction * len(rows))), len(rows) - 1)
-        ranked = sorted(rows, key=lambda row: (draw.child(examples.row_digests[row].hex()).value, row))
-        taken += ranked[: max(count, 0)]
-    if len(taken) < 2:
-        raise InputError(f"{examples.name}: expected at least two classes with two rows or more to hold some out, found {len(taken)}.")
-    return np.array(sorted(taken), dtype=np.int64)
-
-
-def _rows_by_class(examples: Examples) -> list[list[int]]:
-    labels = examples.labels
-    return [np.flatnonzero(labels == c).tolist() for c in range(len(examples.class_names))]
+    codes = examples.class_split.copy()
+    if (codes == NO_SPLIT).all():
+        codes[:] = TRAIN
+    train = np.flatnonzero(codes == TRAIN)
+    if (codes == VALIDATION).any() or len(train) < 4:
+        return examples
+    count = min(max(2, round(fraction * len(train))), len(train) - 2)
+    names = examples.class_names
+    order = sorted(train.tolist(), key=lambda c: (key(seed, "held out", names[c]).value, names[c]))
+    codes[order[:count]] = VALIDATION
+    return replace(examples, class_split=codes)
