@@ -138,7 +138,7 @@ def to_terminal(table: Table, *, width: int | None = None, color: bool = False) 
     )
     with console.capture() as captured:
         console.print(grid)
-    body = "\n".join(line.rstrip() for line in captured.get().splitlines())
+    body = "\n".join(line.rstrip() for line in captured.get().replace("\u2800", " ").splitlines())
     parts = [*_wrapped([table.caption], width), body.rstrip("\n"), *_wrapped(table.notes, width)]
     return "\n".join(part for part in parts if part)
 
@@ -146,7 +146,7 @@ def to_terminal(table: Table, *, width: int | None = None, color: bool = False) 
 def _terminal_column(table: Table, i: int, color: bool) -> list[str]:
     """Heading and cells of a column; without color its winners end in `*`, and where it holds numbers the others in a space."""
     marked = not color and any(row[i].best for row in table.rows)
-    other = " " if marked and table.numeric[i] else ""
+    other = "\u2800" if marked and table.numeric[i] else ""  # a blank that is not trimmed away as spaces are
     return [_line(table.columns[i]) + other] + [_line(row[i].shown) + ("*" if marked and row[i].best else other) for row in table.rows]
 
 
@@ -163,7 +163,7 @@ def to_markdown(table: Table) -> str:
     from rich.cells import cell_len
 
     grid = [[_markdown(name) for name in table.columns]]
-    grid += [[f"**{_markdown(c.shown)}**" if c.best and c.shown else _markdown(c.shown) for c in row] for row in table.rows]
+    grid += [[f"**{_markdown(c.shown)}**" if c.best and c.shown.strip() else _markdown(c.shown) for c in row] for row in table.rows]
     widths = [max(3, *(cell_len(line[i]) for line in grid)) for i in range(len(table.columns))]
 
     def line(cells: Sequence[str]) -> str:
@@ -203,12 +203,8 @@ def to_csv(table: Table) -> str:
 
     Text that a spreadsheet would run as a formula is neutralised (see `csv_text`).
     """
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([csv_text(name) for name in table.names])
-    for row in table.rows:
-        writer.writerow([_csv(cell.value) for cell in row])
-    return _encodable(out.getvalue().removesuffix("\n"))
+    lines = [_csv_line([csv_text(name) for name in table.names]), *(_csv_line([_csv(cell.value) for cell in row]) for row in table.rows)]
+    return _encodable("\n".join(lines))
 
 
 def to_json(table: Table) -> str:
@@ -234,6 +230,13 @@ def csv_text(text: str) -> str:
     """
     dangerous = unicodedata.normalize("NFKC", text.lstrip(" "))[:1] in tuple("=+-@\t\r\n")
     return "'" + text if dangerous else text
+
+
+def _csv_line(cells: Sequence[str | int | float]) -> str:
+    # The writer quotes what its own line end contains: with "\n" it would leave a bare "\r", which readers take for a new row.
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\r\n").writerow(cells)
+    return out.getvalue().removesuffix("\r\n")
 
 
 def _csv(value: Value) -> str | int | float:
@@ -274,7 +277,8 @@ def _wrapped(sentences: Sequence[str], width: int | None) -> list[str]:
 
 
 def _markdown(text: str) -> str:
-    return re.sub(r"([\\`*_\[\]<>|~$&#])", r"\\\1", _line(text))
+    # Spaces at the ends mean nothing in a cell, and `**x **` would not be bold.
+    return re.sub(r"([\\`*_\[\]<>|~$&#])", r"\\\1", _line(text).strip())
 
 
 _NAMED = ("asciitilde", "asciicircum", "less", "greater", "bar", "asciigrave", "quotesingle")
