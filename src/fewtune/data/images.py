@@ -171,10 +171,8 @@ def _opened(content: bytes, max_pixels: int | None) -> tuple[ImageFile.ImageFile
     content, turn = without_exif(content) if kind == "JPEG" else (content, 1)
     image: ImageFile.ImageFile = _OPENERS[kind](io.BytesIO(content))
     _check(*image.size, max_pixels)
-    if kind == "TIFF":
-        tagged = getattr(image, "tag_v2", {}).get(0x0112, 1)
-        turn = tagged if isinstance(tagged, int) and tagged in _TURNS else 1
-    elif kind != "JPEG" and isinstance(exif := image.info.get("exif"), bytes):
+    exif = image.info.get("exif")
+    if kind in ("PNG", "WEBP") and isinstance(exif, bytes):  # Pillow turns a TIFF itself while it loads
         turn = orientation(exif)
     return image, turn
 
