@@ -79,6 +79,8 @@ def test_calibration_error_by_hand() -> None:
     # Ten bins: .95 wrong (gap .95, 1 item); .85 right and wrong (gap .35, 2 items); .6 right (gap .4, 1 item, bin (.5, .6]).
     assert expected_calibration_error(p, [1, 0, 1, 1], bins=10) == pytest.approx((0.95 + 2 * 0.35 + 0.4) / 4, rel=1e-12)
     assert expected_calibration_error(p, [1, 0, 1, 1], bins=1) == pytest.approx(abs(0.5 - 0.8125), rel=1e-12)
+    # .5 and .45 share the bin (.4, .5]: gaps .5 (right) and -.45 (wrong) cancel.
+    assert expected_calibration_error([[0.5, 0.25, 0.25], [0.45, 0.3, 0.25]], [0, 1], bins=10) == pytest.approx(0.05 / 2, rel=1e-9)
     assert expected_calibration_error([[1.0, 0.0]], [0]) == 0.0
     assert brier_score([[1.0, 0.0], [0.0, 1.0]], [0, 0]) == 1.0
 

@@ -81,7 +81,7 @@ def test_one_sided_evidence_has_the_smallest_p() -> None:
 def test_zeros(test: object) -> None:
     assert test([0.0, 0.0]) == 1.0  # type: ignore[operator]
     assert test([0.0]) == 1.0  # type: ignore[operator]
-    d = np.array([0.3, -0.1, 0.2, 0.4, 0.25])
+    d = np.array([0.3, -0.2, 0.1, 0.4, -0.05, 0.25, 0.15])
     assert test(np.r_[d, np.zeros(30)]) == test(d)  # type: ignore[operator]
     with pytest.raises(ValueError, match="NaN"):
         test([0.1, math.nan])  # type: ignore[operator]

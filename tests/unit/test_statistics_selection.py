@@ -64,6 +64,15 @@ def test_equals_are_the_first() -> None:
     assert 0.3 < found.mean < 0.7
 
 
+def test_equal_to_rounding_is_equal() -> None:
+    """The second candidate is right as often in every bag (shares .3 + .1 + .2 of three equal classes), but its sum may round up."""
+    labels = np.repeat([0, 1, 2], 20)
+    first, second = np.array([0.1, 0.2, 0.3])[labels], np.array([0.3, 0.1, 0.2])[labels]
+    for seed in range(5):
+        both, alone = (best_of_candidates(np.stack(c), labels, seed=seed) for c in ([first, second], [first]))
+        assert (both.mean, both.low, both.high) == pytest.approx((alone.mean, alone.low, alone.high), rel=1e-12)
+
+
 def test_strata_hold_the_classes() -> None:
     """Correct on all of one class and none of the other: unstratified bags vary in their share, stratified ones do not."""
     labels = np.repeat([0, 1], 30)

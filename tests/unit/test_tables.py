@@ -89,6 +89,11 @@ def test_terminal_fits_its_width_and_loses_no_digit(rows: list[tuple[str, float,
             assert any(f"{v:.4f}" in line and f"{p:.4g}" in line for line in lines)
 
 
+def test_terminal_folds_text_before_numbers() -> None:
+    shown = to_terminal(Table.of(["path", "accuracy"], [["x" * 20, Cell(0.5, "50.00 +- 1.25 (48.75 to 51.25)")]]), width=44)
+    assert "50.00 +- 1.25 (48.75 to 51.25)" in shown and max(map(len, shown.split("\n"))) == 45
+
+
 def test_terminal_aligns_wide_characters() -> None:
     lines = to_terminal(Table.of(["class", "n"], [["日本語", 1], ["abc", 2], ["é", 3]])).split("\n")
     assert {cell_len(line) for line in lines} == {cell_len(lines[0])}

@@ -13,6 +13,7 @@ from fewtune.statistics.sample import Floats, Integers, Numbers, sample
 
 ENUMERATED = 16  # differences up to which all 2^n sign patterns are visited
 DENOMINATOR = 2520  # accuracies are k / Q: lattices 1/1 .. 1/2520 (every Q to 10 has a common multiple there) are tried
+PATTERNS = 1 << 15  # sign patterns at once: their sums stay in the cache, and memory does not grow with the differences
 WORK = 300_000_000  # additions the exact distribution may take, about 0.2 s; beyond, Monte Carlo
 
 _Number = TypeVar("_Number", np.float64, np.int64)
@@ -141,14 +142,10 @@ def _as_large(x: Floats, least: float, resamples: int, generator: np.random.Gene
     """
     groups = np.zeros((-(-len(x) // 8), 8))
     groups.reshape(-1)[: len(x)] = x
-    tables = [_signed_sums(group) for group in groups]
     found = 0
-    step = 1 << 13  # the sums and the bytes of a step stay in the cache
-    for start in range(0, resamples, step):
-        size = min(step, resamples - start)
-        signs = generator.integers(256, size=(len(tables), size), dtype=np.uint8)
-        sums = np.zeros(size)
-        for table, byte in zip(tables, signs, strict=True):
-            sums += table[byte]
+    for start in range(0, resamples, PATTERNS):
+        sums = np.zeros(min(PATTERNS, resamples - start))
+        for group in groups:
+            sums += _signed_sums(group)[generator.integers(256, size=len(sums), dtype=np.uint8)]
         found += int(np.count_nonzero(np.abs(sums) >= least))
     return found
