@@ -76,17 +76,20 @@ def load_npz(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     import zlib
 
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not hasattr(archive, "files"):
+        with open(path, "rb") as file:
+            start = file.read(6)
+            if start == b"\x93NUMPY":
                 raise InputError(f"{path} is a lone array: expected an .npz with arrays x and y.")
-            return {key: archive[key] for key in archive.files}
+            if not start.startswith(b"PK"):
+                raise InputError(f"{path} cannot be read as .npz: it is no zip archive.")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                return {key: archive[key] for key in archive.files}
     except InputError:
         raise
-    except ValueError as problem:
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, NotImplementedError, MemoryError) as problem:
         if "allow_pickle" in str(problem):
             raise InputError(f"{path} holds Python objects, which are never loaded: save numbers, or strings as a unicode array.") from None
-        raise InputError(f"{path} cannot be read as .npz: {problem}.") from None
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, MemoryError) as problem:
         raise InputError(f"{path} cannot be read as .npz: {problem}.") from None
 
 

@@ -146,7 +146,7 @@ def _known(table: Table, column: str, what: str) -> str:
     return column
 
 
-def _labels(table: Table, column: str, kind: Kind) -> list[str | None] | Integers | Column:
+def _labels(table: Table, column: str, kind: Kind) -> list[str | int | None] | Integers | Column:
     values = table.columns[column]
     labels = as_labels(values, f"{table.name}, column {column}", None, kind)
     if not isinstance(labels, Column) and all(label is None or label == -1 for label in labels):
@@ -154,7 +154,7 @@ def _labels(table: Table, column: str, kind: Kind) -> list[str | None] | Integer
     return labels
 
 
-def _column(labels: list[str | None] | Integers | Column) -> Column:
+def _column(labels: list[str | int | None] | Integers | Column) -> Column:
     return labels if isinstance(labels, Column) else make_examples(Texts([""] * len(labels)), labels).column
 
 

@@ -154,5 +154,6 @@ def paragraph(docstring: str | None) -> str | None:
         return None
     text = re.sub(r":[\w:]+:`~?([^`<]*)(?:<[^`]*>)?`", r"\1", text)
     text = re.sub(r"[`*]+", "", text)
-    text = re.sub(r"\b(?:[A-Za-z_]\w*\.)+([A-Za-z_]\w*)", r"\1", text)
-    return text if len(re.findall(r"[A-Za-z]{2,}", text)) >= LEAST_WORDS else None
+    text = re.sub(r"\b(?:[A-Za-z_]\w*\.)+([A-Za-z_]\w+)", r"\1", text)  # but not "e.g."
+    words = [word for word in text.split() if re.search(r"[A-Za-z]{2}", word)]
+    return text if len(words) >= LEAST_WORDS else None

@@ -223,6 +223,10 @@ def _classes(
         return np.full(count, -1, dtype=np.int64), tuple(class_names or ())
     if len(labels) != count:
         raise InputError(f"{name}: expected one label a row, found {count} rows and {len(labels)} labels.")
+    if class_names is not None and not isinstance(labels, np.ndarray) and any(_is_integer(label) for label in labels):
+        if strange := [label for label in labels if label not in (None, "") and not _is_integer(label)]:
+            raise InputError(f"{name}: labels mix integers with names such as {strange[0]!r}: expected one or the other.")
+        labels = np.array([label if _is_integer(label) else -1 for label in labels], dtype=np.int64)
     if isinstance(labels, np.ndarray) and labels.dtype.kind in "iu" and class_names is not None:
         if len(labels) and not -1 <= int(labels.min()) <= int(labels.max()) < len(class_names):
             raise InputError(f"{name}: labels go from {labels.min()} to {labels.max()}, but there are {len(class_names)} class names.")
@@ -233,6 +237,10 @@ def _classes(
     if strange := sorted({s for s in spelled if s and s not in index}):
         raise InputError(f"{name}: label {strange[0]!r} is not among the class names {', '.join(names[:5])}, ...")
     return np.array([index.get(s, -1) for s in spelled], dtype=np.int64), names
+
+
+def _is_integer(label: object) -> bool:
+    return isinstance(label, int | np.integer) and not isinstance(label, bool)
 
 
 def _natural(label: str) -> tuple[int, float, str]:

@@ -2,7 +2,8 @@
 
 Only the formats listed here are tried, by their first bytes and never by the file's suffix; the number of pixels is read from the
 header and capped before anything is decoded; the first frame of an animation counts; whatever goes wrong inside Pillow becomes one
-InputError that names the image. Truncated files are refused: half a picture with grey below is not the picture.
+InputError that names the image. Truncated files are refused: half a picture with grey below is not the picture. (Of a
+broken TIFF, the C library inside Pillow also prints a line of its own to standard error.)
 """
 
 from __future__ import annotations

@@ -46,10 +46,12 @@ def _by_seed(classes: Sequence[str], fractions: tuple[float, float, float], seed
     order = sorted(range(total), key=lambda c: (key(seed, "class split", classes[c]).value, classes[c]))
     edges = np.rint(np.cumsum((0.0, *fractions)) * total).astype(np.int64)
     sizes = np.diff(edges)
-    for kept in (TRAIN, TEST):  # a split that was asked for is never empty while another has classes to give
-        if fractions[kept] > 0 and sizes[kept] == 0 and sizes.max() > 1:
-            sizes[sizes.argmax()] -= 1
-            sizes[kept] = 1
+    for asked in (TRAIN, TEST):  # is never empty while another split can spare a class
+        if fractions[asked] > 0 and sizes[asked] == 0:
+            spare = {s: int(sizes[s]) for s in (VALIDATION, TRAIN, TEST) if sizes[s] > (s != VALIDATION)}
+            if spare:
+                sizes[max(spare, key=lambda s: spare[s])] -= 1
+                sizes[asked] = 1
     codes = np.full(total, NO_SPLIT, dtype=np.int64)
     codes[order] = np.repeat([TRAIN, VALIDATION, TEST], sizes)
     return codes

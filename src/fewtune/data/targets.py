@@ -23,7 +23,7 @@ def missing(value: object) -> bool:
     return isinstance(value, str) and value.strip().casefold() in _MISSING
 
 
-def as_labels(values: Any, name: str, names: Sequence[str] | None, kind: Kind) -> list[str | None] | Integers | Column:
+def as_labels(values: Any, name: str, names: Sequence[str] | None, kind: Kind) -> list[str | int | None] | Integers | Column:
     """What `make_examples` takes as labels, for values of the given kind. Raises InputError for values that do not fit it."""
     if kind == "class":
         return class_labels(values, name, named=names is not None)
@@ -34,7 +34,7 @@ def as_labels(values: Any, name: str, names: Sequence[str] | None, kind: Kind) -
     raise InputError(f"unknown kind of labels {kind!r}: expected class, float or multi.")
 
 
-def class_labels(values: Any, name: str, *, named: bool = False) -> list[str | None] | Integers:
+def class_labels(values: Any, name: str, *, named: bool = False) -> list[str | int | None] | Integers:
     """One class label a row, None (or -1 of integers) where missing; integers stay integers where `named` class names await them.
 
     NaN means missing; floats that are whole numbers are taken as integers, others are refused.
@@ -54,10 +54,10 @@ def class_labels(values: Any, name: str, *, named: bool = False) -> list[str | N
         if named:
             return array.astype(np.int64)
         return [None if value == -1 else str(value) for value in array.tolist()]
-    return [_class(value, row, name) for row, value in enumerate(values)]
+    return [_class(value, row, name, named) for row, value in enumerate(values)]
 
 
-def _class(value: Any, row: int, name: str) -> str | None:
+def _class(value: Any, row: int, name: str, named: bool) -> str | int | None:
     if isinstance(value, np.generic):
         value = value.item()
     if missing(value) or (isinstance(value, int) and not isinstance(value, bool) and value == -1):
@@ -70,7 +70,7 @@ def _class(value: Any, row: int, name: str) -> str | None:
         value = int(value)
     if isinstance(value, list | tuple | dict | set | np.ndarray):
         raise InputError(f"{name}: row {row} has several labels ({str(value)[:60]}): expected one (kind='multi' takes several).")
-    return str(value).strip()
+    return value if named and isinstance(value, int) else str(value).strip()
 
 
 def float_targets(values: Any, name: str) -> Column:
