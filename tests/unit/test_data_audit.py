@@ -117,3 +117,13 @@ def test_files_and_encoded_agree(tmp_path: Path) -> None:
     content = (tmp_path / "a.png").read_bytes()
     encoded = Encoded(np.frombuffer(content, np.uint8), np.array([0, len(content)]), ["a"])
     assert encoded.digest(0) == Files([tmp_path / "a.png"]).digest(0)
+
+
+def test_wrapped_rows_are_looked_at_where_they_really_are(tmp_path: Path) -> None:
+    from fewtune.data.inputs import read_inputs
+
+    noise(tmp_path / "a.png", 0)
+    (tmp_path / "b.png").write_bytes(b"junk")
+    made = read_inputs([tmp_path / "b.png", tmp_path / "a.png"], [], "image").take([1, 0])
+    assert list(unreadable(made)) == [1] and list(unreadable(made.take([1]), deep=True)) == [0]
+    assert made.row_digests[0] == Files([tmp_path / "a.png"]).digest(0)

@@ -11,7 +11,7 @@ from typing import final
 
 import numpy as np
 
-from fewtune.data.examples import NO_SPLIT, SPLITS, Examples, Skipped, Subset
+from fewtune.data.examples import NO_SPLIT, SPLITS, Examples, Skipped, source_of
 from fewtune.data.images import Header, header, why_unreadable
 from fewtune.data.items import Files, Items, Modality, Texts, Vectors, content_digest
 from fewtune.data.order import some
@@ -172,14 +172,10 @@ def unreadable(examples: Examples, deep: bool = False) -> dict[int, str]:
     """
 
     def one(row: int) -> str | None:
-        items, at = _source(examples.items, row)
+        items, at = source_of(examples.items, row)
         return _reason(items, at, deep, None)
 
     return {row: reason for row, reason in enumerate(in_threads(one, len(examples))) if reason is not None}
-
-
-def _source(items: Items, row: int) -> tuple[Items, int]:
-    return _source(items.whole, int(items.rows[row])) if isinstance(items, Subset) else (items, row)
 
 
 def _reason(items: Items, row: int, deep: bool, content: bytes | Path | None) -> str | None:
@@ -210,7 +206,7 @@ def _encoded(items: Items, row: int, deep: bool) -> bytes | Path | str | None:
 
 
 def _look(examples: Examples, row: int, deep: bool) -> _Look:
-    items, at = _source(examples.items, row)
+    items, at = source_of(examples.items, row)
     if examples.modality != "image":
         return _Look(_reason(items, at, deep, None), None, items.digest(at))
     source = _encoded(items, at, deep)

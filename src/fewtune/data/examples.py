@@ -158,6 +158,14 @@ class Subset:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def on_disk(self) -> bool:
+        return on_disk(self.whole)
+
+    def locate(self, row: int) -> tuple[Items, int]:
+        """Where a row really is."""
+        return self.whole, int(self.rows[row])
+
     def fetch(self, row: int, size_hint: int | None = None) -> Any:
         return self.whole.fetch(int(self.rows[row]), size_hint)
 
@@ -172,7 +180,14 @@ def subset(items: Items, rows: Integers) -> Subset:
 
 def on_disk(items: Items) -> bool:
     """Whether rows have to be read from a disk, so that reading them in threads pays."""
-    return on_disk(items.whole) if isinstance(items, Subset) else bool(getattr(items, "on_disk", False))
+    return bool(getattr(items, "on_disk", False))
+
+
+def source_of(items: Items, row: int) -> tuple[Items, int]:
+    """The items that really hold a row, and its number there: wrappers (which have a `locate`) are taken off."""
+    while (locate := getattr(items, "locate", None)) is not None:
+        items, row = locate(row)
+    return items, row
 
 
 def make_examples(

@@ -10,7 +10,7 @@ from typing import final
 
 import numpy as np
 
-from fewtune.data.examples import Examples, Integers, Skipped, make_examples
+from fewtune.data.examples import Examples, Integers, Skipped, make_examples, on_disk
 from fewtune.data.items import Files, Item, Items, Modality, Texts
 from fewtune.data.order import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES, TEXT_SUFFIXES, ignored, natural
 from fewtune.data.read import TABLE_SUFFIXES, read_examples
@@ -29,16 +29,21 @@ class Chained:
     def __len__(self) -> int:
         return int(self.starts[-1])
 
-    def _place(self, row: int) -> tuple[Items, int]:
+    @property
+    def on_disk(self) -> bool:
+        return any(on_disk(part) for part in self.parts)
+
+    def locate(self, row: int) -> tuple[Items, int]:
+        """Where a row really is."""
         part = int(np.searchsorted(self.starts, row, side="right")) - 1
         return self.parts[part], row - int(self.starts[part])
 
     def fetch(self, row: int, size_hint: int | None = None) -> Item:
-        items, local = self._place(row)
+        items, local = self.locate(row)
         return items.fetch(local, size_hint=size_hint)
 
     def digest(self, row: int) -> bytes:
-        items, local = self._place(row)
+        items, local = self.locate(row)
         return items.digest(local)
 
 
