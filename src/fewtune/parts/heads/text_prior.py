@@ -1,0 +1,79 @@
+"""TextPrior: zero-shot, corrected by the support."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, final
+
+import torch
+from torch import Tensor
+
+from fewtune.errors import InputError
+from fewtune.parts.heads.features import exact, lengths, linear, unit, widen
+from fewtune.parts.heads.head import Parameters, State, one_hot
+from fewtune.parts.heads.least_squares import by_target, solved
+from fewtune.parts.heads.prompts import check_prompts, required
+from fewtune.parts.heads.targets import class_targets
+from fewtune.tasks.episodes import Episodes
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class TextPrior:
+    """Starts from the class vectors W0 and moves as far as the support asks; all vectors count as unit vectors.
+
+    ridge: logits = temperature x f W, W = W0 + X^T (X X^T + penalty I)^-1 (Y - X W0), one-hot Y: least squares with the penalty on
+    |W - W0|^2. penalty -> infinity is zero-shot, an episode without support too.
+    cache: logits = temperature x f W0 + alpha x sum over rows s of exp(-beta (1 - cosine(f, x_s))) y_s, Tip-Adapter without training.
+
+    The defaults are fixed numbers (penalty 1; alpha 1 and beta 5.5, the paper's) and never tuned on queries. Declared parameters:
+    `<name>.temperature`, and `<name>.log_penalty` (starts at 0; the penalty used is `penalty` x exp of it) or `<name>.alpha` and
+    `<name>.beta`; plain numbers but for log_penalty. `prompts` as in Text.
+
+    Reference: Zhang et al., "Tip-Adapter: training-free adaption of CLIP for few-shot classification", ECCV 2022 (cache).
+    Departs: their code searches alpha and beta on the test set.
+    """
+
+    prompts: tuple[str, ...] = ("a photo of a {}.",)
+    form: Literal["ridge", "cache"] = "ridge"
+    penalty: float = 1.0
+    alpha: float = 1.0
+    beta: float = 5.5
+    temperature: float = 100.0
+    name: str = "head"
+
+    reads_classes: ClassVar[bool] = True
+    differentiable: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prompts", check_prompts(self.prompts))
+        if self.form not in ("ridge", "cache"):
+            raise InputError(f"unknown form {self.form!r}: expected 'ridge' or 'cache'.")
+        if not self.penalty > 0:
+            raise InputError(f"the penalty must be above 0, found {self.penalty}: a large one stays with the class names.")
+
+    def declare(self, width: int) -> Parameters:  # noqa: ARG002
+        start = {"temperature": self.temperature}
+        start |= {"log_penalty": 0.0} if self.form == "ridge" else {"alpha": self.alpha, "beta": self.beta}
+        return {f"{self.name}.{key}": torch.tensor(value, dtype=torch.float32) for key, value in start.items()}
+
+    def fit(self, support: Tensor, episodes: Episodes, class_vectors: Tensor | None, parameters: Parameters) -> State:
+        """ridge: {"weight": [E, K, D]}; cache: {"weight": unit class vectors, "support": unit features [E, S, D], "members": [E, S, K]}."""
+        wide = widen(support)
+        prior = unit(widen(required(class_vectors, "TextPrior")).to(wide))
+        if self.form == "cache":
+            return {"weight": prior, "support": unit(wide), "members": one_hot(episodes, wide)}
+        features, start = unit(exact(wide)), exact(prior)
+        problem = by_target(features, class_targets(episodes, features))
+        problem = replace(problem, values=problem.values - torch.bmm(problem.features, start.mT))
+        penalty = self.penalty * parameters[f"{self.name}.log_penalty"].to(features).exp()
+        return {"weight": (start + solved(problem, penalty.expand(len(features)))).to(wide)}
+
+    def score(self, state: State, query: Tensor, parameters: Parameters) -> Tensor:
+        features = widen(query)
+        logits = parameters[f"{self.name}.temperature"].to(features) * linear(state, features, normalize=True)
+        if self.form == "cache":
+            alpha, beta = (parameters[f"{self.name}.{key}"].to(features) for key in ("alpha", "beta"))
+            cosines = torch.bmm(features, state["support"].to(features).mT) / lengths(features)
+            logits = logits + alpha * torch.bmm(torch.exp(-beta * (1 - cosines)), state["members"].to(features))
+        return logits.to(query.dtype)
