@@ -1,3 +1,54 @@
-"""fewtune adapts foundation models to a target task with few labels, and says honestly whether finetuning helped."""
+"""fewtune adapts foundation models to a target task with few labels, and says honestly whether finetuning helped.
+
+import fewtune
+adapted = fewtune.adapt("photos/", backbone="timm:mobilenetv2_100", weights="w.safetensors")
+adapted.save("runs/birds")
+fewtune.load("runs/birds").predict(["new.jpg"])
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from fewtune.adaptation.api import Adapted, Model, adapt, load
+    from fewtune.adaptation.estimator import FewShotClassifier
+    from fewtune.backbones.load import load_backbone
+    from fewtune.data.examples import Examples
+    from fewtune.data.read import read_examples
+    from fewtune.machine import Machine
+
+# names and where they live; imported when first asked for, so that `fewtune --help` answers at once
+_WHERE = {
+    "Adapted": "fewtune.adaptation.api",
+    "Model": "fewtune.adaptation.api",
+    "adapt": "fewtune.adaptation.api",
+    "load": "fewtune.adaptation.api",
+    "FewShotClassifier": "fewtune.adaptation.estimator",
+    "load_backbone": "fewtune.backbones.load",
+    "Examples": "fewtune.data.examples",
+    "read_examples": "fewtune.data.read",
+    "Machine": "fewtune.machine",
+}
+
+__all__ = [
+    "Adapted",
+    "Examples",
+    "FewShotClassifier",
+    "Machine",
+    "Model",
+    "__version__",
+    "adapt",
+    "load",
+    "load_backbone",
+    "read_examples",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'fewtune' has no attribute {name!r}")
+    return getattr(importlib.import_module(_WHERE[name]), name)

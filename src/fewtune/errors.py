@@ -14,8 +14,9 @@ class InputError(ValueError):
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     """The error for a name that does not exist, offering the nearest names that do."""
-    names = sorted(known)
-    near = difflib.get_close_matches(name.lower(), [n.lower() for n in names], n=3, cutoff=0.5)
-    offered = [n for n in names if n.lower() in near]
-    hint = f"did you mean {' or '.join(offered)}?" if offered else f"known are: {', '.join(names)}."
+    names = list(known)
+    # sorted puts capitals first, so of a class and a recipe alike in name the recipe is the one offered
+    spelled = {n.lower(): n for n in sorted(names)}
+    near = [spelled[n] for n in difflib.get_close_matches(name.lower(), list(spelled), n=3, cutoff=0.6)]
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known are: {', '.join(sorted(names))}."
     return InputError(f"unknown {kind} {name!r}: {hint}")

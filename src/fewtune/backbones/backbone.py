@@ -6,18 +6,32 @@ named weights in ordered groups from input to output, the width of its features,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, TypeAlias, final
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from fewtune.backbones.groups import Groups
+from fewtune.backbones.prefetch import prefetched
+from fewtune.backbones.weights import digest_weights
+from fewtune.data.examples import Integers
 from fewtune.data.pool import Pool, Preparation
+from fewtune.data.views import IDENTITY, View
+from fewtune.errors import InputError
 from fewtune.machine import Machine
+from fewtune.spec import digest
 
 Weights: TypeAlias = Mapping[str, Tensor]
+Texts: TypeAlias = Callable[[Sequence[str]], Any]
+
+_WINDOW = 32  # chunks of texts that are sorted by length together
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Prepared(Preparation, Protocol):
@@ -32,20 +46,135 @@ class Prepared(Preparation, Protocol):
 class Backbone:
     """One model.
 
-    `name`: the text that made it, as given to --backbone. `network`: maps a batch of inputs to features [B, D]; it is in eval mode and
-    its own parameters are the start. `groups`: (group name, weight names) from input to output; together every parameter once; buffers
-    (BatchNorm statistics) are weights too, but in no group. `label_side`: maps texts to class vectors [n, D] given weights, or None.
-    `source`: where the weights came from (a file and its sha256, a hub name, "random") for the record.
+    `name`: the text that made it, as given to --backbone. `network`: maps a batch of inputs to features [B, D] (and, called with
+    `side="label"`, a batch of texts to class vectors); it is in eval mode and its own parameters are the start. `groups`: (group name,
+    weight names) from input to output; together every parameter once; buffers (BatchNorm statistics) are weights too, but in no group.
+    `texts`: tokenises for the label side, or None where there is none. `source`: where the weights came from, for the record.
+    `structure`: the architecture with every option that changes what the weights compute. `machine` is resolved: no "auto".
     """
 
     name: str
     network: nn.Module
     preparation: Prepared
     width: int
-    groups: tuple[tuple[str, tuple[str, ...]], ...]
+    groups: Groups
     machine: Machine
     source: Mapping[str, str]
-    label_side: Callable[[Weights, Sequence[str]], Tensor] | None = None
+    structure: str
+    texts: Texts | None = None
     logit_scale: float = 1.0
 
-    ...
+    @property
+    def label_side(self) -> bool:
+        """Whether class names can be embedded."""
+        return self.texts is not None
+
+    def start(self) -> dict[str, Tensor]:
+        """The weights it comes with: parameters and persistent buffers by name. Not copies: clone before changing them."""
+        return {name: tensor.detach() for name, tensor in self.network.state_dict(keep_vars=True).items()}
+
+    @cached_property
+    def _digest(self) -> str:
+        return digest(f"{self.structure} {digest_weights(self.start())} {self.preparation.text} {self.width}")
+
+    def digest(self) -> str:
+        """32 hexadecimal digits for the weights with buffers, the preprocessing and how features are read."""
+        return self._digest
+
+    def key(self) -> str:
+        """What a feature table is filed under: the digest and the precision of the forward pass (features are stored in float32)."""
+        return digest(f"{self.digest()} {self.machine.dtype} float32")
+
+    def embed(self, weights: Weights, pool: Pool, rows: Integers | Tensor, view: View = IDENTITY) -> Float[Tensor, "*B D"]:
+        """Features of rows of any shape, float32, on the machine's device; rows of -1 give zeros.
+
+        A row that occurs several times is embedded once. Gradients flow to the weights that require them. Raises InputError for
+        another modality and for a row that cannot be decoded.
+        """
+        index = np.asarray(rows, dtype=np.int64)
+        unique, inverse = np.unique(index.reshape(-1), return_inverse=True)
+        real = unique[unique >= 0]
+        parts = [features for _, features in self.embed_chunks(weights, pool, real, view)]
+        features = torch.cat(parts) if parts else torch.zeros(0, self.width, device=self.machine.device)
+        width = features.shape[1]
+        if len(real) < len(unique):
+            features = torch.cat([features.new_zeros(1, width), features])
+        return features[torch.from_numpy(inverse.reshape(-1)).to(features.device)].view(*index.shape, width)
+
+    def embed_chunks(
+        self, weights: Weights, pool: Pool, rows: Integers, view: View = IDENTITY, *, bad: dict[int, str] | None = None
+    ) -> Iterator[tuple[Integers, Float[Tensor, "b D"]]]:
+        """Features chunk by chunk, in order: (rows, features); the next rows are decoded in threads meanwhile.
+
+        With `bad`, rows that cannot be decoded go there with the reason and have features of NaN; without, they raise.
+        """
+        if pool.modality != self.preparation.modality:
+            raise InputError(f"{self.name} takes {self.preparation.modality}s, but {pool.sources[0].name} holds {pool.modality}s.")
+        if view != IDENTITY:
+            raise InputError(f"expected the identity view, found {view}.")
+        if self.preparation.modality == "text":
+            yield from self._text_chunks(weights, pool, rows)
+            return
+        chunks = self._chunks(rows)
+        for chunk, prepared, failed in prefetched(pool, self.preparation, chunks, self.machine.workers, tolerant=bad is not None):
+            good = [i for i in range(len(chunk)) if i not in failed]
+            features = self.forward(weights, self.preparation.batch(prepared)) if prepared else None
+            if failed and bad is not None:
+                bad.update({int(chunk[i]): reason for i, reason in failed.items()})
+                whole = torch.full((len(chunk), self.width), torch.nan, device=self.machine.device)
+                if features is not None:
+                    whole[good] = features
+                features = whole
+            assert features is not None
+            yield chunk, features
+
+    def _chunks(self, rows: Integers) -> list[Integers]:
+        return [rows[i : i + self.machine.chunk] for i in range(0, len(rows), self.machine.chunk)]
+
+    def _text_chunks(self, weights: Weights, pool: Pool, rows: Integers) -> Iterator[tuple[Integers, Tensor]]:
+        """As `embed_chunks`, with texts of like length in one forward pass, so that little of it is padding."""
+        window = _WINDOW * self.machine.chunk
+        for i in range(0, len(rows), window):
+            near = rows[i : i + window]
+            texts = [str(pool.fetch(int(row))) for row in near]
+            order = np.argsort([len(t) for t in texts], kind="stable")
+            parts = [self.forward(weights, self.preparation.batch([texts[j] for j in chunk])) for chunk in self._chunks(order)]
+            features = torch.cat(parts)[torch.from_numpy(np.argsort(order))]
+            for chunk in self._chunks(np.arange(len(near))):
+                yield near[chunk], features[torch.from_numpy(chunk)]
+
+    def forward(self, weights: Weights, inputs: Any, **options: Any) -> Float[Tensor, "B D"]:
+        """The network on prepared inputs: autocast to the machine's precision, features in float32."""
+        device = self.machine.device
+        moved = _moved(inputs, device, self.machine.channels_last)
+        held = {name: tensor.to(device) for name, tensor in weights.items()}
+        dtype = _DTYPES[self.machine.dtype]
+        cast = nullcontext() if dtype == torch.float32 else torch.autocast(torch.device(device).type, dtype=dtype)
+        keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in held.values())
+        with cast, nullcontext() if keep else torch.no_grad():
+            features: Tensor = torch.func.functional_call(self._called, held, (moved,), options)
+        return features.float()
+
+    @cached_property
+    def _called(self) -> nn.Module:
+        """The network as it is run: on the device, with compiled insides where the machine says so."""
+        network = self.network.to(self.machine.device)
+        if self.machine.compile:
+            network.compile()
+        return network
+
+    def embed_labels(self, weights: Weights, texts: Sequence[str]) -> Float[Tensor, "n D"]:
+        """Class vectors of texts. Raises InputError where there is no label side."""
+        if self.texts is None:
+            raise InputError(f"backbone {self.name!r} has no label side: class names mean nothing to it.")
+        chunk = self.machine.chunk
+        parts = [self.forward(weights, self.texts(texts[i : i + chunk]), side="label") for i in range(0, len(texts), chunk)]
+        return torch.cat(parts)
+
+
+def _moved(inputs: Any, device: str, channels_last: bool) -> Any:
+    if isinstance(inputs, Mapping):
+        return {name: tensor.to(device) for name, tensor in inputs.items()}
+    if channels_last and inputs.ndim == 4:
+        return inputs.to(device, memory_format=torch.channels_last)
+    return inputs.to(device)

@@ -1,0 +1,82 @@
+"""What is said of a model in words: the verdict on the terminal and the model card beside the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fewtune.adaptation.choose import Choice
+from fewtune.adaptation.usable import Target
+from fewtune.statistics import Interval
+
+if TYPE_CHECKING:
+    from fewtune.adaptation.bundle import Bundle
+
+
+def _percent(interval: Interval) -> str:
+    return f"{100 * interval.mean:.1f}% ({100 * interval.level:.0f}% interval {100 * interval.low:.1f} to {100 * interval.high:.1f})"
+
+
+def verdict(choice: Choice, target: Target, measured: Interval | None) -> tuple[str, ...]:
+    """Plain sentences: what was chosen, what to expect, what could not be known."""
+    said = []
+    if choice.expected is None:
+        said.append(
+            f"Every class has a single example, so nothing could be held out: the accuracy is unknown and the learner is the default, "
+            f"{choice.name}. Two or more examples a class would allow an estimate."
+        )
+    else:
+        said.append(f"Chosen learner: {choice.name}. Accuracy to expect on new examples like these: {_percent(choice.expected)}.")
+        rivals = [c for c in choice.candidates if c.name != choice.name]
+        near = [c.name for c in rivals if not c.p < 0.05]
+        if rivals and near:
+            said.append(f"Its lead is within chance of {', '.join(near)} (paired sign-flip test, Holm-adjusted p >= 0.05).")
+        elif rivals:
+            said.append("It beats every other learner on the same splits (paired sign-flip test, Holm-adjusted p < 0.05).")
+    if choice.expected is not None and choice.unestimated:
+        names = [target.class_names[c] for c in choice.unestimated]
+        said.append(f"Not estimated, for they have a single example: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}.")
+    if measured is not None:
+        said.append(f"Measured once on the {len(target.test)} rows of the data's own test split: {_percent(measured)}.")
+    if target.left_out:
+        said.append(f"{len(target.left_out)} rows were left out, for example {target.left_out[0][0]} ({target.left_out[0][1]}).")
+    return tuple(said)
+
+
+def model_card(bundle: Bundle, facts: Mapping[str, Any], sentences: Sequence[str]) -> str:
+    """The model card (Markdown), after Mitchell et al., "Model Cards for Model Reporting", 2019."""
+    recall = {name: value for name, value in facts["recall"].items() if value is not None}
+    rows = "\n".join(
+        f"| {_cell(name)} | {facts['shots'][name]} | {'' if recall.get(name) is None else f'{100 * recall[name]:.0f}%'} |"
+        for name in bundle.class_names
+    )
+    source = "\n".join(f"- {_cell(key)}: {_cell(value)}" for key, value in bundle.backbone.source.items())
+    calibrated = "on held-out folds" if np.isfinite(bundle.temperature) and facts["expected_accuracy"] else "not calibrated"
+    return f"""# A fewtune model for {_cell(facts["data"])}
+
+{" ".join(_cell(s) for s in sentences)}
+
+| class | examples | recall on held-out folds |
+|---|---|---|
+{rows}
+
+## How it was made
+- backbone: `{bundle.backbone.name}`, unchanged (digest {bundle.backbone.digest})
+{source}
+- preprocessing: `{bundle.backbone.preparation}`
+- learner: `{bundle.method}`
+- probabilities: temperature {bundle.temperature:.3g}, {calibrated}; answers below {bundle.threshold:g} abstain
+- data: {facts["rows"]} labelled rows (digest {facts["data_digest"]}), seed {facts["seed"]}
+- fewtune {facts["fewtune"]}, torch {facts["torch"]}
+
+## Use
+`fewtune predict THIS_FOLDER new.jpg more/`. The expected accuracy holds for new examples drawn like the labelled
+ones; other cameras, authors or classes are not covered. The backbone's own licence and biases apply.
+"""
+
+
+def _cell(value: object) -> str:
+    """User text in Markdown: no pipes, no line breaks, no HTML."""
+    return str(value).replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")

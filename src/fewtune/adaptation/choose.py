@@ -1,0 +1,160 @@
+"""Choosing among frozen learners on the target's own support: every candidate answers the same repeated stratified splits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fewtune.adaptation.splits import Splits, stratified_splits
+from fewtune.data.examples import Integers
+from fewtune.keys import key
+from fewtune.learning.method import Method
+from fewtune.learning.table import answer_table
+from fewtune.statistics import Interval, best_of_candidates, bootstrap_interval, fit_temperature, holm, sign_flip_test
+
+Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
+
+HELD_OUT_ANSWERS = 20_000  # as many held-out answers as are useful; fewer repeats for more rows
+MOST_REPEATS = 10
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """A candidate's held-out answers: `logits` [A, K] for the rows `item` [A] (positions in the support) of repeat `repeat` [A]."""
+
+    logits: Tensor
+    item: Integers
+
+    def correct(self, labels: Integers, count: int) -> Floats:
+        """Mean held-out correctness of each of `count` items, NaN where an item was never held out."""
+        hit = (self.logits.argmax(-1).cpu().numpy() == labels[self.item]).astype(np.float64)
+        times = np.bincount(self.item, minlength=count)
+        with np.errstate(invalid="ignore"):
+            return np.bincount(self.item, weights=hit, minlength=count) / times
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """How one learner did on the held-out folds. `against_best` is the paired test to the chosen one, Holm-adjusted."""
+
+    name: str
+    method: Method
+    accuracy: float
+    difference: Interval | None
+    p: float
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """The chosen learner and what is honestly known of it.
+
+    `expected`: accuracy to expect, corrected for having chosen the best of several (None: nothing could be held out).
+    `recall` [K]: held-out recall of each class, NaN where the class has a single row. `temperature` divides the logits.
+    `confusion` [K, K]: held-out answers, true by predicted, as mean counts over repeats.
+    """
+
+    name: str
+    method: Method
+    candidates: tuple[Candidate, ...]
+    expected: Interval | None
+    recall: Floats
+    temperature: float
+    confusion: Floats
+    splits: Splits
+    unestimated: tuple[int, ...]
+
+
+def choose_learner(
+    candidates: Mapping[str, Method],
+    features: Tensor,
+    rows: Integers,
+    labels: Integers,
+    ways: int,
+    *,
+    vectors: Callable[[Method], Tensor | None],
+    fallback: str,
+    seed: int = 0,
+    folds: int = 5,
+) -> Choice:
+    """The candidate with the best held-out accuracy on splits of `rows` [N] (labels 0..ways-1); ties go to the earlier one.
+
+    `features` [*, D] is indexed by row; `vectors(method)` gives the class vectors [ways, D] a method reads, or None. Where no class has
+    two rows nothing can be held out, and `fallback` is taken as it is.
+    """
+    count = len(rows)
+    repeats = int(np.clip(HELD_OUT_ANSWERS // max(count, 1), 1, MOST_REPEATS))
+    splits = stratified_splits(rows, labels, ways, key(seed, "splits"), folds=folds, repeats=repeats)
+    singles = tuple(np.flatnonzero(np.bincount(labels, minlength=ways) == 1).tolist())
+    if splits.episodes is None:
+        nothing = np.full(ways, np.nan)
+        alone = Candidate(fallback, candidates[fallback], float("nan"), None, float("nan"))
+        blank = np.zeros((ways, ways))
+        return Choice(fallback, candidates[fallback], (alone,), None, nothing, 1.0, blank, splits, singles)
+    answers = {name: _held_out(method, features, rows, splits, vectors(method)) for name, method in candidates.items()}
+    correct = {name: a.correct(labels, count) for name, a in answers.items()}
+    means = {name: float(np.nanmean(c)) for name, c in correct.items()}
+    best = max(means, key=lambda name: means[name])
+    chosen = answers[best]
+    return Choice(
+        name=best,
+        method=candidates[best],
+        candidates=_compared(candidates, correct, best),
+        expected=best_of_candidates(np.stack(list(correct.values())), labels=labels, seed=seed),
+        recall=_per_class(correct[best], labels, ways),
+        temperature=fit_temperature(chosen.logits.double().cpu().numpy(), labels[chosen.item]),
+        confusion=_confusion(chosen, labels, ways, repeats),
+        splits=splits,
+        unestimated=singles,
+    )
+
+
+def _held_out(method: Method, features: Tensor, rows: Integers, splits: Splits, vectors: Tensor | None) -> Answers:
+    assert splits.episodes is not None
+    place = np.zeros(int(rows.max()) + 1, dtype=np.int64)
+    place[rows] = np.arange(len(rows))
+    logits, item = [], []
+    with torch.inference_mode():
+        for part, answered in answer_table(method.learner, features, splits.episodes, class_vectors=vectors):
+            query = splits.episodes.query[part]
+            inside = query >= 0
+            logits.append(answered.cpu()[inside])
+            item.append(query[inside].numpy())
+    return Answers(torch.cat(logits), place[np.concatenate(item)])
+
+
+def _compared(candidates: Mapping[str, Method], correct: Mapping[str, Floats], best: str) -> tuple[Candidate, ...]:
+    """Every candidate beside the best one: paired differences over items, Holm-adjusted sign-flip tests."""
+    held = ~np.isnan(correct[best])
+    others = [name for name in candidates if name != best]
+    differences = {name: (correct[best] - correct[name])[held] for name in others}
+    adjusted = dict(zip(others, holm([sign_flip_test(differences[name]) for name in others]), strict=True)) if others else {}
+    return tuple(
+        Candidate(
+            name,
+            method,
+            float(np.nanmean(correct[name])),
+            None if name == best else bootstrap_interval(differences[name]),
+            float(adjusted.get(name, float("nan"))),
+        )
+        for name, method in candidates.items()
+    )
+
+
+def _per_class(correct: Floats, labels: Integers, ways: int) -> Floats:
+    held = ~np.isnan(correct)
+    total = np.bincount(labels[held], minlength=ways)
+    with np.errstate(invalid="ignore"):
+        return np.bincount(labels[held], weights=correct[held], minlength=ways) / total
+
+
+def _confusion(answers: Answers, labels: Integers, ways: int, repeats: int) -> Floats:
+    code = labels[answers.item] * ways + answers.logits.argmax(-1).numpy()
+    return np.bincount(code, minlength=ways * ways).reshape(ways, ways) / repeats

@@ -1,0 +1,37 @@
+"""Fitting a head on a whole support, and the class vectors that some heads read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from fewtune.backbones.backbone import Backbone
+from fewtune.data.examples import Integers
+from fewtune.learning.classes import class_vectors, prompts_of
+from fewtune.learning.method import Method
+from fewtune.tasks.episodes import Episodes
+
+
+def vectors_by_prompts(backbone: Backbone, class_names: Sequence[str], methods: Iterable[Method]) -> dict[tuple[str, ...], Tensor]:
+    """Class vectors [K, D] for each set of prompts that some method reads."""
+    wanted = {prompts_of(m.learner) for m in methods if m.learner.reads_classes}
+    start = backbone.start() if wanted else {}
+    return {prompts: class_vectors(backbone, start, class_names, prompts) for prompts in wanted}
+
+
+def fit_head(
+    method: Method, features: Tensor, rows: Integers, labels: Integers, ways: int, vectors: Tensor | None
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The head's state and its parameters, fitted on `rows` of `features` [*, D] with `labels` 0..ways-1; leading axis 1."""
+    support_rows = torch.from_numpy(rows)[None]
+    none = support_rows[:, :0]
+    episode = Episodes(
+        support_rows, torch.from_numpy(labels)[None], none, none, torch.arange(ways)[None], torch.zeros(1, dtype=torch.int64)
+    )
+    support = features[support_rows]
+    parameters = {k: v.to(support) for k, v in method.learner.declare(support.shape[-1]).items()}
+    with torch.inference_mode():
+        state = method.learner.fit(support, episode, None if vectors is None else vectors[None].to(support), parameters)
+    return {k: v.clone() for k, v in state.items()}, {k: v.clone() for k, v in parameters.items()}

@@ -1,0 +1,115 @@
+"""Predicting with a saved model: the backbone is found again and checked, rows are embedded once, the head answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fewtune.adaptation.bundle import Bundle
+from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.load import load_backbone
+from fewtune.backbones.readable import readable_features
+from fewtune.data.examples import Examples
+from fewtune.data.inputs import read_inputs
+from fewtune.errors import InputError
+from fewtune.learning.method import Method
+from fewtune.machine import Machine
+from fewtune.recipes.language import read_method
+
+
+@final
+@dataclass(frozen=True)
+class Prediction:
+    """One answer. `label` is None where the model abstains; `scores` are probabilities by class name and sum to 1."""
+
+    input: str
+    label: str | None
+    probability: float
+    scores: dict[str, float]
+
+
+def load_its_backbone(bundle: Bundle, *, weights: Path | None = None, machine: Machine | None = None) -> Backbone:
+    """The backbone a bundle was made with, from `weights` or where they were then. Refuses any other weights or preprocessing."""
+    record = bundle.backbone
+    where = weights or (Path(record.weights) if record.weights else None)
+    if where is not None and not where.exists():
+        raise InputError(f"the backbone's weights are not at {where}: say where they are now with --weights.")
+    backbone = load_backbone(record.name, weights=where, machine=machine or Machine())
+    if backbone.digest() != record.digest:
+        raise InputError(
+            f"the weights or preprocessing of {record.name} differ from those this model was made with "
+            f"(expected digest {record.digest[:12]}, found {backbone.digest()[:12]}): give the original file with --weights."
+        )
+    return backbone
+
+
+def probabilities(bundle: Bundle, features: Float[Tensor, "N D"]) -> Float[Tensor, "N K"]:
+    """Calibrated class probabilities of embedded rows."""
+    method: Method = read_method(bundle.method)
+    like = {k: v.to(features) for k, v in bundle.state.items()}
+    parameters = {k: v.to(features) for k, v in bundle.parameters.items()}
+    with torch.inference_mode():
+        logits = method.learner.score(like, features[None], parameters)[0]
+    return torch.softmax(logits.double() / bundle.temperature, dim=-1)
+
+
+def label_rows(bundle: Bundle, names: Sequence[str], features: Float[Tensor, "N D"], threshold: float | None = None) -> list[Prediction]:
+    """One prediction a row, in order. A row without features (NaN) has no label and no scores."""
+    least = bundle.threshold if threshold is None else threshold
+    if not 0 <= least <= 1:
+        raise InputError(f"expected a threshold between 0 and 1, found {least}.")
+    out = []
+    for name, row in zip(names, probabilities(bundle, features).tolist(), strict=True):
+        if any(math.isnan(p) for p in row):
+            out.append(Prediction(name, None, 0.0, {}))
+            continue
+        best = max(range(len(row)), key=row.__getitem__)
+        label = bundle.class_names[best] if row[best] >= least else None
+        out.append(Prediction(name, label, row[best], dict(zip(bundle.class_names, row, strict=True))))
+    return out
+
+
+def predict_examples(
+    bundle: Bundle,
+    examples: Examples,
+    *,
+    threshold: float | None = None,
+    skip_bad: bool = False,
+    weights: Path | None = None,
+    machine: Machine | None = None,
+    quiet: bool = False,
+) -> list[Prediction]:
+    """One prediction a row. Rows that cannot be read are refused by name, or with `skip_bad` answered without a label."""
+    if examples.modality != bundle.backbone.modality:
+        raise InputError(f"this model labels {bundle.backbone.modality}s, but {examples.name} holds {examples.modality}s.")
+    backbone = load_its_backbone(bundle, weights=weights, machine=machine)
+    _, features, _bad = readable_features(examples, backbone, memory=True, skip_bad=skip_bad, quiet=quiet)
+    if features.shape[1] != bundle.backbone.width:
+        raise InputError(
+            f"this model labels embeddings of width {bundle.backbone.width}, but {examples.name} has width {features.shape[1]}."
+        )
+    return label_rows(bundle, examples.row_names, features.float(), threshold)
+
+
+def predict_inputs(
+    bundle: Bundle,
+    paths: Sequence[Path],
+    *,
+    texts: Sequence[str] = (),
+    column: str | None = None,
+    threshold: float | None = None,
+    skip_bad: bool = False,
+    weights: Path | None = None,
+    machine: Machine | None = None,
+    quiet: bool = False,
+) -> list[Prediction]:
+    """Predictions for files, folders, tables and texts, in the order given (see `read_inputs`)."""
+    examples = read_inputs(paths, texts, bundle.backbone.modality, column)
+    return predict_examples(bundle, examples, threshold=threshold, skip_bad=skip_bad, weights=weights, machine=machine, quiet=quiet)

@@ -1,0 +1,67 @@
+"""Repeated stratified splits of a few labelled rows, as episodes: support is what a fold leaves, query is the fold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+
+from fewtune.data.examples import Integers
+from fewtune.keys import Key
+from fewtune.tasks.episodes import Episodes, join
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """`episodes`: one for each fold of each repeat, or None where no class has two rows. `repeat` [E] numbers the repeats.
+
+    `held_out`: how many rows were ever in a query. Rows of classes with a single row are always support.
+    """
+
+    episodes: Episodes | None
+    repeat: Integers
+    folds: int
+    held_out: int
+
+
+def stratified_splits(rows: Integers, labels: Integers, ways: int, key: Key, *, folds: int, repeats: int) -> Splits:
+    """`repeats` times `folds` splits of `rows` [N] with labels 0..ways-1.
+
+    Every class keeps at least one row in every support. `folds` is cut to the size of the largest class.
+    """
+    counts = np.bincount(labels, minlength=ways)
+    folds = min(folds, int(counts.max(initial=0)))
+    repeated = counts >= 2
+    held_out = int(counts[repeated].sum())
+    if folds < 2 or not held_out:
+        return Splits(None, np.zeros(0, dtype=np.int64), 0, 0)
+    parts, repeat = [], []
+    for number in range(repeats):
+        fold = _folds(labels, counts, folds, key.child("repeat", number))
+        for f in range(folds):
+            if (fold == f).any():
+                parts.append(_episode(rows, labels, ways, fold != f, fold == f))
+                repeat.append(number)
+    return Splits(join(parts), np.array(repeat), folds, held_out)
+
+
+def _folds(labels: Integers, counts: Integers, folds: int, key: Key) -> Integers:
+    """A fold for each row, -1 for rows that are always support; classes are dealt out one after another so folds are even."""
+    fold = np.full(len(labels), -1, dtype=np.int64)
+    dealt = 0
+    random = key.generator()
+    for label in np.flatnonzero(counts >= 2):
+        mine = random.permutation(np.flatnonzero(labels == label))
+        fold[mine] = (dealt + np.arange(len(mine))) % folds
+        dealt += len(mine)
+    return fold
+
+
+def _episode(rows: Integers, labels: Integers, ways: int, inside: Integers, outside: Integers) -> Episodes:
+    def side(mask: Integers) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.from_numpy(rows[mask])[None], torch.from_numpy(labels[mask])[None]
+
+    return Episodes(*side(inside), *side(outside), torch.arange(ways)[None], torch.zeros(1, dtype=torch.int64))

@@ -1,0 +1,37 @@
+"""One call from a name to a backbone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.names import read_name
+from fewtune.errors import InputError
+from fewtune.machine import Machine
+
+
+def load_backbone(name: str, *, weights: Path | None = None, machine: Machine | None = None) -> Backbone:
+    """The backbone of a name: `timm:NAME`, `open_clip:NAME[/PRETRAINED]`, `hf:NAME`, `pixels`, `precomputed`, options after commas.
+
+    NAME is a hub name or a local folder. `weights` is a local safetensors or pt file, or a folder. Raises InputError, in one sentence,
+    where the name, an option, the library or the weights are missing or do not fit.
+    """
+    parsed = read_name(name)
+    where = (machine or Machine()).resolved()
+    if parsed.provider in ("pixels", "precomputed"):
+        if weights is not None:
+            raise InputError(f"{parsed.provider} has no weights: leave out --weights {weights}.")
+        from fewtune.backbones import plain
+
+        return plain.load_pixels(parsed, where) if parsed.provider == "pixels" else plain.load_precomputed(parsed, where)
+    if parsed.provider == "timm":
+        from fewtune.backbones.timm_provider import load_timm
+
+        return load_timm(parsed, weights, where)
+    if parsed.provider == "open_clip":
+        from fewtune.backbones.open_clip_provider import load_open_clip
+
+        return load_open_clip(parsed, weights, where)
+    from fewtune.backbones.transformers_provider import load_transformers
+
+    return load_transformers(parsed, weights, where)

@@ -1,0 +1,77 @@
+"""Backbone names: `provider:NAME,option=value,...`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import final
+
+from fewtune.errors import InputError, unknown
+
+PROVIDERS = ("timm", "open_clip", "hf", "pixels", "precomputed")
+
+
+@final
+@dataclass(frozen=True)
+class Name:
+    """A backbone's name taken apart. `model` is a hub name or a local folder ("" for pixels and precomputed)."""
+
+    full: str
+    provider: str
+    model: str
+    options: Mapping[str, str]
+
+    def check(self, known: Iterable[str]) -> None:
+        """Raise InputError for an option that the provider does not have."""
+        names = set(known)
+        for option in self.options:
+            if option not in names:
+                raise unknown(f"option of {self.provider}:", option, names)
+
+    def integer(self, option: str, default: int) -> int:
+        """A whole number of at least 1."""
+        value = self.options.get(option, str(default))
+        if not value.isdecimal() or int(value) < 1:
+            raise InputError(f"{self.full}: expected a whole number of at least 1 for {option}, found {value!r}.")
+        return int(value)
+
+    def numbers(self, option: str, default: tuple[float, ...]) -> tuple[float, ...]:
+        """One number or several with slashes between: `mean=0.5` or `mean=0.48/0.46/0.41`; as many as in `default`."""
+        if option not in self.options:
+            return default
+        try:
+            values = tuple(float(part) for part in self.options[option].split("/"))
+        except ValueError:
+            values = ()
+        if len(values) not in (1, len(default)):
+            wanted = "a number" if len(default) == 1 else f"a number or {len(default)} with slashes between"
+            raise InputError(f"{self.full}: expected {wanted} for {option}, found {self.options[option]!r}.")
+        return values * (len(default) // len(values))
+
+    def choice(self, option: str, known: tuple[str, ...], default: str) -> str:
+        """One of some words."""
+        value = self.options.get(option, default)
+        if value not in known:
+            raise unknown(option, value, known)
+        return value
+
+    def flag(self, option: str, default: bool) -> bool:
+        """true or false."""
+        return self.choice(option, ("true", "false"), str(default).lower()) == "true"
+
+
+def read_name(full: str) -> Name:
+    """Take a name apart. Raises InputError for an unknown provider or a malformed option."""
+    head, *parts = full.split(",")
+    provider, _, model = head.partition(":")
+    if provider not in PROVIDERS:
+        raise unknown("backbone", head, [p if p in ("pixels", "precomputed") else f"{p}:NAME" for p in PROVIDERS])
+    if (provider in ("pixels", "precomputed")) == bool(model):
+        raise InputError(f"{full!r}: expected {provider if model else provider + ':NAME'}, with options after commas.")
+    options = {}
+    for part in parts:
+        name, equals, value = part.partition("=")
+        if not name or not equals or not value:
+            raise InputError(f"{full!r}: expected options such as size=160, found {part!r}.")
+        options[name.strip()] = value.strip()
+    return Name(full, provider, model, options)

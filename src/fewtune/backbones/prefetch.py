@@ -1,0 +1,55 @@
+"""Decoding ahead: the rows of the next chunks are read and prepared in threads while this one is computed."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from fewtune.data.examples import Integers
+from fewtune.data.pool import Pool, Preparation
+from fewtune.errors import InputError
+
+_AHEAD = 2  # chunks decoded beyond the one at hand: memory stays flat
+
+
+def prefetched(
+    pool: Pool, preparation: Preparation, chunks: Sequence[Integers], workers: int, *, tolerant: bool
+) -> Iterator[tuple[Integers, list[Any], dict[int, str]]]:
+    """(rows, their prepared items, place in the chunk -> reason for those that failed), chunk by chunk in order.
+
+    Unless `tolerant`, the first failure is raised. Pillow and torch release Python's lock while they work, so threads suffice.
+    """
+    hint = getattr(preparation, "size_hint", None)
+
+    def one(row: int) -> Any:
+        try:
+            return preparation.prepare(pool.fetch(row, hint))
+        except InputError as problem:
+            if not tolerant:
+                raise
+            return problem
+
+    if pool.modality != "image" or workers <= 1:
+        for chunk in chunks:
+            yield _sorted(chunk, [one(int(row)) for row in chunk])
+        return
+    with ThreadPoolExecutor(workers) as threads:
+        waiting: deque[tuple[Integers, list[Future[Any]]]] = deque()
+        try:
+            for chunk in chunks:
+                waiting.append((chunk, [threads.submit(one, int(row)) for row in chunk]))
+                if len(waiting) > _AHEAD:
+                    done, futures = waiting.popleft()
+                    yield _sorted(done, [f.result() for f in futures])
+            while waiting:
+                done, futures = waiting.popleft()
+                yield _sorted(done, [f.result() for f in futures])
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _sorted(chunk: Integers, items: list[Any]) -> tuple[Integers, list[Any], dict[int, str]]:
+    failed = {i: str(item) for i, item in enumerate(items) if isinstance(item, InputError)}
+    return chunk, [item for item in items if not isinstance(item, InputError)], failed

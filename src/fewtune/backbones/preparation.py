@@ -1,0 +1,113 @@
+"""How inputs are prepared: the model's own deterministic preprocessing, recorded and applied once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, final
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fewtune.data.items import Item, Modality
+from fewtune.spec import text as text_of
+
+_RESAMPLE = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ImagePreparation:
+    """Resize, crop the middle, scale to [0, 1], subtract `mean` and divide by `std` (per channel, in units of [0, 1]).
+
+    `resize` "short": the short side becomes `short` pixels, the long one in proportion (cut to a whole number); "squash": the image becomes
+    `height` x `width`, whatever its shape. `height` and `width` are then cut from the middle. `rounding` of the middle: "nearest" as
+    torchvision has it, "floor" as transformers has it. `grey`: one channel (ITU-R 601 luma).
+    """
+
+    height: int
+    width: int
+    short: int
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
+    resize: Literal["short", "squash"] = "short"
+    rounding: Literal["nearest", "floor"] = "nearest"
+    grey: bool = False
+
+    @property
+    def modality(self) -> Modality:
+        return "image"
+
+    @property
+    def text(self) -> str:
+        return text_of(self)
+
+    @property
+    def size_hint(self) -> int:
+        """The short side in pixels that is wanted in the end; decoding keeps a margin above it."""
+        return max(self.short, self.height, self.width)
+
+    def prepare(self, item: Item) -> Tensor:
+        """uint8 [C, height, width]."""
+        assert isinstance(item, Image.Image)
+        image = self._middle(self._resized(item))
+        pixels = np.asarray(image.convert("L") if self.grey else image, dtype=np.uint8)
+        return torch.from_numpy(pixels.copy() if pixels.ndim == 3 else pixels[..., None].copy()).permute(2, 0, 1)
+
+    def batch(self, prepared: Sequence[Tensor]) -> Tensor:
+        """float32 [B, C, height, width]."""
+        pixels = torch.stack(list(prepared)).float() / 255.0
+        mean, std = (torch.tensor(v, dtype=torch.float32)[:, None, None] for v in (self.mean, self.std))
+        return (pixels - mean) / std
+
+    def _resized(self, image: Image.Image) -> Image.Image:
+        if self.resize == "squash":
+            wanted = (self.width, self.height)
+        else:
+            w, h = image.size
+            wanted = (self.short, int(self.short * h / w)) if w <= h else (int(self.short * w / h), self.short)
+        return image if image.size == wanted else image.resize(wanted, _RESAMPLE[self.interpolation])
+
+    def _middle(self, image: Image.Image) -> Image.Image:
+        """The middle `height` x `width`; beyond a smaller image there is black."""
+        w, h = image.size
+        if (w, h) == (self.width, self.height):
+            return image
+        if w < self.width or h < self.height:
+            left, top = (max(0, (want - have) // 2) for want, have in ((self.width, w), (self.height, h)))
+            padded = Image.new("RGB", (max(w, self.width), max(h, self.height)))
+            padded.paste(image, (left, top))
+            image, (w, h) = padded, padded.size
+        half = round if self.rounding == "nearest" else math.floor
+        left, top = half((w - self.width) / 2.0), half((h - self.height) / 2.0)
+        return image.crop((left, top, left + self.width, top + self.height))
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class VectorPreparation:
+    """Embeddings as they are, in float32."""
+
+    @property
+    def modality(self) -> Modality:
+        return "vector"
+
+    @property
+    def text(self) -> str:
+        return text_of(self)
+
+    def prepare(self, item: Item) -> Tensor:
+        assert isinstance(item, np.ndarray)
+        return torch.from_numpy(np.ascontiguousarray(item, dtype=np.float32))
+
+    def batch(self, prepared: Sequence[Tensor]) -> Tensor:
+        return torch.stack(list(prepared))

@@ -1,0 +1,48 @@
+"""Features of the rows that can be read; the others are refused by name, or left out on request."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+
+from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.table import feature_table
+from fewtune.data.audit import unreadable
+from fewtune.data.examples import Examples
+from fewtune.data.pool import Pool
+from fewtune.errors import InputError
+
+_SHOWN = 5
+
+
+def readable_features(
+    examples: Examples, backbone: Backbone, *, cache: Path | None = None, memory: bool = False, skip_bad: bool = False, quiet: bool = False
+) -> tuple[Pool, Tensor, dict[int, str]]:
+    """The pool of one collection, its features [N, D], and the rows that cannot be read with the reason of each.
+
+    `cache` is the folder of feature tables (by default the user's), `memory` keeps none. Headers are looked at first, so most bad files are
+    named before any work. With `skip_bad`, bad rows stay in place (row numbers do not move) with no label and features of NaN; without,
+    they are refused in one InputError that lists them.
+    """
+    _refuse(examples, unreadable(examples, deep=False), skip_bad)
+    table = feature_table(backbone, Pool([examples]), folder=cache, memory=memory, quiet=quiet)
+    _refuse(examples, table.bad, skip_bad)
+    return Pool([without_labels(examples, table.bad)]), table.features, table.bad
+
+
+def without_labels(examples: Examples, rows: dict[int, str]) -> Examples:
+    """The same collection with these rows unlabelled."""
+    if not rows:
+        return examples
+    labels = examples.labels.copy()
+    labels[list(rows)] = -1
+    return replace(examples, columns={**examples.columns, examples.target: replace(examples.column, values=labels)})
+
+
+def _refuse(examples: Examples, bad: dict[int, str], skip_bad: bool) -> None:
+    if bad and not skip_bad:
+        listed = "; ".join(f"{examples.row_names[row]} ({reason})" for row, reason in sorted(bad.items())[:_SHOWN])
+        more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
+        raise InputError(f"{len(bad)} of {len(examples)} rows cannot be read: {listed}{more}. Mend or remove them, or pass --skip-bad.")

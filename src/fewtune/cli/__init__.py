@@ -1,0 +1,55 @@
+"""The command line: thin, quick to answer, and plain when something is wrong. Exit codes: 0 ok, 2 usage or data, 75 interrupted."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from cyclopts import App
+
+from fewtune import __version__
+from fewtune.errors import InputError
+
+USAGE, INTERRUPTED, DISK_FULL = 2, 75, 28
+
+app = App(
+    name="fewtune",
+    version=__version__,
+    help="Adapt foundation models to a task with few labels, and be told honestly how good the result is.",
+    help_format="plaintext",
+)
+for _name, _help in (
+    ("demo", "The main job from end to end on real text that is on this machine: about a minute, offline."),
+    ("adapt", "Make the best classifier from a few labelled examples, and say what to expect of it."),
+    ("predict", "Label new files with a saved model."),
+    ("compare", "Compare methods on the same few-shot episodes."),
+    ("inspect", "Say what is in a data set, and what is wrong with it."),
+    ("doctor", "Explain this installation, and what is broken in it, in words."),
+):
+    app.command(f"fewtune.cli.{_name}:{_name}", name=_name, help=_help)
+
+
+def main() -> None:
+    """The entry point of `fewtune`."""
+    from fewtune.cli.stop import Stopped, stop_on_signals
+
+    stop_on_signals()
+    try:
+        app(sys.argv[1:], result_action="return_value")
+    except InputError as problem:
+        _fail(str(problem), USAGE)
+    except (Stopped, KeyboardInterrupt):
+        _fail("stopped; what was embedded is kept, run the same command again to go on.", INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader went away; nothing to tell it
+    except OSError as problem:
+        if problem.errno == DISK_FULL:
+            _fail(f"the disk is full ({problem.filename or 'while writing'}): free some space and run the same command again.", USAGE)
+        if problem.filename is None:
+            raise
+        _fail(f"{problem.filename}: {problem.strerror or problem}.", USAGE)
+
+
+def _fail(sentence: str, code: int) -> None:
+    print(f"fewtune: {sentence}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,153 @@
+"""`fewtune compare DATA --method ... --method ...`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from fewtune.cli.options import NO_BACKBONE_FLAGS, NO_DATA_FLAGS, BackboneFlags, DataFlags
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fewtune.backbones.backbone import Backbone
+    from fewtune.data.examples import Examples
+    from fewtune.evaluation.protocol import Protocol
+    from fewtune.evaluation.study import Study
+    from fewtune.learning.method import Method
+
+
+def compare(
+    data: Path,
+    /,
+    *,
+    method: Annotated[list[str] | None, Parameter(negative=())] = None,
+    ways: int = 5,
+    shots: Annotated[list[int], Parameter(consume_multiple=True, negative=())] = [1, 5],  # noqa: B006  (cyclopts shows it)
+    queries: int = 15,
+    episodes: int = 600,
+    seeds: Annotated[list[int], Parameter(consume_multiple=True, negative=())] = [0],  # noqa: B006
+    classes: Literal["train", "validation", "test", "all"] | None = None,
+    within: Literal["all", "group"] = "all",
+    episode: str | None = None,
+    format: Literal["table", "json", "csv", "latex", "markdown"] = "table",
+    out: Path | None = None,
+    overwrite: bool = False,
+    reading: DataFlags = NO_DATA_FLAGS,
+    model: BackboneFlags = NO_BACKBONE_FLAGS,
+) -> None:
+    """Compare methods on the same few-shot episodes.
+
+    Every method answers the same episodes. The winner is marked only where paired tests against every other method say so.
+
+    Parameters
+    ----------
+    data: Path
+        A folder of class folders, a table, or an .npz file.
+    method: str
+        A method by its constructor text: centroid, 'ridge(penalty=10)', ...; repeat for more. By default all frozen learners.
+    ways: int
+        Classes in an episode.
+    shots: int
+        Support examples of each class; several make several settings.
+    queries: int
+        Query examples of each class.
+    episodes: int
+        Episodes for each setting and seed.
+    seeds: int
+        Seeds of the episodes; with several, an interval over seeds is given too.
+    classes: str
+        Which classes episodes come from: by default the test classes where the data has class splits, else all.
+    within: str
+        group: every episode stays within one group (an alphabet, a domain).
+    episode: str
+        Another kind of episode instead of --ways, --shots and --queries: 'Varied()', 'Imbalanced(ways=5)', 'Hard(ways=5, shots=1)'.
+    format: str
+        What goes to standard output.
+    out: Path
+        A folder that keeps the run: its description, episodes and every result row.
+    overwrite: bool
+        Replace an existing run in --out.
+    """
+    from fewtune.backbones.readable import readable_features
+    from fewtune.cli.say import note, terminal_width
+    from fewtune.evaluation.run import run_kept
+    from fewtune.evaluation.study import Study
+    from fewtune.evaluation.summary import summarise
+    from fewtune.report.comparison import comparison_table
+    from fewtune.report.tables import render
+
+    examples = reading.read(data)
+    protocols = _protocols(examples, ways, shots, queries, episodes, seeds, classes, within, episode)
+    backbone = model.load(examples.modality)
+    methods = _methods(method, backbone)
+    pool, features, bad = readable_features(examples, backbone, cache=model.cache, skip_bad=reading.skip_bad, quiet=model.quiet)
+    study = Study(pool, backbone, features, protocols, methods)
+    result, drawn = run_kept(study, out, overwrite=overwrite)
+    summary = summarise(result, drawn, f"{pool.modality}s")
+    print(render(comparison_table(summary, caption=_caption(study)), format, width=terminal_width(), color=sys.stdout.isatty()))
+    if bad:
+        note(f"{len(bad)} rows could not be read and were left out.")
+    if out is not None:
+        note(f"kept in {out}")
+
+
+def _caption(study: Study) -> str:
+    first = study.protocols[0]
+    part = "all classes" if first.classes == "all" else f"{first.classes} classes"
+    where = ", within groups" if first.within == "group" else ""
+    queries = getattr(first.sampler, "queries", None)
+    asked = f", {queries} queries a class" if queries else ""
+    return f"{study.pool.sources[0].name}, {part}{where}{asked}, {study.backbone.name}"
+
+
+def _protocols(
+    examples: Examples,
+    ways: int,
+    shots: Sequence[int],
+    queries: int,
+    episodes: int,
+    seeds: Sequence[int],
+    classes: Literal["train", "validation", "test", "all"] | None,
+    within: Literal["all", "group"],
+    episode: str | None,
+) -> tuple[Protocol, ...]:
+    """The settings asked for, tried on the data before anything is embedded."""
+    from fewtune.data.pool import Pool
+    from fewtune.errors import InputError
+    from fewtune.evaluation.protocol import Protocol
+    from fewtune.spec import parse
+    from fewtune.tasks.samplers import SAMPLERS, Sampled
+    from fewtune.tasks.task import default_classes
+
+    pool = Pool([examples])
+    part = classes or default_classes(pool)
+    if episode is None:
+        samplers = tuple(Sampled(ways=ways, shots=s, queries=queries) for s in shots)
+    else:
+        samplers = (parse(episode, {s.__name__: s for s in SAMPLERS}),)
+        if not isinstance(samplers[0], SAMPLERS):
+            raise InputError(f"{episode!r} is no kind of episode: expected one of {', '.join(s.__name__ for s in SAMPLERS)}.")
+    found = tuple(Protocol(sampler=s, episodes=episodes, seeds=tuple(seeds), classes=part, within=within) for s in samplers)
+    for protocol in found:
+        protocol.check(pool)
+    return found
+
+
+def _methods(texts: Sequence[str] | None, backbone: Backbone) -> dict[str, Method]:
+    from fewtune.errors import InputError
+    from fewtune.recipes import read_method
+    from fewtune.recipes.frozen import candidates
+
+    if not texts:
+        return candidates(label_side=backbone.label_side, modality=backbone.preparation.modality)
+    if repeated := {t for t in texts if list(texts).count(t) > 1}:
+        raise InputError(f"method {sorted(repeated)[0]!r} is given twice: give each once.")
+    methods = {t: read_method(t) for t in texts}
+    for name, method in methods.items():
+        if method.learner.reads_classes and not backbone.label_side:
+            raise InputError(f"{name} compares with class names, but backbone {backbone.name!r} has no label side: leave it out.")
+    return methods

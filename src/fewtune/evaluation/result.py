@@ -1,0 +1,80 @@
+"""Result: one row an episode and method, kept in Parquet. Everything shown later is computed from these rows."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fewtune.errors import InputError
+from fewtune.files import write_bytes
+
+SCHEMA = pa.schema(
+    [
+        ("study", pa.string()),  # digest of everything the value depends on
+        ("method", pa.string()),  # as it was asked for
+        ("spec", pa.string()),  # the method's full text
+        ("setting", pa.int32()),  # number of the protocol in the study
+        ("seed", pa.int64()),
+        ("episode", pa.int32()),
+        ("task", pa.string()),
+        ("ways", pa.string()),
+        ("shots", pa.string()),
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+        ("loss", pa.float64()),  # mean negative log-likelihood of the query, in nats
+        ("seconds", pa.float64()),  # the method's time, spread evenly over the episodes it ran together
+    ]
+)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The rows as a table with the columns of SCHEMA."""
+
+    table: pa.Table
+
+    def column(self, name: str) -> np.ndarray[Any, Any]:
+        values: np.ndarray[Any, Any] = self.table[name].to_numpy(zero_copy_only=False)
+        return values
+
+    def where(self, **equal: object) -> Result:
+        """The rows whose columns equal these values."""
+        keep = np.ones(len(self.table), dtype=bool)
+        for name, value in equal.items():
+            keep &= self.column(name) == value
+        return Result(self.table.filter(pa.array(keep)))
+
+    def distinct(self, name: str) -> list[Any]:
+        """The distinct values of a column in order of first appearance."""
+        return list(dict.fromkeys(self.table[name].to_pylist()))
+
+    def save(self, path: Path) -> None:
+        buffer = io.BytesIO()
+        pq.write_table(self.table, buffer, compression="zstd")
+        write_bytes(path, buffer.getvalue())
+
+
+def make_result(columns: Sequence[Mapping[str, Any]]) -> Result:
+    """A result from one mapping of equally long columns for each (method, protocol, seed)."""
+    return Result(pa.concat_tables([pa.table(dict(part), schema=SCHEMA) for part in columns]))
+
+
+def load_result(path: Path) -> Result:
+    """Read what `Result.save` wrote."""
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as problem:
+        raise InputError(f"{path} does not hold a result ({problem}).") from None
+    if table.schema.names != SCHEMA.names:
+        raise InputError(
+            f"{path} is not a fewtune result: expected columns {', '.join(SCHEMA.names)}, found {', '.join(table.schema.names)}."
+        )
+    return Result(table)

@@ -1,0 +1,41 @@
+"""Class vectors: what a backbone's label side makes of class names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fewtune.backbones.backbone import Backbone, Weights
+from fewtune.data.templates import fill, readable
+from fewtune.errors import InputError
+from fewtune.parts.heads.head import Head
+from fewtune.tasks.episodes import Episodes
+
+
+def prompts_of(head: Head) -> tuple[str, ...]:
+    """The templates a head reads class names through; empty for heads that do not read them."""
+    return tuple(getattr(head, "prompts", ())) if head.reads_classes else ()
+
+
+def class_vectors(backbone: Backbone, weights: Weights, class_names: Sequence[str], prompts: Sequence[str]) -> Float[Tensor, "C D"]:
+    """One unit vector a class: the texts of all templates are embedded, normalised, averaged and normalised again.
+
+    Reference: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", 2021, section 3.1.4 (ensembling in
+    embedding space). Raises InputError where the backbone has no label side.
+    """
+    if not backbone.label_side:
+        raise InputError(f"backbone {backbone.name!r} has no label side, so class names cannot be compared with: choose another method.")
+    distinct = sorted(set(class_names))
+    texts = [fill(prompt, readable(name)) for name in distinct for prompt in prompts]
+    embedded = torch.nn.functional.normalize(backbone.embed_labels(weights, texts), dim=-1)
+    mean = torch.nn.functional.normalize(embedded.view(len(distinct), len(prompts), -1).mean(1), dim=-1)
+    place = {name: i for i, name in enumerate(distinct)}
+    return mean[[place[name] for name in class_names]]
+
+
+def episode_vectors(vectors: Float[Tensor, "C D"] | None, episodes: Episodes) -> Float[Tensor, "E K D"] | None:
+    """The class vectors of each episode's classes; padded classes get some other class's vector, which no logit shows."""
+    return None if vectors is None else vectors[episodes.classes.clamp_min(0)]

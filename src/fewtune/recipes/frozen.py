@@ -1,0 +1,71 @@
+"""Direct adaptation: the backbone stays as it is and a head reads the answer off its features (METHODS, section 2).
+
+Each is an expression; its parameters are documented at the head it names.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fewtune.data.templates import PHOTO_TEMPLATES
+from fewtune.learning.method import Method
+from fewtune.parts.heads import Centroid, Logistic, Matching, Ridge, Svm, Text, TextPrior
+
+
+def centroid(
+    metric: Literal["cosine", "euclidean"] = "cosine", temperature: float | None = None, normalize_first: bool | None = None
+) -> Method:
+    """Nearest class centroid. Snell et al. 2017 (euclidean); cosine as in Xu et al. 2024, who average before normalising."""
+    return Method(learner=Centroid(metric=metric, temperature=temperature, normalize_first=normalize_first))
+
+
+def matching(neighbours: int = 0, temperature: float = 10.0) -> Method:
+    """Attention over the support (Vinyals et al. 2016); with `neighbours`, the vote of the k nearest."""
+    return Method(learner=Matching(neighbours=neighbours, temperature=temperature))
+
+
+def ridge(penalty: float | Literal["loo"] = 1.0) -> Method:
+    """Ridge regression on one-hot labels (R2D2, Bertinetto et al. 2019); penalty "loo" is chosen on the support, in closed form."""
+    return Method(learner=Ridge(penalty=penalty))
+
+
+def logistic(C: float = 3.0) -> Method:
+    """Multinomial logistic regression on unit features, C = 3 as in Wang et al. 2021."""
+    return Method(learner=Logistic(C=C))
+
+
+def svm(C: float = 0.1, form: Literal["crammer_singer", "one_vs_rest"] = "crammer_singer") -> Method:
+    """Linear support vector machine (MetaOptNet, Lee et al. 2019)."""
+    return Method(learner=Svm(C=C, form=form))
+
+
+def zero_shot(prompts: tuple[str, ...] = PHOTO_TEMPLATES, temperature: float = 100.0) -> Method:
+    """Class names alone: cosine to the texts of the prompts (CLIP, Radford et al. 2021). Ignores the support."""
+    return Method(learner=Text(prompts=_prompts(prompts), temperature=temperature))
+
+
+def text_prior(prompts: tuple[str, ...] = PHOTO_TEMPLATES, penalty: float = 1.0) -> Method:
+    """Ridge regression towards the class texts: the prior where labels are few, the support where they are many."""
+    return Method(learner=TextPrior(prompts=_prompts(prompts), penalty=penalty))
+
+
+def _prompts(prompts: tuple[str, ...] | str) -> tuple[str, ...]:
+    return (prompts,) if isinstance(prompts, str) else tuple(prompts)
+
+
+FROZEN = (centroid, matching, ridge, logistic, svm, zero_shot, text_prior)
+
+
+def candidates(*, label_side: bool, modality: str) -> dict[str, Method]:
+    """The frozen learners to choose among, simplest first; those that read class names only where they can be read."""
+    found = {
+        "centroid": centroid(),
+        "matching": matching(),
+        "ridge": ridge(penalty="loo"),
+        "logistic": logistic(),
+        "svm": svm(),
+    }
+    if label_side:
+        prompts = PHOTO_TEMPLATES if modality == "image" else ("{}",)
+        found |= {"zero_shot": zero_shot(prompts=prompts), "text_prior": text_prior(prompts=prompts)}
+    return found

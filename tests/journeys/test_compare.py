@@ -1,0 +1,83 @@
+"""compare: one table of methods on the same episodes, kept on request."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from fewtune.tasks.episodes import load_episodes
+from tests.journeys.conftest import Ran
+
+Run = Callable[..., Ran]
+SMALL = ("--episodes", "40", "--queries", "5")
+
+
+def test_json_is_a_list_of_objects(fewtune: Run, embeddings: Path) -> None:
+    ran = fewtune(
+        "compare", embeddings, "--shots", "1", "5", "--method", "centroid", "--method", "ridge(penalty=10)", *SMALL, "--format", "json"
+    )
+    assert ran.code == 0, ran.err
+    lines = json.loads(ran.out)
+    assert [(x["method"], x["ways"], x["shots"]) for x in lines] == [
+        ("centroid", 5, 1),
+        ("ridge(penalty=10)", 5, 1),
+        ("centroid", 5, 5),
+        ("ridge(penalty=10)", 5, 5),
+    ]
+    for x in lines:
+        low, high = x["interval"]
+        assert 0 <= low <= x["mean"] <= high <= 1.01 and x["n"] == 40
+    best = max(lines[:2], key=lambda x: x["mean"])
+    assert best["p"] is None and all(0 <= x["p"] <= 1 for x in lines[:2] if x is not best)
+
+
+def test_every_frozen_learner_by_default_in_every_format(fewtune: Run, embeddings: Path) -> None:
+    for format in ("table", "csv", "latex", "markdown"):
+        ran = fewtune("compare", embeddings, *SMALL, "--shots", "1", "--format", format)
+        assert ran.code == 0, ran.err
+        for learner in ("centroid", "matching", "ridge", "logistic", "svm"):
+            assert learner in ran.out
+    rows = list(csv.reader(io.StringIO(fewtune("compare", embeddings, *SMALL, "--shots", "1", "--format", "csv").out)))
+    assert len(rows) == 6 and rows[0][0] == "method"
+
+
+def test_a_kept_run_holds_episodes_and_every_row_and_is_not_run_again(fewtune: Run, embeddings: Path, tmp_path: Path) -> None:
+    asked = ("compare", embeddings, "--method", "centroid", "--method", "logistic", *SMALL, "--seeds", "0", "1", "--out", tmp_path / "run")
+    first = fewtune(*asked, "--format", "json")
+    assert first.code == 0, first.err
+    table = pq.read_table(tmp_path / "run" / "result.parquet").to_pydict()
+    assert len(table["value"]) == 2 * 2 * 2 * 40
+    lines = json.loads(first.out)
+    for x in lines:
+        mine = [
+            v for v, m, s in zip(table["value"], table["method"], table["shots"], strict=True) if m == x["method"] and s == str(x["shots"])
+        ]
+        assert abs(np.mean(mine) - x["mean"]) < 1e-12
+        assert x["interval_over_seeds"] is not None
+    assert len(load_episodes(tmp_path / "run" / "episodes" / "setting0-seed1.npz")) == 40
+    stamp = (tmp_path / "run" / "result.parquet").stat().st_mtime_ns
+    assert fewtune(*asked, "--format", "json").out == first.out
+    assert (tmp_path / "run" / "result.parquet").stat().st_mtime_ns == stamp
+    other = fewtune("compare", embeddings, "--method", "centroid", *SMALL, "--out", tmp_path / "run")
+    assert other.code == 2 and "exists already" in other.err
+
+
+def test_the_same_episodes_serve_every_method(fewtune: Run, embeddings: Path) -> None:
+    """Two spellings of one method agree episode by episode, so their paired difference is exactly zero and nobody wins."""
+    ran = fewtune("compare", embeddings, "--method", "logistic", "--method", "logistic(C=3.0)", *SMALL, "--shots", "1", "--format", "json")
+    first, second = json.loads(ran.out)
+    assert first["mean"] == second["mean"] and not first["winner"] and not second["winner"]
+    assert {first["p"], second["p"]} == {None, 1.0}
+
+
+def test_other_kinds_of_episodes(fewtune: Run, embeddings: Path) -> None:
+    for episode in ("Varied(most_ways=8)", "Imbalanced(ways=4)", "Hard(ways=3, shots=2)"):
+        ran = fewtune("compare", embeddings, "--episode", episode, "--episodes", "20", "--method", "centroid", "--format", "json")
+        assert ran.code == 0, ran.err
+        assert 0.2 < json.loads(ran.out)[0]["mean"] <= 1

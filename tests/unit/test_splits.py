@@ -1,0 +1,59 @@
+"""Splits of a few labelled rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fewtune.adaptation.splits import stratified_splits
+from fewtune.keys import key
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    counts=st.lists(st.integers(1, 9), min_size=2, max_size=5),
+    folds=st.integers(2, 6),
+    repeats=st.integers(1, 3),
+    seed=st.integers(0, 1000),
+)
+def test_every_split_is_a_partition_and_every_class_stays_in_the_support(counts: list[int], folds: int, repeats: int, seed: int) -> None:
+    labels = np.repeat(np.arange(len(counts)), counts)
+    rows = 100 + np.arange(len(labels))
+    splits = stratified_splits(rows, labels, len(counts), key(seed), folds=folds, repeats=repeats)
+    if max(counts) < 2:
+        assert splits.episodes is None
+        return
+    episodes = splits.episodes
+    assert episodes is not None
+    held = np.zeros((repeats, len(labels)), dtype=int)
+    for e in range(len(episodes)):
+        support, query = (part[part >= 0] for part in (episodes.support[e], episodes.query[e]))
+        assert sorted(torch.cat([support, query]).tolist()) == rows.tolist()
+        assert len(query) > 0
+        assert set(episodes.support_label[e][episodes.support[e] >= 0].tolist()) == set(range(len(counts)))
+        for part, local in ((episodes.support[e], episodes.support_label[e]), (episodes.query[e], episodes.query_label[e])):
+            assert (labels[part[part >= 0] - 100] == local[part >= 0].numpy()).all()
+        held[splits.repeat[e], query.numpy() - 100] += 1
+    expected = np.repeat(np.array(counts) >= 2, counts).astype(int)
+    assert (held == expected).all()
+    assert splits.held_out == expected.sum()
+
+
+def test_folds_are_even_and_stratified() -> None:
+    labels = np.repeat([0, 1, 2], [10, 20, 30])
+    episodes = stratified_splits(np.arange(60), labels, 3, key(0), folds=5, repeats=1).episodes
+    assert episodes is not None
+    for e in range(5):
+        assert torch.bincount(episodes.query_label[e]).tolist() == [2, 4, 6]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_splits_are_a_function_of_the_key(seed: int) -> None:
+    labels = np.repeat([0, 1], 6)
+    first, second = (stratified_splits(np.arange(12), labels, 2, key(seed), folds=3, repeats=2) for _ in range(2))
+    other = stratified_splits(np.arange(12), labels, 2, key(seed + 10), folds=3, repeats=2)
+    assert first.episodes is not None and second.episodes is not None and other.episodes is not None
+    assert first.episodes.digest() == second.episodes.digest() != other.episodes.digest()
