@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol, TypeAlias, final
+from typing import Any, Protocol, TypeAlias, final, runtime_checkable
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ _WINDOW = 32  # chunks of texts that are sorted by length together
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
+@runtime_checkable
 class Prepared(Preparation, Protocol):
     """A preparation whose settings are recorded: `text` is hashed into every feature table's key."""
 

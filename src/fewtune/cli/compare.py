@@ -84,6 +84,7 @@ def compare(
     protocols = _protocols(examples, ways, shots, queries, episodes, seeds, classes, within, episode)
     backbone = model.load(examples.modality)
     methods = _methods(method, backbone)
+    examples = examples.take(protocols[0].rows(examples))  # nothing else is embedded
     pool, features, bad = readable_features(examples, backbone, cache=model.cache, skip_bad=reading.skip_bad, quiet=model.quiet)
     study = Study(pool, backbone, features, protocols, methods)
     result, drawn = run_kept(study, out, overwrite=overwrite)

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias, final
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias, final, runtime_checkable
 
 import numpy as np
 from PIL import Image
@@ -24,6 +24,7 @@ Modality: TypeAlias = Literal["image", "text", "vector"]
 Item: TypeAlias = Image.Image | str | np.ndarray[Any, np.dtype[np.float32]]
 
 
+@runtime_checkable
 class Items(Protocol):
     """The rows of one collection."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Protocol, final
+from typing import Any, Protocol, final, runtime_checkable
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from fewtune.data.items import Item, Modality
 from fewtune.errors import InputError
 
 
+@runtime_checkable
 class Preparation(Protocol):
     """How a backbone wants its inputs: a deterministic, recorded preprocessing.
 

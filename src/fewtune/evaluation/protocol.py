@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, final
 
+import numpy as np
+
+from fewtune.data.examples import Examples, Integers
 from fewtune.data.pool import Pool
 from fewtune.errors import InputError
 from fewtune.keys import key
@@ -36,6 +39,10 @@ class Protocol:
     def tasks(self, pool: Pool) -> Tasks:
         """The tasks that episodes are drawn from."""
         return (group_tasks if self.within == "group" else class_rows)(pool, self.classes)
+
+    def rows(self, examples: Examples) -> Integers:
+        """The rows of a collection that episodes may come from, in increasing order."""
+        return np.sort(class_rows(Pool([examples]), self.classes).order)
 
     def check(self, pool: Pool) -> None:
         """Raise InputError where the pool cannot give such episodes."""

@@ -7,7 +7,7 @@ and query are disjoint, labels are 0..K-1. Classes too small for what is asked a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias, final
+from typing import Any, Literal, Protocol, TypeAlias, final, runtime_checkable
 
 import numpy as np
 
@@ -20,9 +20,10 @@ from fewtune.tasks.episodes import Episodes
 from fewtune.tasks.task import Tasks
 
 Marks: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
-ClassMeans: TypeAlias = np.ndarray[tuple[int, int], np.dtype[np.float32]]
+ClassMeans: TypeAlias = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
 
+@runtime_checkable
 class Sampler(Protocol):
     """The axis of episode samplers."""
 

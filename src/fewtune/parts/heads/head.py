@@ -6,7 +6,7 @@ state that a saved model keeps, one tensor a name with a leading E, so predictin
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol, TypeAlias
+from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -19,6 +19,7 @@ State: TypeAlias = dict[str, Tensor]
 Parameters: TypeAlias = dict[str, Tensor]
 
 
+@runtime_checkable
 class Head(Protocol):
     """The axis of heads. Every final class of it passes the laws in tests/laws/test_heads.py."""
 
