@@ -25,7 +25,7 @@ def text(value: object) -> str:
         fields = (f"{f.name}={text(getattr(value, f.name))}" for f in dataclasses.fields(value) if f.init)
         return f"{type(value).__name__}({', '.join(fields)})"
     if isinstance(value, tuple):
-        return "(" + "".join(f"{text(item)}, " for item in value).rstrip(" ") + ")"
+        return f"({', '.join(map(text, value))}{',' if len(value) == 1 else ''})"
     if isinstance(value, float) and not math.isfinite(value):
         return {math.inf: "inf", -math.inf: "-inf"}.get(value, "nan")
     if value is None or isinstance(value, str | bool | int | float):

@@ -41,6 +41,7 @@ def test_parse_reads_back_what_text_wrote(tree: Tree) -> None:
 
 def test_texts() -> None:
     assert text(Tree(leaves=(Leaf(number=math.inf),))) == "Tree(leaves=(Leaf(number=inf, word='a', flag=None),), count=0)"
+    assert text((1, 2)) == "(1, 2)" and text(()) == "()"
     assert parse("Leaf", WORDS) == Leaf() == parse("Leaf()", WORDS)
     assert digest(Leaf()) != digest(Leaf(number=2.0)) and len(digest(Leaf())) == 32
 

@@ -28,6 +28,8 @@ class DataFlags:
         The input column of a table: a path, a text or an embedding (by default one named path, image, text, sentence, ...).
     group: str
         The column of groups (domains, alphabets).
+    class_split: str
+        Train, validation and test classes: a JSON or CSV file that names them, or a seed for 64, 16 and 20 percent at random.
     skip_bad: bool
         Leave out rows that cannot be read (they are listed) instead of refusing the data.
     """
@@ -35,12 +37,19 @@ class DataFlags:
     label: str | None = None
     input: str | None = None
     group: str | None = None
+    class_split: str | None = None
     skip_bad: bool = False
 
     def read(self, source: Path) -> Examples:
         from fewtune.data.read import read_examples
+        from fewtune.data.splits import split_classes
 
-        return read_examples(source, label=self.label, input=self.input, group=self.group)
+        examples = read_examples(source, label=self.label, input=self.input, group=self.group)
+        if self.class_split is None:
+            return examples
+        if self.class_split.isdecimal():
+            return split_classes(examples, seed=int(self.class_split))
+        return split_classes(examples, Path(self.class_split))
 
 
 @Parameter(name="*")
