@@ -87,12 +87,12 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
 def _swap(temporary: Path, path: Path) -> None:
     """Put `temporary` in the place of `path`; the old folder is removed only after the new one stands."""
     old = path.with_name(f".{path.name}.{os.getpid()}.old")
-    if path.exists():
-        os.replace(path, old)
     try:
+        if path.exists():
+            os.replace(path, old)
         os.replace(temporary, path)
-    except BaseException:
-        if old.exists():
+    except BaseException:  # a signal, too, may come between the two
+        if old.exists() and not path.exists():
             os.replace(old, path)
         raise
     sync_folder(path.parent)

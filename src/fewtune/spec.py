@@ -35,7 +35,7 @@ def text(value: object) -> str:
 
 def digest(value: object) -> str:
     """32 hexadecimal digits that stand for the value: the hash of its text (or of the string itself)."""
-    return hashlib.blake2b((value if isinstance(value, str) else text(value)).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b((value if isinstance(value, str) else text(value)).encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
 
 def parse(source: str, words: Words) -> Any:

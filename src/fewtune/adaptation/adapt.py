@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -14,9 +14,11 @@ from fewtune.adaptation.bundle import BackboneRecord, Bundle
 from fewtune.adaptation.card import model_card, verdict
 from fewtune.adaptation.choose import Choice, choose_learner
 from fewtune.adaptation.fitting import fit_head, vectors_by_prompts
+from fewtune.adaptation.predict import Prediction, predict_anything, probabilities
 from fewtune.adaptation.usable import Target, usable_target
 from fewtune.backbones.backbone import Backbone
 from fewtune.data.examples import Examples
+from fewtune.errors import InputError
 from fewtune.learning.classes import prompts_of
 from fewtune.learning.method import Method
 from fewtune.recipes.frozen import candidates
@@ -27,13 +29,25 @@ from fewtune.statistics import Interval, wilson_interval
 @final
 @dataclass(frozen=True, eq=False)
 class Adapted:
-    """An adapted model before it is saved. `measured`: accuracy on the target's own test rows, where it has some."""
+    """An adapted model before it is saved. `measured`: accuracy on the target's own test rows, where it has some.
+
+    `choice`: what is known of the candidates (`choice.expected`: the accuracy to expect). `sentences`: the verdict in words.
+    """
 
     bundle: Bundle
     choice: Choice
     target: Target
     measured: Interval | None
     sentences: tuple[str, ...]
+    backbone: Backbone
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.bundle.class_names
+
+    def predict(self, inputs: Any, *, threshold: float | None = None, skip_bad: bool = False, quiet: bool = True) -> list[Prediction]:
+        """Labels for new inputs, in order (see `Model.predict`)."""
+        return predict_anything(self.bundle, inputs, self.backbone, threshold=threshold, skip_bad=skip_bad, quiet=quiet)
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> None:
         """Write the bundle (see `Bundle.save`)."""
@@ -55,11 +69,16 @@ def adapt_frozen(
 ) -> Adapted:
     """Choose among frozen learners on the target's own support, refit on all of it, and say what to expect.
 
-    Rows of a test split serve nothing but the final measurement. Raises InputError for data that cannot be learned from.
+    Rows of a test split serve nothing but the final measurement. `threshold`: answers with a lower probability abstain, 0 to 1. `folds`: of
+    each split, at least 2. Raises InputError for data that cannot be learned from.
     """
-    modality = backbone.preparation.modality
-    methods = dict(methods or candidates(label_side=backbone.label_side, modality=modality))
+    if not 0 <= threshold <= 1:
+        raise InputError(f"expected a threshold between 0 and 1, found {threshold:g}.")
+    if folds < 2:
+        raise InputError(f"expected at least 2 folds, found {folds}.")
     target = usable_target(examples, backbone, cache=cache, skip_bad=skip_bad, quiet=quiet)
+    if methods is None:
+        methods = candidates(label_side=backbone.label_side, modality=backbone.preparation.modality, rows=len(target.support))
     labels = target.labels[target.support]
     vectors = vectors_by_prompts(backbone, target.class_names, methods.values())
     choice = choose_learner(
@@ -90,16 +109,14 @@ def adapt_frozen(
     facts = _facts(choice, target, measured, seed)
     sentences = verdict(choice, target, measured)
     card = model_card(bundle, facts, sentences)
-    whole = Bundle(**{**{f: getattr(bundle, f) for f in bundle.__dataclass_fields__}, "facts": facts, "card": card})
-    return Adapted(whole, choice, target, measured, sentences)
+    whole = replace(bundle, facts=facts, card=card)
+    return Adapted(whole, choice, target, measured, sentences, backbone)
 
 
 def _measure(bundle: Bundle, target: Target) -> Interval | None:
     """Accuracy on the rows of the test split, which nothing has looked at before."""
     if not len(target.test):
         return None
-    from fewtune.adaptation.predict import probabilities
-
     answered = probabilities(bundle, target.features[torch.from_numpy(target.test)].float()).argmax(-1).numpy()
     right = int((answered == target.labels[target.test]).sum())
     return wilson_interval(right, len(target.test))

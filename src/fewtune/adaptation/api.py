@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
 from fewtune.adaptation.adapt import Adapted, adapt_frozen
 from fewtune.adaptation.bundle import Bundle, load_bundle
-from fewtune.adaptation.predict import Prediction, predict_examples, predict_inputs
+from fewtune.adaptation.predict import Prediction, load_its_backbone, predict_anything
+from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.defaults import default_backbone
 from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import Examples
@@ -21,38 +22,39 @@ from fewtune.recipes.language import read_method
 @final
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A model that labels new inputs. `weights`: where the backbone's weights are, if they moved since it was saved."""
+    """A saved model that labels new inputs.
+
+    `weights`: where the backbone's weights are, if they moved since it was saved. `machine`: what it runs on. The backbone is loaded, and
+    checked to be the one the model was made with, at the first prediction and then kept.
+    """
 
     bundle: Bundle
     weights: Path | None = None
+    machine: Machine | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
         return self.bundle.class_names
 
-    def predict(
-        self, inputs: Examples | Sequence[str | Path] | str | Path | Any, *, threshold: float | None = None, quiet: bool = True
-    ) -> list[Prediction]:
-        """Labels for paths of files, folders and tables, for Examples, or for an array of embeddings or images; in order.
+    @cached_property
+    def backbone(self) -> Backbone:
+        """The backbone that the model was made with. Raises InputError where its weights are gone or others."""
+        return load_its_backbone(self.bundle, weights=self.weights, machine=self.machine)
 
-        For a text model, strings are the texts themselves and `Path` objects are files.
+    def predict(self, inputs: Any, *, threshold: float | None = None, skip_bad: bool = False, quiet: bool = True) -> list[Prediction]:
+        """One `Prediction` a row, in order: `label` (None where the model abstains), `probability`, `scores` by class name.
+
+        `inputs`: paths of files, folders and tables (one or a list); Examples; embeddings [N, D]; uint8 images [N, H, W] or [N, H, W, C]; a
+        data frame. For a text model strings are the texts themselves and `Path` objects are files. `threshold` in [0, 1]: abstain below
+        this probability, by default what `adapt` was told. `skip_bad`: rows that cannot be read get no label instead of being refused.
+        Raises InputError (a ValueError) for what this model cannot label.
         """
-        if isinstance(inputs, str | Path):
-            inputs = [inputs]
-        if isinstance(inputs, Examples):
-            return predict_examples(self.bundle, inputs, threshold=threshold, weights=self.weights, quiet=quiet)
-        if isinstance(inputs, list | tuple) and all(isinstance(i, str | Path) for i in inputs):
-            as_text = self.bundle.backbone.modality == "text"
-            texts = [i for i in inputs if as_text and isinstance(i, str)]
-            paths = [Path(i) for i in inputs if not (as_text and isinstance(i, str))]
-            return predict_inputs(self.bundle, paths, texts=texts, threshold=threshold, weights=self.weights, quiet=quiet)
-        made = read_examples((inputs, None), labelled=False)
-        return predict_examples(self.bundle, made, threshold=threshold, weights=self.weights, quiet=quiet)
+        return predict_anything(self.bundle, inputs, self.backbone, threshold=threshold, skip_bad=skip_bad, quiet=quiet)
 
 
-def load(run: Path | str, *, weights: Path | str | None = None) -> Model:
+def load(run: Path | str, *, weights: Path | str | None = None, machine: Machine | None = None) -> Model:
     """Open a model that `adapt` saved. Raises InputError where it is missing, newer or changed."""
-    return Model(load_bundle(Path(run)), None if weights is None else Path(weights))
+    return Model(load_bundle(Path(run)), None if weights is None else Path(weights), machine)
 
 
 def adapt(
@@ -69,9 +71,15 @@ def adapt(
     folds: int = 5,
     quiet: bool = True,
 ) -> Adapted:
-    """Make the best classifier from a few labelled examples: `target` is anything that `read_examples` reads.
+    """Make the best classifier from a few labelled examples.
 
-    `method`: one learner instead of the best of all. Raises InputError (a ValueError) for data it cannot learn from.
+    `target`: anything that `read_examples` reads: a folder of class folders, a table, an `.npz`, Examples, a data frame, or a pair (x, y)
+    of inputs (embeddings [N, D], uint8 images [N, H, W] or [N, H, W, C], paths, texts) and N labels.
+    `backbone`, `weights`, `machine`: the foundation model, by default one that suits the data, and what it runs on.
+    `method`: one learner instead of the best of all. `cache`: the folder where embedded rows are kept (by default the user's).
+    `threshold` in [0, 1]: answers with a lower probability abstain. `seed`, `folds` (at least 2): of the splits that choose.
+    The answer has `.predict(inputs)`, `.save(folder)`, `.sentences` (the verdict) and `.choice.expected` (the accuracy to expect).
+    Raises InputError (a ValueError), in one sentence, for data it cannot learn from and for a wrong flag.
     """
     examples = target if isinstance(target, Examples) else read_examples(target)
     where = None if weights is None else Path(weights)

@@ -64,7 +64,7 @@ class Bundle:
             tensors = {_STATE + k: v for k, v in self.state.items()} | {_PARAMETER + k: v for k, v in self.parameters.items()}
             flat = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
             write_bytes(folder / "head.safetensors", safetensors.torch.save(flat))
-            write_bytes(folder / "README.md", self.card.encode())
+            write_bytes(folder / "README.md", self.card.encode(errors="backslashreplace"))
             record = {
                 "kind": "bundle",
                 "format": FORMAT,
@@ -76,7 +76,9 @@ class Bundle:
                 "facts": dict(self.facts),
                 "sha256": {"head.safetensors": sha256(folder / "head.safetensors")},
             }
-            write_bytes(folder / "fewtune.json", json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False).encode())
+            said = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
+            # a file name that is not UTF-8 holds lone surrogates; written out as \udcXX they are JSON again
+            write_bytes(folder / "fewtune.json", said.encode(errors="backslashreplace"))
 
 
 def load_bundle(path: Path) -> Bundle:
@@ -88,7 +90,7 @@ def load_bundle(path: Path) -> Bundle:
                 raise InputError(f"{path / name} was changed or damaged after it was saved (its sha256 differs): make the model again.")
         with safetensors.safe_open(path / "head.safetensors", framework="pt") as file:
             tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118  (not a mapping)
-        card = (path / "README.md").read_text() if (path / "README.md").is_file() else ""
+        card = (path / "README.md").read_text(encoding="utf-8") if (path / "README.md").is_file() else ""
         return Bundle(
             backbone=BackboneRecord(**record["backbone"]),
             method=record["method"],
@@ -113,7 +115,7 @@ def _record(path: Path) -> dict[str, Any]:
             f"{path} is no saved model: expected a folder with a fewtune.json, as `fewtune adapt DATA --out {path}` writes it."
         )
     try:
-        record = json.loads(file.read_text())
+        record = json.loads(file.read_bytes())
     except (OSError, ValueError) as problem:
         raise InputError(f"{file} cannot be read ({problem}): make the model again.") from None
     if not isinstance(record, dict) or record.get("kind") != "bundle":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,17 @@ import torch
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import assert_all_finite, check_consistent_length, check_is_fitted, column_or_1d, validate_data
 from torch import Tensor
 
 from fewtune.adaptation.choose import choose_learner
 from fewtune.adaptation.fitting import fit_head, vectors_by_prompts
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.load import load_backbone
+from fewtune.backbones.names import read_name
 from fewtune.backbones.table import feature_table
+from fewtune.data.examples import Examples, make_examples
+from fewtune.data.items import Texts
 from fewtune.data.pool import Pool
 from fewtune.data.read import read_examples
 from fewtune.errors import InputError
@@ -27,6 +31,8 @@ from fewtune.machine import Machine
 from fewtune.recipes.frozen import candidates
 from fewtune.recipes.language import read_method
 from fewtune.spec import text
+
+_TIE = 1e-12  # logits nearer than this to the best are as good, so that no rounding of probabilities changes the answer
 
 
 class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -39,19 +45,21 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         splits of the training rows.
     backbone : str, default "precomputed"
         What turns rows into features, as for the command line. "precomputed" takes X as features, [N, D]; an image backbone takes paths of
-        image files (or uint8 arrays [N, H, W, C]), a text backbone takes strings.
+        image files (or uint8 arrays [N, H, W] or [N, H, W, C]), a text backbone takes strings. Lists, arrays and pandas columns will do.
     weights : path, optional
         The backbone's weights.
     folds, seed : int
-        Of the splits that "auto" chooses on and that calibrate the probabilities.
+        Of the splits that "auto" chooses on and that calibrate the probabilities; at least 2 folds.
     device : str, default "auto"
     cache : path, optional
-        Where embedded rows are kept; by default nowhere.
+        Where embedded rows are kept; by default nowhere. Worth giving in a grid search, which embeds the same rows again and again.
 
     Attributes
     ----------
     classes_ : the class labels, sorted. method_ : the learner's constructor text. temperature_ : divides the logits.
     choice_ : what is known of the candidates and of the accuracy to expect (`choice_.expected`).
+
+    Backbones are kept in memory between calls (the last two of a process), and are not part of a pickle.
     """
 
     def __init__(
@@ -72,22 +80,25 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self.device = device
         self.cache = cache
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = self.backbone == "precomputed"
+        tags.input_tags.string = self.backbone != "precomputed"
+        return tags
+
     def fit(self, X: Any, y: Any) -> FewShotClassifier:
         """Choose the learner (with "auto"), calibrate it and fit it on all rows. Raises ValueError for input it cannot learn from."""
+        if self.folds < 2:
+            raise InputError(f"expected at least 2 folds, found {self.folds}.")
         model = self._load()
-        if self.backbone == "precomputed":
-            X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
-        elif len(X) != len(y):
-            raise InputError(f"expected one label a row, found {len(X)} rows and {len(y)} labels.")
-        check_classification_targets(y)
-        self.classes_, labels = np.unique(np.asarray(y), return_inverse=True)
+        X, y = self._checked(X, y)
+        self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise InputError(f"expected examples of at least two classes, found one class: {self.classes_[0]!r}.")
         features = self._features(X, model)
-        methods = self._methods(model)
-        ways = len(self.classes_)
+        methods = self._methods(model, len(labels))
         vectors = vectors_by_prompts(model, [str(c) for c in self.classes_], methods.values())
-        rows = np.arange(len(labels))
+        rows, ways = np.arange(len(labels)), len(self.classes_)
         self.choice_ = choose_learner(
             methods,
             features,
@@ -100,11 +111,12 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             folds=self.folds,
         )
         chosen = self.choice_.method
+        state, parameters = fit_head(chosen, features, rows, labels, ways, vectors.get(prompts_of(chosen.learner)))
         self.method_ = text(chosen)
         self.temperature_ = self.choice_.temperature
-        state, parameters = fit_head(chosen, features, rows, labels, ways, vectors.get(prompts_of(chosen.learner)))
-        self.state_ = {k: v.numpy() for k, v in state.items()}
-        self.parameters_ = {k: v.numpy() for k, v in parameters.items()}
+        self.state_ = {k: v.cpu().numpy() for k, v in state.items()}
+        self.parameters_ = {k: v.cpu().numpy() for k, v in parameters.items()}
+        self.backbone_digest_ = model.digest()
         return self
 
     def decision_function(self, X: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -118,37 +130,87 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         return found
 
     def predict(self, X: Any) -> np.ndarray[Any, Any]:
-        """The most probable class of each row."""
-        found: np.ndarray[Any, Any] = self.classes_[self._logits(X).argmax(axis=1)]
+        """The most probable class of each row [N]; of equals, the first."""
+        best = self._logits(X).argmax(axis=1)
+        found: np.ndarray[Any, Any] = self.classes_[best]
         return found
 
     def _logits(self, X: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
         check_is_fitted(self)
+        model = self._load()
+        if model.digest() != self.backbone_digest_:
+            raise InputError(f"the weights of {self.backbone} are not those this classifier was fitted with: fit it again.")
         if self.backbone == "precomputed":
             X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        features = self._features(X, self._load())
+        features = self._features(X, model)
         learner = read_method(self.method_).learner
         state = {k: torch.from_numpy(v).to(features) for k, v in self.state_.items()}
         parameters = {k: torch.from_numpy(v).to(features) for k, v in self.parameters_.items()}
         with torch.inference_mode():
-            logits = learner.score(state, features[None], parameters)[0].double()
-        return logits.numpy() / self.temperature_
+            logits = learner.score(state, features[None], parameters)[0].double().numpy() / self.temperature_
+        top = logits.max(axis=1, keepdims=True)
+        return np.where(logits >= top - _TIE * np.maximum(1.0, np.abs(top)), top, logits)
+
+    def _checked(self, X: Any, y: Any) -> tuple[Any, np.ndarray[Any, Any]]:
+        """The rows, and one label for each."""
+        if self.backbone == "precomputed":
+            X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
+        else:
+            if y is None:
+                raise InputError("requires y to be passed, but the target y is None: expected one label a row.")
+            y = column_or_1d(y, warn=True)
+            assert_all_finite(y, input_name="y")
+            check_consistent_length(X, y)
+            if not len(y):
+                raise InputError("expected labelled rows, found none.")
+        check_classification_targets(y)
+        return X, y
 
     def _load(self) -> Backbone:
         weights = None if self.weights is None else Path(self.weights)
-        return load_backbone(self.backbone, weights=weights, machine=Machine(device=self.device))
+        model = Path(read_name(self.backbone).model or "/nowhere")
+        return _loaded(self.backbone, weights, self.device, (_stamp(weights), _stamp(model)))
 
     def _features(self, X: Any, model: Backbone) -> Tensor:
+        """[N, D] on the CPU: float32, or the float64 of X where it is given as features."""
         if self.backbone == "precomputed":
-            return torch.from_numpy(np.ascontiguousarray(X))
-        pool = Pool([read_examples((X, None))])
+            return torch.from_numpy(np.require(X, requirements=["C", "W"]))
+        pool = Pool([_examples(X, model)])
         table = feature_table(model, pool, folder=None if self.cache is None else Path(self.cache), memory=self.cache is None, quiet=True)
         if table.bad:
             row, reason = next(iter(table.bad.items()))
-            raise InputError(f"{len(table.bad)} of {len(X)} rows cannot be read, the first is row {row}: {reason}")
+            raise InputError(f"{len(table.bad)} of {len(pool)} rows cannot be read, the first is row {row}: {reason}")
         return table.features
 
-    def _methods(self, model: Backbone) -> dict[str, Method]:
+    def _methods(self, model: Backbone, rows: int) -> dict[str, Method]:
         if self.method != "auto":
             return {self.method: read_method(self.method)}
-        return candidates(label_side=model.label_side, modality=model.preparation.modality)
+        return candidates(label_side=model.label_side, modality=model.preparation.modality, rows=rows)
+
+
+@lru_cache(maxsize=2)
+def _loaded(name: str, weights: Path | None, device: str, _stamps: object) -> Backbone:
+    """Loading costs seconds, and scikit-learn's clones and folds would pay them every time."""
+    return load_backbone(name, weights=weights, machine=Machine(device=device))
+
+
+def _stamp(path: Path | None) -> tuple[tuple[str, int, int], ...]:
+    """What changes when the file, or a file in the folder, does."""
+    if path is None or not path.exists():
+        return ()
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return tuple((f.name, f.stat().st_mtime_ns, f.stat().st_size) for f in files)
+
+
+def _examples(X: Any, model: Backbone) -> Examples:
+    """Rows as the backbone wants them: strings are paths for an image backbone and texts for a text backbone, whatever they look like."""
+    given = X.to_numpy() if hasattr(X, "to_numpy") else X
+    if isinstance(given, np.ndarray) and given.dtype.kind in "OU":
+        if given.ndim > 1 and given.shape[1:] != (1,) * (given.ndim - 1):
+            raise InputError(f"expected one path or text a row, found an array of shape {list(given.shape)}.")
+        given = given.ravel().tolist()
+    if isinstance(given, list | tuple) and given and all(isinstance(row, str) for row in given):
+        if model.preparation.modality == "text":
+            return make_examples(Texts(list(given)))
+        given = [Path(row) for row in given]
+    return read_examples((given, None), labelled=False)

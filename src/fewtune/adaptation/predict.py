@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import torch
 from jaxtyping import Float
@@ -17,7 +17,9 @@ from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.load import load_backbone
 from fewtune.backbones.readable import readable_features
 from fewtune.data.examples import Examples
+from fewtune.data.frames import is_data_frame, is_dataset
 from fewtune.data.inputs import read_inputs
+from fewtune.data.read import read_examples
 from fewtune.errors import InputError
 from fewtune.learning.method import Method
 from fewtune.machine import Machine
@@ -85,11 +87,15 @@ def predict_examples(
     weights: Path | None = None,
     machine: Machine | None = None,
     quiet: bool = False,
+    backbone: Backbone | None = None,
 ) -> list[Prediction]:
-    """One prediction a row. Rows that cannot be read are refused by name, or with `skip_bad` answered without a label."""
+    """One prediction a row. Rows that cannot be read are refused by name, or with `skip_bad` answered without a label.
+
+    `backbone`: the bundle's own where it is loaded already (see `load_its_backbone`).
+    """
     if examples.modality != bundle.backbone.modality:
         raise InputError(f"this model labels {bundle.backbone.modality}s, but {examples.name} holds {examples.modality}s.")
-    backbone = load_its_backbone(bundle, weights=weights, machine=machine)
+    backbone = backbone or load_its_backbone(bundle, weights=weights, machine=machine)
     _, features, _bad = readable_features(examples, backbone, memory=True, skip_bad=skip_bad, quiet=quiet)
     if features.shape[1] != bundle.backbone.width:
         raise InputError(
@@ -113,3 +119,28 @@ def predict_inputs(
     """Predictions for files, folders, tables and texts, in the order given (see `read_inputs`)."""
     examples = read_inputs(paths, texts, bundle.backbone.modality, column)
     return predict_examples(bundle, examples, threshold=threshold, skip_bad=skip_bad, weights=weights, machine=machine, quiet=quiet)
+
+
+def predict_anything(
+    bundle: Bundle, inputs: Any, backbone: Backbone, *, threshold: float | None = None, skip_bad: bool = False, quiet: bool = True
+) -> list[Prediction]:
+    """Predictions for whatever Python has at hand: see `Model.predict`, which documents it."""
+    if isinstance(inputs, str | Path):
+        inputs = [inputs]
+    if isinstance(inputs, list | tuple) and all(isinstance(i, str | Path) for i in inputs):
+        examples = _named(bundle, inputs)
+    elif isinstance(inputs, Examples | Mapping) or is_data_frame(inputs) or is_dataset(inputs):
+        examples = read_examples(inputs, labelled=False)
+    else:
+        examples = read_examples((inputs, None), labelled=False)
+    return predict_examples(bundle, examples, threshold=threshold, skip_bad=skip_bad, quiet=quiet, backbone=backbone)
+
+
+def _named(bundle: Bundle, inputs: Sequence[str | Path]) -> Examples:
+    """Strings are texts for a text model and paths for any other; the order is kept, whichever they are."""
+    modality = bundle.backbone.modality
+    if modality != "text" or not any(isinstance(i, str) for i in inputs):
+        return read_inputs([Path(i) for i in inputs], (), modality)
+    if paths := [i for i in inputs if isinstance(i, Path)]:
+        raise InputError(f"texts and paths are mixed, for example {str(paths[0])!r}: give the texts, or the paths, alone.")
+    return read_inputs([], [str(i) for i in inputs], modality)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import sys
 
@@ -33,8 +35,9 @@ def main() -> None:
     """The entry point of `fewtune`."""
     from fewtune.cli.stop import Stopped, stop_on_signals
 
-    stop_on_signals()
+    _never_fail_to_print()
     try:
+        stop_on_signals()
         app(sys.argv[1:], result_action="return_value")
     except InputError as problem:
         _fail(str(problem), USAGE)
@@ -48,6 +51,20 @@ def main() -> None:
         if problem.filename is None:
             raise
         _fail(f"{problem.filename}: {problem.strerror or problem}.", USAGE)
+
+
+def _never_fail_to_print() -> None:
+    """What standard output cannot encode is written as \\uXXXX: readable, and in JSON the very same string."""
+    codecs.register_error("fewtune", _escaped)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="fewtune")
+
+
+def _escaped(problem: UnicodeError) -> tuple[str, int]:
+    if not isinstance(problem, UnicodeEncodeError):
+        raise problem
+    unknown = problem.object[problem.start : problem.end].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{unknown[i : i + 4]}" for i in range(0, len(unknown), 4)), problem.end
 
 
 def _fail(sentence: str, code: int) -> None:

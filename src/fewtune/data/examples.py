@@ -138,7 +138,7 @@ class Examples:
             try:
                 return self.items.digest(row)
             except InputError:
-                return content_digest(f"unreadable {self.row_names[row]}".encode())
+                return content_digest(f"unreadable {self.row_names[row]}".encode(errors="surrogatepass"))
 
         return in_threads(one, len(self)) if on_disk(self.items) else [one(row) for row in range(len(self))]
 

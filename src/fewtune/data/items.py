@@ -105,7 +105,7 @@ class Texts:
         return self.texts[row]
 
     def digest(self, row: int) -> bytes:
-        return content_digest(self.texts[row].encode())
+        return content_digest(self.texts[row].encode(errors="surrogatepass"))
 
 
 @final

@@ -31,7 +31,7 @@ def run_kept(study: Study, out: Path | None, *, overwrite: bool = False) -> tupl
     refuse_existing(out, overwrite=overwrite)
     result, drawn = run_study(study)
     with new_folder(out, overwrite=overwrite) as folder:
-        write_bytes(folder / "study.txt", (study.text() + "\n").encode())
+        write_bytes(folder / "study.txt", (study.text() + "\n").encode(errors="backslashreplace"))
         for (setting, seed), episodes in drawn.items():
             episodes.save(folder / "episodes" / f"setting{setting}-seed{seed}.npz")
         result.save(folder / "result.parquet")
@@ -43,7 +43,7 @@ def run_kept(study: Study, out: Path | None, *, overwrite: bool = False) -> tupl
 
 def _kept(out: Path, wanted: str) -> Result | None:
     try:
-        record = json.loads((out / "fewtune.json").read_text())
+        record = json.loads((out / "fewtune.json").read_bytes())
     except (OSError, ValueError):
         return None
     if not isinstance(record, dict) or record.get("kind") != "study" or record.get("study") != wanted:
