@@ -9,14 +9,14 @@ Reference: Mehrotra, "On the implementation of a primal-dual interior point meth
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-GAP = 1e-12  # wanted duality gap and residual, relative to the objective
+GAP = 1e-15  # wanted duality gap and residual, relative to the objective; weights are off by its square root at worst
 STEPS = 80
 DAMPING = 1e-12  # added to the Gram matrix in Newton systems only (relative to its diagonal), so that singular ones are solved
 
@@ -38,18 +38,37 @@ class Dual:
 @final
 @dataclass(frozen=True, eq=False)
 class Point:
-    """A point inside: T, the multipliers of its bounds [E, S, K] (positive) and of the coupling [E, S, 1]."""
+    """A point inside, or a step between two.
+
+    `above`, `below` [E, S, K]: the distances of T to its bounds, kept on their own because 1 - T has lost the digits of a small one (1
+    where there is no bound). `pressure_above`, `pressure_below`: the bounds' multipliers, positive. `level` [E, S, 1]: the coupling's.
+    """
 
     T: Tensor
     above: Tensor
     below: Tensor
+    pressure_above: Tensor
+    pressure_below: Tensor
     level: Tensor
 
     def moved(self, step: Point, length: Float[Tensor, "E 1 1"]) -> Point:
         """The point this far along the step; where the length is 0 the step may hold NaN."""
-        still = length == 0
-        pairs = ((self.T, step.T), (self.above, step.above), (self.below, step.below), (self.level, step.level))
-        return Point(*(torch.where(still, at, at + length * by) for at, by in pairs))
+        pairs = [(getattr(self, f.name), getattr(step, f.name)) for f in fields(self)]
+        return Point(*(torch.where(length == 0, at, at + length * by) for at, by in pairs))
+
+    def complement(self) -> Float[Tensor, " E"]:
+        """The sum of distance x multiplier, which is the duality gap of a feasible point."""
+        return _total(self.above * self.pressure_above + self.below * self.pressure_below)
+
+    def stiffness(self) -> Float[Tensor, "E S K"]:
+        return self.pressure_above / self.above + self.pressure_below / self.below
+
+    def reach(self, step: Point) -> Float[Tensor, " E"]:
+        """The length of step, at most 1000, at which the first distance or multiplier becomes zero."""
+        tiny = torch.finfo(self.T.dtype).tiny
+        names = ("above", "below", "pressure_above", "pressure_below")
+        rates = [(-getattr(step, name) / getattr(self, name).clamp_min(tiny)).amax(dim=(1, 2)) for name in names]
+        return 1 / torch.stack(rates).amax(dim=0).clamp_min(1e-3)
 
 
 @final
@@ -89,72 +108,50 @@ def factored(dual: Dual, stiffness: Float[Tensor, "E S K"]) -> System:
 
 
 def maximised(dual: Dual) -> tuple[Float[Tensor, "E S K"], Float[Tensor, "E S K"]]:
-    """(T, stiffness) at the maximum; stiffness is multiplier / slack: huge at an active bound, next to nothing off it."""
+    """(T, stiffness) at the maximum; stiffness is multiplier / distance: huge at an active bound, next to nothing off it."""
     point = _start(dual)
     largest = dual.gram.diagonal(dim1=1, dim2=2).amax(dim=1)
-    running = torch.ones(dual.gram.shape[0], dtype=torch.bool, device=dual.gram.device)
+    running = torch.ones_like(largest, dtype=torch.bool)
     for _ in range(STEPS):
-        above, below = _slack(dual, point.T)
         slope = torch.bmm(dual.gram, point.T)
-        residual = (slope - dual.linear + point.above - point.below + point.level) * dual.active
-        complement = _total(above * point.above + below * point.below)
+        residual = (slope - dual.linear + point.pressure_above - point.pressure_below + point.level) * dual.active
         value = _total(dual.linear * point.T - 0.5 * slope * point.T)
         wanted = GAP * value.abs().clamp_min(torch.finfo(value.dtype).tiny)
         rounding = 4 * torch.finfo(value.dtype).eps * largest * point.T.abs().sum(dim=1).square().sum(dim=-1)
-        running = running & ((complement > wanted) | (_total(residual * point.T).abs() > torch.maximum(wanted, rounding)))
+        off = _total(residual * point.T).abs()
+        running = running & ((point.complement() > wanted) | (off > torch.maximum(wanted, rounding)))
         if not bool(running.any()):
             break
-        step, length = _step(dual, point, above, below, residual, complement)
+        step, length = _step(dual, point, residual)
         running = running & (length > 1e-8)  # else rounding has the last word, and the point before is the answer
         point = point.moved(step, torch.where(running, length, 0.0)[:, None, None])
-    above, below = _slack(dual, point.T)
-    return point.T, point.above / above + point.below / below
+    return point.T, point.stiffness()
 
 
-def _step(
-    dual: Dual, point: Point, above: Tensor, below: Tensor, residual: Tensor, complement: Float[Tensor, " E"]
-) -> tuple[Point, Float[Tensor, " E"]]:
+def _step(dual: Dual, point: Point, residual: Tensor) -> tuple[Point, Float[Tensor, " E"]]:
     """Mehrotra's predictor and corrector with one factorisation, and how far to go (all but 0.5% of the way to the nearest bound)."""
-    system = factored(dual, point.above / above + point.below / below)
-    bounds = dual.active.expand_as(above).sum(dim=(1, 2)) * (2 if dual.floored else 1)
-    mean = complement / bounds.clamp_min(1)
-    none = torch.zeros_like(above)
-    predictor = _newton(dual, point, above, below, residual, system, none, none)
-    length = _reach(dual, point, above, below, predictor).clamp_max(1)[:, None, None]
-    ahead = (above - length * predictor.T) * (point.above + length * predictor.above)
-    ahead = ahead + (below + length * predictor.T) * (point.below + length * predictor.below)
-    centring = (_total(ahead * dual.active) / complement.clamp_min(torch.finfo(mean.dtype).tiny)).clamp(0, 1) ** 3 * mean
+    system = factored(dual, point.stiffness())
+    bounds = dual.active.expand_as(point.T).sum(dim=(1, 2)) * (2 if dual.floored else 1)
+    gap = point.complement()
+    none = torch.zeros_like(point.T)
+    predictor = _newton(point, residual, system, none, none)
+    ahead = point.moved(predictor, point.reach(predictor).clamp_max(1)[:, None, None]).complement()
+    centring = (ahead / gap.clamp_min(torch.finfo(gap.dtype).tiny)).clamp(0, 1) ** 3 * gap / bounds.clamp_min(1)
     goal = centring[:, None, None] * dual.active
-    step = _newton(dual, point, above, below, residual, system, goal + predictor.T * predictor.above, goal - predictor.T * predictor.below)
-    return step, (0.995 * _reach(dual, point, above, below, step)).clamp_max(1)
+    up = goal - predictor.above * predictor.pressure_above
+    down = goal - predictor.below * predictor.pressure_below
+    step = _newton(point, residual, system, up, down * dual.floored)
+    return step, (0.995 * point.reach(step)).clamp_max(1)
 
 
-def _newton(dual: Dual, point: Point, above: Tensor, below: Tensor, residual: Tensor, system: System, up: Tensor, down: Tensor) -> Point:
-    """The Newton step towards slack x multiplier = `up` and `down`."""
-    down = down if dual.floored else torch.zeros_like(down)
-    right = (-residual - up / above + point.above + down / below - point.below) * dual.active
+def _newton(point: Point, residual: Tensor, system: System, up: Tensor, down: Tensor) -> Point:
+    """The Newton step towards distance x multiplier = `up` and `down`."""
+    dual = system.dual
+    right = (-residual - up / point.above + point.pressure_above + down / point.below - point.pressure_below) * dual.active
     T, level = system.solve(right, rounds=1)
-    d_above = ((up + point.above * T) / above - point.above) * dual.active
-    d_below = ((down - point.below * T) / below - point.below) * dual.active
-    return Point(T, d_above, d_below, level)
-
-
-def _reach(dual: Dual, point: Point, above: Tensor, below: Tensor, step: Point) -> Float[Tensor, " E"]:
-    """The step length at which the first slack or multiplier becomes zero."""
-    tiny = torch.finfo(above.dtype).tiny
-    rates = torch.maximum(step.T / above, -step.above / point.above.clamp_min(tiny))
-    if dual.floored:
-        rates = torch.maximum(rates, torch.maximum(-step.T / below, -step.below / point.below.clamp_min(tiny)))
-    return 1 / (rates * dual.active).amax(dim=(1, 2)).clamp_min(1e-3)
-
-
-def _slack(dual: Dual, T: Tensor) -> tuple[Tensor, Tensor]:
-    """Distances to the bounds, 1 where there is none."""
-    tiny = torch.finfo(T.dtype).tiny
-    inside = dual.active > 0
-    above = torch.where(inside, (dual.upper - T).clamp_min(tiny), 1.0)
-    below = torch.where(inside, (T - dual.lower).clamp_min(tiny), 1.0) if dual.floored else torch.ones_like(T)
-    return above, below
+    pressure_above = ((up + point.pressure_above * T) / point.above - point.pressure_above) * dual.active
+    pressure_below = ((down - point.pressure_below * T) / point.below - point.pressure_below) * dual.active
+    return Point(T, -T * dual.active, T * dual.active * dual.floored, pressure_above, pressure_below, level)
 
 
 def _start(dual: Dual) -> Point:
@@ -165,7 +162,9 @@ def _start(dual: Dual) -> Point:
     company = others.sum(dim=-1, keepdim=True)
     T = size * (torch.where(company > 0, mine - others / company.clamp_min(1), 0.0) if dual.coupled else mine - others)
     ones = dual.active.expand_as(T).clone()
-    return Point(T, ones, ones * dual.floored, torch.zeros_like(T[..., :1]))
+    above = torch.where(ones > 0, dual.upper - T, 1.0)
+    below = torch.where(ones > 0, T - dual.lower, 1.0) if dual.floored else torch.ones_like(T)
+    return Point(T, above, below, ones, ones * dual.floored, torch.zeros_like(T[..., :1]))
 
 
 def _total(values: Float[Tensor, "E S K"]) -> Float[Tensor, " E"]:

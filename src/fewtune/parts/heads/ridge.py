@@ -12,7 +12,7 @@ from fewtune.errors import InputError
 from fewtune.parts.heads.features import exact, linear, unit, widen
 from fewtune.parts.heads.head import Parameters, State
 from fewtune.parts.heads.least_squares import by_target, centred, solved
-from fewtune.parts.heads.leave_one_out import chosen_penalty
+from fewtune.parts.heads.leave_one_out import chosen, mean_square
 from fewtune.parts.heads.targets import Targets, class_targets, float_targets
 from fewtune.tasks.episodes import Episodes
 
@@ -76,7 +76,7 @@ class Ridge:
         problem = by_target(features, targets)
         inner = centred(problem) if self.intercept else problem
         if isinstance(self.penalty, str):
-            penalty = chosen_penalty(inner, intercept=self.intercept)
+            penalty = chosen(inner, intercept=self.intercept) * mean_square(inner)
         else:
             factor = parameters[f"{self.name}.log_penalty"].to(features).exp()
             penalty = (self.penalty * factor).expand(inner.features.shape[0])

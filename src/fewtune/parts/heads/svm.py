@@ -28,7 +28,7 @@ class Svm:
     LinearSVC(multi_class="crammer_singer", fit_intercept=False). one_vs_rest: for each class 1/2 |w|^2 + C sum_s max(0, 1 -+ w.x_s);
     equals LinearSVC(loss="hinge", fit_intercept=False), one weight a class also where there are two.
 
-    The dual is solved in float64 by an interior-point method to a relative gap of 1e-12. Gradients follow the implicit function
+    The dual is solved in float64 by an interior-point method to a relative gap of 1e-15. Gradients follow the implicit function
     theorem on the active set; where a bound is just touched they are those of one side. `normalize` takes features as unit
     vectors. `scale` is the start of the declared parameter `<name>.scale` (the plain number). A class without support takes no part:
     weight 0, bias -10,000. A fit costs K S^3 operations and K S^2 numbers of memory: hundreds of rows are quick, thousands are not.

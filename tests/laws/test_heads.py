@@ -1,0 +1,257 @@
+"""Laws that every head obeys, over every final class and a few settings of each."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import jaxtyping
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from fewtune.errors import InputError
+from fewtune.parts.heads import HEADS, Centroid, Logistic, Matching, Ridge, Svm, Text, TextPrior
+from fewtune.parts.heads.head import answer
+from fewtune.spec import parse, text
+from fewtune.tasks.episodes import Episodes
+
+CASES = (
+    Centroid(),
+    Centroid(normalize_first=False),
+    Centroid(metric="euclidean"),
+    Centroid(metric="euclidean", normalize_first=True, temperature=3.0),
+    Logistic(),
+    Logistic(C=1e4, normalize=False),
+    Logistic(C=1e-7),
+    Logistic(intercept=False),
+    Matching(),
+    Matching(temperature=300.0),
+    Matching(neighbours=3),
+    Ridge(),
+    Ridge(penalty=1e-3, normalize=False, intercept=True, scale=7.0),
+    Ridge(penalty="loo"),
+    Ridge(penalty="loo", intercept=True, normalize=False),
+    Svm(),
+    Svm(C=10.0, normalize=False, scale=2.0),
+    Svm(form="one_vs_rest", C=1.0),
+    Text(),
+    TextPrior(),
+    TextPrior(form="cache", temperature=20.0),
+)
+WORDS = {head.__name__: head for head in HEADS}
+each_head = pytest.mark.parametrize("head", CASES, ids=lambda head: text(head).replace("name='head'", ""))
+TIGHT = {"rtol": 1e-7, "atol": 1e-7}  # float64; the iterative solvers stop at 1e-9 and 1e-12 of their own measures
+
+
+def problem(
+    seed: int, E: int = 3, K: int = 4, shots: tuple[int, ...] = (2, 3, 2, 4), Q: int = 5, D: int = 6, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor, Episodes, Tensor]:
+    """(support, query, episodes, class vectors): classes overlap, and share a mean so that centring matters."""
+    g = torch.Generator().manual_seed(seed)
+    label = torch.cat([torch.full((n,), k) for k, n in enumerate(shots[:K])]).expand(E, -1)
+    centres = torch.randn(E, K, D, generator=g, dtype=torch.float64) + 0.7
+    support = centres.gather(1, label[..., None].expand(-1, -1, D)) + 0.8 * torch.randn(
+        E, label.shape[1], D, generator=g, dtype=torch.float64
+    )
+    query = torch.randn(E, Q, D, generator=g, dtype=torch.float64) + 0.7
+    rows = torch.arange(label.shape[1]).expand(E, -1)
+    none = torch.zeros(E, Q, dtype=torch.long)
+    episodes = Episodes(rows, label.clone(), none, none, torch.arange(K).expand(E, -1).clone(), torch.zeros(E, dtype=torch.long))
+    return support.to(dtype), query.to(dtype), episodes, (centres + torch.randn(E, K, D, generator=g, dtype=torch.float64)).to(dtype)
+
+
+def relabelled(episodes: Episodes, **changed: Tensor) -> Episodes:
+    return Episodes(**{f.name: changed.get(f.name, getattr(episodes, f.name)) for f in fields(Episodes)})
+
+
+def test_every_head_is_a_case() -> None:
+    assert {type(case) for case in CASES} == set(HEADS)
+
+
+@each_head
+def test_a_head_is_its_text(head: Any) -> None:
+    assert parse(text(head), WORDS) == head
+    assert parse(type(head).__name__, WORDS) == type(head)()
+
+
+@each_head
+def test_declared_names_begin_with_the_head_s_name(head: Any) -> None:
+    renamed = type(head)(**{f.name: getattr(head, f.name) for f in fields(head)} | {"name": "source"})
+    assert all(key.startswith("source.") for key in renamed.declare(6))
+    assert len(renamed.declare(6)) == len(head.declare(6))
+    support, query, episodes, vectors = problem(0)
+    torch.testing.assert_close(answer(renamed, support, query, episodes, vectors), answer(head, support, query, episodes, vectors))
+
+
+@each_head
+@settings(max_examples=4, deadline=None)
+@given(seed=st.integers(0, 10**6), shots=st.lists(st.integers(1, 5), min_size=2, max_size=5), D=st.integers(2, 30))
+def test_a_batch_is_its_episodes_one_at_a_time(head: Any, seed: int, shots: list[int], D: int) -> None:
+    support, query, episodes, vectors = problem(seed, E=4, K=len(shots), shots=tuple(shots), D=D)
+    together = answer(head, support, query, episodes, vectors)
+    alone = [answer(head, support[i : i + 1], query[i : i + 1], episodes[i : i + 1], vectors[i : i + 1]) for i in range(4)]
+    torch.testing.assert_close(together, torch.cat(alone), **TIGHT)
+
+
+@each_head
+@settings(max_examples=4, deadline=None)
+@given(seed=st.integers(0, 10**6), rows=st.integers(0, 4), classes=st.integers(0, 2), D=st.integers(2, 30))
+def test_padding_changes_nothing(head: Any, seed: int, rows: int, classes: int, D: int) -> None:
+    support, query, episodes, vectors = problem(seed, D=D)
+    E, K = episodes.classes.shape
+    plain = answer(head, support, query, episodes, vectors)
+    padded = relabelled(
+        episodes,
+        support=torch.cat([episodes.support, torch.full((E, rows), -1)], 1),
+        support_label=torch.cat([episodes.support_label, torch.full((E, rows), -1)], 1),
+        classes=torch.cat([episodes.classes, torch.full((E, classes), -1)], 1),
+    )
+    noise = torch.full((E, rows, D), 1e6, dtype=support.dtype)  # whatever stands in padded rows must not be seen
+    widened = torch.cat([vectors, torch.zeros(E, classes, D, dtype=vectors.dtype)], 1)
+    logits = answer(head, torch.cat([support, noise], 1), query, padded, widened)
+    torch.testing.assert_close(logits[..., :K], plain, **TIGHT)
+    assert bool((logits[..., K:] == -torch.inf).all())
+
+
+@each_head
+def test_permuting_classes_permutes_logits(head: Any) -> None:
+    support, query, episodes, vectors = problem(1)
+    order = torch.tensor([2, 0, 3, 1])
+    swapped = relabelled(episodes, support_label=order[episodes.support_label])
+    moved = torch.empty_like(vectors)
+    moved[:, order] = vectors
+    torch.testing.assert_close(
+        answer(head, support, query, swapped, moved)[..., order], answer(head, support, query, episodes, vectors), **TIGHT
+    )
+
+
+@each_head
+def test_the_order_of_the_support_is_irrelevant(head: Any) -> None:
+    support, query, episodes, vectors = problem(2)
+    support[:, 1] = support[:, 5]  # also where two classes share a row
+    order = torch.randperm(support.shape[1], generator=torch.Generator().manual_seed(0))
+    shuffled = relabelled(episodes, support_label=episodes.support_label[:, order])
+    torch.testing.assert_close(
+        answer(head, support[:, order], query, shuffled, vectors), answer(head, support, query, episodes, vectors), **TIGHT
+    )
+
+
+@each_head
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+def test_dtype_and_device_are_kept(head: Any, dtype: torch.dtype) -> None:
+    for device in ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]:
+        support, query, episodes, vectors = (part.to(device) for part in problem(3, dtype=dtype))
+        logits = answer(head, support, query, episodes, vectors)
+        assert logits.dtype == dtype
+        assert logits.device.type == device
+        assert bool(logits.isfinite().all())
+
+
+@each_head
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32], ids=str)
+def test_lower_precision_answers_as_float64_does_on_the_same_numbers(head: Any, dtype: torch.dtype) -> None:
+    support, query, episodes, vectors = problem(4, dtype=dtype)
+    low = answer(head, support, query, episodes, vectors).double()
+    high = answer(head, support.double(), query.double(), episodes, vectors.double())
+    # only the last rounding is in half precision; float32 products lose digits in proportion to the largest logit
+    tolerance = {torch.float16: 2e-3, torch.float32: 2e-5}[dtype]
+    assert float((low - high).abs().max()) <= tolerance * float(high.abs().max())
+
+
+@each_head
+def test_gradients_are_right(head: Any) -> None:
+    assert head.differentiable  # no head declares an exception
+    support, query, episodes, vectors = problem(5, E=2, K=3, shots=(2, 1, 2), Q=2, D=4)
+    episodes.support_label[1, -1] = -1
+    episodes = relabelled(episodes, support=torch.where(episodes.support_label < 0, -1, episodes.support))
+    parameters = {key: value.double().requires_grad_() for key, value in head.declare(4).items()}
+
+    def logits(s: Tensor, q: Tensor, v: Tensor, *values: Tensor) -> Tensor:
+        return answer(head, s, q, episodes, v, dict(zip(parameters, values, strict=True)))
+
+    inputs = [support.requires_grad_(), query.requires_grad_(), vectors.requires_grad_(), *parameters.values()]
+    # a solver's last digits become noise in a difference quotient, hence the wider step; fast mode projects onto random directions
+    step = 1e-5 if isinstance(head, Logistic | Svm) else 1e-6
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for _ in range(3):
+            assert torch.autograd.gradcheck(logits, inputs, eps=step, atol=1e-5, rtol=1e-4, fast_mode=True)
+
+
+@each_head
+def test_the_state_alone_answers_and_is_cut_by_episode(head: Any) -> None:
+    support, query, episodes, vectors = problem(6)
+    parameters = {key: value.double() for key, value in head.declare(6).items()}
+    state = head.fit(support, episodes, vectors, parameters)
+    assert all(len(value) == len(episodes) for value in state.values())
+    cut = {key: value[1:].clone() for key, value in state.items()}
+    expected = answer(head, support, query, episodes, vectors, parameters)
+    torch.testing.assert_close(head.score(cut, query[1:], parameters), expected[1:], **TIGHT)
+
+
+@each_head
+@pytest.mark.parametrize("kind", ["identical rows", "zero", "huge", "tiny", "one row a class", "one class", "duplicates"])
+def test_extreme_inputs_give_finite_logits(head: Any, kind: str) -> None:
+    support, query, episodes, vectors = problem(7, dtype=torch.float32)
+    match kind:
+        case "identical rows":
+            support[:] = support[:, :1].clone()
+        case "zero":
+            support[:], query[:, 0] = 0.0, 0.0
+        case "huge":
+            support, query = support * 1e8, query * 1e8
+        case "tiny":
+            support, query = support * 1e-15, query * 1e-15
+        case "one row a class":
+            support, query, episodes, vectors = problem(7, shots=(1, 1, 1, 1), dtype=torch.float32)
+        case "one class":
+            episodes = relabelled(episodes, support_label=torch.full_like(episodes.support_label, 2))
+        case "duplicates":
+            support[:, 1:] = support[:, :1] + 1e-7 * support[:, 1:]
+    assert bool(answer(head, support, query, episodes, vectors).isfinite().all())
+
+
+@each_head
+def test_a_class_without_support_leaves_the_others_alone(head: Any) -> None:
+    support, query, episodes, vectors = problem(8)
+    lacking = relabelled(episodes, support_label=torch.where(episodes.support_label == 3, 2, episodes.support_label))
+    logits = answer(head, support, query, lacking, vectors)
+    assert bool(logits.isfinite().all())
+    narrow = answer(head, support, query, relabelled(lacking, classes=lacking.classes[:, :3]), vectors[:, :3])
+    torch.testing.assert_close(logits[..., :3], narrow, **TIGHT)
+    if isinstance(head, Logistic | Svm | Matching) and not getattr(head, "neighbours", 0):
+        assert bool((logits.argmax(-1) != 3).all())
+
+
+@each_head
+def test_an_episode_without_any_support_is_answered(head: Any) -> None:
+    support, query, episodes, vectors = problem(9)
+    empty = relabelled(episodes, support=torch.full_like(episodes.support, -1), support_label=torch.full_like(episodes.support_label, -1))
+    assert bool(answer(head, support, query, empty, vectors).isfinite().all())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (lambda: Centroid(metric="manhattan"), "'cosine' or 'euclidean'"),  # type: ignore[arg-type]
+        (lambda: Logistic(C=0.0), "C must be a positive number"),
+        (lambda: Matching(neighbours=-1), "neighbours must be 0"),
+        (lambda: Ridge(penalty=0.0), "penalty must be above 0"),
+        (lambda: Ridge(penalty="cv"), "'loo'"),  # type: ignore[arg-type]
+        (lambda: Svm(form="pairs"), "crammer_singer"),  # type: ignore[arg-type]
+        (lambda: Svm(C=float("inf")), "C must be a positive number"),
+        (lambda: Text(prompts=()), "at least one prompt"),
+        (lambda: Text(prompts=("a photo",)), "one {} for the class name"),
+        (lambda: TextPrior(form="both"), "'ridge' or 'cache'"),  # type: ignore[arg-type]
+        (lambda: TextPrior(penalty=-1.0), "penalty must be above 0"),
+        (lambda: answer(Text(), *problem(0)[:3]), "no label side"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_sentence(wrong: Any, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # in tests it would refuse wrong types first, in its own words
+    with pytest.raises(InputError, match=said.replace("{", r"\{")) as error:
+        wrong()
+    assert "\n" not in str(error.value)
