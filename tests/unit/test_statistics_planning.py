@@ -114,7 +114,7 @@ def test_reuse_is_said_where_it_matters() -> None:
     query = np.random.default_rng(0).integers(0, 1234, (600, 75))
     sentence = reuse_sentence(query, "images")
     assert (
-        sentence is not None and "the 1,234 test images, each used 36 times on average" in sentence and "Lafargue et al. 2024" in sentence
+        sentence is not None and "the 1,234 query images, each used 36 times on average" in sentence and "Lafargue et al. 2024" in sentence
     )
     assert "each used 2.0 times" in str(reuse_sentence([[1, 2], [1, 2]]))
     assert reuse_sentence(np.arange(100).reshape(10, 10)) is None

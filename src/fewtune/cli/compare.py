@@ -89,7 +89,8 @@ def compare(
     study = Study(pool, backbone, features, protocols, methods)
     result, drawn = run_kept(study, out, overwrite=overwrite)
     summary = summarise(result, drawn, f"{pool.modality}s")
-    print(render(comparison_table(summary, caption=_caption(study)), format, width=terminal_width(), color=sys.stdout.isatty()))
+    table = comparison_table(summary, _caption(study), full=format in ("json", "csv"))
+    print(render(table, format, width=terminal_width(), color=sys.stdout.isatty()))
     if bad:
         note(f"{len(bad)} rows could not be read and were left out.")
     if out is not None:

@@ -44,6 +44,6 @@ def reuse_sentence(query: npt.ArrayLike, items: str = "items") -> str | None:
         return None
     times = f"{found.mean_uses:,.0f}" if found.mean_uses >= 9.95 else f"{found.mean_uses:.1f}"
     return (
-        f"The intervals over episodes are conditional on the {found.rows:,} test {items}, each used {times} times on average: "
+        f"The intervals over episodes are conditional on the {found.rows:,} query {items}, each used {times} times on average: "
         "other test data would vary more (Lafargue et al. 2024, 'Oops, I Sampled it Again')."
     )
