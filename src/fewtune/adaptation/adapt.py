@@ -21,7 +21,7 @@ from fewtune.data.examples import Examples
 from fewtune.errors import InputError
 from fewtune.learning.classes import prompts_of
 from fewtune.learning.method import Method
-from fewtune.recipes.frozen import candidates
+from fewtune.recipes.candidates import candidates
 from fewtune.spec import text
 from fewtune.statistics import Interval, wilson_interval
 

@@ -28,7 +28,7 @@ from fewtune.errors import InputError
 from fewtune.learning.classes import prompts_of
 from fewtune.learning.method import Method
 from fewtune.machine import Machine
-from fewtune.recipes.frozen import candidates
+from fewtune.recipes.candidates import candidates
 from fewtune.recipes.language import read_method
 from fewtune.spec import text
 

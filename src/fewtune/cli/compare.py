@@ -142,7 +142,7 @@ def _protocols(
 def _methods(texts: Sequence[str] | None, backbone: Backbone) -> dict[str, Method]:
     from fewtune.errors import InputError
     from fewtune.recipes import read_method
-    from fewtune.recipes.frozen import candidates
+    from fewtune.recipes.candidates import candidates
 
     if not texts:
         return candidates(label_side=backbone.label_side, modality=backbone.preparation.modality)

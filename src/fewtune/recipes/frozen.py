@@ -24,8 +24,8 @@ def matching(neighbours: int = 0, temperature: float = 10.0) -> Method:
     return Method(learner=Matching(neighbours=neighbours, temperature=temperature))
 
 
-def ridge(penalty: float | Literal["loo"] = 1.0) -> Method:
-    """Ridge regression on one-hot labels (R2D2, Bertinetto et al. 2019); penalty "loo" is chosen on the support, in closed form."""
+def ridge(penalty: float | Literal["loo"] = "loo") -> Method:
+    """Ridge regression on one-hot labels (R2D2, Bertinetto et al. 2019); "loo": the penalty is chosen on the support, in closed form."""
     return Method(learner=Ridge(penalty=penalty))
 
 
@@ -58,26 +58,3 @@ def _prompts(prompts: tuple[str, ...] | str) -> tuple[str, ...]:
 
 
 FROZEN = (centroid, matching, ridge, logistic, svm, zero_shot, text_prior)
-
-
-MOST_SVM_ROWS = 200  # its time grows with the cube of the rows: 0.1 s a fit here, 8 s with 800 rows of 10 classes
-
-
-def candidates(*, label_side: bool, modality: str, rows: int = 0) -> dict[str, Method]:
-    """The frozen learners to choose among, simplest first; those that read class names only where they can be read.
-
-    `rows`: how many there are to learn from. The support vector machine is left out beyond 200; logistic regression stands for it there.
-    """
-    found = {
-        "centroid": centroid(),
-        "matching": matching(),
-        "ridge": ridge(penalty="loo"),
-        "logistic": logistic(),
-        "svm": svm(),
-    }
-    if rows > MOST_SVM_ROWS:
-        del found["svm"]
-    if label_side:
-        prompts = PHOTO_TEMPLATES if modality == "image" else ("{}",)
-        found |= {"zero_shot": zero_shot(prompts=prompts), "text_prior": text_prior(prompts=prompts)}
-    return found
