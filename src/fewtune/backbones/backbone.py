@@ -30,7 +30,7 @@ from fewtune.spec import digest
 Weights: TypeAlias = Mapping[str, Tensor]
 Texts: TypeAlias = Callable[[Sequence[str]], Any]
 
-_WINDOW = 32  # chunks of texts that are sorted by length together
+_WINDOW = 8  # chunks of texts that are sorted by length together
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -168,14 +168,16 @@ class Backbone:
         """Class vectors of texts. Raises InputError where there is no label side."""
         if self.texts is None:
             raise InputError(f"backbone {self.name!r} has no label side: class names mean nothing to it.")
-        chunk = self.machine.chunk
-        parts = [self.forward(weights, self.texts(texts[i : i + chunk]), side="label") for i in range(0, len(texts), chunk)]
-        return torch.cat(parts)
+        if not texts:
+            return torch.zeros(0, self.width, device=self.machine.device)
+        order = np.argsort([len(t) for t in texts], kind="stable")
+        parts = [self.forward(weights, self.texts([texts[j] for j in chunk]), side="label") for chunk in self._chunks(order)]
+        return torch.cat(parts)[torch.from_numpy(np.argsort(order))]
 
 
 def _moved(inputs: Any, device: str, channels_last: bool) -> Any:
     if isinstance(inputs, Mapping):
         return {name: tensor.to(device) for name, tensor in inputs.items()}
-    if channels_last and inputs.ndim == 4:
-        return inputs.to(device, memory_format=torch.channels_last)
+    if inputs.ndim == 4:
+        return inputs.to(device).contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
     return inputs.to(device)

@@ -7,26 +7,43 @@ from collections.abc import Iterable
 
 Groups = tuple[tuple[str, tuple[str, ...]], ...]
 
-_NUMBERED = re.compile(r"^(.*?(?:^|\.)(?:\d+|(?:layer|stage|block)s?_?\d+))(?:\.|$)")
+_NUMBERED = re.compile(r"^(.*?(?:^|\.)(?:\d+|[a-z]*(?:layer|stage|block)s?_?\d+))(?:\.|$)")
+# names are listed as they were made, which is not always the order in which data meets them
+_FIRST = re.compile(
+    r"(?:^|\.)(?:\w*stem|patch_embed\w*|\w*embeddings?|pos_embed\w*|\w+_token|ln_pre|norm_pre|pre_layrnorm)(?:\.|$)"
+    r"|^(?:model\.)?(?:visual\.|trunk\.)*(?:conv\d|bn\d)\."
+)
+_LAST = re.compile(r"(?:^|\.)(?:proj|\w+_projection|ln_post|ln_final|fc_norm|post_layernorm|final_layer_norm|pooler|attn_pool)(?:\.|$)")
 
 
 def group_names(parameters: Iterable[str], prefix: str = "") -> Groups:
     """(group, parameter names), every parameter once.
 
     A group is one numbered block (`blocks.3`, `layer2`, `encoder.layer.0`); what stands before the first block is "stem", what stands after
-    the last "final". `parameters` come in the order of the network. `prefix` is put before the groups' names.
+    the last "final", what stands between belongs to the block before. `prefix` is put before the groups' names.
     """
     names = list(parameters)
-    block = {name: _block(name) for name in names}
-    numbered = [i for i, name in enumerate(names) if block[name]]
-    first = numbered[0] if numbered else len(names)
+    places = {name: _place(name) for name in names}
+    left = sum(bool(places[name]) and places[name] not in ("stem", "final") for name in names)
     grouped: dict[str, list[str]] = {}
-    for i, name in enumerate(names):
-        grouped.setdefault(block[name] or ("stem" if i < first else "final"), []).append(name)
+    current = "stem"
+    for name in names:
+        place = places[name]
+        if place and place not in ("stem", "final"):
+            current, left = place, left - 1
+        grouped.setdefault(place or (current if left else "final"), []).append(name)
     order = sorted(grouped, key=lambda g: {"stem": 0, "final": 2}.get(g, 1))  # stable: blocks stay in order
     return tuple((prefix + group, tuple(grouped[group])) for group in order)
 
 
-def _block(name: str) -> str:
-    found = _NUMBERED.match(name)
-    return found.group(1) if found else ""
+def in_block(name: str) -> bool:
+    """Whether a parameter stands in a numbered block."""
+    return _NUMBERED.match(name) is not None
+
+
+def _place(name: str) -> str:
+    """The numbered block that a parameter is in, "stem" or "final" where its name says so, or "" where its neighbours must say."""
+    first, block = _FIRST.search(name), _NUMBERED.match(name)
+    if block and not (first and first.end() <= block.end()):
+        return block.group(1)
+    return "stem" if first else "final" if _LAST.search(name) else ""

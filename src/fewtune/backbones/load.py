@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.names import read_name
 from fewtune.errors import InputError
@@ -16,6 +18,10 @@ def load_backbone(name: str, *, weights: Path | None = None, machine: Machine | 
     NAME is a hub name or a local folder. `weights` is a local safetensors or pt file, or a folder. Raises InputError, in one sentence,
     where the name, an option, the library or the weights are missing or do not fit.
     """
+    return _placed(_loaded(name, weights, machine))
+
+
+def _loaded(name: str, weights: Path | None, machine: Machine | None) -> Backbone:
     parsed = read_name(name)
     where = (machine or Machine()).resolved()
     if parsed.provider in ("pixels", "precomputed"):
@@ -35,3 +41,12 @@ def load_backbone(name: str, *, weights: Path | None = None, machine: Machine | 
     from fewtune.backbones.transformers_provider import load_transformers
 
     return load_transformers(parsed, weights, where)
+
+
+def _placed(backbone: Backbone) -> Backbone:
+    """On its device and in its layout before `start` is asked for, so that no forward pass moves weights again."""
+    network, machine = backbone.network.eval().requires_grad_(False), backbone.machine
+    network.to(device=machine.device)
+    if machine.channels_last and backbone.preparation.modality == "image":
+        network.to(memory_format=torch.channels_last)
+    return backbone

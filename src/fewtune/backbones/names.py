@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import final
 
 from fewtune.errors import InputError, unknown
@@ -68,6 +69,10 @@ def read_name(full: str) -> Name:
         raise unknown("backbone", head, [p if p in ("pixels", "precomputed") else f"{p}:NAME" for p in PROVIDERS])
     if (provider in ("pixels", "precomputed")) == bool(model):
         raise InputError(f"{full!r}: expected {provider if model else provider + ':NAME'}, with options after commas.")
+    if model.startswith(("/", "./", "../", "~")):
+        model = str(Path(model).expanduser())
+        if not Path(model).is_dir():
+            raise InputError(f"{full!r}: the folder {model} does not exist.")
     options = {}
     for part in parts:
         name, equals, value = part.partition("=")

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from fewtune.errors import InputError
 
-_HUB = "huggingface.co"
+_HUB = "https://huggingface.co"
 _SECONDS = 1.5
 
 
@@ -20,22 +20,26 @@ def hub_reachable() -> bool:
     """Whether the hub answers; without it (or with HF_HUB_OFFLINE=1) every library is told to stay offline."""
     if os.environ.get("HF_HUB_OFFLINE", "0").lower() not in ("0", "", "false"):
         return False
-    answered = threading.Event()
+    answers: list[bool] = []
     # looking a name up can hang longer than any socket's limit, so it is left behind in a thread of its own
-    threading.Thread(target=_knock, args=(answered,), daemon=True).start()
-    if answered.wait(_SECONDS):
+    knocking = threading.Thread(target=_knock, args=(answers,), daemon=True)
+    knocking.start()
+    knocking.join(_SECONDS)
+    if answers:
         return True
     os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
     _tell_the_hub_library()
     return False
 
 
-def _knock(answered: threading.Event) -> None:
-    """Set the event when the hub (or the proxy on the way to it) takes a connection."""
+def _knock(answers: list[bool]) -> None:
+    """Append True when the hub (or the proxy on the way to it) takes a connection."""
+    hub = urlsplit(os.environ.get("HF_ENDPOINT") or _HUB)
     proxy = urlsplit(os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy") or "")
     try:
-        with socket.create_connection((proxy.hostname or _HUB, proxy.port or 443), timeout=_SECONDS):
-            answered.set()
+        door = proxy if proxy.hostname else hub
+        with socket.create_connection((door.hostname, door.port or (80 if door.scheme == "http" else 443)), timeout=_SECONDS):
+            answers.append(True)
     except (OSError, ValueError):
         pass
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, final
@@ -15,12 +15,15 @@ from fewtune.backbones.groups import group_names
 from fewtune.backbones.names import Name
 from fewtune.backbones.offline import hub_reachable, not_found
 from fewtune.backbones.preparation import ImagePreparation
+from fewtune.backbones.quiet import quietly
 from fewtune.backbones.seeded import seeded
 from fewtune.backbones.weights import fit_weights
 from fewtune.errors import InputError, unknown
 from fewtune.machine import Machine
+from fewtune.spec import digest
 
 OPTIONS = ("pretrained",)
+PROBES = ["The quick brown fox, naïve café №1!", "UPPER lower  12345 -- (a_b) don't 你好"]  # what the tokenizer makes of them is recorded
 _INSTALL = "open_clip:NAME needs open_clip: pip install 'fewtune[clip]'."
 
 
@@ -45,8 +48,7 @@ def load_open_clip(name: Name, weights: Path | None, machine: Machine) -> Backbo
     """
     name.check(OPTIONS)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quietly():
             import open_clip
     except ImportError as problem:
         raise InputError(f"{_INSTALL} ({problem})") from None
@@ -57,10 +59,10 @@ def load_open_clip(name: Name, weights: Path | None, machine: Machine) -> Backbo
         raise InputError(
             f"{name.full}: say which weights: open_clip:{architecture}/TAG with a tag of {', '.join(tags[:6])}, or --weights FILE."
         )
+    local = Path(architecture).is_dir()
+    where = weights or (Path(architecture) if local and pretrained else None)
     model = _create(open_clip, name, architecture, tag if pretrained else None)
-    source = (
-        fit_weights(model, weights) if weights is not None else {"weights": f"open_clip {architecture} {tag}" if pretrained else "random"}
-    )
+    source = fit_weights(model, where) if where is not None else {"weights": f"open_clip {architecture} {tag}" if pretrained else "random"}
     network = OpenClip(model).eval()
     preparation = _preparation(open_clip.get_model_preprocess_cfg(model))
     tokenizer = _tokenizer(open_clip, name, architecture)
@@ -71,12 +73,12 @@ def load_open_clip(name: Name, weights: Path | None, machine: Machine) -> Backbo
 
     with torch.no_grad():
         width = network(torch.zeros(1, 3, preparation.height, preparation.width)).shape[-1]
-    structure = f"open_clip {Path(architecture).name}"
+    structure = f"open_clip {_configuration(open_clip, architecture)} {digest(str(tokens(PROBES).tolist()))}"
     names = [n for n, _ in network.named_parameters()]
     image = [n for n in names if n.startswith("model.visual.")]
     shared = tuple(n for n in names if n in ("model.logit_scale", "model.logit_bias"))
     text = [n for n in names if n not in image and n not in shared]
-    groups = (*group_names(image, "image "), *group_names(text, "text "), ("shared", shared))
+    groups = (*group_names(image, "image "), *group_names(text, "text "), *((("shared", shared),) if shared else ()))
     return Backbone(
         name.full, network, preparation, int(width), groups, machine, source, structure, tokens, float(model.logit_scale.detach().exp())
     )
@@ -99,19 +101,26 @@ def _create(open_clip: Any, name: Name, architecture: str, tag: str | None) -> A
     if tag is not None:
         hub_reachable()  # tells the libraries to stay offline where they would only wait
     try:
-        with seeded(name.full), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return open_clip.create_model(f"local-dir:{architecture}" if local else architecture, pretrained=tag).eval()
+        with seeded(name.full), quietly():
+            if local:  # weights are read by our own rules
+                return open_clip.create_model(f"local-dir:{architecture}", load_weights=False, pretrained_text=False).eval()
+            return open_clip.create_model(architecture, pretrained=tag, pretrained_text=False).eval()
     except Exception as problem:  # hub libraries raise many kinds
         if local or tag is None:
             raise InputError(f"{name.full} cannot be made: {(str(problem) or type(problem).__name__).splitlines()[0]}") from None
         raise not_found(name.full, f"{architecture}/{tag}", "give a local file with --weights.") from problem
 
 
+def _configuration(open_clip: Any, architecture: str) -> str:
+    """The model's configuration, which says what its weights do not."""
+    if not Path(architecture).is_dir():
+        return str(sorted((open_clip.get_model_config(architecture) or {}).items()))
+    return json.dumps(json.loads((Path(architecture) / "open_clip_config.json").read_text()).get("model_cfg"), sort_keys=True)
+
+
 def _tokenizer(open_clip: Any, name: Name, architecture: str) -> Any:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quietly():
             return open_clip.get_tokenizer(f"local-dir:{architecture}" if Path(architecture).is_dir() else architecture)
     except Exception as problem:
         raise not_found(name.full, f"the tokenizer of {architecture}", "give a local folder, open_clip:FOLDER.") from problem

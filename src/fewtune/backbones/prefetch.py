@@ -30,6 +30,11 @@ def prefetched(
             if not tolerant:
                 raise
             return problem
+        except OSError as problem:  # a source that does not name its rows itself
+            explained = InputError(f"{pool.row_name(row)} cannot be read: {problem.strerror or problem}.")
+            if not tolerant:
+                raise explained from None
+            return explained
 
     if pool.modality != "image" or workers <= 1:
         for chunk in chunks:

@@ -29,8 +29,8 @@ class ImagePreparation:
     """Resize, crop the middle, scale to [0, 1], subtract `mean` and divide by `std` (per channel, in units of [0, 1]).
 
     `resize` "short": the short side becomes `short` pixels, the long one in proportion (cut to a whole number); "squash": the image becomes
-    `height` x `width`, whatever its shape. `height` and `width` are then cut from the middle. `rounding` of the middle: "nearest" as
-    torchvision has it, "floor" as transformers has it. `grey`: one channel (ITU-R 601 luma).
+    `short` pixels high and as much wider as `width` is than `height`, whatever its shape. `height` and `width` are then cut from the
+    middle, `rounding` it "nearest" as torchvision does or "floor" as transformers does. `grey`: one channel (ITU-R 601 luma).
     """
 
     height: int
@@ -65,13 +65,14 @@ class ImagePreparation:
 
     def batch(self, prepared: Sequence[Tensor]) -> Tensor:
         """float32 [B, C, height, width]."""
-        pixels = torch.stack(list(prepared)).float() / 255.0
+        # stacked as decoded, channels last: a copy of whole rows, and the layout that convolutions like best
+        pixels = torch.stack([p.permute(1, 2, 0) for p in prepared]).permute(0, 3, 1, 2).to(torch.float32)
         mean, std = (torch.tensor(v, dtype=torch.float32)[:, None, None] for v in (self.mean, self.std))
-        return (pixels - mean) / std
+        return pixels.div_(255.0).sub_(mean).div_(std)
 
     def _resized(self, image: Image.Image) -> Image.Image:
         if self.resize == "squash":
-            wanted = (self.width, self.height)
+            wanted = (round(self.short * self.width / self.height), self.short)
         else:
             w, h = image.size
             wanted = (self.short, int(self.short * h / w)) if w <= h else (int(self.short * w / h), self.short)

@@ -163,7 +163,7 @@ def _locked(path: Path) -> Iterator[BinaryIO]:
         with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as file:
             _lock(file)
             try:
-                current = os.stat(path).st_ino == os.fstat(file.fileno()).st_ino
+                current = path.stat().st_ino == os.fstat(file.fileno()).st_ino
             except FileNotFoundError:
                 current = False
             if current:

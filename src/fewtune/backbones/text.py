@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, final
 
+import torch
 from torch import Tensor
 
 from fewtune.data.items import Item, Modality
+
+_PROBES = ["The quick brown fox, naïve café №1!", "UPPER lower  12345 -- (a_b) don't 你好", ""]
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TextPreparation:
-    """Texts are tokenised together, cut to `max_length` tokens and padded to the longest of the batch."""
+    """Texts are tokenised together, cut to `max_length` tokens and padded to the longest of the batch (to `max_length` where `padded`)."""
 
     tokenizer: Any
     max_length: int
     pooling: str
     normalize: bool
+    padded: bool = False
 
     @property
     def modality(self) -> Modality:
         return "text"
 
-    @property
+    @cached_property
     def text(self) -> str:
-        kind = type(self.tokenizer).__name__
-        vocabulary = len(self.tokenizer) if hasattr(self.tokenizer, "__len__") else 0
-        settings = f"max_length={self.max_length}, pooling={self.pooling}, normalize={self.normalize}"
-        return f"Text(tokenizer={kind}, vocabulary={vocabulary}, {settings})"
+        settings = f"max_length={self.max_length}, pooling={self.pooling}, normalize={self.normalize}, padded={self.padded}"
+        return f"Text(tokenizer={_fingerprint(self.tokenizer)}, {settings})"
 
     def prepare(self, item: Item) -> str:
         assert isinstance(item, str)
@@ -38,15 +42,33 @@ class TextPreparation:
 
     def batch(self, prepared: Sequence[str]) -> dict[str, Tensor]:
         """input_ids, attention_mask, ... [B, T]."""
-        tokens = self.tokenizer(list(prepared), padding=True, truncation=True, max_length=self.max_length, return_tensors="pt")
-        return dict(tokens)
+        # halves of surrogate pairs, which some JSON carries, are no text that a tokenizer could encode
+        texts = [text.encode("utf-8", "replace").decode() for text in prepared]
+        padding = "max_length" if self.padded else True
+        tokens = dict(self.tokenizer(texts, padding=padding, truncation=True, max_length=self.max_length, return_tensors="pt"))
+        if self.max_length and tokens["input_ids"].shape[1] == 0:  # a tokenizer without marks, given nothing but empty texts
+            tokens = dict(self.tokenizer(texts, padding="max_length", truncation=True, max_length=1, return_tensors="pt"))
+        return tokens
 
 
 def pooled(states: Tensor, mask: Tensor, pooling: str) -> Tensor:
-    """[B, T, D] and a mask [B, T] of 0 and 1 to [B, D]: the mean or the maximum over the mask, or the first token."""
+    """[B, T, D] and a mask [B, T] of 0 and 1 to [B, D]: the mean or the maximum over the mask, the first token, or the last of the mask."""
     if pooling == "cls":
         return states[:, 0]
+    if pooling == "last":
+        places = torch.arange(states.shape[1], device=states.device)
+        last = (places * mask).amax(1)
+        return states[torch.arange(len(states), device=states.device), last]
     inside = mask[..., None].to(states.dtype)
     if pooling == "max":
         return states.masked_fill(inside == 0, float("-inf")).amax(1)
     return (states * inside).sum(1) / inside.sum(1).clamp_min(1)
+
+
+def _fingerprint(tokenizer: Any) -> str:
+    """What the tokenizer does, not how a version of its library writes it down: its words, and what it makes of a few texts."""
+    whole = hashlib.blake2b(digest_size=8)
+    for word, number in sorted(tokenizer.get_vocab().items()):
+        whole.update(f"{word}\0{number}\n".encode(errors="surrogatepass"))
+    whole.update(str(tokenizer(_PROBES)["input_ids"]).encode())
+    return whole.hexdigest()

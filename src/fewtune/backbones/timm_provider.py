@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 import math
-import warnings
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fewtune.backbones.backbone import Backbone
-from fewtune.backbones.groups import group_names
+from fewtune.backbones.groups import Groups, group_names, in_block
 from fewtune.backbones.names import Name
 from fewtune.backbones.offline import hub_reachable, not_found
 from fewtune.backbones.preparation import ImagePreparation
+from fewtune.backbones.quiet import quietly
 from fewtune.backbones.seeded import seeded
 from fewtune.backbones.weights import fit_weights
 from fewtune.errors import InputError, unknown
@@ -34,64 +34,117 @@ def load_timm(name: Name, weights: Path | None, machine: Machine) -> Backbone:
     cache or the hub.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quietly():
             import timm
     except ImportError as problem:
         raise InputError(f"{_INSTALL} ({problem})") from None
     folder = Path(name.model)
-    if not folder.is_dir() and name.model.split(".")[0] not in timm.list_models():
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise InputError(f"{name.full}: {folder} holds no config.json of timm: give timm:NAME and the folder as --weights.")
+    elif name.model.split(".")[0] not in timm.list_models():
         raise unknown("timm model", name.model, timm.list_models())
     pretrained = name.flag("pretrained", True) and weights is None
     options = {k: _literal(v) for k, v in name.options.items() if k not in OWN}
-    if "size" in name.options and _fixed_size(timm, name.model, folder):
-        options["img_size"] = name.integer("size", 0)
-    network = _create(timm, name, options, pretrained)
-    source = fit_weights(network, weights, heads=_heads(network)) if weights is not None else _source(name, pretrained)
+    where = weights or (folder if folder.is_dir() and pretrained else None)
+    network = _create(timm, name, options, pretrained and where is None)
+    source = _source(name, pretrained)
+    if where is not None:
+        source = fit_weights(network, where, heads=_heads(network), convert=_translation(network))
     preparation = _preparation(name, _evaluation_config(network))
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        width = network(torch.zeros(2, 3, preparation.height, preparation.width)).shape[-1]
+    width = _width(name, network, preparation)
     config: Any = getattr(network, "pretrained_cfg", None) or {}
     architecture = config.get("architecture") or name.model
     structure = f"timm {architecture} {sorted(options.items())}"
-    parameters = [n for n, _ in network.named_parameters()]
-    return Backbone(name.full, network, preparation, int(width), group_names(parameters), machine, source, structure)
+    return Backbone(name.full, network, preparation, width, _groups(network), machine, source, structure)
 
 
 def _create(timm: Any, name: Name, options: Mapping[str, Any], pretrained: bool) -> nn.Module:
+    """The network without its classifier. A size is told to the constructors that want one (vision transformers)."""
     folder = Path(name.model)
-    if pretrained and not folder.is_dir():
+    if pretrained:
         hub_reachable()  # tells the libraries to stay offline where they would only wait
     model = f"local-dir:{folder}" if folder.is_dir() else name.model
+
+    def made(**more: Any) -> nn.Module:
+        with seeded(name.full), quietly():
+            network: nn.Module = timm.create_model(model, pretrained=pretrained, num_classes=0, **options, **more).eval()
+        return network
+
     try:
-        with seeded(name.full), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            made: nn.Module = timm.create_model(model, pretrained=pretrained, num_classes=0, **options).eval()
+        if "size" in name.options and "img_size" not in options:
+            try:
+                return made(img_size=name.integer("size", 1))
+            except TypeError as problem:
+                if "img_size" not in str(problem):
+                    raise
+        return made()
     except TypeError as problem:
+        strange = str(problem).split("argument ")[-1].strip("'\"")
         raise InputError(
-            f"{name.full}: the model does not take these options ({problem}); the preprocessing takes {', '.join(OWN)}."
+            f"{name.full}: neither the preprocessing nor this model has an option {strange}; the preprocessing has {', '.join(OWN)}."
         ) from None
     except Exception as problem:  # hub libraries raise many kinds; all mean that the weights are not to be had
         if not pretrained:
-            raise InputError(f"{name.full} cannot be made: {str(problem).splitlines()[0]}") from None
+            raise InputError(f"{name.full} cannot be made: {(str(problem) or type(problem).__name__).splitlines()[0]}.") from None
         raise not_found(name.full, name.model, "give a local file with --weights, or pretrained=false for random weights.") from problem
-    if tuple(made.state_dict()) == ():
-        raise InputError(f"{name.full} has no weights.")
-    return made
 
 
-def _fixed_size(timm: Any, model: str, folder: Path) -> bool:
-    """Whether the model is built for one image size (vision transformers)."""
-    if folder.is_dir():
-        return False
-    entry = timm.models.model_entrypoint(model.split(".")[0])
-    module = inspect.getmodule(entry)
-    return module is not None and any("img_size" in inspect.signature(c).parameters for c in vars(module).values() if _is_network(c))
+def _translation(network: nn.Module) -> Callable[[dict[str, Tensor]], Mapping[str, Any]] | None:
+    """timm's own translation of checkpoints in their authors' layouts, and of position embeddings of another size."""
+    theirs = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
+    if theirs is None:
+        return None
+
+    def convert(given: dict[str, Tensor]) -> Mapping[str, Any]:
+        translated: Mapping[str, Any] = theirs(given, network)
+        return translated
+
+    return convert
 
 
-def _is_network(thing: object) -> bool:
-    return inspect.isclass(thing) and issubclass(thing, nn.Module)
+def _width(name: Name, network: nn.Module, preparation: ImagePreparation) -> int:
+    try:
+        with torch.no_grad(), quietly():
+            features = network(torch.zeros(2, 3, preparation.height, preparation.width))
+    except (AssertionError, RuntimeError, ValueError) as problem:
+        size = f"{preparation.height} x {preparation.width}"
+        raise InputError(f"{name.full}: the model does not take images of {size} ({str(problem).splitlines()[0]}).") from None
+    if features.ndim != 2:
+        raise InputError(
+            f"{name.full} gives features of shape {list(features.shape[1:])}, expected one vector an image: choose global_pool=avg."
+        )
+    return int(features.shape[1])
+
+
+def _groups(network: Any) -> Groups:
+    """timm's own grouping of the parameters where it has one that covers them, else what their names say."""
+    from timm.models import group_parameters
+
+    names = [name for name, _ in network.named_parameters()]
+    try:
+        found = group_parameters(network, network.group_matcher(coarse=False))
+    except Exception:  # some models have none, or one that is out of date
+        return group_names(names)
+    parts = [tuple(found[place]) for place in sorted(found)]
+    inner, outer = (tuple(n for n in parts[-1] if in_block(n) is inside) for inside in (True, False))
+    parts[-1:] = [inner, outer] if inner and outer else [parts[-1]]  # timm puts the last norm with the last block
+    if len(parts) < 3 or sorted(name for part in parts for name in part) != sorted(names):
+        return group_names(names)
+    titles = ["stem", *(_title(part) for part in parts[1:])]
+    if not any(piece.isdecimal() for piece in titles[-1].split(".")):
+        titles[-1] = "final"
+    return tuple(zip(titles, parts, strict=True)) if len(set(titles)) == len(titles) else group_names(names)
+
+
+def _title(names: Sequence[str]) -> str:
+    """What the names have in common, up to a dot."""
+    common: list[str] = []
+    for pieces in zip(*(name.split(".")[:-1] for name in names), strict=False):
+        if len(set(pieces)) > 1:
+            break
+        common.append(pieces[0])
+    return ".".join(common)
 
 
 def _heads(network: nn.Module) -> tuple[str, ...]:

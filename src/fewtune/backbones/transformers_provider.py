@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, final
@@ -12,22 +13,29 @@ from torch import Tensor, nn
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.groups import Groups, group_names
 from fewtune.backbones.names import Name
-from fewtune.backbones.pretrained import Quietly, image_settings, load_model, load_tokenizer, pooling_of
+from fewtune.backbones.preparation import ImagePreparation
+from fewtune.backbones.pretrained import load_model, load_tokenizer, said_of_sentences
+from fewtune.backbones.processor import OPTIONS as PREPARATION_OPTIONS
+from fewtune.backbones.processor import image_settings
+from fewtune.backbones.quiet import transformers_quietly
 from fewtune.backbones.text import TextPreparation, pooled
+from fewtune.errors import InputError
 from fewtune.machine import Machine
 
 TEXT_OPTIONS = ("pooling", "max_length", "normalize", "pretrained")
-IMAGE_OPTIONS = ("pooling", "pretrained")
+IMAGE_OPTIONS = ("pooling", "pretrained", *PREPARATION_OPTIONS)
+BOTH_OPTIONS = ("max_length", "pretrained", *PREPARATION_OPTIONS)
 
 
 def load_transformers(name: Name, weights: Path | None, machine: Machine) -> Backbone:
     """A transformers encoder, in float32 whatever the file's type; remote code is never run.
 
-    Text options: `pooling` (mean, cls, max; by default what the folder says as sentence-transformers write it, else the mean over the
-    mask), `normalize` (L2 at the end, by default true), `max_length` (tokens). Vision options: `pooling` (cls, mean, pooler). All:
-    `pretrained=false` for random weights.
+    Text options: `pooling` (mean, cls, max, last) and `normalize` (L2 at the end), by default what the folder says as sentence-transformers
+    write it, else the mean over the mask and true; `max_length` (tokens). Vision options: `pooling` (pooler: the model's own, the default
+    where its weights have one; cls; mean, of the patches), `size`, `crop_pct`, `mean`, `std`, `interpolation`. All: `pretrained=false` for
+    random weights.
     """
-    with Quietly():
+    with transformers_quietly():
         model, source = load_model(name, weights)
         if hasattr(model, "get_image_features") and hasattr(model, "get_text_features"):
             return _both(name, model, source, machine)
@@ -52,109 +60,154 @@ class TextEncoder(nn.Module):
 
 @final
 class VisionEncoder(nn.Module):
-    """Images to features [B, D]."""
+    """Images to features [B, D]. `patches`: how many tokens at the end of the sequence are patches (0: all)."""
 
-    def __init__(self, model: nn.Module, pooling: str) -> None:
+    def __init__(self, model: nn.Module, pooling: str, patches: int, options: Mapping[str, bool]) -> None:
         super().__init__()
-        self.model, self.pooling = model, pooling
+        self.model, self.pooling, self.patches, self.options = model, pooling, patches, dict(options)
 
     def forward(self, images: Tensor) -> Tensor:
-        out = self.model(pixel_values=images)
+        out = self.model(pixel_values=images, **self.options)
         if self.pooling == "pooler":
             features: Tensor = out.pooler_output
             return features.flatten(1)
         states: Tensor = out.last_hidden_state
         if states.ndim == 4:  # a convolutional map
             return states.mean((2, 3))
-        return states[:, 0] if self.pooling == "cls" else states.mean(1)
+        return states[:, 0] if self.pooling == "cls" else states[:, -self.patches :].mean(1)
 
 
 @final
 class ImageText(nn.Module):
     """A CLIP-like model: images to features, or (side "label") token batches to class vectors, in one space."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, options: Mapping[str, bool]) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.options = model, dict(options)
 
     def forward(self, inputs: Any, side: Literal["item", "label"] = "item") -> Tensor:
-        out = self.model.get_text_features(**inputs) if side == "label" else self.model.get_image_features(pixel_values=inputs)
+        if side == "label":
+            out = self.model.get_text_features(**inputs)
+        else:
+            out = self.model.get_image_features(pixel_values=inputs, **self.options)
         features: Tensor = out if isinstance(out, Tensor) else out.pooler_output
         return features
 
 
-def _text(name: Name, model: nn.Module, source: Mapping[str, str], machine: Machine) -> Backbone:
+def _text(name: Name, model: Any, source: Mapping[str, str], machine: Machine) -> Backbone:
     name.check(TEXT_OPTIONS)
-    said = pooling_of(name.model)
-    pooling = name.choice("pooling", ("mean", "cls", "max"), said.pooling)
+    said = said_of_sentences(name)
     tokenizer = load_tokenizer(name)
-    longest = min(said.max_length or 10**9, _longest(model, tokenizer))
+    most = _longest(model, tokenizer)
     preparation = TextPreparation(
         tokenizer=tokenizer,
-        max_length=min(name.integer("max_length", longest), _longest(model, tokenizer)),
-        pooling=pooling,
-        normalize=name.flag("normalize", True),
+        max_length=min(name.integer("max_length", min(said.max_length or most, most)), most),
+        pooling=name.choice("pooling", ("mean", "cls", "max", "last"), said.pooling),
+        normalize=name.flag("normalize", said.normalize),
     )
-    network = TextEncoder(model, pooling, preparation.normalize).eval()
-    width = int(model.config.hidden_size)  # type: ignore[union-attr,arg-type]
-    return Backbone(
-        name.full, network, preparation, width, _groups(network), machine, source, _structure(model, pooling), preparation.batch
-    )
+    width = int(model.config.hidden_size)
+    structure = _structure(model, preparation.pooling)
+    if getattr(model.config, "is_encoder_decoder", False):
+        model = model.get_encoder()
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None  # sentences are read off the states: what nobody reads is no weight of ours
+    network = TextEncoder(model, preparation.pooling, preparation.normalize).eval()
+    return Backbone(name.full, network, preparation, width, _groups(network), machine, source, structure, preparation.batch)
 
 
 def _longest(model: Any, tokenizer: Any) -> int:
-    """The most tokens the model can take."""
-    places = getattr(model.config, "max_position_embeddings", None) or 512
+    """The most tokens the model can take; 512 where neither it nor its tokenizer has a limit."""
+    places = getattr(model.config, "max_position_embeddings", None)
     reserved = (getattr(model.config, "pad_token_id", 0) or 0) + 1 if "roberta" in str(model.config.model_type) else 0
-    return int(min(tokenizer.model_max_length, places - reserved))
+    return int(min(tokenizer.model_max_length, places - reserved if places else max(512, min(tokenizer.model_max_length, 4096))))
 
 
 def _vision(name: Name, model: Any, source: Mapping[str, str], machine: Machine) -> Backbone:
-    name.check((*IMAGE_OPTIONS, "size", "crop_pct", "mean", "std", "interpolation"))
-    pooling = name.choice("pooling", ("cls", "mean", "pooler"), "pooler" if _has_pooler(model) else "cls")
+    name.check(IMAGE_OPTIONS)
     preparation = image_settings(name, model.config)
-    network = VisionEncoder(model, pooling).eval()
-    with torch.no_grad():
-        width = network(torch.zeros(1, 3, preparation.height, preparation.width)).shape[-1]
-    return Backbone(name.full, network, preparation, int(width), _groups(network), machine, source, _structure(model, pooling))
+    asked = name.choice("pooling", ("cls", "mean", "pooler"), "pooler" if _has_pooler(model) else "cls")
+    pooling = asked if asked == "pooler" or _has_tokens(model) else "mean"
+    if asked == "pooler" and not _has_pooler(model):
+        raise InputError(f"hf:{name.model} has no pooler of its own: say pooling=cls or pooling=mean.")
+    if pooling != "pooler" and "add_pooling_layer" in inspect.signature(type(model).__init__).parameters:
+        model.pooler = None
+    network = VisionEncoder(model, pooling, _patches(model, preparation), _resizing(model, preparation)).eval()
+    width = _width(name, network, preparation)
+    return Backbone(name.full, network, preparation, width, _groups(network), machine, source, _structure(model, pooling))
 
 
 def _has_pooler(model: Any) -> bool:
-    """Whether the model's pooled output is trained: ViT's pooler is often absent from the file, DINOv2 has none but its own cls output."""
-    return getattr(model, "pooler", None) is not None or str(model.config.model_type) in ("dinov2", "resnet", "convnext", "convnextv2")
+    """Whether the model has a pooled output: a pooler of its own (and its weights), or one made of its states as in DINOv2."""
+    pools = (
+        "dinov2",
+        "dinov2_with_registers",
+        "dinov3_vit",
+        "resnet",
+        "convnext",
+        "convnextv2",
+        "swin",
+        "swinv2",
+        "regnet",
+        "efficientnet",
+    )
+    return getattr(model, "pooler", None) is not None or str(model.config.model_type) in pools
+
+
+def _has_tokens(model: Any) -> bool:
+    return isinstance(getattr(model.config, "patch_size", None), int)
+
+
+def _patches(model: Any, preparation: ImagePreparation) -> int:
+    """Tokens of patches, after the class token and registers; 0 for networks without tokens of one grid."""
+    patch = getattr(model.config, "patch_size", None)
+    plain = isinstance(patch, int) and hasattr(model.config, "num_attention_heads")
+    return (preparation.height // patch) * (preparation.width // patch) if plain and isinstance(patch, int) else 0
+
+
+def _resizing(model: Any, preparation: ImagePreparation) -> dict[str, bool]:
+    """Position embeddings are interpolated where another image size than the model's is asked for and it knows how."""
+    size = getattr(model.config, "image_size", None)
+    other = isinstance(size, int) and (preparation.height, preparation.width) != (size, size)
+    knows = "interpolate_pos_encoding" in inspect.signature(model.forward).parameters
+    return {"interpolate_pos_encoding": True} if other and knows else {}
+
+
+def _width(name: Name, network: nn.Module, preparation: ImagePreparation) -> int:
+    try:
+        with torch.no_grad():
+            return int(network(torch.zeros(1, 3, preparation.height, preparation.width)).shape[-1])
+    except (ValueError, RuntimeError) as problem:
+        size = f"{preparation.height} x {preparation.width}"
+        raise InputError(f"{name.full}: the model does not take images of {size} ({str(problem).splitlines()[0]}).") from None
 
 
 def _both(name: Name, model: Any, source: Mapping[str, str], machine: Machine) -> Backbone:
-    name.check(("size", "crop_pct", "mean", "std", "interpolation", "pretrained", "max_length"))
+    name.check(BOTH_OPTIONS)
     tokenizer = load_tokenizer(name)
     places = int(model.config.text_config.max_position_embeddings)
     texts = TextPreparation(
-        tokenizer=tokenizer, max_length=min(name.integer("max_length", places), places), pooling="model", normalize=False
+        tokenizer=tokenizer,
+        max_length=min(name.integer("max_length", places), places),
+        pooling="model",
+        normalize=False,
+        padded="siglip" in str(model.config.model_type),  # trained so, and without a mask
     )
     preparation = image_settings(name, model.config.vision_config)
-    network = ImageText(model).eval()
-    with torch.no_grad():
-        width = network(torch.zeros(1, 3, preparation.height, preparation.width)).shape[-1]
+    network = ImageText(model, _resizing(model.vision_model, preparation)).eval()
+    width = _width(name, network, preparation)
     scale = float(model.logit_scale.detach().exp()) if hasattr(model, "logit_scale") else 1.0
-    return Backbone(
-        name.full,
-        network,
-        preparation,
-        int(width),
-        _towers(network),
-        machine,
-        source,
-        f"{_structure(model, 'model')} {texts.text}",
-        texts.batch,
-        scale,
-    )
+    structure = f"{_structure(model, 'model')} {texts.text}"
+    return Backbone(name.full, network, preparation, width, _towers(network), machine, source, structure, texts.batch, scale)
+
+
+_DETAILS = ("hidden_act", "num_attention_heads", "layer_norm_eps", "patch_size", "position_embedding_type", "eos_token_id")
 
 
 def _structure(model: Any, pooling: str) -> str:
     """What the weights do not say: the architecture, its activation and its attention heads, and how features are read."""
     config = model.config
-    vision = getattr(config, "vision_config", config)
-    details = [getattr(vision, name, None) for name in ("hidden_act", "num_attention_heads", "layer_norm_eps", "patch_size")]
+    parts = [getattr(config, part, None) for part in ("vision_config", "text_config")]
+    details = [[str(getattr(part, detail, None)) for detail in _DETAILS] for part in (config, *parts) if part is not None]
     return f"hf {config.model_type} {details} {pooling}"
 
 

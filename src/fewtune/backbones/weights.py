@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import pickle
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -17,40 +21,77 @@ from fewtune.files import sha256
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "teacher", "module", "net", "weights")
 _PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.")
+_COUNTER = "num_batches_tracked"  # read by no forward pass in eval mode
 _FOLDER_FILES = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin", "open_clip_pytorch_model.bin")
 
 
-def weights_file(path: Path) -> Path:
-    """The file of weights that a path means: itself, or the one in a folder."""
+def weights_files(path: Path) -> list[Path]:
+    """The files of weights that a path means: itself, or those in a folder (several where a large model is in parts)."""
     if not path.is_dir():
         if not path.is_file():
             raise InputError(f"the weights {path} do not exist: expected a local safetensors or pt file, or a folder.")
-        return path
-    found = [path / name for name in _FOLDER_FILES if (path / name).is_file()] or sorted(path.glob("*.safetensors"))
-    if not found:
-        raise InputError(f"{path} holds no weights: expected a file such as {_FOLDER_FILES[0]} in it.")
-    return found[0]
+        return [path]
+    for name in _FOLDER_FILES:
+        if (path / name).is_file():
+            return [path / name]
+        if (path / f"{name}.index.json").is_file():
+            return _parts(path / f"{name}.index.json")
+    found = sorted(path.glob("*.safetensors"))
+    if len(found) != 1:
+        told = f"{len(found)} files of weights and no {_FOLDER_FILES[0]}: give one of them" if found else "no weights"
+        raise InputError(f"{path} holds {told}: expected a file such as {_FOLDER_FILES[0]} in it.")
+    return found
+
+
+def _parts(index: Path) -> list[Path]:
+    """The files that the index of a model in parts names, all beside it."""
+    try:
+        names = sorted({str(name) for name in json.loads(index.read_text())["weight_map"].values()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise InputError(f"{index} is not an index of weights ({problem!r}): fetch the model again.") from None
+    files = [index.parent / Path(name).name for name in names]
+    if lost := [file.name for file in files if not file.is_file()]:
+        raise InputError(f"{index.parent} lacks {_some(lost)} of the {len(files)} parts of its weights: fetch the model again.")
+    return files
+
+
+def weights_record(path: Path) -> dict[str, str]:
+    """Name and sha256 of the files that a path means, for the record (several: the sha256 of their sha256 values)."""
+    files = weights_files(path)
+    sums = [sha256(file) for file in files]
+    whole = sums[0] if len(sums) == 1 else hashlib.sha256("".join(sums).encode()).hexdigest()
+    return {"weights": files[0].name if len(files) == 1 else f"{files[0].name} and {len(files) - 1} more", "sha256": whole}
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """The tensors of a file by name, in float32 on the CPU. Raises InputError for files that hold anything else (nothing is executed)."""
-    file = weights_file(path)
+    tensors: dict[str, Tensor] = {}
+    for file in weights_files(path):
+        tensors |= _unwrapped(_opened(file))
+    if not tensors:
+        raise InputError(f"{path} holds no named tensors: expected a state dictionary.")
+    return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+
+
+def _opened(file: Path) -> object:
     try:
         if file.suffix == ".safetensors":
             found: object = safetensors.torch.load_file(file)
-        else:
-            found = torch.load(file, map_location="cpu", weights_only=True)
+            return found
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of old formats on the way to refusing them
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
+        with open(file, "rb") as opened:
+            start = opened.read(2)
+        if start not in (b"PK", b"\x80\x02"):
+            raise InputError(f"{file} cannot be read as weights: expected a safetensors or pt file.") from None
         raise InputError(
             f"{file} holds more than tensors (a pickle could run code), so it is not opened: save it as safetensors."
         ) from None
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, safetensors.SafetensorError) as problem:
-        said = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, TypeError, safetensors.SafetensorError) as problem:
+        said = str(problem).splitlines()[0].rstrip(".") if str(problem) else type(problem).__name__
         raise InputError(f"{file} cannot be read as weights ({said}): expected a safetensors or pt file.") from None
-    tensors = _unwrapped(found)
-    if not tensors:
-        raise InputError(f"{file} holds no named tensors: expected a state dictionary.")
-    return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
 
 
 def _unwrapped(found: object) -> dict[str, Tensor]:
@@ -65,43 +106,63 @@ def _unwrapped(found: object) -> dict[str, Tensor]:
     return {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
 
 
-def fit_weights(network: nn.Module, path: Path, *, heads: Sequence[str] = ()) -> dict[str, str]:
+def fit_weights(
+    network: nn.Module,
+    path: Path,
+    *,
+    heads: Sequence[str] = (),
+    spare: Sequence[str] = (),
+    prefixes: Sequence[str] = (),
+    convert: Callable[[dict[str, Tensor]], Mapping[str, Any]] | None = None,
+) -> dict[str, str]:
     """Load a file into a network; returns where the weights came from, for the record.
 
     Every parameter and persistent buffer must be in the file with its shape, and the file may hold nothing else, but for the classifier
-    (names that begin with one of `heads`), which is left out and said. BatchNorm's batch counters may be missing.
+    (names that begin with one of `heads`), which is left out and said, and what begins with one of `spare`, which may be on one side only.
+    BatchNorm's batch counters may be missing. `prefixes`: what a file may put before every name. `convert`: the library's own translation
+    of other layouts, tried where the names or shapes do not fit.
     """
-    given = read_weights(path)
     wanted = network.state_dict()
-    given = _renamed(given, wanted)
-    left_out = sorted(n for n in given if n not in wanted and n.startswith(tuple(heads))) if heads else []
-    counters = {n for n in wanted if n.endswith("num_batches_tracked") and n not in given}
-    missing = sorted(wanted.keys() - given.keys() - counters)
-    unexpected = sorted(given.keys() - wanted.keys() - set(left_out))
-    wrong = [
-        f"{n} is {tuple(given[n].shape)}, expected {tuple(w.shape)}" for n, w in wanted.items() if n in given and given[n].shape != w.shape
-    ]
-    said = [
-        *([f"{len(missing)} missing ({_some(missing)})"] if missing else []),
-        *([f"{len(unexpected)} unexpected ({_some(unexpected)})"] if unexpected else []),
-        *([f"{len(wrong)} of another shape ({_some(wrong)})"] if wrong else []),
-    ]
+    read = _renamed(read_weights(path), wanted, (*_PREFIXES, *prefixes))
+    given, said = read, _differences(read, wanted, heads, spare)
+    if said and convert is not None:
+        with contextlib.suppress(Exception):  # a translation that fails leaves the first reason standing
+            converted = {name: tensor for name, tensor in convert(dict(read)).items() if isinstance(tensor, Tensor)}
+            if not _differences(converted, wanted, heads, spare):
+                given, said = converted, []
     if said:
         raise InputError(f"the weights {path} do not fit this model: of {len(wanted)} tensors, {'; '.join(said)}.")
     network.load_state_dict({n: given[n] for n in wanted if n in given}, strict=False)
-    file = weights_file(path)
-    record = {"weights": file.name, "sha256": sha256(file)}
-    return record | ({"head left out": _some(left_out)} if left_out else {})
+    left_out = sorted(n for n in given if n not in wanted)
+    absent = sorted(n for n in wanted if n not in given and not n.endswith(_COUNTER))
+    record = weights_record(path)
+    record |= {"head left out": _some(left_out)} if left_out else {}
+    return record | ({"not in the file": ", ".join(absent)} if absent else {})
 
 
-def _renamed(given: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Without the prefix that a wrapper put before every name, where that makes more names fit."""
+def _differences(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], heads: Sequence[str], spare: Sequence[str]) -> list[str]:
+    """What keeps a file from fitting, in words; empty where it fits."""
+    missing = sorted(n for n in wanted if n not in given and not n.endswith(_COUNTER) and not n.startswith(tuple(spare)))
+    unexpected = sorted(n for n in given if n not in wanted and not n.startswith((*heads, *spare)))
+    wrong = [
+        f"{n} is {tuple(given[n].shape)}, expected {tuple(w.shape)}" for n, w in wanted.items() if n in given and given[n].shape != w.shape
+    ]
+    kinds = ((missing, "missing"), (unexpected, "unexpected"), (wrong, "of another shape"))
+    return [f"{len(names)} {kind} ({_some(names)})" for names, kind in kinds if names]
+
+
+def _renamed(given: dict[str, Tensor], wanted: Mapping[str, Tensor], prefixes: Sequence[str]) -> dict[str, Tensor]:
+    """Without the prefixes that wrappers put before names, as long as that makes more names fit."""
     best, most = given, len(given.keys() & wanted.keys())
-    for prefix in _PREFIXES:
+    for prefix in prefixes:
         stripped = {n.removeprefix(prefix): t for n, t in given.items()}
         if len(stripped) == len(given) and len(stripped.keys() & wanted.keys()) > most:
             best, most = stripped, len(stripped.keys() & wanted.keys())
-    return best
+    if best is not given:
+        return _renamed(best, wanted, prefixes)
+    # two wrappers, of which neither helps alone
+    twice = [{n.removeprefix(a).removeprefix(b): t for n, t in given.items()} for a in prefixes for b in prefixes if a and b and a != b]
+    return max([given, *(t for t in twice if len(t) == len(given))], key=lambda t: len(t.keys() & wanted.keys()))
 
 
 def _some(names: Sequence[str], shown: int = 3) -> str:
