@@ -12,8 +12,8 @@ from fewtune.errors import InputError
 from fewtune.parts.heads.head import Head, Parameters, mask_classes
 from fewtune.tasks.episodes import Episodes
 
-FIT_BYTES = 8 << 20  # support features gathered at once: enough episodes that the many small operations of a fit are shared
-QUERY_BYTES = 2 << 20  # query features gathered at once: they stay in the cache between the gather and the product
+FIT_BYTES = 2 << 20  # support features gathered at once: enough episodes that the many small operations of a fit are shared
+QUERY_BYTES = 3 << 20  # query features gathered at once: they stay in the cache between the gather and the product
 
 
 def answer_table(
@@ -36,19 +36,16 @@ def answer_table(
         parameters = {k: v.to(table) for k, v in head.declare(table.shape[1]).items()}
     row = table.shape[1] * table.element_size()
     S, Q = episodes.support.shape[1], episodes.query.shape[1]
-    chunk = chunk or min(512, max(1, FIT_BYTES // max(1, S * row)))
+    chunk = chunk or min(256, max(1, FIT_BYTES // max(1, S * row)))
     inner = min(chunk, max(1, QUERY_BYTES // max(1, Q * row)))
     # two buffers for the whole run: allocating one a chunk costs as much as the products
     support = table.new_empty(min(chunk, len(episodes)) * S, table.shape[1])
     query = table.new_empty(min(inner, len(episodes)) * Q, table.shape[1])
     for start in range(0, len(episodes), chunk):
         part = slice(start, min(start + chunk, len(episodes)))
-        yield (
-            part,
-            _answer(
-                head, table, episodes[part].to(table.device), _vectors(class_vectors, episodes, part, table), parameters, support, query
-            ),
-        )
+        mine = episodes[part].to(table.device)
+        vectors = _vectors(class_vectors, episodes, part, table)
+        yield part, _answer(head, table, mine, vectors, parameters, support, query)
 
 
 def correct_on_table(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fewtune.errors import InputError
-from fewtune.parts.heads.features import class_means, linear, unit, widen
+from fewtune.parts.heads.features import class_means, lengths, linear, unit, widen
 from fewtune.parts.heads.head import Parameters, State, one_hot
 from fewtune.tasks.episodes import Episodes
 
@@ -57,7 +57,8 @@ class Centroid:
         """{"weight": [E, K, D]} and, for euclidean, {"bias": [E, K]}; both without the temperature."""
         features = widen(support)
         members = one_hot(episodes, features)
-        means = class_means(unit(features) if self.normalize_first else features, members)
+        # scaling the members is scaling the features, without a copy of them
+        means = class_means(features, members, members / lengths(features) if self.normalize_first else members)
         if self.metric == "cosine":
             return {"weight": unit(means)}
         present = (members.sum(dim=1) > 0).to(features)[..., None]

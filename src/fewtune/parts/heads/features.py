@@ -33,10 +33,19 @@ def unit(features: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
     return features / lengths(features)
 
 
-def class_means(features: Float[Tensor, "E S D"], members: Float[Tensor, "E S K"]) -> Float[Tensor, "E K D"]:
-    """The mean feature of each class, given one-hot members; zero for a class without rows."""
-    counts = members.sum(dim=1).clamp_min(1)
-    return torch.bmm(members.mT, features) / counts[..., None]
+def prepared(support: Float[Tensor, "E S D"], known: Float[Tensor, "E S 1"], *, normalize: bool) -> Float[Tensor, "E S D"]:
+    """Support features for an exact solution: zero in rows that are not known (1 or 0), unit vectors if wanted, wide last of all."""
+    features = widen(support)
+    known = known.to(features)
+    return exact(features * (known / lengths(features) if normalize else known))
+
+
+def class_means(
+    features: Float[Tensor, "E S D"], members: Float[Tensor, "E S K"], weights: Float[Tensor, "E S K"]
+) -> Float[Tensor, "E K D"]:
+    """The weighted sum of each class's features over the number of its one-hot members; zero for a class without rows."""
+    counts = members.sum(dim=1, keepdim=True).clamp_min(1)
+    return torch.bmm((weights / counts).mT, features)
 
 
 def linear(state: State, query: Float[Tensor, "E Q D"], *, normalize: bool) -> Float[Tensor, "E Q K"]:

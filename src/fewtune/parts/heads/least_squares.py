@@ -29,15 +29,18 @@ class Problem:
 
 
 def by_target(features: Float[Tensor, "E S D"], targets: Targets) -> Problem:
-    """One problem an episode where its rows are known as a whole; one an episode and target where each target misses other rows."""
+    """One problem an episode where its rows are known as a whole; one an episode and target where each target misses other rows.
+
+    `features` are zero in rows of which no target is known.
+    """
     values, known, telling = targets.values, targets.known, targets.telling
     if known.shape[-1] > 1:
         L = known.shape[-1]
         features = features.repeat_interleave(L, dim=0)
         values, known = values.mT.flatten(0, 1)[..., None], known.mT.flatten(0, 1)[..., None]
-        telling = known[..., 0]
+        features, telling = features * known, known[..., 0]
     return Problem(
-        features=features * known,
+        features=features,
         values=values,
         known=known[..., 0],
         telling=telling,

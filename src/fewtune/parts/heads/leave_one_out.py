@@ -23,24 +23,36 @@ def mean_square(problem: Problem) -> Float[Tensor, " B"]:
 def chosen(problem: Problem, *, intercept: bool) -> Float[Tensor, " B"]:
     """Which of GRID suits each of the B problems; no gradient flows through the choice.
 
-    With G = X X^T = U diag(e) U^T and A = (G + penalty)^-1 Y, the error of row i when it is left out is A_i / [(G + penalty)^-1]_ii;
-    with an intercept 1 / (n penalty) is subtracted from the denominator. Sums run over telling rows; the smaller of equal penalties wins.
+    With X X^T = U diag(e) U^T the fit is H Y, H = U diag(e / (e + penalty)) U^T, and the error of row i when it is left out is
+    (Y - H Y)_i / (1 - H_ii); an intercept adds 1 / n to H_ii. Sums run over telling rows; the smaller of equal penalties wins.
 
     Reference: Golub, Heath, Wahba, "Generalized cross-validation as a method for choosing a good ridge parameter", 1979.
     """
     X, Y, known = problem.features, problem.values, problem.known
     count = known.sum(dim=1).clamp_min(1)
-    values, vectors = torch.linalg.eigh(torch.bmm(X, X.mT))
-    values = values.clamp_min(0)
+    values, vectors = _spectrum(X)
     rotated = torch.bmm(vectors.mT, Y)
+    unit = mean_square(problem)
+    level = known / count[:, None] if intercept else torch.zeros_like(known)  # the intercept's share of the hat matrix
+    totals = []
+    for penalty in GRID:
+        kept = values / (values + penalty * unit[:, None])
+        residual = Y - torch.bmm(vectors * kept[:, None, :], rotated)
+        own = 1 - torch.bmm(vectors.square(), kept[..., None])[..., 0] - level
+        errors = (residual / own.clamp_min(torch.finfo(X.dtype).eps)[..., None]).square().sum(dim=-1)
+        totals.append((errors * problem.telling).sum(dim=-1))
+    total = torch.stack(totals, dim=1)
     grid = torch.tensor(GRID, dtype=X.dtype, device=X.device)
-    penalties = mean_square(problem)[:, None] * grid  # [B, P]
-    shrink = 1 / (values[:, None, :] + penalties[..., None])  # [B, P, S]
-    dual = torch.einsum("bsr,bpr,brl->bpsl", vectors, shrink, rotated)
-    diagonal = torch.einsum("bsr,bpr->bps", vectors.square(), shrink)
-    if intercept:
-        diagonal = diagonal - 1 / (count[:, None, None] * penalties[..., None])
-    errors = dual / diagonal.clamp_min(torch.finfo(X.dtype).tiny)[..., None]
-    total = (errors.square().sum(dim=-1) * problem.telling[:, None, :]).sum(dim=-1)
     degenerate = (problem.telling.sum(dim=1) == 0) | (count < 3)
     return torch.where(degenerate, DEFAULT_PENALTY, grid[total.argmin(dim=1)])
+
+
+def _spectrum(X: Float[Tensor, "B S D"]) -> tuple[Float[Tensor, "B R"], Float[Tensor, "B S R"]]:
+    """(eigenvalues, eigenvectors) of X X^T, from the smaller of the two Gram matrices; vectors of eigenvalue zero may be zero."""
+    if X.shape[1] <= X.shape[2]:
+        values, vectors = torch.linalg.eigh(torch.bmm(X, X.mT))
+        return values.clamp_min(0), vectors
+    values, right = torch.linalg.eigh(torch.bmm(X.mT, X))
+    floor = torch.finfo(X.dtype).eps * X.shape[1] * values[:, -1:]
+    values = torch.where(values > floor, values, 0.0)
+    return values, torch.bmm(X, right) * torch.where(values > 0, values.clamp_min(torch.finfo(X.dtype).tiny).rsqrt(), 0.0)[:, None, :]

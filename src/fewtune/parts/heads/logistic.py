@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fewtune.errors import InputError
-from fewtune.parts.heads.features import ABSENT, exact, linear, unit, widen
+from fewtune.parts.heads.features import ABSENT, exact, linear, prepared, widen
 from fewtune.parts.heads.head import Parameters, State, one_hot
 from fewtune.parts.heads.softmax_regression import softmax_regression
 from fewtune.tasks.episodes import Episodes
@@ -47,14 +47,13 @@ class Logistic:
     def fit(self, support: Tensor, episodes: Episodes, class_vectors: Tensor | None, parameters: Parameters) -> State:  # noqa: ARG002
         """{"weight": [E, K, D], "bias": [E, K]}."""
         wide = widen(support)
-        features = exact(wide)
-        features = unit(features) if self.normalize else features
-        members = one_hot(episodes, features)
+        members = one_hot(episodes, exact(wide[:0]))
         known = members.sum(dim=-1, keepdim=True)
+        features = prepared(support, known, normalize=self.normalize)
         count = members.sum(dim=1)
         mean = torch.bmm(known.mT, features) / count.sum(dim=-1)[:, None, None].clamp_min(1)
         # the unpenalised intercept takes up any shift, and without their mean features are better conditioned
-        features = (features - mean) * known if self.intercept else features * known
+        features = features - mean * known if self.intercept else features
         binary = (count > 0).sum(dim=-1) == 2
         C = torch.where(binary, self.C / 2, self.C).to(features)
         dual, bias = softmax_regression(features, members, C, intercept=self.intercept)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fewtune.errors import InputError
-from fewtune.parts.heads.features import exact, linear, unit, widen
+from fewtune.parts.heads.features import exact, linear, prepared, widen
 from fewtune.parts.heads.head import Parameters, State
 from fewtune.parts.heads.least_squares import by_target, centred, solved
 from fewtune.parts.heads.leave_one_out import chosen, mean_square
@@ -62,10 +62,9 @@ class Ridge:
     def fit(self, support: Tensor, episodes: Episodes, class_vectors: Tensor | None, parameters: Parameters) -> State:  # noqa: ARG002
         """{"weight": [E, L, D]} and, with intercept, {"bias": [E, L]}, scaled; L = K for class labels."""
         wide = widen(support)
-        features = exact(wide)
-        features = unit(features) if self.normalize else features
         categorical = episodes.support_label.ndim == 2
-        targets = class_targets(episodes, features) if categorical else float_targets(episodes, features)
+        targets = (class_targets if categorical else float_targets)(episodes, exact(wide[:0]))
+        features = prepared(support, targets.known.amax(dim=-1, keepdim=True), normalize=self.normalize)
         weight, bias = self._solve(features, targets, parameters)
         if categorical:
             scale = parameters[f"{self.name}.scale"].to(weight)

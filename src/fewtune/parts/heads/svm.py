@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, final
 
@@ -10,13 +11,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fewtune.errors import InputError
-from fewtune.parts.heads.features import ABSENT, exact, linear, unit, widen
+from fewtune.parts.heads.features import ABSENT, exact, linear, prepared, widen
 from fewtune.parts.heads.head import Parameters, State, one_hot
 from fewtune.parts.heads.interior_point import Dual, factored, maximised
 from fewtune.tasks.episodes import Episodes
 
 Form = Literal["crammer_singer", "one_vs_rest"]
 BYTES = 128 << 20  # memory for the systems of the episodes that are solved at once
+MOST_BYTES = 6 << 30  # more than this for one episode is refused
 
 
 @final
@@ -31,7 +33,8 @@ class Svm:
     The dual is solved in float64 by an interior-point method to a relative gap of 1e-15. Gradients follow the implicit function
     theorem on the active set; where a bound is just touched they are those of one side. `normalize` takes features as unit
     vectors. `scale` is the start of the declared parameter `<name>.scale` (the plain number). A class without support takes no part:
-    weight 0, bias -10,000. A fit costs K S^3 operations and K S^2 numbers of memory: hundreds of rows are quick, thousands are not.
+    weight 0, bias -10,000. A fit costs K S^3 operations and 24 K S^2 bytes: 400 rows of 20 classes take
+    3 s on one thread, and more than 6 GiB are refused with InputError.
 
     Reference: Lee, Maji, Ravichandran, Soatto, "Meta-learning with differentiable convex optimization" (MetaOptNet), CVPR 2019.
     Departs: they stop after 15 steps of a QP solver, converged or not, and keep features as they are (`normalize=False`).
@@ -58,10 +61,8 @@ class Svm:
     def fit(self, support: Tensor, episodes: Episodes, class_vectors: Tensor | None, parameters: Parameters) -> State:  # noqa: ARG002
         """{"weight": [E, K, D], "bias": [E, K]} with the scale; the bias is 0, or -10,000 for a class without support."""
         wide = widen(support)
-        features = exact(wide)
-        features = unit(features) if self.normalize else features
-        members = one_hot(episodes, features)
-        features = features * members.sum(dim=-1, keepdim=True)
+        members = one_hot(episodes, exact(wide[:0]))
+        features = prepared(support, members.sum(dim=-1, keepdim=True), normalize=self.normalize)
         weight = torch.bmm(support_vectors(features, members, self.C, self.form).mT, features)
         weight = parameters[f"{self.name}.scale"].to(weight) * weight
         absent = members.sum(dim=1) == 0
@@ -74,9 +75,18 @@ class Svm:
 def support_vectors(X: Float[Tensor, "E S D"], members: Float[Tensor, "E S K"], C: float, form: Form) -> Float[Tensor, "E S K"]:
     """The dual alpha, zero for padded rows (whose features and members are zero); differentiable in X."""
     S, K = members.shape[1:]
-    at_once = max(1, BYTES // (max(1, K * S * S) * 8 * 3))
+    each = max(1, K * S * S) * 8 * 3
+    if each > MOST_BYTES:
+        raise InputError(
+            f"Svm would need {each / 2**30:.0f} GiB for {S} support rows of {K} classes: take Logistic, or at most {_most_rows(K)} rows."
+        )
+    at_once = max(1, BYTES // each)
     parts = zip(torch.split(X, at_once), torch.split(members, at_once), strict=True)
     return torch.cat([_SupportVectors.apply(x, m, C, form) for x, m in parts])
+
+
+def _most_rows(K: int) -> int:
+    return math.isqrt(MOST_BYTES // (K * 8 * 3))
 
 
 def _dual(X: Tensor, members: Tensor, C: float, form: Form) -> Dual:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fewtune.errors import InputError
-from fewtune.parts.heads.features import exact, lengths, linear, unit, widen
+from fewtune.parts.heads.features import exact, lengths, linear, prepared, unit, widen
 from fewtune.parts.heads.head import Parameters, State, one_hot
 from fewtune.parts.heads.least_squares import by_target, solved
 from fewtune.parts.heads.prompts import check_prompts, required
@@ -63,8 +63,10 @@ class TextPrior:
         prior = unit(widen(required(class_vectors, "TextPrior")).to(wide))
         if self.form == "cache":
             return {"weight": prior, "support": unit(wide), "members": one_hot(episodes, wide)}
-        features, start = unit(exact(wide)), exact(prior)
-        problem = by_target(features, class_targets(episodes, features))
+        start = exact(prior)
+        targets = class_targets(episodes, start)
+        features = prepared(support, targets.known, normalize=True)
+        problem = by_target(features, targets)
         problem = replace(problem, values=problem.values - torch.bmm(problem.features, start.mT))
         penalty = self.penalty * parameters[f"{self.name}.log_penalty"].to(features).exp()
         return {"weight": (start + solved(problem, penalty.expand(len(features)))).to(wide)}
