@@ -22,6 +22,7 @@ from fewtune.errors import InputError
 from fewtune.files import new_folder, sha256, write_bytes
 
 FORMAT = 1
+HEAD = "head.safetensors"
 _PARAMETER = "parameter/"
 _STATE = "state/"
 
@@ -63,7 +64,7 @@ class Bundle:
         with new_folder(path, overwrite=overwrite) as folder:
             tensors = {_STATE + k: v for k, v in self.state.items()} | {_PARAMETER + k: v for k, v in self.parameters.items()}
             flat = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-            write_bytes(folder / "head.safetensors", safetensors.torch.save(flat))
+            write_bytes(folder / HEAD, safetensors.torch.save(flat))
             write_bytes(folder / "README.md", self.card.encode(errors="backslashreplace"))
             record = {
                 "kind": "bundle",
@@ -74,7 +75,7 @@ class Bundle:
                 "temperature": self.temperature,
                 "threshold": self.threshold,
                 "facts": dict(self.facts),
-                "sha256": {"head.safetensors": sha256(folder / "head.safetensors")},
+                "sha256": {HEAD: sha256(folder / HEAD)},
             }
             said = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
             # a file name that is not UTF-8 holds lone surrogates; written out as \udcXX they are JSON again
@@ -85,10 +86,12 @@ def load_bundle(path: Path) -> Bundle:
     """Read a saved model. Raises InputError, in one sentence, where it is missing, newer, incomplete or changed."""
     record = _record(path)
     try:
+        if HEAD not in record["sha256"]:
+            raise ValueError(f"no sha256 of {HEAD}")
         for name, expected in record["sha256"].items():
             if Path(name).name != name or sha256(path / name) != expected:
                 raise InputError(f"{path / name} was changed or damaged after it was saved (its sha256 differs): make the model again.")
-        with safetensors.safe_open(path / "head.safetensors", framework="pt") as file:
+        with safetensors.safe_open(path / HEAD, framework="pt") as file:
             tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118  (not a mapping)
         card = (path / "README.md").read_text(encoding="utf-8") if (path / "README.md").is_file() else ""
         return Bundle(
@@ -97,8 +100,8 @@ def load_bundle(path: Path) -> Bundle:
             class_names=tuple(record["class_names"]),
             state={k.removeprefix(_STATE): v for k, v in tensors.items() if k.startswith(_STATE)},
             parameters={k.removeprefix(_PARAMETER): v for k, v in tensors.items() if k.startswith(_PARAMETER)},
-            temperature=float(record["temperature"]),
-            threshold=float(record["threshold"]),
+            temperature=_within(record, "temperature", 1e-9, 1e9),
+            threshold=_within(record, "threshold", 0, 1),
             facts=record["facts"],
             card=card,
         )
@@ -106,6 +109,13 @@ def load_bundle(path: Path) -> Bundle:
         raise
     except (OSError, KeyError, TypeError, ValueError, AttributeError, safetensors.SafetensorError) as problem:
         raise InputError(f"{path} is not a whole fewtune model ({type(problem).__name__}: {problem}): make the model again.") from None
+
+
+def _within(record: Mapping[str, Any], name: str, low: float, high: float) -> float:
+    value = float(record[name])
+    if not low <= value <= high:  # NaN is not either
+        raise ValueError(f"{name} {value}")
+    return value
 
 
 def _record(path: Path) -> dict[str, Any]:

@@ -42,7 +42,11 @@ class Answers:
 @final
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """How one learner did on the held-out folds. `against_best` is the paired test to the chosen one, Holm-adjusted."""
+    """How one learner did on the held-out folds.
+
+    `accuracy` in [0, 1]. `difference`: the chosen learner's accuracy minus this one's, None for the chosen one itself. `p`: the paired
+    sign-flip test of that difference over rows, Holm-adjusted, NaN for the chosen one.
+    """
 
     name: str
     method: Method

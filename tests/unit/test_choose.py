@@ -1,0 +1,172 @@
+"""Choosing a learner: the right one on planted data, an honest accuracy, a temperature that calibrates, tables that add up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from fewtune.adaptation.choose import Choice, choose_learner
+from fewtune.adaptation.fitting import fit_head
+from fewtune.learning.method import Method
+from fewtune.recipes.candidates import candidates
+from fewtune.recipes.frozen import centroid, logistic, matching, ridge, text_prior, zero_shot
+from fewtune.statistics import average_nll
+
+Floats = NDArray[np.float64]
+
+
+def choose(methods: dict[str, Method], x: Any, y: NDArray[np.int64], vectors: Any = None, **options: Any) -> Choice:
+    features = torch.as_tensor(np.asarray(x), dtype=torch.float32)
+    ways = int(y.max()) + 1
+    held = None if vectors is None else torch.as_tensor(np.asarray(vectors), dtype=torch.float32)
+    return choose_learner(
+        methods, features, np.arange(len(y)), y, ways, vectors=lambda m: held if m.learner.reads_classes else None, fallback="a", **options
+    )
+
+
+def answers(method: Method, x: Any, y: NDArray[np.int64], new: Any) -> Floats:
+    """Logits of new rows by a method fitted on all rows."""
+    x, new = (torch.as_tensor(np.asarray(part), dtype=torch.float32) for part in (x, new))
+    state, parameters = fit_head(method, x, np.arange(len(y)), y, int(y.max()) + 1, None)
+    found: Floats = method.learner.score(state, new[None], parameters)[0].double().numpy()
+    return found
+
+
+def test_neighbours_win_where_classes_lie_crosswise() -> None:
+    """Exclusive or: both classes have the same mean, so centroids know nothing and neighbours all."""
+    random = np.random.default_rng(0)
+    corners = np.array([[1, 1], [-1, -1], [1, -1], [-1, 1]])
+    y = np.repeat([0, 0, 1, 1], 10)
+    x = np.repeat(corners, 10, axis=0) + 0.15 * random.normal(size=(40, 2))
+    choice = choose({"a": centroid(), "b": matching(neighbours=3), "c": ridge(penalty=1.0)}, x, y)
+    assert choice.name == "b" and choice.expected is not None and choice.expected.low > 0.9
+    known = {c.name: c for c in choice.candidates}
+    assert known["a"].accuracy < 0.75 and known["b"].accuracy == 1 and known["a"].p < 0.05
+    assert known["b"].difference is None and known["a"].difference is not None and known["a"].difference.low > 0
+
+
+def test_class_names_win_where_the_few_labels_are_noisy() -> None:
+    random = np.random.default_rng(1)
+    vectors = np.eye(5, 40)
+    y = np.repeat(np.arange(5), 2)
+    x = vectors[y] + 0.35 * random.normal(size=(10, 40))
+    methods = {"a": centroid(), "b": matching(), "zero": zero_shot(), "prior": text_prior()}
+    assert choose(methods, x, y, vectors).name in ("zero", "prior")
+    assert choose({"a": centroid(), "zero": zero_shot()}, x, y, vectors).name == "zero"
+    assert choose({"a": centroid(), "zero": zero_shot()}, x, y, vectors[[1, 2, 3, 4, 0]]).name == "a"
+
+
+def test_ties_go_to_the_first_and_the_seed_decides_the_splits() -> None:
+    x, y = np.repeat(np.eye(3), 4, axis=0), np.repeat(np.arange(3), 4)
+    choice = choose({"a": centroid(), "b": logistic(), "c": ridge(penalty=1.0)}, x, y)
+    assert choice.name == "a" and all(c.accuracy == 1 and not c.p < 1 for c in choice.candidates if c.name != "a")
+    random = np.random.default_rng(0)
+    x = random.normal(size=(12, 3))
+    first, again, other = (choose({"a": centroid()}, x, y, seed=s) for s in (0, 0, 1))
+    np.testing.assert_array_equal(first.confusion, again.confusion)
+    assert not np.array_equal(first.confusion, other.confusion)
+
+
+def test_recall_confusion_and_accuracy_add_up() -> None:
+    random = np.random.default_rng(2)
+    y = np.repeat(np.arange(4), [1, 3, 8, 13])
+    x = random.normal(size=(4, 6))[y] + random.normal(size=(25, 6))
+    choice = choose({"a": centroid(), "b": ridge(penalty=1.0)}, x, y)
+    counts = np.array([0, 3, 8, 13])  # the lone row of class 0 is never held out
+    np.testing.assert_allclose(choice.confusion.sum(1), counts, atol=1e-12)
+    assert np.isnan(choice.recall[0]) and choice.unestimated == (0,)
+    np.testing.assert_allclose(choice.recall[1:], np.diag(choice.confusion)[1:] / counts[1:], atol=1e-12)
+    accuracy = next(c.accuracy for c in choice.candidates if c.name == choice.name)
+    assert accuracy == pytest.approx(np.trace(choice.confusion) / 24, abs=1e-12)
+    assert accuracy == max(c.accuracy for c in choice.candidates)
+    assert choice.splits.held_out == 24 and choice.splits.folds == 5
+
+
+def test_rows_anywhere_in_the_table_and_in_any_order() -> None:
+    """`rows` are places in a larger table; other rows of it play no part."""
+    random = np.random.default_rng(3)
+    y = np.repeat(np.arange(3), 6)
+    x = random.normal(size=(3, 5))[y] + 0.7 * random.normal(size=(18, 5))
+    plain = choose({"a": centroid()}, x, y)
+    table = torch.full((100, 5), torch.nan)
+    rows = random.permutation(100)[:18]
+    table[rows] = torch.from_numpy(x).float()
+    placed = choose_learner({"a": centroid()}, table, rows, y, 3, vectors=lambda _: None, fallback="a")
+    np.testing.assert_array_equal(plain.confusion, placed.confusion)
+    assert plain.temperature == placed.temperature
+
+
+def test_nothing_can_be_held_out_of_single_examples() -> None:
+    choice = choose({"b": ridge(penalty=1.0), "a": centroid()}, np.eye(3), np.arange(3))
+    assert choice.name == "a" and choice.expected is None and choice.temperature == 1 and choice.unestimated == (0, 1, 2)
+    assert np.isnan(choice.recall).all() and choice.splits.episodes is None and np.isnan(choice.candidates[0].accuracy)
+
+
+def sample(random: np.random.Generator, each: int, spread: float) -> tuple[Floats, NDArray[np.int64]]:
+    """Three classes that overlap."""
+    y = np.repeat(np.arange(3), each)
+    return np.eye(3, 8)[y] + spread * random.normal(size=(len(y), 8)), y
+
+
+def test_the_expected_accuracy_is_honest() -> None:
+    """Over many draws of 8 examples a class, the accuracy to expect is on average the accuracy on fresh data, though it is the best of 6.
+
+    The folds learn from four fifths of the rows, so a little pessimism is due; the plain score of the winner is too good.
+    """
+    random = np.random.default_rng(4)
+    methods = {
+        "a": centroid(),
+        "b": matching(),
+        "c": matching(neighbours=1),
+        "d": ridge(penalty=0.1),
+        "e": ridge(penalty=10.0),
+        "f": logistic(),
+    }
+    expected, plain, truth = [], [], []
+    for draw in range(60):
+        x, y = sample(random, 8, 0.7)
+        choice = choose(methods, x, y, seed=draw)
+        new, label = sample(random, 300, 0.7)
+        truth.append(float((answers(choice.method, x, y, new).argmax(1) == label).mean()))
+        assert choice.expected is not None
+        expected.append(choice.expected.mean)
+        plain.append(max(c.accuracy for c in choice.candidates))
+    error = np.std(np.array(expected) - truth) / np.sqrt(60)
+    bias = float(np.mean(expected) - np.mean(truth))
+    assert bias < 0.015 + error and bias > -0.05
+    assert np.mean(plain) > np.mean(expected)
+
+
+@pytest.mark.parametrize("method", [centroid(), logistic(), logistic(C=1000.0), ridge(penalty=0.01)], ids=lambda m: repr(m.learner)[:24])
+def test_the_temperature_calibrates_on_fresh_data(method: Method) -> None:
+    """Over draws of 15 examples a class: fresh labels are likelier by it, and nearly as likely as by the best temperature in hindsight."""
+    random = np.random.default_rng(5)
+    raw, fitted, best = [], [], []
+    for draw in range(12):
+        x, y = sample(random, 15, 0.6)
+        temperature = choose({"a": method}, x, y, seed=draw).temperature
+        new, label = sample(random, 200, 0.6)
+        logits = answers(method, x, y, new)
+        raw.append(average_nll(logits, label))
+        fitted.append(average_nll(logits, label, temperature))
+        best.append(min(average_nll(logits, label, t) for t in np.geomspace(0.05, 50, 60)))
+    # where nothing was wrong, fitting one number on n rows costs 1 / (2 n) nats
+    assert np.mean(fitted) < np.mean(raw) + 1 / (2 * 45)
+    if method != logistic():
+        assert np.mean(fitted) < np.mean(raw) - 0.1
+    # all but unregularised logits have another scale on fewer rows, so what the folds teach holds less well
+    assert np.mean(fitted) - np.mean(best) < (0.15 if method == logistic(C=1000.0) else 0.03)
+
+
+def test_many_rows_stay_quick() -> None:
+    """Fewer repeats for more rows, and no learner whose time grows with their cube."""
+    assert "svm" in candidates(label_side=False, modality="vector", rows=200)
+    assert "svm" not in candidates(label_side=False, modality="vector", rows=201)
+    assert set(candidates(label_side=True, modality="image")) >= {"zero_shot", "text_prior", "svm"}
+    y = np.repeat([0, 1], 500)
+    choice = choose({"a": centroid()}, np.eye(2)[y], y)
+    assert choice.splits.repeat.max() + 1 == 2 and choice.splits.folds == 5
