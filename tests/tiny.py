@@ -39,7 +39,8 @@ def drawn(seed: int) -> Iterator[None]:
 def images(count: int, *, seed: int = 0, height: int = 40, width: int = 56) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Smooth random pictures, uint8 [N, H, W, 3]."""
     coarse = np.random.default_rng(seed).integers(0, 256, (count, 6, 8, 3), dtype=np.uint8)
-    return np.stack([np.asarray(Image.fromarray(c).resize((width, height), Image.Resampling.BICUBIC)) for c in coarse])
+    made = [np.asarray(Image.fromarray(c).resize((width, height), Image.Resampling.BICUBIC)) for c in coarse]
+    return np.stack(made) if made else np.zeros((0, height, width, 3), dtype=np.uint8)
 
 
 def image_pool(count: int = 7, **options: Any) -> Pool:

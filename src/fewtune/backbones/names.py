@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,10 +46,17 @@ class Name:
             values = tuple(float(part) for part in self.options[option].split("/"))
         except ValueError:
             values = ()
-        if len(values) not in (1, len(default)):
+        if len(values) not in (1, len(default)) or not all(map(math.isfinite, values)):
             wanted = "a number" if len(default) == 1 else f"a number or {len(default)} with slashes between"
             raise InputError(f"{self.full}: expected {wanted} for {option}, found {self.options[option]!r}.")
         return values * (len(default) // len(values))
+
+    def share(self, option: str, default: float) -> float:
+        """A number above 0 and at most 1."""
+        value = self.numbers(option, (default,))[0]
+        if not 0 < value <= 1:
+            raise InputError(f"{self.full}: expected {option} above 0 and at most 1, found {value:g}.")
+        return value
 
     def choice(self, option: str, known: tuple[str, ...], default: str) -> str:
         """One of some words."""
@@ -66,7 +75,11 @@ def read_name(full: str) -> Name:
     head, *parts = full.split(",")
     provider, _, model = head.partition(":")
     if provider not in PROVIDERS:
-        raise unknown("backbone", head, [p if p in ("pixels", "precomputed") else f"{p}:NAME" for p in PROVIDERS])
+        known = {p: p if p in ("pixels", "precomputed") else f"{p}:NAME" for p in PROVIDERS}
+        near = difflib.get_close_matches(provider, known, n=1, cutoff=0.5)
+        if near:
+            raise InputError(f"unknown backbone {head!r}: did you mean {known[near[0]]}?")
+        raise unknown("backbone", head, known.values())
     if (provider in ("pixels", "precomputed")) == bool(model):
         raise InputError(f"{full!r}: expected {provider if model else provider + ':NAME'}, with options after commas.")
     if model.startswith(("/", "./", "../", "~")):

@@ -64,7 +64,7 @@ def load_open_clip(name: Name, weights: Path | None, machine: Machine) -> Backbo
     model = _create(open_clip, name, architecture, tag if pretrained else None)
     source = fit_weights(model, where) if where is not None else {"weights": f"open_clip {architecture} {tag}" if pretrained else "random"}
     network = OpenClip(model).eval()
-    preparation = _preparation(open_clip.get_model_preprocess_cfg(model))
+    preparation = preparation_of(open_clip.get_model_preprocess_cfg(model))
     tokenizer = _tokenizer(open_clip, name, architecture)
 
     def tokens(texts: Sequence[str]) -> Tensor:
@@ -126,7 +126,8 @@ def _tokenizer(open_clip: Any, name: Name, architecture: str) -> Any:
         raise not_found(name.full, f"the tokenizer of {architecture}", "give a local folder, open_clip:FOLDER.") from problem
 
 
-def _preparation(config: Any) -> ImagePreparation:
+def preparation_of(config: Any) -> ImagePreparation:
+    """open_clip's evaluation transform, from its settings."""
     size = config["size"]
     height, width = (size, size) if isinstance(size, int) else size
     mode = config.get("resize_mode", "shortest")

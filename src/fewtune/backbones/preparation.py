@@ -13,8 +13,10 @@ from PIL import Image
 from torch import Tensor
 
 from fewtune.data.items import Item, Modality
+from fewtune.errors import InputError
 from fewtune.spec import text as text_of
 
+LARGEST = 8192  # pixels a side: more is a slip of the pen
 _RESAMPLE = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -42,6 +44,12 @@ class ImagePreparation:
     resize: Literal["short", "squash"] = "short"
     rounding: Literal["nearest", "floor"] = "nearest"
     grey: bool = False
+
+    def __post_init__(self) -> None:
+        if min(self.std) <= 0:
+            raise InputError(f"expected std above 0, found {min(self.std):g}.")
+        if not 0 < min(self.height, self.width, self.short) <= max(self.height, self.width, self.short) <= LARGEST:
+            raise InputError(f"expected images of 1 to {LARGEST} pixels a side, found {self.height} x {self.width} cut from {self.short}.")
 
     @property
     def modality(self) -> Modality:

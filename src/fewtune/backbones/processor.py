@@ -26,7 +26,7 @@ def image_settings(name: Name, config: Any) -> ImagePreparation:
     if "size" in name.options:
         height = width = short = name.integer("size", height)
     if "crop_pct" in name.options:
-        short = int(height / name.numbers("crop_pct", (1.0,))[0])
+        short = int(height / name.share("crop_pct", 1.0))
     mean, std = _numbers(found, "image_mean", 0.0), _numbers(found, "image_std", 1.0)
     if found is None and name.flag("pretrained", True) and not {"mean", "std"} <= name.options.keys():
         raise InputError(f"hf:{name.model} has no preprocessor_config.json: say how its images are scaled, for example mean=0.5,std=0.5.")

@@ -103,10 +103,11 @@ def read_table(path: Path, rows: int) -> tuple[Floats, dict[int, str]] | None:
     try:
         with open(path, "rb") as file:
             note, header = _checked(file, rows)
-    except FileNotFoundError:
+    except OSError:  # not there, or not for us to read: writing will say why
         return None
-    except (OSError, ValueError, KeyError, TypeError):
-        path.unlink(missing_ok=True)
+    except (ValueError, KeyError, TypeError):
+        with contextlib.suppress(OSError):
+            path.unlink()
         return None
     bad = {int(row): str(reason) for row, reason in note["bad"].items()}
     if not rows:

@@ -171,9 +171,7 @@ def _preparation(name: Name, config: Mapping[str, Any]) -> ImagePreparation:
     _, height, width = config["input_size"]
     if "size" in name.options:
         height = width = name.integer("size", height)
-    crop_pct = name.numbers("crop_pct", (float(config.get("crop_pct") or 1.0),))[0]
-    if not 0 < crop_pct <= 1:
-        raise InputError(f"{name.full}: expected crop_pct above 0 and at most 1, found {crop_pct:g}.")
+    crop_pct = name.share("crop_pct", float(config.get("crop_pct") or 1.0))
     squash = config.get("crop_mode") == "squash"
     wanted = [math.floor(side / crop_pct) for side in (height, width)]
     known = ("nearest", "bilinear", "bicubic", "lanczos")

@@ -1,0 +1,184 @@
+"""Small networks for the classic few-shot settings, trained from scratch: `conv4`, `resnet12`, and `mlp` for vectors.
+
+Every network is a pure function of named weights: GroupNorm instead of BatchNorm (no statistics to keep or to mix between rows), nothing
+in place, nothing random inside. So one row is the same in any batch, weights of its own for every episode run under vmap, and
+gradients can be differentiated again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeAlias, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.dropblock import drop_blocks
+from fewtune.backbones.groups import group_names
+from fewtune.backbones.names import Name
+from fewtune.backbones.preparation import ImagePreparation, VectorPreparation
+from fewtune.backbones.seeded import seeded
+from fewtune.backbones.weights import fit_weights
+from fewtune.errors import InputError
+from fewtune.machine import Machine
+
+Made: TypeAlias = tuple[Callable[[], nn.Module], ImagePreparation | VectorPreparation, int, str]
+
+_GROUPS = 8  # of channels, in each GroupNorm
+_SMALLEST = 16  # pixels: four poolings leave one
+_WIDTHS = (64, 160, 320, 640)
+
+
+def load_small(name: Name, weights: Path | None, machine: Machine) -> Backbone:
+    """`conv4[,size=28][,width=64][,grey=false]`, `resnet12[,size=84][,grey=false][,pooling=mean][,dropblock=0]`,
+    `mlp[,inputs=1][,width=40][,depth=2]`.
+
+    Images are prepared as `pixels` are: squashed to size x size, values in [-0.5, 0.5]. Weights are random, a function of the structure and of
+    `seed=0`, or come from a file. Features: the last block's output, flattened for conv4 (width channels x floor(size / 16)^2 places; 64
+    at 28 pixels, 1,600 at 84) and averaged over places for resnet12 (640; `pooling=flat` keeps them apart, 16,000 at 84 pixels); the last
+    hidden layer for mlp.
+    """
+    make, preparation, width, structure = _MAKERS[name.provider](name)
+    seed = name.options.get("seed", "0")
+    if not seed.isdecimal():
+        raise InputError(f"{name.full}: expected a whole number for seed, found {seed!r}.")
+    with seeded(f"{structure} seed={int(seed)}"):
+        network = make().eval()
+    source: Mapping[str, str] = {"weights": "random"} if weights is None else fit_weights(network, weights)
+    groups = group_names(parameter for parameter, _ in network.named_parameters())
+    return Backbone(name.full, network, preparation, width, groups, machine, source, structure)
+
+
+@final
+class Conv4(nn.Module):
+    """Four times: 3x3 convolution, GroupNorm, ReLU, 2x2 max pooling. Images [B, C, H, W] to features [B, width x places].
+
+    Reference: Vinyals et al., "Matching networks for one shot learning", NeurIPS 2016. Departs: GroupNorm of 8 groups instead of BatchNorm.
+    """
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(_Conv(channels if i == 0 else width, width, 3) for i in range(4))
+
+    def forward(self, images: Tensor) -> Tensor:
+        for block in self.blocks:
+            images = F.max_pool2d(F.relu(block(images)), 2)
+        return images.flatten(1)
+
+
+@final
+class ResNet12(nn.Module):
+    """Four residual blocks of 64, 160, 320 and 640 channels, each halving the sides. Images [B, C, H, W] to features [B, 640].
+
+    With `noise` [B], one int64 a row, and a rate above 0, DropBlock is applied after the last two blocks; without noise it is the identity.
+
+    Reference: Lee et al., "Meta-learning with differentiable convex optimization" (MetaOptNet), CVPR 2019. Departs: GroupNorm of 8 groups
+    instead of BatchNorm; a constant DropBlock rate, where theirs rises over 40,000 steps; the mean over places by default (Wang et al.).
+    """
+
+    def __init__(self, channels: int, pooling: str, dropblock: float) -> None:
+        super().__init__()
+        self.pooling, self.dropblock = pooling, dropblock
+        inputs = (channels, *_WIDTHS[:-1])
+        self.blocks = nn.ModuleList(_Residual(i, o) for i, o in zip(inputs, _WIDTHS, strict=True))
+
+    def forward(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
+        for i, block in enumerate(self.blocks):
+            images = block(images)
+            if noise is not None and self.dropblock and i >= 2:
+                images = drop_blocks(images, noise, self.dropblock, layer=i)
+        return images.mean(dim=(2, 3)) if self.pooling == "mean" else images.flatten(1)
+
+
+@final
+class Mlp(nn.Module):
+    """`depth` times: linear layer, ReLU. Vectors [B, inputs] to features [B, width].
+
+    Reference: Finn, Abbeel, Levine, "Model-agnostic meta-learning", ICML 2017 (two layers of 40 for sinusoid regression).
+    """
+
+    def __init__(self, inputs: int, width: int, depth: int) -> None:
+        super().__init__()
+        self.inputs = inputs
+        self.layers = nn.ModuleList(nn.Linear(inputs if i == 0 else width, width) for i in range(depth))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        if vectors.shape[-1] != self.inputs:
+            raise InputError(f"mlp takes vectors of {self.inputs} numbers, found {vectors.shape[-1]}: say mlp,inputs={vectors.shape[-1]}.")
+        for layer in self.layers:
+            vectors = F.relu(layer(vectors))
+        return vectors
+
+
+@final
+class _Conv(nn.Module):
+    """A convolution without bias, then GroupNorm with scale and shift."""
+
+    def __init__(self, inputs: int, outputs: int, size: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, size, padding=size // 2, bias=False)
+        nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
+        self.norm = nn.GroupNorm(math.gcd(_GROUPS, outputs), outputs)
+
+    def forward(self, images: Tensor) -> Tensor:
+        normed: Tensor = self.norm(self.conv(images))
+        return normed
+
+
+@final
+class _Residual(nn.Module):
+    """Three 3x3 convolutions beside a 1x1 one, added, leaky ReLU of 0.1, 2x2 max pooling."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(_Conv(inputs if i == 0 else outputs, outputs, 3) for i in range(3))
+        self.shortcut = _Conv(inputs, outputs, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        first, second, third = self.convs
+        inner = third(F.leaky_relu(second(F.leaky_relu(first(images), 0.1)), 0.1))
+        return F.max_pool2d(F.leaky_relu(inner + self.shortcut(images), 0.1), 2)
+
+
+def _images(name: Name, size: int) -> tuple[ImagePreparation, int]:
+    """As `pixels` prepares them, and the number of channels."""
+    size, grey = name.integer("size", size), name.flag("grey", False)
+    if size < _SMALLEST:
+        raise InputError(f"{name.full}: expected a size of at least {_SMALLEST} pixels, found {size}.")
+    channels = 1 if grey else 3
+    settings = {"height": size, "width": size, "short": size}
+    mean, std = (0.5,) * channels, (1.0,) * channels
+    return ImagePreparation(**settings, mean=mean, std=std, interpolation="bilinear", resize="squash", grey=grey), channels
+
+
+def _conv4(name: Name) -> Made:
+    name.check(("size", "width", "grey", "seed"))
+    preparation, channels = _images(name, 28)
+    width = name.integer("width", 64)
+    features = width * (preparation.height // 16) ** 2
+    return lambda: Conv4(channels, width), preparation, features, f"conv4 channels={channels} width={width} groups={_GROUPS}"
+
+
+def _resnet12(name: Name) -> Made:
+    name.check(("size", "grey", "pooling", "dropblock", "seed"))
+    preparation, channels = _images(name, 84)
+    pooling = name.choice("pooling", ("mean", "flat"), "mean")
+    rate = name.numbers("dropblock", (0.0,))[0]
+    if not 0 <= rate < 1:
+        raise InputError(f"{name.full}: expected a share of at least 0 and below 1 for dropblock, found {rate:g}.")
+    features = _WIDTHS[-1] * (1 if pooling == "mean" else (preparation.height // 16) ** 2)
+    structure = f"resnet12 channels={channels} pooling={pooling} groups={_GROUPS}"  # dropblock changes no feature that is embedded
+    return lambda: ResNet12(channels, pooling, rate), preparation, features, structure
+
+
+def _mlp(name: Name) -> Made:
+    name.check(("inputs", "width", "depth", "seed"))
+    inputs, width, depth = name.integer("inputs", 1), name.integer("width", 40), name.integer("depth", 2)
+    return lambda: Mlp(inputs, width, depth), VectorPreparation(), width, f"mlp inputs={inputs} width={width} depth={depth}"
+
+
+_MAKERS: Mapping[str, Callable[[Name], Made]] = {"conv4": _conv4, "resnet12": _resnet12, "mlp": _mlp}

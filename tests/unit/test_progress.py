@@ -1,0 +1,77 @@
+"""Progress: on standard error alone, a bar on a terminal, one line every ten seconds otherwise."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+
+import pytest
+
+from fewtune import progress
+from fewtune.progress import Progress
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(progress.time, "monotonic", made)
+    return made
+
+
+def test_one_line_every_ten_seconds(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress(1000, "embedding") as bar:
+        for _ in range(50):
+            clock.now += 1.0
+            bar.advance(20)
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 5
+    assert err.splitlines()[0] == "embedding: 200 of 1,000, 20/s, 40 s left"
+
+
+def test_what_was_done_before_is_not_in_the_rate(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress(1000, "embedding") as bar:
+        bar.skip(500)
+        clock.now = 10.0
+        bar.advance(100)
+    assert capsys.readouterr().err == "embedding: 600 of 1,000, 10/s, 40 s left\n"
+
+
+def test_quiet_says_nothing(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress(10, "embedding", quiet=True) as bar:
+        clock.now = 100.0
+        bar.advance(5)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    with Progress(10, "embedding") as bar:
+        bar.skip(2)
+        bar.advance(8)
+    assert "embedding" in screen.getvalue() and "10/10" in screen.getvalue()
+    assert capsys.readouterr().out == ""
+
+
+def test_an_error_goes_through(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ZeroDivisionError), Progress(0, "nothing") as bar:
+        bar.advance(1 // 0)
+    assert capsys.readouterr().out == ""
+
+
+def test_rich_is_imported_only_for_a_bar() -> None:
+    code = "import sys; from fewtune.progress import Progress\nwith Progress(3, 'x') as p: p.advance(3)\nassert 'rich' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, stderr=subprocess.PIPE)
