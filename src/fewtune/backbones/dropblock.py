@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn.functional import max_pool2d, pad
 
 _GOLDEN, _FIRST, _SECOND = (c - (1 << 64) for c in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))  # as int64
 
@@ -24,7 +24,7 @@ def drop_blocks(features: Tensor, noise: Tensor, rate: float, *, layer: int, blo
     seeds = rate * (height * width) / (block**2 * tall * wide)  # the chance of a place to be the corner of a block
     draws = _uniform(noise + layer * _SECOND, channels * tall * wide).view(-1, channels, tall, wide)
     corners = (draws < seeds).to(features.dtype)
-    dropped = F.max_pool2d(F.pad(corners, [block - 1] * 4), block, stride=1)
+    dropped = max_pool2d(pad(corners, [block - 1] * 4), block, stride=1)
     kept = 1 - dropped
     return features * kept / kept.mean(dim=(1, 2, 3), keepdim=True).clamp_min(1e-6)
 

@@ -7,13 +7,14 @@ from pathlib import Path
 import torch
 
 from fewtune.backbones.backbone import Backbone
-from fewtune.backbones.names import read_name
+from fewtune.backbones.names import SMALL, read_name
 from fewtune.errors import InputError
 from fewtune.machine import Machine
 
 
 def load_backbone(name: str, *, weights: Path | None = None, machine: Machine | None = None) -> Backbone:
-    """The backbone of a name: `timm:NAME`, `open_clip:NAME[/PRETRAINED]`, `hf:NAME`, `pixels`, `precomputed`, options after commas.
+    """The backbone of a name: `timm:NAME`, `open_clip:NAME[/PRETRAINED]`, `hf:NAME`, `conv4`, `resnet12`, `mlp`, `pixels`,
+    `precomputed`, options after commas.
 
     NAME is a hub name or a local folder. `weights` is a local safetensors or pt file, or a folder. Raises InputError, in one sentence,
     where the name, an option, the library or the weights are missing or do not fit.
@@ -30,6 +31,10 @@ def _loaded(name: str, weights: Path | None, machine: Machine | None) -> Backbon
         from fewtune.backbones import plain
 
         return plain.load_pixels(parsed, where) if parsed.provider == "pixels" else plain.load_precomputed(parsed, where)
+    if parsed.provider in SMALL:
+        from fewtune.backbones.small import load_small
+
+        return load_small(parsed, weights, where)
     if parsed.provider == "timm":
         from fewtune.backbones.timm_provider import load_timm
 

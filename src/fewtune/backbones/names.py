@@ -11,13 +11,15 @@ from typing import final
 
 from fewtune.errors import InputError, unknown
 
-PROVIDERS = ("timm", "open_clip", "hf", "pixels", "precomputed")
+SMALL = ("conv4", "resnet12", "mlp")
+BARE = ("pixels", "precomputed", *SMALL)  # named without a model
+PROVIDERS = ("timm", "open_clip", "hf", *BARE)
 
 
 @final
 @dataclass(frozen=True)
 class Name:
-    """A backbone's name taken apart. `model` is a hub name or a local folder ("" for pixels and precomputed)."""
+    """A backbone's name taken apart. `model` is a hub name or a local folder ("" for the bare ones)."""
 
     full: str
     provider: str
@@ -75,12 +77,12 @@ def read_name(full: str) -> Name:
     head, *parts = full.split(",")
     provider, _, model = head.partition(":")
     if provider not in PROVIDERS:
-        known = {p: p if p in ("pixels", "precomputed") else f"{p}:NAME" for p in PROVIDERS}
+        known = {p: p if p in BARE else f"{p}:NAME" for p in PROVIDERS}
         near = difflib.get_close_matches(provider, known, n=1, cutoff=0.5)
         if near:
             raise InputError(f"unknown backbone {head!r}: did you mean {known[near[0]]}?")
         raise unknown("backbone", head, known.values())
-    if (provider in ("pixels", "precomputed")) == bool(model):
+    if (provider in BARE) == bool(model):
         raise InputError(f"{full!r}: expected {provider if model else provider + ':NAME'}, with options after commas.")
     if model.startswith(("/", "./", "../", "~")):
         model = str(Path(model).expanduser())

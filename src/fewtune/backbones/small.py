@@ -12,9 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeAlias, final
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn.functional import leaky_relu, max_pool2d, relu
 
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.dropblock import drop_blocks
@@ -37,10 +36,10 @@ def load_small(name: Name, weights: Path | None, machine: Machine) -> Backbone:
     """`conv4[,size=28][,width=64][,grey=false]`, `resnet12[,size=84][,grey=false][,pooling=mean][,dropblock=0]`,
     `mlp[,inputs=1][,width=40][,depth=2]`.
 
-    Images are prepared as `pixels` are: squashed to size x size, values in [-0.5, 0.5]. Weights are random, a function of the structure and of
-    `seed=0`, or come from a file. Features: the last block's output, flattened for conv4 (width channels x floor(size / 16)^2 places; 64
-    at 28 pixels, 1,600 at 84) and averaged over places for resnet12 (640; `pooling=flat` keeps them apart, 16,000 at 84 pixels); the last
-    hidden layer for mlp.
+    Images are prepared as `pixels` are: squashed to size x size, values in [-0.5, 0.5]. Weights are random, a function of the structure
+    and of `seed=0`, or come from a file. Features: the last block's output, flattened for conv4 (width channels x floor(size / 16)^2
+    places; 64 at 28 pixels, 1,600 at 84) and averaged over places for resnet12 (640; `pooling=flat` keeps them apart, 16,000 at 84
+    pixels); the last hidden layer for mlp. Raises InputError for options or weights that do not fit.
     """
     make, preparation, width, structure = _MAKERS[name.provider](name)
     seed = name.options.get("seed", "0")
@@ -66,7 +65,7 @@ class Conv4(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         for block in self.blocks:
-            images = F.max_pool2d(F.relu(block(images)), 2)
+            images = max_pool2d(relu(block(images)), 2)
         return images.flatten(1)
 
 
@@ -110,7 +109,7 @@ class Mlp(nn.Module):
         if vectors.shape[-1] != self.inputs:
             raise InputError(f"mlp takes vectors of {self.inputs} numbers, found {vectors.shape[-1]}: say mlp,inputs={vectors.shape[-1]}.")
         for layer in self.layers:
-            vectors = F.relu(layer(vectors))
+            vectors = relu(layer(vectors))
         return vectors
 
 
@@ -140,19 +139,27 @@ class _Residual(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         first, second, third = self.convs
-        inner = third(F.leaky_relu(second(F.leaky_relu(first(images), 0.1)), 0.1))
-        return F.max_pool2d(F.leaky_relu(inner + self.shortcut(images), 0.1), 2)
+        inner = third(leaky_relu(second(leaky_relu(first(images), 0.1)), 0.1))
+        return max_pool2d(leaky_relu(inner + self.shortcut(images), 0.1), 2)
 
 
 def _images(name: Name, size: int) -> tuple[ImagePreparation, int]:
     """As `pixels` prepares them, and the number of channels."""
     size, grey = name.integer("size", size), name.flag("grey", False)
+    channels = 1 if grey else 3
     if size < _SMALLEST:
         raise InputError(f"{name.full}: expected a size of at least {_SMALLEST} pixels, found {size}.")
-    channels = 1 if grey else 3
-    settings = {"height": size, "width": size, "short": size}
-    mean, std = (0.5,) * channels, (1.0,) * channels
-    return ImagePreparation(**settings, mean=mean, std=std, interpolation="bilinear", resize="squash", grey=grey), channels
+    preparation = ImagePreparation(
+        height=size,
+        width=size,
+        short=size,
+        mean=(0.5,) * channels,
+        std=(1.0,) * channels,
+        interpolation="bilinear",
+        resize="squash",
+        grey=grey,
+    )
+    return preparation, channels
 
 
 def _conv4(name: Name) -> Made:

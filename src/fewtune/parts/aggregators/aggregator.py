@@ -1,0 +1,40 @@
+"""Aggregator: how the gradients of several tasks become one update, sum_i w_i g_i. It sees a statistic, never tasks."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Needs: TypeAlias = Literal["losses", "gram"]
+
+
+@runtime_checkable
+class Aggregator(Protocol):
+    """The axis of aggregators. Every final class of it passes the laws in tests/laws/test_aggregators.py.
+
+    `needs`: the statistic it reads, the losses [T] or the Gram matrix [T, T] of the gradients, of the distinct tasks that are present:
+    absent tasks are dropped by the caller (`task_losses` does), never rows of zeros.
+    """
+
+    needs: ClassVar[Needs]
+
+    def weigh(
+        self, statistic: Float[Tensor, "T ..."], order: Int[Tensor, "T others"] | None = None, tasks: Int[Tensor, " T"] | None = None
+    ) -> Float[Tensor, " T"]:
+        """The weights w [T], constants without gradient, in the statistic's dtype.
+
+        `order` [T, T - 1]: for each task the others (positions 0..T-1) in the order in which they are met; only PcGrad reads it. `tasks`
+        [T]: the ids of the tasks; only Fixed reads them.
+        """
+        ...
+
+
+def task_losses(losses: Float[Tensor, " E"], task: Int[Tensor, " E"]) -> tuple[Int[Tensor, " T"], Float[Tensor, " T"]]:
+    """(the distinct task ids present, ascending; the mean loss of each one's episodes, differentiable)."""
+    ids, place, counts = torch.unique(task, return_inverse=True, return_counts=True)
+    place = place.to(losses.device)
+    sums = losses.new_zeros(len(ids)).index_add(0, place, losses)
+    return ids, sums / counts.to(losses)

@@ -1,0 +1,26 @@
+"""Losses: what an answer costs. `LOSSES` lists every one of them."""
+
+from fewtune.parts.losses.binary_cross_entropy import BinaryCrossEntropy
+from fewtune.parts.losses.contrast import Contrast
+from fewtune.parts.losses.cross_entropy import CrossEntropy
+from fewtune.parts.losses.distances import Anchor, Displacement
+from fewtune.parts.losses.distil import Distil
+from fewtune.parts.losses.entropy import Entropy
+from fewtune.parts.losses.loss import Loss, Outcome
+from fewtune.parts.losses.squared_error import SquaredError
+
+LOSSES = (Anchor, BinaryCrossEntropy, Contrast, CrossEntropy, Displacement, Distil, Entropy, SquaredError)
+
+__all__ = [
+    "LOSSES",
+    "Anchor",
+    "BinaryCrossEntropy",
+    "Contrast",
+    "CrossEntropy",
+    "Displacement",
+    "Distil",
+    "Entropy",
+    "Loss",
+    "Outcome",
+    "SquaredError",
+]
