@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -55,9 +56,11 @@ def start(*args: object, cache: Path) -> subprocess.Popen[str]:
 def until_some_rows_are_written(process: subprocess.Popen[str], cache: Path) -> None:
     end = time.monotonic() + 60
     while time.monotonic() < end and process.poll() is None:
-        if any(f.stat().st_size > 1 << 13 for f in cache.glob("*") if f.suffix != ".json"):
-            return
+        with contextlib.suppress(FileNotFoundError):  # small files come and go
+            if any(f.stat().st_size > 1 << 13 for f in cache.iterdir()):
+                return
         time.sleep(0.005)
+    process.kill()
     raise AssertionError(f"nothing was embedded: {process.communicate()}")
 
 
