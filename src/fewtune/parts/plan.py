@@ -1,0 +1,197 @@
+"""Plan: what moves, and how fast. Ordered rules (pattern, rate), the first that matches a name wins, rate 0 freezes.
+
+A plan is a spec and knows no network: `resolve` meets it with the names of one. Buffers are never in a plan.
+"""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import TypeAlias, final
+
+from fewtune.backbones.groups import Groups
+from fewtune.errors import InputError, unknown
+from fewtune.parts.rates import Decaying, InTurn, Rate, RateByDepth, always_zero, as_rate, at_depth, rate
+
+Rule: TypeAlias = tuple[str, Rate | RateByDepth | float]
+
+_GROUP = "group:"
+
+# as timm, open_clip, transformers and torchvision spell them
+NORMS_AND_BIASES = (
+    "*bias",
+    "*norm.weight",
+    "*norm[0-9_]*.weight",
+    "*bn.weight",
+    "*bn[0-9_]*.weight",
+    "*ln.weight",
+    "*ln_*.weight",
+    "*LayerNorm.weight",
+    "*layrnorm.weight",
+    "*normalization.weight",
+)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Ordered rules (pattern, rate); the first whose pattern matches a name gives its rate.
+
+    A pattern is matched against the whole name, case and all, with `*`, `?` and `[...]` as in the shell: "head.*", "*.bias", "*".
+    "group:PATTERN" matches the names of a backbone's groups whose own names match: "group:blocks.1?", "group:image *". Rates by depth
+    (`Decaying`, `InTurn`) stand in "group:" rules only. A bare number is a constant rate, and is kept as one.
+    """
+
+    rules: tuple[Rule, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rules", tuple(_rule(one) for one in self.rules))
+
+
+@final
+@dataclass(frozen=True)
+class ResolvedPlan:
+    """A plan for the names of one network: `rates` has every one of them, in their order."""
+
+    rates: Mapping[str, Rate]
+
+    @cached_property
+    def moving(self) -> tuple[str, ...]:
+        """The names that may move: those whose rate is not 0 at every step. All others stay bitwise as they are."""
+        return tuple(name for name, curve in self.rates.items() if not always_zero(curve))
+
+    @cached_property
+    def schedules(self) -> tuple[tuple[Rate, tuple[str, ...]], ...]:
+        """(rate, names) of what may move, every distinct rate once, in the order of the names."""
+        found: dict[Rate, list[str]] = {}
+        for name in self.moving:
+            found.setdefault(self.rates[name], []).append(name)
+        return tuple((curve, tuple(names)) for curve, names in found.items())
+
+    def rates_at(self, step: int, steps: int) -> dict[str, float]:
+        """The rate of every name at `step` (from 0) of a phase of `steps`; 0 where frozen."""
+        now = {name: rate(curve, step, steps) for curve, names in self.schedules for name in names}
+        return {name: now.get(name, 0.0) for name in self.rates}
+
+
+def resolve(plan: Plan, names: Iterable[str], groups: Groups = ()) -> ResolvedPlan:
+    """The rate of every name; `groups` are the backbone's, from input to output.
+
+    Raises InputError where no rule covers a name, where a "group:" rule names no group of this network, and where nothing would move
+    although a rule has a rate (a pattern is misspelt).
+    """
+    titles = [title for title, _ in groups]
+    for pattern, _ in plan.rules:
+        wanted = pattern.removeprefix(_GROUP)
+        if pattern.startswith(_GROUP) and titles and not any(fnmatchcase(title, wanted) for title in titles):
+            raise unknown("group", wanted, titles)
+    group_of = {name: title for title, members in groups for name in members}
+    depth = depths(groups)
+    found: dict[str, Rate] = {}
+    uncovered: list[str] = []
+    for name in names:
+        group = group_of.get(name)
+        chosen = next((given for pattern, given in plan.rules if _matches(pattern, name, group)), None)
+        if chosen is None:
+            uncovered.append(name)
+        else:
+            found[name] = at_depth(chosen, 1 if group is None else depth[group])
+    if uncovered:
+        more = f" and {len(uncovered) - 3} more" if len(uncovered) > 3 else ""
+        first = ", ".join(map(repr, uncovered[:3]))
+        raise InputError(f"the plan has no rule for {first}{more}: end it with ('*', 0) to freeze what no other rule names.")
+    resolved = ResolvedPlan(found)
+    hopeful = [pattern for pattern, given in plan.rules if not always_zero(at_depth(given, 1))]
+    if found and hopeful and not resolved.moving:
+        raise InputError(
+            f"the plan moves nothing: {', '.join(map(repr, hopeful))} matches none of the names, such as {next(iter(found))!r}."
+        )
+    return resolved
+
+
+def depths(groups: Groups) -> dict[str, int]:
+    """How far each group lies below the head: 1 for the last, 2 for the one before it.
+
+    Towers stand side by side and are counted each for itself: the groups of one share the word before the first space ("image blocks.0").
+    """
+    depth: dict[str, int] = {}
+    seen: dict[str, int] = {}
+    for title, _ in reversed(groups):
+        tower = title.split(" ")[0] if " " in title else ""
+        seen[tower] = depth[title] = seen.get(tower, 0) + 1
+    return depth
+
+
+def everything(lr: Rate | float) -> Plan:
+    """All weights at one rate."""
+    return Plan(rules=(("*", lr),))
+
+
+def only(patterns: str | tuple[str, ...], lr: Rate | float) -> Plan:
+    """What the patterns name moves, the rest is frozen."""
+    chosen = (patterns,) if isinstance(patterns, str) else patterns
+    return Plan(rules=(*((pattern, lr) for pattern in chosen), ("*", 0.0)))
+
+
+def layerwise(groups: Groups | None, lr: Rate | float, decay: float) -> Plan:
+    """Rates that fall from the output down: `lr` for the head, `lr` x `decay` for the last group, `lr` x `decay`^2 for the one before.
+
+    With `groups` of None the plan fits any backbone: depth is read off its groups when it is resolved.
+    Reference: Clark et al., "ELECTRA", ICLR 2020; Bao et al., "BEiT", ICLR 2022. Departs: there the final norm counts with the head.
+    """
+    return _by_depth(groups, Decaying(rate=lr, factor=decay), lr)
+
+
+def gradual(groups: Groups | None, lr: Rate | float, every: int) -> Plan:
+    """Gradual unfreezing: head and last group from step 0 on, one group more every `every` steps, each on its own clock from there.
+
+    With `groups` of None the plan fits any backbone. Reference: Howard and Ruder, "ULMFiT", ACL 2018, section 3.3.
+    """
+    return _by_depth(groups, InTurn(rate=lr, every=every), lr)
+
+
+def bias_and_norm(lr: Rate | float) -> Plan:
+    """Biases and the scales of normalisation layers, known by their names (BitFit); the head's weight is not among them.
+
+    A normalisation whose name is a number (`downsample.1` of a ResNet, where another network has a convolution) moves by its bias alone.
+    Reference: Ben Zaken et al., "BitFit", ACL 2022. Departs: they move biases only.
+    """
+    return only(NORMS_AND_BIASES, lr)
+
+
+def one_group(name: str, lr: Rate | float) -> Plan:
+    """One group moves, the rest is frozen, the head too (surgical finetuning, Lee et al., ICLR 2023)."""
+    return only(f"{_GROUP}{glob.escape(name)}", lr)
+
+
+PLANS = (everything, only, layerwise, gradual, bias_and_norm, one_group)
+
+
+def _by_depth(groups: Groups | None, given: RateByDepth, head: Rate | float) -> Plan:
+    if groups is None:
+        return Plan(rules=(("group:*", given), ("*", head)))
+    depth = depths(groups)
+    rules = ((f"{_GROUP}{glob.escape(title)}", at_depth(given, depth[title])) for title, _ in reversed(groups))
+    return Plan(rules=(*rules, ("*", head)))
+
+
+def _rule(given: Rule) -> Rule:
+    if not isinstance(given, tuple) or len(given) != 2 or not isinstance(given[0], str):
+        raise InputError(f"a rule of a plan is a pair (pattern, rate) such as ('head.*', 1e-3), found {given!r}.")
+    pattern, curve = given
+    if isinstance(curve, Decaying | InTurn):
+        if not pattern.startswith(_GROUP):
+            raise InputError(
+                f"{type(curve).__name__} goes by the depth of a group, so its pattern begins with 'group:', found {pattern!r}."
+            )
+        return pattern, curve
+    return pattern, as_rate(curve)
+
+
+def _matches(pattern: str, name: str, group: str | None) -> bool:
+    if pattern.startswith(_GROUP):
+        return group is not None and fnmatchcase(group, pattern.removeprefix(_GROUP))
+    return fnmatchcase(name, pattern)
