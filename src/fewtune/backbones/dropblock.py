@@ -22,16 +22,16 @@ def drop_blocks(features: Tensor, noise: Tensor, rate: float, *, layer: int, blo
     block = min(block, height, width)
     tall, wide = height - block + 1, width - block + 1
     seeds = rate * (height * width) / (block**2 * tall * wide)  # the chance of a place to be the corner of a block
-    draws = _uniform(noise + layer * _SECOND, channels * tall * wide).view(-1, channels, tall, wide)
+    draws = _uniform(noise, channels * tall * wide, first=layer << 32).view(-1, channels, tall, wide)
     corners = (draws < seeds).to(features.dtype)
     dropped = max_pool2d(pad(corners, [block - 1] * 4), block, stride=1)
     kept = 1 - dropped
     return features * kept / kept.mean(dim=(1, 2, 3), keepdim=True).clamp_min(1e-6)
 
 
-def _uniform(keys: Tensor, count: int) -> Tensor:
-    """Floats [B, count] in [0, 1) of 24 random bits: counters hashed with each row's key, as fewtune.keys does, on the keys' device."""
-    mixed = torch.arange(count, device=keys.device) * _GOLDEN + keys[:, None]  # int64 wraps around
+def _uniform(keys: Tensor, count: int, first: int = 0) -> Tensor:
+    """Floats [B, count] in [0, 1) of 24 random bits: counters from `first` on hashed with each row's key, as fewtune.keys does."""
+    mixed = torch.arange(first, first + count, device=keys.device) * _GOLDEN + keys[:, None]  # int64 wraps around
     mixed = (mixed ^ _shifted(mixed, 30)) * _FIRST
     mixed = (mixed ^ _shifted(mixed, 27)) * _SECOND
     mixed = mixed ^ _shifted(mixed, 31)

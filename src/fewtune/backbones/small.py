@@ -71,7 +71,7 @@ class Conv4(nn.Module):
 
 @final
 class ResNet12(nn.Module):
-    """Four residual blocks of 64, 160, 320 and 640 channels, each halving the sides. Images [B, C, H, W] to features [B, 640].
+    """Four residual blocks of `widths` channels, each halving the sides. Images [B, C, H, W] to features [B, 640].
 
     With `noise` [B], one int64 a row, and a rate above 0, DropBlock is applied after the last two blocks; without noise it is the identity.
 
@@ -79,11 +79,11 @@ class ResNet12(nn.Module):
     instead of BatchNorm; a constant DropBlock rate, where theirs rises over 40,000 steps; the mean over places by default (Wang et al.).
     """
 
-    def __init__(self, channels: int, pooling: str, dropblock: float) -> None:
+    def __init__(self, channels: int, pooling: str, dropblock: float, widths: tuple[int, ...] = _WIDTHS) -> None:
         super().__init__()
         self.pooling, self.dropblock = pooling, dropblock
-        inputs = (channels, *_WIDTHS[:-1])
-        self.blocks = nn.ModuleList(_Residual(i, o) for i, o in zip(inputs, _WIDTHS, strict=True))
+        inputs = (channels, *widths[:-1])
+        self.blocks = nn.ModuleList(_Residual(i, o) for i, o in zip(inputs, widths, strict=True))
 
     def forward(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
         for i, block in enumerate(self.blocks):
