@@ -1,0 +1,25 @@
+"""An episode's support as a collection of one task, so that the samplers of source phases serve inside `Adapt`."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from fewtune.errors import InputError
+from fewtune.tasks.episodes import Episodes
+from fewtune.tasks.task import Tasks
+
+
+def support_tasks(episode: Episodes) -> Tasks:
+    """The support rows of one episode [1, ...] as a task; slot k is the class at place k, so drawn labels keep their places."""
+    if len(episode) != 1:
+        raise InputError(f"expected one episode, found {len(episode)}.")
+    rows, labels = episode.support[0].cpu(), episode.support_label[0].cpu()
+    real = rows >= 0
+    rows, labels = rows[real], labels[real]
+    order = torch.argsort(labels, stable=True)
+    ways = int((episode.classes[0] >= 0).sum())
+    count = torch.bincount(labels, minlength=ways).numpy()
+    start = np.cumsum([0, *count[:-1]])
+    classes = episode.classes[0, :ways].cpu().numpy()
+    return Tasks(rows[order].numpy(), start, count, classes, np.arange(ways), np.array([0, ways]), ("support",))

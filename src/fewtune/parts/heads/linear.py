@@ -1,0 +1,86 @@
+"""Linear: a weight matrix that is trained, not solved for. It reads its parameters and nothing of the support."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, final
+
+import torch
+from torch import Tensor
+
+from fewtune.errors import InputError
+from fewtune.keys import key
+from fewtune.parts.heads.features import unit
+from fewtune.parts.heads.head import Parameters, State, one_hot
+from fewtune.tasks.episodes import Episodes
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Linear:
+    """logits = f W^T + b, with `<name>.weight` and, with `bias`, `<name>.bias`.
+
+    `rows` "class": one row for each class of the pool, [C, D]; an episode reads the rows of its classes (standard finetuning over all
+    base classes; the shared class table of Wang et al. 2021). "place": one row for each place 0..ways-1 of an episode, [ways, D].
+
+    `start` of a "place" head: "zeros"; "random" (normal, 1 / sqrt(D), a function of the name); "centroid": what makes the logits those of
+    the nearest class mean by squared distance of unit features, W = 2 p, b = -|p|^2; "shared": whatever the weights at hand hold
+    under its name (MAML: the outer phase trains it). With a zero head the encoder has no gradient at first (BOIL would be ProtoNet).
+
+    Reference: Wang, Zhao, Li, "Bridging Multi-Task Learning and Meta-Learning", ICML 2021, equation 4 (shared rows).
+    """
+
+    rows: Literal["class", "place"] = "place"
+    start: Literal["zeros", "random", "centroid", "shared"] = "zeros"
+    ways: int = 0
+    bias: bool = True
+    name: str = "head"
+
+    reads_classes: ClassVar[bool] = False
+    differentiable: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.rows not in ("class", "place") or self.start not in ("zeros", "random", "centroid", "shared"):
+            raise InputError(
+                f"unknown rows {self.rows!r} or start {self.start!r}: expected class or place; zeros, random, centroid or shared."
+            )
+        if self.rows == "class" and self.start in ("centroid", "shared"):
+            raise InputError(f"a class table starts at zeros or random, found {self.start!r}.")
+
+    def declare(self, width: int, classes: int = 0) -> Parameters:
+        """The rows it starts from: [classes, D] of a class table, [ways, D] of places (zeros or random)."""
+        count = classes if self.rows == "class" else self.ways
+        weight = torch.zeros(count, width)
+        if self.start == "random":
+            generator = key(0, "head", self.name).torch_generator()
+            weight = torch.randn(count, width, generator=generator) / width**0.5
+        return {f"{self.name}.weight": weight} | ({f"{self.name}.bias": torch.zeros(count)} if self.bias else {})
+
+    def begin(self, support: Tensor, episodes: Episodes) -> Parameters:
+        """Parameters of one episode's own "place" head before its inner steps, from support features [1, S, D]."""
+        E, K, D = support.shape[0], episodes.ways, support.shape[-1]
+        assert E == 1
+        if self.start != "centroid":
+            placed = Linear(rows="place", start=self.start, ways=K, bias=self.bias, name=self.name)
+            return {n: t.to(support) for n, t in placed.declare(D).items()}
+        members = one_hot(episodes, support)
+        means = torch.bmm(members.mT, unit(support))[0] / members.sum(1)[0].clamp_min(1)[:, None]
+        weight = {f"{self.name}.weight": 2 * means}
+        return weight | ({f"{self.name}.bias": -(means**2).sum(-1)} if self.bias else {})
+
+    def fit(self, support: Tensor, episodes: Episodes, class_vectors: Tensor | None, parameters: Parameters) -> State:  # noqa: ARG002
+        """{"weight": [E, K, D], "bias": [E, K]}: the rows of each episode's classes."""
+        chosen = {part: parameters[f"{self.name}.{part}"] for part in ("weight", "bias") if part == "weight" or self.bias}
+        if self.rows == "class":
+            index = episodes.classes.clamp_min(0).to(support.device)
+            return {part: rows[index] for part, rows in chosen.items()}
+        E, K = len(episodes), episodes.ways
+        if chosen["weight"].shape[0] != K:
+            raise InputError(
+                f"a head of {chosen['weight'].shape[0]} places was trained, but the episodes have {K} ways: train with the same."
+            )
+        return {part: rows.expand(E, *rows.shape) for part, rows in chosen.items()}
+
+    def score(self, state: State, query: Tensor, parameters: Parameters) -> Tensor:  # noqa: ARG002
+        logits = torch.bmm(query, state["weight"].to(query).mT)
+        return logits + state["bias"].to(query)[:, None] if self.bias else logits

@@ -1,0 +1,243 @@
+"""Laws of the engine: meta-gradients against finite differences, and degenerate cases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fewtune.backbones.backbone import Backbone
+from fewtune.data.examples import make_examples
+from fewtune.data.items import Item, Modality, Vectors
+from fewtune.data.pool import Pool
+from fewtune.keys import key
+from fewtune.learning.engine import direction, respond, tune
+from fewtune.learning.ground import Ground
+from fewtune.learning.phase import Adapt, Average, Phase
+from fewtune.learning.train import declared, train
+from fewtune.machine import Machine
+from fewtune.parts.aggregators import Fixed, PcGrad, WorstCase
+from fewtune.parts.heads import Centroid
+from fewtune.parts.heads.linear import Linear
+from fewtune.parts.losses import Anchor, CrossEntropy, Displacement
+from fewtune.parts.optimizers import SGD, AdamW
+from fewtune.parts.plan import everything, only
+from fewtune.tasks.episodes import Episodes
+from fewtune.tasks.pooled import Pooled
+from fewtune.tasks.samplers import Sampled
+from fewtune.tasks.task import Tasks, class_rows
+
+WAYS, WIDTH = 3, 4
+
+
+@dataclass(frozen=True)
+class Doubles:
+    """Vectors in float64, so that finite differences mean something."""
+
+    modality: Modality = "vector"
+    text: str = "doubles"
+
+    def prepare(self, item: Item) -> Tensor:
+        return torch.from_numpy(np.asarray(item, dtype=np.float64))
+
+    def batch(self, prepared: Sequence[Tensor]) -> Tensor:
+        return torch.stack(list(prepared))
+
+
+@pytest.fixture(scope="module")
+def ground() -> Ground:
+    random = np.random.default_rng(0)
+    labels = np.repeat(np.arange(6), 10)
+    vectors = (random.normal(size=(6, 5))[labels] + 0.7 * random.normal(size=(60, 5))).astype(np.float32)
+    pool = Pool([make_examples(Vectors(vectors), labels, class_names=[f"c{i}" for i in range(6)])])
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, WIDTH)).double().eval()
+    names = [n for n, _ in network.named_parameters()]
+    groups = (("stem", tuple(names[:2])), ("final", tuple(names[2:])))
+    machine = Machine(device="cpu", dtype="float32").resolved()
+    return Ground(Backbone("test", network, Doubles(), WIDTH, groups, machine, {}, "test"), pool)
+
+
+@pytest.fixture(scope="module")
+def tasks(ground: Ground) -> Tasks:
+    return class_rows(ground.pool)
+
+
+@pytest.fixture(scope="module")
+def episodes(tasks: Tasks) -> Episodes:
+    return Sampled(ways=WAYS, shots=2, queries=3).draw(tasks, key(1), 0, 2)
+
+
+def shared_head() -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    weight = torch.randn(WAYS, WIDTH, dtype=torch.float64, generator=generator)
+    return {"head.weight": 0.5 * weight, "head.bias": torch.zeros(WAYS, dtype=torch.float64)}
+
+
+def maml(*, rate: float, steps: int, through: str = "unroll", plan: str = "*", losses: tuple[object, ...] = (CrossEntropy(),)) -> Adapt:
+    head = Linear(start="shared")
+    inner = Phase(sampler=Pooled(), learner=head, plan=only(plan, rate), steps=steps, losses=losses)  # type: ignore[arg-type]
+    return Adapt(phases=(inner,), then=head, through=through)  # type: ignore[arg-type]
+
+
+def outer_phase(learner: object, **given: object) -> Phase:
+    return Phase(sampler=Sampled(ways=WAYS, shots=2, queries=3), learner=learner, plan=everything(1.0), steps=1, **given)  # type: ignore[arg-type]
+
+
+def gradient(ground: Ground, phase: Phase, weights: dict[str, Tensor], episodes: Episodes) -> dict[str, Tensor]:
+    leaves = {n: t.clone().requires_grad_() for n, t in weights.items()}
+    return direction(ground, phase, leaves, leaves, episodes, key(0), origin=weights)
+
+
+def query_loss(ground: Ground, learner: object, weights: dict[str, Tensor], episodes: Episodes) -> float:
+    outcome = respond(ground, learner, weights, episodes, key(0))  # type: ignore[arg-type]
+    return float(CrossEntropy()(outcome).mean().detach())
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_the_unrolled_meta_gradient_is_the_finite_difference(ground: Ground, episodes: Episodes, steps: int) -> None:
+    weights = {**ground.backbone.start(), **shared_head()}
+    learner = maml(rate=0.3, steps=steps)
+    found = gradient(ground, outer_phase(learner), weights, episodes)
+    random = np.random.default_rng(2)
+    for name in weights:
+        flat = weights[name].reshape(-1)
+        for place in random.choice(len(flat), size=min(4, len(flat)), replace=False):
+            moved = []
+            for sign in (1, -1):
+                nudged = {n: t.clone() for n, t in weights.items()}
+                nudged[name].reshape(-1)[place] += sign * 1e-5
+                moved.append(query_loss(ground, learner, nudged, episodes))
+            assert found[name].reshape(-1)[place].item() == pytest.approx((moved[0] - moved[1]) / 2e-5, abs=1e-8, rel=1e-5)
+
+
+def test_first_order_is_the_query_gradient_at_the_tuned_weights(ground: Ground, episodes: Episodes) -> None:
+    weights = {**ground.backbone.start(), **shared_head()}
+    learner = maml(rate=0.3, steps=3, through="first_order")
+    found = gradient(ground, outer_phase(learner), weights, episodes)
+    expected = {n: torch.zeros_like(t) for n, t in weights.items()}
+    for e in range(len(episodes)):
+        own = tune(ground, learner, weights, episodes[e : e + 1], key(0).child("episode", e))
+        leaves = {n: t.detach().requires_grad_() for n, t in own.items()}
+        loss = CrossEntropy()(respond(ground, learner.then, leaves, episodes[e : e + 1], key(0))).sum() / len(episodes)
+        for n, g in zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True):
+            expected[n] += g
+    for n in weights:
+        torch.testing.assert_close(found[n], expected[n], rtol=1e-12, atol=1e-14)
+
+
+def test_a_vanishing_inner_rate_is_the_pooled_query_gradient(ground: Ground, episodes: Episodes) -> None:
+    weights = {**ground.backbone.start(), **shared_head()}
+    plain = gradient(ground, outer_phase(Linear(start="shared")), weights, episodes)
+    nearly = gradient(ground, outer_phase(maml(rate=1e-9, steps=2)), weights, episodes)
+    for n in weights:
+        torch.testing.assert_close(nearly[n], plain[n], rtol=1e-6, atol=1e-8)
+
+
+def test_anil_is_maml_whose_inner_plan_is_the_head(ground: Ground, episodes: Episodes) -> None:
+    weights = {**ground.backbone.start(), **shared_head()}
+    own = tune(ground, maml(rate=0.3, steps=2, plan="head.*"), weights, episodes[:1], key(0))
+    assert set(own) == {"head.weight", "head.bias"}
+    assert not torch.equal(own["head.weight"], weights["head.weight"])
+
+
+def test_adapting_for_no_steps_is_the_start(ground: Ground, episodes: Episodes) -> None:
+    weights = {**ground.backbone.start(), **shared_head()}
+    a = respond(ground, maml(rate=0.3, steps=0), weights, episodes, key(0)).logits
+    b = respond(ground, Linear(start="shared"), weights, episodes, key(0)).logits
+    torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14)  # one at a time and together: rounding apart, the same
+
+
+def test_inner_steps_are_those_of_torch_optim(ground: Ground, episodes: Episodes) -> None:
+    weights = {**ground.backbone.start(), **shared_head()}
+    one = episodes[:1]
+    head = Linear(start="shared")
+    inner = Phase(sampler=Pooled(), learner=head, plan=everything(0.05), steps=4, optimizer=AdamW(weight_decay=0.1))
+    own = tune(ground, Adapt(phases=(inner,), then=head), weights, one, key(0))
+    network = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, WIDTH)).double()
+    network.load_state_dict(ground.backbone.start())
+    top = nn.Linear(WIDTH, WAYS).double()
+    top.load_state_dict({"weight": weights["head.weight"], "bias": weights["head.bias"]})
+    optimizer = torch.optim.AdamW([*network.parameters(), *top.parameters()], lr=0.05, weight_decay=0.1)
+    x = torch.from_numpy(np.stack([np.asarray(ground.pool.fetch(int(r))) for r in one.support[0]])).double()
+    for _ in range(4):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(top(network(x)), one.support_label[0]).backward()
+        optimizer.step()
+    torch.testing.assert_close(own["0.weight"], network[0].weight.detach(), rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(own["head.bias"], top.bias.detach(), rtol=1e-9, atol=1e-11)
+
+
+def test_the_reptile_direction_is_start_minus_tuned(ground: Ground, episodes: Episodes) -> None:
+    weights = {**ground.backbone.start(), **shared_head()}
+    learner = maml(rate=0.2, steps=3, through="first_order")
+    found = gradient(ground, outer_phase(learner, losses=(Displacement(),)), weights, episodes)
+    for n in weights:
+        ends = [tune(ground, learner, weights, episodes[e : e + 1], key(0).child("episode", e))[n] for e in range(2)]
+        torch.testing.assert_close(found[n], weights[n] - torch.stack(ends).mean(0).detach(), rtol=1e-10, atol=1e-13)
+
+
+def test_averages_end_at_their_members(ground: Ground, tasks: Tasks) -> None:
+    phase = Phase(sampler=Pooled(batch=20), learner=Linear(rows="class"), plan=everything(0.1), steps=3)
+    start = {**ground.backbone.start(), **declared(ground, (phase,))}
+    end = train(ground, (phase,), tasks, key(0))
+    for weights, expected in (((1.0, 0.0), start), ((0.5, 0.5), {n: (start[n] + end[n]) / 2 for n in start})):
+        found = train(ground, (Average(members=((), (phase,)), weights=weights),), tasks, key(0))
+        for n in ground.parameters:
+            if weights[1] == 0:
+                torch.testing.assert_close(found[n], expected[n])
+    assert set(start) == set(end)
+
+
+def test_frozen_is_bitwise_and_a_run_repeats(ground: Ground, tasks: Tasks) -> None:
+    phase = Phase(sampler=Sampled(ways=WAYS, shots=1, queries=2), learner=Centroid(), plan=only("2.*", 0.05), steps=4, batch=2)
+    first, second = (train(ground, (phase,), tasks, key(7)) for _ in range(2))
+    for n in first:
+        assert torch.equal(first[n], second[n])
+    assert torch.equal(first["0.weight"], ground.backbone.start()["0.weight"])
+    assert not torch.equal(first["2.weight"], ground.backbone.start()["2.weight"])
+
+
+def test_multitask_finetuning_is_a_plain_loop(ground: Ground, tasks: Tasks) -> None:
+    """Episodes, prototypes, cross-entropy, SGD with momentum, written out by hand."""
+    sampler = Sampled(ways=WAYS, shots=1, queries=3)
+    phase = Phase(sampler=sampler, learner=Centroid(), plan=only(("0.*", "2.*"), 0.05), steps=5, optimizer=SGD(momentum=0.9))
+    found = train(ground, (phase,), tasks, key(3))
+    network = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, WIDTH)).double()
+    network.load_state_dict(ground.backbone.start())
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
+    rows = torch.from_numpy(np.stack([np.asarray(ground.pool.fetch(i)) for i in range(60)])).double()
+    for number in range(5):
+        one = sampler.draw(tasks, key(3).child("source", 0).child("draw"), number, 1)
+        unit = nn.functional.normalize
+        support, query = unit(network(rows[one.support[0]]), dim=1), unit(network(rows[one.query[0]]), dim=1)
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(10 * query @ support.T, one.query_label[0]).backward()
+        optimizer.step()
+    torch.testing.assert_close(found["0.weight"], network[0].weight.detach(), rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("aggregator", [Fixed(weights=(1.0,)), WorstCase(), PcGrad()])
+def test_one_task_is_itself_under_every_aggregator(ground: Ground, episodes: Episodes, aggregator: object) -> None:
+    weights = ground.backbone.start()
+    one = episodes[:1]
+    plain = gradient(ground, outer_phase(Centroid()), weights, one)
+    other = gradient(ground, outer_phase(Centroid(), aggregator=aggregator), weights, one)
+    for n in weights:
+        torch.testing.assert_close(other[n], plain[n])
+
+
+def test_an_anchor_holds_the_inner_weights_near_their_start(ground: Ground, episodes: Episodes) -> None:
+    weights = {**ground.backbone.start(), **shared_head()}
+
+    def moved(strength: float) -> float:
+        learner = maml(rate=0.1, steps=10, through="first_order", losses=(CrossEntropy(), Anchor(strength=strength)))
+        own = tune(ground, learner, weights, episodes[:1], key(0))
+        return float(sum(((own[n] - weights[n]) ** 2).sum() for n in own))
+
+    assert moved(5.0) < moved(0.5) < moved(0.0)
