@@ -1,4 +1,4 @@
-"""How soon the command line answers: `python benchmarks/startup.py`. Prints one JSON object a line; the wanted figure for --help is 0.4 s."""
+"""How soon the command line answers: `python benchmarks/startup.py`. One JSON object a line; --help is wanted within 0.4 s."""
 
 from __future__ import annotations
 
