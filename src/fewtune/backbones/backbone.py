@@ -152,9 +152,12 @@ class Backbone:
         dtype = _DTYPES[self.machine.dtype]
         cast = nullcontext() if dtype == torch.float32 else torch.autocast(torch.device(device).type, dtype=dtype)
         keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in held.values())
+        network = self._called
+        if network.training:  # dropout and batch statistics have no place in a pure function
+            network.eval()
         with cast, nullcontext() if keep else torch.no_grad():
-            features: Tensor = torch.func.functional_call(self._called, held, (moved,), options)
-        return features.float()
+            features: Tensor = torch.func.functional_call(network, held, (moved,), options)
+        return features if features.dtype == torch.float64 else features.float()
 
     @cached_property
     def _called(self) -> nn.Module:

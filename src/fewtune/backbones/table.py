@@ -59,7 +59,7 @@ def feature_table(backbone: Backbone, pool: Pool, *, folder: Path | None = None,
     bad: dict[int, str] = {}
     with Progress(len(pool), "embedding", quiet=quiet) as progress:
         for source, start in zip(pool.sources, pool.starts, strict=False):
-            if pool.modality == "vector":
+            if backbone.structure == "precomputed":
                 features, failed = _vectors(source.items)
             elif memory:
                 features, failed = _in_memory(backbone, source, progress)
