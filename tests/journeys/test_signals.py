@@ -130,15 +130,17 @@ def test_kill_9_breaks_nothing(fewtune: Run, album: Path, tmp_path: Path) -> Non
 
 def test_a_second_signal_ends_at_once() -> None:
     script = (
-        "import time\nfrom fewtune.cli.stop import Stopped, stop_on_signals\nstop_on_signals()\nprint('ready', flush=True)\n"
-        "try:\n time.sleep(60)\nexcept Stopped:\n print('unwinding', flush=True)\n time.sleep(60)\n"
+        "import time\nfrom fewtune.cli.stop import Stopped, stop_on_signals\nstop_on_signals()\n"
+        "try:\n print('ready', flush=True)\n time.sleep(60)\nexcept Stopped:\n print('unwinding', flush=True)\n time.sleep(60)\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None and process.stdout.readline() == "ready\n"
-    process.send_signal(signal.SIGTERM)
-    assert process.stdout.readline() == "unwinding\n"
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = [process.stdout.readline()]
+        process.send_signal(signal.SIGTERM)
+        said.append(process.stdout.readline())
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+    assert said == ["ready\n", "unwinding\n"]
     assert process.returncode == 128 + signal.SIGTERM
 
 
