@@ -30,6 +30,7 @@ from fewtune.spec import digest
 Weights: TypeAlias = Mapping[str, Tensor]
 Texts: TypeAlias = Callable[[Sequence[str]], Any]
 
+CPU_ROWS = 8  # images in one forward pass on the CPU: MobileNetV2 ran twice as fast as with 64, whose activations leave every cache
 _WINDOW = 8  # chunks of texts that are sorted by length together
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -119,7 +120,7 @@ class Backbone:
         chunks = self._chunks(rows)
         for chunk, prepared, failed in prefetched(pool, self.preparation, chunks, self.machine.workers, tolerant=bad is not None):
             good = [i for i in range(len(chunk)) if i not in failed]
-            features = self.forward(weights, self.preparation.batch(prepared)) if prepared else None
+            features = self._passes(weights, prepared) if prepared else None
             if failed and bad is not None:
                 bad.update({int(chunk[i]): reason for i, reason in failed.items()})
                 whole = torch.full((len(chunk), self.width), torch.nan, device=self.machine.device)
@@ -128,6 +129,12 @@ class Backbone:
                 features = whole
             assert features is not None
             yield chunk, features
+
+    def _passes(self, weights: Weights, prepared: Sequence[Any]) -> Tensor:
+        """The features of prepared items, on the CPU a few at a time."""
+        rows = CPU_ROWS if self.machine.device == "cpu" else self.machine.chunk
+        parts = [self.forward(weights, self.preparation.batch(prepared[i : i + rows])) for i in range(0, len(prepared), rows)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _chunks(self, rows: Integers) -> list[Integers]:
         return [rows[i : i + self.machine.chunk] for i in range(0, len(rows), self.machine.chunk)]
