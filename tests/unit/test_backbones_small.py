@@ -32,9 +32,11 @@ def small(kind: str) -> tuple[nn.Module, Tensor]:
     g = torch.Generator().manual_seed(0)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = {"conv4": lambda: Conv4(1, 4), "resnet12": lambda: ResNet12(1, "mean", 0.0, (4, 6, 8, 16)), "mlp": lambda: Mlp(2, 5, 2)}[
-            kind
-        ]().double()
+        network = {
+            "conv4": lambda: Conv4(1, 4, 2),
+            "resnet12": lambda: ResNet12(1, 2, "mean", 0.0, (4, 6, 8, 16)),
+            "mlp": lambda: Mlp(2, 5, 2),
+        }[kind]().double()
     shape = (3, 2, 2) if kind == "mlp" else (3, 2, 1, 16, 16)
     return network, torch.randn(shape, generator=g, dtype=torch.float64)
 
@@ -90,9 +92,18 @@ def test_the_start_is_a_function_of_structure_and_seed() -> None:
     assert torch.equal(loaded("conv4").start()["blocks.0.conv.weight"], loaded("conv4,size=84").start()["blocks.0.conv.weight"])
     different = {
         loaded(n).digest()
-        for n in ("conv4", "conv4,seed=1", "conv4,size=84", "conv4,grey=true", "conv4,width=63", "resnet12", "resnet12,pooling=flat")
+        for n in (
+            "conv4",
+            "conv4,seed=1",
+            "conv4,size=84",
+            "conv4,grey=true",
+            "conv4,width=63",
+            "conv4,groups=8",
+            "resnet12",
+            "resnet12,pooling=flat",
+        )
     }
-    assert len(different) == 7
+    assert len(different) == 8
     assert torch.equal(before, torch.random.get_rng_state())
 
 
@@ -113,6 +124,8 @@ def test_weights_come_from_a_file(tmp_path: Path) -> None:
         ("conv4,depth=3", "unknown option of conv4: 'depth'"),
         ("conv4,size=15", "a size of at least 16 pixels, found 15"),
         ("conv4,width=0", "a whole number of at least 1 for width"),
+        ("conv4,groups=3", "groups that divides 64 channels, found 3"),
+        ("resnet12,groups=64", "groups that divides 32 channels, found 64"),
         ("resnet12,dropblock=1", "at least 0 and below 1 for dropblock, found 1"),
         ("resnet12,pooling=max", "unknown pooling 'max'"),
         ("mlp,seed=x", "a whole number for seed, found 'x'"),
@@ -135,7 +148,7 @@ def test_conv4_is_its_definition() -> None:
     network, inputs = small("conv4")
     layers: list[nn.Module] = []
     for block in network.blocks:  # type: ignore[union-attr]
-        layers += [block.conv, nn.GroupNorm(4, 4).double(), nn.ReLU(), nn.MaxPool2d(2)]  # type: ignore[list-item, union-attr]
+        layers += [block.conv, nn.GroupNorm(2, 4).double(), nn.ReLU(), nn.MaxPool2d(2)]  # type: ignore[list-item, union-attr]
     torch.testing.assert_close(network(inputs[0]), nn.Sequential(*layers, nn.Flatten())(inputs[0]))
 
 
