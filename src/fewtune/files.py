@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from fewtune.errors import InputError
+
+_STALE = 3600.0  # seconds
 
 
 def sha256(path: Path) -> str:
@@ -56,6 +60,7 @@ def new_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     refuse_existing(path, overwrite=overwrite)
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
     try:
         yield temporary
@@ -69,6 +74,13 @@ def new_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def _sweep(path: Path) -> None:
+    """Remove what a killed process left of an earlier attempt at `path`: our temporary folders that nobody has touched for an hour."""
+    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        if stale.is_dir() and not stale.is_symlink() and time.time() - stale.stat().st_mtime > _STALE:
+            shutil.rmtree(stale, ignore_errors=True)
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:

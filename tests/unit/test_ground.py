@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,3 +103,14 @@ def test_overwrite_never_touches_what_we_did_not_write(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="was not written by fewtune"), new_folder(tmp_path / "mine", overwrite=True):
         pass
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+
+
+def test_what_a_killed_process_left_is_swept_away_and_nothing_else(tmp_path: Path) -> None:
+    old, young, other = tmp_path / ".run.abc.tmp", tmp_path / ".run.def.tmp", tmp_path / ".walk.abc.tmp"
+    for folder in (old, young, other):
+        folder.mkdir()
+    for folder in (old, other):
+        os.utime(folder, (1, 1))
+    with new_folder(tmp_path / "run") as folder:
+        (folder / "fewtune.json").write_text("{}")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".run.def.tmp", ".walk.abc.tmp", "run"]

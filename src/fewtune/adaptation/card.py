@@ -10,6 +10,7 @@ import numpy as np
 from fewtune.adaptation.choose import Choice
 from fewtune.adaptation.usable import Target
 from fewtune.statistics import Interval
+from fewtune.words import counted
 
 if TYPE_CHECKING:
     from fewtune.adaptation.bundle import Bundle
@@ -41,7 +42,9 @@ def verdict(choice: Choice, target: Target, measured: Interval | None) -> tuple[
     if measured is not None:
         said.append(f"Measured once on the {len(target.test)} rows of the data's own test split: {_percent(measured)}.")
     if target.left_out:
-        said.append(f"{len(target.left_out)} rows were left out, for example {target.left_out[0][0]} ({target.left_out[0][1]}).")
+        name, reason = target.left_out[0]
+        why = reason.removeprefix(f"{name} ").rstrip(".")
+        said.append(f"{counted(len(target.left_out), 'row', ('was', 'were'))} left out, for example {name} ({why}).")
     return tuple(said)
 
 

@@ -79,6 +79,7 @@ def compare(
     from fewtune.evaluation.summary import summarise
     from fewtune.report.comparison import comparison_table
     from fewtune.report.tables import render
+    from fewtune.words import counted
 
     examples = reading.read(data)
     protocols = _protocols(examples, ways, shots, queries, episodes, seeds, classes, within, episode)
@@ -92,7 +93,7 @@ def compare(
     table = comparison_table(summary, _caption(study), full=format in ("json", "csv"))
     print(render(table, format, width=terminal_width(), color=sys.stdout.isatty()))
     if bad:
-        note(f"{len(bad)} rows could not be read and were left out.")
+        note(f"Left out, for it cannot be read: {counted(len(bad), 'row')}.")
     if out is not None:
         note(f"kept in {out}")
 

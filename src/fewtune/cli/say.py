@@ -37,6 +37,7 @@ def show(table: Table) -> None:
 def understood(examples: Examples, backbone: Backbone) -> str:
     """What was read and what will be done with it, before any long work."""
     from fewtune.data.examples import TEST, TRAIN, VALIDATION
+    from fewtune.words import counted
 
     counts = examples.counts()
     counts = counts[counts > 0]
@@ -47,11 +48,11 @@ def understood(examples: Examples, backbone: Backbone) -> str:
             f"Its own splits: {sizes[0]} train, {sizes[1]} validation, {sizes[2]} test rows; test rows are only measured on, once."
         )
     if missing := int((examples.labels < 0).sum()):
-        lines.append(f"{missing} rows have no label and are not used.")
+        lines.append(f"Not used, for want of a label: {counted(missing, 'row')}.")
     if examples.skipped:
         shown = "; ".join(f"{s.name} ({s.reason})" for s in examples.skipped[:3])
         more = f"; and {len(examples.skipped) - 3} more" if len(examples.skipped) > 3 else ""
-        lines.append(f"{len(examples.skipped)} files were passed over: {shown}{more}.")
+        lines.append(f"{counted(len(examples.skipped), 'file', ('was', 'were'))} passed over: {shown}{more}.")
     machine = backbone.machine
     lines.append(f"Backbone {backbone.name}: {backbone.width} features, {machine.dtype} on {machine.device}.")
     return "\n".join(lines)
