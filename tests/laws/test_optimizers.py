@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -28,7 +28,7 @@ CASES = (
     AdamW(),
     AdamW(betas=(0.8, 0.9), weight_decay=0.3),
     RAdam(),
-    RAdam(betas=(0.8, 0.9), weight_decay=0.1),
+    RAdam(betas=(0.8, 0.9), eps=1e-2, weight_decay=0.1),
 )
 each_optimizer = pytest.mark.parametrize("spec", CASES, ids=text)
 SHAPES = {"a": (3, 4), "b": (4,), "c": ()}
@@ -78,6 +78,10 @@ def test_an_optimizer_is_its_text(spec: Any) -> None:
 
 
 @given(specs, st.integers(0, 99), st.floats(1e-4, 0.5))
+@example("RAdam(betas=(0.5, 0.75), eps=0.01)", 0, 0.5)
+@example("Adam(betas=(0.5, 0.75), eps=0.01, weight_decay=0.1)", 0, 0.5)
+@example("AdamW(betas=(0.5, 0.75), eps=0.01)", 0, 0.5)
+@example("SGD(momentum=0.9, nesterov=True, weight_decay=0.1)", 0, 0.5)
 @settings(max_examples=60, deadline=None)
 def test_both_readings_equal_torch(source: str, seed: int, lr: float) -> None:
     spec = parse(source, WORDS)

@@ -82,9 +82,11 @@ def _adapted(
     mean = torch.lerp(mean, gradient, 1 - first)
     square = second * square + (1 - second) * gradient * gradient
     direction = mean / (1 - first**moves)
-    scale = 1.0 if not isinstance(spec, RAdam) else _rectified(second, moves)
-    if scale:
-        direction = scale * direction / (_root(square) / (1 - second**moves) ** 0.5 + spec.eps)
+    unbias = (1 - second**moves) ** 0.5
+    if not isinstance(spec, RAdam):
+        direction = direction / (_root(square) / unbias + spec.eps)
+    elif scale := _rectified(second, moves):  # torch adds eps before the bias is corrected here, after it above
+        direction = scale * unbias * direction / (_root(square) + spec.eps)
     return weight - rate * direction, (mean, square)
 
 
