@@ -60,7 +60,8 @@ class BackboneFlags:
     Parameters
     ----------
     backbone: str
-        timm:NAME, open_clip:NAME[/PRETRAINED], hf:NAME (hub names or local folders), pixels or precomputed; options after commas, as in
+        timm:NAME, open_clip:NAME[/PRETRAINED], hf:NAME (hub names or local folders), pixels, precomputed, or an untrained conv4, resnet12
+        or mlp; options after commas, as in
         timm:mobilenetv2_100,size=160. By default precomputed for embeddings, hf:facebook/dinov2-small for images and
         hf:sentence-transformers/all-MiniLM-L6-v2 for texts.
     weights: Path
