@@ -280,6 +280,8 @@ def test_a_state_that_does_not_fit_is_refused() -> None:
         outer(Adam(), held, plan(a=0.1, b=0.0, c=0.1)).load({"step/b": state["step/b"]})
     with pytest.raises(InputError, match=r"'exp_avg/a' of shape \(4,\)"):
         outer(Adam(), held, plan(a=0.1, b=0.1, c=0.1)).load({"exp_avg/a": state["exp_avg/b"]})
+    old.load({})  # what it remembered is gone
+    assert old.state() == {}
     with pytest.raises(InputError, match="step of 'a', where exp_avg, exp_avg_sq, step are needed"):
         outer(Adam(), held, plan(a=0.1, b=0.1, c=0.1)).load({"step/a": state["step/a"]})
 
