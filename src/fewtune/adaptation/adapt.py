@@ -13,13 +13,13 @@ import torch
 from fewtune.adaptation.bundle import BackboneRecord, Bundle
 from fewtune.adaptation.card import model_card, verdict
 from fewtune.adaptation.choose import Choice, choose_learner
-from fewtune.adaptation.fitting import fit_head, vectors_by_prompts
+from fewtune.adaptation.fitting import fit_head
 from fewtune.adaptation.predict import Prediction, predict_anything, probabilities
 from fewtune.adaptation.usable import Target, usable_target
 from fewtune.backbones.backbone import Backbone
 from fewtune.data.examples import Examples
 from fewtune.errors import InputError
-from fewtune.learning.classes import prompts_of
+from fewtune.learning.classes import prompts_of, vectors_by_prompts
 from fewtune.learning.method import Method
 from fewtune.recipes.candidates import candidates
 from fewtune.spec import text

@@ -15,7 +15,7 @@ from sklearn.utils.validation import assert_all_finite, check_consistent_length,
 from torch import Tensor
 
 from fewtune.adaptation.choose import choose_learner
-from fewtune.adaptation.fitting import fit_head, vectors_by_prompts
+from fewtune.adaptation.fitting import fit_head
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.load import load_backbone
 from fewtune.backbones.names import read_name
@@ -25,7 +25,7 @@ from fewtune.data.items import Texts
 from fewtune.data.pool import Pool
 from fewtune.data.read import read_examples
 from fewtune.errors import InputError
-from fewtune.learning.classes import prompts_of
+from fewtune.learning.classes import prompts_of, vectors_by_prompts
 from fewtune.learning.method import Method
 from fewtune.machine import Machine
 from fewtune.recipes.candidates import candidates

@@ -1,24 +1,13 @@
-"""Fitting a head on a whole support, and the class vectors that some heads read."""
+"""Fitting a head on a whole support."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
-from fewtune.backbones.backbone import Backbone
 from fewtune.data.examples import Integers
-from fewtune.learning.classes import class_vectors, prompts_of
 from fewtune.learning.method import Method
 from fewtune.tasks.episodes import Episodes
-
-
-def vectors_by_prompts(backbone: Backbone, class_names: Sequence[str], methods: Iterable[Method]) -> dict[tuple[str, ...], Tensor]:
-    """Class vectors [K, D] for each set of prompts that some method reads."""
-    wanted = {prompts_of(m.learner) for m in methods if m.learner.reads_classes}
-    start = backbone.start() if wanted else {}
-    return {prompts: class_vectors(backbone, start, class_names, prompts) for prompts in wanted}
 
 
 def fit_head(

@@ -88,7 +88,7 @@ def _duplicates(examples: Examples, bad: set[int]) -> tuple[dict[int, str], dict
     same: dict[bytes, list[int]] = {}
     for row in np.argsort(examples.row_split == TEST, kind="stable").tolist():
         if labels[row] >= 0 and row not in bad:
-            same.setdefault(examples.items.digest(row), []).append(row)
+            same.setdefault(examples.row_digests[row], []).append(row)
     copies: dict[int, str] = {}
     clashes: dict[int, str] = {}
     for rows in same.values():

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.names import Name
-from fewtune.backbones.preparation import ImagePreparation, VectorPreparation
+from fewtune.backbones.preparation import VectorPreparation, squashed
 from fewtune.machine import Machine
 
 
@@ -25,16 +25,7 @@ def load_pixels(name: Name, machine: Machine) -> Backbone:
     name.check(("size", "grey"))
     size, grey = name.integer("size", 32), name.flag("grey", False)
     channels = 1 if grey else 3
-    preparation = ImagePreparation(
-        height=size,
-        width=size,
-        short=size,
-        mean=(0.5,) * channels,
-        std=(1.0,) * channels,
-        interpolation="bilinear",
-        resize="squash",
-        grey=grey,
-    )
+    preparation = squashed(size, grey=grey)
     return Backbone(name.full, Flat().eval(), preparation, channels * size * size, (), machine, {"weights": "none"}, "pixels")
 
 

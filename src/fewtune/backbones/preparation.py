@@ -101,6 +101,21 @@ class ImagePreparation:
         return image.crop((left, top, left + self.width, top + self.height))
 
 
+def squashed(size: int, *, grey: bool) -> ImagePreparation:
+    """The whole image as size x size pixels in [-0.5, 0.5]: what backbones without a preprocessing of their own take."""
+    channels = 1 if grey else 3
+    return ImagePreparation(
+        height=size,
+        width=size,
+        short=size,
+        mean=(0.5,) * channels,
+        std=(1.0,) * channels,
+        interpolation="bilinear",
+        resize="squash",
+        grey=grey,
+    )
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class VectorPreparation:

@@ -18,7 +18,7 @@ from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.dropblock import drop_blocks
 from fewtune.backbones.groups import group_names
 from fewtune.backbones.names import Name
-from fewtune.backbones.preparation import ImagePreparation, VectorPreparation
+from fewtune.backbones.preparation import ImagePreparation, VectorPreparation, squashed
 from fewtune.backbones.seeded import seeded
 from fewtune.backbones.weights import fit_weights
 from fewtune.errors import InputError
@@ -148,17 +148,7 @@ def _images(name: Name, size: int) -> tuple[ImagePreparation, int]:
     channels = 1 if grey else 3
     if size < _SMALLEST:
         raise InputError(f"{name.full}: expected a size of at least {_SMALLEST} pixels, found {size}.")
-    preparation = ImagePreparation(
-        height=size,
-        width=size,
-        short=size,
-        mean=(0.5,) * channels,
-        std=(1.0,) * channels,
-        interpolation="bilinear",
-        resize="squash",
-        grey=grey,
-    )
-    return preparation, channels
+    return squashed(size, grey=grey), channels
 
 
 def _conv4(name: Name) -> Made:

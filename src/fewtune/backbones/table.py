@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.cache import default_folder
 from fewtune.backbones.table_file import Floats, read_table, writing
 from fewtune.data.examples import Examples, Subset
 from fewtune.data.items import Items, Vectors
@@ -38,11 +38,6 @@ class FeatureTable:
 
     features: Float[Tensor, "N D"]
     bad: dict[int, str]
-
-
-def default_folder() -> Path:
-    """Where feature tables are kept: $FEWTUNE_CACHE, or ~/.cache/fewtune/features."""
-    return Path(os.environ.get("FEWTUNE_CACHE") or "~/.cache/fewtune/features").expanduser()
 
 
 def feature_table(backbone: Backbone, pool: Pool, *, folder: Path | None = None, memory: bool = False, quiet: bool = False) -> FeatureTable:

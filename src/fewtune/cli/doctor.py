@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from fewtune.backbones.cache import default_folder as cache_folder
+
 CORE = ("torch", "transformers", "safetensors", "numpy", "scipy", "sklearn", "pyarrow", "PIL", "rich", "matplotlib", "jinja2")
 EXTRAS = {
     "timm": ("timm", "backbones timm:NAME"),
@@ -198,11 +200,6 @@ def _compute(load: Load) -> list[Finding]:
     else:
         found.append(Finding("ok", "no CUDA device; fewtune computes on the CPU."))
     return found
-
-
-def cache_folder() -> Path:
-    """As `fewtune.backbones.table.default_folder`, which cannot be asked where torch does not import."""
-    return Path(os.environ.get("FEWTUNE_CACHE") or "~/.cache/fewtune/features").expanduser()
 
 
 def _cache() -> Finding:

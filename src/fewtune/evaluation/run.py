@@ -10,15 +10,12 @@ from pathlib import Path
 
 from fewtune.errors import InputError
 from fewtune.evaluation.result import Result, load_result
-from fewtune.evaluation.study import Study, run_study
+from fewtune.evaluation.study import Drawn, Study, run_study
 from fewtune.files import new_folder, refuse_existing, write_bytes
 from fewtune.spec import digest
-from fewtune.tasks.episodes import Episodes
 
 FORMAT = 1
 LIBRARIES = ("fewtune", "torch", "numpy", "scipy", "transformers", "timm", "open_clip_torch", "pillow")
-
-Drawn = dict[tuple[int, int], Episodes]
 
 
 def run_kept(study: Study, out: Path | None, *, overwrite: bool = False) -> tuple[Result, Drawn]:
@@ -27,7 +24,7 @@ def run_kept(study: Study, out: Path | None, *, overwrite: bool = False) -> tupl
         return run_study(study)
     wanted = digest(study.text())
     if (found := _kept(out, wanted)) is not None:
-        return found, {(i, seed): e for i, p in enumerate(study.protocols) for seed, e in p.draw(study.pool).items()}
+        return found, study.draw()
     refuse_existing(out, overwrite=overwrite)
     result, drawn = run_study(study)
     with new_folder(out, overwrite=overwrite) as folder:

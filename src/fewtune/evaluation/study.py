@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
 import torch
@@ -15,11 +15,13 @@ from fewtune.backbones.backbone import Backbone
 from fewtune.data.pool import Pool
 from fewtune.evaluation.protocol import Protocol
 from fewtune.evaluation.result import SCHEMA, Result, make_result
-from fewtune.learning.classes import class_vectors, prompts_of
+from fewtune.learning.classes import prompts_of, vectors_by_prompts
 from fewtune.learning.method import Method
 from fewtune.learning.table import answer_table
 from fewtune.spec import digest, text
 from fewtune.tasks.episodes import Episodes
+
+Drawn: TypeAlias = dict[tuple[int, int], Episodes]
 
 
 @final
@@ -41,25 +43,34 @@ class Study:
         methods = [f"method {text(m)}" for m in self.methods.values()]
         return "\n".join([f"backbone {self.backbone.name} {self.backbone.digest()}", *sources, *names, *protocols, *methods])
 
+    def draw(self) -> Drawn:
+        """The episodes by (protocol number, seed)."""
+        return {(i, seed): e for i, p in enumerate(self.protocols) for seed, e in p.draw(self.pool).items()}
 
-def run_study(study: Study) -> tuple[Result, dict[tuple[int, int], Episodes]]:
+
+def run_study(study: Study) -> tuple[Result, Drawn]:
     """The result, and the episodes by (protocol number, seed)."""
-    drawn = {(i, seed): e for i, p in enumerate(study.protocols) for seed, e in p.draw(study.pool).items()}
-    vectors = _vectors(study)
+    drawn = study.draw()
+    vectors = vectors_by_prompts(study.backbone, study.pool.class_names, study.methods.values())
+    tasks = [np.array(p.tasks(study.pool).names, dtype=object) for p in study.protocols]
+    identity = digest(study.text())
     columns = []
     for name, method in study.methods.items():
         for (setting, seed), episodes in drawn.items():
             scores = score(method, study.features, episodes, vectors.get(prompts_of(method.learner)))
-            columns.append(_columns(study, name, setting, seed, episodes, scores))
+            protocol = study.protocols[setting]
+            constant = {
+                "study": identity,
+                "method": name,
+                "spec": text(method),
+                "setting": setting,
+                "seed": seed,
+                "ways": protocol.ways,
+                "shots": protocol.shots,
+                "metric": "accuracy",
+            }
+            columns.append(_columns(constant, tasks[setting], episodes, scores))
     return make_result(columns), drawn
-
-
-def _vectors(study: Study) -> dict[tuple[str, ...], Tensor]:
-    """Class vectors of the whole pool, once for each set of prompts that some method reads."""
-    wanted = {prompts_of(m.learner) for m in study.methods.values() if m.learner.reads_classes}
-    start = study.backbone.start() if wanted else {}
-    names = study.pool.class_names
-    return {prompts: class_vectors(study.backbone, start, names, prompts) for prompts in wanted}
 
 
 @final
@@ -89,25 +100,14 @@ def score(method: Method, features: Tensor, episodes: Episodes, vectors: Tensor 
     return Scores(torch.cat(accuracy).cpu().numpy(), torch.cat(loss).cpu().numpy(), seconds)
 
 
-def _columns(study: Study, name: str, setting: int, seed: int, episodes: Episodes, scores: Scores) -> dict[str, Any]:
+def _columns(constant: Mapping[str, object], task_names: np.ndarray[Any, Any], episodes: Episodes, scores: Scores) -> dict[str, Any]:
+    """The columns of SCHEMA for one method on one setting and seed."""
     count = len(episodes)
-    protocol = study.protocols[setting]
-    task_names = np.array(protocol.tasks(study.pool).names, dtype=object)
-    constant = {
-        "study": digest(study.text()),
-        "method": name,
-        "spec": text(study.methods[name]),
-        "setting": setting,
-        "seed": seed,
-        "ways": protocol.ways,
-        "shots": protocol.shots,
-        "metric": "accuracy",
-        "seconds": scores.seconds / count,
-    }
-    varying = {
+    columns = {
         "episode": np.arange(count),
         "task": task_names[episodes.task.numpy()],
         "value": scores.accuracy,
         "loss": scores.loss,
+        "seconds": [scores.seconds / count] * count,
     }
-    return {f.name: varying[f.name] if f.name in varying else [constant[f.name]] * count for f in SCHEMA}
+    return {f.name: columns[f.name] if f.name in columns else [constant[f.name]] * count for f in SCHEMA}

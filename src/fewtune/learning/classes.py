@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -11,8 +11,8 @@ from torch import Tensor
 from fewtune.backbones.backbone import Backbone, Weights
 from fewtune.data.templates import fill, readable
 from fewtune.errors import InputError
+from fewtune.learning.method import Method
 from fewtune.parts.heads.head import Head
-from fewtune.tasks.episodes import Episodes
 
 
 def prompts_of(head: Head) -> tuple[str, ...]:
@@ -36,6 +36,8 @@ def class_vectors(backbone: Backbone, weights: Weights, class_names: Sequence[st
     return mean[[place[name] for name in class_names]]
 
 
-def episode_vectors(vectors: Float[Tensor, "C D"] | None, episodes: Episodes) -> Float[Tensor, "E K D"] | None:
-    """The class vectors of each episode's classes; padded classes get some other class's vector, which no logit shows."""
-    return None if vectors is None else vectors[episodes.classes.clamp_min(0)]
+def vectors_by_prompts(backbone: Backbone, class_names: Sequence[str], methods: Iterable[Method]) -> dict[tuple[str, ...], Tensor]:
+    """Class vectors [K, D] for each set of prompts that some method reads."""
+    wanted = {prompts_of(m.learner) for m in methods if m.learner.reads_classes}
+    start = backbone.start() if wanted else {}
+    return {prompts: class_vectors(backbone, start, class_names, prompts) for prompts in wanted}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
@@ -101,13 +101,7 @@ def phases_of(steps: tuple[Step, ...]) -> list[Phase]:
 def run_inside(ground: Ground, step: Step, weights: Weights, tasks: Tasks, key: Key, unrolled: bool) -> dict[str, Tensor]:
     """One step of an `Adapt`: out of place, so that gradients may cross it."""
     if isinstance(step, Average):
-        ends = []
-        for number, member in enumerate(step.members):
-            end: Weights = weights
-            for place, inner in enumerate(member):
-                end = run_inside(ground, inner, end, tasks, key.child(number, place), unrolled)
-            ends.append(end)
-        return average(ends, step.weights)
+        return averaged(step, weights, key, lambda inner, start, its: run_inside(ground, inner, start, tasks, its, unrolled))
     plan = resolve(step.plan, ground.movable(weights), ground.backbone.groups)
     current = dict(weights)
     state = start(step.optimizer, {n: current[n] for n in plan.moving})
@@ -126,6 +120,17 @@ def run_inside(ground: Ground, step: Step, weights: Weights, tasks: Tasks, key: 
 
 def _of(weights: Weights, names: tuple[str, ...]) -> dict[str, Tensor]:
     return {n: weights[n] for n in names}
+
+
+def averaged(step: Average, weights: Weights, key: Key, run: Callable[[Step, Weights, Key], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Every member from the same start, and the average of their ends; `run` does one step of a member."""
+    ends = []
+    for number, member in enumerate(step.members):
+        end: Weights = weights
+        for place, inner in enumerate(member):
+            end = run(inner, end, key.child(number, place))
+        ends.append(end)
+    return average(ends, step.weights)
 
 
 def average(ends: list[Weights], weights: tuple[float, ...]) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from fewtune.keys import Key
-from fewtune.learning.engine import Weights, average, direction, phases_of
+from fewtune.learning.engine import Weights, averaged, direction, phases_of
 from fewtune.learning.ground import Ground
 from fewtune.learning.phase import Adapt, Phase, Step
 from fewtune.parts.heads.linear import Linear
@@ -37,13 +37,7 @@ def declared(ground: Ground, phases: tuple[Step, ...]) -> dict[str, Tensor]:
 
 def _run(ground: Ground, step: Step, weights: Weights, tasks: Tasks, key: Key) -> dict[str, Tensor]:
     if not isinstance(step, Phase):
-        ends: list[Weights] = []
-        for number, member in enumerate(step.members):
-            end: Weights = weights
-            for place, inner in enumerate(member):
-                end = _run(ground, inner, end, tasks, key.child(number, place))
-            ends.append(end)
-        return average(ends, step.weights)
+        return averaged(step, weights, key, lambda inner, start, its: _run(ground, inner, start, tasks, its))
     plan = resolve(step.plan, ground.movable(weights), ground.backbone.groups)
     leaves = {n: weights[n].detach().clone().requires_grad_() for n in plan.moving}
     fixed = {n: t for n, t in weights.items() if n not in leaves}
