@@ -15,7 +15,7 @@ from fewtune.parts.inner import InnerState, start, update
 from fewtune.parts.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Optimizer, RAdam
 from fewtune.parts.outer import outer
 from fewtune.parts.plan import Plan, ResolvedPlan, everything, resolve
-from fewtune.parts.rates import After, Cosine, Linear, rate
+from fewtune.parts.rates import After, Cosine, LinearDecay, rate
 from fewtune.spec import parse, text
 
 WORDS: dict[str, Any] = {spec.__name__: spec for spec in OPTIMIZERS}
@@ -237,7 +237,7 @@ def test_what_has_no_gradient_is_not_touched(spec: Optimizer) -> None:
 def test_interrupted_and_resumed_is_bitwise_the_same(spec: Optimizer, tmp_path: Any) -> None:
     from safetensors.torch import load_file, save_file
 
-    resolved = plan(a=Cosine(lr=0.1, warmup=3), b=After(step=5, rate=Linear(lr=0.2)), c=0.05)
+    resolved = plan(a=Cosine(lr=0.1, warmup=3), b=After(step=5, rate=LinearDecay(lr=0.2)), c=0.05)
 
     def go(held: dict[str, Tensor], optimizer: Any, first: int, last: int) -> list[Tensor]:
         seen = []
@@ -344,7 +344,7 @@ def test_one_gradient_for_two_names_is_not_used_twice(spec: Optimizer) -> None:
 
 
 def test_rates_follow_their_schedules() -> None:
-    curves = {"a": Cosine(lr=0.5, warmup=2), "b": 0.25, "c": Linear(lr=1.0)}
+    curves = {"a": Cosine(lr=0.5, warmup=2), "b": 0.25, "c": LinearDecay(lr=1.0)}
     held = weights(0)
     before, optimizer = copies(held), outer(SGD(), held, plan(**curves))
     for step in range(6):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fewtune.errors import InputError
-from fewtune.parts.plan import Plan, bias_and_norm, everything, gradual, layerwise, one_group, only, resolve
+from fewtune.parts.plan import Plan, bias_and_norm, declared_rates, everything, gradual, layerwise, one_group, only, resolve
 from fewtune.parts.rates import (
     RATES,
     After,
@@ -21,7 +21,8 @@ from fewtune.parts.rates import (
     Cosine,
     Decaying,
     InTurn,
-    Linear,
+    Learned,
+    LinearDecay,
     Steps,
     always_zero,
     rate,
@@ -46,12 +47,14 @@ steps_at = st.lists(st.integers(1, 50), unique=True, max_size=3).map(lambda at: 
 simple = st.one_of(
     st.builds("Constant(lr={})".format, numbers),
     st.builds(lambda lr, w, f: f"Cosine(lr={lr}, warmup={w}, floor={lr * f})", st.floats(0.0, 10.0), st.integers(0, 20), factors),
-    st.builds("Linear(lr={}, warmup={})".format, numbers, st.integers(0, 20)),
+    st.builds("LinearDecay(lr={}, warmup={})".format, numbers, st.integers(0, 20)),
     st.builds("Steps(lr={}, at={}, factor={})".format, numbers, steps_at, st.floats(0.0, 2.0)),
 )
-rates = st.one_of(simple, st.builds("After(step={}, rate={})".format, st.integers(0, 50), simple))
+timed = st.one_of(simple, st.builds("After(step={}, rate={})".format, st.integers(0, 50), simple))
+rates = st.one_of(timed, st.builds("Learned(lr={}, per={!r})".format, numbers, st.sampled_from(("entry", "tensor"))))
+decaying_timed = st.builds("Decaying(rate={}, factor={})".format, st.one_of(timed, numbers), factors)
 decaying = st.builds("Decaying(rate={}, factor={})".format, st.one_of(rates, numbers), factors)
-by_depth = st.one_of(decaying, st.builds("InTurn(rate={}, every={})".format, st.one_of(rates, decaying), st.integers(0, 9)))
+by_depth = st.one_of(decaying, st.builds("InTurn(rate={}, every={})".format, st.one_of(timed, decaying_timed), st.integers(0, 9)))
 patterns = st.sampled_from(
     ("*", "head.*", "*.bias", "b?.weight", "b[01].*", "norm.weight", "nothing", "group:*", "group:blocks.?", "group:stem")
 )
@@ -133,11 +136,14 @@ def test_misspelt_patterns_are_told() -> None:
         lambda: Constant(lr=-1.0),
         lambda: Constant(lr=math.nan),
         lambda: Cosine(lr=0.1, floor=0.2),
-        lambda: Linear(lr=math.inf),
+        lambda: LinearDecay(lr=math.inf),
         lambda: Steps(lr=1.0, at=(5, 5)),
         lambda: Steps(lr=1.0, at=(0,)),
         lambda: After(step=-1, rate=1.0),
         lambda: Decaying(rate=1.0, factor=-0.5),
+        lambda: Learned(lr=-0.1),
+        lambda: After(step=3, rate=Learned(lr=0.1)),
+        lambda: InTurn(rate=Decaying(rate=Learned(lr=0.1), factor=0.5), every=3),
     ],
 )
 def test_impossible_rates_are_refused(make: Any) -> None:
@@ -163,12 +169,12 @@ def test_cosine_and_steps_equal_torch() -> None:
 
 
 def test_rates_by_hand() -> None:
-    assert [rate(Linear(lr=1.0), s, 4) for s in range(6)] == [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
-    assert [rate(Linear(lr=1.0, warmup=3), s, 7) for s in range(8)] == [0.25, 0.5, 0.75, 1.0, 0.75, 0.5, 0.25, 0.0]
+    assert [rate(LinearDecay(lr=1.0), s, 4) for s in range(6)] == [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
+    assert [rate(LinearDecay(lr=1.0, warmup=3), s, 7) for s in range(8)] == [0.25, 0.5, 0.75, 1.0, 0.75, 0.5, 0.25, 0.0]
     assert [rate(Cosine(lr=2.0, warmup=1, floor=1.0), s, 5) for s in (0, 1, 3, 5, 9)] == pytest.approx([1.0, 2.0, 1.5, 1.0, 1.0])
     assert [rate(Cosine(lr=1.0, warmup=9), s, 4) for s in range(4)] == pytest.approx([0.1, 0.2, 0.3, 0.4])  # the phase ends in its warm-up
     # on its own clock: a phase of 4 steps inside one of 7
-    assert [rate(After(step=3, rate=Linear(lr=1.0)), s, 7) for s in range(7)] == [0.0, 0.0, 0.0, 1.0, 0.75, 0.5, 0.25]
+    assert [rate(After(step=3, rate=LinearDecay(lr=1.0)), s, 7) for s in range(7)] == [0.0, 0.0, 0.0, 1.0, 0.75, 0.5, 0.25]
     assert [rate(After(step=9, rate=1.0), s, 4) for s in range(4)] == [0.0] * 4
 
 
@@ -199,7 +205,7 @@ def test_gradual_by_hand() -> None:
             assert set(now.values()) <= {0.0, 1.0}
 
 
-@given(rates, st.integers(1, 12), st.floats(0.1, 1.0))
+@given(timed, st.integers(1, 12), st.floats(0.1, 1.0))
 def test_plans_for_a_backbone_and_for_any_agree(source: str, every: int, decay: float) -> None:
     curve = read(source)
     if always_zero(curve):
@@ -210,6 +216,27 @@ def test_plans_for_a_backbone_and_for_any_agree(source: str, every: int, decay: 
     both = Plan(rules=(("group:*", InTurn(rate=Decaying(rate=2.0, factor=0.5), every=every)), ("*", 2.0)))
     now = resolve(both, NAMES, GROUPS).rates_at(every, 100)
     assert [now[name] for name in ("norm.weight", "b1.weight", "b0.weight", "head.bias")] == [1.0, 0.5, 0.0, 2.0]
+
+
+def test_learned_rates_are_declared_by_the_names_they_move() -> None:
+    plan = Plan(
+        rules=(
+            ("head.bias", Learned(lr=0.0, per="tensor")),
+            ("norm.*", 0.3),
+            ("group:*", Decaying(rate=Learned(lr=0.4), factor=0.5)),
+            ("*", 0),
+        )
+    )
+    resolved = resolve(plan, NAMES, GROUPS)
+    assert tuple(resolved.learned) == ("conv.weight", "b0.weight", "b0.bias", "b1.weight", "b1.bias", "head.bias")
+    assert resolved.moving == (*BODY, "head.bias")  # a learned rate that starts at 0 may grow
+    assert resolved.rates_at(7, 9)["b1.bias"] == 0.1 and resolved.rates_at(7, 9)["norm.weight"] == 0.3
+    weights = {name: torch.zeros(3, 2, dtype=torch.float64, requires_grad=True) for name in NAMES}
+    declared = declared_rates(resolved, weights, "inner")
+    assert list(declared) == [f"inner.{name}" for name in resolved.learned]
+    assert torch.equal(declared["inner.b1.bias"], torch.full((3, 2), 0.1, dtype=torch.float64))
+    assert declared["inner.head.bias"].shape == () and not any(t.requires_grad for t in declared.values())
+    assert declared_rates(resolve(everything(0.1), NAMES), weights) == {}
 
 
 def test_towers_are_counted_each_for_itself() -> None:

@@ -12,9 +12,11 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import TypeAlias, final
 
+from torch import Tensor
+
 from fewtune.backbones.groups import Groups
 from fewtune.errors import InputError, unknown
-from fewtune.parts.rates import Decaying, InTurn, Rate, RateByDepth, always_zero, as_rate, at_depth, rate
+from fewtune.parts.rates import Decaying, InTurn, Learned, Rate, RateByDepth, always_zero, as_rate, at_depth, rate
 
 Rule: TypeAlias = tuple[str, Rate | RateByDepth | float]
 
@@ -71,8 +73,13 @@ class ResolvedPlan:
             found.setdefault(self.rates[name], []).append(name)
         return tuple((curve, tuple(names)) for curve, names in found.items())
 
+    @cached_property
+    def learned(self) -> dict[str, Learned]:
+        """The names whose rate is a declared parameter. A phase on shared weights must refuse a plan that has some."""
+        return {name: curve for name, curve in self.rates.items() if isinstance(curve, Learned)}
+
     def rates_at(self, step: int, steps: int) -> dict[str, float]:
-        """The rate of every name at `step` (from 0) of a phase of `steps`; 0 where frozen."""
+        """The rate of every name at `step` (from 0) of a phase of `steps`; 0 where frozen, the start where learned."""
         now = {name: rate(curve, step, steps) for curve, names in self.schedules for name in names}
         return {name: now.get(name, 0.0) for name in self.rates}
 
@@ -110,6 +117,14 @@ def resolve(plan: Plan, names: Iterable[str], groups: Groups = ()) -> ResolvedPl
             f"the plan moves nothing: {', '.join(map(repr, hopeful))} matches none of the names, such as {next(iter(found))!r}."
         )
     return resolved
+
+
+def declared_rates(resolved: ResolvedPlan, weights: Mapping[str, Tensor], prefix: str = "rates") -> dict[str, Tensor]:
+    """What learned rates start from, "PREFIX.NAME" -> `lr`: of the shape [...] of the weight of that name ("entry"), or [] ("tensor")."""
+    return {
+        f"{prefix}.{name}": weights[name].detach().new_full(weights[name].shape if given.per == "entry" else (), given.lr)
+        for name, given in resolved.learned.items()
+    }
 
 
 def depths(groups: Groups) -> dict[str, int]:

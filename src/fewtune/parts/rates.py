@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TypeAlias, final
+from typing import Literal, TypeAlias, final
 
 from fewtune.errors import InputError
 
@@ -44,7 +44,7 @@ class Cosine:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Linear:
+class LinearDecay:
     """Linear warm-up as in `Cosine`, then a straight line to 0, which would be reached at step `steps`."""
 
     lr: float
@@ -83,9 +83,29 @@ class After:
     def __post_init__(self) -> None:
         _not_negative(self, "step")
         object.__setattr__(self, "rate", as_rate(self.rate))
+        _timed(self, self.rate)
 
 
-Rate: TypeAlias = Constant | Cosine | Linear | Steps | After
+@final
+@dataclass(frozen=True, kw_only=True)
+class Learned:
+    """A rate that is itself trained: a declared parameter, which starts at `lr`; for the plans of phases inside `Adapt` only.
+
+    `per` "entry": one rate for each entry of a weight; "tensor": one for the whole weight. What has it moves, also where `lr` is 0, and a
+    rate may become negative. It has no course over time, so it cannot stand in `After` and `InTurn`.
+    Reference: Li et al., "Meta-SGD: Learning to Learn Quickly for Few-Shot Learning", 2017 ("entry").
+    """
+
+    lr: float
+    per: Literal["entry", "tensor"] = "entry"
+
+    def __post_init__(self) -> None:
+        _not_negative(self, "lr")
+        if self.per not in ("entry", "tensor"):
+            raise InputError(f"Learned has one rate per 'entry' or per 'tensor', found {self.per!r}.")
+
+
+Rate: TypeAlias = Constant | Cosine | LinearDecay | Steps | After | Learned
 
 
 @final
@@ -114,31 +134,34 @@ class InTurn:
         _not_negative(self, "every")
         if not isinstance(self.rate, Decaying):
             object.__setattr__(self, "rate", as_rate(self.rate))
+        _timed(self, self.rate)
 
 
 RateByDepth: TypeAlias = Decaying | InTurn
-RATES = (Constant, Cosine, Linear, Steps, After, Decaying, InTurn)
+RATES = (Constant, Cosine, LinearDecay, Steps, After, Learned, Decaying, InTurn)
 
 
 def as_rate(given: Rate | float) -> Rate:
     """A bare number as the constant rate that it means. Raises InputError for anything else that is no rate."""
     if isinstance(given, int | float):
         return Constant(lr=float(given))
-    if not isinstance(given, Constant | Cosine | Linear | Steps | After):
-        raise InputError(f"expected a rate, a number such as 1e-4 or one of Constant, Cosine, Linear, Steps, After, found {given!r}.")
+    if not isinstance(given, Constant | Cosine | LinearDecay | Steps | After | Learned):
+        raise InputError(
+            f"expected a rate, a number such as 1e-4 or one of Constant, Cosine, LinearDecay, Steps, After, Learned, found {given!r}."
+        )
     return given
 
 
 def rate(given: Rate | float, step: int, steps: int) -> float:
-    """The rate at `step` (from 0) of a phase of `steps`; at and after the end the last value of the curve."""
+    """The rate at `step` (from 0) of a phase of `steps`; at and after the end the last value of the curve. Of a learned rate its start."""
     match given:
-        case Constant(lr=lr):
+        case Constant(lr=lr) | Learned(lr=lr):
             return lr
         case Cosine(lr=lr, warmup=warmup, floor=floor):
             if step < warmup:
                 return lr * (step + 1) / (warmup + 1)
             return floor + (lr - floor) * (1 + math.cos(math.pi * _progress(step, warmup, steps))) / 2
-        case Linear(lr=lr, warmup=warmup):
+        case LinearDecay(lr=lr, warmup=warmup):
             return lr * (step + 1) / (warmup + 1) if step < warmup else lr * (1 - _progress(step, warmup, steps))
         case Steps(lr=lr, at=at, factor=factor):
             return lr * factor ** sum(step >= one for one in at)
@@ -149,23 +172,27 @@ def rate(given: Rate | float, step: int, steps: int) -> float:
 
 
 def always_zero(given: Rate) -> bool:
-    """Whether the rate is 0 at every step, whatever the length of the phase: what has it is frozen."""
+    """Whether the rate is 0 at every step, whatever the length of the phase: what has it is frozen. A learned rate never is."""
+    if isinstance(given, Learned):
+        return False
     return always_zero(as_rate(given.rate)) if isinstance(given, After) else given.lr == 0
 
 
 def scaled(given: Rate, factor: float) -> Rate:
-    """The rate times `factor` at every step."""
+    """The rate times `factor` at every step; of a learned rate the start."""
     match given:
         case Constant(lr=lr):
             return Constant(lr=lr * factor)
         case Cosine(lr=lr, warmup=warmup, floor=floor):
             return Cosine(lr=lr * factor, warmup=warmup, floor=floor * factor)
-        case Linear(lr=lr, warmup=warmup):
-            return Linear(lr=lr * factor, warmup=warmup)
+        case LinearDecay(lr=lr, warmup=warmup):
+            return LinearDecay(lr=lr * factor, warmup=warmup)
         case Steps(lr=lr, at=at, factor=drop):
             return Steps(lr=lr * factor, at=at, factor=drop)
         case After(step=step, rate=inner):
             return After(step=step, rate=scaled(as_rate(inner), factor))
+        case Learned(lr=lr, per=per):
+            return Learned(lr=lr * factor, per=per)
 
 
 def at_depth(given: Rate | RateByDepth | float, depth: int) -> Rate:
@@ -183,6 +210,12 @@ def at_depth(given: Rate | RateByDepth | float, depth: int) -> Rate:
 def _progress(step: int, warmup: int, steps: int) -> float:
     """How much of what follows the warm-up is over, in [0, 1]."""
     return min((step - warmup) / (steps - warmup), 1.0) if steps > warmup else 1.0
+
+
+def _timed(spec: After | InTurn, given: object) -> None:
+    inner = given.rate if isinstance(given, Decaying) else given
+    if isinstance(inner, Learned):
+        raise InputError(f"{type(spec).__name__} says when a rate begins, but a learned rate has no course over time: use Learned alone.")
 
 
 def _not_negative(spec: object, *fields: str) -> None:
