@@ -11,18 +11,27 @@ import dataclasses
 import hashlib
 import inspect
 import math
+import sys
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from functools import cache
+from types import SimpleNamespace, UnionType
+from typing import Any, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from fewtune.errors import InputError, unknown
 
 Words: TypeAlias = Mapping[str, Callable[..., Any]]
+Hints: TypeAlias = tuple[Any, ...]
+
+_EXACT = 2**53  # up to here every integer is a float
 
 
 def text(value: object) -> str:
-    """The constructor text of a spec, every default spelled out; `inf` and `nan` are written as words."""
+    """The constructor text of a spec, every default spelled out; `inf` and `nan` are written as words.
+
+    An integer where a field takes floats is written as the float it means, so that equal specs have one text (and one digest).
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = (f"{f.name}={text(getattr(value, f.name))}" for f in dataclasses.fields(value) if f.init)
+        fields = (f"{name}={text(_meant(getattr(value, name), hints))}" for name, hints in _fields(type(value)))
         return f"{type(value).__name__}({', '.join(fields)})"
     if isinstance(value, tuple):
         return f"({', '.join(map(text, value))}{',' if len(value) == 1 else ''})"
@@ -31,6 +40,43 @@ def text(value: object) -> str:
     if value is None or isinstance(value, str | bool | int | float):
         return repr(value)
     raise TypeError(f"a spec holds literals, tuples and specs, not {type(value).__name__}")
+
+
+@cache
+def _fields(spec: type) -> tuple[tuple[str, Hints], ...]:
+    """The fields of a spec's constructor, each with the alternatives of its type; none where the type cannot be looked up here."""
+    words = vars(sys.modules[spec.__module__])
+    found: list[tuple[str, Hints]] = []
+    for field in dataclasses.fields(spec):
+        try:
+            hint = get_type_hints(SimpleNamespace(__annotations__={field.name: field.type}), words)[field.name]
+        except (NameError, TypeError, AttributeError):  # a name that is imported for type checkers only
+            found.append((field.name, ()))
+        else:
+            found.append((field.name, _alternatives(hint)))
+    return tuple(one for field, one in zip(dataclasses.fields(spec), found, strict=True) if field.init)
+
+
+def _alternatives(hint: object) -> Hints:
+    """What a type may be: the members of a union, or itself."""
+    return tuple(one for arm in get_args(hint) for one in _alternatives(arm)) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def _meant(value: object, hints: Hints) -> object:
+    """Integers as floats where one of the types is float and none speaks of integers; inside tuples too."""
+    if isinstance(value, tuple):
+        arms = [get_args(one) for one in hints if get_origin(one) in (tuple,)]
+        return tuple(_meant(item, tuple(one for arm in arms for one in _place(arm, place, len(value)))) for place, item in enumerate(value))
+    if type(value) is not int or float not in hints or int in hints or any(value in get_args(one) for one in hints):
+        return value
+    return float(value) if abs(value) <= _EXACT else value
+
+
+def _place(arm: tuple[Any, ...], place: int, length: int) -> Hints:
+    """The types of one entry of a tuple: tuple[X, ...] or tuple[X, Y] of that length."""
+    if len(arm) == 2 and arm[1] is Ellipsis:
+        return _alternatives(arm[0])
+    return _alternatives(arm[place]) if len(arm) == length else ()
 
 
 def digest(value: object) -> str:
