@@ -14,7 +14,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from functools import cache
-from types import SimpleNamespace, UnionType
+from types import GenericAlias, SimpleNamespace, UnionType
 from typing import Any, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from fewtune.errors import InputError, unknown
@@ -65,7 +65,7 @@ def _alternatives(hint: object) -> Hints:
 def _meant(value: object, hints: Hints) -> object:
     """Integers as floats where one of the types is float and none speaks of integers; inside tuples too."""
     if isinstance(value, tuple):
-        arms = [get_args(one) for one in hints if get_origin(one) in (tuple,)]
+        arms = [get_args(one) for one in hints if isinstance(one, GenericAlias) and one.__origin__ is tuple]
         return tuple(_meant(item, tuple(one for arm in arms for one in _place(arm, place, len(value)))) for place, item in enumerate(value))
     if type(value) is not int or float not in hints or int in hints or any(value in get_args(one) for one in hints):
         return value
