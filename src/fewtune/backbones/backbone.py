@@ -19,11 +19,14 @@ from torch import Tensor, nn
 
 from fewtune.backbones.groups import Groups
 from fewtune.backbones.prefetch import prefetched
+from fewtune.backbones.preparation import ImagePreparation
 from fewtune.backbones.weights import digest_weights
+from fewtune.data.augment import augment
 from fewtune.data.examples import Integers
 from fewtune.data.pool import Pool, Preparation
-from fewtune.data.views import IDENTITY, View
+from fewtune.data.views import IDENTITY, Identity, View
 from fewtune.errors import InputError
+from fewtune.keys import Key
 from fewtune.machine import Machine
 from fewtune.spec import digest
 
@@ -87,16 +90,19 @@ class Backbone:
         """What a feature table is filed under: the digest and the precision of the forward pass (features are stored in float32)."""
         return digest(f"{self.digest()} {self.machine.dtype} float32")
 
-    def embed(self, weights: Weights, pool: Pool, rows: Integers | Tensor, view: View = IDENTITY) -> Float[Tensor, "*B D"]:
+    def embed(
+        self, weights: Weights, pool: Pool, rows: Integers | Tensor, view: View = IDENTITY, key: Key | None = None
+    ) -> Float[Tensor, "*B D"]:
         """Features of rows of any shape, float32, on the machine's device; rows of -1 give zeros.
 
-        A row that occurs several times is embedded once. Gradients flow to the weights that require them. Raises InputError for
-        another modality and for a row that cannot be decoded.
+        A row that occurs several times is embedded once, so it is seen in one view; `key`, that of (seed, step, role, copy), is what the
+        views are drawn from. Gradients flow to the weights that require them. Raises InputError for another modality, for a row that
+        cannot be decoded, and for an augmented view of anything but images.
         """
         index = np.asarray(rows, dtype=np.int64)
         unique, inverse = np.unique(index.reshape(-1), return_inverse=True)
         real = unique[unique >= 0]
-        parts = [features for _, features in self.embed_chunks(weights, pool, real, view)]
+        parts = [features for _, features in self.embed_chunks(weights, pool, real, view, key)]
         features = torch.cat(parts) if parts else torch.zeros(0, self.width, device=self.machine.device)
         width = features.shape[1]
         if len(real) < len(unique):
@@ -104,7 +110,14 @@ class Backbone:
         return features[torch.from_numpy(inverse.reshape(-1)).to(features.device)].view(*index.shape, width)
 
     def embed_chunks(
-        self, weights: Weights, pool: Pool, rows: Integers, view: View = IDENTITY, *, bad: dict[int, str] | None = None
+        self,
+        weights: Weights,
+        pool: Pool,
+        rows: Integers,
+        view: View = IDENTITY,
+        key: Key | None = None,
+        *,
+        bad: dict[int, str] | None = None,
     ) -> Iterator[tuple[Integers, Float[Tensor, "b D"]]]:
         """Features chunk by chunk, in order: (rows, features); the next rows are decoded in threads meanwhile.
 
@@ -112,15 +125,14 @@ class Backbone:
         """
         if pool.modality != self.preparation.modality:
             raise InputError(f"{self.name} takes {self.preparation.modality}s, but {pool.sources[0].name} holds {pool.modality}s.")
-        if view != IDENTITY:
-            raise InputError(f"expected the identity view, found {view}.")
+        self._check_view(view, key)
         if self.preparation.modality == "text":
             yield from self._text_chunks(weights, pool, rows)
             return
         chunks = self._chunks(rows)
         for chunk, prepared, failed in prefetched(pool, self.preparation, chunks, self.machine.workers, tolerant=bad is not None):
             good = [i for i in range(len(chunk)) if i not in failed]
-            features = self._passes(weights, prepared) if prepared else None
+            features = self._passes(weights, prepared, chunk[good], view, key) if prepared else None
             if failed and bad is not None:
                 bad.update({int(chunk[i]): reason for i, reason in failed.items()})
                 whole = torch.full((len(chunk), self.width), torch.nan, device=self.machine.device)
@@ -130,11 +142,28 @@ class Backbone:
             assert features is not None
             yield chunk, features
 
-    def _passes(self, weights: Weights, prepared: Sequence[Any]) -> Tensor:
+    def _check_view(self, view: View, key: Key | None) -> None:
+        if isinstance(view, Identity):
+            return
+        if not isinstance(self.preparation, ImagePreparation):
+            raise InputError(f"{self.name} takes {self.preparation.modality}s: expected the identity view, found {view}.")
+        if key is None:
+            raise InputError(f"expected a key to draw the views of {view} from, found none.")
+
+    def _passes(self, weights: Weights, prepared: Sequence[Any], rows: Integers, view: View, key: Key | None) -> Tensor:
         """The features of prepared items, on the CPU a few at a time."""
-        rows = CPU_ROWS if self.machine.device == "cpu" else self.machine.chunk
-        parts = [self.forward(weights, self.preparation.batch(prepared[i : i + rows])) for i in range(0, len(prepared), rows)]
+        few = CPU_ROWS if self.machine.device == "cpu" else self.machine.chunk
+        starts = range(0, len(prepared), few)
+        parts = [self.forward(weights, self._seen(prepared[i : i + few], rows[i : i + few], view, key)) for i in starts]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _seen(self, prepared: Sequence[Any], rows: Integers, view: View, key: Key | None) -> Any:
+        """The network's inputs: prepared items in their views, which are made on the device."""
+        if isinstance(view, Identity):
+            return self.preparation.batch(prepared)
+        assert isinstance(self.preparation, ImagePreparation) and key is not None
+        pixels = self.preparation.stack(prepared, self.machine.device)
+        return self.preparation.normalise(augment(view, pixels, rows, key))
 
     def _chunks(self, rows: Integers) -> list[Integers]:
         return [rows[i : i + self.machine.chunk] for i in range(0, len(rows), self.machine.chunk)]

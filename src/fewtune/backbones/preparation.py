@@ -72,11 +72,19 @@ class ImagePreparation:
         return torch.from_numpy(pixels.copy() if pixels.ndim == 3 else pixels[..., None].copy()).permute(2, 0, 1)
 
     def batch(self, prepared: Sequence[Tensor]) -> Tensor:
-        """float32 [B, C, height, width]."""
+        """float32 [B, C, height, width]: stacked, then normalised."""
+        return self.normalise(self.stack(prepared))
+
+    def stack(self, prepared: Sequence[Tensor], device: str = "cpu") -> Tensor:
+        """float32 [B, C, height, width] in [0, 1], on a device: what a view acts on."""
         # stacked as decoded, channels last: a copy of whole rows, and the layout that convolutions like best
-        pixels = torch.stack([p.permute(1, 2, 0) for p in prepared]).permute(0, 3, 1, 2).to(torch.float32)
-        mean, std = (torch.tensor(v, dtype=torch.float32)[:, None, None] for v in (self.mean, self.std))
-        return pixels.div_(255.0).sub_(mean).div_(std)
+        pixels = torch.stack([p.permute(1, 2, 0) for p in prepared]).permute(0, 3, 1, 2)
+        return pixels.to(device).to(torch.float32).div_(255.0)
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """(pixels - mean) / std, in place."""
+        mean, std = (torch.tensor(v, dtype=torch.float32, device=pixels.device)[:, None, None] for v in (self.mean, self.std))
+        return pixels.sub_(mean).div_(std)
 
     def _resized(self, image: Image.Image) -> Image.Image:
         if self.resize == "squash":

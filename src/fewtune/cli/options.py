@@ -32,6 +32,8 @@ class DataFlags:
         Train, validation and test classes: a JSON or CSV file that names them, or a seed for 64, 16 and 20 percent at random.
     skip_bad: bool
         Leave out rows that cannot be read (they are listed) instead of refusing the data.
+    rotations: bool
+        Make four classes of each image class, by quarter turns.
     """
 
     label: str | None = None
@@ -39,17 +41,19 @@ class DataFlags:
     group: str | None = None
     class_split: str | None = None
     skip_bad: bool = False
+    rotations: Annotated[bool, Parameter(negative=())] = False
 
     def read(self, source: Path) -> Examples:
         from fewtune.data.read import read_examples
+        from fewtune.data.rotations import rotated
         from fewtune.data.splits import split_classes
 
         examples = read_examples(source, label=self.label, input=self.input, group=self.group)
-        if self.class_split is None:
-            return examples
-        if self.class_split.isdecimal():
-            return split_classes(examples, seed=int(self.class_split))
-        return split_classes(examples, Path(self.class_split))
+        if self.class_split is not None and self.class_split.isdecimal():
+            examples = split_classes(examples, seed=int(self.class_split))
+        elif self.class_split is not None:
+            examples = split_classes(examples, Path(self.class_split))
+        return rotated(examples) if self.rotations else examples
 
 
 @Parameter(name="*")

@@ -15,6 +15,7 @@ from fewtune.data.examples import NO_SPLIT, SPLITS, Examples, Skipped, source_of
 from fewtune.data.images import Header, header, why_unreadable
 from fewtune.data.items import Files, Items, Modality, Texts, Vectors, content_digest
 from fewtune.data.order import some
+from fewtune.data.rotations import turn_of
 from fewtune.data.threads import in_threads
 from fewtune.errors import InputError
 
@@ -226,10 +227,10 @@ def _copies(
     examples: Examples, digests: list[bytes | None]
 ) -> tuple[tuple[tuple[str, ...], ...], tuple[tuple[tuple[str, str], ...], ...], tuple[tuple[str, ...], ...]]:
     """(copies within a class, copies across classes, copies across splits), each a tuple of groups in row order."""
-    alike: dict[tuple[bytes, str], list[int]] = defaultdict(list)
+    alike: dict[tuple[bytes, int, str], list[int]] = defaultdict(list)
     for row, digest in enumerate(digests):
-        if digest is not None:  # an image under another caption is another example
-            alike[digest, examples.caption[row] if examples.caption is not None else ""].append(row)
+        if digest is not None:  # an image turned, or under another caption, is another example
+            alike[digest, turn_of(examples.items, row), examples.caption[row] if examples.caption is not None else ""].append(row)
     groups = [rows for rows in alike.values() if len(rows) > 1]
     labels = examples.labels.tolist() if examples.column.kind == "class" else [-1] * len(examples)
     names = examples.row_names
