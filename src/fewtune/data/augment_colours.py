@@ -22,7 +22,7 @@ def brightness(images: Float[Tensor, "B C H W"], factors: Float[Tensor, " B"]) -
 def contrast(images: Float[Tensor, "B C H W"], factors: Float[Tensor, " B"]) -> Float[Tensor, "B C H W"]:
     """mean + factor x (image - mean), mean that of the grey image: 0 is one grey."""
     steps = (_grey(images) * _FINE).round().to(torch.int64)
-    mean = steps.sum(dim=(1, 2, 3), keepdim=True).to(torch.float64) / (_FINE * steps[0].numel())
+    mean = steps.sum(dim=(1, 2, 3), keepdim=True).to(torch.float64) / (_FINE * images.shape[-2] * images.shape[-1])
     return _blended(images, mean.to(images.dtype), factors)
 
 
