@@ -90,6 +90,17 @@ def test_layout_and_precision_change_nothing(view: Augment) -> None:
         torch.testing.assert_close(augment(view, x.double(), rows, KEY).float(), seen, atol=2e-5, rtol=0)
 
 
+@pytest.mark.parametrize("view", VIEWS_SEEN, ids=text)
+def test_a_gpu_makes_the_same_views(view: Augment) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device here")
+    x, rows = pixels(), np.arange(12)
+    seen = augment(view, x.cuda(), rows, KEY)
+    assert seen.is_cuda and torch.equal(augment(view, x[3:5].cuda(), rows[3:5], KEY), seen[3:5])
+    off = (seen.cpu() - augment(view, x, rows, KEY)).abs()
+    assert float(off.mean()) < (1e-5 if view.rand_ops == 0 else 1e-2)  # on eight bits a hair decides
+
+
 @pytest.mark.parametrize("view", [NOTHING, Augment(crop=None, flip=False, magnitude=30)])
 def test_parameters_of_the_identity_return_the_pixels(view: Augment) -> None:
     for height, width in ((22, 30), (30, 22), (96, 96), (5, 40)):
