@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import final
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
-from fewtune.data.examples import make_examples
+from fewtune.data.examples import Column, make_examples
 from fewtune.data.items import Vectors
 from fewtune.data.pool import Pool
 from fewtune.errors import InputError
 from fewtune.keys import key
 from fewtune.spec import parse, text
 from fewtune.tasks import draw
+from fewtune.tasks.chosen import SELECTIONS, Chosen, Named
 from fewtune.tasks.counts import tasks_needed
 from fewtune.tasks.episodes import Episodes, join, load_episodes
+from fewtune.tasks.fit import fitted
+from fewtune.tasks.in_sequence import InSequence
+from fewtune.tasks.per_task import PerTask
+from fewtune.tasks.points import Points
+from fewtune.tasks.pooled import Pairs, Pooled
 from fewtune.tasks.samplers import SAMPLERS, Hard, Imbalanced, Sampled, Sampler, Varied, nearest_classes
+from fewtune.tasks.targets import target_tasks
 from fewtune.tasks.task import Tasks, class_rows, group_tasks, uniform_tasks
 
 SIZES = [40, 23, 31, 60, 25, 90, 44, 38, 29, 55, 21, 33]
@@ -30,11 +39,17 @@ def pool() -> Pool:
     labels = labels[np.random.default_rng(0).permutation(len(labels))]
     vectors = np.random.default_rng(1).normal(size=(len(labels), 4)).astype(np.float32) + labels[:, None]
     groups = [f"g{label % 2}" for label in labels]
-    return Pool([make_examples(Vectors(vectors), labels, class_names=[f"c{i}" for i in range(len(SIZES))], groups=groups)])
+    values = {"height": Column("float", np.random.default_rng(2).normal(size=(len(labels), 2)))}
+    names = [f"c{i}" for i in range(len(SIZES))]
+    return Pool([make_examples(Vectors(vectors), labels, class_names=names, groups=groups, extra=values)])
 
 
 def _tasks(pool: Pool, sampler: Sampler) -> Tasks:
     tasks = class_rows(pool)
+    if isinstance(sampler, Points):
+        return target_tasks(pool, "height")
+    if isinstance(sampler, PerTask | Chosen | InSequence):
+        return group_tasks(pool)
     if not isinstance(sampler, Hard):
         return tasks
     labels = pool.labels
@@ -53,6 +68,14 @@ CASES = [
     Imbalanced(ways=5, least=2, most=6, queries=5, shape="step"),
     Hard(ways=4, shots=2, queries=3),
     Hard(ways=4, shots=2, queries=3, among=8),
+    Points(shots=5, queries=10),
+    Points(shots=0, queries=3),
+    Pooled(batch=7),
+    Pairs(batch=7),
+    PerTask(batch=7),
+    InSequence(ways=3, rows=5, epochs=2, batch=4),
+    InSequence(ways=2, rows=6, epochs=1, batch=50),
+    Chosen(sampler=Sampled(ways=3), selection=Named(names=("g1",))),
 ]
 
 
@@ -79,25 +102,33 @@ class TestEverySampler:
     def test_rows_belong_to_their_labels_and_sides_are_disjoint(self, pool: Pool, sampler: Sampler) -> None:
         episodes = sampler.draw(_tasks(pool, sampler), key(1), 0, 50)
         labels = torch.from_numpy(pool.labels)
+        values = torch.from_numpy(pool.sources[0].columns["height"].values)
         for e in range(len(episodes)):
             seen: list[int] = []
             for rows, local in ((episodes.support[e], episodes.support_label[e]), (episodes.query[e], episodes.query_label[e])):
                 inside = rows >= 0
+                seen += rows[inside].tolist()
+                if local.is_floating_point():
+                    assert inside.all() and torch.equal(values[rows], local)
+                    continue
                 assert torch.equal(inside, local >= 0)
                 assert torch.equal(labels[rows[inside]], episodes.classes[e][local[inside]])
-                seen += rows[inside].tolist()
             assert len(seen) == len(set(seen))
             classes = episodes.classes[e]
             ways = int((classes >= 0).sum())
             assert len(set(classes[:ways].tolist())) == ways and (classes[ways:] == -1).all()
-            assert set(episodes.query_label[e][episodes.query_label[e] >= 0].tolist()) == set(range(ways))
+            met = episodes.query_label[e]
+            if met.is_floating_point():
+                assert episodes.ways == ways == met.shape[-1]
+            elif not isinstance(sampler, Pooled | PerTask | InSequence):  # their batches need not hold every class
+                assert set(met[met >= 0].tolist()) == set(range(ways))
 
     def test_another_seed_gives_other_episodes(self, pool: Pool, sampler: Sampler) -> None:
         tasks = _tasks(pool, sampler)
         assert not _same(sampler.draw(tasks, key(1), 0, 10), sampler.draw(tasks, key(2), 0, 10))
 
     def test_text_reads_back(self, sampler: Sampler) -> None:
-        assert parse(text(sampler), {s.__name__: s for s in SAMPLERS}) == sampler
+        assert parse(text(sampler), {s.__name__: s for s in (*SAMPLERS, *SELECTIONS)}) == sampler
 
     def test_saved_episodes_come_back_whole_and_a_changed_file_is_refused(self, pool: Pool, sampler: Sampler, tmp_path: Path) -> None:
         episodes = sampler.draw(_tasks(pool, sampler), key(1), 0, 7)
@@ -205,3 +236,61 @@ def test_more_than_there_is_is_refused(pool: Pool, sampler: Sampled, sentence: s
 def test_classes_too_small_are_left_out(pool: Pool) -> None:
     episodes = Sampled(ways=3, shots=10, queries=20).draw(class_rows(pool), key(0), 0, 200)
     assert set(episodes.classes.flatten().tolist()) == {i for i, n in enumerate(SIZES) if n >= 30}
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Backwards:
+    """The last three tasks, the last one first."""
+
+    def select(self, tasks: Tasks) -> Tasks:
+        return tasks.take([len(tasks) - 1, len(tasks) - 2, len(tasks) - 3])
+
+
+def test_a_choice_is_resolved_to_names(pool: Pool) -> None:
+    tasks = uniform_tasks(class_rows(pool), 4, 6, key(0))
+    chosen = Chosen(sampler=Sampled(ways=3, shots=1, queries=2), selection=Backwards())
+    resolved = chosen.resolved(tasks)
+    assert resolved.selection == Named(names=("all/5", "all/4", "all/3"))
+    drawn = resolved.draw(tasks, key(0), 0, 30)
+    assert _same(chosen.draw(tasks, key(0), 0, 30), drawn)
+    assert set(drawn.task.tolist()) == {0, 1, 2}
+    for classes, t in zip(drawn.classes.tolist(), drawn.task.tolist(), strict=True):
+        assert set(classes) <= set(tasks[5 - t].classes.tolist())
+    with pytest.raises(InputError, match="unknown task 'all/9'"):
+        Named(names=("all/9",)).select(tasks)
+    with pytest.raises(InputError, match="several are called 'all/5'"):
+        chosen.resolved(replace(tasks, names=(*tasks.names[:4], "all/5", "all/5")))
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [  # by hand from SIZES: 12 classes of 90 60 55 44 40 38 33 31 29 25 23 21 rows
+        (Sampled(ways=5, shots=5, queries=15), Sampled(ways=5, shots=5, queries=15)),
+        (Sampled(ways=20, shots=5, queries=15), Sampled(ways=12, shots=5, queries=15)),
+        (Sampled(ways=12, shots=5, queries=20), Sampled(ways=10, shots=5, queries=20)),  # 200 query rows; 11 x 18 = 198; 12 x 16 = 192
+        (Sampled(ways=5, shots=58, queries=15), Sampled(ways=2, shots=58, queries=2)),
+        (Sampled(ways=5, shots=80, queries=15), Sampled(ways=2, shots=59, queries=1)),
+        (InSequence(ways=10, rows=25), InSequence(ways=10, rows=25)),
+        (InSequence(ways=15, rows=21), InSequence(ways=12, rows=21)),
+        (Varied(least_ways=20, most_ways=30), Varied(least_ways=20, most_ways=30)),
+    ],
+    ids=text,
+)
+def test_samplers_shrink_to_fit(pool: Pool, asked: Sampler, given: Sampler) -> None:
+    tasks = class_rows(pool)
+    smaller, notes = fitted(asked, tasks)
+    assert smaller == given and bool(notes) == (asked != given)
+    if not isinstance(asked, Varied):
+        assert fitted(smaller, tasks) == (smaller, ())
+        smaller.draw(tasks, key(0), 0, 2)
+
+
+def test_what_shrank_is_said(pool: Pool) -> None:
+    smaller, notes = fitted(Chosen(sampler=Sampled(ways=9, shots=1, queries=2), selection=Named(names=("g1",))), group_tasks(pool))
+    assert smaller == Chosen(sampler=Sampled(ways=6, shots=1, queries=2), selection=Named(names=("g1",)))
+    assert notes == ("ways shrank from 9 to 6, as the data has no more to give",)
+    lone = uniform_tasks(class_rows(pool), 1, 3, key(0))
+    for sampler, rows in ((Sampled(), 2), (Sampled(shots=0), 1), (InSequence(), 1)):
+        with pytest.raises(InputError, match=f"expected at least 2 classes of {rows} or more examples in one task, found 1"):
+            fitted(sampler, lone)

@@ -11,12 +11,18 @@ from fewtune.tasks.task import Tasks
 
 
 def support_tasks(episode: Episodes) -> Tasks:
-    """The support rows of one episode [1, ...] as a task; slot k is the class at place k, so drawn labels keep their places."""
+    """The support rows of one episode [1, ...] as a task; slot k is the class at place k, so drawn labels keep their places.
+
+    A support of float or multi-hot labels is a task of one slot that carries them as targets.
+    """
     if len(episode) != 1:
         raise InputError(f"expected one episode, found {len(episode)}.")
     rows, labels = episode.support[0].cpu(), episode.support_label[0].cpu()
     real = rows >= 0
     rows, labels = rows[real], labels[real]
+    if labels.ndim == 2:
+        one, none = np.ones(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
+        return Tasks(rows.numpy(), none, one * len(rows), none, none, np.array([0, 1]), ("support",), labels.numpy())
     order = torch.argsort(labels, stable=True)
     ways = int((episode.classes[0] >= 0).sum())
     count = torch.bincount(labels, minlength=ways).numpy()

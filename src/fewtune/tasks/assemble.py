@@ -12,11 +12,34 @@ from fewtune.tasks.episodes import Episodes
 from fewtune.tasks.task import Tasks
 
 
-def _rows(tasks: Tasks, key: Key, episodes: Integers, slots: Integers, draws: int) -> Integers:
-    """[E, K, draws] distinct rows of each slot, -1 where the slot is padding or has fewer rows."""
+def slot_positions(tasks: Tasks, key: Key, episodes: Integers, slots: Integers, draws: int) -> Integers:
+    """[E, K, draws] distinct positions in `tasks.order` of each slot's rows, -1 where the slot is padding or has fewer rows."""
     place = choose(key.child("rows"), episodes, np.where(slots >= 0, tasks.count[slots], 0), draws)
-    rows = tasks.order[np.minimum(tasks.start[slots][..., None] + place, len(tasks.order) - 1)]
-    return rows if (place >= 0).all() else np.where(place >= 0, rows, -1)
+    position = np.minimum(tasks.start[slots][..., None] + place, len(tasks.order) - 1)
+    return position if (place >= 0).all() else np.where(place >= 0, position, -1)
+
+
+def rows_at(tasks: Tasks, position: Integers) -> Integers:
+    """The rows of the pool at positions of `tasks.order` (any shape), -1 where the position is."""
+    rows = tasks.order[position]
+    return rows if (position >= 0).all() else np.where(position >= 0, rows, -1)
+
+
+def targets_of(tasks: Tasks, position: Integers) -> tuple[torch.Tensor, torch.Tensor]:
+    """(targets [E, R, L] of the rows at `position` [E, R], classes [E, L]): the classes are the places of the targets.
+
+    Padding is NaN (-1 of multi-hot targets).
+    """
+    assert tasks.targets is not None
+    found = tasks.targets[position]
+    missing = np.nan if found.dtype.kind == "f" else -1
+    found = np.where((position < 0)[..., None], np.asarray(missing, dtype=found.dtype), found)
+    return torch.from_numpy(found), torch.arange(found.shape[-1]).repeat(len(position), 1)
+
+
+def _rows(tasks: Tasks, key: Key, episodes: Integers, slots: Integers, draws: int) -> Integers:
+    """[E, K, draws] distinct rows of each slot."""
+    return rows_at(tasks, slot_positions(tasks, key, episodes, slots, draws))
 
 
 def assemble_rectangle(tasks: Tasks, key: Key, episodes: Integers, task: Integers, slots: Integers, shots: int, queries: int) -> Episodes:

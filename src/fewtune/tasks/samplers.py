@@ -1,4 +1,4 @@
-"""Samplers of episodes. Each is a spec; `draw(tasks, key, first, count)` gives the episodes first .. first + count - 1.
+"""Samplers of few-shot episodes over classes. Each is a spec; `draw(tasks, key, first, count)` gives episodes first .. first + count - 1.
 
 Episode i is a function of (key, i) alone, so it does not depend on the batch it is drawn in. Classes come in random order, support
 and query are disjoint, labels are 0..K-1. Classes too small for what is asked are left out, tasks with too few classes too.
@@ -6,8 +6,8 @@ and query are disjoint, labels are 0..K-1. Classes too small for what is asked a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias, final, runtime_checkable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
 
@@ -15,36 +15,20 @@ from fewtune.data.examples import Integers
 from fewtune.errors import InputError
 from fewtune.keys import Counters, Key
 from fewtune.tasks.assemble import assemble, assemble_rectangle
+from fewtune.tasks.chosen import Chosen
 from fewtune.tasks.draw import choose
 from fewtune.tasks.episodes import Episodes
+from fewtune.tasks.in_sequence import InSequence
+from fewtune.tasks.per_task import PerTask
+from fewtune.tasks.points import Points
+from fewtune.tasks.pooled import Pairs, Pooled
+from fewtune.tasks.sampler import Sampler, at_least, pick_slots, pick_tasks
 from fewtune.tasks.task import Tasks
+
+__all__ = ["EPISODIC", "SAMPLERS", "ClassMeans", "Hard", "Imbalanced", "Sampled", "Sampler", "Varied", "nearest_classes"]
 
 Marks: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
 ClassMeans: TypeAlias = np.ndarray[Any, np.dtype[np.floating[Any]]]
-
-
-@runtime_checkable
-class Sampler(Protocol):
-    """The axis of episode samplers."""
-
-    def draw(self, tasks: Tasks, key: Key, first: int, count: int) -> Episodes: ...
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise InputError(f"expected {name} of at least {least}, found {value}.")
-
-
-def _pick_tasks(tasks: Tasks, key: Key, episodes: Integers) -> Integers:
-    """A task for each episode, uniformly whatever the tasks' sizes."""
-    return key.child("task").below(len(tasks), episodes.astype(np.uint64))
-
-
-def _pick_slots(tasks: Tasks, key: Key, episodes: Integers, task: Integers, ways: int) -> Integers:
-    """[E, ways] slots of each episode's task without replacement; -1 past the task's classes."""
-    sizes = np.diff(tasks.bounds)[task]
-    place = choose(key.child("classes"), episodes, sizes[:, None], ways)[:, 0]
-    return np.where(place >= 0, tasks.slots[np.minimum(tasks.bounds[task][:, None] + place, len(tasks.slots) - 1)], -1)
 
 
 @final
@@ -57,15 +41,16 @@ class Sampled:
     queries: int = 15
 
     def __post_init__(self) -> None:
-        _at_least("ways", self.ways, 2)
-        _at_least("shots", self.shots, 0)
-        _at_least("queries", self.queries, 1)
+        at_least("ways", self.ways, 2)
+        at_least("shots", self.shots, 0)
+        at_least("queries", self.queries, 1)
 
     def draw(self, tasks: Tasks, key: Key, first: int, count: int) -> Episodes:
+        tasks.need_classes(type(self).__name__)
         usable = tasks.keep(self.shots + self.queries, self.ways)
         episodes = np.arange(first, first + count)
-        task = _pick_tasks(usable, key, episodes)
-        slots = _pick_slots(usable, key, episodes, task, self.ways)
+        task = pick_tasks(usable, key, episodes)
+        slots = pick_slots(usable, key, episodes, task, self.ways)
         return assemble_rectangle(usable, key, episodes, task, slots, self.shots, self.queries)
 
 
@@ -87,19 +72,20 @@ class Varied:
     most_support: int = 500
 
     def __post_init__(self) -> None:
-        _at_least("least_ways", self.least_ways, 2)
-        _at_least("most_ways", self.most_ways, self.least_ways)
-        _at_least("most_queries", self.most_queries, 1)
-        _at_least("most_support", self.most_support, self.most_ways)
+        at_least("least_ways", self.least_ways, 2)
+        at_least("most_ways", self.most_ways, self.least_ways)
+        at_least("most_queries", self.most_queries, 1)
+        at_least("most_support", self.most_support, self.most_ways)
 
     def draw(self, tasks: Tasks, key: Key, first: int, count: int) -> Episodes:
+        tasks.need_classes(type(self).__name__)
         usable = tasks.keep(2, self.least_ways)
         episodes = np.arange(first, first + count)
         counters = episodes.astype(np.uint64)
-        task = _pick_tasks(usable, key, episodes)
+        task = pick_tasks(usable, key, episodes)
         most = np.minimum(np.diff(usable.bounds)[task], self.most_ways)
         ways = self.least_ways + key.child("ways").below(most - self.least_ways + 1, counters)
-        slots = _pick_slots(usable, key, episodes, task, int(most.max(initial=self.least_ways)))
+        slots = pick_slots(usable, key, episodes, task, int(most.max(initial=self.least_ways)))
         present = np.arange(slots.shape[1]) < ways[:, None]
         slots = np.where(present, slots, -1)
         size = np.where(present, usable.count[slots], 0)
@@ -136,18 +122,19 @@ class Imbalanced:
     shape: Literal["uniform", "linear", "step"] = "uniform"
 
     def __post_init__(self) -> None:
-        _at_least("ways", self.ways, 2)
-        _at_least("least", self.least, 1)
-        _at_least("most", self.most, self.least)
-        _at_least("queries", self.queries, 1)
+        at_least("ways", self.ways, 2)
+        at_least("least", self.least, 1)
+        at_least("most", self.most, self.least)
+        at_least("queries", self.queries, 1)
         if self.shape not in ("uniform", "linear", "step"):
             raise InputError(f"unknown shape {self.shape!r}: expected uniform, linear or step.")
 
     def draw(self, tasks: Tasks, key: Key, first: int, count: int) -> Episodes:
+        tasks.need_classes(type(self).__name__)
         usable = tasks.keep(self.most + self.queries, self.ways)
         episodes = np.arange(first, first + count)
-        task = _pick_tasks(usable, key, episodes)
-        slots = _pick_slots(usable, key, episodes, task, self.ways)
+        task = pick_tasks(usable, key, episodes)
+        slots = pick_slots(usable, key, episodes, task, self.ways)
         place = np.arange(self.ways)
         if self.shape == "uniform":
             counters = (episodes.astype(np.uint64) << np.uint64(16))[:, None] + place.astype(np.uint64)
@@ -174,7 +161,7 @@ def nearest_classes(tasks: Tasks, class_means: ClassMeans) -> Tasks:
         ordered += list(mine[np.argsort(-similarity, axis=1, kind="stable")])
     bounds = np.cumsum([0, *(len(mine) for mine in ordered)])
     names = tuple(f"near {tasks.slot_class[mine[0]]}" for mine in ordered)
-    return Tasks(tasks.order, tasks.start, tasks.count, tasks.slot_class, np.concatenate(ordered), bounds, names)
+    return replace(tasks, slots=np.concatenate(ordered), bounds=bounds, names=names)
 
 
 @final
@@ -191,16 +178,17 @@ class Hard:
     among: int = 0
 
     def __post_init__(self) -> None:
-        _at_least("ways", self.ways, 2)
-        _at_least("shots", self.shots, 0)
-        _at_least("queries", self.queries, 1)
+        at_least("ways", self.ways, 2)
+        at_least("shots", self.shots, 0)
+        at_least("queries", self.queries, 1)
         if self.among and self.among < self.ways - 1:
             raise InputError(f"expected among of 0 or at least ways - 1 = {self.ways - 1}, found {self.among}.")
 
     def draw(self, tasks: Tasks, key: Key, first: int, count: int) -> Episodes:
+        tasks.need_classes(type(self).__name__)
         usable = tasks.keep(self.shots + self.queries, self.ways)
         episodes = np.arange(first, first + count)
-        task = _pick_tasks(usable, key, episodes)
+        task = pick_tasks(usable, key, episodes)
         near = np.minimum(np.diff(usable.bounds)[task] - 1, self.among or self.ways - 1)
         others = 1 + choose(key.child("classes"), episodes, near[:, None], self.ways - 1)[:, 0]
         place = np.concatenate([np.zeros((count, 1), dtype=np.int64), others], axis=1)
@@ -209,4 +197,5 @@ class Hard:
         return assemble_rectangle(usable, key, episodes, task, slots, self.shots, self.queries)
 
 
-SAMPLERS = (Sampled, Varied, Imbalanced, Hard)
+EPISODIC = (Sampled, Varied, Imbalanced, Hard)  # with a support: what a protocol may test on
+SAMPLERS = (*EPISODIC, Points, Pooled, Pairs, PerTask, InSequence, Chosen)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal, final
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from fewtune.errors import InputError, unknown
 from fewtune.keys import Key
 
 ClassChoice = Literal["train", "validation", "test", "all"]
+Kind: TypeAlias = Literal["class", "float", "multi"]
 
 
 @final
@@ -22,7 +23,7 @@ class Task:
     """`classes` [M]: global class ids. `rows`: for each class, its rows of the pool, sorted."""
 
     column: str
-    kind: Literal["class", "float", "multi"]
+    kind: Kind
     classes: Integers
     rows: tuple[Integers, ...]
 
@@ -30,10 +31,12 @@ class Task:
 @final
 @dataclass(frozen=True, eq=False)
 class Tasks:
-    """A sequence of classification tasks.
+    """A sequence of tasks.
 
     A *slot* is a class seen by a task: `slot_class[s]` is its global class id and `order[start[s] : start[s] + count[s]]` its rows.
     Task t owns the slots `slots[bounds[t] : bounds[t + 1]]`; tasks may share slots. `names` says what a task is (a group, "all").
+    `targets` [len(order), L]: what the rows at these places of `order` are labelled with where that is no class: floats, NaN missing, or
+    multi-hot integers, -1 missing. A task then has one slot, of no class in particular (`target_tasks`).
     """
 
     order: Integers
@@ -43,6 +46,7 @@ class Tasks:
     slots: Integers
     bounds: Integers
     names: tuple[str, ...]
+    targets: np.ndarray[Any, np.dtype[Any]] | None = None
 
     def __len__(self) -> int:
         return len(self.bounds) - 1
@@ -55,7 +59,8 @@ class Tasks:
             raise IndexError(index)
         mine = self.slots_of(index % len(self))
         rows = tuple(self.order[self.start[s] : self.start[s] + self.count[s]] for s in mine)
-        return Task("label", "class", self.slot_class[mine], rows)
+        kind: Kind = "class" if self.targets is None else "float" if self.targets.dtype.kind == "f" else "multi"
+        return Task("label", kind, self.slot_class[mine], rows)
 
     def slots_of(self, task: int) -> Integers:
         return self.slots[self.bounds[task] : self.bounds[task + 1]]
@@ -76,9 +81,26 @@ class Tasks:
                 f"expected at least {least_classes} classes with {least_rows} or more examples each (shots + queries), found {most} "
                 f"(of {classes}; the smallest holds {self.count[self.slots].min()}): ask for fewer shots, queries or ways."
             )
-        bounds = np.cumsum([0, *(len(kept[i]) for i in chosen)])
-        names = tuple(self.names[i] for i in chosen)
-        return Tasks(self.order, self.start, self.count, self.slot_class, np.concatenate([kept[i] for i in chosen]), bounds, names)
+        return self._with([kept[i] for i in chosen], chosen)
+
+    def take(self, chosen: Sequence[int] | Integers) -> Tasks:
+        """Some of the tasks, in this order."""
+        return self._with([self.slots_of(int(i)) for i in chosen], chosen)
+
+    def _with(self, slots: Sequence[Integers], owners: Sequence[int] | Integers) -> Tasks:
+        names = tuple(self.names[int(i)] for i in owners)
+        return replace(self, slots=np.concatenate(slots), bounds=np.cumsum([0, *map(len, slots)]), names=names)
+
+    def sizes(self) -> Integers:
+        """Rows of each task [T]."""
+        before: Integers = np.concatenate([[0], np.cumsum(self.count[self.slots])])
+        size: Integers = before[self.bounds[1:]] - before[self.bounds[:-1]]
+        return size
+
+    def need_classes(self, who: str) -> None:
+        """Raises InputError where the rows are labelled with targets."""
+        if self.targets is not None:
+            raise InputError(f"{who} draws by classes, but these rows are labelled with float or multi-hot targets: use Points or Pooled.")
 
 
 def class_rows(pool: Pool, classes: ClassChoice = "all", rows: Integers | None = None) -> Tasks:
@@ -107,7 +129,7 @@ def uniform_tasks(tasks: Tasks, ways: int, count: int, key: Key) -> Tasks:
 
     chosen = mine[choose(key, np.arange(count), np.full((count, 1), len(mine)), ways)[:, 0]]
     names = tuple(f"{tasks.names[0]}/{i}" for i in range(count))
-    return Tasks(tasks.order, tasks.start, tasks.count, tasks.slot_class, chosen.reshape(-1), np.arange(count + 1) * ways, names)
+    return replace(tasks, slots=chosen.reshape(-1), bounds=np.arange(count + 1) * ways, names=names)
 
 
 def allowed_classes(pool: Pool, classes: ClassChoice) -> Integers:

@@ -1,0 +1,71 @@
+"""Tasks one after another, each for some epochs of batches: model-agnostic multitask finetuning."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from fewtune.data.examples import Integers
+from fewtune.keys import Key
+from fewtune.tasks.assemble import slot_positions
+from fewtune.tasks.episodes import Episodes
+from fewtune.tasks.epochs import epoch_order
+from fewtune.tasks.sampler import at_least, pick_slots, pick_tasks
+from fewtune.tasks.supervised import without_support
+from fewtune.tasks.task import Tasks
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class InSequence:
+    """Task after task: `ways` classes drawn uniformly without replacement, `rows` rows of each, `epochs` epochs of batches of `batch`.
+
+    Episode i belongs to task i // `steps_per_task`, which is its `task`; the rows of a task are fixed and are met exactly once an epoch
+    (the last batch of an epoch is smaller, padded). No support: there is no split in support and query. How many tasks it takes to see
+    the classes says `tasks_needed`. A phase whose optimizer begins anew with each task has `restart` = `steps_per_task`.
+    Of several collections each task draws one, uniformly, and its classes from there.
+
+    Reference: Wang et al., "Model-Agnostic Multitask Fine-tuning for Few-shot Vision-Language Transfer Learning", 2022.
+    """
+
+    ways: int = 5
+    rows: int = 60
+    epochs: int = 8
+    batch: int = 32
+
+    def __post_init__(self) -> None:
+        at_least("ways", self.ways, 2)
+        for name in ("rows", "epochs", "batch"):
+            at_least(name, getattr(self, name), 1)
+
+    @property
+    def steps_per_task(self) -> int:
+        """Batches from the first of a task to its last."""
+        return self.epochs * self._batches
+
+    @property
+    def _batches(self) -> int:
+        return math.ceil(self.ways * self.rows / self.batch)
+
+    def draw(self, tasks: Tasks, key: Key, first: int, count: int) -> Episodes:
+        tasks.need_classes("InSequence")
+        usable = tasks.keep(self.rows, self.ways)
+        owner, step = np.divmod(np.arange(first, first + count), self.steps_per_task)
+        numbers, back = np.unique(owner, return_inverse=True)
+        slots = pick_slots(usable, key, numbers, pick_tasks(usable, key, numbers), self.ways)
+        at = slot_positions(usable, key, numbers, slots, self.rows).reshape(len(numbers), -1)[back]
+        place = np.stack([self._places(key, *pair) for pair in zip(owner.tolist(), step.tolist(), strict=True)])
+        position = np.where(place >= 0, np.take_along_axis(at, place, axis=1), -1)
+        return without_support(usable, position, place // self.rows, usable.slot_class[slots[back]], owner)
+
+    def _places(self, key: Key, task: int, step: int) -> Integers:
+        """[min(batch, ways x rows)] places among the rows of a task, -1 past the end of an epoch."""
+        total = self.ways * self.rows
+        epoch, number = divmod(step, self._batches)
+        part = epoch_order(key.child("sequence", task), epoch, total)[number * self.batch : (number + 1) * self.batch]
+        padded = np.full(min(self.batch, total), -1)
+        padded[: len(part)] = part
+        return padded

@@ -1,0 +1,44 @@
+"""Multi-task learning as episodes: the tasks in turn, a batch of rows of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from fewtune.keys import Key
+from fewtune.tasks.episodes import Episodes
+from fewtune.tasks.epochs import epoch_batches
+from fewtune.tasks.sampler import at_least
+from fewtune.tasks.supervised import located, without_support
+from fewtune.tasks.task import Tasks
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class PerTask:
+    """Episode i is a batch of task i mod T, of T tasks: T episodes in a row see every task once, whatever the tasks' sizes.
+
+    No support; the query is `batch` rows (all of them in a smaller task, padded), in a new random order each time the task is through.
+    A label is the class's place in its task; where the tasks hold targets, these are the labels.
+    """
+
+    batch: int = 32
+
+    def __post_init__(self) -> None:
+        at_least("batch", self.batch, 1)
+
+    def draw(self, tasks: Tasks, key: Key, first: int, count: int) -> Episodes:
+        sizes = tasks.sizes()
+        width, ways = min(self.batch, int(sizes.max())), int(np.diff(tasks.bounds).max())
+        position, label = np.full((count, width), -1), np.full((count, width), -1)
+        classes = np.full((count, ways), -1)
+        task = np.arange(first, first + count) % len(tasks)
+        for e, (number, t) in enumerate(zip(range(first, first + count), task.tolist(), strict=True)):
+            mine, total = tasks.slots_of(t), int(sizes[t])
+            size = min(self.batch, total)
+            drawn = epoch_batches(key.child("task", t), np.array([number // len(tasks)]), size, total)[0]
+            position[e, :size], label[e, :size] = located(tasks, mine, drawn)
+            classes[e, : len(mine)] = tasks.slot_class[mine]
+        return without_support(tasks, position, label, classes, task)

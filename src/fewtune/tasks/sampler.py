@@ -1,0 +1,42 @@
+"""Sampler: the axis of what draws episodes, and the draws that samplers share."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from fewtune.data.examples import Integers
+from fewtune.errors import InputError
+from fewtune.keys import Key
+from fewtune.tasks.draw import choose
+from fewtune.tasks.episodes import Episodes
+from fewtune.tasks.task import Tasks
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """The axis of samplers. Every final class of it passes the laws in tests/laws/test_samplers.py.
+
+    `draw` gives the episodes first .. first + count - 1. Episode i is a function of (tasks, key, i) alone, so it does not depend on the
+    batch it is drawn in.
+    """
+
+    def draw(self, tasks: Tasks, key: Key, first: int, count: int) -> Episodes: ...
+
+
+def at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise InputError(f"expected {name} of at least {least}, found {value}.")
+
+
+def pick_tasks(tasks: Tasks, key: Key, episodes: Integers) -> Integers:
+    """A task for each episode, uniformly whatever the tasks' sizes."""
+    return key.child("task").below(len(tasks), episodes.astype(np.uint64))
+
+
+def pick_slots(tasks: Tasks, key: Key, episodes: Integers, task: Integers, ways: int) -> Integers:
+    """[E, ways] slots of each episode's task without replacement; -1 past the task's classes."""
+    sizes = np.diff(tasks.bounds)[task]
+    place = choose(key.child("classes"), episodes, sizes[:, None], ways)[:, 0]
+    return np.where(place >= 0, tasks.slots[np.minimum(tasks.bounds[task][:, None] + place, len(tasks.slots) - 1)], -1)
