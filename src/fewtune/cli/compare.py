@@ -123,7 +123,7 @@ def _protocols(
     from fewtune.errors import InputError
     from fewtune.evaluation.protocol import Protocol
     from fewtune.spec import parse
-    from fewtune.tasks.samplers import SAMPLERS, Sampled
+    from fewtune.tasks.samplers import EPISODIC, Sampled
     from fewtune.tasks.task import default_classes
 
     pool = Pool([examples])
@@ -131,9 +131,9 @@ def _protocols(
     if episode is None:
         samplers = tuple(Sampled(ways=ways, shots=s, queries=queries) for s in shots)
     else:
-        samplers = (parse(episode, {s.__name__: s for s in SAMPLERS}),)
-        if not isinstance(samplers[0], SAMPLERS):
-            raise InputError(f"{episode!r} is no kind of episode: expected one of {', '.join(s.__name__ for s in SAMPLERS)}.")
+        samplers = (parse(episode, {s.__name__: s for s in EPISODIC}),)
+        if not isinstance(samplers[0], EPISODIC):
+            raise InputError(f"{episode!r} is no kind of episode: expected one of {', '.join(s.__name__ for s in EPISODIC)}.")
     found = tuple(Protocol(sampler=s, episodes=episodes, seeds=tuple(seeds), classes=part, within=within) for s in samplers)
     for protocol in found:
         protocol.check(pool)
