@@ -1,0 +1,153 @@
+"""Edits: pure functions weights -> weights that a network knows nothing of. LoRA: a low-rank change added to weights that stay frozen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TypeAlias, final
+
+import torch
+from torch import Tensor
+
+from fewtune.backbones.backbone import Backbone, Weights
+from fewtune.errors import InputError
+from fewtune.keys import key
+
+_GROUP = "group:"
+
+# attention and linear projections as timm, open_clip and transformers spell them, and the convolutions of residual networks
+PROJECTIONS = (
+    "*attn.qkv.weight",
+    "*attn.proj.weight",
+    "*.fc[12].weight",
+    "*.query.weight",
+    "*.key.weight",
+    "*.value.weight",
+    "*.dense.weight",
+    "*_proj.weight",
+    "*in_proj_weight",
+    "*.c_fc.weight",
+    "*_lin.weight",
+    "*.lin[12].weight",
+    "*.conv_pw.weight",
+    "*.conv_pwl.weight",
+    "*.conv[123].weight",
+    "blocks.?.conv.weight",
+    "blocks.?.convs.?.conv.weight",
+    "layers.*.weight",
+)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class LoRA:
+    """Weights W that match become W + alpha / rank x up down, with down [rank, in] and up [out, rank].
+
+    W is a matrix [out, in] (a linear layer, or query, key and value in one) or a convolution [out, in, kh, kw], whose change is
+    up down of in x kh x kw columns. `declare` makes the factors, "NAME.WEIGHT.down" and "NAME.WEIGHT.up"; up starts at zero, so that
+    nothing changes at first. Patterns are matched as in a plan: whole names, with `*`, `?` and `[...]`, or "group:PATTERN" for all of a
+    group. Weights that match but are neither matrices nor convolutions (biases, scales) stay as they are.
+
+    Reference: Hu et al., "LoRA: low-rank adaptation of large language models", ICLR 2022. Departs: down is normal with variance 1 / columns
+    (the paper says Gaussian, the authors' code is uniform with a third of that variance); all projections by default, not
+    queries and values only.
+    """
+
+    patterns: tuple[str, ...] = PROJECTIONS
+    rank: int = 8
+    alpha: float = 8.0
+    name: str = "lora"
+
+    def __post_init__(self) -> None:
+        given: object = self.patterns
+        if not isinstance(given, tuple) or not given:
+            raise InputError(f"LoRA takes a tuple of patterns such as ('*attn.qkv.weight',), found {given!r}.")
+        if self.rank < 1 or not math.isfinite(self.alpha) or self.alpha <= 0:
+            raise InputError(f"LoRA needs a rank of at least 1 and an alpha above 0, found {self.rank} and {self.alpha}.")
+        if not self.name:
+            raise InputError("LoRA needs a name: its factors are called NAME.WEIGHT.down and NAME.WEIGHT.up.")
+
+    @property
+    def scale(self) -> float:
+        """What up down is multiplied with."""
+        return self.alpha / self.rank
+
+    def declare(self, backbone: Backbone) -> dict[str, Tensor]:
+        """The factors at their start, of each weight's kind and on its device: down random (a function of the names), up zero.
+
+        Raises InputError where no weight matches, and where the rank is larger than a weight's own largest one.
+        """
+        start = backbone.start()
+        found: dict[str, Tensor] = {}
+        for name in self._matching(backbone, start):
+            weight = start[name]
+            columns = weight[0].numel()
+            if self.rank > min(len(weight), columns):
+                raise InputError(
+                    f"LoRA of rank {self.rank} does not fit {name!r}, a weight of {len(weight)} x {columns}: give a rank of at most "
+                    f"{min(len(weight), columns)}, or patterns that leave it out."
+                )
+            generator = key(0, "edits", self.name, name).torch_generator()
+            down = torch.randn(self.rank, *weight.shape[1:], generator=generator, dtype=torch.float64) / math.sqrt(columns)
+            found[f"{self.name}.{name}.down"] = down.to(weight)
+            found[f"{self.name}.{name}.up"] = weight.new_zeros(len(weight), self.rank)
+        return found
+
+    def _matching(self, backbone: Backbone, start: Weights) -> list[str]:
+        """The matrices and convolutions that a pattern names, from input to output."""
+        members = [(title, name) for title, names in backbone.groups for name in names]
+        plain = [name for title, name in members if any(_matches(p, name, title) for p in self.patterns) and start[name].ndim in (2, 4)]
+        if not plain:
+            known = [name for _, name in members if start[name].ndim in (2, 4)]
+            some = f"its weights are {', '.join(map(repr, known[:: max(1, len(known) // 4)][:5]))}" if known else "it has no such weights"
+            shown = ", ".join(map(repr, self.patterns[:3])) + (f" and {len(self.patterns) - 3} more" if len(self.patterns) > 3 else "")
+            raise InputError(f"LoRA: {shown} match no matrix or convolution of {backbone.name}: {some}.")
+        return plain
+
+    def apply(self, weights: Weights) -> dict[str, Tensor]:
+        """The backbone's weights with the change added, differentiable in the factors; the factors themselves are left out."""
+        mine = set(self._factors(weights))
+        changed = {name: tensor for name, tensor in weights.items() if name not in mine}
+        for down_name in (name for name in weights if name in mine and name.endswith(".down")):
+            name = down_name[len(self.name) + 1 : -len(".down")]
+            weight, down, up = changed[name], weights[down_name], weights[f"{self.name}.{name}.up"]
+            changed[name] = weight + self.scale * (up @ down.flatten(1)).view(weight.shape)
+        return changed
+
+    def merge(self, weights: Weights) -> dict[str, Tensor]:
+        """The changed weights as plain ones, without gradients: what a network without the edit computes the same features from."""
+        with torch.no_grad():
+            return {name: tensor.detach() for name, tensor in self.apply(weights).items()}
+
+    def _factors(self, weights: Weights) -> Iterator[str]:
+        return (name for name in weights if name.startswith(f"{self.name}.") and name.endswith((".down", ".up")))
+
+
+Edit: TypeAlias = LoRA
+EDITS = (LoRA,)
+
+
+def declared_edits(edits: tuple[Edit, ...], backbone: Backbone) -> dict[str, Tensor]:
+    """What all edits declare. Raises InputError where two edits, or an edit and the backbone, would share a name."""
+    taken = {name.split(".")[0] for name in backbone.start()}
+    found: dict[str, Tensor] = {}
+    for edit in edits:
+        if edit.name.split(".")[0] in taken:
+            raise InputError(f"expected edits of different names that {backbone.name} does not use itself, found {edit.name!r} again.")
+        taken.add(edit.name.split(".")[0])
+        found |= edit.declare(backbone)
+    return found
+
+
+def edited(edits: tuple[Edit, ...], weights: Weights) -> dict[str, Tensor]:
+    """The backbone's weights as all edits leave them, one after another."""
+    changed: Mapping[str, Tensor] = weights
+    for edit in edits:
+        changed = edit.apply(changed)
+    return dict(changed)
+
+
+def _matches(pattern: str, name: str, group: str) -> bool:
+    return fnmatchcase(group, pattern.removeprefix(_GROUP)) if pattern.startswith(_GROUP) else fnmatchcase(name, pattern)

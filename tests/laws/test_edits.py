@@ -1,0 +1,162 @@
+"""Laws of edits: pure functions weights -> weights, which a network knows nothing of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.edits import EDITS, LoRA, declared_edits, edited
+from fewtune.backbones.load import load_backbone
+from fewtune.errors import InputError
+from fewtune.machine import Machine
+from fewtune.spec import parse, text
+from tests.tiny import image_pool, save_bert, save_clip, save_vit, text_pool, vector_pool
+
+KINDS = ("bert", "vit", "clip", "timm_vit", "timm_cnn", "resnet10t", "conv4", "resnet12", "mlp")
+NAMES = {
+    "timm_vit": "timm:vit_tiny_patch16_224,pretrained=false,size=32,depth=2",
+    "timm_cnn": "timm:mobilenetv2_035,pretrained=false,size=32",
+    "resnet10t": "timm:resnet10t,pretrained=false,size=32,zero_init_last=false",
+    "conv4": "conv4,size=16,width=8",
+    "resnet12": "resnet12,size=16",
+    "mlp": "mlp,inputs=3",
+}
+SPECS = (LoRA(), LoRA(patterns=("*.weight",), rank=2, alpha=16, name="other"), LoRA(patterns=("group:blocks.1",), rank=1))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("backbones")
+    for kind, save in {"bert": save_bert, "vit": save_vit, "clip": save_clip}.items():
+        save(made / kind)
+    return made
+
+
+def loaded(kind: str, folder: Path) -> Backbone:
+    if "timm:" in NAMES.get(kind, ""):
+        pytest.importorskip("timm")
+    return load_backbone(NAMES.get(kind, f"hf:{folder / kind}"), machine=Machine(device="cpu"))
+
+
+def embedded(backbone: Backbone, weights: dict[str, Tensor]) -> Tensor:
+    pool = {"text": text_pool, "image": image_pool, "vector": vector_pool}[backbone.preparation.modality]()
+    return backbone.embed(weights, pool, np.arange(3))
+
+
+def moved(factors: dict[str, Tensor], seed: int = 0) -> dict[str, Tensor]:
+    """Factors as after some training: up is no longer zero."""
+    g = torch.Generator().manual_seed(seed)
+    return {n: t + 0.05 * torch.randn(t.shape, generator=g).to(t) for n, t in factors.items()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_start_is_no_edit_and_a_merged_edit_is_the_edit(kind: str, folder: Path) -> None:
+    backbone, edit = loaded(kind, folder), LoRA(rank=2)
+    factors = edit.declare(backbone)
+    start = backbone.start()
+    assert all(torch.equal(t, start[n]) for n, t in edit.apply(start | factors).items())
+    assert factors.keys() == {f"lora.{n}.{part}" for n in _changed(edit, start | factors) for part in ("down", "up")}
+    whole = {n: t.requires_grad_() for n, t in (start | moved(factors)).items() if n in factors} | start
+    merged = edit.merge(whole)
+    assert merged.keys() == start.keys() and not any(t.requires_grad for t in merged.values())
+    assert torch.equal(embedded(backbone, merged), embedded(backbone, edit.apply(whole)).detach())
+    assert not torch.allclose(embedded(backbone, merged), embedded(backbone, start), atol=1e-4)
+    assert all(torch.equal(t, backbone.start()[n]) for n, t in start.items())
+
+
+def _changed(edit: LoRA, weights: dict[str, Tensor]) -> list[str]:
+    moving = {n: t + 1 if n.startswith("lora.") else t for n, t in weights.items()}
+    return [n for n, t in edit.apply(moving).items() if not torch.equal(t, weights[n])]
+
+
+def test_the_change_is_the_formula() -> None:
+    """By hand: a matrix as a product, a convolution as the convolution by `down` followed by the 1x1 convolution by `up`."""
+    edit = LoRA(rank=2, alpha=3.0)
+    g = torch.Generator().manual_seed(0)
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=g, dtype=torch.float64)
+
+    weights = {"a.weight": drawn(5, 4), "b.weight": drawn(6, 3, 3, 3), "a.bias": drawn(5)}
+    factors = {f"lora.{n}.{p}": drawn(*s) for n, p, s in (("a.weight", "down", (2, 4)), ("a.weight", "up", (5, 2)))}
+    factors |= {"lora.b.weight.down": drawn(2, 3, 3, 3), "lora.b.weight.up": drawn(6, 2)}
+    found = edit.apply(weights | factors)
+    assert found.keys() == weights.keys() and torch.equal(found["a.bias"], weights["a.bias"])
+    x = drawn(7, 4)
+    through = x @ factors["lora.a.weight.down"].T @ factors["lora.a.weight.up"].T
+    torch.testing.assert_close(x @ found["a.weight"].T, x @ weights["a.weight"].T + 1.5 * through)
+    images = drawn(2, 3, 8, 8)
+    inner = torch.nn.functional.conv2d(images, factors["lora.b.weight.down"])
+    change = torch.nn.functional.conv2d(inner, factors["lora.b.weight.up"][:, :, None, None])
+    plain = torch.nn.functional.conv2d(images, weights["b.weight"])
+    torch.testing.assert_close(torch.nn.functional.conv2d(images, found["b.weight"]), plain + 1.5 * change)
+
+
+def test_gradients_of_the_factors_equal_differences() -> None:
+    backbone = load_backbone("mlp,inputs=3", machine=Machine(device="cpu"))
+    edit = LoRA(rank=2)
+    doubled = {n: t.double() for n, t in backbone.start().items()}
+    factors = {n: t.double().requires_grad_() for n, t in moved(edit.declare(backbone)).items()}
+    inputs = torch.linspace(-1, 1, 6, dtype=torch.float64).view(2, 3)
+
+    def features(*given: Tensor) -> Tensor:
+        return backbone.forward(edit.apply(doubled | dict(zip(factors, given, strict=True))), inputs)
+
+    assert torch.autograd.gradcheck(features, tuple(factors.values()))
+
+
+def test_the_start_depends_on_names_alone_and_has_the_stated_variance() -> None:
+    backbone = load_backbone("resnet12,size=16", machine=Machine(device="cpu"))
+    first, again = (LoRA().declare(backbone) for _ in range(2))
+    assert all(torch.equal(t, again[n]) for n, t in first.items())
+    assert all(not t.any() for n, t in first.items() if n.endswith(".up"))
+    name = "blocks.3.convs.1.conv.weight"
+    down = first[f"lora.{name}.down"]
+    assert down.shape == (8, 640, 3, 3) and down.var().item() * 5760 == pytest.approx(1, rel=0.03)
+    assert not torch.equal(down, LoRA(name="second").declare(backbone)[f"second.{name}.down"])
+    assert not torch.equal(down, first["lora.blocks.3.convs.2.conv.weight.down"])
+
+
+def test_edits_fold_in_order() -> None:
+    backbone = load_backbone("resnet12,size=16", machine=Machine(device="cpu"))
+    edits = (LoRA(patterns=("group:blocks.[23]",), rank=2), LoRA(patterns=("*shortcut*",), rank=1, name="second"))
+    factors = moved(declared_edits(edits, backbone))
+    assert {n.split(".")[2] for n in factors if n.startswith("lora")} == {"2", "3"}
+    weights = backbone.start() | factors
+    found = edited(edits, weights)
+    assert found.keys() == backbone.start().keys()
+    by_hand = edits[1].apply(edits[0].apply(weights))
+    assert all(torch.equal(t, by_hand[n]) for n, t in found.items())
+    both = "blocks.3.shortcut.conv.weight"
+    change = sum(e.scale * factors[f"{e.name}.{both}.up"] @ factors[f"{e.name}.{both}.down"].flatten(1) for e in edits)
+    torch.testing.assert_close(found[both].flatten(1), weights[both].flatten(1) + change)
+    assert edited((), weights) == weights and declared_edits((), backbone) == {}
+
+
+def test_what_cannot_be_is_refused() -> None:
+    backbone = load_backbone("mlp,inputs=3", machine=Machine(device="cpu"))
+    with pytest.raises(InputError, match=r"rank 8 does not fit 'layers.0.weight', a weight of 40 x 3: give a rank of at most 3"):
+        LoRA().declare(backbone)
+    with pytest.raises(InputError, match=r"'\*attn\*' match no matrix .* its weights are 'layers.0.weight', 'layers.1.weight'"):
+        LoRA(patterns=("*attn*",)).declare(backbone)
+    with pytest.raises(InputError, match="match no matrix"):
+        LoRA(patterns=("*.bias",)).declare(backbone)
+    with pytest.raises(InputError, match="it has no such weights"):
+        LoRA().declare(load_backbone("pixels", machine=Machine(device="cpu")))
+    with pytest.raises(InputError, match="found 'lora' again"):
+        declared_edits((LoRA(rank=1), LoRA(rank=2)), backbone)
+    with pytest.raises(InputError, match="found 'layers' again"):
+        declared_edits((LoRA(rank=1, name="layers"),), backbone)
+    for wrong in ({"rank": 0}, {"alpha": 0.0}, {"patterns": ()}, {"patterns": "*"}, {"name": ""}):
+        with pytest.raises(InputError):
+            LoRA(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_the_text_is_the_spec(spec: LoRA) -> None:
+    assert parse(text(spec), {edit.__name__: edit for edit in EDITS}) == spec
