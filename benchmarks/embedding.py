@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fewtune.backbones.backbone import CPU_ROWS, Backbone
+from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.load import load_backbone
 from fewtune.backbones.table import feature_table
 from fewtune.data.examples import make_examples
@@ -92,7 +92,7 @@ def speed(options: argparse.Namespace, paths: list[Path]) -> dict[str, object]:
         return [preparation.prepare(decode(p.read_bytes(), name=p.name, size_hint=hint)) for p in part]
 
     # a pass of the bare loop has as many rows as one of ours: on the CPU few are faster, and that shall not be our advantage
-    rows = CPU_ROWS if device == "cpu" else options.chunk
+    rows = backbone.cpu_rows if device == "cpu" else options.chunk
     parts = [paths[i : i + rows] for i in range(0, len(paths), rows)]
 
     def bare() -> None:

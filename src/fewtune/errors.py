@@ -8,6 +8,12 @@ from typing import final
 
 
 @final
+class Diverged(ValueError):  # noqa: N818  (as InputError it is a word of the field)
+    """A loss is no longer a finite number. The message says where, and what to do; the command line prints it alone and exits with code
+    2."""
+
+
+@final
 class InputError(ValueError):
     """Input that cannot be used. The command line prints its message alone and exits with code 2."""
 

@@ -19,6 +19,9 @@ class Machine:
     `dtype`: "auto" (bfloat16 autocast on CUDA, float32 on the CPU) or a precision; weights stay float32, autocast does the rest.
     `chunk`: rows in one forward pass. `workers`: decoding threads, 0 = as many as there are cores.
     `channels_last`: memory layout of images (faster convolutions). `compile`: torch.compile the forward pass.
+    `accumulate`: in how many parts a training step's episodes are answered, one after another (their gradients are summed).
+    `recompute`: while training, keep the activations of one pass alone and compute the others again for the gradient, so that an episode
+    larger than memory fits (about a third more time).
     """
 
     device: str = "auto"
@@ -27,10 +30,14 @@ class Machine:
     workers: int = 0
     channels_last: bool = True
     compile: bool = False
+    accumulate: int = 1
+    recompute: bool = False
 
     def __post_init__(self) -> None:
         if self.chunk < 1 or self.workers < 0:
             raise InputError(f"chunk must be at least 1 and workers at least 0, found {self.chunk} and {self.workers}.")
+        if self.accumulate < 1:
+            raise InputError(f"accumulate is a number of parts of at least 1, found {self.accumulate}.")
         if self.dtype not in ("auto", "float32", "bfloat16", "float16"):
             raise InputError(f"unknown dtype {self.dtype!r}: expected auto, float32, bfloat16 or float16.")
 
@@ -57,4 +64,6 @@ class Machine:
             workers=self.workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else self.workers or 1,
             channels_last=self.channels_last,
             compile=self.compile,
+            accumulate=self.accumulate,
+            recompute=self.recompute,
         )

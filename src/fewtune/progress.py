@@ -39,15 +39,19 @@ class Progress:
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done)
 
-    def advance(self, steps: int) -> None:
-        """Say that `steps` more are done."""
+    def advance(self, steps: int, said: str = "") -> None:
+        """Say that `steps` more are done; `said`: what else is worth knowing now."""
         self.done += steps
         if self._bar is not None:
-            self._bar.update(self._task, completed=self.done, rate=self._rate())
+            self._bar.update(self._task, completed=self.done, rate=f"{self._rate()} {said}".rstrip())
         elif not self.quiet and time.monotonic() - self._said >= _EVERY:
             self._said = time.monotonic()
             left = (self.total - self.done) * (time.monotonic() - self._began) / max(self.done - self._first, 1)
-            print(f"{self.label}: {self.done:,} of {self.total:,}, {self._rate()}, {left:.0f} s left", file=sys.stderr, flush=True)
+            print(
+                f"{self.label}: {self.done:,} of {self.total:,}, {self._rate()}, {left:.0f} s left{said and f', {said}'}",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def _rate(self) -> str:
         return f"{(self.done - self._first) / max(time.monotonic() - self._began, 1e-9):,.0f}/s"

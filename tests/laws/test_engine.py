@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,10 +16,12 @@ from fewtune.data.examples import make_examples
 from fewtune.data.items import Item, Modality, Vectors
 from fewtune.data.pool import Pool
 from fewtune.keys import key
-from fewtune.learning.engine import direction, respond, tune
+from fewtune.learning.declared import begin
+from fewtune.learning.direction import direction
+from fewtune.learning.engine import answering, respond, tune
 from fewtune.learning.ground import Ground
 from fewtune.learning.phase import Adapt, Average, Phase
-from fewtune.learning.train import declared, train
+from fewtune.learning.train import train
 from fewtune.machine import Machine
 from fewtune.parts.aggregators import Fixed, PcGrad, WorstCase
 from fewtune.parts.heads import Centroid
@@ -89,9 +92,10 @@ def outer_phase(learner: object, **given: object) -> Phase:
     return Phase(sampler=Sampled(ways=WAYS, shots=2, queries=3), learner=learner, plan=everything(1.0), steps=1, **given)  # type: ignore[arg-type]
 
 
-def gradient(ground: Ground, phase: Phase, weights: dict[str, Tensor], episodes: Episodes) -> dict[str, Tensor]:
+def gradient(ground: Ground, phase: Phase, weights: dict[str, Tensor], episodes: Episodes, **given: Any) -> dict[str, Tensor]:
     leaves = {n: t.clone().requires_grad_() for n, t in weights.items()}
-    return direction(ground, phase, leaves, leaves, episodes, key(0), origin=weights)
+    found, _ = direction(phase, answering(ground, phase, leaves, key(0)), leaves, episodes, key(0), origin=weights, **given)
+    return {n: torch.zeros_like(weights[n]) if g is None else g for n, g in found.items()}
 
 
 def query_loss(ground: Ground, learner: object, weights: dict[str, Tensor], episodes: Episodes) -> float:
@@ -184,10 +188,10 @@ def test_the_reptile_direction_is_start_minus_tuned(ground: Ground, episodes: Ep
 
 def test_averages_end_at_their_members(ground: Ground, tasks: Tasks) -> None:
     phase = Phase(sampler=Pooled(batch=20), learner=Linear(rows="class"), plan=everything(0.1), steps=3)
-    start = {**ground.backbone.start(), **declared(ground, (phase,))}
-    end = train(ground, (phase,), tasks, key(0))
+    start = begin(ground, (phase,))
+    end = train(ground, (phase,), tasks, key(0)).weights
     for weights, expected in (((1.0, 0.0), start), ((0.5, 0.5), {n: (start[n] + end[n]) / 2 for n in start})):
-        found = train(ground, (Average(members=((), (phase,)), weights=weights),), tasks, key(0))
+        found = train(ground, (Average(members=((), (phase,)), weights=weights),), tasks, key(0)).weights
         for n in ground.parameters:
             if weights[1] == 0:
                 torch.testing.assert_close(found[n], expected[n])
@@ -196,7 +200,7 @@ def test_averages_end_at_their_members(ground: Ground, tasks: Tasks) -> None:
 
 def test_frozen_is_bitwise_and_a_run_repeats(ground: Ground, tasks: Tasks) -> None:
     phase = Phase(sampler=Sampled(ways=WAYS, shots=1, queries=2), learner=Centroid(), plan=only("2.*", 0.05), steps=4, batch=2)
-    first, second = (train(ground, (phase,), tasks, key(7)) for _ in range(2))
+    first, second = (train(ground, (phase,), tasks, key(7)).weights for _ in range(2))
     for n in first:
         assert torch.equal(first[n], second[n])
     assert torch.equal(first["0.weight"], ground.backbone.start()["0.weight"])
@@ -207,7 +211,7 @@ def test_multitask_finetuning_is_a_plain_loop(ground: Ground, tasks: Tasks) -> N
     """Episodes, prototypes, cross-entropy, SGD with momentum, written out by hand."""
     sampler = Sampled(ways=WAYS, shots=1, queries=3)
     phase = Phase(sampler=sampler, learner=Centroid(), plan=only(("0.*", "2.*"), 0.05), steps=5, optimizer=SGD(momentum=0.9))
-    found = train(ground, (phase,), tasks, key(3))
+    found = train(ground, (phase,), tasks, key(3)).weights
     network = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, WIDTH)).double()
     network.load_state_dict(ground.backbone.start())
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)

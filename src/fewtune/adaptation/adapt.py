@@ -87,12 +87,12 @@ def adapt_frozen(
         target.support,
         labels,
         len(target.class_names),
-        vectors=lambda method: vectors.get(prompts_of(method.learner)),
+        vectors=lambda method: vectors.get(prompts_of(method.head)),
         fallback=next(iter(methods)),
         seed=seed,
         folds=folds,
     )
-    chosen_vectors = vectors.get(prompts_of(choice.method.learner))
+    chosen_vectors = vectors.get(prompts_of(choice.method.head))
     state, parameters = fit_head(choice.method, target.features, target.support, labels, len(target.class_names), chosen_vectors)
     bundle = Bundle(
         backbone=_record(backbone, weights, target.features.shape[1]),

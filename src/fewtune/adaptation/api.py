@@ -16,7 +16,7 @@ from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import Examples
 from fewtune.data.read import read_examples
 from fewtune.machine import Machine
-from fewtune.recipes.language import read_method
+from fewtune.recipes.language import read_frozen
 
 
 @final
@@ -88,7 +88,7 @@ def adapt(
         examples,
         made,
         cache=None if cache is None else Path(cache),
-        methods={method: read_method(method)} if method else None,
+        methods={method: read_frozen(method)} if method else None,
         skip_bad=skip_bad,
         threshold=threshold,
         seed=seed,

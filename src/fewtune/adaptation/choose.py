@@ -126,7 +126,7 @@ def _held_out(method: Method, features: Tensor, rows: Integers, splits: Splits, 
     place[rows] = np.arange(len(rows))
     logits, item = [], []
     with torch.inference_mode():
-        for part, answered in answer_table(method.learner, features, splits.episodes, class_vectors=vectors):
+        for part, answered in answer_table(method.head, features, splits.episodes, class_vectors=vectors):
             query = splits.episodes.query[part]
             inside = query >= 0
             logits.append(answered.cpu()[inside])

@@ -29,7 +29,7 @@ from fewtune.learning.classes import prompts_of, vectors_by_prompts
 from fewtune.learning.method import Method
 from fewtune.machine import Machine
 from fewtune.recipes.candidates import candidates
-from fewtune.recipes.language import read_method
+from fewtune.recipes.language import read_frozen, read_method
 from fewtune.spec import text
 
 _TIE = 1e-12  # logits nearer than this to the best are as good, so that no rounding of probabilities changes the answer
@@ -105,13 +105,13 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             rows,
             labels,
             ways,
-            vectors=lambda method: vectors.get(prompts_of(method.learner)),
+            vectors=lambda method: vectors.get(prompts_of(method.head)),
             fallback=next(iter(methods)),
             seed=self.seed,
             folds=self.folds,
         )
         chosen = self.choice_.method
-        state, parameters = fit_head(chosen, features, rows, labels, ways, vectors.get(prompts_of(chosen.learner)))
+        state, parameters = fit_head(chosen, features, rows, labels, ways, vectors.get(prompts_of(chosen.head)))
         self.method_ = text(chosen)
         self.temperature_ = self.choice_.temperature
         self.state_ = {k: v.cpu().numpy() for k, v in state.items()}
@@ -143,7 +143,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         if self.backbone == "precomputed":
             X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         features = self._features(X, model)
-        learner = read_method(self.method_).learner
+        learner = read_method(self.method_).head
         state = {k: torch.from_numpy(v).to(features) for k, v in self.state_.items()}
         parameters = {k: torch.from_numpy(v).to(features) for k, v in self.parameters_.items()}
         with torch.inference_mode():
@@ -184,7 +184,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
 
     def _methods(self, model: Backbone, rows: int) -> dict[str, Method]:
         if self.method != "auto":
-            return {self.method: read_method(self.method)}
+            return {self.method: read_frozen(self.method)}
         return candidates(label_side=model.label_side, modality=model.preparation.modality, rows=rows)
 
 

@@ -20,7 +20,7 @@ def fit_head(
         support_rows, torch.from_numpy(labels)[None], none, none, torch.arange(ways)[None], torch.zeros(1, dtype=torch.int64)
     )
     support = features[support_rows]
-    parameters = {k: v.to(support) for k, v in method.learner.declare(support.shape[-1]).items()}
+    parameters = {k: v.to(support) for k, v in method.head.declare(support.shape[-1]).items()}
     with torch.inference_mode():
-        state = method.learner.fit(support, episode, None if vectors is None else vectors[None].to(support), parameters)
+        state = method.head.fit(support, episode, None if vectors is None else vectors[None].to(support), parameters)
     return {k: v.clone() for k, v in state.items()}, {k: v.clone() for k, v in parameters.items()}

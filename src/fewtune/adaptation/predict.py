@@ -58,7 +58,7 @@ def probabilities(bundle: Bundle, features: Float[Tensor, "N D"]) -> Float[Tenso
     like = {k: v.to(features) for k, v in bundle.state.items()}
     parameters = {k: v.to(features) for k, v in bundle.parameters.items()}
     with torch.inference_mode():
-        logits = method.learner.score(like, features[None], parameters)[0]
+        logits = method.head.score(like, features[None], parameters)[0]
     return torch.softmax(logits.double() / bundle.temperature, dim=-1)
 
 

@@ -21,11 +21,10 @@ def prefetched(
 
     Unless `tolerant`, the first failure is raised. Pillow and torch release Python's lock while they work, so threads suffice.
     """
-    hint = getattr(preparation, "size_hint", None)
 
     def one(row: int) -> Any:
         try:
-            return preparation.prepare(pool.fetch(row, hint))
+            return pool.prepared(row, preparation)
         except InputError as problem:
             if not tolerant:
                 raise
@@ -36,7 +35,7 @@ def prefetched(
                 raise explained from None
             return explained
 
-    if pool.modality != "image" or workers <= 1:
+    if pool.modality != "image" or workers <= 1 or all(pool.holds(int(row)) for chunk in chunks for row in chunk):
         for chunk in chunks:
             yield _sorted(chunk, [one(int(row)) for row in chunk])
         return

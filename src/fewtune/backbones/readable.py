@@ -26,9 +26,9 @@ def readable_features(
     named before any work. With `skip_bad`, bad rows stay in place (row numbers do not move) with no label and features of NaN; without,
     they are refused in one InputError that lists them.
     """
-    _refuse(examples, unreadable(examples, deep=False), skip_bad)
+    refuse_unreadable(examples, unreadable(examples, deep=False), skip_bad)
     table = feature_table(backbone, Pool([examples]), folder=cache, memory=memory, quiet=quiet)
-    _refuse(examples, table.bad, skip_bad)
+    refuse_unreadable(examples, table.bad, skip_bad)
     return Pool([without_labels(examples, table.bad)]), table.features, table.bad
 
 
@@ -41,7 +41,8 @@ def without_labels(examples: Examples, rows: dict[int, str]) -> Examples:
     return replace(examples, columns={**examples.columns, examples.target: replace(examples.column, values=labels)})
 
 
-def _refuse(examples: Examples, bad: dict[int, str], skip_bad: bool) -> None:
+def refuse_unreadable(examples: Examples, bad: dict[int, str], skip_bad: bool) -> None:
+    """Raise InputError that lists rows which cannot be read, unless they are to be left out."""
     if bad and not skip_bad:
         listed = "; ".join(f"{examples.row_names[row]} ({reason})" for row, reason in sorted(bad.items())[:_SHOWN])
         more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""

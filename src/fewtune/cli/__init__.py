@@ -10,7 +10,7 @@ import sys
 from cyclopts import App
 
 from fewtune import __version__
-from fewtune.errors import InputError
+from fewtune.errors import Diverged, InputError
 
 USAGE, INTERRUPTED, DISK_FULL = 2, 75, 28
 
@@ -39,10 +39,10 @@ def main() -> None:
     try:
         stop_on_signals()
         app(sys.argv[1:], result_action="return_value")
-    except InputError as problem:
+    except (InputError, Diverged) as problem:
         _fail(str(problem), USAGE)
-    except (Stopped, KeyboardInterrupt):
-        _fail("stopped; what was embedded is kept, run the same command again to go on.", INTERRUPTED)
+    except (Stopped, KeyboardInterrupt) as stopped:
+        _fail(str(stopped) or "stopped; what was embedded is kept, run the same command again to go on.", INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader went away; nothing to tell it
     except OSError as problem:

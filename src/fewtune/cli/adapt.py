@@ -45,7 +45,7 @@ def adapt(
     from fewtune.cli.say import expected_time, show, understood
     from fewtune.errors import InputError
     from fewtune.files import refuse_existing
-    from fewtune.recipes import read_method
+    from fewtune.recipes import read_frozen
     from fewtune.report.adapted import learners_table, recall_table
 
     refuse_existing(out, overwrite=overwrite)
@@ -53,7 +53,7 @@ def adapt(
         raise InputError(f"expected a threshold between 0 and 1, found {threshold:g}.")
     if folds < 2:
         raise InputError(f"expected at least 2 folds, found {folds}.")
-    methods = {method: read_method(method)} if method else None
+    methods = {method: read_frozen(method)} if method else None
     examples = reading.read(data)
     backbone = model.load(examples.modality)
     print(understood(examples, backbone))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from fewtune.cli.learning import NO_LEARNING_FLAGS, LearningFlags
 from fewtune.cli.options import NO_BACKBONE_FLAGS, NO_DATA_FLAGS, BackboneFlags, DataFlags
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from fewtune.backbones.backbone import Backbone
     from fewtune.data.examples import Examples
+    from fewtune.data.pool import Pool
     from fewtune.evaluation.protocol import Protocol
     from fewtune.evaluation.study import Study
     from fewtune.learning.method import Method
@@ -33,22 +35,27 @@ def compare(
     classes: Literal["train", "validation", "test", "all"] | None = None,
     within: Literal["all", "group"] = "all",
     episode: str | None = None,
+    source: Annotated[list[Path] | None, Parameter(negative=())] = None,
+    learning: LearningFlags = NO_LEARNING_FLAGS,
     format: Literal["table", "json", "csv", "latex", "markdown"] = "table",
     out: Path | None = None,
     overwrite: bool = False,
+    resume: Annotated[bool, Parameter(negative=())] = False,
     reading: DataFlags = NO_DATA_FLAGS,
     model: BackboneFlags = NO_BACKBONE_FLAGS,
 ) -> None:
     """Compare methods on the same few-shot episodes.
 
-    Every method answers the same episodes. The winner is marked only where paired tests against every other method say so.
+    Every method answers the same episodes. The winner is marked only where paired tests against every other method say so. Methods that
+    learn (multitask, maml, ...) do so on the train classes of --source, all within the same budget and after the same sweep.
 
     Parameters
     ----------
     data: Path
         A folder of class folders, a table, or an .npz file.
     method: str
-        A method by its constructor text: centroid, 'ridge(penalty=10)', ...; repeat for more. By default all frozen learners.
+        A method by its constructor text: centroid, 'ridge(penalty=10)', 'multitask(shots=5)', ...; repeat for more. By default all frozen
+        learners.
     ways: int
         Classes in an episode.
     shots: int
@@ -65,18 +72,24 @@ def compare(
         group: every episode stays within one group (an alphabet, a domain).
     episode: str
         Another kind of episode instead of --ways, --shots and --queries: 'Varied()', 'Imbalanced(ways=5)', 'Hard(ways=5, shots=1)'.
+    source: Path
+        Data to learn from: its train classes (all classes where it has no class splits, a fifth of them held out to validate); repeat for
+        more. May be the data itself. Rows that are tested on are left out.
     format: str
         What goes to standard output.
     out: Path
         A folder that keeps the run: its description, episodes and every result row.
     overwrite: bool
-        Replace an existing run in --out.
+        Replace an existing run in --out, finished or not.
+    resume: bool
+        Go on with the unfinished run of the same command in --out.
     """
     from fewtune.backbones.readable import readable_features
     from fewtune.cli.say import note, terminal_width
     from fewtune.evaluation.run import run_kept
     from fewtune.evaluation.study import Study
     from fewtune.evaluation.summary import summarise
+    from fewtune.learning.world import join_world, leave_world
     from fewtune.report.comparison import comparison_table
     from fewtune.report.tables import render
     from fewtune.words import counted
@@ -84,18 +97,56 @@ def compare(
     examples = reading.read(data)
     protocols = _protocols(examples, ways, shots, queries, episodes, seeds, classes, within, episode)
     backbone = model.load(examples.modality)
-    methods = _methods(method, backbone)
+    methods = _methods(method, backbone, learning.swept(), has_source=bool(source))
     examples = examples.take(protocols[0].rows(examples))  # nothing else is embedded
-    pool, features, bad = readable_features(examples, backbone, cache=model.cache, skip_bad=reading.skip_bad, quiet=model.quiet)
-    study = Study(pool, backbone, features, protocols, methods)
-    result, drawn = run_kept(study, out, overwrite=overwrite)
-    summary = summarise(result, drawn, f"{pool.modality}s")
-    table = comparison_table(summary, _caption(study), full=format in ("json", "csv"))
+    sources, remarks = _sources(source or (), reading, examples, learning)
+    world = join_world(backbone.machine.device)
+    quiet = model.quiet or not world.leads
+    target, features, bad = readable_features(examples, backbone, cache=model.cache, skip_bad=reading.skip_bad, quiet=quiet)
+    pool = _pool(target, sources, skip_bad=reading.skip_bad, memory=learning.memory)
+    study = Study(pool, backbone, features, protocols, methods, learning.training())
+    outcomes = run_kept(study, out, overwrite=overwrite, resume=resume, world=world, quiet=quiet)
+    leave_world()
+    if not world.leads:
+        return
+    summary = summarise(outcomes.result, outcomes.drawn, f"{pool.modality}s")
+    full = format in ("json", "csv")
+    table = comparison_table(summary, _caption(study), full=full, costs=outcomes.costs, remarks=(*remarks, *outcomes.notes))
     print(render(table, format, width=terminal_width(), color=sys.stdout.isatty()))
     if bad:
         note(f"Left out, for it cannot be read: {counted(len(bad), 'row')}.")
     if out is not None:
         note(f"kept in {out}")
+
+
+def _sources(paths: Sequence[Path], reading: DataFlags, target: Examples, learning: LearningFlags) -> tuple[list[Examples], list[str]]:
+    """What may be learned from of each source, and what was left out, in words."""
+    from fewtune.evaluation.sources import serving, without_test_rows
+    from fewtune.words import counted
+
+    found, said = [], []
+    for path in paths:
+        kept, shared = without_test_rows(serving(reading.read(path), seed=learning.training_seeds[0]), target)
+        if shared:
+            said.append(f"{counted(shared, 'row')} of {kept.name} left out of the source: the same content is tested on.")
+        found.append(kept)
+    return found, said
+
+
+def _pool(target: Pool, sources: Sequence[Examples], *, skip_bad: bool, memory: float) -> Pool:
+    """Target and sources in one row space; rows of sources that cannot be read have no label, or are refused."""
+    from fewtune.backbones.readable import refuse_unreadable, without_labels
+    from fewtune.data.audit import unreadable
+    from fewtune.data.pool import Pool
+
+    if not sources:
+        return Pool(target.sources, remember=int(memory * 2**30))
+    kept = []
+    for one in sources:
+        bad = unreadable(one, deep=False)
+        refuse_unreadable(one, bad, skip_bad)
+        kept.append(without_labels(one, bad))
+    return Pool([*target.sources, *kept], remember=int(memory * 2**30))
 
 
 def _caption(study: Study) -> str:
@@ -140,17 +191,26 @@ def _protocols(
     return found
 
 
-def _methods(texts: Sequence[str] | None, backbone: Backbone) -> dict[str, Method]:
+def _methods(
+    texts: Sequence[str] | None, backbone: Backbone, sweep: Sequence[tuple[str, Sequence[float]]], *, has_source: bool
+) -> dict[str, dict[str, Method]]:
     from fewtune.errors import InputError
-    from fewtune.recipes import read_method
+    from fewtune.recipes import variants
     from fewtune.recipes.candidates import candidates
 
     if not texts:
-        return candidates(label_side=backbone.label_side, modality=backbone.preparation.modality)
+        frozen = candidates(label_side=backbone.label_side, modality=backbone.preparation.modality)
+        return {name: {"": method} for name, method in frozen.items()}
     if repeated := {t for t in texts if list(texts).count(t) > 1}:
         raise InputError(f"method {sorted(repeated)[0]!r} is given twice: give each once.")
-    methods = {t: read_method(t) for t in texts}
-    for name, method in methods.items():
-        if method.learner.reads_classes and not backbone.label_side:
+    methods = {t: variants(t, sweep) for t in texts}
+    for name, method in ((name, m) for name, made in methods.items() for m in made.values()):
+        if any(head.reads_classes for head in method.heads) and not backbone.label_side:
             raise InputError(f"{name} compares with class names, but backbone {backbone.name!r} has no label side: leave it out.")
+        if method.phases and not has_source:
+            raise InputError(f"{name} learns from a source, but none is given: add --source DATA, whose train classes are learned from.")
+        if not method.frozen and backbone.structure == "precomputed":
+            raise InputError(
+                f"{name} moves the backbone's weights, but precomputed embeddings have no backbone: give the data behind them."
+            )
     return methods

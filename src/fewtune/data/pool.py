@@ -10,6 +10,7 @@ import numpy as np
 
 from fewtune.data.examples import Examples, Integers
 from fewtune.data.items import Item, Modality
+from fewtune.data.remembered import Remembered
 from fewtune.errors import InputError
 
 
@@ -31,7 +32,8 @@ class Preparation(Protocol):
 class Pool:
     """Sources in one row space: global row = row of its source + `starts[source]`; the same class name in two sources is two classes."""
 
-    def __init__(self, sources: Sequence[Examples]) -> None:
+    def __init__(self, sources: Sequence[Examples], *, remember: int = 0) -> None:
+        """`remember`: bytes of prepared images that are kept in memory, so that a row that comes again is not decoded again."""
         if not sources:
             raise InputError("expected at least one data set, found none.")
         kinds = {source.modality for source in sources}
@@ -43,6 +45,7 @@ class Pool:
         self.starts: Integers = np.cumsum([0, *(len(s) for s in sources)])
         self.class_starts: Integers = np.cumsum([0, *(len(s.class_names) for s in sources)])
         self.group_starts: Integers = np.cumsum([0, *(len(s.group_names) for s in sources)])
+        self._prepared = Remembered(remember if self.modality == "image" else 0)
 
     def __len__(self) -> int:
         return int(self.starts[-1])
@@ -92,8 +95,24 @@ class Pool:
         """The network's inputs for these global rows, in order. Refuses another modality in one sentence."""
         if preparation.modality != self.modality:
             raise InputError(f"the backbone takes {preparation.modality}s, but {self.sources[0].name} holds {self.modality}s.")
-        size_hint: int | None = getattr(preparation, "size_hint", None)
-        return preparation.batch([preparation.prepare(self.fetch(int(row), size_hint)) for row in rows])
+        return preparation.batch([self.prepared(int(row), preparation) for row in rows])
+
+    @property
+    def remembers(self) -> bool:
+        """Whether prepared rows are kept."""
+        return self._prepared.most > 0
+
+    def holds(self, row: int) -> bool:
+        """Whether a prepared row is at hand."""
+        return row in self._prepared.rows
+
+    def prepared(self, row: int, preparation: Preparation) -> Any:
+        """One row as `preparation` makes it."""
+        if (known := self._prepared.find(row, preparation)) is not None:
+            return known
+        made = preparation.prepare(self.fetch(row, getattr(preparation, "size_hint", None)))
+        self._prepared.keep(row, preparation, made)
+        return made
 
 
 def _shifted(parts: Sequence[Integers], starts: Integers) -> Integers:

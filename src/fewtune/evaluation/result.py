@@ -21,7 +21,8 @@ SCHEMA = pa.schema(
         ("method", pa.string()),  # as it was asked for
         ("spec", pa.string()),  # the method's full text
         ("setting", pa.int32()),  # number of the protocol in the study
-        ("seed", pa.int64()),
+        ("seed", pa.int64()),  # of the episodes
+        ("training", pa.int64()),  # seed of the training run; -1 for a method that has nothing to train
         ("episode", pa.int32()),
         ("task", pa.string()),
         ("ways", pa.string()),

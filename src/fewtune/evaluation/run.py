@@ -9,36 +9,71 @@ from dataclasses import asdict
 from pathlib import Path
 
 from fewtune.errors import InputError
-from fewtune.evaluation.result import Result, load_result
-from fewtune.evaluation.study import Drawn, Study, run_study
+from fewtune.evaluation.partial import NOTHING, Partial
+from fewtune.evaluation.result import load_result
+from fewtune.evaluation.run_study import Outcomes, run_study
+from fewtune.evaluation.study import Study
+from fewtune.evaluation.training import Cost
 from fewtune.files import new_folder, refuse_existing, write_bytes
+from fewtune.learning.world import ALONE, World
 from fewtune.spec import digest
 
-FORMAT = 1
+FORMAT = 2
 LIBRARIES = ("fewtune", "torch", "numpy", "scipy", "transformers", "timm", "open_clip_torch", "pillow")
 
 
-def run_kept(study: Study, out: Path | None, *, overwrite: bool = False) -> tuple[Result, Drawn]:
-    """Run a study and keep it under `out`; the very same study that is complete there already is read instead of run again."""
+def run_kept(
+    study: Study, out: Path | None, *, overwrite: bool = False, resume: bool = False, world: World = ALONE, quiet: bool = True
+) -> Outcomes:
+    """Run a study and keep it under `out`; the very same study that is complete there already is read instead of run again.
+
+    While it runs, what is done is kept in a folder beside `out`; with `resume` a run that was interrupted goes on from there.
+    """
     if out is None:
-        return run_study(study)
+        return run_study(study, world=world, quiet=quiet)
     wanted = digest(study.text())
-    if (found := _kept(out, wanted)) is not None:
-        return found, study.draw()
+    if (found := _kept(out, wanted, study)) is not None:
+        return found
     refuse_existing(out, overwrite=overwrite)
-    result, drawn = run_study(study)
+    partial = _partial(study, out, wanted, overwrite=overwrite, resume=resume, writes=world.leads)
+    outcomes = run_study(study, partial, world=world, quiet=quiet)
+    if not world.leads:
+        return outcomes
     with new_folder(out, overwrite=overwrite) as folder:
         write_bytes(folder / "study.txt", (study.text() + "\n").encode(errors="backslashreplace"))
-        for (setting, seed), episodes in drawn.items():
+        for (setting, seed), episodes in outcomes.drawn.items():
             episodes.save(folder / "episodes" / f"setting{setting}-seed{seed}.npz")
-        result.save(folder / "result.parquet")
+        outcomes.result.save(folder / "result.parquet")
+        partial.hand_over(folder)
         write_bytes(folder / "machine.json", json.dumps(_machine(study), indent=1).encode())
         record = {"kind": "study", "format": FORMAT, "study": wanted, "methods": list(study.methods)}
+        record |= {"costs": [asdict(cost) for cost in outcomes.costs], "notes": list(outcomes.notes)}
         write_bytes(folder / "fewtune.json", json.dumps(record, indent=1).encode())
-    return result, drawn
+    partial.discard()
+    return outcomes
 
 
-def _kept(out: Path, wanted: str) -> Result | None:
+def _partial(study: Study, out: Path, wanted: str, *, overwrite: bool, resume: bool, writes: bool) -> Partial:
+    """The folder of what is done, beside `out`. Only studies that learn take long enough to need one."""
+    if not study.trains:
+        return NOTHING
+    folder = out.resolve().with_name(f"{out.resolve().name}.partial")
+    partial = Partial(folder, writes=writes)
+    begun = folder / "study.digest"
+    if folder.exists() and not begun.is_file():
+        raise InputError(f"{folder} is in the way, and was not written by fewtune: choose another --out.")
+    if folder.exists() and resume and begun.read_text() != wanted:
+        raise InputError(f"{folder} holds another unfinished run: give the command it was begun with, or pass --overwrite to begin anew.")
+    if folder.exists() and not resume:
+        if not overwrite:
+            raise InputError(f"an unfinished run is kept in {folder}: pass --resume to go on with it, or --overwrite to begin anew.")
+        partial.discard()
+    if writes and not begun.exists():
+        write_bytes(begun, wanted.encode())
+    return partial
+
+
+def _kept(out: Path, wanted: str, study: Study) -> Outcomes | None:
     try:
         record = json.loads((out / "fewtune.json").read_bytes())
     except (OSError, ValueError):
@@ -47,7 +82,8 @@ def _kept(out: Path, wanted: str) -> Result | None:
         return None
     if record.get("format", 0) > FORMAT:
         raise InputError(f"{out} was written by a newer fewtune: upgrade fewtune, or choose another --out.")
-    return load_result(out / "result.parquet")
+    costs = tuple(Cost(**cost) for cost in record.get("costs", ()))
+    return Outcomes(load_result(out / "result.parquet"), study.draw(), costs, tuple(record.get("notes", ())))
 
 
 def _machine(study: Study) -> dict[str, object]:

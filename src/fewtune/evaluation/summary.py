@@ -34,7 +34,9 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 class Line:
     """One method in one setting. `p` and `wilcoxon` compare it with the best method of the setting, Holm-adjusted; NaN for the best one.
 
-    `interval` is over episodes, `over_seeds` over the means of seeds (None with one seed). `difference`: to the best, paired.
+    `interval` is over `n` episodes (the mean of a method's training runs on each), `over_seeds` over the means of training seeds, or of
+    episode seeds where it was trained once (None with one seed). `difference`: to the best, paired on the episodes that all methods
+    answered.
     `winner`: it is the best and every other method differs from it (sign-flip, adjusted p < .05).
     """
 
@@ -78,10 +80,12 @@ def summarise(result: Result, drawn: Mapping[tuple[int, int], Episodes], items: 
 
 def _setting(result: Result, methods: list[str], setting: int) -> list[Line]:
     rows = {m: result.where(method=m) for m in methods}
-    values = {m: rows[m].column("value") for m in methods}
-    best = max(methods, key=lambda m: values[m].mean())
+    answered = {m: _episodes(rows[m]) for m in methods}
+    common = set.intersection(*(set(a.values) for a in answered.values()))
+    shared = {m: np.array([a.values[place] for place in sorted(common)]) for m, a in answered.items()}
+    best = max(methods, key=lambda m: shared[m].mean())
     others = [m for m in methods if m != best]
-    flips, signed = _adjusted(values, best, others)
+    flips, signed = _adjusted(shared, best, others)
     won = bool(others) and all(p < 1 - LEVEL for p in flips.values())
     return [
         Line(
@@ -89,19 +93,47 @@ def _setting(result: Result, methods: list[str], setting: int) -> list[Line]:
             setting=setting,
             ways=rows[m].distinct("ways")[0],
             shots=rows[m].distinct("shots")[0],
-            mean=float(values[m].mean()),
-            sd=float(values[m].std(ddof=1)) if len(values[m]) > 1 else float("nan"),
+            mean=float(answered[m].mean.mean()),
+            sd=float(answered[m].mean.std(ddof=1)) if len(answered[m].mean) > 1 else float("nan"),
             loss=float(rows[m].column("loss").mean()),
-            n=len(values[m]),
-            interval=normal_interval(values[m], LEVEL),
-            over_seeds=seeds_interval(values[m], rows[m].column("seed")) if len(rows[m].distinct("seed")) > 1 else None,
-            difference=None if m == best else paired_interval(values[m] - values[best]),
+            n=len(answered[m].mean),
+            interval=normal_interval(answered[m].mean, LEVEL),
+            over_seeds=_over_seeds(rows[m]),
+            difference=None if m == best else paired_interval(shared[m] - shared[best]),
             p=flips.get(m, float("nan")),
             wilcoxon=signed.get(m, float("nan")),
             winner=won and m == best,
         )
         for m in methods
     ]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Episodes:
+    """A method's accuracy on each episode (seed, number), the mean over its training runs."""
+
+    values: Mapping[tuple[int, int], float]
+
+    @property
+    def mean(self) -> Floats:
+        return np.array(list(self.values.values()))
+
+
+def _episodes(rows: Result) -> _Episodes:
+    places = list(zip(rows.column("seed").tolist(), rows.column("episode").tolist(), strict=True))
+    runs: dict[tuple[int, int], list[float]] = {}
+    for place, value in zip(places, rows.column("value").tolist(), strict=True):
+        runs.setdefault(place, []).append(value)
+    return _Episodes({place: float(np.mean(values)) for place, values in runs.items()})
+
+
+def _over_seeds(rows: Result) -> Interval | None:
+    """Over training seeds where there are several, else over the seeds of the episodes; None with one of each."""
+    for column in ("training", "seed"):
+        if len(rows.distinct(column)) > 1:
+            return seeds_interval(rows.column("value"), rows.column(column))
+    return None
 
 
 def _adjusted(values: Mapping[str, Floats], best: str, others: list[str]) -> tuple[dict[str, float], dict[str, float]]:
@@ -119,6 +151,12 @@ def _notes(lines: list[Line], drawn: Mapping[tuple[int, int], Episodes], items: 
         notes.append("Marked: better than every other method of its setting (p < .05).")
     elif len({line.method for line in lines}) > 1:
         notes.append("No method is marked: none is better than every other one of its setting (p < .05).")
+    most = max((line.n for line in lines), default=0)
+    for few in sorted({line.n for line in lines if line.n < most}):
+        named = ", ".join(dict.fromkeys(line.method for line in lines if line.n == few))
+        notes.append(
+            f"On the first {few} of {most} episodes, for weights are moved on each of them: {named}. Differences are paired on those."
+        )
     settings = sorted({setting for setting, _ in drawn})
     for setting in settings:
         query = np.concatenate([e.query.numpy().reshape(-1) for (s, _), e in drawn.items() if s == setting])

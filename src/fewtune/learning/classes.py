@@ -38,6 +38,6 @@ def class_vectors(backbone: Backbone, weights: Weights, class_names: Sequence[st
 
 def vectors_by_prompts(backbone: Backbone, class_names: Sequence[str], methods: Iterable[Method]) -> dict[tuple[str, ...], Tensor]:
     """Class vectors [K, D] for each set of prompts that some method reads."""
-    wanted = {prompts_of(m.learner) for m in methods if m.learner.reads_classes}
+    wanted = {prompts_of(m.head) for m in methods if m.head.reads_classes}
     start = backbone.start() if wanted else {}
     return {prompts: class_vectors(backbone, start, class_names, prompts) for prompts in wanted}

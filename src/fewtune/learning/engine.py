@@ -1,77 +1,123 @@
-"""The one engine: answering episodes, taking a step, running a phase; outside (shared weights) and inside `Adapt` (an episode's own)."""
+"""The one engine: answering episodes and running the phases of an `Adapt` on each episode's own weights. Source phases: train.py."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from fewtune.data.views import IDENTITY, View
 from fewtune.errors import InputError
 from fewtune.keys import Key
-from fewtune.learning.ground import Ground
-from fewtune.learning.phase import Adapt, Average, Learner, Phase, Step
+from fewtune.learning.direction import Answer, Gradients, direction
+from fewtune.learning.ground import RATES, Ground
+from fewtune.learning.implicit import check_implicit, crossing
+from fewtune.learning.memo import Memo
+from fewtune.learning.phase import Adapt, Average, Greedy, Implicit, Learner, Phase, Step, phases_of
 from fewtune.learning.support import support_tasks
-from fewtune.parts.aggregators import gram, projection_order, task_losses
-from fewtune.parts.heads.head import answer
+from fewtune.parts.heads.head import Head
+from fewtune.parts.heads.head import answer as answered
 from fewtune.parts.heads.linear import Linear
 from fewtune.parts.inner import start, update
 from fewtune.parts.losses import Outcome
-from fewtune.parts.plan import resolve
+from fewtune.parts.plan import ResolvedPlan, resolve
 from fewtune.tasks.episodes import Episodes
 from fewtune.tasks.task import Tasks
 
 Weights = Mapping[str, Tensor]
+Views = tuple[View, View]
 
 
-def respond(ground: Ground, learner: Learner, weights: Weights, episodes: Episodes, key: Key) -> Outcome:
-    """A learner's answer to episodes, by the weights at hand; gradients flow to whatever of them requires one."""
+def respond(
+    ground: Ground,
+    learner: Learner,
+    weights: Weights,
+    episodes: Episodes,
+    key: Key,
+    *,
+    views: Views = (IDENTITY, IDENTITY),
+    numbers: Sequence[int] | None = None,
+) -> Outcome:
+    """A learner's answer to episodes, by the weights at hand; gradients flow to whatever of them requires one.
+
+    `views`: how support and query are seen. `numbers`: the episodes' places in their batch (0, 1, ... by default), which randomness
+    goes by, so that a part of a batch is answered as within the whole.
+    """
     if isinstance(learner, Adapt):
-        return _adapted(ground, learner, weights, episodes, key)
-    rows = torch.cat([episodes.support, episodes.query], dim=1)
-    features = ground.embed(weights, rows)
-    here = episodes.to(features.device)
-    S = episodes.support.shape[1]
-    support, query = features[:, :S], features[:, S:]
+        return _adapted(ground, learner, weights, episodes, key, views[1], range(len(episodes)) if numbers is None else numbers)
+    support, query = _features(ground, learner, weights, episodes, key, views)
+    here = episodes.to(query.device)
     vectors = ground.class_vectors(learner, weights, episodes)
     mine = {n: t for n, t in weights.items() if n.startswith(f"{learner.name}.")}
-    logits = answer(learner, support, query, here, vectors, {**ground.declared(learner), **mine})
+    logits = answered(learner, support, query, here, vectors, {**ground.declared(learner), **mine})
     return Outcome(logits=logits, episodes=here, query=query, class_vectors=vectors, shared=weights)
 
 
-def _adapted(ground: Ground, adapt: Adapt, weights: Weights, episodes: Episodes, key: Key) -> Outcome:
+def _features(ground: Ground, head: Head, weights: Weights, episodes: Episodes, key: Key, views: Views) -> tuple[Tensor, Tensor]:
+    """Support and query features; alike seen they are embedded together, and a support that nobody reads not at all."""
+    if not head.reads_support or not episodes.support.shape[1]:
+        query = ground.embed(weights, episodes.query, views[1], key.child("query"))
+        return query.new_zeros(*episodes.support.shape, query.shape[-1]), query
+    if views == (IDENTITY, IDENTITY):
+        S = episodes.support.shape[1]
+        features = ground.embed(weights, torch.cat([episodes.support, episodes.query], dim=1))
+        return features[:, :S], features[:, S:]
+    support = ground.embed(weights, episodes.support, views[0], key.child("support"))
+    return support, ground.embed(weights, episodes.query, views[1], key.child("query"))
+
+
+def _adapted(ground: Ground, adapt: Adapt, weights: Weights, episodes: Episodes, key: Key, view: View, numbers: Sequence[int]) -> Outcome:
     """Every episode with its own weights, one after another."""
     parts, owns = [], []
-    for e in range(len(episodes)):
+    for e, number in enumerate(numbers):
         one = episodes[e : e + 1]
-        own = tune(ground, adapt, weights, one, key.child("episode", e))
-        parts.append(respond(ground, adapt.then, {**weights, **own}, one, key))
+        inner = replace(ground, memo=Memo())
+        own = tune(inner, adapt, weights, one, key.child("episode", number))
+        parts.append(respond(inner, adapt.then, {**weights, **own}, one, key.child("then", number), views=(IDENTITY, view)))
         owns.append(own)
-    own = {n: torch.stack([o[n] for o in owns]) for n in owns[0]}
-    query = [p.query for p in parts if p.query is not None]
     return Outcome(
         logits=torch.cat([p.logits for p in parts]),
         episodes=episodes.to(parts[0].logits.device),
-        query=torch.cat(query),
+        query=torch.cat([p.query for p in parts if p.query is not None]),
         shared=weights,
-        own=own,
+        own={n: torch.stack([o[n] for o in owns]) for n in owns[0]},
     )
 
 
 def tune(ground: Ground, adapt: Adapt, weights: Weights, episode: Episodes, key: Key) -> dict[str, Tensor]:
     """The weights that one episode [1, ...] moves on its support, by name; connected to `weights` as `adapt.through` says."""
     unrolled = adapt.through == "unroll" and torch.is_grad_enabled()
+    connected = torch.is_grad_enabled()
+    tasks = support_tasks(episode)
     with torch.enable_grad():
         begun = {**weights, **_own_heads(ground, adapt.phases, weights, episode)}
-        tasks = support_tasks(episode)
-        ended = begun
+        held: Weights = begun if unrolled else {n: t.detach() for n, t in begun.items()}
+        ended = held
         for number, step in enumerate(adapt.phases):
             ended = run_inside(ground, step, ended, tasks, key.child("phase", number), unrolled)
-    own = {n: t for n, t in ended.items() if n not in weights or t is not weights[n]}
-    if unrolled:
+    own = {n: t for n, t in ended.items() if t is not held[n] or n not in weights}
+    if unrolled or not connected:
         return own
-    return {n: begun[n] + (t - begun[n]).detach() if n in weights else t.detach() for n, t in own.items()}
+    if isinstance(adapt.through, Implicit):
+        return _implicit(ground, adapt, weights, own, tasks, key.child("phase", 0))
+    return {n: begun[n] + (t - held[n]) if n in weights else t for n, t in own.items()}
+
+
+def _implicit(ground: Ground, adapt: Adapt, weights: Weights, own: Weights, tasks: Tasks, key: Key) -> dict[str, Tensor]:
+    """The moved weights, connected to the shared ones as the solution of the inner problem."""
+    assert isinstance(adapt.through, Implicit)
+    (phase,) = phases_of(adapt.phases)
+    strength = check_implicit(phase, tuple(own), weights)
+    plain = {n: t.detach() for n, t in weights.items()}
+    episodes = phase.sampler.draw(tasks, key, 0, 1)
+
+    def gradient(solution: Weights, others: Weights) -> Gradients:
+        answer = answering(replace(ground, memo=None), phase, {**plain, **others, **solution}, key)
+        return direction(phase, answer, solution, episodes, key, origin=plain, create_graph=True)[0]
+
+    return crossing(own, weights, strength, adapt.through, gradient, ground.meter.note_residual)
 
 
 def _own_heads(ground: Ground, steps: tuple[Step, ...], weights: Weights, episode: Episodes) -> dict[str, Tensor]:
@@ -90,19 +136,15 @@ def _own_heads(ground: Ground, steps: tuple[Step, ...], weights: Weights, episod
     return made
 
 
-def phases_of(steps: tuple[Step, ...]) -> list[Phase]:
-    """Every phase, those inside averages too."""
-    found: list[Phase] = []
-    for step in steps:
-        found += [step] if isinstance(step, Phase) else [p for member in step.members for p in phases_of(member)]
-    return found
-
-
 def run_inside(ground: Ground, step: Step, weights: Weights, tasks: Tasks, key: Key, unrolled: bool) -> dict[str, Tensor]:
     """One step of an `Adapt`: out of place, so that gradients may cross it."""
     if isinstance(step, Average):
-        return averaged(step, weights, key, lambda inner, start, its: run_inside(ground, inner, start, tasks, its, unrolled))
-    plan = resolve(step.plan, ground.movable(weights), ground.backbone.groups)
+        return averaged(
+            step, weights, lambda start, number: _member(ground, step.members[number], start, tasks, key.child(number), unrolled)
+        )
+    if isinstance(step, Greedy):
+        raise InputError("a greedy soup needs validation episodes, which a support set has not: use Average inside Adapt.")
+    plan = resolve(step.plan, ground.movable_inside(weights), ground.backbone.groups)
     current = dict(weights)
     state = start(step.optimizer, {n: current[n] for n in plan.moving})
     for number in range(step.steps):
@@ -110,63 +152,46 @@ def run_inside(ground: Ground, step: Step, weights: Weights, tasks: Tasks, key: 
             state = start(step.optimizer, {n: current[n] for n in plan.moving})
         leaf = {n: t if unrolled and t.requires_grad else t.detach().requires_grad_() for n, t in _of(current, plan.moving).items()}
         episodes = step.sampler.draw(tasks, key.child("draw"), number * step.batch, step.batch)
-        gradients = direction(
-            ground, step, {**current, **leaf}, leaf, episodes, key.child("step", number), origin=weights, create_graph=unrolled
-        )
-        moved, state = update(step.optimizer, leaf, gradients, state, plan.rates_at(number, step.steps))
-        current |= moved if unrolled else {n: t.detach() for n, t in moved.items()}
+        its = key.child("step", number)
+        answer = answering(ground, step, {**current, **leaf}, its)
+        gradients, _ = direction(step, answer, leaf, episodes, its, origin=weights, create_graph=unrolled)
+        moved, state = update(step.optimizer, leaf, gradients, state, _rates(plan, weights, number, step.steps))
+        # a name that nothing read stays the very tensor that it was, and so does not count as moved
+        current |= {n: t if unrolled else t.detach() for n, t in moved.items() if gradients.get(n) is not None and t is not leaf[n]}
     return current
+
+
+def answering(ground: Ground, phase: Phase, weights: Weights, key: Key) -> Answer:
+    """How a phase answers some episodes of a step's batch."""
+    views = (phase.support_view, phase.query_view)
+    return lambda episodes, numbers: respond(ground, phase.learner, weights, episodes, key, views=views, numbers=numbers)
+
+
+def _member(ground: Ground, steps: tuple[Step, ...], weights: Weights, tasks: Tasks, key: Key, unrolled: bool) -> Weights:
+    for place, step in enumerate(steps):
+        weights = run_inside(ground, step, weights, tasks, key.child(place), unrolled)
+    return weights
+
+
+def _rates(plan: ResolvedPlan, weights: Weights, number: int, steps: int) -> dict[str, float | Tensor]:
+    """The rate of every name; learned ones are declared parameters."""
+    rates: dict[str, float | Tensor] = {**plan.rates_at(number, steps)}
+    return rates | {n: weights[f"{RATES}.{n}"] for n in plan.learned}
 
 
 def _of(weights: Weights, names: tuple[str, ...]) -> dict[str, Tensor]:
     return {n: weights[n] for n in names}
 
 
-def averaged(step: Average, weights: Weights, key: Key, run: Callable[[Step, Weights, Key], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Every member from the same start, and the average of their ends; `run` does one step of a member."""
-    ends = []
-    for number, member in enumerate(step.members):
-        end: Weights = weights
-        for place, inner in enumerate(member):
-            end = run(inner, end, key.child(number, place))
-        ends.append(end)
-    return average(ends, step.weights)
+def averaged(step: Average, weights: Weights, run: Callable[[Weights, int], Weights]) -> dict[str, Tensor]:
+    """Every member from the same start, and the average of their ends; `run` takes the start and the member's number."""
+    return average([run(weights, number) for number in range(len(step.members))], step.weights)
 
 
-def average(ends: list[Weights], weights: tuple[float, ...]) -> dict[str, Tensor]:
-    """sum_i w_i theta_i by name."""
-    return {n: sum((w * end[n] for w, end in zip(weights, ends, strict=True)), torch.zeros_like(ends[0][n])) for n in ends[0]}
-
-
-def direction(
-    ground: Ground,
-    phase: Phase,
-    weights: Weights,
-    leaves: Mapping[str, Tensor],
-    episodes: Episodes,
-    key: Key,
-    *,
-    origin: Weights,
-    create_graph: bool = False,
-) -> dict[str, Tensor]:
-    """The gradient of a step by `leaves`, tasks put together by the phase's aggregator. A leaf that nothing reads has gradient 0.
-
-    `origin`: the weights that the phase (or, inside `Adapt`, the episode) began with; an Anchor holds on to them.
-    """
-    outcome = respond(ground, phase.learner, weights, episodes, key)
-    if not outcome.own:
-        here = {n: leaf.expand(len(episodes), *leaf.shape) for n, leaf in leaves.items()}
-        outcome = replace(outcome, shared={n: origin[n] for n in leaves}, own=here)
-    each = sum((loss(outcome) for loss in phase.losses), torch.zeros(len(episodes), device=outcome.logits.device))
-    ids, tasks = task_losses(each, episodes.task.to(each.device))
-    names, tensors = list(leaves), list(leaves.values())
-
-    def gradient(of: Tensor, *, again: bool) -> dict[str, Tensor]:
-        found = torch.autograd.grad(of, tensors, retain_graph=again or create_graph, create_graph=create_graph, allow_unused=True)
-        return {n: torch.zeros_like(t) if g is None else g for n, t, g in zip(names, tensors, found, strict=True)}
-
-    if phase.aggregator.needs == "losses":
-        return gradient((phase.aggregator.weigh(tasks.detach(), tasks=ids) * tasks).sum(), again=False)
-    single = [gradient(tasks[t], again=True) for t in range(len(tasks))]
-    share = phase.aggregator.weigh(gram(single), projection_order(key.child("order"), len(tasks)), ids)
-    return {n: sum((w * g[n] for w, g in zip(share, single, strict=True)), torch.zeros_like(leaves[n])) for n in names}
+def average(ends: Sequence[Weights], weights: Sequence[float]) -> dict[str, Tensor]:
+    """sum_i w_i theta_i by name; what no member has moved stays the very tensor it was."""
+    mixed: dict[str, Tensor] = {}
+    for n, first in ends[0].items():
+        same = all(end[n] is first for end in ends)
+        mixed[n] = first if same else sum((w * end[n] for w, end in zip(weights, ends, strict=True)), torch.zeros_like(first))
+    return mixed

@@ -1,48 +1,140 @@
-"""What a method runs on: a backbone and the pool its rows come from."""
+"""What a method runs on: a backbone with its edits, and the pool its rows come from."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import final
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.cut import CutStore, find_cut
+from fewtune.backbones.edits import Edit, declared_edits, edited
 from fewtune.data.pool import Pool
+from fewtune.data.views import IDENTITY, View
+from fewtune.keys import Key
 from fewtune.learning.classes import class_vectors, prompts_of
+from fewtune.learning.memo import Memo
 from fewtune.parts.heads.head import Head, Parameters
 from fewtune.parts.heads.linear import Linear
 from fewtune.tasks.episodes import Episodes
+
+RATES = "rates"  # what stands before the names of learned rates
+HELD_BYTES = 2 << 30  # of activations kept below what moves
+
+
+@final
+@dataclass
+class Meter:
+    """What training looks at and how well it solves: `visits`, rows embedded for a step (a row seen in two inner steps counts twice);
+    `residual`, the greatest relative residual of implicit gradients since it was last asked for."""
+
+    visits: int = 0
+    residual: float | None = None
+
+    def note_residual(self, residual: float) -> None:
+        self.residual = residual if self.residual is None else max(self.residual, residual)
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Ground:
-    """A backbone and a pool; every function of the engine takes one."""
+    """Every function of the engine takes one. `store` holds activations below which nothing moves, `memo` the features of an inner loop."""
 
     backbone: Backbone
     pool: Pool
+    edits: tuple[Edit, ...] = ()
+    store: CutStore | None = None
+    memo: Memo | None = None
+    meter: Meter = field(default_factory=Meter)
+
+    @cached_property
+    def _backbone_names(self) -> frozenset[str]:
+        return frozenset(self.backbone.start())
+
+    @cached_property
+    def _edit_names(self) -> frozenset[str]:
+        return frozenset(declared_edits(self.edits, self.backbone))
 
     @cached_property
     def names(self) -> frozenset[str]:
-        """The backbone's weights, buffers included; every other name in a run's weights was declared by a part."""
-        return frozenset(self.backbone.start())
+        """What features depend on: the backbone's weights, buffers included, and those of edits; a part declared every other name."""
+        return self._backbone_names | self._edit_names
 
     @cached_property
     def parameters(self) -> tuple[str, ...]:
         """The backbone's parameters from input to output, without buffers."""
         return tuple(name for _, group in self.backbone.groups for name in group)
 
+    def start(self) -> dict[str, Tensor]:
+        """The weights before anything is learned: the backbone's and those that edits declare."""
+        made = {n: t.to(self.backbone.machine.device) for n, t in declared_edits(self.edits, self.backbone).items()}
+        return {**self.backbone.start(), **made}
+
     def movable(self, weights: Mapping[str, Tensor]) -> tuple[str, ...]:
         """What a plan must cover: the backbone's parameters and every declared name."""
-        return (*self.parameters, *(name for name in weights if name not in self.names))
+        return (*self.parameters, *(name for name in weights if name not in self._backbone_names))
 
-    def embed(self, weights: Mapping[str, Tensor], rows: Tensor) -> Tensor:
-        """Features of rows [E, B] by the weights at hand."""
-        return self.backbone.embed({n: t for n, t in weights.items() if n in self.names}, self.pool, rows)
+    def movable_inside(self, weights: Mapping[str, Tensor]) -> tuple[str, ...]:
+        """What the plan of a phase inside `Adapt` must cover: all of it but learned rates, which only outer phases move."""
+        return tuple(name for name in self.movable(weights) if not name.startswith(f"{RATES}."))
+
+    def held(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the backbone computes with: its own weights as the edits leave them."""
+        mine = {n: t for n, t in weights.items() if n in self.names}
+        return edited(self.edits, mine) if self.edits else mine
+
+    def embed(self, weights: Mapping[str, Tensor], rows: Tensor, view: View = IDENTITY, key: Key | None = None) -> Tensor:
+        """Features of rows [E, B] by the weights at hand, seen through `view` by `key`; rows of -1 have features of zero."""
+        self.meter.visits += int((rows >= 0).sum())
+        if view != IDENTITY:
+            return self.backbone.embed(self.held(weights), self.pool, rows, view, key)
+        if self.memo is None:
+            return self._embedded(weights, rows)
+        mine = {n: t for n, t in weights.items() if n in self.names}
+        known = self.memo.find(mine, rows)
+        if known is None:
+            known = self._embedded(weights, rows)
+            self.memo.keep(mine, rows, known)
+        return known
+
+    def _embedded(self, weights: Mapping[str, Tensor], rows: Tensor) -> Tensor:
+        if self.store is None:
+            return self.backbone.embed(self.held(weights), self.pool, rows)
+        unique, inverse = np.unique(rows.cpu().numpy().reshape(-1), return_inverse=True)
+        real = unique[unique >= 0]
+        features: Tensor = self.store.features(self.held(weights), self.pool, real)
+        if len(real) < len(unique):
+            features = torch.cat([features.new_zeros(1, features.shape[1]), features])
+        return features[torch.from_numpy(inverse.reshape(-1)).to(features.device)].view(*rows.shape, -1)
+
+    def metered(self) -> Ground:
+        """The same ground with a meter of its own."""
+        return replace(self, meter=Meter())
+
+    def holding(self, weights: Mapping[str, Tensor], moving: Collection[str], most_bytes: int = HELD_BYTES) -> Ground:
+        """The same ground for a while in which only `moving` names move: what lies below them is computed once a row and kept.
+
+        At most `most_bytes` are kept; beyond them, and where the network cannot be cut, rows run through all of it, with the same result.
+        """
+        if self.backbone.structure == "precomputed" or not len(self.pool):
+            return self
+        touched = {n for n in moving if n in self._backbone_names}
+        for name in self._edit_names:  # "lora.WEIGHT.up"
+            touched |= {n for n in self.parameters if f".{n}." in f".{name}"}
+        if self.parameters and touched.issuperset(self.parameters[:1]):
+            return replace(self, store=None)
+        cut = find_cut(self.backbone, self.held(weights), self._two_rows(), touched)
+        return replace(self, store=None if cut is None else CutStore(cut, most_bytes))
+
+    def _two_rows(self) -> object:
+        """Inputs to try a cut on."""
+        rows = [0, len(self.pool) // 2] if len(self.pool) > 1 else [0, 0]
+        return self.pool.gather(rows, self.backbone.preparation)
 
     def class_vectors(self, head: Head, weights: Mapping[str, Tensor], episodes: Episodes) -> Tensor | None:
         """The class vectors [E, K, D] that a head reads, by the weights at hand; None where it reads none."""
@@ -50,8 +142,7 @@ class Ground:
             return None
         ids = sorted({c for c in episodes.classes.flatten().tolist() if c >= 0})
         names = [self.pool.class_names[c] for c in ids]
-        held = {n: t for n, t in weights.items() if n in self.names}
-        vectors = class_vectors(self.backbone, held, names, prompts_of(head))
+        vectors = class_vectors(self.backbone, self.held(weights), names, prompts_of(head))
         place = {c: i for i, c in enumerate(ids)}
         index = [[place.get(c, 0) for c in row] for row in episodes.classes.tolist()]
         return vectors[index]

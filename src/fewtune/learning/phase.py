@@ -1,19 +1,21 @@
-"""Phase, Adapt, Average: what a method is made of (DESIGN, section 1). Specs only; the one engine runs them."""
+"""Phase, Adapt, Average, Greedy: what a method is made of (DESIGN, section 1). Specs only; the one engine runs them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, final
 
+from fewtune.data.views import IDENTITY, View
 from fewtune.errors import InputError
 from fewtune.parts.aggregators import Aggregator, Mean
 from fewtune.parts.heads.head import Head
+from fewtune.parts.keep import Keep, Last
 from fewtune.parts.losses import CrossEntropy, Loss
 from fewtune.parts.optimizers import SGD, Optimizer
 from fewtune.parts.plan import Plan
 from fewtune.tasks.samplers import Sampler
 
-_MEAN, _SGD = Mean(), SGD()
+_MEAN, _SGD, _LAST = Mean(), SGD(), Last()
 
 
 @final
@@ -22,7 +24,9 @@ class Phase:
     """One training loop: `steps` steps on `batch` episodes each, of `sampler`, answered by `learner`.
 
     A step's loss is the sum of `losses`, averaged over the episodes of each task and put together by `aggregator`; `plan` says what moves
-    and how fast, `optimizer` how; its state is new at the start and every `restart` steps (0: never again).
+    and how fast, `optimizer` how; its state is new at the start and every `restart` steps (0: never again). `clip`: the largest norm of a
+    step's gradients (None: any). `support_view` and `query_view`: how rows are seen while training. For a learner that adapts,
+    the views of its own phases say how the support is seen, and `support_view` is not looked at. `keep`: which weights are handed on.
     """
 
     sampler: Sampler
@@ -34,10 +38,18 @@ class Phase:
     aggregator: Aggregator = _MEAN
     optimizer: Optimizer = _SGD
     restart: int = 0
+    clip: float | None = None
+    support_view: View = IDENTITY
+    query_view: View = IDENTITY
+    keep: Keep = _LAST
 
     def __post_init__(self) -> None:
         if self.steps < 0 or self.batch < 1 or self.restart < 0:
             raise InputError(f"expected steps >= 0, batch >= 1 and restart >= 0, found {self.steps}, {self.batch} and {self.restart}.")
+        if self.clip is not None and not self.clip > 0:
+            raise InputError(f"clip is the largest norm of a step's gradients, a number above 0 or None, found {self.clip}.")
+        if not self.losses:
+            raise InputError("a phase needs at least one loss, such as losses=(CrossEntropy(),).")
 
 
 @final
@@ -58,17 +70,79 @@ class Average:
 
 @final
 @dataclass(frozen=True, kw_only=True)
+class Greedy:
+    """A greedy soup: run each member from one start, take them in order of accuracy on validation episodes, and average in each one with
+    which the accuracy of the (uniform) average does not fall.
+
+    Reference: Wortsman et al., "Model soups", ICML 2022, recipe 1. Departs: the authors' code asks for a strict rise; the paper, and we, do
+    not. Needs validation episodes, so it stands among source phases only.
+    """
+
+    members: tuple[tuple[Step, ...], ...]
+
+    def __post_init__(self) -> None:
+        if not self.members:
+            raise InputError("a greedy soup needs at least one member.")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Implicit:
+    """An outer gradient that crosses an inner solution without its path: exact where the inner problem is solved.
+
+    At theta' with gradient zero of F(theta', theta) = losses (with Anchor of strength lambda), the gradient g that arrives at theta' goes
+    on as lambda v to theta, where H v = g and H is the Hessian of F in theta', and as -(d2F / dtheta' dphi)^T v to every other shared
+    weight phi. H v = g is solved by at most `steps` steps of conjugate gradients, which end where |H v - g| <= `tolerance` |g|; the
+    residual that is left is computed anew and reported.
+
+    Reference: Rajeswaran et al., "Meta-learning with implicit gradients", NeurIPS 2019 (5 steps).
+    """
+
+    steps: int = 5
+    tolerance: float = 1e-10
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or not self.tolerance >= 0:
+            raise InputError(f"expected steps of at least 1 and a tolerance of at least 0, found {self.steps} and {self.tolerance}.")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
 class Adapt:
     """Move parameters on each episode's own support by `phases`, then let `then` answer with them.
 
     `through`: how an outer gradient crosses the inner steps. "unroll": exactly (second order); "first_order": as if the moved weights
-    were the start plus a constant.
+    were the start plus a constant; `Implicit()`: through the solution, not the path (every moved name needs an Anchor).
     """
 
     phases: tuple[Step, ...]
     then: Head
-    through: Literal["unroll", "first_order"] = "first_order"
+    through: Literal["unroll", "first_order"] | Implicit = "first_order"
+
+    def __post_init__(self) -> None:
+        if self.through not in ("unroll", "first_order") and not isinstance(self.through, Implicit):
+            raise InputError(f"through is 'unroll', 'first_order' or Implicit(), found {self.through!r}.")
+        if isinstance(self.through, Implicit) and (len(self.phases) != 1 or not isinstance(self.phases[0], Phase)):
+            raise InputError("implicit gradients cross one inner problem: Adapt(through=Implicit()) has exactly one phase.")
+        for phase in phases_of(self.phases):
+            if isinstance(phase.learner, Adapt):
+                raise InputError("a phase inside Adapt is answered by a head, found another Adapt.")
 
 
-Step: TypeAlias = Phase | Average
+Step: TypeAlias = Phase | Average | Greedy
 Learner: TypeAlias = Head | Adapt
+
+
+def phases_of(steps: tuple[Step, ...]) -> list[Phase]:
+    """Every phase, those inside averages too."""
+    found: list[Phase] = []
+    for step in steps:
+        found += [step] if isinstance(step, Phase) else [p for member in step.members for p in phases_of(member)]
+    return found
+
+
+def heads_of(learner: Learner) -> list[Head]:
+    """Every head of a learner, the last one first."""
+    if not isinstance(learner, Adapt):
+        return [learner]
+    return [learner.then, *(head for phase in phases_of(learner.phases) for head in heads_of(phase.learner))]

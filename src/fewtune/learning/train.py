@@ -1,51 +1,274 @@
-"""Source phases: the engine on shared weights, with torch.optim."""
+"""Source phases: the engine on shared weights, with torch.optim; interrupted and resumed bit for bit."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, final
+
+import torch
 from torch import Tensor
 
+from fewtune.errors import Diverged, InputError
 from fewtune.keys import Key
-from fewtune.learning.engine import Weights, averaged, direction, phases_of
+from fewtune.learning import declared
+from fewtune.learning.ahead import Ahead
+from fewtune.learning.checkpoints import Checkpoints, Saved
+from fewtune.learning.direction import direction
+from fewtune.learning.engine import answering, averaged
 from fewtune.learning.ground import Ground
-from fewtune.learning.phase import Adapt, Phase, Step
-from fewtune.parts.heads.linear import Linear
-from fewtune.parts.outer import outer
-from fewtune.parts.plan import resolve
+from fewtune.learning.phase import Average, Phase, Step, phases_of
+from fewtune.learning.soup import greedy
+from fewtune.learning.world import ALONE, World
+from fewtune.parts import keep
+from fewtune.parts.outer import OuterOptimizer, outer
+from fewtune.parts.plan import ResolvedPlan, resolve
+from fewtune.progress import Progress
+from fewtune.stopping import Stopped, finishing
+from fewtune.tasks.episodes import Episodes
 from fewtune.tasks.task import Tasks
 
-
-def train(ground: Ground, phases: tuple[Step, ...], tasks: Tasks, key: Key) -> dict[str, Tensor]:
-    """The weights after source phases: the backbone's and every name its parts declared. Keyed, so it can be repeated."""
-    weights: dict[str, Tensor] = {**ground.backbone.start(), **declared(ground, phases)}
-    for number, step in enumerate(phases):
-        weights = _run(ground, step, weights, tasks, key.child("source", number))
-    return weights
+Weights: TypeAlias = Mapping[str, Tensor]
+Validate: TypeAlias = Callable[[Weights], float]
 
 
-def declared(ground: Ground, phases: tuple[Step, ...]) -> dict[str, Tensor]:
-    """What the heads of source phases start from; heads of one name share their parameters."""
-    found: dict[str, Tensor] = {}
-    for phase in phases_of(phases):
-        learner = phase.learner
-        heads = [learner.then, *(p.learner for p in phases_of(learner.phases))] if isinstance(learner, Adapt) else [learner]
-        for head in heads:
-            if isinstance(head, Adapt) or (isinstance(head, Linear) and head.rows == "place" and head.ways == 0):
-                continue  # an inner Adapt, or a head that each episode begins anew
-            found = {**ground.declared(head), **found}
-    return found
+@final
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What source phases end with.
+
+    `weights`: the backbone's and every declared name. `moved`: the names that differ from the start. `curve`: a row a step: its phase,
+    step, loss, the visits so far; and `validation`, where it was asked. `visits`: rows looked at, `steps`: updates, `seconds`: of training.
+    """
+
+    weights: dict[str, Tensor]
+    moved: tuple[str, ...]
+    curve: list[dict[str, Any]]
+    visits: int
+    steps: int
+    seconds: float
 
 
-def _run(ground: Ground, step: Step, weights: Weights, tasks: Tasks, key: Key) -> dict[str, Tensor]:
-    if not isinstance(step, Phase):
-        return averaged(step, weights, key, lambda inner, start, its: _run(ground, inner, start, tasks, its))
-    plan = resolve(step.plan, ground.movable(weights), ground.backbone.groups)
-    leaves = {n: weights[n].detach().clone().requires_grad_() for n in plan.moving}
-    fixed = {n: t for n, t in weights.items() if n not in leaves}
-    optimizer = outer(step.optimizer, leaves, plan)
-    for number in range(step.steps):
-        if step.restart and number and number % step.restart == 0:
-            optimizer = outer(step.optimizer, leaves, plan)
-        episodes = step.sampler.draw(tasks, key.child("draw"), number * step.batch, step.batch)
-        gradients = direction(ground, step, {**fixed, **leaves}, leaves, episodes, key.child("step", number), origin=weights)
-        optimizer.step({n: g.detach() for n, g in gradients.items()}, number, step.steps)
-    return {n: leaves[n].detach() if n in leaves else t for n, t in weights.items()}
+@final
+@dataclass
+class _Log:
+    """What is known of a run so far; kept in checkpoints."""
+
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    visits: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+
+    def facts(self) -> dict[str, Any]:
+        return {"curve": self.curve, "visits": self.visits, "steps": self.steps, "seconds": self.seconds}
+
+    def restore(self, facts: Mapping[str, Any]) -> None:
+        self.curve, self.visits = list(facts["curve"]), int(facts["visits"])
+        self.steps, self.seconds = int(facts["steps"]), float(facts["seconds"])
+
+
+def train(
+    ground: Ground,
+    phases: tuple[Step, ...],
+    tasks: Tasks,
+    key: Key,
+    *,
+    validate: Validate | None = None,
+    checkpoints: Checkpoints | None = None,
+    world: World = ALONE,
+    watch: int = 0,
+    label: str = "training",
+    quiet: bool = True,
+) -> Trained:
+    """The weights after source phases on `tasks`. Keyed, so it can be repeated, and resumed from `checkpoints` bit for bit on one device.
+
+    `validate`: the accuracy of some weights on validation episodes; `Best` and `Greedy` need it, and every `watch` steps (0: never) it is
+    asked for the curve. `world`: the processes that share the work. Raises Diverged where a loss is not finite, Stopped when asked to.
+    """
+    start = declared.begin(ground, phases)
+    total = sum(phase.steps for phase in phases_of(phases))
+    with Progress(total, label, quiet=quiet or not world.leads) as progress:
+        run = _Run(ground, tasks, key, validate, checkpoints or Checkpoints(), world, watch, progress, _Log())
+        weights: dict[str, Tensor] = start
+        for number, step in enumerate(phases):
+            weights = run.step(step, weights, (number,))
+    moved = tuple(n for n, t in weights.items() if t is not start[n] and not torch.equal(t, start[n]))
+    return Trained(weights, moved, run.log.curve, run.log.visits, run.log.steps, run.log.seconds)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """One training run: what every phase of it is given."""
+
+    ground: Ground
+    tasks: Tasks
+    key: Key
+    validate: Validate | None
+    checkpoints: Checkpoints
+    world: World
+    watch: int
+    progress: Progress
+    log: _Log
+
+    def step(self, step: Step, weights: dict[str, Tensor], place: tuple[int, ...]) -> dict[str, Tensor]:
+        """A step of the method by its place in it."""
+        if isinstance(step, Phase):
+            return self._phase(step, weights, place)
+
+        def member(start: Weights, number: int) -> dict[str, Tensor]:
+            end = dict(start)
+            for inner, one in enumerate(step.members[number]):
+                end = self.step(one, end, (*place, number, inner))
+            return end
+
+        if isinstance(step, Average):
+            return averaged(step, weights, member)
+        if self.validate is None:
+            raise InputError("a greedy soup needs validation episodes: give a source with validation classes.")
+        return greedy([member(weights, number) for number in range(len(step.members))], self.validate)
+
+    def _phase(self, phase: Phase, weights: dict[str, Tensor], place: tuple[int, ...]) -> dict[str, Tensor]:
+        name = ".".join(map(str, place))
+        plan = resolve(phase.plan, self.ground.movable(weights), self.ground.backbone.groups)
+        if plan.learned:
+            raise InputError("a learned rate (Meta-SGD) stands in the plan of a phase inside Adapt, found one in a source phase.")
+        if isinstance(phase.keep, keep.Best) and self.validate is None:
+            raise InputError("Best keeps the best weights on validation episodes: give a source with validation classes, or keep=Last().")
+        if (ended := self.checkpoints.end(name)) is not None:
+            self.log.restore(ended.facts)
+            self.progress.skip(phase.steps)
+            return {n: torch.empty_like(t).copy_(ended.tensors[n]) if n in ended.tensors else t for n, t in weights.items()}
+        loop = _Loop(self, phase, name, plan, weights, self.key.child("source", *place))
+        ends = loop.run()
+        self.checkpoints.save_end(name, Saved(ends, self.log.facts()))
+        return {n: ends.get(n, t) for n, t in weights.items()}
+
+
+@final
+class _Loop:
+    """The steps of one phase."""
+
+    def __init__(self, run: _Run, phase: Phase, name: str, plan: ResolvedPlan, weights: Weights, key: Key) -> None:
+        self.its, self.phase, self.name, self.plan, self.key = run, phase, name, plan, key
+        self.origin = dict(weights)
+        self.leaves = {n: weights[n].detach().clone().requires_grad_() for n in plan.moving}
+        self.fixed = {n: t for n, t in weights.items() if n not in self.leaves}
+        moving = {*plan.moving, *declared.inner_moving(run.ground, phase.learner, weights)}
+        self.ground = run.ground.holding(weights, moving).metered()
+        self.optimizer = self._optimizer()
+        self.kept = keep.begin(phase.keep, self.leaves)
+        self.seconds, self.visits = run.log.seconds, run.log.visits
+
+    def run(self) -> dict[str, Tensor]:
+        """All steps that are left; the weights to hand on, of the names that may move."""
+        first = self._resume()
+        began = time.perf_counter()
+        ahead = Ahead(self.ground)
+        with finishing() as asked, ahead:
+            episodes = self._draw(first)
+            for number in range(first, self.phase.steps):
+                coming = self._draw(number + 1) if number + 1 < self.phase.steps else None
+                if coming is not None:
+                    ahead.fetch(coming)
+                self._step(number, episodes, began)
+                stop = self.its.world.any(asked())
+                if stop or self.its.checkpoints.due:
+                    self._save(number + 1)
+                if stop:
+                    raise Stopped(self._farewell(number + 1))
+                episodes = coming if coming is not None else episodes
+        return {n: t.detach() for n, t in keep.end(self.phase.keep, self.kept, self.leaves).items()}
+
+    def _optimizer(self) -> OuterOptimizer:
+        return outer(self.phase.optimizer, self.leaves, self.plan, clip=self.phase.clip)
+
+    def _draw(self, number: int) -> Episodes:
+        return self.phase.sampler.draw(self.its.tasks, self.key.child("draw"), number * self.phase.batch, self.phase.batch)
+
+    def _step(self, number: int, episodes: Episodes, began: float) -> None:
+        phase, log, run = self.phase, self.its.log, self.its
+        if phase.restart and number and number % phase.restart == 0:
+            self.optimizer = self._optimizer()
+        key = self.key.child("step", number)
+        parts = self.ground.backbone.machine.accumulate
+        gradients, losses = direction(
+            phase,
+            answering(self.ground, phase, {**self.fixed, **self.leaves}, key),
+            self.leaves,
+            episodes,
+            key,
+            origin=self.origin,
+            parts=parts,
+            world=run.world,
+        )
+        if not bool(torch.isfinite(losses).all()):
+            raise Diverged(self._diverged(number, episodes, losses))
+        self.optimizer.step(gradients, number, phase.steps)
+        self.kept = keep.observe(phase.keep, self.kept, self.leaves, number, phase.steps)
+        log.steps += 1
+        log.visits = self.visits + int(run.world.sum(torch.tensor(float(self.ground.meter.visits))))
+        row: dict[str, Any] = {"phase": self.name, "step": number, "loss": float(losses.mean()), "visits": log.visits}
+        if (residual := self.ground.meter.residual) is not None:
+            row["residual"], self.ground.meter.residual = residual, None
+        log.seconds = self.seconds + time.perf_counter() - began
+        self._judge(number, row)
+        log.curve.append(row)
+        said = f"loss {row['loss']:.3f}" + (f", validation {100 * row['validation']:.1f}%" if "validation" in row else "")
+        run.progress.advance(1, said)
+
+    def _judge(self, number: int, row: dict[str, Any]) -> None:
+        """Ask validation episodes where the phase wants to know."""
+        run, phase = self.its, self.phase
+        wanted = keep.wants_validation(phase.keep, number, phase.steps)
+        if run.validate is None or not (wanted or (run.watch and (number + 1) % run.watch == 0)):
+            return
+        row["validation"] = run.validate({**self.fixed, **{n: t.detach() for n, t in self.leaves.items()}})
+        if wanted:
+            self.kept = keep.judged(phase.keep, self.kept, self.leaves, row["validation"])
+
+    def _save(self, step: int) -> None:
+        leaves = {f"weights/{n}": t for n, t in self.leaves.items()}
+        state = {f"optimizer/{n}": t for n, t in self.optimizer.state().items()}
+        kept = {f"keep/{n}": t for n, t in self.kept.tensors().items()}
+        facts = {"step": step, "keep": dict(self.kept.numbers), **self.its.log.facts()}
+        self.its.checkpoints.save_state(self.name, Saved({**leaves, **state, **kept}, facts))
+
+    def _resume(self) -> int:
+        """Go back to where the phase was left; the step to do next."""
+        saved = self.its.checkpoints.state(self.name)
+        if saved is None:
+            return 0
+        parts: dict[str, dict[str, Tensor]] = {"weights": {}, "optimizer": {}, "keep": {}}
+        for name, tensor in saved.tensors.items():
+            part, _, rest = name.partition("/")
+            parts[part][rest] = tensor
+        with torch.no_grad():
+            for n, leaf in self.leaves.items():
+                leaf.copy_(parts["weights"][n])
+        self.optimizer.load(parts["optimizer"])
+        held = {n: t.to(self.leaves[n].device) for n, t in parts["keep"].items()}
+        self.kept = keep.KeepState(held, saved.facts["keep"])
+        log = self.its.log
+        log.restore(saved.facts)
+        self.seconds, self.visits = log.seconds, log.visits
+        step = int(saved.facts["step"])
+        self.its.progress.skip(step)
+        return step
+
+    def _farewell(self, step: int) -> str:
+        where = f"stopped after step {step} of {self.phase.steps} of phase {self.name}"
+        if self.its.checkpoints.folder is None:
+            return f"{where}; nothing was kept, for there is no --out."
+        return f"{where}; run the same command again with --resume to go on from there."
+
+    def _diverged(self, number: int, episodes: Episodes, losses: Tensor) -> str:
+        bad = (~torch.isfinite(losses)).nonzero()[:, 0]
+        query = episodes.query[bad[0]]
+        rows = [self.ground.pool.row_name(int(r)) for r in query[query >= 0][:5].tolist()]
+        last = self.its.checkpoints.named(self.name)
+        return (
+            f"the loss of step {number} of phase {self.name} is {float(losses[bad[0]])} (rows such as {', '.join(rows)}): "
+            f"lower the learning rate, or set clip=1.0; {last}."
+        )

@@ -2,20 +2,79 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import itertools
+from collections.abc import Sequence
+
+from fewtune.backbones.edits import EDITS
+from fewtune.data.views import VIEWS
 from fewtune.errors import InputError
 from fewtune.learning.method import Method
+from fewtune.learning.phase import Adapt, Average, Greedy, Implicit, Phase
+from fewtune.parts.aggregators import AGGREGATORS
 from fewtune.parts.heads import HEADS
+from fewtune.parts.heads.linear import Linear
+from fewtune.parts.keep import KEEPS
+from fewtune.parts.losses import LOSSES
+from fewtune.parts.optimizers import OPTIMIZERS
+from fewtune.parts.plan import PLANS, Plan
+from fewtune.parts.rates import RATES
+from fewtune.recipes.finetuning import FINETUNING
 from fewtune.recipes.frozen import FROZEN
+from fewtune.recipes.meta import META
+from fewtune.recipes.sources import SOURCES
 from fewtune.spec import Words, parse
+from fewtune.tasks.chosen import SELECTIONS
+from fewtune.tasks.samplers import SAMPLERS
 
-WORDS: Words = {word.__name__: word for word in (*FROZEN, Method, *HEADS)}
+RECIPES = (*FROZEN, *FINETUNING, *SOURCES, *META)
+_PARTS = (*HEADS, Linear, *LOSSES, *AGGREGATORS, *OPTIMIZERS, *RATES, *KEEPS, *SAMPLERS, *SELECTIONS, *EDITS, *VIEWS)
+_WHOLE = (Method, Phase, Adapt, Average, Greedy, Implicit, Plan)
+# `layerwise` is a recipe too: the plan of that name is the recipe's
+_PLANS = tuple(plan for plan in PLANS if plan.__name__ not in {recipe.__name__ for recipe in RECIPES})
+
+WORDS: Words = {word.__name__: word for word in (*RECIPES, *_PLANS, *_WHOLE, *_PARTS)}
 
 
 def read_method(source: str) -> Method:
-    """The method that a text spells: `ridge(penalty=10)`, `centroid`, `Method(learner=Ridge(penalty=10))`."""
+    """The method that a text spells: `ridge(penalty=10)`, `multitask(steps=100)`, `Method(learner=Ridge(penalty=10))`."""
     found = parse(source, WORDS)
     if isinstance(found, HEADS):
         return Method(learner=found)
     if not isinstance(found, Method):
-        raise InputError(f"{source!r} is no method: expected one of {', '.join(f.__name__ for f in FROZEN)}.")
+        raise InputError(f"{source!r} is no method: expected one of {', '.join(f.__name__ for f in RECIPES)}.")
+    return found
+
+
+def read_frozen(source: str) -> Method:
+    """As `read_method`, of a method that leaves the backbone as it is. Raises InputError for another."""
+    method = read_method(source)
+    if not method.frozen:
+        raise InputError(
+            f"{source!r} moves the backbone's weights: expected a frozen method such as {', '.join(f.__name__ for f in FROZEN)}."
+        )
+    return method
+
+
+def variants(source: str, sweep: Sequence[tuple[str, Sequence[float]]]) -> dict[str, Method]:
+    """The methods that a text spells when the options of `sweep` that its recipe takes, and that it does not give, run over their values.
+
+    By what was varied, such as "lr=0.001"; "" alone where there is nothing to vary.
+    """
+    whole = read_method(source)
+    call = ast.parse(source.strip(), mode="eval").body
+    name = call.func if isinstance(call, ast.Call) else call
+    assert isinstance(name, ast.Name)
+    parameters = list(inspect.signature(WORDS[name.id]).parameters)
+    given = {k.arg for k in call.keywords} | set(parameters[: len(call.args)]) if isinstance(call, ast.Call) else set()
+    varied = [(option, values) for option, values in sweep if option in parameters and option not in given and not whole.frozen]
+    if not varied:
+        return {"": whole}
+    found: dict[str, Method] = {}
+    inside = ", ".join([*map(ast.unparse, call.args), *map(ast.unparse, call.keywords)]) if isinstance(call, ast.Call) else ""
+    for values in itertools.product(*(values for _, values in varied)):
+        label = ", ".join(f"{option}={value:g}" for (option, _), value in zip(varied, values, strict=True))
+        exact = ", ".join(f"{option}={value!r}" for (option, _), value in zip(varied, values, strict=True))
+        found[label] = read_method(f"{name.id}({', '.join(filter(None, (inside, exact)))})")
     return found

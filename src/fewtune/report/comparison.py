@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
 from fewtune.evaluation.summary import Line, Summary
+from fewtune.evaluation.training import Cost
 from fewtune.report.tables import Cell, Table
 from fewtune.statistics import Interval
 
 
-def comparison_table(summary: Summary, caption: str = "", *, full: bool = False) -> Table:
-    """One row a method and setting. Programs get fractions and raw p values, people get percent; `full` adds what only programs want."""
+def comparison_table(
+    summary: Summary, caption: str = "", *, full: bool = False, costs: Sequence[Cost] = (), remarks: Sequence[str] = ()
+) -> Table:
+    """One row a method and setting. Programs get fractions and raw p values, people get percent; `full` adds what only programs want.
+
+    `costs`: what training took, shown as the mean of a method's runs. `remarks`: sentences that stand above the notes.
+    """
     seeds = any(line.over_seeds is not None for line in summary.lines)
     wanted = [c for c in _COLUMNS if (full or not c.full) and (seeds or c.key != "interval_over_seeds")]
-    rows = tuple(tuple(c.cell(line) for c in wanted) for line in summary.lines)
-    notes = list(summary.notes)
+    rows = [[c.cell(line) for c in wanted] for line in summary.lines]
+    heads, keys = [c.head for c in wanted], [c.key for c in wanted]
+    if any(cost.steps for cost in costs):
+        heads += [c.head for c in _COSTS]
+        keys += [c.key for c in _COSTS]
+        for row, line in zip(rows, summary.lines, strict=True):
+            mine = [cost for cost in costs if cost.method == line.method and cost.steps]
+            row += [c.cell(mine) for c in _COSTS]
+    notes = [*remarks, *summary.notes]
     if summary.ranks:
         ordered = sorted(summary.ranks.items(), key=lambda item: item[1])
         notes.append("Average ranks over the settings (1 is best): " + ", ".join(f"{name} {rank:.1f}" for name, rank in ordered) + ".")
-    return Table(tuple(c.head for c in wanted), rows, caption, tuple(notes), tuple(c.key for c in wanted))
+    return Table(tuple(heads), tuple(map(tuple, rows)), caption, tuple(notes), tuple(keys))
 
 
 @final
@@ -53,6 +66,31 @@ _COLUMNS = (
     _Column("p (Wilcoxon)", "p_wilcoxon", lambda line: Cell(line.wilcoxon, _p(line.wilcoxon)), full=True),
     _Column("loss", "loss", lambda line: Cell(line.loss, f"{line.loss:.3f}"), full=True),
     _Column("winner", "winner", lambda line: Cell(line.winner, "yes" if line.winner else ""), full=True),
+)
+
+
+@final
+@dataclass(frozen=True)
+class _CostColumn:
+    """A column of what training took: the mean over a method's runs, nothing where it does not train."""
+
+    head: str
+    key: str
+    field: str
+    unit: float = 1.0
+
+    def cell(self, costs: Sequence[Cost]) -> Cell:
+        if not costs:
+            return Cell(None)
+        mean = sum(getattr(cost, self.field) for cost in costs) / len(costs) / self.unit
+        return Cell(mean, f"{mean:,.0f}" if mean >= 10 else f"{mean:.1f}")
+
+
+_COSTS = (
+    _CostColumn("visits", "visits", "visits"),
+    _CostColumn("steps", "steps", "steps"),
+    _CostColumn("train s", "train_seconds", "seconds"),
+    _CostColumn("peak MB", "peak_megabytes", "memory", 1e6),
 )
 
 

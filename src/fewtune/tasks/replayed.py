@@ -8,6 +8,7 @@ from typing import final
 import numpy as np
 
 from fewtune.data.examples import Integers
+from fewtune.errors import InputError
 from fewtune.keys import Key
 from fewtune.tasks.episodes import Episodes
 from fewtune.tasks.supervised import without_support
@@ -24,11 +25,14 @@ class Replayed:
     """
 
     def draw(self, tasks: Tasks, key: Key, first: int, count: int) -> Episodes:  # noqa: ARG002
-        tasks.need_one(type(self).__name__)
+        if len(tasks) != 1:
+            raise InputError(f"Replayed takes all rows of one task, found {len(tasks)} tasks: it stands inside Adapt.")
         mine: Integers = tasks.slots_of(0)
         position = np.concatenate([np.arange(tasks.start[s], tasks.start[s] + tasks.count[s]) for s in mine])
         label = np.repeat(np.arange(len(mine)), tasks.count[mine])
         shape = (count, len(position))
         classes = np.broadcast_to(tasks.slot_class[mine], (count, len(mine)))
-        whole = without_support(tasks, np.broadcast_to(position, shape), np.broadcast_to(label, shape), classes, np.zeros(count, dtype=np.int64))
+        whole = without_support(
+            tasks, np.broadcast_to(position, shape), np.broadcast_to(label, shape), classes, np.zeros(count, dtype=np.int64)
+        )
         return Episodes(whole.query, whole.query_label, whole.query, whole.query_label, whole.classes, whole.task)

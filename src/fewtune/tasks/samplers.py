@@ -22,6 +22,7 @@ from fewtune.tasks.in_sequence import InSequence
 from fewtune.tasks.per_task import PerTask
 from fewtune.tasks.points import Points
 from fewtune.tasks.pooled import Pairs, Pooled
+from fewtune.tasks.replayed import Replayed
 from fewtune.tasks.sampler import Sampler, at_least, pick_slots, pick_tasks
 from fewtune.tasks.task import Tasks
 
@@ -198,4 +199,4 @@ class Hard:
 
 
 EPISODIC = (Sampled, Varied, Imbalanced, Hard)  # with a support: what a protocol may test on
-SAMPLERS = (*EPISODIC, Points, Pooled, Pairs, PerTask, InSequence, Chosen)
+SAMPLERS = (*EPISODIC, Points, Pooled, Pairs, PerTask, InSequence, Replayed, Chosen)

@@ -118,6 +118,12 @@ def group_tasks(pool: Pool, classes: ClassChoice = "all", rows: Integers | None 
     return _tasks(pool, pool.groups, pool.group_names, classes, rows)
 
 
+def source_tasks(pool: Pool, classes: ClassChoice = "all", rows: Integers | None = None) -> Tasks:
+    """One task a source: its labelled rows of the chosen classes (of `rows` only, where given)."""
+    source = np.repeat(np.arange(len(pool.sources)), np.diff(pool.starts))
+    return _tasks(pool, source, [s.name for s in pool.sources], classes, rows)
+
+
 def uniform_tasks(tasks: Tasks, ways: int, count: int, key: Key) -> Tasks:
     """`count` tasks of `ways` classes each, uniformly without replacement from the classes of a lone task (MAMF's task sampling)."""
     if len(tasks) != 1:

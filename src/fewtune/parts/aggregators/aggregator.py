@@ -16,10 +16,12 @@ class Aggregator(Protocol):
     """The axis of aggregators. Every final class of it passes the laws in tests/laws/test_aggregators.py.
 
     `needs`: the statistic it reads, the losses [T] or the Gram matrix [T, T] of the gradients, of the distinct tasks that are present:
-    absent tasks are dropped by the caller (`task_losses` does), never rows of zeros.
+    absent tasks are dropped by the caller (`task_losses` does), never rows of zeros. `constant`: the weights do not depend on the values
+    of the statistic, only on which tasks there are.
     """
 
     needs: ClassVar[Needs]
+    constant: ClassVar[bool]
 
     def weigh(
         self, statistic: Float[Tensor, "T ..."], order: Int[Tensor, "T others"] | None = None, tasks: Int[Tensor, " T"] | None = None

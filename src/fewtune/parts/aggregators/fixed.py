@@ -27,6 +27,7 @@ class Fixed:
     weights: tuple[float, ...] = (1.0,)
 
     needs: ClassVar[Needs] = "losses"
+    constant: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not self.weights or not all(math.isfinite(w) and w >= 0 for w in self.weights):

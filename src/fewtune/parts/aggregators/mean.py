@@ -17,6 +17,7 @@ class Mean:
     """w_i = 1 / T over the T tasks present: the gradient of the mean loss, whatever the number of episodes of each task."""
 
     needs: ClassVar[Needs] = "losses"
+    constant: ClassVar[bool] = True
 
     def weigh(
         self,

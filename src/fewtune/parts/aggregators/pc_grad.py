@@ -34,6 +34,7 @@ class PcGrad:
     """
 
     needs: ClassVar[Needs] = "gram"
+    constant: ClassVar[bool] = False
 
     def weigh(
         self,

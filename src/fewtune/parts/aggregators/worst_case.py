@@ -22,6 +22,7 @@ class WorstCase:
     """
 
     needs: ClassVar[Needs] = "losses"
+    constant: ClassVar[bool] = False
 
     def weigh(
         self,

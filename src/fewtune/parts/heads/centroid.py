@@ -38,6 +38,7 @@ class Centroid:
     name: str = "head"
 
     reads_classes: ClassVar[bool] = False
+    reads_support: ClassVar[bool] = True
     differentiable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

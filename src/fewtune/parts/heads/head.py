@@ -24,6 +24,7 @@ class Head(Protocol):
     """The axis of heads. Every final class of it passes the laws in tests/laws/test_heads.py."""
 
     reads_classes: ClassVar[bool]  # needs class vectors (a label side and prompts)
+    reads_support: ClassVar[bool]  # looks at the features of the support, which otherwise need not be computed
     differentiable: ClassVar[bool]  # gradients flow to support, query and parameters
 
     @property

@@ -25,18 +25,21 @@ class Linear:
 
     `start` of a "place" head: "zeros"; "random" (normal, 1 / sqrt(D), a function of the name); "centroid": what makes the logits those of
     the nearest class mean by squared distance of unit features, W = 2 p, b = -|p|^2; "shared": whatever the weights at hand hold
-    under its name (MAML: the outer phase trains it). With a zero head the encoder has no gradient at first (BOIL would be ProtoNet).
+    under its name (MAML: the outer phase trains it, from `init`). With a zero head the encoder has no gradient at first: for MAML that is
+    the better start (the first inner step makes prototypes of the support), while BOIL, whose inner loop moves the body alone, needs "random".
 
     Reference: Wang, Zhao, Li, "Bridging Multi-Task Learning and Meta-Learning", ICML 2021, equation 4 (shared rows).
     """
 
     rows: Literal["class", "place"] = "place"
     start: Literal["zeros", "random", "centroid", "shared"] = "zeros"
+    init: Literal["zeros", "random"] = "zeros"
     ways: int = 0
     bias: bool = True
     name: str = "head"
 
     reads_classes: ClassVar[bool] = False
+    reads_support: ClassVar[bool] = False
     differentiable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -44,6 +47,8 @@ class Linear:
             raise InputError(
                 f"unknown rows {self.rows!r} or start {self.start!r}: expected class or place; zeros, random, centroid or shared."
             )
+        if self.init not in ("zeros", "random"):
+            raise InputError(f"unknown init {self.init!r}: expected zeros or random.")
         if self.rows == "class" and self.start in ("centroid", "shared"):
             raise InputError(f"a class table starts at zeros or random, found {self.start!r}.")
 
@@ -51,7 +56,7 @@ class Linear:
         """The rows it starts from: [classes, D] of a class table, [ways, D] of places (zeros or random)."""
         count = classes if self.rows == "class" else self.ways
         weight = torch.zeros(count, width)
-        if self.start == "random":
+        if "random" in (self.start, self.init if self.start == "shared" else ""):
             generator = key(0, "head", self.name).torch_generator()
             weight = torch.randn(count, width, generator=generator) / width**0.5
         return {f"{self.name}.weight": weight} | ({f"{self.name}.bias": torch.zeros(count)} if self.bias else {})

@@ -31,6 +31,7 @@ class Text:
     name: str = "head"
 
     reads_classes: ClassVar[bool] = True
+    reads_support: ClassVar[bool] = False
     differentiable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

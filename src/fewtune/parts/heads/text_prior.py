@@ -43,6 +43,7 @@ class TextPrior:
     name: str = "head"
 
     reads_classes: ClassVar[bool] = True
+    reads_support: ClassVar[bool] = True
     differentiable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -1,0 +1,97 @@
+"""Flags of methods that learn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from fewtune.evaluation.training import Training
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class LearningFlags:
+    """How methods that learn are treated, all alike.
+
+    Parameters
+    ----------
+    budget: str
+        visits=20000: the rows that every method may look at on the source; its steps are scaled to fit. By default each method's own steps.
+    sweep: str
+        lr, or lr=1e-4,1e-3,1e-2: the values of an option that every method tries, chosen on validation tasks by the first training seed;
+        repeat for more options.
+    training_seeds: int
+        Seeds of training runs; with several, an interval over them is given too.
+    adapted_episodes: int
+        Episodes for methods that move weights on each of them (the first ones of --episodes).
+    validation_episodes: int
+        Validation episodes for each setting.
+    watch: int
+        Steps between looks at the validation episodes while training; 0: none.
+    source_tasks: str
+        group: a source task is a group (an alphabet, a domain) of a data set instead of all of it.
+    memory: float
+        GiB of prepared images kept in memory, so that a row that comes again is not decoded again.
+    """
+
+    budget: str | None = None
+    sweep: Annotated[list[str], Parameter(negative=())] = field(default_factory=list)
+    training_seeds: Annotated[list[int], Parameter(consume_multiple=True, negative=())] = field(default_factory=lambda: [0])
+    adapted_episodes: int = 100
+    validation_episodes: int = 100
+    watch: int = 0
+    source_tasks: Literal["all", "group"] = "all"
+    memory: float = 2.0
+
+    def training(self) -> Training:
+        from fewtune.evaluation.training import Training
+
+        return Training(
+            seeds=tuple(self.training_seeds),
+            visits=self._visits(),
+            sweep=self.swept(),
+            adapted=self.adapted_episodes,
+            validation=self.validation_episodes,
+            watch=self.watch,
+            within=self.source_tasks,
+        )
+
+    def swept(self) -> tuple[tuple[str, tuple[float, ...]], ...]:
+        """(option, values) of every sweep."""
+        return tuple(map(_swept, self.sweep))
+
+    def _visits(self) -> int:
+        from fewtune.errors import InputError
+
+        if self.budget is None:
+            return 0
+        what, _, number = self.budget.partition("=")
+        try:
+            visits = int(float(number))
+        except (ValueError, OverflowError):
+            visits = 0
+        if what != "visits" or visits < 1:
+            raise InputError(f"--budget is visits=NUMBER, such as visits=20000, found {self.budget!r}.")
+        return visits
+
+
+LRS = (1e-4, 1e-3, 1e-2)
+NO_LEARNING_FLAGS = LearningFlags()
+
+
+def _swept(text: str) -> tuple[str, tuple[float, ...]]:
+    from fewtune.errors import InputError
+
+    option, _, listed = text.partition("=")
+    if text == "lr":
+        return "lr", LRS
+    try:
+        values = tuple(float(value) for value in listed.split(","))
+    except ValueError:
+        values = ()
+    if not option.isidentifier() or len(values) < 2 or len(set(values)) < len(values):
+        raise InputError(f"--sweep is lr, or an option and two or more values such as lr=1e-4,1e-3,1e-2, found {text!r}.")
+    return option, values

@@ -1,0 +1,169 @@
+"""Learning within a study: the same sources, budget, sweep and validation episodes for every method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, final
+
+import numpy as np
+from torch import Tensor
+
+from fewtune.errors import Diverged, InputError
+from fewtune.evaluation.answers import score_each
+from fewtune.evaluation.memory import peak_memory
+from fewtune.evaluation.partial import Partial
+from fewtune.evaluation.sources import tasks_of
+from fewtune.evaluation.study import Study, Variants
+from fewtune.evaluation.training import Cost
+from fewtune.keys import key
+from fewtune.learning.budget import budgeted, fit_phases
+from fewtune.learning.checkpoints import Checkpoints
+from fewtune.learning.ground import Ground
+from fewtune.learning.method import Method
+from fewtune.learning.phase import Adapt, Step
+from fewtune.learning.train import Trained, train
+from fewtune.learning.world import World
+from fewtune.spec import digest, text
+from fewtune.tasks.episodes import Episodes
+from fewtune.tasks.fit import fitted
+from fewtune.tasks.samplers import Sampled
+from fewtune.tasks.task import Tasks
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """A method ready to be tested. `identity` stands for all that its weights depend on."""
+
+    method: Method
+    ground: Ground
+    trained: Trained
+    cost: Cost
+    identity: str
+
+
+@final
+class Learning:
+    """Trains the methods of one study."""
+
+    def __init__(self, study: Study, partial: Partial, world: World, quiet: bool) -> None:
+        self.study, self.partial, self.world, self.quiet = study, partial, world, quiet
+        self._notes: dict[str, None] = {}
+        self._ready: dict[str, Learned] = {}
+        self._study = digest(study.text())
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was noticed, a sentence each."""
+        return tuple(self._notes)
+
+    def choose(self, name: str, variants: Variants) -> str:
+        """The variant with the best accuracy on validation episodes, trained by the first seed; ties go to the first one."""
+        if len(variants) == 1:
+            return next(iter(variants))
+        if not self.validation:
+            first = next(iter(variants))
+            self._notes[f"{name}: fewer than two validation classes, so nothing was swept: {first}, the first value, stands."] = None
+            return first
+        found: dict[str, float] = {}
+        for label in variants:
+            try:
+                ready = self.learn(name, variants, label, self.study.training.seeds[0])
+            except Diverged:
+                found[label] = float("-inf")
+                continue
+            found[label] = self._validated(ready)
+        if max(found.values()) == float("-inf"):
+            raise InputError(f"{name} diverged at every value of the sweep: lower the values.")
+        best = max(found, key=lambda label: found[label])
+        self._ready = {i: r for i, r in self._ready.items() if r.cost.method != name or r.cost.chosen == best}
+        tried = ", ".join(f"{label} {'diverged' if a < 0 else f'{100 * a:.1f}'}" for label, a in found.items())
+        self._notes[f"{name}: {best} was chosen on validation episodes ({tried})."] = None
+        edge = [label for label in (next(iter(variants)), list(variants)[-1]) if label == best]
+        if edge and len(variants) > 2:
+            self._notes[f"{name}: {best} lies at the edge of the sweep, so a value beyond it may do better."] = None
+        return best
+
+    def learn(self, name: str, variants: Variants, label: str, seed: int) -> Learned:
+        """The method trained by this seed."""
+        method = variants[label]
+        identity = digest(f"{self._study} {text(method)} {seed}")
+        if identity in self._ready:
+            return self._ready[identity]
+        ground = Ground(self.study.backbone, self.study.pool, method.edits)
+        phases = self._phases(name, method)
+        title = " ".join(filter(None, (name, label, f"seed {seed}")))
+        checkpoints = Checkpoints(self.partial.folder_of(identity), writes=self.world.leads)
+        with peak_memory(ground.backbone.machine.device) as peak:
+            trained = train(
+                ground,
+                phases,
+                self.tasks if phases else _NONE,
+                key(seed, "training"),
+                validate=(lambda weights: self._accuracy(method, ground, weights)) if self.validation else None,
+                checkpoints=checkpoints,
+                world=self.world,
+                watch=self.study.training.watch,
+                label=title,
+                quiet=self.quiet,
+            )
+        cost = Cost(
+            method=name, seed=seed, chosen=label, visits=trained.visits, steps=trained.steps, seconds=trained.seconds, memory=peak()
+        )
+        self._ready[identity] = Learned(method, ground, trained, cost, identity)
+        return self._ready[identity]
+
+    def forget(self, ready: Learned) -> None:
+        """Give the memory of a tested method back."""
+        self._ready.pop(ready.identity, None)
+
+    def _validated(self, ready: Learned) -> float:
+        """Accuracy on validation episodes, kept once it is known."""
+        return self.partial.number(ready.identity, lambda: self._accuracy(ready.method, ready.ground, ready.trained.weights))
+
+    def _accuracy(self, method: Method, ground: Ground, weights: Mapping[str, Tensor]) -> float:
+        few = self.study.training.adapted if isinstance(method.learner, Adapt) else None
+        batches = [episodes[:few] for episodes in self.validation]
+        scores = score_each(ground.metered(), method.learner, weights, batches, at=key(0, "validation"))
+        return float(np.mean([s.accuracy.mean() for s in scores]))
+
+    def _phases(self, name: str, method: Method) -> tuple[Step, ...]:
+        """The method's source phases as the source and the budget allow them."""
+        if not method.phases:
+            return ()
+        phases, notes = fit_phases(method.phases, self.tasks)
+        for note in notes:
+            self._notes[f"{name}: {note}."] = None
+        visits = self.study.training.visits
+        return budgeted(phases, self.tasks, visits) if visits else phases
+
+    @cached_property
+    def tasks(self) -> Tasks:
+        """What source phases draw from."""
+        found = self._part("train")
+        if found is None:
+            raise InputError("methods that learn from a source need one: give --source DATA, whose train classes are learned from.")
+        return found
+
+    @cached_property
+    def validation(self) -> tuple[Episodes, ...]:
+        """The validation episodes, one batch a setting; none where there are fewer than two validation classes."""
+        tasks = self._part("validation")
+        if tasks is None:
+            return ()
+        made = []
+        for number, protocol in enumerate(self.study.protocols):
+            asked = protocol.sampler if isinstance(protocol.sampler, Sampled) else Sampled()
+            sampler, _ = fitted(asked, tasks)
+            made.append(sampler.draw(tasks, key(0, "validation", number), 0, self.study.training.validation))
+        return tuple(made)
+
+    def _part(self, part: Literal["train", "validation"]) -> Tasks | None:
+        sources = range(1, len(self.study.pool.sources))
+        return tasks_of(self.study.pool, sources, part, self.study.training.within) if len(sources) else None
+
+
+_EMPTY = np.zeros(0, dtype=np.int64)
+_NONE = Tasks(_EMPTY, _EMPTY, _EMPTY, _EMPTY, _EMPTY, np.zeros(1, dtype=np.int64), ())

@@ -1,0 +1,101 @@
+"""What is done of a run that is not: kept beside --out, so that the same run goes on from there."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias, final
+
+import numpy as np
+from torch import Tensor
+
+from fewtune.errors import InputError
+from fewtune.files import write_bytes
+
+Place: TypeAlias = tuple[int, int]  # (protocol number, seed)
+
+
+@final
+class Partial:
+    """The folder of an unfinished run; with None nothing is kept. Pieces are filed by digests of all that they depend on."""
+
+    def __init__(self, folder: Path | None = None, *, writes: bool = True) -> None:
+        self.folder, self._writes = folder, writes
+
+    def folder_of(self, identity: str) -> Path | None:
+        """Where the training run of this identity keeps its checkpoints."""
+        return None if self.folder is None else self.folder / "training" / identity
+
+    def rows(self, identity: str) -> dict[Place, dict[str, Any]] | None:
+        """Test results that are known already: accuracy, loss and seconds of each batch of episodes."""
+        path = self._path("rows", identity, "npz")
+        if path is None or not path.exists():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                found: dict[Place, dict[str, Any]] = {}
+                for name in stored.files:
+                    setting, seed, column = name.split("/")
+                    found.setdefault((int(setting), int(seed)), {})[column] = stored[name]
+        except (OSError, ValueError) as problem:
+            raise InputError(f"{path} is damaged ({problem}): remove it to test again.") from None
+        return {place: {**columns, "seconds": float(columns["seconds"])} for place, columns in found.items()}
+
+    def keep_rows(self, identity: str, rows: Mapping[Place, Mapping[str, Any]]) -> None:
+        path = self._path("rows", identity, "npz")
+        if path is None or not self._writes:
+            return
+        buffer = io.BytesIO()
+        arrays: dict[str, Any] = {f"{p[0]}/{p[1]}/{column}": np.asarray(v) for p, found in rows.items() for column, v in found.items()}
+        np.savez_compressed(buffer, **arrays)
+        write_bytes(path, buffer.getvalue())
+
+    def number(self, identity: str, compute: Callable[[], float]) -> float:
+        """A number that is computed once."""
+        path = self._path("validation", identity, "json")
+        if path is not None and path.exists():
+            return float(json.loads(path.read_bytes()))
+        found = compute()
+        if path is not None and self._writes:
+            write_bytes(path, json.dumps(found).encode())
+        return found
+
+    def keep_model(self, name: str, seed: int, moved: Mapping[str, Tensor], curve: list[dict[str, Any]]) -> None:
+        """The weights that training moved, and its curve."""
+        if self.folder is None or not self._writes:
+            return
+        from safetensors.torch import save
+
+        stem = f"{slug(name)}-seed{seed}"
+        write_bytes(self.folder / "weights" / f"{stem}.safetensors", save({n: t.cpu().contiguous() for n, t in moved.items()}))
+        lines = "".join(json.dumps(row) + "\n" for row in curve)
+        write_bytes(self.folder / "curves" / f"{stem}.jsonl", lines.encode())
+
+    def hand_over(self, folder: Path) -> None:
+        """Move the trained weights and curves into the complete run."""
+        for part in ("weights", "curves"):
+            if self.folder is not None and (self.folder / part).is_dir():
+                shutil.copytree(self.folder / part, folder / part)
+
+    def discard(self) -> None:
+        """Nothing of it is needed any more."""
+        if self.folder is not None and self._writes:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, part: str, identity: str, ending: str) -> Path | None:
+        return None if self.folder is None else self.folder / part / f"{identity}.{ending}"
+
+
+def slug(name: str) -> str:
+    """A method's text as part of a file name; texts that differ in punctuation alone stay apart by their length and hash."""
+    from fewtune.spec import digest
+
+    plain = re.sub(r"[^A-Za-z0-9.=_-]+", "-", name).strip("-")
+    return plain if plain == name else f"{plain[:60]}-{digest(name)[:6]}"
+
+
+NOTHING = Partial()

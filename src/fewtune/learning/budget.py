@@ -1,0 +1,85 @@
+"""Budgets: how many rows a step looks at, and the same phases with as many steps as a number of rows allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from fewtune.errors import InputError
+from fewtune.keys import key
+from fewtune.learning.phase import Adapt, Average, Greedy, Learner, Phase, Step, heads_of
+from fewtune.learning.support import support_tasks
+from fewtune.tasks.episodes import Episodes
+from fewtune.tasks.fit import fitted
+from fewtune.tasks.in_sequence import InSequence
+from fewtune.tasks.task import Tasks
+
+
+def step_visits(phase: Phase, tasks: Tasks) -> int:
+    """Rows that one step of a phase looks at, as its first batch has them; inner steps count each of theirs."""
+    episodes = phase.sampler.draw(tasks, key(0), 0, phase.batch)
+    return _visits(phase.learner, episodes)
+
+
+def total_visits(steps: tuple[Step, ...], tasks: Tasks) -> int:
+    """Rows that all phases look at, those of every member of an average too."""
+    return sum(
+        step.steps * step_visits(step, tasks) if isinstance(step, Phase) else sum(total_visits(member, tasks) for member in step.members)
+        for step in steps
+    )
+
+
+def budgeted(steps: tuple[Step, ...], tasks: Tasks, visits: int) -> tuple[Step, ...]:
+    """The same phases with their steps scaled alike, so that together they look at `visits` rows at most.
+
+    Where an optimizer begins anew every `restart` steps (a task of MAMF), whole tasks are counted. Raises InputError where the budget
+    does not allow one step of each phase.
+    """
+    planned = total_visits(steps, tasks)
+    if not planned:
+        return steps
+
+    def scale(phase: Phase) -> Phase:
+        unit = phase.restart or 1
+        count = phase.steps * visits // planned // unit * unit
+        if phase.steps and not count:
+            least = planned * unit // phase.steps + 1
+            raise InputError(f"a budget of {visits:,} visits does not allow one step of every phase: expected {least:,} or more.")
+        return replace(phase, steps=count)
+
+    return each_phase(steps, scale)
+
+
+def fit_phases(steps: tuple[Step, ...], tasks: Tasks) -> tuple[tuple[Step, ...], tuple[str, ...]]:
+    """(the same phases with samplers that the tasks can serve, what shrank in words)."""
+    said: dict[str, None] = {}
+
+    def fit(phase: Phase) -> Phase:
+        sampler, notes = fitted(phase.sampler, tasks)
+        said.update(dict.fromkeys(notes))
+        restart = phase.restart
+        if isinstance(sampler, InSequence) and isinstance(phase.sampler, InSequence) and restart == phase.sampler.steps_per_task:
+            restart = sampler.steps_per_task
+        return replace(phase, sampler=sampler, restart=restart)
+
+    return each_phase(steps, fit), tuple(said)
+
+
+def each_phase(steps: tuple[Step, ...], change: Callable[[Phase], Phase]) -> tuple[Step, ...]:
+    """The same steps with every phase changed, those inside averages too."""
+    made: list[Step] = []
+    for step in steps:
+        if isinstance(step, Phase):
+            made.append(change(step))
+        elif isinstance(step, Average | Greedy):
+            made.append(replace(step, members=tuple(each_phase(member, change) for member in step.members)))
+    return tuple(made)
+
+
+def _visits(learner: Learner, episodes: Episodes) -> int:
+    asked = int((episodes.query >= 0).sum())
+    if heads_of(learner)[0].reads_support:
+        asked += int((episodes.support >= 0).sum())
+    if not isinstance(learner, Adapt):
+        return asked
+    return asked + len(episodes) * total_visits(learner.phases, support_tasks(episodes[:1]))
