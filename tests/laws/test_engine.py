@@ -1,28 +1,17 @@
-"""Laws of the engine: meta-gradients against finite differences, and degenerate cases."""
+"""Laws of the engine: meta-gradients against finite differences, loops against the same written out by hand."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from fewtune.backbones.backbone import Backbone
-from fewtune.data.examples import make_examples
-from fewtune.data.items import Item, Modality, Vectors
-from fewtune.data.pool import Pool
 from fewtune.keys import key
-from fewtune.learning.declared import begin
-from fewtune.learning.direction import direction
-from fewtune.learning.engine import answering, respond, tune
+from fewtune.learning.engine import respond, tune
 from fewtune.learning.ground import Ground
-from fewtune.learning.phase import Adapt, Average, Phase
+from fewtune.learning.phase import Adapt, Phase
 from fewtune.learning.train import train
-from fewtune.machine import Machine
 from fewtune.parts.aggregators import Fixed, PcGrad, WorstCase
 from fewtune.parts.heads import Centroid
 from fewtune.parts.heads.linear import Linear
@@ -32,75 +21,8 @@ from fewtune.parts.plan import everything, only
 from fewtune.tasks.episodes import Episodes
 from fewtune.tasks.pooled import Pooled
 from fewtune.tasks.samplers import Sampled
-from fewtune.tasks.task import Tasks, class_rows
-
-WAYS, WIDTH = 3, 4
-
-
-@dataclass(frozen=True)
-class Doubles:
-    """Vectors in float64, so that finite differences mean something."""
-
-    modality: Modality = "vector"
-    text: str = "doubles"
-
-    def prepare(self, item: Item) -> Tensor:
-        return torch.from_numpy(np.asarray(item, dtype=np.float64))
-
-    def batch(self, prepared: Sequence[Tensor]) -> Tensor:
-        return torch.stack(list(prepared))
-
-
-@pytest.fixture(scope="module")
-def ground() -> Ground:
-    random = np.random.default_rng(0)
-    labels = np.repeat(np.arange(6), 10)
-    vectors = (random.normal(size=(6, 5))[labels] + 0.7 * random.normal(size=(60, 5))).astype(np.float32)
-    pool = Pool([make_examples(Vectors(vectors), labels, class_names=[f"c{i}" for i in range(6)])])
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, WIDTH)).double().eval()
-    names = [n for n, _ in network.named_parameters()]
-    groups = (("stem", tuple(names[:2])), ("final", tuple(names[2:])))
-    machine = Machine(device="cpu", dtype="float32").resolved()
-    return Ground(Backbone("test", network, Doubles(), WIDTH, groups, machine, {}, "test"), pool)
-
-
-@pytest.fixture(scope="module")
-def tasks(ground: Ground) -> Tasks:
-    return class_rows(ground.pool)
-
-
-@pytest.fixture(scope="module")
-def episodes(tasks: Tasks) -> Episodes:
-    return Sampled(ways=WAYS, shots=2, queries=3).draw(tasks, key(1), 0, 2)
-
-
-def shared_head() -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    weight = torch.randn(WAYS, WIDTH, dtype=torch.float64, generator=generator)
-    return {"head.weight": 0.5 * weight, "head.bias": torch.zeros(WAYS, dtype=torch.float64)}
-
-
-def maml(*, rate: float, steps: int, through: str = "unroll", plan: str = "*", losses: tuple[object, ...] = (CrossEntropy(),)) -> Adapt:
-    head = Linear(start="shared")
-    inner = Phase(sampler=Pooled(), learner=head, plan=only(plan, rate), steps=steps, losses=losses)  # type: ignore[arg-type]
-    return Adapt(phases=(inner,), then=head, through=through)  # type: ignore[arg-type]
-
-
-def outer_phase(learner: object, **given: object) -> Phase:
-    return Phase(sampler=Sampled(ways=WAYS, shots=2, queries=3), learner=learner, plan=everything(1.0), steps=1, **given)  # type: ignore[arg-type]
-
-
-def gradient(ground: Ground, phase: Phase, weights: dict[str, Tensor], episodes: Episodes, **given: Any) -> dict[str, Tensor]:
-    leaves = {n: t.clone().requires_grad_() for n, t in weights.items()}
-    found, _ = direction(phase, answering(ground, phase, leaves, key(0)), leaves, episodes, key(0), origin=weights, **given)
-    return {n: torch.zeros_like(weights[n]) if g is None else g for n, g in found.items()}
-
-
-def query_loss(ground: Ground, learner: object, weights: dict[str, Tensor], episodes: Episodes) -> float:
-    outcome = respond(ground, learner, weights, episodes, key(0))  # type: ignore[arg-type]
-    return float(CrossEntropy()(outcome).mean().detach())
+from fewtune.tasks.task import Tasks
+from tests.laws.grounds import WAYS, WIDTH, differences, gradient, maml, near, outer_phase, query_loss, shared_head
 
 
 @pytest.mark.parametrize("steps", [1, 3])
@@ -108,16 +30,8 @@ def test_the_unrolled_meta_gradient_is_the_finite_difference(ground: Ground, epi
     weights = {**ground.backbone.start(), **shared_head()}
     learner = maml(rate=0.3, steps=steps)
     found = gradient(ground, outer_phase(learner), weights, episodes)
-    random = np.random.default_rng(2)
     for name in weights:
-        flat = weights[name].reshape(-1)
-        for place in random.choice(len(flat), size=min(4, len(flat)), replace=False):
-            moved = []
-            for sign in (1, -1):
-                nudged = {n: t.clone() for n, t in weights.items()}
-                nudged[name].reshape(-1)[place] += sign * 1e-5
-                moved.append(query_loss(ground, learner, nudged, episodes))
-            assert found[name].reshape(-1)[place].item() == pytest.approx((moved[0] - moved[1]) / 2e-5, abs=1e-8, rel=1e-5)
+        near(found[name], differences(lambda nudged: query_loss(ground, learner, nudged, episodes), weights, name))
 
 
 def test_first_order_is_the_query_gradient_at_the_tuned_weights(ground: Ground, episodes: Episodes) -> None:
@@ -133,28 +47,6 @@ def test_first_order_is_the_query_gradient_at_the_tuned_weights(ground: Ground, 
             expected[n] += g
     for n in weights:
         torch.testing.assert_close(found[n], expected[n], rtol=1e-12, atol=1e-14)
-
-
-def test_a_vanishing_inner_rate_is_the_pooled_query_gradient(ground: Ground, episodes: Episodes) -> None:
-    weights = {**ground.backbone.start(), **shared_head()}
-    plain = gradient(ground, outer_phase(Linear(start="shared")), weights, episodes)
-    nearly = gradient(ground, outer_phase(maml(rate=1e-9, steps=2)), weights, episodes)
-    for n in weights:
-        torch.testing.assert_close(nearly[n], plain[n], rtol=1e-6, atol=1e-8)
-
-
-def test_anil_is_maml_whose_inner_plan_is_the_head(ground: Ground, episodes: Episodes) -> None:
-    weights = {**ground.backbone.start(), **shared_head()}
-    own = tune(ground, maml(rate=0.3, steps=2, plan="head.*"), weights, episodes[:1], key(0))
-    assert set(own) == {"head.weight", "head.bias"}
-    assert not torch.equal(own["head.weight"], weights["head.weight"])
-
-
-def test_adapting_for_no_steps_is_the_start(ground: Ground, episodes: Episodes) -> None:
-    weights = {**ground.backbone.start(), **shared_head()}
-    a = respond(ground, maml(rate=0.3, steps=0), weights, episodes, key(0)).logits
-    b = respond(ground, Linear(start="shared"), weights, episodes, key(0)).logits
-    torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14)  # one at a time and together: rounding apart, the same
 
 
 def test_inner_steps_are_those_of_torch_optim(ground: Ground, episodes: Episodes) -> None:
@@ -184,18 +76,6 @@ def test_the_reptile_direction_is_start_minus_tuned(ground: Ground, episodes: Ep
     for n in weights:
         ends = [tune(ground, learner, weights, episodes[e : e + 1], key(0).child("episode", e))[n] for e in range(2)]
         torch.testing.assert_close(found[n], weights[n] - torch.stack(ends).mean(0).detach(), rtol=1e-10, atol=1e-13)
-
-
-def test_averages_end_at_their_members(ground: Ground, tasks: Tasks) -> None:
-    phase = Phase(sampler=Pooled(batch=20), learner=Linear(rows="class"), plan=everything(0.1), steps=3)
-    start = begin(ground, (phase,))
-    end = train(ground, (phase,), tasks, key(0)).weights
-    for weights, expected in (((1.0, 0.0), start), ((0.5, 0.5), {n: (start[n] + end[n]) / 2 for n in start})):
-        found = train(ground, (Average(members=((), (phase,)), weights=weights),), tasks, key(0)).weights
-        for n in ground.parameters:
-            if weights[1] == 0:
-                torch.testing.assert_close(found[n], expected[n])
-    assert set(start) == set(end)
 
 
 def test_frozen_is_bitwise_and_a_run_repeats(ground: Ground, tasks: Tasks) -> None:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias, final
 import torch
 from torch import Tensor
 
+from fewtune.data.views import IDENTITY
 from fewtune.errors import InputError
 from fewtune.learning.phase import Implicit, Phase
 from fewtune.parts.losses import Anchor
@@ -28,6 +29,8 @@ def check_implicit(phase: Phase, moved: Sequence[str], shared: Weights) -> float
         raise InputError(f"implicit gradients need every moved name anchored, but {what}: add Anchor(strength=...), start='shared'.")
     if phase.sampler != Pooled() or phase.optimizer.weight_decay:
         raise InputError("implicit gradients need one inner problem: expected sampler=Pooled() and an optimizer without weight_decay.")
+    if (phase.support_view, phase.query_view) != (IDENTITY, IDENTITY):
+        raise InputError("implicit gradients need one inner problem: expected its rows as they are, found an augmented view of them.")
     return strength
 
 
