@@ -41,6 +41,7 @@ def compare(
     out: Path | None = None,
     overwrite: bool = False,
     resume: Annotated[bool, Parameter(negative=())] = False,
+    trained: Path | None = None,
     reading: DataFlags = NO_DATA_FLAGS,
     model: BackboneFlags = NO_BACKBONE_FLAGS,
 ) -> None:
@@ -83,6 +84,9 @@ def compare(
         Replace an existing run in --out, finished or not.
     resume: bool
         Go on with the unfinished run of the same command in --out.
+    trained: Path
+        A folder that keeps trained models: another comparison that needs the very same training (on another target, say) takes it from
+        there.
     """
     from fewtune.backbones.readable import readable_features
     from fewtune.cli.say import note, terminal_width
@@ -103,13 +107,13 @@ def compare(
     world = join_world(backbone.machine.device)
     quiet = model.quiet or not world.leads
     target, features, bad = readable_features(examples, backbone, cache=model.cache, skip_bad=reading.skip_bad, quiet=quiet)
-    pool = _pool(target, sources, skip_bad=reading.skip_bad, memory=learning.memory)
-    study = Study(pool, backbone, features, protocols, methods, learning.training())
-    outcomes = run_kept(study, out, overwrite=overwrite, resume=resume, world=world, quiet=quiet)
+    source_pool = _pool(sources, skip_bad=reading.skip_bad, memory=learning.memory)
+    study = Study(target, backbone, features, protocols, methods, source_pool, learning.training())
+    outcomes = run_kept(study, out, overwrite=overwrite, resume=resume, trained=trained, world=world, quiet=quiet)
     leave_world()
     if not world.leads:
         return
-    summary = summarise(outcomes.result, outcomes.drawn, f"{pool.modality}s")
+    summary = summarise(outcomes.result, outcomes.drawn, f"{target.modality}s")
     full = format in ("json", "csv")
     table = comparison_table(summary, _caption(study), full=full, costs=outcomes.costs, remarks=(*remarks, *outcomes.notes))
     print(render(table, format, width=terminal_width(), color=sys.stdout.isatty()))
@@ -133,20 +137,20 @@ def _sources(paths: Sequence[Path], reading: DataFlags, target: Examples, learni
     return found, said
 
 
-def _pool(target: Pool, sources: Sequence[Examples], *, skip_bad: bool, memory: float) -> Pool:
-    """Target and sources in one row space; rows of sources that cannot be read have no label, or are refused."""
+def _pool(sources: Sequence[Examples], *, skip_bad: bool, memory: float) -> Pool | None:
+    """The sources in one row space; rows that cannot be read have no label, or are refused."""
     from fewtune.backbones.readable import refuse_unreadable, without_labels
     from fewtune.data.audit import unreadable
     from fewtune.data.pool import Pool
 
     if not sources:
-        return Pool(target.sources, remember=int(memory * 2**30))
+        return None
     kept = []
     for one in sources:
         bad = unreadable(one, deep=False)
         refuse_unreadable(one, bad, skip_bad)
         kept.append(without_labels(one, bad))
-    return Pool([*target.sources, *kept], remember=int(memory * 2**30))
+    return Pool(kept, remember=int(memory * 2**30))
 
 
 def _caption(study: Study) -> str:
@@ -155,7 +159,7 @@ def _caption(study: Study) -> str:
     where = ", within groups" if first.within == "group" else ""
     queries = getattr(first.sampler, "queries", None)
     asked = f", {queries} queries a class" if queries else ""
-    return f"{study.pool.sources[0].name}, {part}{where}{asked}, {study.backbone.name}"
+    return f"{study.target.sources[0].name}, {part}{where}{asked}, {study.backbone.name}"
 
 
 def _protocols(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, final
 
@@ -22,9 +22,10 @@ from fewtune.learning.budget import budgeted, fit_phases
 from fewtune.learning.checkpoints import Checkpoints
 from fewtune.learning.ground import Ground
 from fewtune.learning.method import Method
-from fewtune.learning.phase import Adapt, Step
+from fewtune.learning.phase import Adapt, Greedy, Step, phases_of
 from fewtune.learning.train import Trained, train
 from fewtune.learning.world import World
+from fewtune.parts.keep import Best
 from fewtune.spec import digest, text
 from fewtune.tasks.episodes import Episodes
 from fewtune.tasks.fit import fitted
@@ -52,7 +53,6 @@ class Learning:
         self.study, self.partial, self.world, self.quiet = study, partial, world, quiet
         self._notes: dict[str, None] = {}
         self._ready: dict[str, Learned] = {}
-        self._study = digest(study.text())
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -89,13 +89,13 @@ class Learning:
     def learn(self, name: str, variants: Variants, label: str, seed: int) -> Learned:
         """The method trained by this seed."""
         method = variants[label]
-        identity = digest(f"{self._study} {text(method)} {seed}")
-        if identity in self._ready:
-            return self._ready[identity]
-        ground = Ground(self.study.backbone, self.study.pool, method.edits)
         phases = self._phases(name, method)
+        identity = self._identity(phases, method, seed)
+        if identity in self._ready:
+            return replace(self._ready[identity], method=method)
+        ground = Ground(self.study.backbone, self.study.source or self.study.target, method.edits)
         title = " ".join(filter(None, (name, label, f"seed {seed}")))
-        checkpoints = Checkpoints(self.partial.folder_of(identity), writes=self.world.leads)
+        checkpoints = Checkpoints(self.partial.folder_of(identity) if phases else None, writes=self.world.leads)
         with peak_memory(ground.backbone.machine.device) as peak:
             trained = train(
                 ground,
@@ -119,9 +119,19 @@ class Learning:
         """Give the memory of a tested method back."""
         self._ready.pop(ready.identity, None)
 
+    def _identity(self, phases: tuple[Step, ...], method: Method, seed: int) -> str:
+        """32 hexadecimal digits for all that trained weights depend on; the target is not among it."""
+        study = self.study
+        judged = [text(p) for p in study.protocols] if any(isinstance(p.keep, Best) for p in phases_of(phases)) or _soups(phases) else []
+        facts = [study.backbone.key(), *(study.learned_from() if phases else ()), text(phases), text(method.edits), str(seed), *judged]
+        return digest("\n".join([*facts, study.training.within]))
+
     def _validated(self, ready: Learned) -> float:
         """Accuracy on validation episodes, kept once it is known."""
-        return self.partial.number(ready.identity, lambda: self._accuracy(ready.method, ready.ground, ready.trained.weights))
+        asked = digest(
+            "\n".join([ready.identity, text(ready.method), str(self.study.training.validation), *map(text, self.study.protocols)])
+        )
+        return self.partial.number(asked, lambda: self._accuracy(ready.method, ready.ground, ready.trained.weights))
 
     def _accuracy(self, method: Method, ground: Ground, weights: Mapping[str, Tensor]) -> float:
         few = self.study.training.adapted if isinstance(method.learner, Adapt) else None
@@ -161,8 +171,12 @@ class Learning:
         return tuple(made)
 
     def _part(self, part: Literal["train", "validation"]) -> Tasks | None:
-        sources = range(1, len(self.study.pool.sources))
-        return tasks_of(self.study.pool, sources, part, self.study.training.within) if len(sources) else None
+        return None if self.study.source is None else tasks_of(self.study.source, part, self.study.training.within)
+
+
+def _soups(steps: tuple[Step, ...]) -> bool:
+    """Whether a greedy soup is among the steps, whose end depends on the validation episodes."""
+    return any(isinstance(s, Greedy) or (hasattr(s, "members") and any(map(_soups, s.members))) for s in steps)
 
 
 _EMPTY = np.zeros(0, dtype=np.int64)

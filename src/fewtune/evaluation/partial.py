@@ -21,14 +21,18 @@ Place: TypeAlias = tuple[int, int]  # (protocol number, seed)
 
 @final
 class Partial:
-    """The folder of an unfinished run; with None nothing is kept. Pieces are filed by digests of all that they depend on."""
+    """The folder of an unfinished run; with None nothing is kept. Pieces are filed by digests of all that they depend on.
 
-    def __init__(self, folder: Path | None = None, *, writes: bool = True) -> None:
+    `trained`: where training runs are kept instead, to be shared by several studies; it is never discarded.
+    """
+
+    def __init__(self, folder: Path | None = None, trained: Path | None = None, *, writes: bool = True) -> None:
         self.folder, self._writes = folder, writes
+        self._trained = trained or (None if folder is None else folder / "trained")
 
     def folder_of(self, identity: str) -> Path | None:
         """Where the training run of this identity keeps its checkpoints."""
-        return None if self.folder is None else self.folder / "training" / identity
+        return None if self._trained is None else self._trained / identity
 
     def rows(self, identity: str) -> dict[Place, dict[str, Any]] | None:
         """Test results that are known already: accuracy, loss and seconds of each batch of episodes."""
@@ -56,7 +60,7 @@ class Partial:
 
     def number(self, identity: str, compute: Callable[[], float]) -> float:
         """A number that is computed once."""
-        path = self._path("validation", identity, "json")
+        path = None if self._trained is None else self._trained / "validation" / f"{identity}.json"
         if path is not None and path.exists():
             return float(json.loads(path.read_bytes()))
         found = compute()

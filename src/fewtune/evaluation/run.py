@@ -23,19 +23,27 @@ LIBRARIES = ("fewtune", "torch", "numpy", "scipy", "transformers", "timm", "open
 
 
 def run_kept(
-    study: Study, out: Path | None, *, overwrite: bool = False, resume: bool = False, world: World = ALONE, quiet: bool = True
+    study: Study,
+    out: Path | None,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    trained: Path | None = None,
+    world: World = ALONE,
+    quiet: bool = True,
 ) -> Outcomes:
     """Run a study and keep it under `out`; the very same study that is complete there already is read instead of run again.
 
-    While it runs, what is done is kept in a folder beside `out`; with `resume` a run that was interrupted goes on from there.
+    While it runs, what is done is kept in a folder beside `out`; with `resume` a run that was interrupted goes on from there. `trained`: a
+    folder of trained models that several studies share.
     """
     if out is None:
-        return run_study(study, world=world, quiet=quiet)
+        return run_study(study, Partial(None, trained, writes=world.leads), world=world, quiet=quiet)
     wanted = digest(study.text())
     if (found := _kept(out, wanted, study)) is not None:
         return found
     refuse_existing(out, overwrite=overwrite)
-    partial = _partial(study, out, wanted, overwrite=overwrite, resume=resume, writes=world.leads)
+    partial = _partial(study, out, wanted, trained, overwrite=overwrite, resume=resume, writes=world.leads)
     outcomes = run_study(study, partial, world=world, quiet=quiet)
     if not world.leads:
         return outcomes
@@ -53,12 +61,12 @@ def run_kept(
     return outcomes
 
 
-def _partial(study: Study, out: Path, wanted: str, *, overwrite: bool, resume: bool, writes: bool) -> Partial:
+def _partial(study: Study, out: Path, wanted: str, trained: Path | None, *, overwrite: bool, resume: bool, writes: bool) -> Partial:
     """The folder of what is done, beside `out`. Only studies that learn take long enough to need one."""
     if not study.trains:
         return NOTHING
     folder = out.resolve().with_name(f"{out.resolve().name}.partial")
-    partial = Partial(folder, writes=writes)
+    partial = Partial(folder, trained, writes=writes)
     begun = folder / "study.digest"
     if folder.exists() and not begun.is_file():
         raise InputError(f"{folder} is in the way, and was not written by fewtune: choose another --out.")

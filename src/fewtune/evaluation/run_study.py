@@ -16,6 +16,7 @@ from fewtune.evaluation.study import Drawn, Study
 from fewtune.evaluation.training import Cost
 from fewtune.keys import key
 from fewtune.learning.classes import prompts_of, vectors_by_prompts
+from fewtune.learning.ground import Ground
 from fewtune.learning.method import Method
 from fewtune.learning.phase import Adapt
 from fewtune.learning.world import ALONE, World
@@ -68,12 +69,20 @@ def _tested(study: Study, drawn: Drawn, rows: _Rows, name: str, ready: Learned, 
     """The rows of one trained method."""
     method, seed = ready.method, ready.cost.seed
     batches = tested_on(method, drawn, study.training.adapted)
-    known = partial.rows(ready.identity)
+    tested = digest("\n".join([rows.identity, ready.identity, text(method)]))
+    known = partial.rows(tested)
     if known is None:
         at = key(seed, "testing")
-        found = score_each(ready.ground, method.learner, ready.trained.weights, list(batches.values()), at=at, quiet=quiet)
+        found = score_each(
+            Ground(study.backbone, study.target, method.edits),
+            method.learner,
+            ready.trained.weights,
+            list(batches.values()),
+            at=at,
+            quiet=quiet,
+        )
         known = {place: {"accuracy": s.accuracy, "loss": s.loss, "seconds": s.seconds} for place, s in zip(batches, found, strict=True)}
-        partial.keep_rows(ready.identity, known)
+        partial.keep_rows(tested, known)
     trained = seed if method.phases else UNTRAINED
     return [rows.made(name, method, trained, place, Scores(**known[place])) for place in batches]
 

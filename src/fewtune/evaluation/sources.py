@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -40,14 +39,12 @@ def serving(examples: Examples, seed: int = 0) -> Examples:
     return marked.take(np.flatnonzero(chosen))
 
 
-def tasks_of(pool: Pool, sources: Sequence[int], part: Literal["train", "validation"], within: Literal["all", "group"]) -> Tasks | None:
+def tasks_of(pool: Pool, part: Literal["train", "validation"], within: Literal["all", "group"]) -> Tasks | None:
     """One task a source (or a group of one), of its classes of a part; None where there are fewer than two such classes."""
-    rows: Integers = np.concatenate([np.arange(pool.starts[s], pool.starts[s + 1]) for s in sources])
-    labels = pool.labels[rows]
-    classes = np.unique(labels[labels >= 0])
+    classes = np.unique(pool.labels[pool.labels >= 0])
     if (pool.class_split[classes] == SPLITS[part]).sum() < 2:
         return None
-    return (group_tasks if within == "group" else source_tasks)(pool, part, rows)
+    return (group_tasks if within == "group" else source_tasks)(pool, part)
 
 
 def without_test_rows(source: Examples, target: Examples) -> tuple[Examples, int]:

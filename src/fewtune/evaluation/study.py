@@ -25,20 +25,17 @@ Variants: TypeAlias = Mapping[str, Method]  # a method as the values of a sweep 
 class Study:
     """What is compared. `methods` by the name they are shown under; `features` [N, D] are the target's rows through the backbone.
 
-    `pool`: the target first, then the sources, of which `sources` counts. `training`: how methods that learn are treated.
+    `source`: what methods that learn may learn from, a pool apart: training never sees the target, so a trained model serves any of them.
+    `training`: how such methods are treated.
     """
 
-    pool: Pool
+    target: Pool
     backbone: Backbone
     features: Tensor
     protocols: tuple[Protocol, ...]
     methods: Mapping[str, Variants]
+    source: Pool | None = None
     training: Training = field(default_factory=Training)
-
-    @property
-    def target(self) -> Pool:
-        """The collection that is tested on; its rows and classes have the same numbers as in the pool."""
-        return Pool(self.pool.sources[:1])
 
     @property
     def trains(self) -> bool:
@@ -47,16 +44,21 @@ class Study:
 
     def text(self) -> str:
         """The full description, one fact a line: what is hashed and kept as `study.txt`."""
-        sources = [f"source {s.name} {s.digest()} {digest(str(s.labels.tolist()))}" for s in self.pool.sources]
-        splits = [f"class splits {digest(str(self.pool.class_split.tolist()))}"] if len(self.pool.sources) > 1 else []
-        names = [f"classes {digest(repr(self.pool.class_names))}"]
+        tested = [f"source {s.name} {s.digest()} {digest(str(s.labels.tolist()))}" for s in self.target.sources]
+        names = [f"classes {digest(repr(self.target.class_names))}"]
         protocols = [f"protocol {text(p)}" for p in self.protocols]
         methods = [f"method {text(m)}" for variants in self.methods.values() for m in variants.values()]
-        training = [f"training {text(self.training)}"] if self.trains else []
+        training = [f"training {text(self.training)}", *self.learned_from()] if self.trains else []
         backbone = f"backbone {self.backbone.name} {self.backbone.digest()}"
-        return "\n".join([backbone, *sources, *splits, *names, *protocols, *training, *methods])
+        return "\n".join([backbone, *tested, *names, *protocols, *training, *methods])
+
+    def learned_from(self) -> list[str]:
+        """What source phases learn from, one fact a line."""
+        if self.source is None:
+            return []
+        rows = [f"learned from {s.name} {s.digest()} {digest(str(s.labels.tolist()))}" for s in self.source.sources]
+        return [*rows, f"class splits {digest(str(self.source.class_split.tolist()))} names {digest(repr(self.source.class_names))}"]
 
     def draw(self) -> Drawn:
         """The episodes by (protocol number, seed)."""
-        target = self.target
-        return {(i, seed): e for i, p in enumerate(self.protocols) for seed, e in p.draw(target).items()}
+        return {(i, seed): e for i, p in enumerate(self.protocols) for seed, e in p.draw(self.target).items()}

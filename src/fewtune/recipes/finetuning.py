@@ -80,7 +80,7 @@ def standard(
 def linear_probe_then_finetune(
     on: On = "source",
     probe_steps: int = 100,
-    probe_lr: float = 0.1,
+    probe_lr: float = 0.01,
     steps: int = 100,
     batch: int = 64,
     lr: float = 1e-3,

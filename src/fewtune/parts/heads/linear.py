@@ -26,7 +26,8 @@ class Linear:
     `start` of a "place" head: "zeros"; "random" (normal, 1 / sqrt(D), a function of the name); "centroid": what makes the logits those of
     the nearest class mean by squared distance of unit features, W = 2 p, b = -|p|^2; "shared": whatever the weights at hand hold
     under its name (MAML: the outer phase trains it, from `init`). With a zero head the encoder has no gradient at first: for MAML that is
-    the better start (the first inner step makes prototypes of the support), while BOIL, whose inner loop moves the body alone, needs "random".
+    the better start (the first inner step makes prototypes of the support), while BOIL, whose inner loop moves the body alone, needs
+    "random".
 
     Reference: Wang, Zhao, Li, "Bridging Multi-Task Learning and Meta-Learning", ICML 2021, equation 4 (shared rows).
     """
