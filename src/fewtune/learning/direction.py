@@ -35,19 +35,21 @@ def direction(
     create_graph: bool = False,
     parts: int = 1,
     world: World = ALONE,
+    look: Answer | None = None,
 ) -> tuple[Gradients, Tensor]:
     """(the gradient by each leaf, None for one that nothing reads; the losses [E], detached, float64).
 
     `origin`: the weights that the phase (or, inside `Adapt`, the episode) began with; an Anchor holds on to them. `parts`: in how many
     pieces the batch is answered, one after another. `world`: the processes that share the batch; every one returns the whole's result.
+    `look`: as `answer`, for a first look at losses that weights depend on (by default `answer` itself, whose visits count).
     """
     ids, place, counts = torch.unique(episodes.task.cpu(), return_inverse=True, return_counts=True)
     share = (1.0 / counts.double())[place]  # of each episode in the mean of its task
     mine = [part for part in world.share(len(episodes)).tensor_split(parts) if len(part)]
     values = torch.zeros(len(episodes), dtype=torch.float64)
 
-    def losses(part: Tensor) -> Tensor:
-        each = episode_losses(phase, answer(episodes[part], part.tolist()), leaves, origin)
+    def losses(part: Tensor, by: Answer = answer) -> Tensor:
+        each = episode_losses(phase, by(episodes[part], part.tolist()), leaves, origin)
         values[part] = each.detach().double().cpu()
         return each
 
@@ -74,7 +76,7 @@ def direction(
     if not (whole or phase.aggregator.constant):  # its weights depend on the losses of all: a first look without gradients
         with torch.no_grad():
             for part in mine:
-                losses(part)
+                losses(part, look or answer)
         values = world.sum(values)
     total: Gradients = {}
     weights = None if whole else weighed(values)

@@ -193,22 +193,24 @@ class _Loop:
             self.optimizer = self._optimizer()
         key = self.key.child("step", number)
         parts = self.ground.backbone.machine.accumulate
+        weights = {**self.fixed, **self.leaves}
         gradients, losses = direction(
             phase,
-            answering(self.ground, phase, {**self.fixed, **self.leaves}, key),
+            answering(self.ground, phase, weights, key),
             self.leaves,
             episodes,
             key,
             origin=self.origin,
             parts=parts,
             world=run.world,
+            look=answering(self.ground.metered(), phase, weights, key),
         )
         if not bool(torch.isfinite(losses).all()):
             raise Diverged(self._diverged(number, episodes, losses))
         self.optimizer.step(gradients, number, phase.steps)
         self.kept = keep.observe(phase.keep, self.kept, self.leaves, number, phase.steps)
         log.steps += 1
-        log.visits = self.visits + int(run.world.sum(torch.tensor(float(self.ground.meter.visits))))
+        log.visits = self.visits + int(run.world.sum(torch.tensor(self.ground.meter.visits)))
         row: dict[str, Any] = {"phase": self.name, "step": number, "loss": float(losses.mean()), "visits": log.visits}
         if (residual := self.ground.meter.residual) is not None:
             row["residual"], self.ground.meter.residual = residual, None

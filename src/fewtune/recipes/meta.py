@@ -60,7 +60,7 @@ def maml(
     queries: int = 5,
     inner_steps: int = 5,
     inner_lr: float = 0.1,
-    test_steps: int = 10,
+    test_steps: int = 0,
     steps: int = 1000,
     batch: int = 4,
     lr: Rate | float = 1e-3,
@@ -71,14 +71,14 @@ def maml(
     """MAML: theta <- theta - lr grad_theta L_query(theta - inner_lr grad L_support(theta) ...), through all inner steps.
 
     Reference: Finn, Abbeel, Levine, ICML 2017 (Omniglot: 1 or 5 inner steps, rate .4 or .1, Adam 1e-3, 32 or 16 tasks a batch; 3 more steps
-    in testing). `test_steps` may exceed `inner_steps`.
+    in testing). `test_steps` 0: as many as in training.
     """
     plan = _inner(inner, inner_lr)
     sampler = Sampled(ways=ways, shots=shots, queries=queries)
     init: Literal["zeros", "random"] = "random" if inner == "body" else "zeros"
     learner = _adapting(ways, plan, inner_steps, through, init=init)
     phase = Phase(sampler=sampler, learner=learner, plan=everything(lr), steps=steps, batch=batch, optimizer=optimizer)
-    return Method(phases=(phase,), learner=_adapting(ways, plan, test_steps, through, init=init))
+    return Method(phases=(phase,), learner=_adapting(ways, plan, test_steps or inner_steps, through, init=init))
 
 
 fomaml = variant(
