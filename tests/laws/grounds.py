@@ -47,7 +47,8 @@ class Doubles:
 
 
 def double_network() -> nn.Sequential:
-    return nn.Sequential(nn.Linear(INPUTS, 6), nn.Tanh(), nn.Linear(6, WIDTH)).double()
+    double = {"dtype": torch.float64}
+    return nn.Sequential(nn.Linear(INPUTS, 6, **double), nn.Tanh(), nn.Linear(6, WIDTH, **double))
 
 
 def double_ground(**machine: Any) -> Ground:

@@ -69,14 +69,15 @@ ALONE = World()
 
 
 def join_world(device: str = "cpu") -> World:
-    """The world that torchrun's environment describes (ALONE without it): nccl between GPUs, gloo between CPUs."""
+    """The world that torchrun's environment describes (ALONE without it): nccl between GPUs; gloo between CPUs, and for the few
+    numbers that a GPU run keeps there (losses, visits, whether to stop)."""
     size = os.environ.get("WORLD_SIZE", "1")
     if not size.isdecimal() or int(size) <= 1:
         return ALONE
     if "RANK" not in os.environ or "MASTER_ADDR" not in os.environ:
         raise InputError(f"WORLD_SIZE is {size}, but RANK or MASTER_ADDR is not set: start several processes with torchrun.")
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo")
     return World(dist.get_rank(), dist.get_world_size())
 
 
