@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.dropblock import _uniform, drop_blocks
 from fewtune.backbones.load import load_backbone
 from fewtune.backbones.small import Conv4, Mlp, ResNet12
+from fewtune.data.views import Augment
 from fewtune.errors import InputError
 from fewtune.keys import Key
 from fewtune.machine import Machine
@@ -242,3 +244,40 @@ def test_noise_is_that_of_keys() -> None:
     as_signed = torch.tensor([k.value - (1 << 64) if k.value >> 63 else k.value for k in keys])
     theirs = np.stack([k.uniform(np.arange(50, dtype=np.uint64)) for k in keys])
     np.testing.assert_allclose(_uniform(as_signed, 50).numpy(), theirs, atol=2.0**-24)
+
+
+def test_dropblock_acts_in_augmented_views_alone() -> None:
+    backbone = loaded("resnet12,size=16,dropblock=0.5")
+    plain = Augment(crop=None, flip=False)
+    pool, rows = image_pool(), np.array([[0, 3, 5]])
+    start = backbone.start()
+    seen = backbone.embed(start, pool, rows, plain, Key(1))
+    assert not torch.allclose(seen, backbone.embed(start, pool, rows))
+    torch.testing.assert_close(seen[:, 1:], backbone.embed(start, pool, rows[:, 1:], plain, Key(1)))  # a row's noise is its own
+    assert not torch.allclose(seen, backbone.embed(start, pool, rows, plain, Key(2)))
+    without = loaded("resnet12,size=16")
+    torch.testing.assert_close(without.embed(start, pool, rows, plain, Key(1)), backbone.embed(start, pool, rows))
+
+
+class Tied(nn.Module):
+    """Two names for one matrix."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 3), nn.Linear(3, 3)
+        self.second.weight = self.first.weight
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return self.second(self.first(vectors))  # type: ignore[no-any-return]
+
+
+def test_tied_weights_move_once_and_together() -> None:
+    mlp = loaded("mlp,inputs=3,width=3")
+    network = Tied().eval()
+    names = tuple(name for name, _ in network.named_parameters())
+    backbone = replace(mlp, network=network, groups=(("all", names),))
+    assert set(backbone.start()) == set(names)
+    doubled = {name: 2 * tensor for name, tensor in backbone.start().items()}
+    x = torch.randn(2, 3)
+    hidden = x @ doubled["first.weight"].T + doubled["first.bias"]
+    torch.testing.assert_close(backbone.forward(doubled, x), hidden @ doubled["first.weight"].T + doubled["second.bias"])

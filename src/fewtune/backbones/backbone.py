@@ -58,7 +58,8 @@ class Backbone:
     `side="label"`, a batch of texts to class vectors); it is in eval mode and its own parameters are the start. `groups`: (group name,
     weight names) from input to output; together every parameter once; buffers (BatchNorm statistics) are weights too, but in no group.
     `texts`: tokenises for the label side, or None where there is none. `source`: where the weights came from, for the record.
-    `structure`: the architecture with every option that changes what the weights compute. `machine` is resolved: no "auto".
+    `structure`: the architecture with every option that changes what the weights compute. `machine` is resolved: no "auto". `noisy`: the
+    network takes `noise` [B], one int64 a row, which augmented views give it (DropBlock).
     """
 
     name: str
@@ -71,6 +72,7 @@ class Backbone:
     structure: str
     texts: Texts | None = None
     logit_scale: float = 1.0
+    noisy: bool = False
 
     @property
     def label_side(self) -> bool:
@@ -78,8 +80,13 @@ class Backbone:
         return self.texts is not None
 
     def start(self) -> dict[str, Tensor]:
-        """The weights it comes with: parameters and persistent buffers by name. Not copies: clone before changing them."""
-        return {name: tensor.detach() for name, tensor in self.network.state_dict(keep_vars=True).items()}
+        """The weights it comes with: parameters and persistent buffers by name. Not copies: clone before changing them.
+
+        A tensor that the network knows by several names (tied weights) goes by the first, so that it moves once.
+        """
+        first: dict[int, str] = {}
+        named = self.network.state_dict(keep_vars=True)
+        return {name: tensor.detach() for name, tensor in named.items() if first.setdefault(id(tensor), name) == name}
 
     @cached_property
     def _digest(self) -> str:
@@ -158,7 +165,9 @@ class Backbone:
         few = self.cpu_rows if self.machine.device == "cpu" else self.machine.chunk
         starts = range(0, len(prepared), few)
         parts = [
-            self.forward(weights, self._seen(prepared[i : i + few], rows[i : i + few], view, key), **self._noise(rows[i : i + few], view, key))
+            self.forward(
+                weights, self._seen(prepared[i : i + few], rows[i : i + few], view, key), **self._noise(rows[i : i + few], view, key)
+            )
             for i in starts
         ]
         return parts[0] if len(parts) == 1 else torch.cat(parts)

@@ -47,7 +47,8 @@ def load_small(name: Name, weights: Path | None, machine: Machine) -> Backbone:
         network = make().eval()
     source: Mapping[str, str] = {"weights": "random"} if weights is None else fit_weights(network, weights)
     groups = group_names(parameter for parameter, _ in network.named_parameters())
-    return Backbone(name.full, network, preparation, width, groups, machine, source, structure)
+    noisy = isinstance(network, ResNet12) and network.dropblock > 0
+    return Backbone(name.full, network, preparation, width, groups, machine, source, structure, noisy=noisy)
 
 
 @final
@@ -72,7 +73,8 @@ class Conv4(nn.Module):
 class ResNet12(nn.Module):
     """Four residual blocks of `widths` channels, each halving the sides. Images [B, C, H, W] to features [B, 640].
 
-    With `noise` [B], one int64 a row, and a rate above 0, DropBlock is applied after the last two blocks; without noise it is the identity.
+    With `noise` [B], one int64 a row, and a rate above 0, DropBlock is applied after the last two blocks; without noise it is the
+    identity. Augmented views bring the noise.
 
     Reference: Lee et al., "Meta-learning with differentiable convex optimization" (MetaOptNet), CVPR 2019. Departs: GroupNorm instead of
     BatchNorm; a constant DropBlock rate, where theirs rises over 40,000 steps; the mean over places by default (Wang et al.).

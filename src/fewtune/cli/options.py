@@ -82,6 +82,10 @@ class BackboneFlags:
         Memory layout of images.
     compile: bool
         Compile the forward pass (worth it for many thousand rows).
+    accumulate: int
+        Parts in which a training step's episodes are answered, one after another.
+    recompute: bool
+        Train with less memory and a third more time: activations are computed again for the gradient.
     cache: Path
         Where embedded rows are kept (by default $FEWTUNE_CACHE or ~/.cache/fewtune/features).
     quiet: bool
@@ -96,6 +100,8 @@ class BackboneFlags:
     workers: int = 0
     channels_last: bool = True
     compile: Annotated[bool, Parameter(negative=())] = False
+    accumulate: int = 1
+    recompute: Annotated[bool, Parameter(negative=())] = False
     cache: Path | None = None
     quiet: Annotated[bool, Parameter(negative=())] = False
 
@@ -109,6 +115,8 @@ class BackboneFlags:
             workers=self.workers,
             channels_last=self.channels_last,
             compile=self.compile,
+            accumulate=self.accumulate,
+            recompute=self.recompute,
         )
 
     def load(self, modality: Modality) -> Backbone:

@@ -28,6 +28,7 @@ class Augment:
     `flip`: left and right change places in half of the views. `colour`: strength s of the jitter; brightness, contrast and saturation are
     each multiplied by a factor uniform in [max(0, 1 - s), 1 + s]. `rand_ops`: how many of RandAugment's 14 operations, each drawn anew.
     `magnitude`: their strength, 0 to 30.
+    A network that has noise of its own (the DropBlock of `resnet12,dropblock=.1`) applies it in these views alone.
     What is drawn is a pure function of (key, row), where the key stands for (seed, step, role, copy): the same row is seen alike whatever
     the batch, the number of workers or a resumed run.
     Raises InputError for values out of range.

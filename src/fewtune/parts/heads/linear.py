@@ -83,7 +83,8 @@ class Linear:
         E, K = len(episodes), episodes.ways
         if chosen["weight"].shape[0] != K:
             raise InputError(
-                f"a head of {chosen['weight'].shape[0]} places was trained, but the episodes have {K} ways: train with the same."
+                f"a head of {chosen['weight'].shape[0]} places was trained, but the episodes have {K} ways: "
+                "train and test with the same number of ways."
             )
         return {part: rows.expand(E, *rows.shape) for part, rows in chosen.items()}
 
