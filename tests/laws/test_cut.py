@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -125,8 +126,7 @@ def test_where_the_first_weight_moves_there_is_no_cut(load: Callable[..., Backbo
     backbone = load(kind)
     network = dict(backbone.network.named_modules())
     first = next(n for n in groups_of(backbone)[0] if isinstance(network.get(n.rpartition(".")[0]), nn.Conv2d | nn.Linear | nn.Embedding))
-    cut = cut_of(backbone, [first])
-    assert cut is None or (kind == "bert" and "word_embeddings" not in first)
+    assert cut_of(backbone, [first]) is None
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "pixels"])
@@ -137,8 +137,9 @@ def test_where_nothing_moves_the_features_are_stored(load: Callable[..., Backbon
     assert cut is not None and cut.place == ""
     store = CutStore(cut, 10**9)
     live = backbone.embed(backbone.start(), pool_of(backbone), ROWS)
+    pool = pool_of(backbone)
     for _ in range(2):
-        found = store.features(backbone.start(), pool_of(backbone), ROWS)
+        found = store.features(backbone.start(), pool, ROWS)
         torch.testing.assert_close(found, live, **NEAR)
         assert not found.requires_grad
 
@@ -255,6 +256,8 @@ def test_what_is_frozen_may_not_change(load: Callable[..., Backbone]) -> None:
     store, pool = CutStore(cut, 10**9), pool_of(backbone)
     weights = {n: t.clone() for n, t in backbone.start().items()}
     store.features(weights, pool, ROWS)
+    with pytest.raises(AssertionError, match="another pool"):
+        store.features(weights, pool_of(backbone), ROWS)
     moved = weights | {"layers.2.weight": torch.ones(40, 40), "layers.0.bias": weights["layers.0.bias"].detach()}
     torch.testing.assert_close(store.features(moved, pool, ROWS), backbone.embed(moved, pool, ROWS), **NEAR)
     with pytest.raises(AssertionError, match=r"layers.0.bias is frozen"):
@@ -279,6 +282,21 @@ def test_weights_that_an_edit_changes_move(load: Callable[..., Backbone]) -> Non
     one = gradients(found, factors, list(factors))
     for name in factors:
         alike(one[name], other[name])
+
+
+@pytest.mark.slow
+def test_a_compiled_network_is_cut_too(load: Callable[..., Backbone]) -> None:
+    if not any(shutil.which(c) for c in ("c++", "g++", "clang++")):
+        pytest.skip("there is no C++ compiler here")
+    load("timm_vit")
+    backbone = load_backbone(NAMES["timm_vit"], machine=Machine(device="cpu", workers=1, compile=True))
+    moving, pool = list(groups_of(backbone)[-2]), pool_of(backbone)
+    weights = elsewhere(backbone, moving)
+    live = backbone.embed(weights, pool, ROWS)
+    cut = cut_of(backbone, moving)
+    assert cut is not None and cut.place == "blocks.1"
+    alike(CutStore(cut, 10**9).features(weights, pool, ROWS), live)
+    alike(backbone.embed(weights, pool, ROWS), live)
 
 
 class Skipping(nn.Module):

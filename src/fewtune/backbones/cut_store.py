@@ -31,6 +31,7 @@ class CutStore:
     def __init__(self, cut: Cut, most_bytes: int) -> None:
         self.cut = cut
         self._held = _Held(cut, most_bytes)
+        self._pool: Pool | None = None
         self._frozen: dict[str, tuple[Tensor, int]] = {}
 
     def __len__(self) -> int:
@@ -42,7 +43,7 @@ class CutStore:
 
         Raises InputError for a row that cannot be decoded.
         """
-        self._check(weights)
+        self._check(weights, pool)
         self._fill(weights, pool, rows)
         here = np.array([row in self._held.places for row in rows.tolist()], dtype=bool)
         places, parts = [], []
@@ -57,10 +58,12 @@ class CutStore:
         features = torch.cat(parts)
         return features[torch.from_numpy(np.argsort(np.concatenate(places))).to(features.device)]
 
-    def _check(self, weights: Weights) -> None:
-        """What does not move is what it was: the same tensors, not written to since."""
-        if not self._frozen:
+    def _check(self, weights: Weights, pool: Pool) -> None:
+        """Rows are those of one pool, and what does not move is what it was: the same tensors, not written to since."""
+        if self._pool is None:
+            self._pool = pool
             self._frozen = {n: (t, t._version) for n, t in weights.items() if n not in self.cut.moving}
+        assert pool is self._pool, "the rows of another pool have a store of their own"
         for name, (tensor, version) in self._frozen.items():
             now = weights[name]
             same = now is tensor or (now.data_ptr() == tensor.data_ptr() and now.shape == tensor.shape)
