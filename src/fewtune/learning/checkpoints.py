@@ -73,7 +73,8 @@ class Checkpoints:
         from safetensors.torch import save
 
         held = {n: t.detach().cpu().contiguous() for n, t in saved.tensors.items()}
-        write_bytes(self._path(name), save(held, {"facts": json.dumps(saved.facts), "digest": _digest(held)}))
+        facts = json.dumps(saved.facts)
+        write_bytes(self._path(name), save(held, {"facts": facts, "digest": _digest(held, facts)}))
 
     def _read(self, name: str) -> Saved | None:
         if self.folder is None or not self._path(name).exists():
@@ -85,15 +86,15 @@ class Checkpoints:
             with safe_open(path, framework="pt") as file:
                 facts = file.metadata()
                 tensors = {n: file.get_tensor(n) for n in file.keys()}  # noqa: SIM118  (it is no mapping)
-            if _digest(tensors) == facts["digest"]:
+            if _digest(tensors, facts["facts"]) == facts["digest"]:
                 return Saved(tensors, json.loads(facts["facts"]))
         except (OSError, SafetensorError, KeyError, TypeError, ValueError):
             pass
         raise InputError(f"checkpoint {path} is damaged: remove it to do this part of the run again.")
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    whole = hashlib.blake2b(digest_size=16)
+def _digest(tensors: Mapping[str, Tensor], facts: str) -> str:
+    whole = hashlib.blake2b(facts.encode(), digest_size=16)
     for name in sorted(tensors):
         whole.update(f"{name}{tuple(tensors[name].shape)}{tensors[name].dtype}".encode())
         whole.update(tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes())

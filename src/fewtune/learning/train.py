@@ -179,7 +179,13 @@ class _Loop:
                 if stop:
                     raise Stopped(self._farewell(number + 1))
                 episodes = coming if coming is not None else episodes
+        if not self._finite():
+            last = self.its.checkpoints.named(self.name)
+            raise Diverged(f"phase {self.name} ends with weights that are no numbers: lower the learning rate, or set clip=1.0; {last}.")
         return {n: t.detach() for n, t in keep.end(self.phase.keep, self.kept, self.leaves).items()}
+
+    def _finite(self) -> bool:
+        return all(bool(torch.isfinite(leaf).all()) for leaf in self.leaves.values())
 
     def _optimizer(self) -> OuterOptimizer:
         return outer(self.phase.optimizer, self.leaves, self.plan, clip=self.phase.clip)
@@ -231,6 +237,8 @@ class _Loop:
             self.kept = keep.judged(phase.keep, self.kept, self.leaves, row["validation"])
 
     def _save(self, step: int) -> None:
+        if not self._finite():  # the next loss will say so; the last good checkpoint stays
+            return
         leaves = {f"weights/{n}": t for n, t in self.leaves.items()}
         state = {f"optimizer/{n}": t for n, t in self.optimizer.state().items()}
         kept = {f"keep/{n}": t for n, t in self.kept.tensors().items()}
