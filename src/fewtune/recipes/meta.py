@@ -158,6 +158,7 @@ def minibatch_prox(
     shots: int = 15,
     strength: float = 0.1,
     inner_steps: int = 15,
+    inner_batch: int = 10,
     inner_lr: float = 1e-3,
     test_steps: int = 50,
     steps: int = 1000,
@@ -167,9 +168,9 @@ def minibatch_prox(
     """Meta-MinibatchProx: theta_e = argmin L_e + strength / 2 ||theta_e - theta||^2, theta <- theta - lr strength mean_e (theta - theta_e).
 
     Reference: Zhou et al., "Efficient meta learning via minibatch proximal update", NeurIPS 2019. Departs: `lr` stands for their
-    lr x strength, so that it reads as Reptile's; the inner problem is solved by `inner_steps` of Adam on the whole support.
+    lr x strength, so that it reads as Reptile's; the inner problem is solved by `inner_steps` of Adam on batches of the support.
     """
-    same = {"inner_batch": 0, "inner_steps": inner_steps, "test_steps": test_steps, "steps": steps, "batch": batch}
+    same = {"inner_batch": inner_batch, "inner_steps": inner_steps, "test_steps": test_steps, "steps": steps, "batch": batch}
     return reptile(ways=ways, shots=shots, inner_lr=inner_lr, lr=lr, strength=strength, **same)
 
 
