@@ -71,9 +71,9 @@ def _features(ground: Ground, head: Head, weights: Weights, episodes: Episodes, 
 def _adapted(ground: Ground, adapt: Adapt, weights: Weights, episodes: Episodes, key: Key, view: View, numbers: Sequence[int]) -> Outcome:
     """Every episode with its own weights, one after another."""
     parts, owns = [], []
+    inner = replace(ground, memo=Memo())  # one for all: what an episode embeds no other finds but with the very same weights and rows
     for e, number in enumerate(numbers):
         one = episodes[e : e + 1]
-        inner = replace(ground, memo=Memo())
         own = tune(inner, adapt, weights, one, key.child("episode", number))
         parts.append(respond(inner, adapt.then, {**weights, **own}, one, key.child("then", number), views=(IDENTITY, view)))
         owns.append(own)

@@ -39,8 +39,10 @@ class Points:
         draws, sizes = self.shots + self.queries, tasks.sizes()
         if not (sizes >= draws).any():
             raise InputError(f"expected a task of {draws} rows or more (shots + queries), found at most {sizes.max()}: ask for fewer.")
-        usable = tasks.take(np.flatnonzero(sizes >= draws))
-        sizes = usable.sizes()
+        usable = tasks
+        if (sizes < draws).any():
+            usable = tasks.take(np.flatnonzero(sizes >= draws))
+            sizes = usable.sizes()
         episodes = np.arange(first, first + count)
         task = pick_tasks(usable, key, episodes)
         place = choose(key.child("rows"), episodes, sizes[task][:, None], draws)[:, 0]
