@@ -17,6 +17,7 @@ from fewtune.evaluation.training import Cost
 from fewtune.files import new_folder, refuse_existing, write_bytes
 from fewtune.learning.world import ALONE, World
 from fewtune.spec import digest
+from fewtune.stopping import Stopped
 
 FORMAT = 2
 LIBRARIES = ("fewtune", "torch", "numpy", "scipy", "transformers", "timm", "open_clip_torch", "pillow")
@@ -43,8 +44,12 @@ def run_kept(
     if (found := _kept(out, wanted, study)) is not None:
         return found
     refuse_existing(out, overwrite=overwrite)
-    partial = _partial(study, out, wanted, trained, overwrite=overwrite, resume=resume, writes=world.leads)
-    outcomes = run_study(study, partial, world=world, quiet=quiet)
+    partial = _partial(study, out, wanted, trained, overwrite=overwrite, resume=resume, world=world)
+    try:
+        outcomes = run_study(study, partial, world=world, quiet=quiet)
+    except Stopped as stopped:
+        again = "with --resume to go on from there." if study.trains else "to go on."
+        raise Stopped(str(stopped) or f"stopped; run the same command again {again}") from None
     if not world.leads:
         return outcomes
     with new_folder(out, overwrite=overwrite) as folder:
@@ -61,22 +66,23 @@ def run_kept(
     return outcomes
 
 
-def _partial(study: Study, out: Path, wanted: str, trained: Path | None, *, overwrite: bool, resume: bool, writes: bool) -> Partial:
+def _partial(study: Study, out: Path, wanted: str, trained: Path | None, *, overwrite: bool, resume: bool, world: World) -> Partial:
     """The folder of what is done, beside `out`. Only studies that learn take long enough to need one."""
     if not study.trains:
         return NOTHING
     folder = out.resolve().with_name(f"{out.resolve().name}.partial")
-    partial = Partial(folder, trained, writes=writes)
+    partial = Partial(folder, trained, writes=world.leads)
     begun = folder / "study.digest"
     if folder.exists() and not begun.is_file():
         raise InputError(f"{folder} is in the way, and was not written by fewtune: choose another --out.")
     if folder.exists() and resume and begun.read_text() != wanted:
         raise InputError(f"{folder} holds another unfinished run: give the command it was begun with, or pass --overwrite to begin anew.")
-    if folder.exists() and not resume:
-        if not overwrite:
-            raise InputError(f"an unfinished run is kept in {folder}: pass --resume to go on with it, or --overwrite to begin anew.")
+    if folder.exists() and not resume and not overwrite:
+        raise InputError(f"an unfinished run is kept in {folder}: pass --resume to go on with it, or --overwrite to begin anew.")
+    world.any(False)  # all processes have looked before one of them writes
+    if not resume:
         partial.discard()
-    if writes and not begun.exists():
+    if world.leads and not begun.exists():
         write_bytes(begun, wanted.encode())
     return partial
 
