@@ -144,7 +144,7 @@ class Ground:
         names = [self.pool.class_names[c] for c in ids]
         vectors = class_vectors(self.backbone, self.held(weights), names, prompts_of(head))
         place = {c: i for i, c in enumerate(ids)}
-        index = [[place.get(c, 0) for c in row] for row in episodes.classes.tolist()]
+        index = torch.tensor([[place.get(c, 0) for c in row] for row in episodes.classes.tolist()], device=vectors.device)
         return vectors[index]
 
     def declared(self, head: Head) -> Parameters:
