@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Protocol, final, runtime_checkable
@@ -43,6 +44,7 @@ class Pool:
         self.sources = tuple(sources)
         self.modality: Modality = sources[0].modality
         self.starts: Integers = np.cumsum([0, *(len(s) for s in sources)])
+        self._begins: list[int] = self.starts.tolist()
         self.class_starts: Integers = np.cumsum([0, *(len(s.class_names) for s in sources)])
         self.group_starts: Integers = np.cumsum([0, *(len(s.group_names) for s in sources)])
         self._prepared = Remembered(remember if self.modality == "image" else 0)
@@ -83,8 +85,8 @@ class Pool:
 
     def locate(self, row: int) -> tuple[int, int]:
         """(source, row within it) of a global row."""
-        source = int(np.searchsorted(self.starts, row, side="right")) - 1
-        return source, row - int(self.starts[source])
+        source = bisect_right(self._begins, row) - 1  # a few rows at a time, for which NumPy is ten times slower
+        return source, row - self._begins[source]
 
     def fetch(self, row: int, size_hint: int | None = None) -> Item:
         """One decoded item; `size_hint` is the short side in pixels that is wanted in the end."""

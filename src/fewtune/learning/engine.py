@@ -17,6 +17,7 @@ from fewtune.learning.implicit import check_implicit, crossing
 from fewtune.learning.memo import Memo
 from fewtune.learning.phase import Adapt, Average, Greedy, Implicit, Learner, Phase, Step, phases_of
 from fewtune.learning.support import support_tasks
+from fewtune.learning.together import adapt_together, fit_together
 from fewtune.parts.heads.head import Head
 from fewtune.parts.heads.head import answer as answered
 from fewtune.parts.heads.linear import Linear
@@ -69,7 +70,9 @@ def _features(ground: Ground, head: Head, weights: Weights, episodes: Episodes, 
 
 
 def _adapted(ground: Ground, adapt: Adapt, weights: Weights, episodes: Episodes, key: Key, view: View, numbers: Sequence[int]) -> Outcome:
-    """Every episode with its own weights, one after another."""
+    """Every episode with its own weights, one after another where they cannot be moved together."""
+    if fit_together(ground, adapt, weights, episodes, view):
+        return adapt_together(ground, adapt, weights, episodes)
     parts, owns = [], []
     inner = replace(ground, memo=Memo())  # one for all: what an episode embeds no other finds but with the very same weights and rows
     for e, number in enumerate(numbers):
