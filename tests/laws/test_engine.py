@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from fewtune.errors import InputError
 from fewtune.keys import key
 from fewtune.learning.engine import respond, tune
 from fewtune.learning.ground import Ground
@@ -15,6 +16,7 @@ from fewtune.learning.train import train
 from fewtune.parts.aggregators import Fixed, PcGrad, WorstCase
 from fewtune.parts.heads import Centroid
 from fewtune.parts.heads.linear import Linear
+from fewtune.parts.keep import Ema
 from fewtune.parts.losses import Anchor, CrossEntropy, Displacement
 from fewtune.parts.optimizers import SGD, AdamW
 from fewtune.parts.plan import everything, only
@@ -125,3 +127,9 @@ def test_an_anchor_holds_the_inner_weights_near_their_start(ground: Ground, epis
         return float(sum(((own[n] - weights[n]) ** 2).sum() for n in own))
 
     assert moved(5.0) < moved(0.5) < moved(0.0)
+
+
+@pytest.mark.parametrize("given", [{"clip": 1.0}, {"keep": Ema()}])
+def test_what_inner_loops_do_not_do_is_refused(given: dict[str, object]) -> None:
+    with pytest.raises(InputError, match="found one with clip or keep"):
+        maml(steps=1, **given)

@@ -26,6 +26,7 @@ from fewtune.tasks.in_sequence import InSequence
 from fewtune.tasks.per_task import PerTask
 from fewtune.tasks.points import Points
 from fewtune.tasks.pooled import Pairs, Pooled
+from fewtune.tasks.replayed import Replayed
 from fewtune.tasks.samplers import SAMPLERS, Hard, Imbalanced, Sampled, Sampler, Varied, nearest_classes
 from fewtune.tasks.targets import target_tasks
 from fewtune.tasks.task import Tasks, class_rows, group_tasks, uniform_tasks
@@ -50,6 +51,8 @@ def _tasks(pool: Pool, sampler: Sampler) -> Tasks:
         return target_tasks(pool, "height")
     if isinstance(sampler, PerTask | Chosen | InSequence):
         return group_tasks(pool)
+    if isinstance(sampler, Replayed):
+        return uniform_tasks(tasks, 3, 1, key(0))
     if not isinstance(sampler, Hard):
         return tasks
     labels = pool.labels
@@ -76,6 +79,7 @@ CASES = [
     InSequence(ways=3, rows=5, epochs=2, batch=4),
     InSequence(ways=2, rows=6, epochs=1, batch=50),
     Chosen(sampler=Sampled(ways=3), selection=Named(names=("g1",))),
+    Replayed(),
 ]
 
 
@@ -113,7 +117,10 @@ class TestEverySampler:
                     continue
                 assert torch.equal(inside, local >= 0)
                 assert torch.equal(labels[rows[inside]], episodes.classes[e][local[inside]])
-            assert len(seen) == len(set(seen))
+            if isinstance(sampler, Replayed):  # the declared exception: every row is on both sides
+                assert torch.equal(episodes.support[e], episodes.query[e]) and len(seen) == 2 * len(set(seen))
+            else:
+                assert len(seen) == len(set(seen))
             classes = episodes.classes[e]
             ways = int((classes >= 0).sum())
             assert len(set(classes[:ways].tolist())) == ways and (classes[ways:] == -1).all()
@@ -125,7 +132,8 @@ class TestEverySampler:
 
     def test_another_seed_gives_other_episodes(self, pool: Pool, sampler: Sampler) -> None:
         tasks = _tasks(pool, sampler)
-        assert not _same(sampler.draw(tasks, key(1), 0, 10), sampler.draw(tasks, key(2), 0, 10))
+        again = _same(sampler.draw(tasks, key(1), 0, 10), sampler.draw(tasks, key(2), 0, 10))
+        assert again == isinstance(sampler, Replayed)  # which takes all there is
 
     def test_text_reads_back(self, sampler: Sampler) -> None:
         assert parse(text(sampler), {s.__name__: s for s in (*SAMPLERS, *SELECTIONS)}) == sampler
@@ -294,3 +302,15 @@ def test_what_shrank_is_said(pool: Pool) -> None:
     for sampler, rows in ((Sampled(), 2), (Sampled(shots=0), 1), (InSequence(), 1)):
         with pytest.raises(InputError, match=f"expected at least 2 classes of {rows} or more examples in one task, found 1"):
             fitted(sampler, lone)
+
+
+def test_replayed_rows_are_all_rows_of_one_task(pool: Pool) -> None:
+    one = uniform_tasks(class_rows(pool), 3, 1, key(4))
+    found = Replayed().draw(one, key(0), 0, 2)
+    classes = one.classes if hasattr(one, "classes") else one[0].classes
+    expected = [row for c in np.asarray(classes).tolist() for row in np.flatnonzero(pool.labels == c).tolist()]
+    assert found.query.tolist() == found.support.tolist() == [found.query[0].tolist()] * 2
+    assert sorted(found.query[0].tolist()) == sorted(expected)
+    found.query_label[0, 0] = 2  # each batch owns its numbers
+    with pytest.raises(InputError, match="Replayed takes all rows of one task, found 2 tasks"):
+        Replayed().draw(group_tasks(pool), key(0), 0, 1)

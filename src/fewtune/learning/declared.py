@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from fewtune.errors import InputError
 from fewtune.learning.ground import RATES, Ground
-from fewtune.learning.phase import Adapt, Learner, Step, heads_of, phases_of
+from fewtune.learning.phase import Adapt, Learner, Phase, Step, heads_of, phases_of
 from fewtune.parts.heads.linear import Linear
-from fewtune.parts.plan import declared_rates, resolve
+from fewtune.parts.plan import ResolvedPlan, declared_rates, resolve
 
 
 def begin(ground: Ground, phases: tuple[Step, ...]) -> dict[str, Tensor]:
@@ -28,9 +29,7 @@ def inner_moving(ground: Ground, learner: Learner, weights: Mapping[str, Tensor]
         return set()
     moving: set[str] = set()
     for phase in phases_of(learner.phases):
-        heads = [f"{head.name}.{part}" for head in heads_of(phase.learner) if isinstance(head, Linear) for part in ("weight", "bias")]
-        names = dict.fromkeys([*ground.movable_inside(weights), *heads])
-        moving |= set(resolve(phase.plan, names, ground.backbone.groups).moving)
+        moving |= set(_inside(ground, phase, weights).moving)
     return moving
 
 
@@ -58,6 +57,17 @@ def _of_rates(ground: Ground, learner: Learner, weights: Mapping[str, Tensor]) -
         return {}
     made: dict[str, Tensor] = {}
     for phase in phases_of(learner.phases):
-        plan = resolve(phase.plan, ground.movable_inside(weights), ground.backbone.groups)
+        plan = _inside(ground, phase, weights)
+        if loose := [name for name in plan.learned if name not in weights]:
+            raise InputError(
+                f"a learned rate is of a weight that episodes share, but {loose[0]!r} begins anew in each: use start='shared'."
+            )
         made = {**declared_rates(plan, weights, RATES), **made}
     return made
+
+
+def _inside(ground: Ground, phase: Phase, weights: Mapping[str, Tensor]) -> ResolvedPlan:
+    """The plan of a phase inside `Adapt`, where an episode may have a head of its own."""
+    linear = [head for head in heads_of(phase.learner) if isinstance(head, Linear)]
+    heads = [f"{head.name}.{part}" for head in linear for part in (("weight", "bias") if head.bias else ("weight",))]
+    return resolve(phase.plan, dict.fromkeys([*ground.movable_inside(weights), *heads]), ground.backbone.groups)

@@ -100,10 +100,13 @@ class Implicit:
 
     steps: int = 5
     tolerance: float = 1e-10
+    damping: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or not self.tolerance >= 0:
-            raise InputError(f"expected steps of at least 1 and a tolerance of at least 0, found {self.steps} and {self.tolerance}.")
+        if self.steps < 1 or not self.tolerance >= 0 or not 0 <= self.damping < float("inf"):
+            raise InputError(
+                f"expected steps of at least 1, tolerance and damping of at least 0, found {self.steps}, {self.tolerance} and {self.damping}."
+            )
 
 
 @final
@@ -127,6 +130,8 @@ class Adapt:
         for phase in phases_of(self.phases):
             if isinstance(phase.learner, Adapt):
                 raise InputError("a phase inside Adapt is answered by a head, found another Adapt.")
+            if phase.clip is not None or phase.keep != Last():
+                raise InputError("a phase inside Adapt takes plain steps and hands on the last weights, found one with clip or keep.")
 
 
 Step: TypeAlias = Phase | Average | Greedy

@@ -171,7 +171,7 @@ def mamf(
     """MAMF: tasks in sequence, some epochs of plain cross-entropy on each, a fresh optimizer a task; no support, no outer step.
 
     With `prompts` the answer is by class texts, at the end too, after `test_steps` of the same on the support; without, by the shared
-    class table and `head` (nearest centroid).
+    class table and `head` (nearest centroid), after `test_steps` of a linear head that starts at the class means.
     Reference: Wang et al., "Model-agnostic multitask fine-tuning", 2022 (CLIP: Adam 1e-6, 8 epochs a task, 60 rows a class, batch 32;
     meta-test Adam 1e-7). Departs: the text side is the model's own in every method (the authors train a new random projection here).
     """
@@ -182,7 +182,8 @@ def mamf(
     then = as_head(head) or (learner if prompts else Centroid())
     if not test_steps:
         return Method(phases=(phase,), learner=then)
-    inner = Phase(sampler=Pooled(), learner=then, plan=everything(test_lr), steps=test_steps, optimizer=optimizer)
+    inside: Head = learner if prompts else Linear(start="centroid")
+    inner = Phase(sampler=Pooled(), learner=inside, plan=everything(test_lr), steps=test_steps, optimizer=optimizer)
     return Method(phases=(phase,), learner=Adapt(phases=(inner,), then=then))
 
 

@@ -31,7 +31,7 @@ class Replayed:
         position = np.concatenate([np.arange(tasks.start[s], tasks.start[s] + tasks.count[s]) for s in mine])
         label = np.repeat(np.arange(len(mine)), tasks.count[mine])
         shape = (count, len(position))
-        classes = np.broadcast_to(tasks.slot_class[mine], (count, len(mine)))
+        classes = np.tile(tasks.slot_class[mine], (count, 1))
         whole = without_support(
             tasks, np.broadcast_to(position, shape), np.broadcast_to(label, shape), classes, np.zeros(count, dtype=np.int64)
         )
