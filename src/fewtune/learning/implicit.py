@@ -67,10 +67,13 @@ class _Problem:
                 made = torch.autograd.grad(slopes, by, list(v), retain_graph=True, allow_unused=True)  # type: ignore[arg-type]
                 return [torch.zeros_like(t) if g is None else g for t, g in zip(by, made, strict=True)]
 
-            v, residual = conjugate_gradients(lambda v: product(v, inputs[: len(leaves)]), arriving, self.through)
+            def curved(v: Sequence[Tensor]) -> list[Tensor]:
+                return [h + self.through.damping * t for h, t in zip(product(v, inputs[: len(leaves)]), v, strict=True)]
+
+            v, residual = conjugate_gradients(curved, arriving, self.through)
             mixed = [-g for g in product(v, inputs[len(leaves) :])] if beside else []
         self.report(residual)
-        return [*(self.strength * t for t in v), *mixed]
+        return [*((self.strength + self.through.damping) * t for t in v), *mixed]
 
 
 class _Crossing(torch.autograd.Function):

@@ -93,9 +93,11 @@ class Implicit:
     At theta' with gradient zero of F(theta', theta) = losses (with Anchor of strength lambda), the gradient g that arrives at theta' goes
     on as lambda v to theta, where H v = g and H is the Hessian of F in theta', and as -(d2F / dtheta' dphi)^T v to every other shared
     weight phi. H v = g is solved by at most `steps` steps of conjugate gradients, which end where |H v - g| <= `tolerance` |g|; the
-    residual that is left is computed anew and reported.
+    residual that is left is computed anew and reported. `damping`: the outer gradient is computed as if the anchor were stronger by so
+    much: biased, but solvable where H is not positive definite because the inner problem was left before it was solved.
 
-    Reference: Rajeswaran et al., "Meta-learning with implicit gradients", NeurIPS 2019 (5 steps).
+    Reference: Rajeswaran et al., "Meta-learning with implicit gradients", NeurIPS 2019 (5 steps; the authors' code damps by 10, which
+    the paper does not say).
     """
 
     steps: int = 5

@@ -182,6 +182,7 @@ def imaml(
     inner_steps: int = 16,
     inner_lr: float = 0.1,
     solver_steps: int = 5,
+    damping: float = 10.0,
     steps: int = 1000,
     batch: int = 4,
     lr: Rate | float = 1e-3,
@@ -193,7 +194,7 @@ def imaml(
     Reference: Rajeswaran et al., NeurIPS 2019 (strength 2, 16 inner steps of SGD .1, 5 solver steps). The residual is on the curve.
     """
     losses = (CrossEntropy(), Anchor(strength=strength))
-    learner = _adapting(ways, everything(inner_lr), inner_steps, Implicit(steps=solver_steps), losses=losses)
+    learner = _adapting(ways, everything(inner_lr), inner_steps, Implicit(steps=solver_steps, damping=damping), losses=losses)
     sampler = Sampled(ways=ways, shots=shots, queries=queries)
     phase = Phase(sampler=sampler, learner=learner, plan=everything(lr), steps=steps, batch=batch, optimizer=optimizer)
     return Method(phases=(phase,), learner=learner)
