@@ -116,6 +116,17 @@ def test_an_anchor_without_end_leaves_the_gradient_at_the_start(ground: Ground, 
     assert away[0] > 50 * away[1] > 2500 * away[2] and away[2] < 1e-5
 
 
+def test_damping_without_end_is_first_order(ground: Ground, weights: dict[str, Tensor], episodes: Episodes) -> None:
+    """(strength + damping) (H + damping)^-1 g goes to g, whatever H is; without damping it is not g."""
+    plain = gradient(ground, outer_phase(anchored(0.5, steps=3, through="first_order")), weights, episodes)
+    away = []
+    for damping in (0.0, 1e3, 1e6):
+        through = Implicit(steps=200, tolerance=1e-13, damping=damping)
+        found = gradient(ground, outer_phase(anchored(0.5, steps=3, through=through)), weights, episodes)
+        away.append(max(float((found[n] - plain[n]).abs().max()) for n in weights))
+    assert away[0] > 1e-2 and away[1] < 1e-2 and away[2] < 1e-5
+
+
 def test_the_answer_is_that_of_the_inner_steps(ground: Ground, weights: dict[str, Tensor], episodes: Episodes) -> None:
     """Only gradients cross another way."""
     answers = [
