@@ -107,7 +107,7 @@ class Implicit:
     def __post_init__(self) -> None:
         if self.steps < 1 or not self.tolerance >= 0 or not 0 <= self.damping < float("inf"):
             raise InputError(
-                f"expected steps of at least 1, tolerance and damping of at least 0, found {self.steps}, {self.tolerance} and {self.damping}."
+                f"expected steps of at least 1, tolerance and damping at least 0, found {self.steps}, {self.tolerance} and {self.damping}."
             )
 
 
