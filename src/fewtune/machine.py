@@ -56,6 +56,8 @@ class Machine:
             raise InputError(f"unknown device {device!r}: expected auto, cpu, cuda or cuda:N.") from None
         if kind == "cuda" and not torch.cuda.is_available():
             raise InputError(f"device {device!r} was asked for, but this torch sees no CUDA device: use --device cpu.")
+        if device == "cuda" and (local := os.environ.get("LOCAL_RANK", "")).isdecimal():
+            device = f"cuda:{int(local) % torch.cuda.device_count()}"  # torchrun starts one process a GPU
         dtype: Precision = ("bfloat16" if kind == "cuda" else "float32") if self.dtype == "auto" else self.dtype
         return Machine(
             device=device,

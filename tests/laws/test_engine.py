@@ -20,6 +20,7 @@ from fewtune.parts.keep import Ema
 from fewtune.parts.losses import Anchor, CrossEntropy, Displacement
 from fewtune.parts.optimizers import SGD, AdamW
 from fewtune.parts.plan import everything, only
+from fewtune.parts.rates import Learned
 from fewtune.tasks.episodes import Episodes
 from fewtune.tasks.pooled import Pooled
 from fewtune.tasks.samplers import Sampled
@@ -133,3 +134,16 @@ def test_an_anchor_holds_the_inner_weights_near_their_start(ground: Ground, epis
 def test_what_inner_loops_do_not_do_is_refused(given: dict[str, object]) -> None:
     with pytest.raises(InputError, match="found one with clip or keep"):
         maml(steps=1, **given)
+
+
+def test_a_head_that_reads_a_support_needs_one(ground: Ground, tasks: Tasks) -> None:
+    phase = Phase(sampler=Pooled(batch=8), learner=Centroid(), plan=everything(0.1), steps=1)
+    with pytest.raises(InputError, match="Centroid learns from a support, but the sampler draws none"):
+        train(ground, (phase,), tasks, key(0))
+
+
+def test_a_learned_rate_that_would_get_no_gradient_is_refused() -> None:
+    head = Linear(start="shared")
+    inner = Phase(sampler=Pooled(), learner=head, plan=everything(Learned(lr=0.1)), steps=1)
+    with pytest.raises(InputError, match="through='unroll'"):
+        Adapt(phases=(inner,), then=head, through="first_order")

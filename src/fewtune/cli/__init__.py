@@ -74,5 +74,6 @@ def _plain(letter: str) -> str:
 
 
 def _fail(sentence: str, code: int) -> None:
-    print(f"fewtune: {sentence}", file=sys.stderr)
+    if os.environ.get("RANK", "0") == "0":  # of several processes one speaks
+        print(f"fewtune: {sentence}", file=sys.stderr)
     sys.exit(code)

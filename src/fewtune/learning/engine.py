@@ -58,7 +58,11 @@ def respond(
 
 def _features(ground: Ground, head: Head, weights: Weights, episodes: Episodes, key: Key, views: Views) -> tuple[Tensor, Tensor]:
     """Support and query features; alike seen they are embedded together, and a support that nobody reads not at all."""
-    if not head.reads_support or not episodes.support.shape[1]:
+    if head.reads_support and not episodes.support.shape[1]:
+        raise InputError(
+            f"{type(head).__name__} learns from a support, but the sampler draws none: use Sampled(...), or a head such as Linear(...)."
+        )
+    if not head.reads_support:
         query = ground.embed(weights, episodes.query, views[1], key.child("query"))
         return query.new_zeros(*episodes.support.shape, query.shape[-1]), query
     if views == (IDENTITY, IDENTITY):

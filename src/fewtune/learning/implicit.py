@@ -12,6 +12,7 @@ from torch import Tensor
 from fewtune.data.views import IDENTITY
 from fewtune.errors import InputError
 from fewtune.learning.phase import Implicit, Phase
+from fewtune.parts.aggregators import Mean
 from fewtune.parts.losses import Anchor
 from fewtune.tasks.pooled import Pooled
 
@@ -27,8 +28,10 @@ def check_implicit(phase: Phase, moved: Sequence[str], shared: Weights) -> float
     if loose or strength <= 0:
         what = f"{loose[0]!r} has no shared start" if loose else "its losses have no Anchor"
         raise InputError(f"implicit gradients need every moved name anchored, but {what}: add Anchor(strength=...), start='shared'.")
-    if phase.sampler != Pooled() or phase.optimizer.weight_decay:
-        raise InputError("implicit gradients need one inner problem: expected sampler=Pooled() and an optimizer without weight_decay.")
+    if phase.sampler != Pooled() or phase.optimizer.weight_decay or phase.aggregator != Mean():
+        raise InputError(
+            "implicit gradients need one inner problem: expected sampler=Pooled(), aggregator=Mean() and an optimizer without weight_decay."
+        )
     if (phase.support_view, phase.query_view) != (IDENTITY, IDENTITY):
         raise InputError("implicit gradients need one inner problem: expected its rows as they are, found an augmented view of them.")
     return strength

@@ -13,6 +13,7 @@ from fewtune.parts.keep import Keep, Last
 from fewtune.parts.losses import CrossEntropy, Loss
 from fewtune.parts.optimizers import SGD, Optimizer
 from fewtune.parts.plan import Plan
+from fewtune.parts.rates import Learned
 from fewtune.tasks.samplers import Sampler
 
 _MEAN, _SGD, _LAST = Mean(), SGD(), Last()
@@ -132,6 +133,9 @@ class Adapt:
         for phase in phases_of(self.phases):
             if isinstance(phase.learner, Adapt):
                 raise InputError("a phase inside Adapt is answered by a head, found another Adapt.")
+            learned = any(isinstance(rate, Learned) for _, rate in phase.plan.rules)
+            if learned and self.through != "unroll":
+                raise InputError("a learned rate gets its gradient through the inner steps: use through='unroll'.")
             if phase.clip is not None or phase.keep != Last():
                 raise InputError("a phase inside Adapt takes plain steps and hands on the last weights, found one with clip or keep.")
 
