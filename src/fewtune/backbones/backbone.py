@@ -7,7 +7,7 @@ named weights in ordered groups from input to output, the width of its features,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, Protocol, TypeAlias, final, runtime_checkable
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
 from fewtune.backbones.groups import Groups
@@ -214,18 +215,38 @@ class Backbone:
         device = self.machine.device
         moved = _moved(inputs, device, self.machine.channels_last)
         held = {name: tensor.to(device) for name, tensor in weights.items()}
-        dtype = _DTYPES[self.machine.dtype]
-        cast = nullcontext() if dtype == torch.float32 else torch.autocast(torch.device(device).type, dtype=dtype)
         keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in held.values())
         network = self._called
         if network.training:  # dropout and batch statistics have no place in a pure function
             network.eval()
-        with cast, nullcontext() if keep else torch.no_grad():
+        with self._cast(), nullcontext() if keep else torch.no_grad():
             run: Callable[..., Tensor] = torch.func.functional_call
             if keep and self.machine.recompute:
                 run = partial(checkpoint, run, use_reentrant=False, preserve_rng_state=False)
             features: Tensor = run(network, held, (moved,), options)
         return features if features.dtype == torch.float64 else features.float()
+
+    def forward_each(self, own: Weights, shared: Weights, inputs: Tensor) -> Float[Tensor, "E B D"]:
+        """The network on the inputs [E, B, ...] of episodes, each with its `own` weights [E, ...] beside the `shared` ones [...].
+
+        One vmapped pass; attention goes by its plain kernel, for the fused ones have no rule for that.
+        """
+        rows = _moved(inputs.flatten(0, 1), self.machine.device, self.machine.channels_last).unflatten(0, inputs.shape[:2])
+
+        def features(mine: dict[str, Tensor], of: Tensor) -> Tensor:
+            found: Tensor = torch.func.functional_call(self.network, {**shared, **mine}, (of,))
+            return found
+
+        network = self.network.to(self.machine.device)
+        assert not network.training
+        with self._cast(), plain_attention():
+            made = torch.func.vmap(features)(dict(own), rows)
+        return made if made.dtype == torch.float64 else made.float()
+
+    def _cast(self) -> AbstractContextManager[Any]:
+        """Autocast to the machine's precision."""
+        dtype = _DTYPES[self.machine.dtype]
+        return nullcontext() if dtype == torch.float32 else torch.autocast(torch.device(self.machine.device).type, dtype=dtype)
 
     @cached_property
     def _called(self) -> nn.Module:
@@ -244,6 +265,11 @@ class Backbone:
         order = np.argsort([len(t) for t in texts], kind="stable")
         parts = [self.forward(weights, self.texts([texts[j] for j in chunk]), side="label") for chunk in self._chunks(order)]
         return torch.cat(parts)[torch.from_numpy(np.argsort(order))]
+
+
+def plain_attention() -> AbstractContextManager[Any]:
+    """Attention by its plain kernel: the fused ones have neither a second derivative nor a rule for vmap."""
+    return sdpa_kernel(SDPBackend.MATH)
 
 
 def _moved(inputs: Any, device: str, channels_last: bool) -> Any:

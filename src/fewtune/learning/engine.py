@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from fewtune.backbones.backbone import plain_attention
 from fewtune.data.views import IDENTITY, View
 from fewtune.errors import InputError
 from fewtune.keys import Key
@@ -75,8 +77,9 @@ def _features(ground: Ground, head: Head, weights: Weights, episodes: Episodes, 
 
 def _adapted(ground: Ground, adapt: Adapt, weights: Weights, episodes: Episodes, key: Key, view: View, numbers: Sequence[int]) -> Outcome:
     """Every episode with its own weights, one after another where they cannot be moved together."""
-    if fit_together(ground, adapt, weights, episodes, view):
-        return adapt_together(ground, adapt, weights, episodes)
+    if size := fit_together(ground, adapt, weights, episodes, view):
+        chunks = [adapt_together(ground, adapt, weights, episodes[i : i + size]) for i in range(0, len(episodes), size)]
+        return _joined(chunks, weights, episodes)
     parts, owns = [], []
     inner = replace(ground, memo=Memo())  # one for all: what an episode embeds no other finds but with the very same weights and rows
     for e, number in enumerate(numbers):
@@ -84,21 +87,28 @@ def _adapted(ground: Ground, adapt: Adapt, weights: Weights, episodes: Episodes,
         own = tune(inner, adapt, weights, one, key.child("episode", number))
         parts.append(respond(inner, adapt.then, {**weights, **own}, one, key.child("then", number), views=(IDENTITY, view)))
         owns.append(own)
+    stacked = [replace(part, own={n: t[None] for n, t in own.items()}) for part, own in zip(parts, owns, strict=True)]
+    return _joined(stacked, weights, episodes)
+
+
+def _joined(parts: Sequence[Outcome], weights: Weights, episodes: Episodes) -> Outcome:
+    """The outcome of a batch from those of its pieces, each with its own weights."""
     return Outcome(
         logits=torch.cat([p.logits for p in parts]),
         episodes=episodes.to(parts[0].logits.device),
         query=torch.cat([p.query for p in parts if p.query is not None]),
         shared=weights,
-        own={n: torch.stack([o[n] for o in owns]) for n in owns[0]},
+        own={n: torch.cat([p.own[n] for p in parts]) for n in parts[0].own},
     )
 
 
 def tune(ground: Ground, adapt: Adapt, weights: Weights, episode: Episodes, key: Key) -> dict[str, Tensor]:
     """The weights that one episode [1, ...] moves on its support, by name; connected to `weights` as `adapt.through` says."""
-    unrolled = adapt.through == "unroll" and torch.is_grad_enabled()
     connected = torch.is_grad_enabled()
+    unrolled = adapt.through == "unroll" and connected
+    twice = unrolled or (connected and isinstance(adapt.through, Implicit))
     tasks = support_tasks(episode)
-    with torch.enable_grad():
+    with torch.enable_grad(), plain_attention() if twice else nullcontext():
         begun = {**weights, **_own_heads(ground, adapt.phases, weights, episode)}
         held: Weights = begun if unrolled else {n: t.detach() for n, t in begun.items()}
         ended = held
@@ -122,7 +132,8 @@ def _implicit(ground: Ground, adapt: Adapt, weights: Weights, own: Weights, task
 
     def gradient(solution: Weights, others: Weights) -> Gradients:
         answer = answering(replace(ground, memo=None), phase, {**plain, **others, **solution}, key)
-        return direction(phase, answer, solution, episodes, key, origin=plain, create_graph=True)[0]
+        with plain_attention():
+            return direction(phase, answer, solution, episodes, key, origin=plain, create_graph=True)[0]
 
     return crossing(own, weights, strength, adapt.through, gradient, ground.meter.note_residual)
 

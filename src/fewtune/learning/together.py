@@ -1,7 +1,8 @@
 """Episodes that adapt together: own weights have a leading E, one vmapped forward pass serves all, and a sum of losses their gradients.
 
 It is what engine.py does to one episode after another, but for the order of sums. It pays where a forward pass costs less than the
-words around it: small networks on vectors are 10 times faster. Convolutions with weights of their own are not (benchmarks/training.py).
+words around it: small networks on vectors are 10 times faster. On a CPU convolutions with weights of their own are not
+(benchmarks/training.py).
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, vmap
 
 from fewtune.data.views import IDENTITY, View
 from fewtune.learning.ground import RATES, Ground
@@ -27,11 +27,25 @@ from fewtune.tasks.pooled import Pooled
 
 Weights: TypeAlias = Mapping[str, Tensor]
 
-MOST = 1 << 26  # entries of own weights at a time, 256 MB in float32
+MOST = 1 << 28  # entries of own weights at a time, 1 GiB in float32
+ON_GPU = 8  # episodes at once there
 
 
-def fit_together(ground: Ground, adapt: Adapt, weights: Weights, episodes: Episodes, view: View) -> bool:
-    """Whether `adapt_together` serves: vectors, one plain phase on the whole support, heads of places with a shared start, no padding."""
+def fit_together(ground: Ground, adapt: Adapt, weights: Weights, episodes: Episodes, view: View) -> int:
+    """How many of these episodes `adapt_together` serves at once; 0 where it does not, or where one after another is faster.
+
+    It asks for one plain phase on the whole support, heads of places with a shared start, no padding and no texts.
+    """
+    if not _simple(ground, adapt, weights, episodes, view):
+        return 0
+    machine, vectors = ground.backbone.machine, ground.backbone.preparation.modality == "vector"
+    wanted = machine.together or (len(episodes) if vectors else ON_GPU if machine.device.startswith("cuda") else 1)
+    room = MOST // max(1, sum(t.numel() for t in weights.values()))
+    found = min(wanted, room, len(episodes))
+    return found if found > 1 or vectors else 0
+
+
+def _simple(ground: Ground, adapt: Adapt, weights: Weights, episodes: Episodes, view: View) -> bool:
     backbone = ground.backbone
     if len(adapt.phases) != 1 or not isinstance(phase := adapt.phases[0], Phase) or adapt.through not in ("unroll", "first_order"):
         return False
@@ -42,15 +56,14 @@ def fit_together(ground: Ground, adapt: Adapt, weights: Weights, episodes: Episo
         or (phase.query_view, view) != (IDENTITY, IDENTITY)
     ):
         return False
-    small = backbone.preparation.modality == "vector" and bool(ground.parameters) and backbone.machine.dtype == "float32"
-    if not small or ground.edits or ground.store is not None:
+    tensors = backbone.preparation.modality in ("vector", "image") and bool(ground.parameters)
+    if not tensors or ground.edits or ground.store is not None or backbone.machine.recompute:
         return False
     for head in heads_of(adapt):
         placed = isinstance(head, Linear) and head.rows == "place" and head.start == "shared"
         if not placed or getattr(weights.get(f"{head.name}.weight"), "shape", (0,))[0] != episodes.ways:
             return False
-    whole = all(part.shape[1] and bool((part >= 0).all()) for part in (episodes.support, episodes.query, episodes.classes))
-    return whole and len(episodes) * sum(t.numel() for t in weights.values()) <= MOST
+    return all(part.shape[1] and bool((part >= 0).all()) for part in (episodes.support, episodes.query, episodes.classes))
 
 
 def adapt_together(ground: Ground, adapt: Adapt, weights: Weights, episodes: Episodes) -> Outcome:
@@ -98,13 +111,10 @@ def _answer(ground: Ground, head: Learner, shared: Weights, own: Weights, episod
     ground.meter.visits += inputs.shape[0] * inputs.shape[1]
     mine = {n: t for n, t in own.items() if n in ground.names}
     fixed = {n: t for n, t in shared.items() if n in ground.names and n not in mine}
-    network = ground.backbone.network.to(ground.backbone.machine.device)
-
-    def embed(weights: dict[str, Tensor], rows: Tensor) -> Tensor:
-        features: Tensor = functional_call(network, {**fixed, **weights}, (rows,))
-        return features
-
-    features = vmap(embed)(mine, inputs) if mine else embed({}, inputs.flatten(0, 1)).view(*inputs.shape[:2], -1)
+    if mine:
+        features = ground.backbone.forward_each(mine, fixed, inputs)
+    else:
+        features = ground.backbone.forward(fixed, inputs.flatten(0, 1)).view(*inputs.shape[:2], -1)
     state = {}
     for part in ("weight", "bias") if head.bias else ("weight",):
         name = f"{head.name}.{part}"
