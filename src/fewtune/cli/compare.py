@@ -117,6 +117,8 @@ def compare(
     full = format in ("json", "csv")
     table = comparison_table(summary, _caption(study), full=full, costs=outcomes.costs, remarks=(*remarks, *outcomes.notes))
     print(render(table, format, width=terminal_width(), color=sys.stdout.isatty()))
+    for remark in (*remarks, *outcomes.notes) if full else ():  # programs read rows alone, people shall know what was chosen
+        note(remark)
     if bad:
         note(f"Left out, for it cannot be read: {counted(len(bad), 'row')}.")
     if out is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import ceil
 
 from fewtune.errors import InputError
 from fewtune.keys import key
@@ -15,13 +16,15 @@ from fewtune.tasks.in_sequence import InSequence
 from fewtune.tasks.task import Tasks
 
 
-def step_visits(phase: Phase, tasks: Tasks) -> int:
-    """Rows that one step of a phase looks at, as its first batch has them; inner steps count each of theirs."""
-    episodes = phase.sampler.draw(tasks, key(0), 0, phase.batch)
-    return _visits(phase.learner, episodes)
+def step_visits(phase: Phase, tasks: Tasks) -> float:
+    """Rows that a step of a phase looks at; inner steps count each of theirs. The mean over the steps until the optimizer begins anew, for
+    the last batch of an epoch may be smaller."""
+    steps = max(1, phase.restart)
+    episodes = phase.sampler.draw(tasks, key(0), 0, phase.batch * steps)
+    return _visits(phase.learner, episodes) / steps
 
 
-def total_visits(steps: tuple[Step, ...], tasks: Tasks) -> int:
+def total_visits(steps: tuple[Step, ...], tasks: Tasks) -> float:
     """Rows that all phases look at, those of every member of an average too."""
     return sum(
         step.steps * step_visits(step, tasks) if isinstance(step, Phase) else sum(total_visits(member, tasks) for member in step.members)
@@ -41,9 +44,9 @@ def budgeted(steps: tuple[Step, ...], tasks: Tasks, visits: int) -> tuple[Step, 
 
     def scale(phase: Phase) -> Phase:
         unit = phase.restart or 1
-        count = phase.steps * visits // planned // unit * unit
+        count = int(phase.steps * visits / planned / unit + 1e-9) * unit
         if phase.steps and not count:
-            least = planned * unit // phase.steps + 1
+            least = ceil(planned * unit / phase.steps)
             raise InputError(f"a budget of {visits:,} visits does not allow one step of every phase: expected {least:,} or more.")
         return replace(phase, steps=count)
 
@@ -76,7 +79,7 @@ def each_phase(steps: tuple[Step, ...], change: Callable[[Phase], Phase]) -> tup
     return tuple(made)
 
 
-def _visits(learner: Learner, episodes: Episodes) -> int:
+def _visits(learner: Learner, episodes: Episodes) -> float:
     asked = int((episodes.query >= 0).sum())
     if heads_of(learner)[0].reads_support:
         asked += int((episodes.support >= 0).sum())

@@ -1,0 +1,62 @@
+"""Budgets in rows: what a step looks at, and as many steps as a number of rows allows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fewtune.data.examples import make_examples
+from fewtune.data.items import Vectors
+from fewtune.data.pool import Pool
+from fewtune.errors import InputError
+from fewtune.learning.budget import budgeted, fit_phases, step_visits, total_visits
+from fewtune.learning.phase import Phase
+from fewtune.recipes.finetuning import linear_probe_then_finetune, wise_ft
+from fewtune.recipes.meta import maml
+from fewtune.recipes.sources import mamf, multitask, shared_heads
+from fewtune.tasks.in_sequence import InSequence
+from fewtune.tasks.task import Tasks, class_rows
+
+
+@pytest.fixture(scope="module")
+def tasks() -> Tasks:
+    labels = np.repeat(np.arange(8), 12)
+    pool = Pool([make_examples(Vectors(np.zeros((96, 2), dtype=np.float32)), labels, class_names=[f"c{i}" for i in range(8)])])
+    return class_rows(pool)
+
+
+def steps_of(phases: object) -> list[int]:
+    return [phase.steps for phase in phases]  # type: ignore[attr-defined]
+
+
+def test_a_step_looks_at_support_query_and_every_inner_step(tasks: Tasks) -> None:
+    (plain,) = multitask(ways=4, shots=1, queries=3, batch=2).phases
+    assert isinstance(plain, Phase) and step_visits(plain, tasks) == 2 * 4 * 4
+    (without,) = shared_heads(ways=4, queries=3, batch=2).phases
+    assert isinstance(without, Phase) and step_visits(without, tasks) == 2 * 4 * 3
+    (inner,) = maml(ways=4, shots=2, queries=3, inner_steps=5, batch=2).phases
+    assert isinstance(inner, Phase) and step_visits(inner, tasks) == 2 * (5 * 4 * 2 + 4 * 3)  # a linear head reads no support
+
+
+def test_smaller_last_batches_count_as_what_they_are(tasks: Tasks) -> None:
+    (phase,) = mamf(ways=5, rows=10, epochs=2, batch=32).phases
+    assert isinstance(phase, Phase) and phase.restart == 4 and step_visits(phase, tasks) == 25
+
+
+def test_steps_are_scaled_alike_and_in_whole_tasks(tasks: Tasks) -> None:
+    assert steps_of(budgeted(multitask(ways=4, queries=3).phases, tasks, 1600)) == [100]
+    assert steps_of(budgeted(mamf(ways=5, rows=10, epochs=2, batch=32, steps=8).phases, tasks, 1099)) == [40]
+    two = budgeted(linear_probe_then_finetune(probe_steps=30, steps=10, batch=20).phases, tasks, 1600)
+    assert steps_of(two) == [60, 20] and total_visits(two, tasks) == 1600
+    ((average,),) = (budgeted(wise_ft(batch=20, steps=10).phases, tasks, 400),)
+    assert total_visits((average,), tasks) == 400
+    with pytest.raises(InputError, match="a budget of 10 visits does not allow one step of every phase: expected 16 or more"):
+        budgeted(multitask(ways=4, queries=3).phases, tasks, 10)
+
+
+def test_ways_shrink_and_a_task_of_mamf_with_them(tasks: Tasks) -> None:
+    phases, notes = fit_phases(mamf(ways=20, rows=10, epochs=2, batch=32).phases, tasks)
+    (phase,) = phases
+    assert isinstance(phase, Phase) and isinstance(phase.sampler, InSequence)
+    assert phase.sampler.ways == 8 and phase.restart == phase.sampler.steps_per_task
+    assert any("ways shrank from 20 to 8" in note for note in notes)
