@@ -165,11 +165,16 @@ def test_it_sees_views_of_images_and_answers(name: str) -> None:
 def test_a_sweep_moves_what_is_not_given() -> None:
     sweep = (("lr", (1e-4, 1e-3)), ("shots", (1, 5)))
     found = variants("multitask(steps=7)", sweep)
-    assert list(found) == ["lr=0.0001, shots=1", "lr=0.0001, shots=5", "lr=0.001, shots=1", "lr=0.001, shots=5"]
+    assert list(found) == ["", "lr=0.0001, shots=1", "lr=0.0001, shots=5", "lr=0.001, shots=1", "lr=0.001, shots=5"]
     assert found["lr=0.001, shots=5"] == read_method("multitask(steps=7, lr=0.001, shots=5)")
-    assert variants("multitask(lr=0.5)", sweep) == {f"shots={s}": read_method(f"multitask(lr=0.5, shots={s})") for s in (1, 5)}
+    assert found[""] == read_method("multitask(steps=7)")
+    given = variants("multitask(lr=0.5)", sweep)
+    assert given == {
+        "": read_method("multitask(lr=0.5)"),
+        **{f"shots={s}": read_method(f"multitask(lr=0.5, shots={s})") for s in (1, 5)},
+    }
     assert variants("multitask(15, 5, lr=0.5)", sweep) == {"": read_method("multitask(15, 5, lr=0.5)")}  # by its place, too
-    assert list(variants("standard", sweep)) == ["lr=0.0001", "lr=0.001"]
+    assert list(variants("standard", sweep)) == ["", "lr=0.0001", "lr=0.001"]
     for frozen in ("centroid", "ridge(penalty=10)", "Centroid()"):
         assert variants(frozen, (("penalty", (1.0, 2.0)), *sweep)) == {"": read_method(frozen)}
     method = text(read_method("multitask"))
@@ -179,8 +184,9 @@ def test_a_sweep_moves_what_is_not_given() -> None:
 @pytest.mark.parametrize("name", [name for name in NAMES if "lr" in inspect.signature(WORDS[name]).parameters])
 def test_every_recipe_that_learns_can_be_swept(name: str) -> None:
     found = variants(spelled(name), (("lr", (1e-3, 3e-2)),))
-    assert found == {"lr=0.001": read_method(spelled(name, "lr=0.001")), "lr=0.03": read_method(spelled(name, "lr=0.03"))}
-    assert len(set(map(digest, found.values()))) == 2
+    swept = {f"lr={value}": read_method(spelled(name, f"lr={value}")) for value in (0.001, 0.03)}
+    assert found == {"": read_method(spelled(name)), **swept}
+    assert len(set(map(digest, swept.values()))) == 2
 
 
 def test_a_learned_rate_of_a_head_that_begins_anew_is_refused(small: Ground) -> None:

@@ -15,7 +15,7 @@ from fewtune.evaluation.answers import score_each
 from fewtune.evaluation.memory import peak_memory
 from fewtune.evaluation.partial import Partial
 from fewtune.evaluation.sources import tasks_of
-from fewtune.evaluation.study import Study, Variants
+from fewtune.evaluation.study import DEFAULTS, Study, Variants
 from fewtune.evaluation.training import Cost
 from fewtune.keys import key
 from fewtune.learning.budget import budgeted, fit_phases
@@ -61,14 +61,14 @@ class Learning:
 
     def choose(self, name: str, variants: Variants) -> str:
         """The variant with the best accuracy on validation episodes, trained by the first seed; ties go to the first one."""
-        if len(variants) == 1:
-            return next(iter(variants))
+        swept = [label for label in variants if label != DEFAULTS]
+        if not swept:
+            return DEFAULTS
         if not self.validation:
-            first = next(iter(variants))
-            self._notes[f"{name}: fewer than two validation classes, so nothing was swept: {first}, the first value, stands."] = None
-            return first
+            self._notes[f"{name}: fewer than two validation classes, so nothing was swept: its defaults stand."] = None
+            return DEFAULTS
         found: dict[str, float] = {}
-        for label in variants:
+        for label in swept:
             try:
                 ready = self.learn(name, variants, label, self.study.training.seeds[0])
             except Diverged:
@@ -81,8 +81,7 @@ class Learning:
         self._ready = {i: r for i, r in self._ready.items() if r.cost.method != name or r.cost.chosen == best}
         tried = ", ".join(f"{label} {'diverged' if a < 0 else f'{100 * a:.1f}'}" for label, a in found.items())
         self._notes[f"{name}: {best} was chosen on validation episodes ({tried})."] = None
-        edge = [label for label in (next(iter(variants)), list(variants)[-1]) if label == best]
-        if edge and len(variants) > 2:
+        if best in (swept[0], swept[-1]) and len(swept) > 2:
             self._notes[f"{name}: {best} lies at the edge of the sweep, so a value beyond it may do better."] = None
         return best
 
@@ -92,7 +91,8 @@ class Learning:
         phases = self._phases(name, method)
         identity = self._identity(phases, method, seed)
         if identity in self._ready:
-            return replace(self._ready[identity], method=method)
+            known = self._ready[identity]
+            return replace(known, method=method, cost=replace(known.cost, method=name, chosen=label))
         ground = Ground(self.study.backbone, self.study.source or self.study.target, method.edits)
         title = " ".join(filter(None, (name, label, f"seed {seed}")))
         checkpoints = Checkpoints(self.partial.folder_of(identity) if phases else None, writes=self.world.leads)
@@ -122,15 +122,18 @@ class Learning:
     def _identity(self, phases: tuple[Step, ...], method: Method, seed: int) -> str:
         """32 hexadecimal digits for all that trained weights depend on; the target is not among it."""
         study = self.study
-        judged = [text(p) for p in study.protocols] if any(isinstance(p.keep, Best) for p in phases_of(phases)) or _soups(phases) else []
-        facts = [study.backbone.key(), *(study.learned_from() if phases else ()), text(phases), text(method.edits), str(seed), *judged]
-        return digest("\n".join([*facts, study.training.within]))
+        judged = any(isinstance(p.keep, Best) for p in phases_of(phases)) or _soups(phases)
+        facts = [study.backbone.key(), *(study.learned_from() if phases else ()), text(phases), text(method.edits), str(seed)]
+        return digest("\n".join([*facts, study.training.within, *(self._judged_by(method) if judged else ())]))
+
+    def _judged_by(self, method: Method) -> list[str]:
+        """What the accuracy on validation episodes depends on beside the weights."""
+        training = self.study.training
+        return [text(method.learner), str(training.validation), str(training.adapted), *map(text, self.study.protocols)]
 
     def _validated(self, ready: Learned) -> float:
         """Accuracy on validation episodes, kept once it is known."""
-        asked = digest(
-            "\n".join([ready.identity, text(ready.method), str(self.study.training.validation), *map(text, self.study.protocols)])
-        )
+        asked = digest("\n".join([ready.identity, *self._judged_by(ready.method)]))
         return self.partial.number(asked, lambda: self._accuracy(ready.method, ready.ground, ready.trained.weights))
 
     def _accuracy(self, method: Method, ground: Ground, weights: Mapping[str, Tensor]) -> float:

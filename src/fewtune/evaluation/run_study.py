@@ -12,7 +12,7 @@ from fewtune.evaluation.answers import Scores, score_each, score_table
 from fewtune.evaluation.learn import Learned, Learning
 from fewtune.evaluation.partial import NOTHING, Partial
 from fewtune.evaluation.result import SCHEMA, Result, make_result
-from fewtune.evaluation.study import Drawn, Study
+from fewtune.evaluation.study import DEFAULTS, Drawn, Study
 from fewtune.evaluation.training import Cost
 from fewtune.keys import key
 from fewtune.learning.classes import prompts_of, vectors_by_prompts
@@ -48,8 +48,8 @@ def run_study(study: Study, partial: Partial = NOTHING, *, world: World = ALONE,
     columns: list[dict[str, Any]] = []
     costs: list[Cost] = []
     for name, variants in study.methods.items():
-        method = next(iter(variants.values()))
-        if method.frozen and len(variants) == 1:
+        method = variants[DEFAULTS]
+        if method.frozen:
             for place, episodes in drawn.items():
                 scores = score_table(method.head, study.features, episodes, vectors.get(prompts_of(method.head)))
                 columns.append(rows.made(name, method, UNTRAINED, place, scores))

@@ -17,7 +17,8 @@ from fewtune.spec import digest, text
 from fewtune.tasks.episodes import Episodes
 
 Drawn: TypeAlias = dict[tuple[int, int], Episodes]
-Variants: TypeAlias = Mapping[str, Method]  # a method as the values of a sweep make it, by what was varied ("" alone where nothing was)
+Variants: TypeAlias = Mapping[str, Method]  # a method as it is, under "", and as the values of a sweep make it, by what was varied
+DEFAULTS = ""
 
 
 @final

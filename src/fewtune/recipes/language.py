@@ -60,7 +60,7 @@ def read_frozen(source: str) -> Method:
 def variants(source: str, sweep: Sequence[tuple[str, Sequence[float]]]) -> dict[str, Method]:
     """The methods that a text spells when the options of `sweep` that its recipe takes, and that it does not give, run over their values.
 
-    By what was varied, such as "lr=0.001"; "" alone where there is nothing to vary.
+    By what was varied, such as "lr=0.001"; under "" the method as it is spelled, alone where there is nothing to vary.
     """
     whole = read_method(source)
     call = ast.parse(source.strip(), mode="eval").body
@@ -71,7 +71,7 @@ def variants(source: str, sweep: Sequence[tuple[str, Sequence[float]]]) -> dict[
     varied = [(option, values) for option, values in sweep if option in parameters and option not in given and not whole.frozen]
     if not varied:
         return {"": whole}
-    found: dict[str, Method] = {}
+    found = {"": whole}
     inside = ", ".join([*map(ast.unparse, call.args), *map(ast.unparse, call.keywords)]) if isinstance(call, ast.Call) else ""
     for values in itertools.product(*(values for _, values in varied)):
         label = ", ".join(f"{option}={value:g}" for (option, _), value in zip(varied, values, strict=True))

@@ -1,0 +1,110 @@
+"""What a study trains: which classes serve what, what is chosen, and what is shared between methods."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fewtune.backbones.load import load_backbone
+from fewtune.backbones.table import feature_table
+from fewtune.data.examples import Examples, make_examples
+from fewtune.data.items import Vectors
+from fewtune.data.pool import Pool
+from fewtune.data.splits import split_classes
+from fewtune.errors import InputError
+from fewtune.evaluation.partial import Partial
+from fewtune.evaluation.protocol import Protocol
+from fewtune.evaluation.run_study import UNTRAINED, Outcomes, run_study
+from fewtune.evaluation.sources import serving, tasks_of, without_test_rows
+from fewtune.evaluation.study import Study
+from fewtune.evaluation.summary import summarise
+from fewtune.evaluation.training import Training
+from fewtune.machine import Machine
+from fewtune.recipes import variants
+from fewtune.tasks.samplers import Sampled
+
+
+def collection(classes: int, seed: int, rows: int = 12) -> Examples:
+    random = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(classes), rows)
+    vectors = random.normal(size=(classes, 4))[labels] + random.normal(size=(len(labels), 4))
+    return make_examples(Vectors(vectors.astype(np.float32)), labels, class_names=[f"c{seed}-{i}" for i in range(classes)], name=f"s{seed}")
+
+
+def run(methods: list[str], source: Examples | None, partial: Partial | None = None, **training: object) -> Outcomes:
+    backbone = load_backbone("mlp,inputs=4,width=8", machine=Machine(device="cpu").resolved())
+    target = Pool([collection(5, 9)])
+    features = feature_table(backbone, target, memory=True, quiet=True).features
+    sweep = (("lr", (1e-3, 1e-2)),)
+    study = Study(
+        target,
+        backbone,
+        features,
+        (Protocol(sampler=Sampled(ways=3, shots=1, queries=3), episodes=8),),
+        {m: variants(m, sweep) for m in methods},
+        None if source is None else Pool([serving(source)]),
+        Training(adapted=4, validation=5, **training),  # type: ignore[arg-type]
+    )
+    return run_study(study, partial or Partial())
+
+
+def test_classes_serve_what_their_split_says() -> None:
+    split = split_classes(collection(10, 1), {"train": [f"c1-{i}" for i in range(5)], "validation": ["c1-5", "c1-6"], "test": ["c1-7"]})
+    pool = Pool([serving(split)])
+    train, validation = (tasks_of(pool, part, "all") for part in ("train", "validation"))  # type: ignore[arg-type]
+    assert train is not None and validation is not None
+    assert train.slot_class.tolist() == [0, 1, 2, 3, 4] and validation.slot_class.tolist() == [5, 6]
+    assert not np.isin(pool.labels, [7, 8, 9]).any()  # test classes and those without a split are not even there
+
+
+def test_without_validation_classes_a_fifth_is_held_out_and_very_few_classes_all_train() -> None:
+    ten, three = (Pool([serving(collection(n, 2))]) for n in (10, 3))
+    held = tasks_of(ten, "validation", "all")
+    assert held is not None and len(held.slot_class) == 2 and len(tasks_of(ten, "train", "all").slot_class) == 8  # type: ignore[union-attr]
+    assert tasks_of(three, "validation", "all") is None and len(tasks_of(three, "train", "all").slot_class) == 3  # type: ignore[union-attr]
+
+
+def test_rows_that_are_tested_on_are_left_out_of_the_source() -> None:
+    whole = collection(6, 3)
+    rest, shared = without_test_rows(whole, whole.take([0, 1, 2]))
+    assert shared == 3 and len(rest) == len(whole) - 3
+    with pytest.raises(InputError, match="72 of 72 rows of source s3 are test rows"):
+        without_test_rows(whole, whole)
+
+
+def test_the_sweep_chooses_on_validation_tasks_and_says_so() -> None:
+    outcomes = run(["centroid", "multitask(ways=3,queries=3,steps=4)"], collection(10, 4), seeds=(0, 1))
+    assert any("was chosen on validation episodes (lr=0.001" in note for note in outcomes.notes)
+    trained = outcomes.result.where(method="multitask(ways=3,queries=3,steps=4)")
+    assert trained.distinct("training") == [0, 1] and outcomes.result.where(method="centroid").distinct("training") == [UNTRAINED]
+    assert [(c.steps, c.visits) for c in outcomes.costs] == [(4, 48)] * 2
+    lines = summarise(outcomes.result, outcomes.drawn, "vectors").lines
+    assert [line.n for line in lines] == [8, 8] and lines[1].over_seeds is not None
+
+
+def test_without_validation_classes_defaults_stand() -> None:
+    outcomes = run(["multitask(ways=3,queries=3,steps=2)"], collection(3, 5))
+    assert any("nothing was swept: its defaults stand" in note for note in outcomes.notes)
+    assert outcomes.costs[0].chosen == ""
+
+
+def test_learners_that_adapt_answer_fewer_episodes_and_it_is_said() -> None:
+    outcomes = run(["centroid", "standard(on='support',steps=2)"], None)
+    summary = summarise(outcomes.result, outcomes.drawn, "vectors")
+    assert [line.n for line in summary.lines] == [8, 4]
+    assert any(note.startswith("On the first 4 of 8 episodes") for note in summary.notes)
+
+
+def test_one_training_serves_two_heads_and_another_target(tmp_path: Path) -> None:
+    methods = ["multitask(ways=3,queries=3,steps=3,lr=0.01)", "multitask(ways=3,queries=3,steps=3,lr=0.01,head=ridge)"]
+    first = run(methods, collection(10, 6), Partial(None, tmp_path))
+    kept = [path for path in tmp_path.iterdir() if path.name != "validation"]
+    assert len(kept) == 1 and [cost.method for cost in first.costs] == methods
+    before = {path: path.stat().st_mtime_ns for path in kept[0].iterdir()}
+    again = run(methods, collection(10, 6), Partial(None, tmp_path))
+    assert {path: path.stat().st_mtime_ns for path in kept[0].iterdir()} == before
+    values = [torch.from_numpy(outcomes.result.column("value").copy()) for outcomes in (first, again)]
+    assert torch.equal(*values)
