@@ -71,9 +71,9 @@ class Ground:
         return tuple(name for _, group in self.backbone.groups for name in group)
 
     def start(self) -> dict[str, Tensor]:
-        """The weights before anything is learned: the backbone's and those that edits declare."""
-        made = {n: t.to(self.backbone.machine.device) for n, t in declared_edits(self.edits, self.backbone).items()}
-        return {**self.backbone.start(), **made}
+        """The weights before anything is learned, on the device: the backbone's and those that edits declare."""
+        whole = {**self.backbone.start(), **declared_edits(self.edits, self.backbone)}
+        return {n: t.to(self.backbone.machine.device) for n, t in whole.items()}
 
     def movable(self, weights: Mapping[str, Tensor]) -> tuple[str, ...]:
         """What a plan must cover: the backbone's parameters and every declared name."""
@@ -132,9 +132,10 @@ class Ground:
         return replace(self, store=None if cut is None else CutStore(cut, most_bytes))
 
     def _two_rows(self) -> object:
-        """Inputs to try a cut on."""
-        rows = [0, len(self.pool) // 2] if len(self.pool) > 1 else [0, 0]
-        return self.pool.gather(rows, self.backbone.preparation)
+        """Inputs to try a cut on: labelled rows, for those that cannot be read have no label."""
+        labelled = np.flatnonzero(self.pool.labels >= 0)
+        rows = labelled if len(labelled) else np.arange(len(self.pool))
+        return self.pool.gather([int(rows[0]), int(rows[len(rows) // 2])], self.backbone.preparation)
 
     def class_vectors(self, head: Head, weights: Mapping[str, Tensor], episodes: Episodes) -> Tensor | None:
         """The class vectors [E, K, D] that a head reads, by the weights at hand; None where it reads none."""
