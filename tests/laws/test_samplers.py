@@ -314,3 +314,16 @@ def test_replayed_rows_are_all_rows_of_one_task(pool: Pool) -> None:
     found.query_label[0, 0] = 2  # each batch owns its numbers
     with pytest.raises(InputError, match="Replayed takes all rows of one task, found 2 tasks"):
         Replayed().draw(group_tasks(pool), key(0), 0, 1)
+
+
+@pytest.mark.parametrize(
+    "sampler", [Sampled(ways=3, shots=1, queries=2), Hard(ways=3, shots=1, queries=2), Imbalanced(ways=3, queries=2)], ids=text
+)
+def test_episodes_name_their_task_where_small_ones_are_left_out(sampler: Sampler) -> None:
+    labels = np.repeat(np.arange(8), 12)
+    groups = np.array(["few"] * 24 + ["many"] * 36 + ["more"] * 36)  # two classes, three, three
+    examples = make_examples(Vectors(np.zeros((96, 1), dtype=np.float32)), labels, class_names=list("abcdefgh"), groups=list(groups))
+    tasks = group_tasks(Pool([examples]))
+    drawn = sampler.draw(tasks, key(0), 0, 20)
+    for query, task in zip(drawn.query.tolist(), drawn.task.tolist(), strict=True):
+        assert {groups[row] for row in query if row >= 0} == {tasks.names[task]}

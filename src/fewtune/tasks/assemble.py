@@ -54,7 +54,9 @@ def assemble_rectangle(tasks: Tasks, key: Key, episodes: Integers, task: Integer
 
     support, support_label = side(rows[:, :, :shots], shots)
     query, query_label = side(rows[:, :, shots:], queries)
-    return Episodes(support, support_label, query, query_label, torch.from_numpy(tasks.slot_class[slots]), torch.from_numpy(task))
+    return Episodes(
+        support, support_label, query, query_label, torch.from_numpy(tasks.slot_class[slots]), torch.from_numpy(tasks.ids[task])
+    )
 
 
 def assemble(tasks: Tasks, key: Key, episodes: Integers, task: Integers, slots: Integers, shots: Integers, queries: Integers) -> Episodes:
@@ -66,7 +68,9 @@ def assemble(tasks: Tasks, key: Key, episodes: Integers, task: Integers, slots: 
     inside = place < shots[..., None]
     asked = ~inside & (place < (shots + queries)[..., None])
     classes = np.where(slots >= 0, tasks.slot_class[slots], -1)
-    return Episodes(*_packed(rows, label, inside), *_packed(rows, label, asked), torch.from_numpy(classes), torch.from_numpy(task))
+    return Episodes(
+        *_packed(rows, label, inside), *_packed(rows, label, asked), torch.from_numpy(classes), torch.from_numpy(tasks.ids[task])
+    )
 
 
 def _packed(rows: Integers, label: Integers, wanted: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> tuple[torch.Tensor, torch.Tensor]:

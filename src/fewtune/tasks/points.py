@@ -50,4 +50,4 @@ class Points:
         rows = torch.from_numpy(rows_at(usable, position))
         targets, places = targets_of(usable, position)
         S = self.shots
-        return Episodes(rows[:, :S], targets[:, :S], rows[:, S:], targets[:, S:], places, torch.from_numpy(task))
+        return Episodes(rows[:, :S], targets[:, :S], rows[:, S:], targets[:, S:], places, torch.from_numpy(usable.ids[task]))

@@ -36,7 +36,7 @@ class Tasks:
     A *slot* is a class seen by a task: `slot_class[s]` is its global class id and `order[start[s] : start[s] + count[s]]` its rows.
     Task t owns the slots `slots[bounds[t] : bounds[t + 1]]`; tasks may share slots. `names` says what a task is (a group, "all").
     `targets` [len(order), L]: what the rows at these places of `order` are labelled with where that is no class: floats, NaN missing, or
-    multi-hot integers, -1 missing. A task then has one slot, of no class in particular (`target_tasks`).
+    multi-hot integers, -1 missing. A task then has one slot, of no class in particular (`target_tasks`). `taken`: see `ids`.
     """
 
     order: Integers
@@ -47,6 +47,12 @@ class Tasks:
     bounds: Integers
     names: tuple[str, ...]
     targets: np.ndarray[Any, np.dtype[Any]] | None = None
+    taken: Integers | None = None
+
+    @property
+    def ids(self) -> Integers:
+        """The number of each task in the collection that these were taken from: what episodes are marked with."""
+        return np.arange(len(self)) if self.taken is None else self.taken
 
     def __len__(self) -> int:
         return len(self.bounds) - 1
@@ -89,7 +95,8 @@ class Tasks:
 
     def _with(self, slots: Sequence[Integers], owners: Sequence[int] | Integers) -> Tasks:
         names = tuple(self.names[int(i)] for i in owners)
-        return replace(self, slots=np.concatenate(slots), bounds=np.cumsum([0, *map(len, slots)]), names=names)
+        ids = self.ids[np.asarray(owners, dtype=np.int64)]
+        return replace(self, slots=np.concatenate(slots), bounds=np.cumsum([0, *map(len, slots)]), names=names, taken=ids)
 
     def sizes(self) -> Integers:
         """Rows of each task [T]."""
@@ -135,7 +142,7 @@ def uniform_tasks(tasks: Tasks, ways: int, count: int, key: Key) -> Tasks:
 
     chosen = mine[choose(key, np.arange(count), np.full((count, 1), len(mine)), ways)[:, 0]]
     names = tuple(f"{tasks.names[0]}/{i}" for i in range(count))
-    return replace(tasks, slots=chosen.reshape(-1), bounds=np.arange(count + 1) * ways, names=names)
+    return replace(tasks, slots=chosen.reshape(-1), bounds=np.arange(count + 1) * ways, names=names, taken=None)
 
 
 def allowed_classes(pool: Pool, classes: ClassChoice) -> Integers:
