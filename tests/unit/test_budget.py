@@ -12,7 +12,7 @@ from fewtune.errors import InputError
 from fewtune.learning.budget import budgeted, fit_phases, step_visits, total_visits
 from fewtune.learning.phase import Phase
 from fewtune.recipes.finetuning import linear_probe_then_finetune, wise_ft
-from fewtune.recipes.meta import maml
+from fewtune.recipes.meta import imaml, maml
 from fewtune.recipes.sources import mamf, multitask, shared_heads
 from fewtune.tasks.in_sequence import InSequence
 from fewtune.tasks.task import Tasks, class_rows
@@ -36,6 +36,8 @@ def test_a_step_looks_at_support_query_and_every_inner_step(tasks: Tasks) -> Non
     assert isinstance(without, Phase) and step_visits(without, tasks) == 2 * 4 * 3
     (inner,) = maml(ways=4, shots=2, queries=3, inner_steps=5, batch=2).phases
     assert isinstance(inner, Phase) and step_visits(inner, tasks) == 2 * (5 * 4 * 2 + 4 * 3)  # a linear head reads no support
+    (solved,) = imaml(ways=4, shots=2, queries=3, inner_steps=5, batch=2).phases
+    assert isinstance(solved, Phase) and step_visits(solved, tasks) == 2 * (6 * 4 * 2 + 4 * 3)
 
 
 def test_smaller_last_batches_count_as_what_they_are(tasks: Tasks) -> None:

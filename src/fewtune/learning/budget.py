@@ -8,7 +8,7 @@ from math import ceil
 
 from fewtune.errors import InputError
 from fewtune.keys import key
-from fewtune.learning.phase import Adapt, Average, Greedy, Learner, Phase, Step, heads_of
+from fewtune.learning.phase import Adapt, Average, Greedy, Implicit, Learner, Phase, Step, heads_of, phases_of
 from fewtune.learning.support import support_tasks
 from fewtune.tasks.episodes import Episodes
 from fewtune.tasks.fit import fitted
@@ -85,4 +85,6 @@ def _visits(learner: Learner, episodes: Episodes) -> float:
         asked += int((episodes.support >= 0).sum())
     if not isinstance(learner, Adapt):
         return asked
-    return asked + len(episodes) * total_visits(learner.phases, support_tasks(episodes[:1]))
+    inner = support_tasks(episodes[:1])
+    again = sum(step_visits(phase, inner) for phase in phases_of(learner.phases)) if isinstance(learner.through, Implicit) else 0
+    return asked + len(episodes) * (total_visits(learner.phases, inner) + again)  # an implicit gradient looks at the support once more
