@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fewtune.errors import InputError
 from fewtune.keys import key
-from fewtune.parts.aggregators import AGGREGATORS, Aggregator, Fixed, Mean, PcGrad, WorstCase, gram, projection_order, task_losses
+from fewtune.parts.aggregators import AGGREGATORS, Aggregator, Fixed, Mean, PcGrad, WorstCase, gram, projection_order
 from fewtune.spec import parse, text
 
 WEIGHTS = (0.5, 2.0, 1.0, 0.0, 3.0)
@@ -183,21 +183,6 @@ def test_fixed_weights_go_by_task() -> None:
         Fixed(weights=WEIGHTS).weigh(losses)
     with pytest.raises(InputError, match="one finite weight"):
         Fixed(weights=(1.0, -1.0))
-
-
-def test_mean_weighs_tasks_not_episodes() -> None:
-    losses = torch.tensor([1.0, 2.0, 3.0, 10.0], dtype=torch.float64, requires_grad=True)
-    ids, each_task = task_losses(losses, torch.tensor([7, 7, 7, 2]))
-    assert ids.tolist() == [2, 7] and each_task.tolist() == [10.0, 2.0]
-    (found,) = torch.autograd.grad(Mean().weigh(each_task) @ each_task, losses)
-    torch.testing.assert_close(found, torch.tensor([1 / 6, 1 / 6, 1 / 6, 1 / 2], dtype=torch.float64))
-
-
-def test_absent_tasks_are_not_there() -> None:
-    """Dropping a task is not the same as giving it a loss or a gradient of zero: the mean would be over more."""
-    ids, losses = task_losses(torch.tensor([4.0, 2.0]), torch.tensor([3, 0]))
-    assert ids.tolist() == [0, 3] and Mean().weigh(losses).tolist() == [0.5, 0.5]
-    assert task_losses(torch.zeros(0), torch.zeros(0, dtype=torch.long))[1].shape == (0,)
 
 
 def flat(gradient: dict[str, Tensor], like: Sequence[tuple[str, Tensor]]) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -117,6 +119,16 @@ def test_one_task_is_itself_under_every_aggregator(ground: Ground, episodes: Epi
     other = gradient(ground, outer_phase(Centroid(), aggregator=aggregator), weights, one)
     for n in weights:
         torch.testing.assert_close(other[n], plain[n])
+
+
+def test_the_mean_weighs_tasks_and_not_episodes(ground: Ground, tasks: Tasks) -> None:
+    weights = ground.backbone.start()
+    drawn = Sampled(ways=WAYS, shots=2, queries=3).draw(tasks, key(5), 0, 4)
+    uneven = replace(drawn, task=torch.tensor([7, 7, 7, 2]))
+    found = gradient(ground, outer_phase(Centroid()), weights, uneven)
+    often, once = (gradient(ground, outer_phase(Centroid()), weights, drawn[part]) for part in (slice(0, 3), slice(3, 4)))
+    for n in weights:  # a task that is absent is not there: the mean is over two
+        torch.testing.assert_close(found[n], (often[n] + once[n]) / 2)
 
 
 def test_an_anchor_holds_the_inner_weights_near_their_start(ground: Ground, episodes: Episodes) -> None:

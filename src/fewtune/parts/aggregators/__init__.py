@@ -1,6 +1,6 @@
 """Aggregators: how several tasks' gradients become one update. `AGGREGATORS` lists every one of them."""
 
-from fewtune.parts.aggregators.aggregator import Aggregator, task_losses
+from fewtune.parts.aggregators.aggregator import Aggregator
 from fewtune.parts.aggregators.fixed import Fixed
 from fewtune.parts.aggregators.gram import gram
 from fewtune.parts.aggregators.mean import Mean
@@ -9,4 +9,4 @@ from fewtune.parts.aggregators.worst_case import WorstCase
 
 AGGREGATORS = (Fixed, Mean, PcGrad, WorstCase)
 
-__all__ = ["AGGREGATORS", "Aggregator", "Fixed", "Mean", "PcGrad", "WorstCase", "gram", "projection_order", "task_losses"]
+__all__ = ["AGGREGATORS", "Aggregator", "Fixed", "Mean", "PcGrad", "WorstCase", "gram", "projection_order"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -16,7 +15,7 @@ class Aggregator(Protocol):
     """The axis of aggregators. Every final class of it passes the laws in tests/laws/test_aggregators.py.
 
     `needs`: the statistic it reads, the losses [T] or the Gram matrix [T, T] of the gradients, of the distinct tasks that are present:
-    absent tasks are dropped by the caller (`task_losses` does), never rows of zeros. `constant`: the weights do not depend on the values
+    absent tasks are dropped by the caller, never rows of zeros. `constant`: the weights do not depend on the values
     of the statistic, only on which tasks there are.
     """
 
@@ -32,11 +31,3 @@ class Aggregator(Protocol):
         [T]: the ids of the tasks; only Fixed reads them.
         """
         ...
-
-
-def task_losses(losses: Float[Tensor, " E"], task: Int[Tensor, " E"]) -> tuple[Int[Tensor, " T"], Float[Tensor, " T"]]:
-    """(the distinct task ids present, ascending; the mean loss of each one's episodes, differentiable)."""
-    ids, place, counts = torch.unique(task, return_inverse=True, return_counts=True)
-    place = place.to(losses.device)
-    sums = losses.new_zeros(len(ids)).index_add(0, place, losses)
-    return ids, sums / counts.to(losses)

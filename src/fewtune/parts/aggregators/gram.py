@@ -16,7 +16,7 @@ _COLUMNS = 1 << 16  # numbers of each gradient that are widened at a time
 def gram(gradients: Sequence[Mapping[str, Tensor]]) -> Float[Tensor, "T T"]:
     """G[i, j] = g_i . g_j over all names, float64 (float32 where the device has none), without gradient.
 
-    `gradients`: one flat dictionary a task present, in the order of `task_losses`. A name that a task lacks counts as zero there (a head of
+    `gradients`: one flat dictionary a task present. A name that a task lacks counts as zero there (a head of
     another task). Products are summed in float64 a block at a time, so norms from 1e-150 to 1e150 neither overflow nor vanish.
     """
     if not gradients:
