@@ -62,7 +62,8 @@ class Choice:
 
     `expected`: accuracy to expect, corrected for having chosen the best of several (None: nothing could be held out).
     `recall` [K]: held-out recall of each class, NaN where the class has a single row. `temperature` divides the logits.
-    `confusion` [K, K]: held-out answers, true by predicted, as mean counts over repeats.
+    `confusion` [K, K]: held-out answers, true by predicted, as mean counts over repeats. `answers`: those of the chosen learner, None
+    where nothing could be held out.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Choice:
     confusion: Floats
     splits: Splits
     unestimated: tuple[int, ...]
+    answers: Answers | None = None
 
 
 def choose_learner(
@@ -117,6 +119,7 @@ def choose_learner(
         confusion=_confusion(chosen, labels, ways, repeats),
         splits=splits,
         unestimated=singles,
+        answers=chosen,
     )
 
 
