@@ -17,8 +17,8 @@ from fewtune.data.examples import TEST, TRAIN, Column, Examples, make_examples
 from fewtune.data.folders import read_folder
 from fewtune.data.items import Pixels, Texts
 from fewtune.data.pool import Pool
-from fewtune.data.rotations import rotated, turn_of
-from fewtune.data.splits import split_classes
+from fewtune.data.rotations import rotated, turn_of, unturned
+from fewtune.data.splits import held_out, split_classes
 from fewtune.data.store import decoded_store
 from fewtune.errors import InputError
 from fewtune.machine import Machine
@@ -132,3 +132,21 @@ def test_the_turns_of_a_class_stay_in_its_split() -> None:
 def test_a_turned_image_is_an_upright_picture_of_its_own() -> None:
     image = rotated(pictures()).items.fetch(6)
     assert isinstance(image, Image.Image) and image.mode == "RGB" and image.size == (40, 56)
+
+
+def test_the_turns_of_a_class_validate_together() -> None:
+    turned = rotated(make_examples(Pixels(np.zeros((20, 4, 4), np.uint8)), [f"c{i}" for i in range(20)]))
+    made = held_out(turned)
+    sides = {}
+    for name, side in zip(made.class_names, made.class_split.tolist(), strict=True):
+        sides.setdefault(name.split("@")[0], set()).add(side)
+    assert all(len(of) == 1 for of in sides.values())
+    assert np.bincount(made.class_split).tolist() == [64, 16]
+    alone = rotated(make_examples(Pixels(np.zeros((2, 4, 4), np.uint8)), ["c0", "c0"]))
+    assert held_out(alone) is alone  # four turns of one class: there is nothing left to train on
+
+
+def test_a_name_with_an_at_sign_is_no_turn_unless_its_class_is_there() -> None:
+    assert unturned("me@90", {"me@90", "you"}) == "me@90"
+    assert unturned("me@91", {"me@91", "me"}) == "me@91"
+    assert unturned("me@90", {"me@90", "me"}) == "me"

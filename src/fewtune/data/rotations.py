@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -99,6 +99,12 @@ def turn_of(items: Items, row: int) -> int:
             degrees += items.turn(row)
         items, row = locate(row)
     return degrees % 360
+
+
+def unturned(name: str, names: Collection[str]) -> str:
+    """The class that `name` is a turn of: what stands before "@90", where a class of that name is among `names`; else itself."""
+    whole, at, degrees = name.rpartition("@")
+    return whole if at and degrees in {str(d) for d in _QUARTERS if d} and whole in names else name
 
 
 def _turned_digest(digest: bytes, turn: int) -> bytes:

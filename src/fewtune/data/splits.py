@@ -13,6 +13,7 @@ import numpy as np
 
 from fewtune.data.examples import NO_SPLIT, SPLITS, TEST, TRAIN, VALIDATION, Examples, Integers
 from fewtune.data.order import SPLIT_WORDS
+from fewtune.data.rotations import unturned
 from fewtune.errors import InputError, unknown
 from fewtune.keys import key
 
@@ -116,8 +117,9 @@ def held_out(examples: Examples, fraction: float = 0.2, seed: int = 0) -> Exampl
     """The same collection with validation classes: where there are none, `fraction` of its training classes, at least two, become them.
 
     Training classes are those marked so, or, in a collection without any class split, all of them; test classes are never touched. The
-    choice depends on the seed and the classes' names alone. With fewer than four training classes, two of which must remain to train
-    on, the collection is returned without validation classes.
+    choice depends on the seed and the classes' names alone; the turns of one class (`rotated`) go together, so that none of them is known
+    from training. With fewer than four training classes, two of which must remain to train on, and where all of them are turns of a few,
+    the collection is returned without validation classes.
     Raises InputError for a fraction outside (0, 1).
     """
     if not 0 < fraction < 1:
@@ -128,8 +130,15 @@ def held_out(examples: Examples, fraction: float = 0.2, seed: int = 0) -> Exampl
     train = np.flatnonzero(codes == TRAIN)
     if (codes == VALIDATION).any() or len(train) < 4:
         return examples
-    count = min(max(2, round(fraction * len(train))), len(train) - 2)
-    names = examples.class_names
-    order = sorted(train.tolist(), key=lambda c: (key(seed, "held out", names[c]).value, names[c]))
-    codes[order[:count]] = VALIDATION
+    wanted = min(max(2, round(fraction * len(train))), len(train) - 2)
+    names, families = set(examples.class_names), dict[str, list[int]]()
+    for c in train.tolist():
+        families.setdefault(unturned(examples.class_names[c], names), []).append(c)
+    chosen: list[int] = []
+    for name in sorted(families, key=lambda name: (key(seed, "held out", name).value, name)):
+        if len(chosen) < wanted and len(chosen) + len(families[name]) <= len(train) - 2:
+            chosen += families[name]
+    if len(chosen) < 2:
+        return examples
+    codes[chosen] = VALIDATION
     return replace(examples, class_split=codes)
