@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, Protocol, TypeAlias, final, runtime_checkable
 
@@ -20,6 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
 from fewtune.backbones.groups import Groups
+from fewtune.backbones.moved import moved_network
 from fewtune.backbones.prefetch import prefetched
 from fewtune.backbones.preparation import ImagePreparation
 from fewtune.backbones.weights import digest_weights
@@ -88,6 +89,14 @@ class Backbone:
         first: dict[int, str] = {}
         named = self.network.state_dict(keep_vars=True)
         return {name: tensor.detach() for name, tensor in named.items() if first.setdefault(id(tensor), name) == name}
+
+    def with_weights(self, weights: Weights) -> Backbone:
+        """The same model starting at other weights: those of the names given, its own for the rest. This one is left as it is.
+
+        Names and shapes are those of `start`; what edits change is folded in before (`edited`). Its digest and feature tables are its own.
+        Raises InputError for a name or a shape that it does not have.
+        """
+        return replace(self, network=moved_network(self.network, self.name, self.start(), weights))
 
     @cached_property
     def _digest(self) -> str:
