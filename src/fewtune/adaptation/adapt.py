@@ -10,7 +10,7 @@ from typing import Any, final
 import numpy as np
 import torch
 
-from fewtune.adaptation.bundle import BackboneRecord, Bundle
+from fewtune.adaptation.bundle import BackboneRecord, Bundle, support_of
 from fewtune.adaptation.card import model_card, verdict
 from fewtune.adaptation.choose import Choice, choose_learner
 from fewtune.adaptation.fitting import fit_head
@@ -104,6 +104,7 @@ def adapt_frozen(
         threshold=threshold,
         facts={},
         card="",
+        support=support_of(target),
     )
     measured = _measure(bundle, target)
     facts = _facts(choice, target, measured, seed)

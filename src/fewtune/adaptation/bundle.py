@@ -1,36 +1,52 @@
 """Bundle: the model that is saved, moved and predicted with. JSON and safetensors, checked by sha256; no pickle.
 
-fewtune.json         what it is: classes, backbone, method, temperature, what accuracy to expect, provenance
-head.safetensors     the fitted head (and, in a later format, the weights that moved)
-README.md            the model card
+fewtune.json           what it is: classes, backbone, method, temperature, what accuracy to expect, provenance, sha256 of the rest
+head.safetensors       the fitted head
+weights.safetensors    what finetuning moved in the backbone: whole tensors or the factors of edits; absent where nothing moved
+support.safetensors    features, labels and digests of the rows it was learned from: what a new class is added to
+README.md              the model card, which may be edited
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, final
+from typing import Any, TypeVar, final, get_args
 
+import numpy as np
 import safetensors
 import safetensors.torch
+import torch
+from jaxtyping import Float
 from torch import Tensor
 
+from fewtune.adaptation.moved import Moved, read_edits
+from fewtune.adaptation.usable import Target
+from fewtune.data.examples import Integers
 from fewtune.data.items import Modality
 from fewtune.errors import InputError
 from fewtune.files import new_folder, sha256, write_bytes
+from fewtune.recipes.language import read_method
 
-FORMAT = 1
-HEAD = "head.safetensors"
-_PARAMETER = "parameter/"
-_STATE = "state/"
+T = TypeVar("T")
+
+FORMAT = 2
+RECORD, CARD = "fewtune.json", "README.md"
+HEAD, WEIGHTS, SUPPORT = "head.safetensors", "weights.safetensors", "support.safetensors"
+_PARAMETER, _STATE = "parameter/", "state/"
+_DIGEST = 16  # bytes that stand for a row's content
+_LONGEST = 256 << 20  # bytes of fewtune.json: more is no description of a model
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class BackboneRecord:
-    """Which frozen model the head reads. `weights`: the file or folder it was loaded from, or None for a hub or bundled model."""
+    """Which model the head reads, as it was before anything moved.
+
+    `weights`: the file or folder it was loaded from, or None for a hub or bundled model.
+    """
 
     name: str
     weights: str | None
@@ -43,10 +59,32 @@ class BackboneRecord:
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Support:
+    """The rows a model was learned from: their features by its own backbone, labels 0..K-1, and 16 bytes for the content of each."""
+
+    features: Float[Tensor, "S D"]
+    labels: Integers
+    digests: tuple[bytes, ...]
+
+
+def support_of(target: Target, features: Float[Tensor, "N D"] | None = None) -> Support:
+    """The support of a target, with its features by a finetuned backbone where `features` gives those of every row."""
+    whole = target.features if features is None else features
+    digests = target.examples.row_digests
+    return Support(
+        features=whole[torch.from_numpy(target.support)].detach().float().cpu(),
+        labels=target.labels[target.support],
+        digests=tuple(digests[row] for row in target.support.tolist()),
+    )
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Bundle:
     """A saved model. `state` and `parameters` are the fitted head's (leading axis 1); logits / `temperature` are calibrated.
 
-    `threshold`: answers with a lower probability abstain (0: never). `facts`: what was measured, for people and reports.
+    `threshold`: answers with a lower probability abstain (0: never). `facts`: what was measured, for people and reports. `moved`: what
+    finetuning changed in the backbone, None where nothing did. `support`: what was learned from, None in models of format 1.
     """
 
     backbone: BackboneRecord
@@ -58,57 +96,174 @@ class Bundle:
     threshold: float
     facts: Mapping[str, Any]
     card: str
+    moved: Moved | None = None
+    support: Support | None = None
 
     def save(self, path: Path, *, overwrite: bool = False) -> None:
         """Write the folder; it appears whole or not at all. An existing one is refused unless `overwrite`."""
         with new_folder(path, overwrite=overwrite) as folder:
-            tensors = {_STATE + k: v for k, v in self.state.items()} | {_PARAMETER + k: v for k, v in self.parameters.items()}
-            flat = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-            write_bytes(folder / HEAD, safetensors.torch.save(flat))
-            write_bytes(folder / "README.md", self.card.encode(errors="backslashreplace"))
-            record = {
-                "kind": "bundle",
-                "format": FORMAT,
-                "backbone": asdict(self.backbone),
-                "method": self.method,
-                "class_names": list(self.class_names),
-                "temperature": self.temperature,
-                "threshold": self.threshold,
-                "facts": dict(self.facts),
-                "sha256": {HEAD: sha256(folder / HEAD)},
-            }
-            said = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
-            # a file name that is not UTF-8 holds lone surrogates; written out as \udcXX they are JSON again
-            write_bytes(folder / "fewtune.json", said.encode(errors="backslashreplace"))
+            self.write(folder)
+
+    def write(self, folder: Path) -> None:
+        """Write the files into an existing folder: for those who put more beside them before it appears (see `files.new_folder`)."""
+        kept = {HEAD: {_STATE + k: v for k, v in self.state.items()} | {_PARAMETER + k: v for k, v in self.parameters.items()}}
+        if self.moved is not None:
+            kept[WEIGHTS] = dict(self.moved.weights)
+        if self.support is not None:
+            kept[SUPPORT] = _of_support(self.support)
+        for name, tensors in kept.items():
+            write_bytes(folder / name, safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}))
+        write_bytes(folder / CARD, self.card.encode(errors="backslashreplace"))
+        record = {
+            "kind": "bundle",
+            "format": FORMAT,
+            "backbone": asdict(self.backbone),
+            "moved": None if self.moved is None else {"edits": self.moved.edits, "digest": self.moved.digest},
+            "method": self.method,
+            "class_names": list(self.class_names),
+            "temperature": self.temperature,
+            "threshold": self.threshold,
+            "facts": dict(self.facts),
+            "sha256": {name: sha256(folder / name) for name in kept},
+        }
+        said = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
+        # a file name that is not UTF-8 holds lone surrogates; written out as \udcXX they are JSON again
+        write_bytes(folder / RECORD, said.encode(errors="backslashreplace"))
+
+
+def _of_support(support: Support) -> dict[str, Tensor]:
+    digests = np.frombuffer(b"".join(support.digests), dtype=np.uint8).reshape(-1, _DIGEST)
+    return {"features": support.features.float(), "labels": torch.from_numpy(support.labels), "digests": torch.from_numpy(digests.copy())}
 
 
 def load_bundle(path: Path) -> Bundle:
-    """Read a saved model. Raises InputError, in one sentence, where it is missing, newer, incomplete or changed."""
+    """Read a saved model, of this format or an earlier one. Raises InputError, in one sentence, where it is missing, newer, incomplete or
+    changed."""
     record = _record(path)
     try:
-        if HEAD not in record["sha256"]:
-            raise ValueError(f"no sha256 of {HEAD}")
-        for name, expected in record["sha256"].items():
-            if Path(name).name != name or sha256(path / name) != expected:
-                raise InputError(f"{path / name} was changed or damaged after it was saved (its sha256 differs): make the model again.")
-        with safetensors.safe_open(path / HEAD, framework="pt") as file:
-            tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118  (not a mapping)
-        card = (path / "README.md").read_text(encoding="utf-8") if (path / "README.md").is_file() else ""
-        return Bundle(
-            backbone=BackboneRecord(**record["backbone"]),
-            method=record["method"],
-            class_names=tuple(record["class_names"]),
-            state={k.removeprefix(_STATE): v for k, v in tensors.items() if k.startswith(_STATE)},
-            parameters={k.removeprefix(_PARAMETER): v for k, v in tensors.items() if k.startswith(_PARAMETER)},
+        _check_files(path, record)
+        head = _tensors(path / HEAD)
+        bundle = Bundle(
+            backbone=_backbone(_get(record, "backbone", dict)),
+            method=_get(record, "method", str),
+            class_names=_names(_get(record, "class_names", list)),
+            state={k.removeprefix(_STATE): v for k, v in head.items() if k.startswith(_STATE)},
+            parameters={k.removeprefix(_PARAMETER): v for k, v in head.items() if k.startswith(_PARAMETER)},
             temperature=_within(record, "temperature", 1e-9, 1e9),
             threshold=_within(record, "threshold", 0, 1),
-            facts=record["facts"],
-            card=card,
+            facts=_get(record, "facts", dict),
+            card=(path / CARD).read_text(encoding="utf-8", errors="replace") if (path / CARD).is_file() else "",
+            moved=_moved(path, record),
+            support=_support(path) if SUPPORT in record["sha256"] else None,
         )
+        _check_whole(bundle)
+        return bundle
     except InputError:
         raise
-    except (OSError, KeyError, TypeError, ValueError, AttributeError, safetensors.SafetensorError) as problem:
-        raise InputError(f"{path} is not a whole fewtune model ({type(problem).__name__}: {problem}): make the model again.") from None
+    except (
+        OSError,
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+        RuntimeError,
+        safetensors.SafetensorError,
+    ) as problem:
+        said = (str(problem).splitlines() or [""])[0].rstrip(".")
+        raise InputError(f"{path} is not a whole fewtune model ({type(problem).__name__}: {said}): make the model again.") from None
+
+
+def _record(path: Path) -> dict[str, Any]:
+    file = path / RECORD
+    if not file.is_file():
+        raise InputError(
+            f"{path} is no saved model: expected a folder with a fewtune.json, as `fewtune adapt DATA --out {path}` writes it."
+        )
+    try:
+        if file.stat().st_size > _LONGEST:
+            raise ValueError(f"it has {file.stat().st_size:,} bytes")
+        record = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as problem:
+        raise InputError(f"{file} cannot be read ({problem}): make the model again.") from None
+    if not isinstance(record, dict) or record.get("kind") != "bundle":
+        raise InputError(f"{path} is not a saved model (its fewtune.json describes something else): expected what `fewtune adapt` writes.")
+    number = record.get("format")
+    if type(number) is not int or not 1 <= number <= FORMAT:
+        raise InputError(f"{path} has format {str(number)[:20]}, newer than this fewtune reads ({FORMAT}): upgrade fewtune.")
+    return record
+
+
+def _check_files(path: Path, record: Mapping[str, Any]) -> None:
+    """The manifest names what a model of this format is made of and nothing else, and every file is what was saved."""
+    manifest = _get(record, "sha256", dict)
+    needed = {HEAD} if record["format"] == 1 else {HEAD, *([WEIGHTS] if record["moved"] is not None else [])}
+    if lost := sorted(needed - manifest.keys()):
+        raise ValueError(f"no sha256 of {lost[0]}")
+    if strange := sorted(manifest.keys() - needed - {SUPPORT}):
+        raise ValueError(f"{strange[0][:60]!r} is no file of a model")
+    for name, expected in manifest.items():
+        if sha256(path / name) != expected:
+            raise InputError(f"{path / name} was changed or damaged after it was saved (its sha256 differs): make the model again.")
+
+
+def _tensors(file: Path) -> dict[str, Tensor]:
+    return safetensors.torch.load_file(file)
+
+
+def _backbone(record: dict[str, Any]) -> BackboneRecord:
+    """Every field of the kind it must be."""
+    kinds = {"width": int, "source": dict, "weights": (str, type(None))}
+    for one in fields(BackboneRecord):
+        if one.name in record and not isinstance(record[one.name], kinds.get(one.name, str)):  # type: ignore[arg-type]
+            raise TypeError(f"the backbone's {one.name} is {str(record[one.name])[:40]!r}")
+    made = BackboneRecord(**record)
+    if made.modality not in get_args(Modality) or made.width < 1:
+        raise ValueError(f"a backbone of {made.width} features of {made.modality!r}")
+    return made
+
+
+def _names(listed: list[Any]) -> tuple[str, ...]:
+    if len(listed) < 2 or not all(isinstance(name, str) for name in listed) or len(set(listed)) < len(listed):
+        raise ValueError("class_names are not the names of two or more classes")
+    return tuple(listed)
+
+
+def _moved(path: Path, record: Mapping[str, Any]) -> Moved | None:
+    if record["format"] == 1 or record["moved"] is None:
+        return None
+    said = _get(record, "moved", dict)
+    edits = _get(said, "edits", str)
+    read_edits(edits)
+    return Moved(weights=_tensors(path / WEIGHTS), edits=edits, digest=_get(said, "digest", str))
+
+
+def _support(path: Path) -> Support:
+    found = _tensors(path / SUPPORT)
+    features, labels, digests = (found[name] for name in ("features", "labels", "digests"))
+    kinds = (features.dtype, labels.dtype, digests.dtype) == (torch.float32, torch.int64, torch.uint8)
+    if not kinds or features.ndim != 2 or labels.shape != features.shape[:1] or digests.shape != (len(features), _DIGEST):
+        raise ValueError(f"{SUPPORT} does not hold the features, labels and digests of rows")
+    return Support(features=features, labels=labels.numpy(), digests=tuple(bytes(row) for row in digests.numpy()))
+
+
+def _check_whole(bundle: Bundle) -> None:
+    """The head answers features of the backbone's width with one logit a class, and the support is of these classes and this width."""
+    width, ways = bundle.backbone.width, len(bundle.class_names)
+    with torch.inference_mode():
+        logits = read_method(bundle.method).head.score(dict(bundle.state), torch.zeros(1, 1, width), dict(bundle.parameters))
+    if logits.shape != (1, 1, ways):
+        raise ValueError(f"its head gives {logits.shape[-1]} logits for {ways} classes")
+    support = bundle.support
+    if support is not None and (support.features.shape[1] != width or not ((support.labels >= 0) & (support.labels < ways)).all()):
+        raise ValueError(f"{SUPPORT} is not of this model's width and classes")
+
+
+def _get(record: Mapping[str, Any], name: str, kind: type[T]) -> T:
+    value = record[name]
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} is {str(value)[:40]!r}")
+    return value
 
 
 def _within(record: Mapping[str, Any], name: str, low: float, high: float) -> float:
@@ -116,20 +271,3 @@ def _within(record: Mapping[str, Any], name: str, low: float, high: float) -> fl
     if not low <= value <= high:  # NaN is not either
         raise ValueError(f"{name} {value}")
     return value
-
-
-def _record(path: Path) -> dict[str, Any]:
-    file = path / "fewtune.json"
-    if not file.is_file():
-        raise InputError(
-            f"{path} is no saved model: expected a folder with a fewtune.json, as `fewtune adapt DATA --out {path}` writes it."
-        )
-    try:
-        record = json.loads(file.read_bytes())
-    except (OSError, ValueError) as problem:
-        raise InputError(f"{file} cannot be read ({problem}): make the model again.") from None
-    if not isinstance(record, dict) or record.get("kind") != "bundle":
-        raise InputError(f"{path} is not a saved model (its fewtune.json describes something else): expected what `fewtune adapt` writes.")
-    if not isinstance(record.get("format"), int) or record["format"] > FORMAT:
-        raise InputError(f"{path} has format {record.get('format')}, newer than this fewtune reads ({FORMAT}): upgrade fewtune.")
-    return record

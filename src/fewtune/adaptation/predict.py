@@ -38,7 +38,10 @@ class Prediction:
 
 
 def load_its_backbone(bundle: Bundle, *, weights: Path | None = None, machine: Machine | None = None) -> Backbone:
-    """The backbone a bundle was made with, from `weights` or where they were then. Refuses any other weights or preprocessing."""
+    """The backbone a bundle was made with: the original, from `weights` or where they were then, with what moved put in.
+
+    Refuses any other weights or preprocessing.
+    """
     record = bundle.backbone
     where = weights or (Path(record.weights) if record.weights else None)
     if where is not None and not where.exists():
@@ -49,7 +52,7 @@ def load_its_backbone(bundle: Bundle, *, weights: Path | None = None, machine: M
             f"the weights or preprocessing of {record.name} differ from those this model was made with "
             f"(expected digest {record.digest[:12]}, found {backbone.digest()[:12]}): give the original file with --weights."
         )
-    return backbone
+    return backbone if bundle.moved is None else bundle.moved.onto(backbone)
 
 
 def probabilities(bundle: Bundle, features: Float[Tensor, "N D"]) -> Float[Tensor, "N K"]:

@@ -1,0 +1,76 @@
+"""What finetuning moved: whole tensors, or the factors of edits, and how they are put into the backbone again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.edits import EDITS, Edit, declared_edits, edited
+from fewtune.backbones.weights import digest_weights
+from fewtune.errors import InputError
+from fewtune.spec import digest, parse, text
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Moved:
+    """`weights`: what differs from the start, by the backbone's names and those that the edits declare. `edits`: their text.
+
+    `digest`: of the finetuned backbone; where there are edits, of what it is made from, for folding them in rounds differently on other
+    machines.
+    """
+
+    weights: Mapping[str, Tensor]
+    edits: str
+    digest: str
+
+    def onto(self, backbone: Backbone) -> Backbone:
+        """The finetuned backbone. Raises InputError where what moved does not fit, or makes another backbone than it did."""
+        finetuned = _put(backbone, self.weights, read_edits(self.edits))
+        if _digest(backbone, finetuned, self.weights, self.edits) != self.digest:
+            raise InputError(f"what moved in {backbone.name} is not what was saved (its digest differs): make the model again.")
+        return finetuned
+
+
+def what_moved(backbone: Backbone, weights: Mapping[str, Tensor], edits: tuple[Edit, ...] = ()) -> Moved | None:
+    """What of `weights` differs from how the backbone starts, or None where nothing does.
+
+    Names that belong neither to the backbone nor to the edits (parameters of heads, learned rates) are left out, and so are the factors
+    that change nothing.
+    """
+    start = backbone.start()
+    factors = declared_edits(edits, backbone) if edits else {}
+    chosen = {n: t for n, t in weights.items() if n in start and not torch.equal(t.to(start[n]), start[n])}
+    for up in (n for n in factors if n.endswith(".up") and n in weights and bool(weights[n].any())):
+        down = up.removesuffix("up") + "down"
+        chosen |= {down: weights.get(down, factors[down]), up: weights[up]}
+    if not chosen:
+        return None
+    kept = {n: t.detach().to(device="cpu", dtype=(start | factors)[n].dtype).clone() for n, t in chosen.items()}
+    said = text(edits if any(n in factors for n in kept) else ())
+    return Moved(weights=kept, edits=said, digest=_digest(backbone, _put(backbone, kept, read_edits(said)), kept, said))
+
+
+def read_edits(said: str) -> tuple[Edit, ...]:
+    """The edits that a text spells. Raises InputError for anything else."""
+    found = parse(said, {edit.__name__: edit for edit in EDITS})
+    if not isinstance(found, tuple) or not all(isinstance(edit, EDITS) for edit in found):
+        raise InputError(f"{said!r} spells no edits: expected a tuple such as (LoRA(rank=8),).")
+    return found
+
+
+def _put(backbone: Backbone, weights: Mapping[str, Tensor], edits: tuple[Edit, ...]) -> Backbone:
+    start = backbone.start()
+    device = backbone.machine.device
+    with torch.no_grad():
+        whole = edited(edits, {**start, **{n: t.to(device) for n, t in weights.items()}})
+    return backbone.with_weights({n: t for n, t in whole.items() if t is not start.get(n)})
+
+
+def _digest(backbone: Backbone, finetuned: Backbone, weights: Mapping[str, Tensor], edits: str) -> str:
+    return finetuned.digest() if edits == "()" else digest(f"{backbone.digest()} {edits} {digest_weights(weights)}")
