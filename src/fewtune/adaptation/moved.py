@@ -31,7 +31,12 @@ class Moved:
 
     def onto(self, backbone: Backbone) -> Backbone:
         """The finetuned backbone. Raises InputError where what moved does not fit, or makes another backbone than it did."""
-        finetuned = _put(backbone, self.weights, read_edits(self.edits))
+        edits = read_edits(self.edits)
+        known = {**backbone.start(), **(declared_edits(edits, backbone) if edits else {})}
+        pairs = {_other(n) for n in self.weights if n not in backbone.start()}
+        if not pairs <= self.weights.keys() <= known.keys() or any(t.shape != known[n].shape for n, t in self.weights.items()):
+            raise InputError(f"what moved does not fit {backbone.name}: make the model again.")
+        finetuned = _put(backbone, self.weights, edits)
         if _digest(backbone, finetuned, self.weights, self.edits) != self.digest:
             raise InputError(f"what moved in {backbone.name} is not what was saved (its digest differs): make the model again.")
         return finetuned
@@ -47,8 +52,7 @@ def what_moved(backbone: Backbone, weights: Mapping[str, Tensor], edits: tuple[E
     factors = declared_edits(edits, backbone) if edits else {}
     chosen = {n: t for n, t in weights.items() if n in start and not torch.equal(t.to(start[n]), start[n])}
     for up in (n for n in factors if n.endswith(".up") and n in weights and bool(weights[n].any())):
-        down = up.removesuffix("up") + "down"
-        chosen |= {down: weights.get(down, factors[down]), up: weights[up]}
+        chosen |= {_other(up): weights.get(_other(up), factors[_other(up)]), up: weights[up]}
     if not chosen:
         return None
     kept = {n: t.detach().to(device="cpu", dtype=(start | factors)[n].dtype).clone() for n, t in chosen.items()}
@@ -62,6 +66,11 @@ def read_edits(said: str) -> tuple[Edit, ...]:
     if not isinstance(found, tuple) or not all(isinstance(edit, EDITS) for edit in found):
         raise InputError(f"{said!r} spells no edits: expected a tuple such as (LoRA(rank=8),).")
     return found
+
+
+def _other(factor: str) -> str:
+    """The name of the factor that one is multiplied with."""
+    return factor.removesuffix(".up") + ".down" if factor.endswith(".up") else factor.removesuffix(".down") + ".up"
 
 
 def _put(backbone: Backbone, weights: Mapping[str, Tensor], edits: tuple[Edit, ...]) -> Backbone:
