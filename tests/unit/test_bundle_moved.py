@@ -207,13 +207,15 @@ def test_a_support_or_weights_of_another_model_are_refused(saved: Path, tmp_path
             load_bundle(resaved(Path(shutil.copytree(saved, tmp_path / f"support{i}")), SUPPORT, tensors))
     weights = safetensors.torch.load_file(saved / WEIGHTS)
     name, tensor = next(iter(weights.items()))
-    for i, tensors in enumerate(({name: tensor}, weights | {name: tensor + 1}, weights | {"other": tensor}, weights | {name: tensor[:1]})):
+    for i, tensors in enumerate(
+        ({name: tensor}, weights | {name: tensor + 1}, weights | {"other": tensor.clone()}, weights | {name: tensor[:1]})
+    ):
         bundle = load_bundle(resaved(Path(shutil.copytree(saved, tmp_path / f"weights{i}")), WEIGHTS, tensors))
         with pytest.raises(InputError, match=r"make the model again\.$"):
             load_its_backbone(bundle, machine=Machine(device="cpu"))
 
 
-def test_models_of_format_1_are_read(saved: Path, names: Mapping[str, str], tmp_path: Path) -> None:
+def test_models_of_format_1_are_read(names: Mapping[str, str], tmp_path: Path) -> None:
     """As earlier versions wrote them: the head and nothing else."""
     adapted, _ = finetuned("vector", names, "nothing", tmp_path / "cache")
     adapted.save(tmp_path / "run")
