@@ -1,0 +1,156 @@
+"""Images that look alike: a perceptual hash to find pairs among many, and a small grey picture to check each pair found.
+
+The hash: the sign, about their median, of the 64 lowest frequencies (without the mean) of the discrete cosine transform of the image in
+grey at 32 x 32. It does not mind another encoding, another size, or a little more light. What it sees is coarse: two guitars drawn
+upright, or two striped cloths, come as near as a photo and its copy. Hence the check: the correlation of the pictures in grey at 16 x 16.
+Reference: Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010 (pHash, here with a round set of frequencies).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias, final
+
+import numpy as np
+from PIL import Image
+
+from fewtune.data.examples import Examples, Integers
+from fewtune.data.items import content_digest
+from fewtune.data.threads import in_threads
+from fewtune.errors import InputError
+
+Codes: TypeAlias = np.ndarray[Any, np.dtype[np.uint64]]
+Bytes: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
+Halves: TypeAlias = np.ndarray[Any, np.dtype[np.float16]]
+Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
+
+FLAT = 2.0
+"""Standard deviation in grey levels (of 255) of the small picture below which an image says nothing: a white page, a black frame.
+
+What is left after such a page is noise, so its hash means nothing; it is a copy of another only where every pixel is the same.
+"""
+
+_SIDE, _SMALL = 32, 16
+_ROWS = 8192  # rows looked at before they are compared, so that memory does not grow with the collection that passes by
+_BLOCK = 1 << 20  # pairs of codes compared at once: 8 MB
+_LOOSE = 4096  # pairs of small pictures compared at once
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Looks:
+    """What is kept of images, whatever their size: 64 bits and a small picture.
+
+    `rows` [N]: those that could be read. `codes` [N] uint64. `small` [N, 256] float16 of mean 0 and length 1 (0 where flat). `pixels`:
+    place 0..N-1 -> a digest of every pixel, of flat images only.
+    """
+
+    rows: Integers
+    codes: Codes
+    small: Halves
+    pixels: dict[int, bytes]
+
+
+def looks_of(examples: Examples, rows: Integers) -> Looks:
+    """Look at these rows, in threads; those that cannot be read are left out."""
+
+    def one(place: int) -> tuple[np.uint64, Halves, bytes | None] | None:
+        try:
+            return _look(examples, int(rows[place]))
+        except InputError:
+            return None
+
+    found = [(int(rows[place]), look) for place, look in enumerate(in_threads(one, len(rows))) if look is not None]
+    return Looks(
+        np.array([row for row, _ in found], dtype=np.int64),
+        np.array([look[0] for _, look in found], dtype=np.uint64),
+        np.array([look[1] for _, look in found], dtype=np.float16).reshape(len(found), _SMALL * _SMALL),
+        {place: look[2] for place, (_, look) in enumerate(found) if look[2] is not None},
+    )
+
+
+def alike(held: Looks, b: Examples, rows_b: Integers, distance: int, correlation: float) -> tuple[Integers, Integers, Floats]:
+    """(row of those held, row of b, differing bits) of the pairs within `distance` bits that correlate at least `correlation`.
+
+    Those held stay in memory, the rows of `b` pass by.
+    """
+    starts = range(0, max(1, len(rows_b)), _ROWS)  # one turn at least
+    parts = [_compared(held, looks_of(b, rows_b[s : s + _ROWS]), distance, correlation) for s in starts]
+    first, second, bits = (np.concatenate([part[i] for part in parts]) for i in range(3))
+    return first, second, bits.astype(np.float32)
+
+
+def _compared(a: Looks, b: Looks, distance: int, correlation: float) -> tuple[Integers, Integers, Bytes]:
+    same = _same_pixels(a.pixels, b.pixels)
+    first, second, bits = [same[:, 0]], [same[:, 1]], [np.zeros(len(same), dtype=np.uint8)]
+    step = max(1, _BLOCK // max(1, len(b.codes)))
+    for start in range(0, len(a.codes), step):
+        apart = _count_bits(a.codes[start : start + step, None] ^ b.codes[None])
+        left, right = np.nonzero(apart <= distance)
+        correlated = _correlations(a.small, left + start, b.small, right)
+        kept = (correlated >= correlation) & (correlated != 0)  # 0: of flat images
+        first.append(left[kept] + start)
+        second.append(right[kept])
+        bits.append(apart[left[kept], right[kept]])
+    return a.rows[np.concatenate(first)], b.rows[np.concatenate(second)], np.concatenate(bits)
+
+
+def _look(examples: Examples, row: int) -> tuple[np.uint64, Halves, bytes | None]:
+    image = examples.items.fetch(row, _SIDE)
+    assert isinstance(image, Image.Image)
+    grey = np.asarray(image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS), dtype=np.float32)
+    small = grey.reshape(_SMALL, 2, _SMALL, 2).mean((1, 3)).reshape(-1)
+    small -= small.mean()
+    length = float(np.linalg.norm(small))
+    if length < FLAT * _SMALL:  # the length is the standard deviation times the root of the 256 pixels
+        whole = examples.items.fetch(row)  # a large photo came reduced
+        assert isinstance(whole, Image.Image)
+        return np.uint64(0), np.zeros(len(small), dtype=np.float16), content_digest(str(whole.size).encode() + whole.tobytes())
+    return hash_of(grey), (small / length).astype(np.float16), None
+
+
+def hash_of(grey: Floats) -> np.uint64:
+    """The 64 bits of an image in grey [32, 32]."""
+    low = (_COSINES @ grey @ _COSINES.T)[_FREQUENCIES]
+    bits: Codes = np.packbits(low > np.median(low)).view(np.uint64)
+    return bits[0]  # type: ignore[no-any-return]
+
+
+def _transform() -> tuple[Floats, tuple[Integers, Integers]]:
+    """The first rows of the cosine transform, and the 64 lowest frequencies after the mean, by their sum and then by row."""
+    order = sorted(((i, j) for i in range(11) for j in range(11) if i + j), key=lambda at: (at[0] + at[1], at[0]))[:64]
+    cosines = np.cos(np.pi * np.arange(11)[:, None] * (2 * np.arange(_SIDE) + 1) / (2 * _SIDE)) / 4
+    cosines[0] /= np.sqrt(2)
+    return cosines.astype(np.float32), (np.array([i for i, _ in order]), np.array([j for _, j in order]))
+
+
+_COSINES, _FREQUENCIES = _transform()
+_BITS_OF_16 = np.array([bin(i).count("1") for i in range(1 << 16)], dtype=np.uint8)
+
+
+def _count_bits(codes: Codes) -> Bytes:
+    """Ones in each of [n, m] codes."""
+    if hasattr(np, "bitwise_count"):
+        counted: Bytes = np.bitwise_count(codes)
+        return counted
+    halves = _BITS_OF_16[codes.view(np.uint16).reshape(*codes.shape, 4)]  # NumPy 1
+    counted = halves.sum(-1, dtype=np.uint8)
+    return counted
+
+
+def _correlations(a: Halves, left: Integers, b: Halves, right: Integers) -> Floats:
+    """Products of a[left] and b[right] [P]."""
+    found = np.empty(len(left), dtype=np.float32)
+    for start in range(0, len(left), _LOOSE):
+        part = slice(start, start + _LOOSE)
+        found[part] = np.einsum("pd,pd->p", a[left[part]].astype(np.float32), b[right[part]].astype(np.float32))
+    return found
+
+
+def _same_pixels(a: dict[int, bytes], b: dict[int, bytes]) -> Integers:
+    """(place in a, place in b) [P, 2] of flat images that are equal."""
+    places: dict[bytes, list[int]] = {}
+    for place, digest in b.items():
+        places.setdefault(digest, []).append(place)
+    pairs = [(place, other) for place, digest in a.items() for other in places.get(digest, ())]
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
