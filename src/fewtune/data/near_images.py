@@ -133,9 +133,8 @@ def _count_bits(codes: Codes) -> Bytes:
     if hasattr(np, "bitwise_count"):
         counted: Bytes = np.bitwise_count(codes)
         return counted
-    halves = _BITS_OF_16[codes.view(np.uint16).reshape(*codes.shape, 4)]  # NumPy 1
-    counted = halves.sum(-1, dtype=np.uint8)
-    return counted
+    added: Bytes = _BITS_OF_16[codes.view(np.uint16).reshape(*codes.shape, 4)].sum(-1, dtype=np.uint8)  # NumPy 1
+    return added
 
 
 def _correlations(a: Halves, left: Integers, b: Halves, right: Integers) -> Floats:
