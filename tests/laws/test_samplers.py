@@ -28,6 +28,7 @@ from fewtune.tasks.points import Points
 from fewtune.tasks.pooled import Pairs, Pooled
 from fewtune.tasks.replayed import Replayed
 from fewtune.tasks.samplers import SAMPLERS, Hard, Imbalanced, Sampled, Sampler, Varied, nearest_classes
+from fewtune.tasks.selection import Evidence
 from fewtune.tasks.targets import target_tasks
 from fewtune.tasks.task import Tasks, class_rows, group_tasks, uniform_tasks
 
@@ -251,7 +252,7 @@ def test_classes_too_small_are_left_out(pool: Pool) -> None:
 class Backwards:
     """The last three tasks, the last one first."""
 
-    def select(self, tasks: Tasks) -> Tasks:
+    def select(self, tasks: Tasks, evidence: Evidence | None = None) -> Tasks:  # noqa: ARG002
         return tasks.take([len(tasks) - 1, len(tasks) - 2, len(tasks) - 3])
 
 

@@ -27,14 +27,28 @@ from fewtune.recipes.sources import SOURCES
 from fewtune.spec import Words, parse
 from fewtune.tasks.chosen import SELECTIONS
 from fewtune.tasks.samplers import SAMPLERS
+from fewtune.tasks.selection import CHOICES, SCORES
 
 RECIPES = (*FROZEN, *FINETUNING, *SOURCES, *META)
-_PARTS = (*HEADS, Linear, *LOSSES, *AGGREGATORS, *OPTIMIZERS, *RATES, *KEEPS, *SAMPLERS, *SELECTIONS, *EDITS, *VIEWS)
+_PARTS = (
+    *HEADS,
+    Linear,
+    *LOSSES,
+    *AGGREGATORS,
+    *OPTIMIZERS,
+    *RATES,
+    *KEEPS,
+    *SAMPLERS,
+    *SELECTIONS,
+    *SCORES,
+    *EDITS,
+    *VIEWS,
+)
 _WHOLE = (Method, Phase, Adapt, Average, Greedy, Implicit, Plan)
 # `layerwise` is a recipe too: the plan of that name is the recipe's
 _PLANS = tuple(plan for plan in PLANS if plan.__name__ not in {recipe.__name__ for recipe in RECIPES})
 
-WORDS: Words = {word.__name__: word for word in (*RECIPES, *_PLANS, *_WHOLE, *_PARTS)}
+WORDS: Words = {**{word.__name__: word for word in (*RECIPES, *_PLANS, *_WHOLE, *_PARTS)}, **CHOICES}
 
 
 def read_method(source: str) -> Method:

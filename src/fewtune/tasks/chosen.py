@@ -1,7 +1,8 @@
-"""A sampler on chosen tasks, and what chooses."""
+"""A sampler on chosen tasks, and what chooses: by name, or by a look at features (`tasks/selection`)."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Protocol, final, runtime_checkable
 
@@ -9,14 +10,17 @@ from fewtune.errors import InputError, unknown
 from fewtune.keys import Key
 from fewtune.tasks.episodes import Episodes
 from fewtune.tasks.sampler import Sampler
+from fewtune.tasks.selection.consistency import ConsistencyDiversity
+from fewtune.tasks.selection.evidence import Evidence
+from fewtune.tasks.selection.score import Ranked
 from fewtune.tasks.task import Tasks
 
 
 @runtime_checkable
 class Selection(Protocol):
-    """The axis of task selection: some of the tasks, in an order of its own."""
+    """The axis of task selection: some of the tasks, in an order of its own. `evidence` is what those look at that have to think."""
 
-    def select(self, tasks: Tasks) -> Tasks: ...
+    def select(self, tasks: Tasks, evidence: Evidence | None = None) -> Tasks: ...
 
 
 @final
@@ -30,11 +34,15 @@ class Named:
         if not self.names or len(set(self.names)) != len(self.names):
             raise InputError(f"expected at least one name and each once, found {self.names}.")
 
-    def select(self, tasks: Tasks) -> Tasks:
-        for name in self.names:
-            if name not in tasks.names:
+    def select(self, tasks: Tasks, evidence: Evidence | None = None) -> Tasks:  # noqa: ARG002
+        places: dict[str, list[int]] = {name: [] for name in self.names}
+        for i, known in enumerate(tasks.names):  # once through, however many are chosen: it is asked at every draw
+            if known in places:
+                places[known].append(i)
+        for name, found in places.items():
+            if not found:
                 raise unknown("task", name, tasks.names)
-        return tasks.take([i for name in self.names for i, known in enumerate(tasks.names) if known == name])
+        return tasks.take([i for found in places.values() for i in found])
 
 
 @final
@@ -45,13 +53,14 @@ class Chosen:
     sampler: Sampler
     selection: Selection
 
-    def resolved(self, tasks: Tasks) -> Chosen:
+    def resolved(self, tasks: Tasks, evidence: Evidence | None = None) -> Chosen:
         """The same with the chosen tasks by their names: what a selection decided is decided once, before training, and on record.
 
         Raises InputError where two tasks share a name, so that names would not tell them apart.
         """
-        names = self.selection.select(tasks).names
-        if twice := sorted({name for name in names if tasks.names.count(name) > 1}):
+        names = self.selection.select(tasks, evidence).names
+        counts = Counter(tasks.names)
+        if twice := sorted({name for name in names if counts[name] > 1}):
             raise InputError(f"tasks are chosen by their names, but several are called {twice[0]!r}: give them names of their own.")
         return Chosen(sampler=self.sampler, selection=Named(names=names))
 
@@ -60,4 +69,4 @@ class Chosen:
         return self.sampler.draw(self.selection.select(tasks), key, first, count)
 
 
-SELECTIONS = (Named,)
+SELECTIONS = (Named, ConsistencyDiversity, Ranked)

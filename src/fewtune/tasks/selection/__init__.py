@@ -1,0 +1,40 @@
+"""Choosing what to finetune on: candidates are scored by frozen features of the target's support, and every decision is on record."""
+
+from fewtune.tasks.selection.affinity import GradientAffinity, TagAffinity
+from fewtune.tasks.selection.choose import choose_p
+from fewtune.tasks.selection.consistency import ConsistencyDiversity
+from fewtune.tasks.selection.evidence import Evidence
+from fewtune.tasks.selection.moments import Moments, coverage, moments_of
+from fewtune.tasks.selection.named import CHOICES, all_tasks, consistency_diversity, no_consistency, no_diversity, random_tasks
+from fewtune.tasks.selection.score import MeanCosine, NearestClasses, Ranked, Score
+from fewtune.tasks.selection.trace import Trace, load_trace
+from fewtune.tasks.selection.transferability import HScore, Leep, LogMe
+
+SCORES = (MeanCosine, NearestClasses, Leep, LogMe, HScore, GradientAffinity, TagAffinity)
+
+__all__ = [
+    "CHOICES",
+    "SCORES",
+    "ConsistencyDiversity",
+    "Evidence",
+    "GradientAffinity",
+    "HScore",
+    "Leep",
+    "LogMe",
+    "MeanCosine",
+    "Moments",
+    "NearestClasses",
+    "Ranked",
+    "Score",
+    "TagAffinity",
+    "Trace",
+    "all_tasks",
+    "choose_p",
+    "consistency_diversity",
+    "coverage",
+    "load_trace",
+    "moments_of",
+    "no_consistency",
+    "no_diversity",
+    "random_tasks",
+]

@@ -1,0 +1,92 @@
+"""Trace: what a selection looked at, and what it decided. One row a candidate, in the order looked at; kept in Parquet."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias, final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fewtune.data.examples import Integers
+from fewtune.errors import InputError
+from fewtune.files import write_bytes
+
+SCHEMA = pa.schema(
+    [
+        ("candidate", pa.int64()),  # its place among the candidates
+        ("name", pa.string()),
+        ("source", pa.string()),
+        ("similarity", pa.float64()),  # to the target, by what candidates are ranked by; NaN where nobody asked
+        ("coverage", pa.float64()),  # of the chosen tasks together with this one; NaN where nobody asked
+        ("gain", pa.float64()),  # coverage over the coverage without it, less 1; NaN for the first
+        ("taken", pa.bool_()),
+        ("reason", pa.string()),
+    ]
+)
+
+
+@final
+@dataclass(frozen=True)
+class Look:
+    """One candidate as it was looked at: the columns of SCHEMA."""
+
+    candidate: int
+    name: str
+    source: str
+    similarity: float
+    coverage: float
+    gain: float
+    taken: bool
+    reason: str
+
+
+Looks: TypeAlias = tuple[Look, ...]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """The candidates in the order looked at; those after a stop were not looked at and are not here."""
+
+    table: pa.Table
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def column(self, name: str) -> np.ndarray[Any, np.dtype[Any]]:
+        values: np.ndarray[Any, np.dtype[Any]] = self.table[name].to_numpy(zero_copy_only=False)
+        return values
+
+    @property
+    def taken(self) -> Integers:
+        """The places of the chosen candidates, in the order they were taken."""
+        places: Integers = self.column("candidate")[self.column("taken").astype(bool)]
+        return places
+
+    def save(self, path: Path) -> None:
+        """Write the rows as Parquet, whole or not at all."""
+        buffer = io.BytesIO()
+        pq.write_table(self.table, buffer, compression="zstd")
+        write_bytes(path, buffer.getvalue())
+
+
+def make_trace(looks: Looks | list[Look]) -> Trace:
+    """A trace of these looks, in this order."""
+    return Trace(pa.table({name: [getattr(look, name) for look in looks] for name in SCHEMA.names}, schema=SCHEMA))
+
+
+def load_trace(path: Path) -> Trace:
+    """Read what `Trace.save` wrote. Raises InputError for another file."""
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as problem:
+        raise InputError(f"{path} does not hold a trace ({problem}).") from None
+    if not table.schema.equals(SCHEMA):
+        raise InputError(
+            f"{path} is no trace of a selection: expected columns {', '.join(SCHEMA.names)}, found {', '.join(table.schema.names)}."
+        )
+    return Trace(table)
