@@ -104,7 +104,7 @@ def choose_learner(
         alone = Candidate(fallback, candidates[fallback], float("nan"), None, float("nan"))
         blank = np.zeros((ways, ways))
         return Choice(fallback, candidates[fallback], (alone,), None, nothing, 1.0, blank, splits, singles)
-    answers = {name: _held_out(method, features, rows, splits, vectors(method)) for name, method in candidates.items()}
+    answers = {name: held_out_answers(method, features, rows, splits, vectors(method)) for name, method in candidates.items()}
     correct = {name: a.correct(labels, count) for name, a in answers.items()}
     means = {name: float(np.nanmean(c)) for name, c in correct.items()}
     best = max(means, key=lambda name: means[name])
@@ -123,7 +123,8 @@ def choose_learner(
     )
 
 
-def _held_out(method: Method, features: Tensor, rows: Integers, splits: Splits, vectors: Tensor | None) -> Answers:
+def held_out_answers(method: Method, features: Tensor, rows: Integers, splits: Splits, vectors: Tensor | None) -> Answers:
+    """A method's answers to the held-out rows of `splits`, which are among `rows` [N]; `features` [*, D] is indexed by row."""
     assert splits.episodes is not None
     place = np.zeros(int(rows.max()) + 1, dtype=np.int64)
     place[rows] = np.arange(len(rows))

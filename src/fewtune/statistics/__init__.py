@@ -14,18 +14,22 @@ from fewtune.statistics.intervals import (
 )
 from fewtune.statistics.paired import holm, paired_interval, sign_flip_test, wilcoxon_test
 from fewtune.statistics.planning import episodes_needed, episodes_needed_from, episodes_needed_paired
+from fewtune.statistics.power_law import FittedPowerLaw, PowerLaw, bootstrap_power_law, fit_power_law
 from fewtune.statistics.ranks import average_ranks, friedman_test, nemenyi_difference
 from fewtune.statistics.resampled import corrected_resampled_interval, corrected_resampled_test
 from fewtune.statistics.reuse import Reuse, count_reuse, reuse_sentence
 from fewtune.statistics.selection import best_of_candidates
 
 __all__ = [
+    "FittedPowerLaw",
     "Interval",
+    "PowerLaw",
     "Reuse",
     "average_nll",
     "average_ranks",
     "best_of_candidates",
     "bootstrap_interval",
+    "bootstrap_power_law",
     "brier_score",
     "corrected_resampled_interval",
     "corrected_resampled_test",
@@ -34,6 +38,7 @@ __all__ = [
     "episodes_needed_from",
     "episodes_needed_paired",
     "expected_calibration_error",
+    "fit_power_law",
     "fit_temperature",
     "friedman_test",
     "holm",
