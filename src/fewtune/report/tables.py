@@ -147,7 +147,9 @@ def _terminal_column(table: Table, i: int, color: bool) -> list[str]:
     """Heading and cells of a column; without color its winners end in `*`, and where it holds numbers the others in a space."""
     marked = not color and any(row[i].best for row in table.rows)
     other = "\u2800" if marked and table.numeric[i] else ""  # a blank that is not trimmed away as spaces are
-    return [_line(table.columns[i]) + other] + [_line(row[i].shown) + ("*" if marked and row[i].best else other) for row in table.rows]
+    return [one_line(table.columns[i]) + other] + [
+        one_line(row[i].shown) + ("*" if marked and row[i].best else other) for row in table.rows
+    ]
 
 
 def _narrowest(columns: Sequence[Sequence[str]], numeric: Sequence[bool]) -> int:
@@ -261,7 +263,7 @@ def _unknown(value: Value) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
 
 
-def _line(text: str) -> str:
+def one_line(text: str) -> str:
     """Text on one line without control characters: a file name must not move the cursor, nor turn the direction of the text."""
     shown = (
         " " if c in "\n\r\t\v\f\x85\u2028\u2029" else "�" if unicodedata.category(c) in ("Cc", "Cs") or c in _TURNING else c for c in text
@@ -273,12 +275,12 @@ _TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 def _wrapped(sentences: Sequence[str], width: int | None) -> list[str]:
-    return [textwrap.fill(_line(s), width or 100, break_on_hyphens=False) for s in sentences]
+    return [textwrap.fill(one_line(s), width or 100, break_on_hyphens=False) for s in sentences]
 
 
 def _markdown(text: str) -> str:
     # Spaces at the ends mean nothing in a cell, and `**x **` would not be bold.
-    return re.sub(r"([\\`*_\[\]<>|~$&#])", r"\\\1", _line(text).strip())
+    return re.sub(r"([\\`*_\[\]<>|~$&#])", r"\\\1", one_line(text).strip())
 
 
 _NAMED = ("asciitilde", "asciicircum", "less", "greater", "bar", "asciigrave", "quotesingle")
@@ -294,5 +296,5 @@ _LATEX = {
 
 
 def _latex(text: str) -> str:
-    escaped = "".join(_LATEX.get(c, c) for c in _line(text))
+    escaped = "".join(_LATEX.get(c, c) for c in one_line(text))
     return re.sub(r"-(?=-)", "-{}", escaped)  # two hyphens are no dash

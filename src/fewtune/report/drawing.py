@@ -1,0 +1,154 @@
+"""How the page's figures are drawn: small enough for a phone, in the page's colours, the same data to the same bytes.
+
+A figure is 360 units wide, the width of a phone's column, so that its text is as large as the page's there, and somewhat larger on a desk.
+matplotlib draws with stand-in colours, which `inline_svg` replaces by the variables of the page's style sheet.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, final
+
+from fewtune.report.inline_svg import inline
+from fewtune.report.tables import one_line
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH = 360.0
+MINUS = "\u2212"  # as wide as a plus
+TEXT = 11.5  # units; at 360 units on 358 pixels, just about pixels
+
+INK, MUTED, RULE, CELL, ACCENT, WRONG, OTHER = (f"#0a0b{i:02x}" for i in range(1, 8))
+SERIES = tuple(f"#0a0c{i:02x}" for i in range(10))
+"""Ten colours that can be told apart; `series(i)` goes around."""
+
+_COLOURS = {
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    RULE: "var(--rule)",
+    CELL: "var(--cell)",
+    ACCENT: "var(--accent)",
+    WRONG: "var(--wrong)",
+    OTHER: "var(--other)",
+    **{colour: f"var(--s{i})" for i, colour in enumerate(SERIES)},
+}
+
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "fewtune",
+    "text.parse_math": False,  # "$" in a class name is a dollar
+    "path.simplify": False,
+    "font.family": "DejaVu Sans",
+    "font.size": TEXT,
+    "text.color": INK,
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": MUTED,
+    "axes.linewidth": 1.0,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.unicode_minus": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.8,
+    "xtick.color": RULE,
+    "ytick.color": RULE,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "xtick.major.size": 3.0,
+    "xtick.minor.size": 0.0,
+    "ytick.major.size": 0.0,
+    "ytick.minor.size": 0.0,
+    "lines.linewidth": 1.8,
+    "lines.solid_capstyle": "round",
+}
+
+
+@final
+@dataclass(frozen=True)
+class Drawn:
+    """A figure for the page: an inline `svg`, one sentence `caption` on how to read it, and `legend`: (CSS colour, name), in order."""
+
+    svg: str
+    caption: str
+    legend: tuple[tuple[str, str], ...] = ()
+
+
+def drawn(
+    build: Callable[[Figure], None],
+    *,
+    name: str,
+    label: str,
+    caption: str,
+    height: float,
+    width: float = WIDTH,
+    legend: Sequence[tuple[str, str]] = (),
+) -> Drawn:
+    """Let `build` fill an empty figure of `width` x `height` units. `name`: the prefix of its ids; `label`: for those who cannot see it."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    out = io.BytesIO()
+    with mpl.rc_context(), warnings.catch_warnings():
+        # a person's own matplotlibrc must not change the page; the browser has the glyphs that matplotlib's font lacks
+        mpl.rcdefaults()
+        mpl.rcParams.update(_STYLE)
+        warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)
+        warnings.filterwarnings("ignore", message=".*Matplotlib currently does not support .* natively", category=UserWarning)
+        figure = Figure(figsize=(width / 72, height / 72), facecolor="none")
+        build(figure)
+        nothing: dict[str, Any] = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(out, format="svg", transparent=True, metadata=nothing)
+    svg = inline(out.getvalue(), prefix=name, label=one_line(label), colours=_COLOURS)
+    return Drawn(svg, caption, tuple((_COLOURS[colour], one_line(text)) for colour, text in legend))
+
+
+def axes(figure: Figure, *, left: float = 40, right: float = 8, top: float = 8, bottom: float = 38) -> Axes:
+    """Axes with margins in units."""
+    width, height = (72 * float(inches) for inches in figure.get_size_inches())
+    return figure.add_axes((left / width, bottom / height, (width - left - right) / width, (height - top - bottom) / height))
+
+
+def series(i: int) -> str:
+    """The colour of the i-th series."""
+    return SERIES[i % len(SERIES)]
+
+
+def cells(text: str) -> int:
+    """How wide a text is, in letters; wide letters (Chinese, Japanese, Korean) count twice."""
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def short(text: str, most: int) -> str:
+    """A name as a label: one line of at most `most` letters (see `cells`), its middle left out where it is longer."""
+    line = " ".join(one_line(text).split())
+    if cells(line) <= most:
+        return line
+    head, tail = line, line
+    while cells(head) > (most - 1) - (most - 1) // 3:
+        head = head[:-1]
+    while cells(tail) > (most - 1) // 3:
+        tail = tail[1:]
+    return f"{head.rstrip()}…{tail.lstrip()}"
+
+
+def room(texts: Sequence[str], size: float = TEXT) -> float:
+    """Units that the longest of some labels takes (6 tenths of the size a letter, which is more than most fonts need)."""
+    return 0.6 * size * max(map(cells, texts), default=0)
+
+
+def percent_ticks(axis: Any, most: int = 5) -> None:
+    """Few round ticks; fractions are shown as percent."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}".replace("-", MINUS)))

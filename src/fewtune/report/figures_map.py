@@ -1,0 +1,121 @@
+"""Embedding maps: rows as dots in the plane, before and after finetuning, in the same colours and the same frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fewtune.report.drawing import OTHER, SERIES, TEXT, Drawn, axes, drawn, room, series, short
+from fewtune.report.figures_confusion import worst_classes
+from fewtune.report.findings import Confusion, Floats, Integers, Maps, Truths
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_COLOURS = len(SERIES)
+
+
+def map_figures(maps: Maps, confusion: Confusion | None = None) -> list[Drawn]:
+    """One figure, or two (before, after). Beyond ten classes the ten with the most mistakes have a colour, the others are grey."""
+    if not len(maps.labels):
+        return []
+    pool = np.zeros(len(maps.labels), dtype=np.bool_) if maps.pool is None else np.asarray(maps.pool, dtype=np.bool_)
+    coloured = _coloured(maps, pool, confusion)
+    legend = [(series(k), short(maps.names[c], 40)) for k, c in enumerate(coloured)]
+    if np.isin(maps.labels[~pool], coloured, invert=True).any():
+        legend.append((OTHER, "other classes"))
+    frame = _frame([maps.before] if maps.after is None else [maps.before, maps.after], pool)
+    titles = [("map-before", "Before finetuning" if maps.after is not None else "Frozen features", maps.before)]
+    if maps.after is not None:
+        titles.append(("map-after", "After finetuning", maps.after))
+    return [_map(name, title, places, maps, pool, coloured, frame, legend) for name, title, places in titles]
+
+
+def _frame(maps: Sequence[Floats], pool: Truths) -> tuple[float, float, float, float]:
+    """One square for all maps (left, right, low, high): around the target's rows, for far pool rows would make these small."""
+    mine = np.concatenate([places[~pool] if (~pool).any() else places for places in maps])
+    mine = mine[np.isfinite(mine).all(1)] if len(mine) else mine
+    if not len(mine):
+        return -1.0, 1.0, -1.0, 1.0
+    low, high = mine.min(0), mine.max(0)
+    middle, half = (low + high) / 2, 0.56 * float((high - low).max()) or 1.0
+    return float(middle[0] - half), float(middle[0] + half), float(middle[1] - half), float(middle[1] + half)
+
+
+def _coloured(maps: Maps, pool: Truths, confusion: Confusion | None) -> list[int]:
+    """The classes with a colour: all of the target's, or the ten with the most mistakes, or else the ten with the most rows."""
+    labels = maps.labels[~pool & (maps.labels >= 0)]
+    present = np.unique(labels)
+    if len(present) <= MOST_COLOURS:
+        return [int(c) for c in present]
+    if confusion is not None and confusion.class_names == maps.names:
+        worst = worst_classes(np.nan_to_num(confusion.counts), len(maps.names))
+        return sorted(int(c) for c in worst[np.isin(worst, present)][:MOST_COLOURS])
+    counts = np.bincount(labels, minlength=len(maps.names))
+    return sorted(int(c) for c in np.argsort(-counts, kind="stable")[:MOST_COLOURS])
+
+
+def _map(
+    name: str,
+    title: str,
+    places: Floats,
+    maps: Maps,
+    pool: Truths,
+    coloured: list[int],
+    frame: tuple[float, float, float, float],
+    legend: list[tuple[str, str]],
+) -> Drawn:
+    few = bool((~pool & ~np.isin(maps.labels, coloured)).any())  # the coloured ones among many: let them stand out
+    dots = 6.0 if len(places) < 300 else 4.4 if len(places) < 1500 else 3.2
+
+    def build(figure: Figure) -> None:
+        ax = axes(figure, left=2, right=2, top=2, bottom=2)
+        ax.set_xticks([])
+        ax.set_yticks([])
+        ax.grid(False)
+        ax.spines[:].set_visible(True)
+        ax.set_xlim(frame[0], frame[1])
+        ax.set_ylim(frame[2], frame[3])
+        _dots(ax, places[pool], OTHER, 0.6 * dots, 0.45)
+        mine = ~pool
+        _dots(ax, places[mine & ~np.isin(maps.labels, coloured)], OTHER, dots, 0.75)
+        for k, c in enumerate(coloured):
+            _dots(ax, places[mine & (maps.labels == c)], series(k), dots * (1.5 if few else 1.0), 0.85)
+        _names(ax, places, maps.labels, mine, coloured, maps.names)
+
+    many = f"{int((~pool).sum())} target rows" + (f" and {int(pool.sum())} pool rows" if pool.any() else "")
+    return drawn(build, name=name, label=f"{title}: a map of {many}.", caption=title, height=360, legend=legend)
+
+
+def _dots(ax: Axes, places: Floats, colour: str, size: float, alpha: float) -> None:
+    """All dots as one path of strokes without length and with round ends, which is a sixth of the bytes of as many circles."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+
+    places = places[np.isfinite(places).all(1)]
+    if not len(places):
+        return
+    codes = np.tile([Path.MOVETO, Path.LINETO], len(places))
+    patch = PathPatch(Path(np.repeat(places, 2, axis=0), codes), facecolor="none", edgecolor=colour, linewidth=size, alpha=alpha)
+    patch.set_capstyle("round")
+    ax.add_patch(patch)
+
+
+def _names(ax: Axes, places: Floats, labels: Integers, mine: Truths, coloured: list[int], names: tuple[str, ...]) -> None:
+    """Each coloured class's name at the middle of its rows, as long as it lies on no other name (the legend has them all)."""
+    units = (ax.get_ylim()[1] - ax.get_ylim()[0]) / 356
+    taken: list[tuple[float, float, float]] = []
+    for c in coloured:
+        inside = places[mine & (labels == c)]
+        inside = inside[np.isfinite(inside).all(1)]
+        if not len(inside):
+            continue
+        text = short(names[c], 18)
+        x, y = (float(v) for v in np.median(inside, axis=0))
+        half = 0.5 * room([text]) * units
+        if all(abs(y - other) > 1.25 * TEXT * units or abs(x - there) > half + reach for there, other, reach in taken):
+            taken.append((x, y, half))
+            ax.text(x, y, text, ha="center", va="center", fontweight="bold")

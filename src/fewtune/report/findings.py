@@ -1,0 +1,264 @@
+"""What the HTML page of the main job is made of: plain data, everything optional but the verdict.
+
+Accuracies, recalls, gains and differences are fractions (0.03 is three points), never percent. NaN and None mean "not known".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias, final
+
+import numpy as np
+
+from fewtune.statistics import Interval
+
+Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
+Integers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
+Truths: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
+
+Shown: TypeAlias = bytes | str | None
+"""How a row is shown: PNG or JPEG bytes, a short text, or nothing (vectors). See `thumbnails.thumbnail`."""
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MethodRow:
+    """One learner on the shared held-out rows. `difference`: the chosen learner's accuracy minus this one's, None for the chosen one.
+
+    `p`: of the paired test of that difference, Holm-adjusted over the learners.
+    """
+
+    name: str
+    kind: Literal["frozen", "finetuned"]
+    accuracy: float
+    interval: Interval | None = None
+    difference: Interval | None = None
+    p: float | None = None
+    chosen: bool = False
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Guard:
+    """Whether finetuning may be used. `differences` [n]: finetuned minus the best frozen learner on each paired split.
+
+    `where`: what was split. `gain`: their mean with its interval. `sentence`: the rule and what came of it.
+    """
+
+    where: Literal["the target's own splits", "held-out related tasks"]
+    kept_finetuned: bool
+    sentence: str
+    gain: Interval | None = None
+    differences: Floats = field(default_factory=lambda: np.zeros(0))
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Looked:
+    """One candidate task or class of the selection. `coverage`: of what is chosen so far together with it; `gain`: what it adds to that."""
+
+    name: str
+    source: str
+    similarity: float
+    coverage: float
+    gain: float
+    taken: bool
+    reason: str = ""
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Added:
+    """What one pool data set gave. `coverage`: with it and those before it; `accuracy`: the change it made, where that was measured."""
+
+    name: str
+    classes: int
+    rows: int
+    coverage: float | None = None
+    accuracy: Interval | float | None = None
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Similarity:
+    """Cosines [K, P] of the means of the K target classes and of P chosen pool classes; `source` [P]: the data set of each."""
+
+    cosine: Floats
+    target: tuple[str, ...]
+    pool: tuple[str, ...]
+    source: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        assert self.cosine.shape == (len(self.target), len(self.pool))
+        assert len(self.source) in (0, len(self.pool))
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Selection:
+    """Which pool data was chosen: `trace` in the order looked at, the chosen `classes` of each source, what each source `added`."""
+
+    sentence: str = ""
+    trace: tuple[Looked, ...] = ()
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    added: tuple[Added, ...] = ()
+    similarity: Similarity | None = None
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Curve:
+    """A training run: `loss` at `steps` [n], and accuracy at `validation_steps` [m]."""
+
+    label: str
+    steps: Floats | Integers
+    loss: Floats
+    validation_steps: Floats | Integers = field(default_factory=lambda: np.zeros(0))
+    validation: Floats = field(default_factory=lambda: np.zeros(0))
+
+    def __post_init__(self) -> None:
+        assert len(self.steps) == len(self.loss) and len(self.validation_steps) == len(self.validation)
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Example:
+    """A row as the page shows it."""
+
+    name: str
+    shown: Shown = None
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Confused:
+    """Rows of class `true` answered as `predicted` (both integers into the class names), for a bad cell of the confusion matrix."""
+
+    true: int
+    predicted: int
+    examples: tuple[Example, ...]
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Confusion:
+    """Held-out answers [K, K], true by predicted, as counts (mean counts over repeats need not be whole)."""
+
+    counts: Floats
+    class_names: tuple[str, ...]
+    examples: tuple[Confused, ...] = ()
+
+    def __post_init__(self) -> None:
+        assert self.counts.shape == (len(self.class_names),) * 2
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Doubt:
+    """A row to look at again: its `given` label ("" where it has none), the model's `answered` one, and the probability of that answer."""
+
+    name: str
+    given: str
+    answered: str
+    probability: float
+    shown: Shown = None
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Maps:
+    """Places of rows in the plane [N, 2] before finetuning and, where it was kept or tried, after (see `maps.maps_2d`).
+
+    `labels` [N] index `names`, -1 for none; `pool` [N]: which rows are of the pool rather than the target.
+    """
+
+    before: Floats
+    labels: Integers
+    names: tuple[str, ...]
+    after: Floats | None = None
+    pool: Truths | None = None
+    method: str = "t-SNE"
+
+    def __post_init__(self) -> None:
+        n = len(self.labels)
+        assert self.before.shape == (n, 2) and (self.after is None or self.after.shape == (n, 2))
+        assert self.pool is None or len(self.pool) == n
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Forecast:
+    """Accuracy at shots a class [n] with its bounds, the curve fitted to it on `grid` [g], and what follows in words."""
+
+    shots: Floats | Integers
+    accuracy: Floats
+    low: Floats
+    high: Floats
+    sentence: str
+    grid: Floats = field(default_factory=lambda: np.zeros(0))
+    curve: Floats = field(default_factory=lambda: np.zeros(0))
+    curve_low: Floats = field(default_factory=lambda: np.zeros(0))
+    curve_high: Floats = field(default_factory=lambda: np.zeros(0))
+
+    def __post_init__(self) -> None:
+        assert len(self.shots) == len(self.accuracy) == len(self.low) == len(self.high)
+        assert len(self.grid) == len(self.curve) == len(self.curve_low) == len(self.curve_high)
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Leak:
+    """A pool row that is nearly a target row, and so was kept out. `how`: what found it; `distance`: in the units of `how`."""
+
+    pool_row: str
+    target_row: str
+    how: str
+    distance: float
+    pool_shown: Shown = None
+    target_shown: Shown = None
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Stage:
+    """What one stage of the job took; `visits`: images (or texts) run through the backbone."""
+
+    name: str
+    seconds: float
+    visits: int | None = None
+    note: str = ""
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Findings:
+    """All that the page says. `sentences`: the verdict in plain words; `kept`: which model it ended with.
+
+    `expected`: the accuracy to expect on new rows, None where nothing could be held out; `measured`: on the target's own test rows.
+    `beats`: what the chosen model is better than, as the end of "better than ..." ("ridge on frozen features by 3.1 points").
+    `mislabelled`, `leaks`: None = not looked for, () = none found. `budget`: one sentence. `skipped`: (row, reason).
+    `commands`: what to type next.
+    """
+
+    sentences: tuple[str, ...]
+    kept: Literal["finetuned", "frozen"]
+    title: str = "Adapted model"
+    expected: Interval | None = None
+    measured: Interval | None = None
+    beats: str = ""
+    methods: tuple[MethodRow, ...] = ()
+    guard: Guard | None = None
+    selection: Selection | None = None
+    curves: tuple[Curve, ...] = ()
+    confusion: Confusion | None = None
+    uncertain: tuple[Doubt, ...] = ()
+    mislabelled: tuple[Doubt, ...] | None = None
+    maps: Maps | None = None
+    forecast: Forecast | None = None
+    leaks: tuple[Leak, ...] | None = None
+    stages: tuple[Stage, ...] = ()
+    budget: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    skipped: tuple[tuple[str, str], ...] = ()
+    commands: tuple[str, ...] = ()

@@ -1,0 +1,107 @@
+"""The HTML page of the main job: one file without scripts and without anything from elsewhere, the verdict first.
+
+Names of classes and files and the texts of rows are strangers' text: they are escaped on the way into the page (jinja2 with autoescape,
+an XML tree for the figures), and a Content-Security-Policy forbids scripts and every address should something slip through.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fewtune.files import write_bytes
+from fewtune.report.drawing import Drawn
+from fewtune.report.figures_confusion import confusion_figure
+from fewtune.report.figures_forecast import forecast_figure
+from fewtune.report.figures_guard import guard_figure
+from fewtune.report.figures_learning import curves_figure
+from fewtune.report.figures_map import map_figures
+from fewtune.report.figures_selection import coverage_figure, similarity_figure
+from fewtune.report.findings import Findings
+from fewtune.report.page_tables import class_rows, method_rows, mistakes, nearest, trace_rows
+from fewtune.report.page_words import WORDS, clean
+from fewtune.report.thumbnails import data_address
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+
+def page(findings: Findings) -> str:
+    """The whole page as text. The same findings give the same bytes."""
+    context = {"f": findings, "figures": _figures(findings), "tables": _tables(findings), "sections": _sections(findings)}
+    return _environment().get_template("page.html.j2").render(context)
+
+
+def write_page(path: Path | str, findings: Findings) -> None:
+    """Write the page, whole or not at all."""
+    write_bytes(Path(path), page(findings).encode("utf-8", "replace"))
+
+
+def _figures(f: Findings) -> dict[str, list[Drawn]]:
+    """The figures of each section, those that there is something to draw for."""
+    selection, guard = f.selection, f.guard
+    made: Mapping[str, list[Drawn | None]] = {
+        "guard": [guard_figure(guard) if guard else None],
+        "selection": [
+            coverage_figure(selection.trace) if selection else None,
+            similarity_figure(selection.similarity) if selection and selection.similarity else None,
+        ],
+        "curves": [curves_figure(f.curves)],
+        "confusion": [confusion_figure(f.confusion) if f.confusion else None],
+        "maps": list(map_figures(f.maps, f.confusion)) if f.maps else [],
+        "forecast": [forecast_figure(f.forecast) if f.forecast else None],
+    }
+    return {name: [figure for figure in figures if figure is not None] for name, figures in made.items()}
+
+
+def _tables(f: Findings) -> dict[str, Any]:
+    """Rows for the tables that are more than what the findings hold."""
+    similarity = f.selection.similarity if f.selection else None
+    return {
+        "methods": method_rows(f.methods),
+        "trace": trace_rows(f.selection.trace) if f.selection else [],
+        "nearest": nearest(similarity) if similarity else [],
+        "classes": class_rows(f.confusion) if f.confusion else [],
+        "mistakes": mistakes(f.confusion) if f.confusion else [],
+        "seconds": math.fsum(stage.seconds for stage in f.stages),
+    }
+
+
+def _sections(f: Findings) -> list[tuple[str, str, str]]:
+    """(id, title, short title) of the sections that the page has, in their order."""
+    every = (
+        ("learners", "Learners compared", "Learners", bool(f.methods)),
+        ("guard", "Did finetuning help?", "Did it help?", f.guard is not None),
+        ("selection", "Which other data was chosen", "Chosen data", f.selection is not None),
+        ("curves", "Learning curves", "Curves", bool(f.curves)),
+        ("confusion", "What is taken for what", "Mistakes", f.confusion is not None),
+        ("uncertain", "Most uncertain rows", "Uncertain", bool(f.uncertain)),
+        ("mislabelled", "Rows that may be mislabelled", "Mislabelled", f.mislabelled is not None),
+        ("maps", "Embedding map", "Map", f.maps is not None and len(f.maps.labels) > 0),
+        ("forecast", "How many labels are needed", "Labels needed", f.forecast is not None),
+        ("leaks", "Leaks between the pool and your data", "Leaks", f.leaks is not None),
+        ("budget", "Budget and environment", "Budget", bool(f.stages or f.budget or f.environment)),
+        ("skipped", "Rows left out", "Left out", bool(f.skipped)),
+        ("next", "What to type next", "Next", bool(f.commands)),
+    )
+    return [(name, title, brief) for name, title, brief, present in every if present]
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    made = Environment(
+        loader=PackageLoader("fewtune.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=clean,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(WORDS)
+    made.filters["address"] = data_address
+    return made
