@@ -1,25 +1,30 @@
-"""The main job: from a few labelled rows to a saved model and what is honestly known of it."""
+"""The main job: from a few labelled rows, and other labelled data lying around, to a saved model and what is honestly known of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from fewtune.adaptation.borrow import Borrowed, Borrowing, borrow
 from fewtune.adaptation.bundle import BackboneRecord, Bundle, support_of
 from fewtune.adaptation.card import model_card, verdict
-from fewtune.adaptation.choose import Choice, choose_learner
+from fewtune.adaptation.choose import Choice
+from fewtune.adaptation.clock import Clock, Stage
 from fewtune.adaptation.fitting import fit_head
+from fewtune.adaptation.guard import Side
 from fewtune.adaptation.predict import Prediction, predict_anything, probabilities
 from fewtune.adaptation.usable import Target, usable_target
 from fewtune.backbones.backbone import Backbone
 from fewtune.data.examples import Examples
 from fewtune.errors import InputError
-from fewtune.learning.classes import prompts_of, vectors_by_prompts
+from fewtune.files import new_folder
 from fewtune.learning.method import Method
 from fewtune.recipes.candidates import candidates
 from fewtune.spec import text
@@ -27,19 +32,25 @@ from fewtune.statistics import Interval, wilson_interval
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Adapted:
     """An adapted model before it is saved. `measured`: accuracy on the target's own test rows, where it has some.
 
-    `choice`: what is known of the candidates (`choice.expected`: the accuracy to expect). `sentences`: the verdict in words.
+    `choice`: what is known of the candidates (`choice.expected`: the accuracy to expect), on the features of `backbone`, which is the
+    finetuned one where the guard kept it; `frozen`: the same on the backbone as it came. `borrowed`: what came of the pool, None where
+    there was none. `sentences`: the verdict in words. `stages`: what the time went on.
     """
 
     bundle: Bundle
     choice: Choice
+    frozen: Choice
     target: Target
+    features: Tensor
     measured: Interval | None
     sentences: tuple[str, ...]
     backbone: Backbone
+    borrowed: Borrowed | None
+    stages: tuple[Stage, ...]
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -49,17 +60,34 @@ class Adapted:
         """Labels for new inputs, in order (see `Model.predict`)."""
         return predict_anything(self.bundle, inputs, self.backbone, threshold=threshold, skip_bad=skip_bad, quiet=quiet)
 
+    def report(self, path: Path | str) -> None:
+        """Write the report, one HTML file that opens anywhere."""
+        from fewtune.report.collect import findings_of
+        from fewtune.report.page import write_page
+
+        write_page(Path(path), findings_of(self))
+
     def save(self, path: Path | str, *, overwrite: bool = False) -> None:
-        """Write the bundle (see `Bundle.save`)."""
-        self.bundle.save(Path(path), overwrite=overwrite)
+        """Write the bundle, the report and, where there was a pool, what was decided of each candidate task; whole or not at all.
+
+        An existing folder is refused unless `overwrite`.
+        """
+        with new_folder(Path(path), overwrite=overwrite) as folder:
+            self.bundle.write(folder)
+            if self.borrowed is not None:
+                self.borrowed.trace.save(folder / "selection.parquet")
+            self.report(folder / "report.html")
 
 
-def adapt_frozen(
+def adapt_examples(
     examples: Examples,
     backbone: Backbone,
     *,
+    pool: Sequence[Examples] = (),
+    borrowing: Borrowing | None = None,
     cache: Path | None = None,
     methods: Mapping[str, Method] | None = None,
+    prompts: tuple[str, ...] = (),
     skip_bad: bool = False,
     threshold: float = 0.0,
     seed: int = 0,
@@ -67,58 +95,73 @@ def adapt_frozen(
     weights: Path | None = None,
     quiet: bool = False,
 ) -> Adapted:
-    """Choose among frozen learners on the target's own support, refit on all of it, and say what to expect.
+    """The best model of the target: a learner chosen on its own support, on the backbone as it is or finetuned on what the `pool` lends.
 
-    Rows of a test split serve nothing but the final measurement. `threshold`: answers with a lower probability abstain, 0 to 1. `folds`: of
-    each split, at least 2. Raises InputError for data that cannot be learned from.
+    Rows of a test split serve nothing but the final measurement. `borrowing`: how the pool is used. `methods`: the learners to choose from,
+    by default all that suit; `prompts`: the templates of those that read class names. `threshold`: answers with a lower probability
+    abstain, 0 to 1. `folds`: of each split, at least 2. Raises InputError for data that cannot be learned from.
     """
     if not 0 <= threshold <= 1:
         raise InputError(f"expected a threshold between 0 and 1, found {threshold:g}.")
     if folds < 2:
         raise InputError(f"expected at least 2 folds, found {folds}.")
-    target = usable_target(examples, backbone, cache=cache, skip_bad=skip_bad, quiet=quiet)
+    how = borrowing or Borrowing()
+    clock = Clock(how.minutes if pool else math.inf)
+    with clock.stage("embedding the target"):
+        target = usable_target(examples, backbone, cache=cache, skip_bad=skip_bad, quiet=quiet)
     if methods is None:
-        methods = candidates(label_side=backbone.label_side, modality=backbone.preparation.modality, rows=len(target.support))
-    labels = target.labels[target.support]
-    vectors = vectors_by_prompts(backbone, target.class_names, methods.values())
-    choice = choose_learner(
-        methods,
-        target.features,
-        target.support,
-        labels,
-        len(target.class_names),
-        vectors=lambda method: vectors.get(prompts_of(method.head)),
-        fallback=next(iter(methods)),
-        seed=seed,
-        folds=folds,
-    )
-    chosen_vectors = vectors.get(prompts_of(choice.method.head))
-    state, parameters = fit_head(choice.method, target.features, target.support, labels, len(target.class_names), chosen_vectors)
+        modality, rows = backbone.preparation.modality, len(target.support)
+        methods = candidates(label_side=backbone.label_side, modality=modality, rows=rows, prompts=prompts)
+    names, labels = target.class_names, target.labels[target.support]
+    side = Side(backbone, target.features)
+    with clock.stage("choosing a learner on frozen features"):
+        choice = frozen = side.choose(methods, target.support, labels, names, seed, folds=folds)
+    borrowed, moved = None, None
+    if pool:
+        borrowed = borrow(target, side, methods, pool, how, clock=clock, cache=cache, skip_bad=skip_bad, seed=seed, quiet=quiet)
+        if borrowed.kept:
+            assert borrowed.tuned is not None and borrowed.after is not None and borrowed.guard is not None
+            side, moved = borrowed.after, borrowed.tuned.moved
+            with clock.stage("choosing a learner on finetuned features"):
+                choice = side.choose(methods, target.support, labels, names, seed, folds=folds)
+            choice = replace(choice, expected=borrowed.guard.expected or choice.expected)
+    state, parameters = fit_head(choice.method, side.features, target.support, labels, len(names), side.vectors(choice.method, names))
     bundle = Bundle(
-        backbone=_record(backbone, weights, target.features.shape[1]),
+        backbone=_record(backbone, weights, side.features.shape[1]),
         method=text(choice.method),
-        class_names=target.class_names,
+        class_names=names,
         state=state,
         parameters=parameters,
         temperature=choice.temperature,
         threshold=threshold,
         facts={},
         card="",
-        support=support_of(target),
+        moved=moved,
+        support=support_of(target, side.features),
     )
-    measured = _measure(bundle, target)
+    measured = _measure(bundle, target, side.features)
     facts = _facts(choice, target, measured, seed)
-    sentences = verdict(choice, target, measured)
-    card = model_card(bundle, facts, sentences)
-    whole = replace(bundle, facts=facts, card=card)
-    return Adapted(whole, choice, target, measured, sentences, backbone)
+    sentences = verdict(choice, target, measured, None if borrowed is None else borrowed.why)
+    whole = replace(bundle, facts=facts, card=model_card(bundle, facts, sentences))
+    return Adapted(
+        bundle=whole,
+        choice=choice,
+        frozen=frozen,
+        target=target,
+        features=side.features,
+        measured=measured,
+        sentences=sentences,
+        backbone=side.backbone,
+        borrowed=borrowed,
+        stages=tuple(clock.stages),
+    )
 
 
-def _measure(bundle: Bundle, target: Target) -> Interval | None:
+def _measure(bundle: Bundle, target: Target, features: Tensor) -> Interval | None:
     """Accuracy on the rows of the test split, which nothing has looked at before."""
     if not len(target.test):
         return None
-    answered = probabilities(bundle, target.features[torch.from_numpy(target.test)].float()).argmax(-1).numpy()
+    answered = probabilities(bundle, features[torch.from_numpy(target.test)].float()).argmax(-1).numpy()
     right = int((answered == target.labels[target.test]).sum())
     return wilson_interval(right, len(target.test))
 

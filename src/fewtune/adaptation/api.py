@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
-from fewtune.adaptation.adapt import Adapted, adapt_frozen
+from fewtune.adaptation.adapt import Adapted, adapt_examples
 from fewtune.adaptation.bundle import Bundle, load_bundle
 from fewtune.adaptation.predict import Prediction, load_its_backbone, predict_anything
 from fewtune.backbones.backbone import Backbone
@@ -84,7 +84,7 @@ def adapt(
     examples = target if isinstance(target, Examples) else read_examples(target)
     where = None if weights is None else Path(weights)
     made = load_backbone(backbone or default_backbone(examples.modality), weights=where, machine=machine or Machine())
-    return adapt_frozen(
+    return adapt_examples(
         examples,
         made,
         cache=None if cache is None else Path(cache),

@@ -20,9 +20,9 @@ def _percent(interval: Interval) -> str:
     return f"{100 * interval.mean:.1f}% ({100 * interval.level:.0f}% interval {100 * interval.low:.1f} to {100 * interval.high:.1f})"
 
 
-def verdict(choice: Choice, target: Target, measured: Interval | None) -> tuple[str, ...]:
-    """Plain sentences: what was chosen, what to expect, what could not be known."""
-    said = []
+def verdict(choice: Choice, target: Target, measured: Interval | None, pool: str | None = None) -> tuple[str, ...]:
+    """Plain sentences: what came of the `pool`, what was chosen, what to expect, what could not be known."""
+    said = [] if pool is None else [pool]
     if choice.expected is None:
         said.append(
             f"Every class has a single example, so nothing could be held out: the accuracy is unknown and the learner is the default, "

@@ -44,13 +44,15 @@ class Answers:
 class Candidate:
     """How one learner did on the held-out folds.
 
-    `accuracy` in [0, 1]. `difference`: the chosen learner's accuracy minus this one's, None for the chosen one itself. `p`: the paired
-    sign-flip test of that difference over rows, Holm-adjusted, NaN for the chosen one.
+    `accuracy` in [0, 1], its `interval` a bootstrap over rows (None: nothing could be held out). `difference`: the chosen learner's
+    accuracy minus this one's, None for the chosen one itself. `p`: the paired sign-flip test of that difference over rows, Holm-adjusted,
+    NaN for the chosen one.
     """
 
     name: str
     method: Method
     accuracy: float
+    interval: Interval | None
     difference: Interval | None
     p: float
 
@@ -101,7 +103,7 @@ def choose_learner(
     singles = tuple(np.flatnonzero(np.bincount(labels, minlength=ways) == 1).tolist())
     if splits.episodes is None:
         nothing = np.full(ways, np.nan)
-        alone = Candidate(fallback, candidates[fallback], float("nan"), None, float("nan"))
+        alone = Candidate(fallback, candidates[fallback], float("nan"), None, None, float("nan"))
         blank = np.zeros((ways, ways))
         return Choice(fallback, candidates[fallback], (alone,), None, nothing, 1.0, blank, splits, singles)
     answers = {name: held_out_answers(method, features, rows, splits, vectors(method)) for name, method in candidates.items()}
@@ -149,6 +151,7 @@ def _compared(candidates: Mapping[str, Method], correct: Mapping[str, Floats], b
             name,
             method,
             float(np.nanmean(correct[name])),
+            bootstrap_interval(correct[name][held]),
             None if name == best else bootstrap_interval(differences[name]),
             float(adjusted.get(name, float("nan"))),
         )

@@ -1,9 +1,13 @@
-"""`fewtune adapt DATA --out RUN`."""
+"""`fewtune adapt DATA --pool MORE --out RUN`."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
+from cyclopts import Parameter
+
+from fewtune.cli.borrowing import NO_POOL_FLAGS, PoolFlags
 from fewtune.cli.options import NO_BACKBONE_FLAGS, NO_DATA_FLAGS, BackboneFlags, DataFlags
 
 
@@ -13,16 +17,20 @@ def adapt(
     *,
     out: Path,
     method: str | None = None,
+    prompts: Annotated[list[str] | None, Parameter(negative=())] = None,
     threshold: float = 0.0,
     folds: int = 5,
     seed: int = 0,
     overwrite: bool = False,
+    lending: PoolFlags = NO_POOL_FLAGS,
     reading: DataFlags = NO_DATA_FLAGS,
     model: BackboneFlags = NO_BACKBONE_FLAGS,
 ) -> None:
     """Make the best classifier from a few labelled examples, and say what to expect of it.
 
-    Frozen learners are compared on repeated stratified splits of the labelled rows; the best is fitted on all of them and saved.
+    Learners on frozen features are compared on repeated stratified splits of the labelled rows. With --pool, the backbone is also finetuned
+    on those tasks of the other data that suit the target; it is used only where, on rows it never saw, it is shown to beat the best frozen
+    learner. The model and report.html are saved in --out.
 
     Parameters
     ----------
@@ -32,16 +40,18 @@ def adapt(
         The folder to save the model in; it must not exist.
     method: str
         One learner instead of the best of all, for example 'ridge(penalty=10)'.
+    prompts: str
+        Templates of learners that read class names, such as 'a photo of a {}'; repeat for more.
     threshold: float
         Answers with a lower probability abstain, 0 to 1.
     folds: int
         Folds of each split.
     seed: int
-        Of the splits.
+        Of the splits, the candidate tasks and the training.
     overwrite: bool
         Replace an existing model in --out.
     """
-    from fewtune.adaptation.adapt import adapt_frozen
+    from fewtune.adaptation.adapt import adapt_examples
     from fewtune.cli.say import expected_time, show, understood
     from fewtune.errors import InputError
     from fewtune.files import refuse_existing
@@ -54,15 +64,21 @@ def adapt(
     if folds < 2:
         raise InputError(f"expected at least 2 folds, found {folds}.")
     methods = {method: read_frozen(method)} if method else None
-    examples = reading.read(data)
+    how = lending.borrowing()
+    examples, pool = reading.read(data), lending.read()
     backbone = model.load(examples.modality)
     print(understood(examples, backbone))
+    for source in pool:
+        print(f"Pool: {source.name}, {len(source):,} {source.modality}s, {int((source.counts() > 0).sum())} classes.")
     print(expected_time(examples, backbone), flush=True)
-    adapted = adapt_frozen(
+    adapted = adapt_examples(
         examples,
         backbone,
+        pool=pool,
+        borrowing=how,
         cache=model.cache,
         methods=methods,
+        prompts=tuple(prompts or ()),
         skip_bad=reading.skip_bad,
         threshold=threshold,
         seed=seed,
@@ -74,4 +90,4 @@ def adapt(
     show(learners_table(adapted))
     show(recall_table(adapted))
     print("\n".join(adapted.sentences))
-    print(f"\nSaved to {out}. Next: fewtune predict {out} NEW_FILES_OR_FOLDERS")
+    print(f"\nSaved to {out}; open {out / 'report.html'}. Next: fewtune predict {out} NEW_FILES_OR_FOLDERS")

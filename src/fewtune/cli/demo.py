@@ -57,7 +57,7 @@ def demo(
     quiet: bool
         No progress on standard error.
     """
-    from fewtune.adaptation.adapt import adapt_frozen
+    from fewtune.adaptation.adapt import adapt_examples
     from fewtune.backbones.load import load_backbone
     from fewtune.cli.say import show, understood
     from fewtune.data.few import few_labelled
@@ -71,7 +71,7 @@ def demo(
     examples = few_labelled(material.examples, shots, seed)
     backbone = load_backbone(material.backbone)
     print(understood(examples, backbone) + "\n", flush=True)
-    adapted = adapt_frozen(examples, backbone, seed=seed, quiet=quiet)
+    adapted = adapt_examples(examples, backbone, seed=seed, quiet=quiet)
     adapted.save(where, overwrite=replaced)
     show(learners_table(adapted))
     show(recall_table(adapted))

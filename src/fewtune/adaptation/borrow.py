@@ -1,0 +1,263 @@
+"""Borrowing from a pool: choose related tasks, finetune on them, and let the guard decide whether it helped the target."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fewtune.adaptation.clock import Clock
+from fewtune.adaptation.finetune import EPISODES, RATES, SWEEP, Finetuned, Finetuner
+from fewtune.adaptation.guard import FOLDS, Guard, Side, guard_on_related, guard_on_target, own_splits_allow
+from fewtune.adaptation.related import MOST_ROWS, Related, related_pool
+from fewtune.adaptation.usable import Target
+from fewtune.backbones.backbone import Backbone
+from fewtune.data.examples import Examples, Integers
+from fewtune.data.pool import Pool
+from fewtune.errors import InputError
+from fewtune.keys import key
+from fewtune.learning.method import Method
+from fewtune.tasks.candidates import candidate_tasks
+from fewtune.tasks.selection import ConsistencyDiversity, Evidence, Trace
+from fewtune.tasks.task import Tasks
+from fewtune.words import counted
+
+CANDIDATES = 100  # tasks a source, as Xu et al. take
+MOST_WAYS = 15  # of an episode, and
+STEP_ROWS = 150  # rows that a step looks at: 15 ways x (1 + 9), as Xu et al. take
+MOST_VISITS = 60_000  # rows that a run looks at, however long the budget is
+_PLANNED = 0.7  # of the time that is left: validation, embedding and the choice of learners need the rest
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Borrowing:
+    """How to borrow from a pool.
+
+    `selection`: which candidate tasks are finetuned on. `recipe`: the text of a method that learns from a source; by default multitask
+    finetuning by episodes like the target's. `minutes`: for everything after the data were read; `visits`: rows that each run may look at
+    instead of what the time allows, so that the outcome does not depend on the machine. `most`: rows of a class.
+    """
+
+    selection: ConsistencyDiversity = field(default_factory=ConsistencyDiversity)
+    recipe: str | None = None
+    minutes: float = 10.0
+    visits: int = 0
+    rates: tuple[float, ...] = RATES
+    candidates: int = CANDIDATES
+    most: int = MOST_ROWS
+
+    def __post_init__(self) -> None:
+        if not self.minutes > 0:
+            raise InputError(f"expected a budget above 0 minutes, found {self.minutes:g}.")
+        if self.visits < 0 or self.candidates < 1 or self.most < 2 or not self.rates:
+            raise InputError(
+                f"expected visits >= 0, candidates >= 1, at least 2 rows a class and a learning rate, "
+                f"found {self.visits}, {self.candidates}, {self.most} and {len(self.rates)} rates."
+            )
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Borrowed:
+    """What came of the pool. `tuned` and `guard` are None where it did not come so far; `why` says in a sentence what was decided.
+
+    `trace`: every candidate task and what was decided of it. `after`: the target by the finetuned backbone.
+    """
+
+    related: Related
+    candidates: Tasks
+    trace: Trace
+    tuned: Finetuned | None
+    guard: Guard | None
+    after: Side | None
+    clock: Clock
+    spent: int
+    why: str
+
+    @property
+    def kept(self) -> bool:
+        """Whether the finetuned backbone is used."""
+        return self.guard is not None and self.guard.kept
+
+
+class _OutOfTimeError(Exception):
+    """The budget ended."""
+
+
+def borrow(
+    target: Target,
+    frozen: Side,
+    methods: Mapping[str, Method],
+    sources: Sequence[Examples],
+    how: Borrowing,
+    *,
+    clock: Clock,
+    cache: Path | None = None,
+    skip_bad: bool = False,
+    seed: int = 0,
+    quiet: bool = False,
+) -> Borrowed:
+    """Finetune the frozen side's backbone on what suits the target, and compare. `methods`: the learners either side may choose from.
+
+    The target's test rows serve for nothing but to keep their copies out of the pool.
+    """
+    job = _Job(target, frozen, methods, how, clock, seed, quiet)
+    with clock.stage("reading the pool"):
+        known = np.concatenate([target.support, target.test])
+        related = related_pool(
+            sources, target.examples, known, frozen.features, frozen.backbone,
+            most=how.most, seed=seed, skip_bad=skip_bad, cache=cache, quiet=quiet,
+        )  # fmt: skip
+    with clock.stage("choosing tasks"):
+        tasks = related.tasks("train")
+        assert tasks is not None
+        candidates = candidate_tasks(tasks, min(len(target.class_names), MOST_WAYS), how.candidates, key(seed, "candidates"))
+        trace = job.decide(related, candidates, target.support)
+    tuner = job.finetuner(related)
+
+    def outcome(why: str, tuned: Finetuned | None = None, guard: Guard | None = None, after: Side | None = None) -> Borrowed:
+        return Borrowed(related, candidates, trace, tuned, guard, after, clock, tuner.spent, why)
+
+    with clock.stage("measuring the speed") as stage:
+        visits = how.visits or job.affordable(tuner)
+        stage.note = f"{counted(visits, 'row')} a run"
+        if visits < tuner.least_visits():
+            return outcome(
+                f"The budget allows {counted(visits, 'row')} a run, of which nothing is learned (ten steps look at "
+                f"{tuner.least_visits():,}): the saved model is the frozen one. Give a longer --budget."
+            )
+        tuner.visits = visits
+    with clock.stage("finetuning") as stage:
+        tuned = tuner.tuned(candidates.take(trace.taken))
+        stage.visits = tuner.spent
+    if not tuned.changed:
+        return outcome("On held-out classes of the pool no finetuned weights beat the frozen ones, so none are used.", tuned)
+    after = job.side(tuner, tuned, np.concatenate([target.support, target.test]))
+    with clock.stage("the guard") as stage:
+        before = tuner.spent
+        try:
+            guard = job.guard(related, candidates, tuner, after)
+        except _OutOfTimeError:
+            return outcome("The budget ended before the guard had its answer: the saved model is the frozen one.", tuned, after=after)
+        stage.visits = tuner.spent - before
+    if guard is None:
+        return outcome(
+            "There are too few labels to split, and no classes of the pool left to judge by: whether finetuning helps cannot be shown, "
+            "and the saved model is the frozen one.",
+            tuned,
+            after=after,
+        )
+    return outcome(_said(guard, tuned), tuned, guard, after)
+
+
+@final
+@dataclass(eq=False)
+class _Job:
+    """What every part of the job is given."""
+
+    target: Target
+    frozen: Side
+    methods: Mapping[str, Method]
+    how: Borrowing
+    clock: Clock
+    seed: int
+    quiet: bool
+
+    def __post_init__(self) -> None:
+        self.pool = Pool([self.target.examples], remember=1 << 30)
+        self.place = {int(row): i for i, row in enumerate(self.target.support)}
+
+    @property
+    def labels(self) -> Integers:
+        return self.target.labels[self.target.support]
+
+    @property
+    def own_splits(self) -> bool:
+        return own_splits_allow(self.labels, len(self.target.class_names))
+
+    def decide(self, related: Related, candidates: Tasks, rows: Integers) -> Trace:
+        """Which candidates suit these rows of the target."""
+        evidence = Evidence(
+            features=lambda pool_rows: related.features[torch.from_numpy(pool_rows)],
+            target=self.frozen.features[torch.from_numpy(rows)],
+            target_label=torch.from_numpy(self.target.labels[rows]),
+        )
+        return self.how.selection.trace(candidates, evidence)
+
+    def finetuner(self, related: Related) -> Finetuner:
+        shots = int(np.clip(np.median(self.target.shots()), 1, self.how.most // 2))
+        ways = min(len(self.target.class_names), MOST_WAYS)
+        queries = max(1, min(self.how.most - shots, STEP_ROWS // ways - shots))
+        recipe = self.how.recipe or f"multitask(ways={ways}, shots={min(shots, max(1, STEP_ROWS // ways // 2))}, queries={queries})"
+        return Finetuner(self.frozen.backbone, related, recipe, ways, shots, self.how.visits, self.how.rates, self.seed, self.quiet)
+
+    def affordable(self, tuner: Finetuner) -> int:
+        """The rows that each run may look at, so that all of them fit into the time that is left."""
+        if math.isinf(self.clock.minutes):
+            return MOST_VISITS
+        runs = 1 + SWEEP * len(tuner.rates) + (FOLDS if self.own_splits else 0)
+        cost = tuner.seconds_a_visit()
+        return int(min(MOST_VISITS, _PLANNED * self.clock.left / (runs * cost)))
+
+    def side(self, tuner: Finetuner, tuned: Finetuned, rows: Integers) -> Side:
+        """The target by a finetuned backbone; rows that are not asked for have features of zero."""
+        return _side(tuner.embedder(tuned), self.pool, rows)
+
+    def guard(self, related: Related, candidates: Tasks, tuner: Finetuner, after: Side) -> Guard | None:
+        """The comparison on the target's own splits where labels allow, else on judging classes of the pool; None where there are none."""
+        if self.own_splits:
+            return guard_on_target(
+                self.methods, self.frozen, self._blind(related, candidates, tuner), self.target.support, self.labels,
+                self.target.class_names, seed=self.seed,
+            )  # fmt: skip
+        sources = related.sources_of(candidates.take(self.decide(related, candidates, self.target.support).taken))
+        validation = tuner.episodes("validation", sources, EPISODES)
+        judging = tuner.episodes("judging", sources, 5 * EPISODES)
+        if not validation or not judging:
+            return None
+        rows = np.unique(np.concatenate([t.numpy().reshape(-1) for e in (*validation, *judging) for t in (e.support, e.query)]))
+        sides = [_side(b, related.pool, rows[rows >= 0]) for b in (self.frozen.backbone, after.backbone)]
+        names = related.pool.class_names
+        return guard_on_related(self.methods, sides[0], sides[1], names, validation, judging, seed=self.seed)
+
+    def _blind(self, related: Related, candidates: Tasks, tuner: Finetuner) -> Callable[[Integers], Side]:
+        """The finetuned side that knows some rows of the target alone."""
+
+        def finetuned(rows: Integers) -> Side:
+            chosen = candidates.take(self.decide(related, candidates, rows).taken)
+            if self.clock.left == 0 and not tuner.knows(chosen):
+                raise _OutOfTimeError
+            return self.side(tuner, tuner.tuned(chosen), self.target.support)
+
+        return finetuned
+
+
+def _side(backbone: Backbone, pool: Pool, rows: Integers) -> Side:
+    features = torch.zeros(len(pool), backbone.width)
+    with torch.no_grad():
+        found: Tensor = backbone.embed(backbone.start(), pool, rows)
+    if found.shape[1] != features.shape[1]:
+        features = torch.zeros(len(pool), found.shape[1])
+    features[torch.from_numpy(rows)] = found.cpu()
+    return Side(backbone, features)
+
+
+def _said(guard: Guard, tuned: Finetuned) -> str:
+    """What the guard found, in a sentence."""
+    of = "each answered by models that never saw it" if guard.where != "held-out related tasks" else "classes that nothing was learned from"
+    numbers = (
+        f"{100 * guard.finetuned:.1f}% right against {100 * guard.frozen:.1f}% of the best frozen learner on {guard.where} ({of}): "
+        f"{100 * guard.gain.mean:+.1f} points, with 95% confidence {'more' if guard.kept else 'not shown to be more'} than "
+        f"{100 * guard.gain.low if guard.kept else 0:.1f}"
+    )
+    learned = f"Finetuning on {counted(len(tuned.tasks), 'related task')}"
+    if guard.kept:
+        return f"{learned} helped: {numbers}. The saved model is the finetuned one."
+    return f"{learned} was not shown to help: {numbers}. The saved model is the frozen one."

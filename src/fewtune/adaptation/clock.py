@@ -1,0 +1,46 @@
+"""Clock: a budget of minutes, and what it went on."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import final
+
+
+@final
+@dataclass
+class Stage:
+    """A part of the job: seconds, and the rows that were looked at in training."""
+
+    name: str
+    seconds: float = 0.0
+    visits: int = 0
+    note: str = ""
+
+
+@final
+@dataclass
+class Clock:
+    """`minutes` from now on; math.inf where there is no such budget."""
+
+    minutes: float
+    stages: list[Stage] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left, at least 0."""
+        return max(0.0, 60 * self.minutes - (time.monotonic() - self.began))
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[Stage]:
+        """A block whose time is on record under a name; blocks do not nest."""
+        stage = Stage(name)
+        began = time.monotonic()
+        try:
+            yield stage
+        finally:
+            stage.seconds = time.monotonic() - began
+            self.stages.append(stage)

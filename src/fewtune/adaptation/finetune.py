@@ -1,0 +1,241 @@
+"""Finetuning on related tasks: the rate, the steps and the share of the start are chosen on held-out classes of the pool.
+
+Nothing here sees the target: what is learned from is decided by the chosen tasks alone, so that two splits of the target that choose
+the same tasks share one finetuned backbone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, final
+
+import numpy as np
+from torch import Tensor
+
+from fewtune.adaptation.moved import Moved, what_moved
+from fewtune.adaptation.related import Part, Related
+from fewtune.backbones.backbone import Backbone
+from fewtune.errors import Diverged, InputError
+from fewtune.evaluation.answers import score_each
+from fewtune.keys import key
+from fewtune.learning.budget import budgeted, each_phase, fit_phases, step_visits
+from fewtune.learning.engine import average
+from fewtune.learning.ground import Ground
+from fewtune.learning.method import Method
+from fewtune.learning.phase import Step, phases_of
+from fewtune.learning.train import Trained, train
+from fewtune.parts.heads import Centroid
+from fewtune.parts.keep import Best
+from fewtune.recipes.language import variants
+from fewtune.tasks.episodes import Episodes
+from fewtune.tasks.fit import fitted
+from fewtune.tasks.samplers import Sampled
+from fewtune.tasks.task import Tasks
+
+RATES = (1e-4, 1e-3, 1e-2)
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+LOOKS = 5  # at the validation tasks in a run
+EPISODES = 40  # a source
+SWEEP = 1 / 3  # of a run's visits, for each rate that is tried
+_MEASURED = 3  # steps
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Finetuned:
+    """A backbone finetuned on some tasks of the pool.
+
+    `moved`: the weights that changed, (1 - share) of the start and `share` of the end; None where the start was best. `tried`: validation
+    accuracy by learning rate;
+    `shares`: by the share of the end, whose 0 is the frozen backbone. Without validation tasks both are empty. `curve`: a row a step.
+    """
+
+    tasks: tuple[str, ...]
+    method: Method
+    moved: Moved | None
+    rate: str
+    tried: Mapping[str, float]
+    share: float
+    shares: Mapping[float, float]
+    curve: Sequence[Mapping[str, Any]]
+    visits: int
+    steps: int
+    seconds: float
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything moved in the end."""
+        return self.moved is not None
+
+
+@final
+@dataclass(eq=False)
+class Finetuner:
+    """Finetunes `backbone` on chosen tasks of `related`, always alike: `recipe` by its text, with episodes of `ways` and `shots`.
+
+    `visits`: rows that a run may look at. `rates`: the learning rates that are tried where the recipe names none. Runs are kept: the
+    same tasks are finetuned on once. `spent` counts the rows looked at in all of them, those that only tried a rate too.
+    """
+
+    backbone: Backbone
+    related: Related
+    recipe: str
+    ways: int
+    shots: int
+    visits: int
+    rates: tuple[float, ...] = RATES
+    seed: int = 0
+    quiet: bool = True
+    spent: int = 0
+    _tuned: dict[tuple[str, ...], Finetuned] = field(default_factory=dict)
+    _rated: dict[tuple[str, ...], tuple[str, dict[str, float]]] = field(default_factory=dict)
+
+    def tuned(self, chosen: Tasks) -> Finetuned:
+        """The backbone finetuned on these tasks."""
+        if chosen.names not in self._tuned:
+            self._tuned[chosen.names] = self._finetune(chosen)
+        return self._tuned[chosen.names]
+
+    def knows(self, chosen: Tasks) -> bool:
+        """Whether these tasks were finetuned on already."""
+        return chosen.names in self._tuned
+
+    def embedder(self, tuned: Finetuned) -> Backbone:
+        """The finetuned backbone."""
+        return self.backbone if tuned.moved is None else tuned.moved.onto(self.backbone)
+
+    def seconds_a_visit(self) -> float:
+        """What looking at one row costs in training, measured in a few steps on all sources."""
+        tasks = self._train_tasks()
+        phases, _ = fit_phases(self._method(next(iter(self._variants))).phases, tasks)
+        few = each_phase(phases, lambda phase: replace(phase, steps=1))
+        train(self._ground(), few, tasks, key(self.seed, "speed"))  # the first step pays for what later ones share
+        more = each_phase(phases, lambda phase: replace(phase, steps=_MEASURED))
+        done = train(self._ground(), more, tasks, key(self.seed, "speed"))
+        return done.seconds / max(done.visits, 1)
+
+    def least_visits(self) -> int:
+        """The rows that a run of ten steps looks at: fewer are not worth a run."""
+        tasks = self._train_tasks()
+        phases, _ = fit_phases(self._method(next(iter(self._variants))).phases, tasks)
+        return int(10 * max(step_visits(phase, tasks) for phase in phases_of(phases)))
+
+    @cached_property
+    def _variants(self) -> dict[str, Method]:
+        """The recipe at every rate, by "lr=0.001"; under "" where its text names one."""
+        found = variants(self.recipe, (("lr", self.rates),))
+        if not found[""].phases:
+            raise InputError(f"{self.recipe!r} learns nothing from a pool: expected a recipe such as multitask, standard or protonet.")
+        return {label: m for label, m in found.items() if label} or found
+
+    def _method(self, label: str) -> Method:
+        return self._variants[label]
+
+    def _ground(self) -> Ground:
+        return Ground(self.backbone, self.related.pool, self._method(next(iter(self._variants))).edits)
+
+    def _train_tasks(self) -> Tasks:
+        found = self.related.tasks("train")
+        assert found is not None  # `serving` refuses a source with fewer than two training classes
+        return found
+
+    def _finetune(self, chosen: Tasks) -> Finetuned:
+        sources = self.related.sources_of(chosen)
+        rate, tried = self._rate(sources, chosen)
+        method = self._method(rate)
+        trained = self._train(method, chosen, self.visits, sources, f"finetuning on {len(chosen)} tasks, {rate or 'its own rate'}")
+        share, shares = self._share(method, trained, sources)
+        moved = _between(self._ground().start(), trained, share)
+        return Finetuned(
+            tasks=chosen.names,
+            method=method,
+            moved=what_moved(self.backbone, moved, method.edits),
+            rate=rate,
+            tried=tried,
+            share=share,
+            shares=shares,
+            curve=trained.curve,
+            visits=trained.visits,
+            steps=trained.steps,
+            seconds=trained.seconds,
+        )
+
+    def _rate(self, sources: tuple[str, ...], chosen: Tasks) -> tuple[str, dict[str, float]]:
+        """The best rate for some sources, on all train classes of theirs in a third of the visits; without validation the middle one."""
+        labels = list(self._variants)
+        if len(labels) == 1:
+            return labels[0], {}
+        if not self._validation(sources):
+            return labels[len(labels) // 2], {}
+        if sources not in self._rated:
+            tasks = self.related.tasks("train", sources) or chosen
+            tried: dict[str, float] = {}
+            for label in labels:
+                try:
+                    done = self._train(self._method(label), tasks, int(self.visits * SWEEP), (), f"trying {label}")
+                    tried[label] = self.accuracy(self._method(label), done.weights, sources)
+                except Diverged:
+                    tried[label] = float("-inf")
+            self._rated[sources] = max(tried, key=lambda label: tried[label]), tried
+        return self._rated[sources]
+
+    def _train(self, method: Method, tasks: Tasks, visits: int, judged: tuple[str, ...], title: str) -> Trained:
+        phases, _ = fit_phases(method.phases, tasks)
+        phases = budgeted(phases, tasks, visits)
+        if judged and self._validation(judged):
+            phases = _kept(phases)
+        trained = train(
+            self._ground(),
+            phases,
+            tasks,
+            key(self.seed, "finetuning"),
+            validate=lambda weights: self.accuracy(method, weights, judged),
+            label=title,
+            quiet=self.quiet,
+        )
+        self.spent += trained.visits
+        return trained
+
+    def _share(self, method: Method, trained: Trained, sources: tuple[str, ...]) -> tuple[float, dict[float, float]]:
+        """How far to go from the start to the end: the best on validation tasks, the nearest to the start among equals."""
+        if not self._validation(sources):
+            return 1.0, {}
+        start = self._ground().start()
+        found = {a: self.accuracy(method, {**start, **_between(start, trained, a)}, sources) for a in SHARES}
+        return max(found, key=lambda a: (found[a], -a)), found
+
+    def accuracy(self, method: Method, weights: Mapping[str, Tensor], sources: tuple[str, ...]) -> float:
+        """Mean accuracy of nearest centroids on the validation tasks of some sources, each weighing the same."""
+        batches = self._validation(sources)
+        known = {n: t for n, t in weights.items() if n in self._ground().names}
+        scores = score_each(Ground(self.backbone, self.related.pool, method.edits), Centroid(), known, batches)
+        return float(np.mean([s.accuracy.mean() for s in scores]))
+
+    def _validation(self, sources: Sequence[str]) -> list[Episodes]:
+        return self.episodes("validation", sources, EPISODES)
+
+    def episodes(self, part: Part, sources: Sequence[str], count: int) -> list[Episodes]:
+        """Episodes like the target's on held-out classes: a batch of `count` for each of these sources that has some."""
+        made = []
+        for name in sources:
+            tasks = self.related.tasks(part, [name])
+            if tasks is not None:
+                sampler, _ = fitted(Sampled(ways=self.ways, shots=self.shots, queries=10), tasks)
+                made.append(sampler.draw(tasks, key(self.seed, part, name), 0, count))
+        return made
+
+
+def _kept(phases: tuple[Step, ...]) -> tuple[Step, ...]:
+    """The same phases, the last of which keeps its best weights on validation tasks."""
+    last = list(phases_of(phases))[-1]
+    return each_phase(phases, lambda p: replace(p, keep=Best(every=max(1, -(-p.steps // LOOKS)))) if p is last else p)
+
+
+def _between(start: Mapping[str, Tensor], trained: Trained, share: float) -> dict[str, Tensor]:
+    """The backbone's and edits' weights that moved, `share` of the way from the start to the end."""
+    if share == 0:
+        return {}
+    ends = {n: trained.weights[n] for n in trained.moved if n in start}
+    return ends if share == 1 else average([{n: start[n] for n in ends}, ends], (1 - share, share))

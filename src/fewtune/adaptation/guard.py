@@ -1,0 +1,198 @@
+"""The guard: a finetuned backbone is used only where it is shown to beat the best frozen learner on rows that it never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, final
+
+import numpy as np
+from torch import Tensor
+
+from fewtune.adaptation.choose import Choice, choose_learner
+from fewtune.adaptation.splits import stratified_splits
+from fewtune.backbones.backbone import Backbone
+from fewtune.data.examples import Integers
+from fewtune.keys import key
+from fewtune.learning.classes import prompts_of, vectors_by_prompts
+from fewtune.learning.method import Method
+from fewtune.learning.table import answer_table, correct_on_table
+from fewtune.statistics import Interval, bootstrap_interval
+from fewtune.tasks.episodes import Episodes
+
+Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
+Place = Literal["the target's own splits", "held-out related tasks"]
+
+OWN: Place = "the target's own splits"
+RELATED: Place = "held-out related tasks"
+LEVEL = 0.90  # of the interval whose lower bound decides: 95% on the one side that matters
+FOLDS = 4
+LEAST_SHOTS = 4  # of the smallest class: below, a fold leaves too little to learn from
+LEAST_ITEMS = 30  # held-out answers on the target itself: with fewer, no gain short of a dozen points could be shown
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Guard:
+    """The comparison that decides. `differences` [n]: finetuned minus frozen correctness, one number an item (a row of the target, or a
+    held-out class of the pool), whose mean is the `gain`; its lower bound above 0 keeps the finetuned backbone.
+
+    `frozen` and `finetuned`: the two accuracies in [0, 1]. `learners`: what was chosen on either side, a fold each.
+    `correct` [N]: the finetuned side's on the target's rows, empty where related tasks were asked.
+    """
+
+    where: Place
+    gain: Interval
+    frozen: float
+    finetuned: float
+    differences: Floats
+    learners: tuple[tuple[str, str], ...]
+    correct: Floats
+
+    @property
+    def expected(self) -> Interval | None:
+        """The accuracy to expect of the finetuned model on the target, where its own rows were asked."""
+        judged = self.correct[~np.isnan(self.correct)]
+        return bootstrap_interval(judged) if len(judged) else None
+
+    @property
+    def kept(self) -> bool:
+        """Whether the finetuned backbone is used."""
+        return bool(self.gain.low > 0)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One of the two that are compared: a backbone (as it is, or finetuned) and features [N, D] of the target's or the pool's rows by
+    it."""
+
+    backbone: Backbone
+    features: Tensor
+
+    def vectors(self, method: Method, class_names: Sequence[str]) -> Tensor | None:
+        """The class vectors [K, D] that a method reads, or None."""
+        return vectors_by_prompts(self.backbone, class_names, [method]).get(prompts_of(method.head))
+
+    def choose(
+        self, methods: Mapping[str, Method], rows: Integers, labels: Integers, class_names: Sequence[str], seed: int, *, folds: int = 5
+    ) -> Choice:
+        """The best learner on these rows alone."""
+        known = vectors_by_prompts(self.backbone, class_names, methods.values())
+        return choose_learner(
+            methods,
+            self.features,
+            rows,
+            labels,
+            len(class_names),
+            vectors=lambda method: known.get(prompts_of(method.head)),
+            fallback=next(iter(methods)),
+            seed=seed,
+            folds=folds,
+        )
+
+
+def own_splits_allow(labels: Integers, ways: int) -> bool:
+    """Whether a target has labels enough to be split: 4 rows of each class and 30 in all."""
+    counts = np.bincount(labels, minlength=ways)
+    return bool(counts.min() >= LEAST_SHOTS and counts.sum() >= LEAST_ITEMS)
+
+
+def guard_on_target(
+    methods: Mapping[str, Method],
+    frozen: Side,
+    finetuned: Callable[[Integers], Side],
+    rows: Integers,
+    labels: Integers,
+    class_names: Sequence[str],
+    *,
+    seed: int = 0,
+) -> Guard:
+    """Four folds of the target's own rows [N] (labels 0..K-1): within each, tasks are selected, the backbone finetuned and a learner chosen
+    on the training fold alone, on either side, and the fold is answered.
+
+    `finetuned(rows)` gives the side that knows only those rows. The interval is a bootstrap over the items, each of which is held out once:
+    folds share training rows, so a t interval over four of them would say nothing.
+    """
+    ways = len(class_names)
+    splits = stratified_splits(rows, labels, ways, key(seed, "guard"), folds=FOLDS, repeats=1)
+    assert splits.episodes is not None
+    place = np.zeros(int(rows.max()) + 1, dtype=np.int64)
+    place[rows] = np.arange(len(rows))
+    correct = np.full((2, len(rows)), np.nan)
+    learners = []
+    for e in range(len(splits.episodes)):
+        train, held = (t[e].numpy() for t in (splits.episodes.support, splits.episodes.query))
+        train, held = train[train >= 0], held[held >= 0]
+        chosen = []
+        for number, side in enumerate((frozen, finetuned(train))):
+            choice = side.choose(methods, train, labels[place[train]], class_names, seed)
+            chosen.append(choice.name)
+            [(_, logits)] = answer_table(
+                choice.method.head, side.features, splits.episodes[e : e + 1], side.vectors(choice.method, class_names)
+            )
+            answered = logits[0, : len(held)].argmax(-1).cpu().numpy()  # padding comes last
+            correct[number, place[held]] = answered == labels[place[held]]
+        learners.append((chosen[0], chosen[1]))
+    judged = ~np.isnan(correct[0])
+    differences = (correct[1] - correct[0])[judged]
+    return Guard(
+        where=OWN,
+        gain=bootstrap_interval(differences, LEVEL, seed=seed),
+        frozen=float(correct[0][judged].mean()),
+        finetuned=float(correct[1][judged].mean()),
+        differences=differences,
+        learners=tuple(learners),
+        correct=correct[1],
+    )
+
+
+def guard_on_related(
+    methods: Mapping[str, Method],
+    frozen: Side,
+    finetuned: Side,
+    class_names: Sequence[str],
+    validation: Sequence[Episodes],
+    judging: Sequence[Episodes],
+    *,
+    seed: int = 0,
+) -> Guard:
+    """Episodes like the target's on classes of the pool that nothing was learned from. `class_names`: of the pool, by global class id.
+
+    On either side the learner that is best on the `validation` episodes answers the `judging` ones. The interval is a bootstrap over the
+    judging classes: what counts is how the gain differs between things to learn, not between draws of the same rows.
+    """
+    by_class, learners = [], []
+    for side in (frozen, finetuned):
+        means = {name: float(np.mean([_correct(side, m, e, class_names)[1].mean() for e in validation])) for name, m in methods.items()}
+        best = max(means, key=lambda name: means[name])
+        learners.append(best)
+        by_class.append(_by_class(side, methods[best], judging, class_names))
+    differences = by_class[1] - by_class[0]
+    return Guard(
+        where=RELATED,
+        gain=bootstrap_interval(differences, LEVEL, seed=seed),
+        frozen=float(by_class[0].mean()),
+        finetuned=float(by_class[1].mean()),
+        differences=differences,
+        learners=((learners[0], learners[1]),),
+        correct=np.zeros(0),
+    )
+
+
+def _by_class(side: Side, method: Method, batches: Sequence[Episodes], class_names: Sequence[str]) -> Floats:
+    """Mean correctness of the queries of every class that occurs, in the order of the class ids."""
+    found = [_correct(side, method, episodes, class_names) for episodes in batches]
+    classes, correct = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    _, index = np.unique(classes, return_inverse=True)
+    means: Floats = np.bincount(index, weights=correct) / np.bincount(index)
+    return means
+
+
+def _correct(side: Side, method: Method, episodes: Episodes, class_names: Sequence[str]) -> tuple[Integers, Floats]:
+    """(global class, correctness) of every query of some episodes."""
+    vectors = side.vectors(method, class_names)
+    right = correct_on_table(method.head, side.features, episodes, vectors).cpu().numpy()
+    inside = (episodes.query_label >= 0).numpy()
+    classes = episodes.classes.gather(1, episodes.query_label.clamp_min(0)).numpy()
+    return classes[inside], right[inside].astype(np.float64)

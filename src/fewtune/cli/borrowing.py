@@ -1,0 +1,79 @@
+"""Flags of a pool: other labelled data to finetune on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from fewtune.adaptation.borrow import Borrowing
+    from fewtune.data.examples import Examples
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class PoolFlags:
+    """Other labelled data, and how it is used.
+
+    Parameters
+    ----------
+    pool: Path
+        Other labelled data: a folder of class folders, a table or an .npz file; repeat for more. Its test classes and test rows are never
+        touched, rows that the target has too are left out.
+    select: str
+        Which of its tasks are finetuned on: those that are like the target and cover it (consistency_diversity), one of the two alone
+        (no_diversity, no_consistency), as many at random (random), or all.
+    gain: str
+        By how much a task must raise the coverage to be taken, 0.01 being a hundredth; auto: chosen on validation tasks.
+    finetune: str
+        The recipe that learns from the chosen tasks, by default multitask with episodes like the target's.
+    rates: float
+        The learning rates that are tried on held-out classes of the pool.
+    budget: str
+        minutes=10: for everything after the data were read; visits=6000: the rows that each training run may look at, whatever the time.
+    rows: int
+        Rows that a class of the pool lends, at most.
+    """
+
+    pool: Annotated[list[Path], Parameter(negative=())] = field(default_factory=list)
+    select: Literal["consistency_diversity", "no_diversity", "no_consistency", "random", "all"] = "consistency_diversity"
+    gain: str | None = None
+    finetune: str | None = None
+    rates: Annotated[list[float] | None, Parameter(consume_multiple=True, negative=())] = None
+    budget: str = "minutes=10"
+    rows: int | None = None
+
+    def read(self) -> list[Examples]:
+        """The pool's collections. Raises InputError for flags that mean nothing without one."""
+        from fewtune.data.read import read_examples
+
+        return [read_examples(path) for path in self.pool]
+
+    def borrowing(self) -> Borrowing:
+        from fewtune.adaptation.borrow import Borrowing
+
+        minutes, visits = _budget(self.budget)
+        given = {"rates": self.rates and tuple(self.rates), "recipe": self.finetune, "most": self.rows}
+        return Borrowing(minutes=minutes, visits=visits, **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
+
+
+def _budget(source: str) -> tuple[float, int]:
+    """(minutes, visits) of a budget; what is not given is without bounds, or left to the time."""
+    from fewtune.errors import InputError
+
+    name, _, value = source.partition("=")
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if name == "minutes" and number > 0:
+        return number, 0
+    if name == "visits" and number >= 1 and number == int(number):
+        return float("inf"), int(number)
+    raise InputError(f"--budget {source}: expected minutes=NUMBER or visits=ROWS, for example minutes=10.")
+
+
+NO_POOL_FLAGS = PoolFlags()

@@ -1,0 +1,137 @@
+"""From an adapted model to the findings that its page shows."""
+
+from __future__ import annotations
+
+import math
+import platform
+
+import numpy as np
+import torch
+
+from fewtune.adaptation.adapt import Adapted
+from fewtune.adaptation.borrow import Borrowed
+from fewtune.adaptation.choose import Choice
+from fewtune.adaptation.usable import Target
+from fewtune.report.collect_pool import curves_of, guard_of, leaks_of, selection_of, shown_row
+from fewtune.report.findings import Confused, Confusion, Example, Findings, Maps, MethodRow, Stage
+from fewtune.report.maps import map_2d, map_rows, maps_2d, way_of
+from fewtune.words import counted
+
+WORST_CELLS, CELL_EXAMPLES = 5, 4
+
+
+def findings_of(adapted: Adapted) -> Findings:
+    """All that the page says of a model."""
+    choice, target, borrowed = adapted.choice, adapted.target, adapted.borrowed
+    kept = borrowed is not None and borrowed.kept
+    return Findings(
+        sentences=adapted.sentences,
+        kept="finetuned" if kept else "frozen",
+        title=f"A model for {target.examples.name}",
+        expected=choice.expected,
+        measured=adapted.measured,
+        beats=_beats(adapted),
+        methods=_methods(adapted),
+        guard=None if borrowed is None else guard_of(borrowed),
+        selection=None if borrowed is None else selection_of(borrowed, target),
+        curves=() if borrowed is None else curves_of(borrowed),
+        confusion=None if choice.answers is None else _confusion(choice, target),
+        maps=_maps(adapted),
+        leaks=None if borrowed is None else leaks_of(borrowed, target),
+        stages=tuple(Stage(name=s.name, seconds=s.seconds, visits=s.visits or None, note=s.note) for s in adapted.stages),
+        budget=_budget(borrowed),
+        environment=_environment(adapted),
+        skipped=target.left_out,
+        commands=("fewtune predict THIS_FOLDER NEW_FILES_OR_FOLDERS", "fewtune evaluate THIS_FOLDER LABELLED_DATA"),
+    )
+
+
+def _beats(adapted: Adapted) -> str:
+    borrowed = adapted.borrowed
+    if borrowed is None or borrowed.guard is None or not borrowed.kept:
+        return ""
+    return f"the best frozen learner by {100 * borrowed.guard.gain.mean:.1f} points"
+
+
+def _methods(adapted: Adapted) -> tuple[MethodRow, ...]:
+    """The learners on frozen features, and those on finetuned ones where these are used."""
+    sides: list[tuple[Choice, bool]] = [(adapted.frozen, False)]
+    if adapted.choice is not adapted.frozen:
+        sides.append((adapted.choice, True))
+    rows = []
+    for choice, finetuned in sides:
+        for candidate in choice.candidates:
+            if math.isnan(candidate.accuracy):
+                continue
+            rows.append(
+                MethodRow(
+                    name=candidate.name,
+                    kind="finetuned" if finetuned else "frozen",
+                    accuracy=candidate.accuracy,
+                    interval=candidate.interval,
+                    difference=candidate.difference,
+                    p=None if math.isnan(candidate.p) else candidate.p,
+                    chosen=choice is adapted.choice and candidate.name == choice.name,
+                )
+            )
+    return tuple(rows)
+
+
+def _confusion(choice: Choice, target: Target) -> Confusion:
+    """The held-out answers, with some of the rows behind the worst cells."""
+    names, answers = target.class_names, choice.answers
+    assert answers is not None
+    wrong = choice.confusion.copy()
+    np.fill_diagonal(wrong, 0)
+    worst = [divmod(int(cell), len(names)) for cell in np.argsort(-wrong, axis=None, kind="stable")[:WORST_CELLS] if wrong.flat[cell] > 0]
+    labels = target.labels[target.support]
+    predicted = answers.logits.argmax(-1).cpu().numpy()
+    found = []
+    for true, taken in worst:
+        items = np.unique(answers.item[(labels[answers.item] == true) & (predicted == taken)])[:CELL_EXAMPLES]
+        rows = target.support[items].tolist()
+        examples = tuple(Example(name=target.examples.row_names[r], shown=shown_row(target.examples, r)) for r in rows)
+        found.append(Confused(true=true, predicted=taken, examples=examples))
+    return Confusion(counts=choice.confusion, class_names=names, examples=tuple(found))
+
+
+def _maps(adapted: Adapted) -> Maps | None:
+    """Where the target's rows lie, by the backbone as it came and, where one was finetuned, by that; with some of the pool's around
+    them."""
+    target, borrowed = adapted.target, adapted.borrowed
+    rows = np.sort(np.concatenate([target.support, target.test]))
+    rows = rows[map_rows(len(rows))]
+    if len(rows) < 3:
+        return None
+    labels, before = target.labels[rows], target.features[torch.from_numpy(rows)].float().numpy()
+    if borrowed is None or borrowed.after is None:
+        return Maps(before=map_2d(before), labels=labels, names=target.class_names, method=way_of(len(rows)))
+    after = borrowed.after.features[torch.from_numpy(rows)].float().numpy()
+    first, second = maps_2d(before, after)
+    return Maps(before=first, after=second, labels=labels, names=target.class_names, method=way_of(len(rows)))
+
+
+def _budget(borrowed: Borrowed | None) -> str:
+    if borrowed is None:
+        return ""
+    minutes = borrowed.clock.minutes
+    allowed = "No limit of time" if math.isinf(minutes) else f"A budget of {minutes:g} minutes"
+    spent = sum(s.seconds for s in borrowed.clock.stages)
+    return f"{allowed}; {spent / 60:.1f} minutes were spent, and {counted(borrowed.spent, 'row')} looked at in training."
+
+
+def _environment(adapted: Adapted) -> dict[str, str]:
+    from fewtune import __version__
+
+    backbone = adapted.backbone
+    return {
+        "fewtune": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "backbone": adapted.bundle.backbone.name,
+        "preprocessing": backbone.preparation.text,
+        "learner": adapted.bundle.method,
+        "device": f"{backbone.machine.device}, {backbone.machine.dtype}",
+        "data": f"{adapted.target.examples.name}, digest {adapted.target.digest}",
+        "seed": str(adapted.bundle.facts["seed"]),
+    }
