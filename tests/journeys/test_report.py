@@ -39,7 +39,8 @@ document.getElementById("f").onload = function () {{
 @pytest.fixture(scope="module")
 def chromium() -> str:
     named = os.environ.get("FEWTUNE_CHROMIUM")
-    found = named or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))), None)
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    found = named or next(filter(None, map(shutil.which, names)), None)
     if found is None:
         pytest.skip("no Chromium here (set FEWTUNE_CHROMIUM to its path)")
     return found
@@ -53,7 +54,7 @@ def opened(chromium: str, text: str, width: int, folder: Path) -> dict[str, obje
     # the page's own policy forbids scripts; the frame inherits the right to be read by this one, being its srcdoc
     outer.write_text(MEASURE.format(width=width, page=html.escape(text)), encoding="utf-8")
     command = [
-        chromium, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", f"--user-data-dir={folder / 'profile'}",
+        chromium, "--headless", "--hide-scrollbars", "--no-sandbox", "--disable-gpu", "--no-first-run", f"--user-data-dir={folder / 'profile'}",
         f"--window-size={max(width, 500) + 40},1000", "--virtual-time-budget=20000", "--dump-dom", outer.as_uri(),
     ]  # fmt: skip
     try:
@@ -78,3 +79,14 @@ def test_nothing_sticks_out(chromium: str, name: str, width: int, tmp_path: Path
     assert "fewtune" in str(seen["title"])
     if name != "least":
         assert float(str(seen["figures"])) >= min(width, 460) - 110 and float(str(seen["letters"])) >= 9
+
+
+@pytest.mark.slow
+def test_the_measure_sees_what_sticks_out_and_the_policy_stops_scripts(chromium: str, tmp_path: Path) -> None:
+    """The checks above can fail: a wide element is seen; and a script that slipped in would not run."""
+    slipped = (
+        "<div style='width: 900px'>wide</div><script>document.title = 'ran'</script><img src='https://example.org/x.png' alt='x'></main>"
+    )
+    seen = opened(chromium, page(least()).replace("</main>", slipped), 390, tmp_path)
+    assert seen["scroll"] == 916 and float(str(seen["right"])) == 916
+    assert "fewtune" in str(seen["title"]) and seen["images"] == 1
