@@ -53,10 +53,9 @@ def opened(chromium: str, text: str, width: int, folder: Path) -> dict[str, obje
     outer = folder / "outer.html"
     # the page's own policy forbids scripts; the frame inherits the right to be read by this one, being its srcdoc
     outer.write_text(MEASURE.format(width=width, page=html.escape(text)), encoding="utf-8")
-    command = [
-        chromium, "--headless", "--hide-scrollbars", "--no-sandbox", "--disable-gpu", "--no-first-run",
-        f"--user-data-dir={folder / 'profile'}", f"--window-size={max(width, 500) + 40},1000", "--virtual-time-budget=20000", "--dump-dom", outer.as_uri(),
-    ]  # fmt: skip
+    flags = ("--headless", "--hide-scrollbars", "--no-sandbox", "--disable-gpu", "--no-first-run", "--virtual-time-budget=20000")
+    places = (f"--user-data-dir={folder / 'profile'}", f"--window-size={max(width, 500) + 40},1000")
+    command = [chromium, *flags, *places, "--dump-dom", outer.as_uri()]
     try:
         ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
     except subprocess.TimeoutExpired:
