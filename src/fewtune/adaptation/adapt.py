@@ -141,6 +141,8 @@ def adapt_examples(
     )
     measured = _measure(bundle, target, side.features)
     facts = _facts(choice, target, measured, seed)
+    if borrowed is not None:
+        facts["pool"] = borrowed.facts()
     sentences = verdict(choice, target, measured, None if borrowed is None else borrowed.why)
     whole = replace(bundle, facts=facts, card=model_card(bundle, facts, sentences))
     return Adapted(

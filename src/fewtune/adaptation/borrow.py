@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -23,14 +23,17 @@ from fewtune.data.pool import Pool
 from fewtune.errors import InputError
 from fewtune.keys import key
 from fewtune.learning.method import Method
+from fewtune.spec import text
 from fewtune.tasks.candidates import candidate_tasks
-from fewtune.tasks.selection import ConsistencyDiversity, Evidence, Trace
+from fewtune.tasks.selection import ConsistencyDiversity, Evidence, Trace, choose_p, no_diversity
 from fewtune.tasks.task import Tasks
 from fewtune.words import counted
 
 CANDIDATES = 100  # tasks a source, as Xu et al. take
 MOST_WAYS = 15  # of an episode, and
 STEP_ROWS = 150  # rows that a step looks at: 15 ways x (1 + 9), as Xu et al. take
+TRIES = (-0.05, -0.02, 0.0, 0.02, 0.05)  # values of p
+NEAREST = 10  # tasks whose sources judge the values of p that are tried
 MOST_VISITS = 60_000  # rows that a run looks at, however long the budget is
 _PLANNED = 0.7  # of the time that is left: validation, embedding and the choice of learners need the rest
 
@@ -40,12 +43,14 @@ _PLANNED = 0.7  # of the time that is left: validation, embedding and the choice
 class Borrowing:
     """How to borrow from a pool.
 
-    `selection`: which candidate tasks are finetuned on. `recipe`: the text of a method that learns from a source; by default multitask
-    finetuning by episodes like the target's. `minutes`: for everything after the data were read; `visits`: rows that each run may look at
-    instead of what the time allows, so that the outcome does not depend on the machine. `most`: rows of a class.
+    `selection`: which candidate tasks are finetuned on; with `tries`, the p of these whose tasks do best on validation tasks. `recipe`:
+    the text of a method that learns from a source; by default multitask finetuning by episodes like the target's. `minutes`: for
+    everything after the data were read; `visits`: rows that each run may look at instead of what the time allows, so that the outcome
+    does not depend on the machine. `most`: rows of a class.
     """
 
     selection: ConsistencyDiversity = field(default_factory=ConsistencyDiversity)
+    tries: tuple[float, ...] = ()
     recipe: str | None = None
     minutes: float = 10.0
     visits: int = 0
@@ -86,6 +91,22 @@ class Borrowed:
         """Whether the finetuned backbone is used."""
         return self.guard is not None and self.guard.kept
 
+    def facts(self) -> dict[str, Any]:
+        """What a model card says of the pool."""
+        pool, tuned, guard = self.related.pool, self.tuned, self.guard
+        said: dict[str, Any] = {
+            "data": {s.name: f"{len(s):,} rows of {len(np.unique(s.labels)):,} classes, digest {s.digest()}" for s in pool.sources},
+            "left out": list(self.related.notes),
+            "chosen tasks": [self.candidates.names[i] for i in self.trace.taken],
+            "budget": f"{self.spent:,} rows looked at in training",
+            "decision": self.why,
+        }
+        if tuned is not None:
+            said["finetuning"] = f"{text(tuned.method)}, {counted(tuned.steps, 'step')}, {100 * tuned.share:.0f}% of the way from the start"
+        if guard is not None:
+            said["guard"] = f"{guard.where}: gain {guard.gain.mean:.4f}, lower bound {guard.gain.low:.4f}"
+        return said
+
 
 class _OutOfTimeError(Exception):
     """The budget ended."""
@@ -115,35 +136,37 @@ def borrow(
             sources, target.examples, known, frozen.features, frozen.backbone,
             most=how.most, seed=seed, skip_bad=skip_bad, cache=cache, quiet=quiet,
         )  # fmt: skip
-    with clock.stage("choosing tasks"):
-        tasks = related.tasks("train")
-        assert tasks is not None
-        candidates = candidate_tasks(tasks, min(len(target.class_names), MOST_WAYS), how.candidates, key(seed, "candidates"))
-        trace = job.decide(related, candidates, target.support)
+    tasks = related.tasks("train")
+    assert tasks is not None
+    candidates = candidate_tasks(tasks, min(len(target.class_names), MOST_WAYS), how.candidates, key(seed, "candidates"))
     tuner = job.finetuner(related)
+    with clock.stage("measuring the speed") as stage:
+        tuner.visits = how.visits or job.affordable(tuner)
+        stage.note = f"{counted(tuner.visits, 'row')} a run"
+    enough = tuner.visits >= tuner.least_visits()
+    with clock.stage("choosing tasks") as stage:
+        trace = job.decide(candidates, tuner, target.support, tries=enough)
+        stage.visits = tuner.spent
 
     def outcome(why: str, tuned: Finetuned | None = None, guard: Guard | None = None, after: Side | None = None) -> Borrowed:
         return Borrowed(related, candidates, trace, tuned, guard, after, clock, tuner.spent, why)
 
-    with clock.stage("measuring the speed") as stage:
-        visits = how.visits or job.affordable(tuner)
-        stage.note = f"{counted(visits, 'row')} a run"
-        if visits < tuner.least_visits():
-            return outcome(
-                f"The budget allows {counted(visits, 'row')} a run, of which nothing is learned (ten steps look at "
-                f"{tuner.least_visits():,}): the saved model is the frozen one. Give a longer --budget."
-            )
-        tuner.visits = visits
+    if not enough:
+        return outcome(
+            f"The budget allows {counted(tuner.visits, 'row')} a run, of which nothing is learned (ten steps look at "
+            f"{tuner.least_visits():,}): the saved model is the frozen one. Give a longer --budget."
+        )
     with clock.stage("finetuning") as stage:
+        before = tuner.spent
         tuned = tuner.tuned(candidates.take(trace.taken))
-        stage.visits = tuner.spent
+        stage.visits = tuner.spent - before
     if not tuned.changed:
         return outcome("On held-out classes of the pool no finetuned weights beat the frozen ones, so none are used.", tuned)
     after = job.side(tuner, tuned, np.concatenate([target.support, target.test]))
     with clock.stage("the guard") as stage:
         before = tuner.spent
         try:
-            guard = job.guard(related, candidates, tuner, after)
+            guard = job.guard(candidates, trace, tuner, after)
         except _OutOfTimeError:
             return outcome("The budget ended before the guard had its answer: the saved model is the frozen one.", tuned, after=after)
         stage.visits = tuner.spent - before
@@ -182,14 +205,19 @@ class _Job:
     def own_splits(self) -> bool:
         return own_splits_allow(self.labels, len(self.target.class_names))
 
-    def decide(self, related: Related, candidates: Tasks, rows: Integers) -> Trace:
+    def decide(self, candidates: Tasks, tuner: Finetuner, rows: Integers, *, tries: bool = True) -> Trace:
         """Which candidates suit these rows of the target."""
+        related = tuner.related
         evidence = Evidence(
             features=lambda pool_rows: related.features[torch.from_numpy(pool_rows)],
             target=self.frozen.features[torch.from_numpy(rows)],
             target_label=torch.from_numpy(self.target.labels[rows]),
         )
-        return self.how.selection.trace(candidates, evidence)
+        selection = self.how.selection
+        if self.how.tries and tries:
+            nearest = related.sources_of(no_diversity(most=NEAREST).select(candidates, evidence))
+            selection = choose_p(selection, self.how.tries, candidates, evidence, lambda tasks: tuner.worth(tasks, nearest))
+        return selection.trace(candidates, evidence)
 
     def finetuner(self, related: Related) -> Finetuner:
         shots = int(np.clip(np.median(self.target.shots()), 1, self.how.most // 2))
@@ -210,14 +238,15 @@ class _Job:
         """The target by a finetuned backbone; rows that are not asked for have features of zero."""
         return _side(tuner.embedder(tuned), self.pool, rows)
 
-    def guard(self, related: Related, candidates: Tasks, tuner: Finetuner, after: Side) -> Guard | None:
+    def guard(self, candidates: Tasks, trace: Trace, tuner: Finetuner, after: Side) -> Guard | None:
         """The comparison on the target's own splits where labels allow, else on judging classes of the pool; None where there are none."""
         if self.own_splits:
             return guard_on_target(
-                self.methods, self.frozen, self._blind(related, candidates, tuner), self.target.support, self.labels,
+                self.methods, self.frozen, self._blind(candidates, tuner), self.target.support, self.labels,
                 self.target.class_names, seed=self.seed,
             )  # fmt: skip
-        sources = related.sources_of(candidates.take(self.decide(related, candidates, self.target.support).taken))
+        related = tuner.related
+        sources = related.sources_of(candidates.take(trace.taken))
         validation = tuner.episodes("validation", sources, EPISODES)
         judging = tuner.episodes("judging", sources, 5 * EPISODES)
         if not validation or not judging:
@@ -227,11 +256,11 @@ class _Job:
         names = related.pool.class_names
         return guard_on_related(self.methods, sides[0], sides[1], names, validation, judging, seed=self.seed)
 
-    def _blind(self, related: Related, candidates: Tasks, tuner: Finetuner) -> Callable[[Integers], Side]:
+    def _blind(self, candidates: Tasks, tuner: Finetuner) -> Callable[[Integers], Side]:
         """The finetuned side that knows some rows of the target alone."""
 
         def finetuned(rows: Integers) -> Side:
-            chosen = candidates.take(self.decide(related, candidates, rows).taken)
+            chosen = candidates.take(self.decide(candidates, tuner, rows).taken)
             if self.clock.left == 0 and not tuner.knows(chosen):
                 raise _OutOfTimeError
             return self.side(tuner, tuner.tuned(chosen), self.target.support)

@@ -33,6 +33,7 @@ from fewtune.tasks.episodes import Episodes
 from fewtune.tasks.fit import fitted
 from fewtune.tasks.samplers import Sampled
 from fewtune.tasks.task import Tasks
+from fewtune.words import counted
 
 RATES = (1e-4, 1e-3, 1e-2)
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -90,6 +91,7 @@ class Finetuner:
     quiet: bool = True
     spent: int = 0
     _tuned: dict[tuple[str, ...], Finetuned] = field(default_factory=dict)
+    _worth: dict[tuple[tuple[str, ...], tuple[str, ...]], float] = field(default_factory=dict)
     _rated: dict[tuple[str, ...], tuple[str, dict[str, float]]] = field(default_factory=dict)
 
     def tuned(self, chosen: Tasks) -> Finetuned:
@@ -105,6 +107,16 @@ class Finetuner:
     def embedder(self, tuned: Finetuned) -> Backbone:
         """The finetuned backbone."""
         return self.backbone if tuned.moved is None else tuned.moved.onto(self.backbone)
+
+    def worth(self, tasks: Tasks, sources: tuple[str, ...]) -> float:
+        """What a short run on some tasks reaches on the validation tasks of `sources`; without any, all tasks are worth the same."""
+        if not self._validation(sources):
+            return 0.0
+        if (tasks.names, sources) not in self._worth:
+            method = self._method(self._rate(sources, tasks)[0])
+            done = self._train(method, tasks, int(self.visits * SWEEP), (), f"trying {counted(len(tasks), 'task')}")
+            self._worth[tasks.names, sources] = self.accuracy(method, done.weights, sources)
+        return self._worth[tasks.names, sources]
 
     def seconds_a_visit(self) -> float:
         """What looking at one row costs in training, measured in a few steps on all sources."""

@@ -53,11 +53,27 @@ class PoolFlags:
         return [read_examples(path) for path in self.pool]
 
     def borrowing(self) -> Borrowing:
-        from fewtune.adaptation.borrow import Borrowing
+        from dataclasses import replace
+
+        from fewtune.adaptation.borrow import TRIES, Borrowing
+        from fewtune.errors import InputError
+        from fewtune.tasks.selection import CHOICES
 
         minutes, visits = _budget(self.budget)
-        given = {"rates": self.rates and tuple(self.rates), "recipe": self.finetune, "most": self.rows}
-        return Borrowing(minutes=minutes, visits=visits, **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
+        selection = CHOICES[self.select]()
+        tries: tuple[float, ...] = ()
+        if self.gain is not None:
+            if not selection.diversity:
+                raise InputError(f"--select {self.select} does not look at coverage: leave --gain out.")
+            try:
+                selection = selection if self.gain == "auto" else replace(selection, p=float(self.gain))
+            except ValueError:
+                raise InputError(f"--gain {self.gain}: expected a number such as 0.01, or auto.") from None
+            tries = TRIES if self.gain == "auto" else ()
+        made = Borrowing(selection=selection, tries=tries, recipe=self.finetune, minutes=minutes, visits=visits)
+        if self.rates is not None:
+            made = replace(made, rates=tuple(self.rates))
+        return made if self.rows is None else replace(made, most=self.rows)
 
 
 def _budget(source: str) -> tuple[float, int]:

@@ -1,0 +1,186 @@
+"""Borrowing from a pool: what helps is used, what does not is not, and nothing of the target leaks into the choice."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fewtune.adaptation.adapt import Adapted, adapt_examples
+from fewtune.adaptation.borrow import Borrowing
+from fewtune.adaptation.bundle import load_bundle
+from fewtune.adaptation.predict import predict_examples
+from fewtune.adaptation.related import related_pool
+from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.load import load_backbone
+from fewtune.data.examples import TEST, TRAIN, Examples, make_examples
+from fewtune.data.items import Vectors
+from fewtune.errors import InputError
+from fewtune.machine import Machine
+from fewtune.recipes import read_method
+from fewtune.tasks.selection import CHOICES
+
+WIDTH = 16
+SIGNAL, NOISE = slice(0, 4), slice(4, 16)
+
+
+def clusters(classes: int, rows: int, *, where: slice = SIGNAL, seed: int = 0, name: str = "pool", names: str = "c") -> Examples:
+    """Classes that lie apart in some dimensions; in the others there is nothing but louder noise."""
+    random = np.random.default_rng(seed)
+    x = random.normal(scale=3.0, size=(classes * rows, WIDTH))
+    labels = np.repeat(np.arange(classes), rows)
+    x[:, where] = (
+        random.normal(scale=1.5, size=(classes, WIDTH))[labels][:, where] + random.normal(scale=0.3, size=(len(x), WIDTH))[:, where]
+    )
+    return make_examples(Vectors(x.astype("float32")), [f"{names}{label}" for label in labels], name=name)
+
+
+def target(where: slice = SIGNAL, shots: int = 8, classes: int = 5) -> Examples:
+    examples = clusters(classes, shots + 20, where=where, seed=7, name="target", names="t")
+    split = np.where(np.arange(len(examples)) % (shots + 20) < shots, TRAIN, TEST)
+    return make_examples(examples.items, [examples.class_names[k] for k in examples.labels], name="target", row_split=split)
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    return load_backbone(f"mlp,inputs={WIDTH},width=32,depth=1", machine=Machine(device="cpu"))
+
+
+def adapted(backbone: Backbone, examples: Examples, pool: list[Examples], tmp_path: Path, **how: Any) -> Adapted:
+    given = {"visits": 4000, "rates": (0.01, 0.1), "candidates": 20, **how}
+    methods = {name: read_method(name) for name in ("centroid", "ridge")}
+    return adapt_examples(examples, backbone, pool=pool, borrowing=Borrowing(**given), methods=methods, cache=tmp_path, quiet=True)
+
+
+@pytest.fixture(scope="module")
+def helped(backbone: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Adapted:
+    return adapted(backbone, target(), [clusters(30, 20)], tmp_path_factory.mktemp("cache"))
+
+
+def test_a_related_pool_helps(helped: Adapted) -> None:
+    assert helped.borrowed is not None and helped.borrowed.kept
+    guard = helped.borrowed.guard
+    assert guard is not None and guard.gain.low > 0 and guard.where == "the target's own splits"
+    assert helped.measured is not None and helped.choice.expected is not None
+    assert helped.measured.mean > helped.frozen.candidates[0].accuracy + 0.05
+    assert helped.sentences[0].startswith("Finetuning on ") and "The saved model is the finetuned one." in helped.sentences[0]
+    assert [s.name for s in helped.stages][-1] == "choosing a learner on finetuned features"
+
+
+def test_what_is_saved_is_the_finetuned_model(helped: Adapted, tmp_path: Path) -> None:
+    helped.save(tmp_path / "run")
+    assert {"report.html", "selection.parquet", "weights.safetensors", "fewtune.json"} <= {f.name for f in (tmp_path / "run").iterdir()}
+    rows = helped.target.examples.take(helped.target.test[:10])
+    again = predict_examples(load_bundle(tmp_path / "run"), rows, quiet=True)
+    assert [p.label for p in again] == [p.label for p in helped.predict(rows)]
+    assert "finetuned" in (tmp_path / "run" / "README.md").read_text()
+
+
+def test_an_unrelated_pool_leaves_the_model_frozen_and_says_so(backbone: Backbone, tmp_path: Path) -> None:
+    """The target differs in dimensions that are noise to every class of the pool."""
+    found = adapted(backbone, target(where=slice(10, 14)), [clusters(30, 20)], tmp_path)
+    assert found.borrowed is not None and not found.borrowed.kept
+    assert found.choice is found.frozen and found.backbone is backbone and found.bundle.moved is None
+    assert "The saved model is the frozen one." in found.sentences[0]
+
+
+def test_too_few_labels_are_judged_on_related_tasks(backbone: Backbone, tmp_path: Path) -> None:
+    found = adapted(backbone, target(shots=1), [clusters(60, 20)], tmp_path)
+    assert found.borrowed is not None and found.borrowed.guard is not None
+    assert found.borrowed.guard.where == "held-out related tasks"
+    judging = found.borrowed.related.tasks("judging")
+    assert judging is not None and len(found.borrowed.guard.differences) == len(judging.slots_of(0))
+    assert "held-out related tasks" in found.sentences[0]
+
+
+def test_without_classes_to_judge_by_nothing_is_used(backbone: Backbone, tmp_path: Path) -> None:
+    found = adapted(backbone, target(shots=1), [clusters(5, 20)], tmp_path)
+    assert found.borrowed is not None and found.borrowed.guard is None and not found.borrowed.kept
+    assert "cannot be shown" in found.sentences[0]
+
+
+def test_a_small_budget_is_said(backbone: Backbone, tmp_path: Path) -> None:
+    found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, visits=100)
+    assert found.borrowed is not None and found.borrowed.tuned is None
+    assert "nothing is learned" in found.sentences[0] and "longer --budget" in found.sentences[0]
+
+
+def test_minutes_become_rows(backbone: Backbone, tmp_path: Path) -> None:
+    how = Borrowing(minutes=0.1, rates=(0.1,), candidates=20)
+    methods = {"centroid": read_method("centroid")}
+    found = adapt_examples(target(), backbone, pool=[clusters(30, 20)], borrowing=how, methods=methods, cache=tmp_path, quiet=True)
+    assert found.borrowed is not None and found.borrowed.spent > 0
+    assert "rows a run" in next(s.note for s in found.stages if s.name == "measuring the speed")
+    assert sum(s.seconds for s in found.stages) < 60 * how.minutes * 3  # six seconds; a busy machine may take longer
+
+
+@pytest.mark.parametrize("name", sorted(CHOICES))
+def test_every_selection(name: str, backbone: Backbone, tmp_path: Path) -> None:
+    pool = [clusters(12, 12, name="a"), clusters(12, 12, where=NOISE, seed=3, name="b", names="d")]
+    found = adapted(backbone, target(), pool, tmp_path, selection=CHOICES[name](), visits=900)
+    assert found.borrowed is not None and len(found.borrowed.trace.taken) >= 1
+    assert all(0 <= i < len(found.borrowed.candidates) for i in found.borrowed.trace.taken)
+
+
+def test_p_by_validation_tasks(backbone: Backbone, tmp_path: Path) -> None:
+    found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, tries=(-0.5, 0.0), visits=2000)
+    assert found.borrowed is not None and found.borrowed.tuned is not None
+
+
+def test_the_same_seed_gives_the_same_model(helped: Adapted, backbone: Backbone, tmp_path: Path) -> None:
+    again = adapted(backbone, target(), [clusters(30, 20)], tmp_path)
+    assert again.backbone.digest() == helped.backbone.digest() and again.bundle.method == helped.bundle.method
+
+
+def test_what_serves_what(backbone: Backbone, tmp_path: Path) -> None:
+    examples, pool = target(), clusters(30, 30)
+    features = backbone_features(backbone, examples)
+    related = related_pool([pool], examples, np.arange(len(examples)), features, backbone, most=20, cache=tmp_path, quiet=True)
+    parts = {part: related.tasks(part) for part in ("train", "validation", "judging")}  # type: ignore[arg-type]
+    classes = {part: set(t.slot_class[t.slots].tolist()) for part, t in parts.items() if t is not None}
+    assert len(classes["train"]) == 24 and len(classes["validation"]) == len(classes["judging"]) == 3
+    assert not classes["train"] & classes["validation"] and not classes["judging"] & (classes["train"] | classes["validation"])
+    assert np.bincount(related.pool.labels).max() == 20
+
+
+def test_rows_of_the_target_and_test_rows_stay_out(backbone: Backbone, tmp_path: Path) -> None:
+    examples = target()
+    pool = clusters(8, 12)
+    shared = make_examples(
+        Vectors(np.concatenate([np.stack([pool.items.fetch(i) for i in range(len(pool))]), np.stack([examples.items.fetch(3)])])),
+        [*(pool.class_names[k] for k in pool.labels), "c0"],
+        name="pool",
+        row_split=np.array([TEST if i % 12 == 0 else TRAIN for i in range(len(pool))] + [TRAIN]),
+    )
+    features = backbone_features(backbone, examples)
+    related = related_pool([shared], examples, np.arange(len(examples)), features, backbone, cache=tmp_path, quiet=True)
+    assert len(related.leaks) == 1 and related.leaks[0].target == 3 and "in the target too" in related.notes[0]
+    assert len(related.pool) == 8 * 11
+
+
+def test_bad_pools(backbone: Backbone, tmp_path: Path) -> None:
+    examples, features = target(), backbone_features(backbone, target())
+
+    def lend(*pool: Examples) -> None:
+        related_pool(pool, examples, np.arange(len(examples)), features, backbone, cache=tmp_path, quiet=True)
+
+    from fewtune.data.items import Texts
+
+    with pytest.raises(InputError, match="the target holds vectors, but pool words holds texts"):
+        lend(make_examples(Texts(["a", "b"]), ["x", "y"], name="words"))
+    with pytest.raises(InputError, match="training classes"):
+        lend(clusters(1, 10))
+    with pytest.raises(InputError, match="above 0 minutes"):
+        Borrowing(minutes=0.0)
+    with pytest.raises(InputError, match="learns nothing from a pool"):
+        adapted(backbone, examples, [clusters(8, 12)], tmp_path, recipe="ridge")
+    assert math.isfinite(Borrowing().minutes)
+
+
+def backbone_features(backbone: Backbone, examples: Examples) -> Any:
+    from fewtune.data.pool import Pool
+
+    return backbone.embed(backbone.start(), Pool([examples]), np.arange(len(examples)))
