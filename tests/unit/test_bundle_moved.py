@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 import fewtune
-from fewtune.adaptation.adapt import Adapted, adapt_frozen
+from fewtune.adaptation.adapt import Adapted, adapt_examples
 from fewtune.adaptation.bundle import FORMAT, HEAD, SUPPORT, WEIGHTS, Bundle, Support, load_bundle
 from fewtune.adaptation.moved import Moved, what_moved
 from fewtune.adaptation.predict import load_its_backbone
@@ -72,7 +72,7 @@ def finetuned(kind: str, names: Mapping[str, str], how: str, cache: Path) -> tup
     moved = what_moved(backbone, trained(backbone, how), (EDIT,) if how in ("lora", "both") else ())
     assert (moved is None) == (how == "nothing")
     mover = backbone if moved is None else moved.onto(backbone)
-    adapted = adapt_frozen(read_examples(data(kind)), mover, cache=cache, methods=METHODS, quiet=True)
+    adapted = adapt_examples(read_examples(data(kind)), mover, cache=cache, methods=METHODS, quiet=True)
     bundle = replace(adapted.bundle, backbone=replace(adapted.bundle.backbone, digest=backbone.digest()), moved=moved)
     return replace(adapted, bundle=bundle), backbone
 

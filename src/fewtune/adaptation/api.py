@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any, final
 
 from fewtune.adaptation.adapt import Adapted, adapt_examples
+from fewtune.adaptation.add_class import add_class
 from fewtune.adaptation.bundle import Bundle, load_bundle
-from fewtune.adaptation.predict import Prediction, load_its_backbone, predict_anything
+from fewtune.adaptation.evaluate import Evaluation, evaluate, read_labelled
+from fewtune.adaptation.export import Exported, export_onnx
+from fewtune.adaptation.predict import Prediction, load_its_backbone, predict_anything, unlabelled
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.defaults import default_backbone
 from fewtune.backbones.load import load_backbone
@@ -50,6 +53,61 @@ class Model:
         Raises InputError (a ValueError) for what this model cannot label.
         """
         return predict_anything(self.bundle, inputs, self.backbone, threshold=threshold, skip_bad=skip_bad, quiet=quiet)
+
+    def evaluate(
+        self,
+        data: Any,
+        *,
+        threshold: float | None = None,
+        skip_unknown: bool = False,
+        include_learned: bool = False,
+        skip_bad: bool = False,
+        label: str | None = None,
+        input: str | None = None,
+        quiet: bool = True,
+    ) -> Evaluation:
+        """What the model gets right on labelled `data` (anything that `adapt` takes); classes are matched by name.
+
+        Rows that it was learned from, by their content, are left out unless `include_learned`; classes that it does not know are refused,
+        or left out with `skip_unknown`. `label`, `input`: columns of a table. The answer has `.accuracy`, `.recall`, `.confusion`,
+        `.calibration_error` and `.sentences`, which say it all. Raises InputError where nothing can be measured.
+        """
+        return evaluate(
+            self.bundle,
+            read_labelled(data, label=label, input=input),
+            backbone=self.backbone,
+            threshold=threshold,
+            skip_unknown=skip_unknown,
+            include_learned=include_learned,
+            skip_bad=skip_bad,
+            quiet=quiet,
+        )
+
+    def add_class(self, name: str, inputs: Any, *, more: bool = False, skip_bad: bool = False, quiet: bool = True) -> Model:
+        """A model that knows one more class, from a few examples of it (as `predict` takes inputs) and without training.
+
+        With `more`, the examples are added to a class that it has. This model stays as it is; the new one's card says what changed.
+        Raises InputError for a name that exists already, for examples of another class, and where no example is left.
+        """
+        rows = unlabelled(self.bundle, inputs)
+        made = add_class(self.bundle, name, rows, backbone=self.backbone, more=more, skip_bad=skip_bad, quiet=quiet)
+        larger = Model(made.bundle, self.weights, self.machine)
+        larger.__dict__["backbone"] = self.backbone  # loaded and checked already
+        return larger
+
+    def export(self, path: Path | str, *, inputs: Any = None) -> Exported:
+        """Write the model as one ONNX file, `path`: class probabilities from prepared inputs, class names in its metadata.
+
+        It is written only once onnxruntime answers as fewtune does, to 1e-4, on `inputs` (as `predict` takes them; by default made-up
+        rows). The answer has `.difference`, `.size` and `.sentences`, which say how inputs are prepared. Raises InputError where the model
+        has no ONNX form or the optional packages are missing.
+        """
+        rows = None if inputs is None else unlabelled(self.bundle, inputs)
+        return export_onnx(self.bundle, Path(path), weights=self.weights, examples=rows)
+
+    def save(self, path: Path | str, *, overwrite: bool = False) -> None:
+        """Write the bundle (see `Bundle.save`)."""
+        self.bundle.save(Path(path), overwrite=overwrite)
 
 
 def load(run: Path | str, *, weights: Path | str | None = None, machine: Machine | None = None) -> Model:

@@ -81,6 +81,36 @@ def label_rows(bundle: Bundle, names: Sequence[str], features: Float[Tensor, "N 
     return out
 
 
+def refuse_other_modality(bundle: Bundle, examples: Examples) -> None:
+    """Raise InputError where a model is given rows that it cannot look at."""
+    if examples.modality != bundle.backbone.modality:
+        raise InputError(f"this model labels {bundle.backbone.modality}s, but {examples.name} holds {examples.modality}s.")
+
+
+def own_features(
+    bundle: Bundle,
+    examples: Examples,
+    *,
+    weights: Path | None = None,
+    machine: Machine | None = None,
+    backbone: Backbone | None = None,
+    skip_bad: bool = False,
+    quiet: bool = True,
+) -> tuple[Float[Tensor, "N D"], dict[int, str]]:
+    """Features of rows by the bundle's own backbone (`backbone`, where it is loaded already), and the rows that cannot be read.
+
+    Those are refused by name, or have features of NaN with `skip_bad`. Raises InputError for another modality or width.
+    """
+    refuse_other_modality(bundle, examples)
+    backbone = backbone or load_its_backbone(bundle, weights=weights, machine=machine)
+    _, features, bad = readable_features(examples, backbone, memory=True, skip_bad=skip_bad, quiet=quiet)
+    if features.shape[1] != bundle.backbone.width:
+        raise InputError(
+            f"this model labels embeddings of width {bundle.backbone.width}, but {examples.name} has width {features.shape[1]}."
+        )
+    return features.float(), bad
+
+
 def predict_examples(
     bundle: Bundle,
     examples: Examples,
@@ -96,15 +126,8 @@ def predict_examples(
 
     `backbone`: the bundle's own where it is loaded already (see `load_its_backbone`).
     """
-    if examples.modality != bundle.backbone.modality:
-        raise InputError(f"this model labels {bundle.backbone.modality}s, but {examples.name} holds {examples.modality}s.")
-    backbone = backbone or load_its_backbone(bundle, weights=weights, machine=machine)
-    _, features, _bad = readable_features(examples, backbone, memory=True, skip_bad=skip_bad, quiet=quiet)
-    if features.shape[1] != bundle.backbone.width:
-        raise InputError(
-            f"this model labels embeddings of width {bundle.backbone.width}, but {examples.name} has width {features.shape[1]}."
-        )
-    return label_rows(bundle, examples.row_names, features.float(), threshold)
+    features, _ = own_features(bundle, examples, weights=weights, machine=machine, backbone=backbone, skip_bad=skip_bad, quiet=quiet)
+    return label_rows(bundle, examples.row_names, features, threshold)
 
 
 def predict_inputs(
@@ -128,15 +151,19 @@ def predict_anything(
     bundle: Bundle, inputs: Any, backbone: Backbone, *, threshold: float | None = None, skip_bad: bool = False, quiet: bool = True
 ) -> list[Prediction]:
     """Predictions for whatever Python has at hand: see `Model.predict`, which documents it."""
+    examples = unlabelled(bundle, inputs)
+    return predict_examples(bundle, examples, threshold=threshold, skip_bad=skip_bad, quiet=quiet, backbone=backbone)
+
+
+def unlabelled(bundle: Bundle, inputs: Any) -> Examples:
+    """Whatever Python has at hand as rows that the model can look at."""
     if isinstance(inputs, str | Path):
         inputs = [inputs]
     if isinstance(inputs, list | tuple) and all(isinstance(i, str | Path) for i in inputs):
-        examples = _named(bundle, inputs)
-    elif isinstance(inputs, Examples | Mapping) or is_data_frame(inputs) or is_dataset(inputs):
-        examples = read_examples(inputs, labelled=False)
-    else:
-        examples = read_examples((inputs, None), labelled=False)
-    return predict_examples(bundle, examples, threshold=threshold, skip_bad=skip_bad, quiet=quiet, backbone=backbone)
+        return _named(bundle, inputs)
+    if isinstance(inputs, Examples | Mapping) or is_data_frame(inputs) or is_dataset(inputs):
+        return read_examples(inputs, labelled=False)
+    return read_examples((inputs, None), labelled=False)
 
 
 def _named(bundle: Bundle, inputs: Sequence[str | Path]) -> Examples:

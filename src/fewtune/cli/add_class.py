@@ -1,0 +1,79 @@
+"""`fewtune add-class RUN NAME FILES_OR_FOLDER...`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def add_class(
+    run: Path,
+    name: str,
+    inputs: Annotated[list[Path] | None, Parameter(negative=())] = None,
+    /,
+    *,
+    text: Annotated[list[str] | None, Parameter(negative=())] = None,
+    out: Path | None = None,
+    more: Annotated[bool, Parameter(negative=())] = False,
+    input: str | None = None,
+    skip_bad: bool = False,
+    overwrite: bool = False,
+    weights: Path | None = None,
+    device: str = "auto",
+    quiet: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Teach a saved model one more class from a few examples, without training.
+
+    Parameters
+    ----------
+    run: Path
+        The folder that `fewtune adapt` saved; it is replaced, whole or not at all, unless --out is given.
+    name: str
+        The new class.
+    inputs: Path
+        Files, folders (with everything below them) and CSV, JSONL or Parquet tables of examples of it.
+    text: str
+        An example, for text models; repeat for more.
+    out: Path
+        The folder to save the larger model in, instead of RUN.
+    more: bool
+        The class exists: add the examples to it.
+    input: str
+        The input column of tables.
+    skip_bad: bool
+        Leave out what cannot be read, and examples of other classes, instead of refusing them.
+    overwrite: bool
+        Replace an existing model in --out.
+    weights: Path
+        Where the backbone's weights are now, if they moved.
+    device: str
+        auto, cpu, cuda, cuda:1.
+    quiet: bool
+        No progress on standard error.
+    """
+    from fewtune.adaptation.add_class import add_class as added
+    from fewtune.adaptation.add_class import put_back
+    from fewtune.adaptation.bundle import load_bundle
+    from fewtune.adaptation.predict import load_its_backbone
+    from fewtune.data.inputs import read_inputs
+    from fewtune.errors import InputError
+    from fewtune.files import refuse_existing
+    from fewtune.machine import Machine
+
+    if out is not None:
+        refuse_existing(out, overwrite=overwrite)
+    bundle = load_bundle(run)
+    if not inputs and not text:
+        raise InputError(f"expected examples of class {name!r}, found none: fewtune add-class {run} NAME FILES_OR_FOLDER.")
+    examples = read_inputs(inputs or [], text or [], bundle.backbone.modality, input)
+    backbone = load_its_backbone(bundle, weights=weights, machine=Machine(device=device))
+    made = added(bundle, name, examples, backbone=backbone, more=more, skip_bad=skip_bad, quiet=quiet)
+    said: tuple[str, ...] = ()
+    if out is None:
+        said = put_back(made.bundle, run)
+    else:
+        made.bundle.save(out, overwrite=overwrite)
+    print("\n".join((*made.sentences, *said)))
+    print(f"\nSaved to {out or run}. Next: fewtune predict {out or run} NEW_FILES_OR_FOLDERS")

@@ -1,0 +1,53 @@
+"""`fewtune export RUN --format onnx`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+
+def export(
+    run: Path,
+    inputs: Annotated[list[Path] | None, Parameter(negative=())] = None,
+    /,
+    *,
+    format: Literal["onnx"] = "onnx",
+    input: str | None = None,
+    weights: Path | None = None,
+    quiet: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Write a saved model for other programs: RUN/model.onnx, checked to answer as the model does.
+
+    Normalisation, backbone, head and calibration are inside; class names and how to prepare inputs are in the file's metadata.
+
+    Parameters
+    ----------
+    run: Path
+        The folder that `fewtune adapt` saved.
+    inputs: Path
+        Files, folders and tables to check the exported model on; by default made-up rows.
+    format: str
+        onnx.
+    input: str
+        The input column of tables.
+    weights: Path
+        Where the backbone's weights are now, if they moved.
+    quiet: bool
+        No remark on standard error while it works.
+    """
+    from fewtune.adaptation.bundle import load_bundle
+    from fewtune.adaptation.export import export_onnx
+    from fewtune.adaptation.onnx_provider import need_onnx
+    from fewtune.cli.say import note
+    from fewtune.data.inputs import read_inputs
+
+    assert format == "onnx"
+    bundle = load_bundle(run)
+    need_onnx()
+    examples = read_inputs(inputs, [], bundle.backbone.modality, input) if inputs else None
+    if not quiet:
+        note("writing the graph and checking it: up to a minute or two")
+    made = export_onnx(bundle, run / "model.onnx", weights=weights, examples=examples)
+    print("\n".join(made.sentences))

@@ -1,0 +1,84 @@
+"""An evaluation as sentences and tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, Literal
+
+from fewtune.adaptation.evaluate import Evaluation
+from fewtune.report.tables import Cell, Table, to_terminal
+from fewtune.statistics import Interval
+
+MATRIX = 12  # classes: larger matrices do not fit on a terminal
+MOST = 30  # rows of a table
+
+
+def render_evaluation(made: Evaluation, format: Literal["table", "json"], *, width: int | None = None, color: bool = False) -> str:
+    """`table`: the sentences, recall by class, and the confusion matrix, or of many classes the most frequent confusions.
+
+    `json`: one object with everything; accuracies are fractions, what is unknown is null.
+    """
+    if format == "json":
+        return json.dumps(_record(made), indent=1, ensure_ascii=False, allow_nan=False)
+    tables = [recall_by_class(made), confusion_matrix(made) if len(made.class_names) <= MATRIX else most_confused(made)]
+    drawn = [to_terminal(table, width=width, color=color) for table in tables if table.rows]
+    return "\n\n".join([*drawn, "\n".join(made.sentences)])
+
+
+def recall_by_class(made: Evaluation) -> Table:
+    """Recall of each class and what it is most often taken for; the worst where there are many."""
+    order = [k for k in range(len(made.class_names)) if made.counts[k]]
+    if len(order) > MOST:
+        order = sorted(order, key=lambda k: made.recall[k])[:MOST]
+    rows = []
+    for k in order:
+        wrong = made.confusion[k].copy()
+        wrong[k] = 0
+        taken = made.class_names[int(wrong.argmax())] if wrong.any() else ""
+        rows.append(
+            (Cell(made.class_names[k]), Cell(int(made.counts[k])), Cell(float(made.recall[k]), f"{100 * made.recall[k]:.0f}"), Cell(taken))
+        )
+    notes = (f"The {MOST} classes with the lowest recall.",) if len(order) < int((made.counts > 0).sum()) else ()
+    return Table(columns=("class", "rows", "recall %", "most often taken for"), rows=tuple(rows), caption="Recall by class", notes=notes)
+
+
+def confusion_matrix(made: Evaluation) -> Table:
+    """Rows by true class (down) and answer (across)."""
+    rows = tuple(
+        (Cell(name), *(Cell(int(n), str(n) if n else "", best=False) for n in made.confusion[k])) for k, name in enumerate(made.class_names)
+    )
+    return Table(columns=("true \\ answer", *made.class_names), rows=rows, caption="Confusion matrix")
+
+
+def most_confused(made: Evaluation) -> Table:
+    """The pairs of classes that are mistaken most often, the first for the second."""
+    ways = len(made.class_names)
+    wrong = made.confusion.copy()
+    wrong[range(ways), range(ways)] = 0
+    pairs = [divmod(int(place), ways) for place in wrong.ravel().argsort(kind="stable")[::-1][:MOST]]
+    rows = tuple((Cell(made.class_names[i]), Cell(made.class_names[j]), Cell(int(wrong[i, j]))) for i, j in pairs if wrong[i, j])
+    return Table(columns=("class", "taken for", "rows"), rows=rows, caption="Most frequent confusions")
+
+
+def _record(made: Evaluation) -> dict[str, Any]:
+    return {
+        "data": made.data,
+        "rows": made.count,
+        "accuracy": _interval(made.accuracy),
+        "expected_calibration_error": made.calibration_error,
+        "threshold": made.threshold,
+        "abstained": made.abstained,
+        "accuracy_of_the_rest": _interval(made.answered),
+        "classes": [
+            {"class": name, "rows": int(n), "recall": None if math.isnan(r) else float(r)}
+            for name, n, r in zip(made.class_names, made.counts, made.recall, strict=True)
+        ],
+        "confusion": made.confusion.tolist(),
+        "left_out": [{"row": name, "reason": reason} for name, reason in made.left_out],
+        "sentences": list(made.sentences),
+    }
+
+
+def _interval(interval: Interval | None) -> dict[str, float] | None:
+    return None if interval is None else {"mean": interval.mean, "low": interval.low, "high": interval.high, "level": interval.level}

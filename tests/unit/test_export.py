@@ -1,0 +1,176 @@
+"""ONNX: the exported file answers as the model does, by onnxruntime alone and for any number of rows."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import fewtune
+from fewtune.adaptation import export as module
+from fewtune.adaptation.api import Model
+from fewtune.adaptation.bundle import Bundle
+from fewtune.adaptation.fitting import fit_head
+from fewtune.adaptation.moved import what_moved
+from fewtune.backbones.edits import LoRA
+from fewtune.backbones.load import load_backbone
+from fewtune.errors import InputError
+from fewtune.learning.method import Method
+from fewtune.machine import Machine
+from fewtune.parts.heads import Centroid, Logistic, Matching, Ridge, Svm, Text, TextPrior
+from fewtune.parts.heads.head import Head
+from fewtune.spec import text
+from tests.tiny import SENTENCES, images, save_bert, save_clip, save_vit
+
+pytest.importorskip("onnxscript")
+ort = pytest.importorskip("onnxruntime")
+
+HEADS = (
+    Centroid(),
+    Centroid(metric="euclidean"),
+    Matching(),
+    Matching(neighbours=3),
+    Ridge(intercept=True),
+    Logistic(),
+    Svm(),
+    Text(),
+    TextPrior(),
+    TextPrior(form="cache"),
+)
+CPU = Machine(device="cpu")
+
+
+def asked(path: Path, given: Mapping[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+    """The file's own answer."""
+    found: np.ndarray[Any, Any] = ort.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, dict(given))[0]
+    return found
+
+
+def metadata(path: Path) -> Mapping[str, str]:
+    found: Mapping[str, str] = ort.InferenceSession(path, providers=["CPUExecutionProvider"]).get_modelmeta().custom_metadata_map
+    return found
+
+
+def expected(model: Model, rows: Any) -> np.ndarray[Any, Any]:
+    return np.array([[p.scores[name] for name in model.class_names] for p in model.predict(rows)])
+
+
+def vectors(count: int = 12, seed: int = 0) -> tuple[np.ndarray[Any, Any], list[str]]:
+    x = np.random.default_rng(seed).normal(size=(count, 5)).astype(np.float32)
+    return x, ["a", "b", "c"] * (count // 3)
+
+
+def with_head(head: Head) -> Bundle:
+    """A model with this head, fitted on random rows (and random class vectors)."""
+    x, y = vectors()
+    made = fewtune.adapt((x, y), method="centroid").bundle
+    labels = np.array(["abc".index(label) for label in y])
+    method = Method(learner=head)
+    state, parameters = fit_head(method, torch.from_numpy(x), np.arange(12), labels, 3, torch.from_numpy(vectors(3, seed=1)[0]))
+    return replace(made, method=text(method), state=state, parameters=parameters, temperature=0.7)
+
+
+@pytest.mark.parametrize("head", [pytest.param(h, marks=() if h == Matching() else pytest.mark.slow, id=text(h)) for h in HEADS])
+def test_every_head_answers_the_same(head: Head, tmp_path: Path) -> None:
+    model = Model(with_head(head), machine=CPU)
+    made = model.export(tmp_path / "model.onnx")
+    assert made.difference <= 1e-4 and made.size == (tmp_path / "model.onnx").stat().st_size and made.rows == 12
+    for count in (1, 2, 5):
+        new = vectors(30, seed=count)[0][:count]
+        np.testing.assert_allclose(asked(tmp_path / "model.onnx", {"features": new}), expected(model, new), atol=1e-5)
+
+
+def test_an_image_model_with_what_moved_in_it(tmp_path: Path) -> None:
+    """Pixels as they are after resizing: the constants of the preprocessing are in the graph."""
+    backbone, edit = load_backbone("conv4,width=8", machine=CPU), LoRA(rank=2)
+    g = torch.Generator().manual_seed(0)
+    factors = {n: t + 0.2 * torch.randn(t.shape, generator=g) for n, t in edit.declare(backbone).items()}
+    moved = what_moved(backbone, factors, (edit,))
+    assert moved is not None
+    made = fewtune.adapt((images(9), ["a", "b", "c"] * 3), backbone="conv4,width=8", method="ridge", cache=tmp_path, machine=CPU)
+    sharp = replace(made.bundle, temperature=0.2)
+    model, plain = Model(replace(sharp, moved=moved), machine=CPU), Model(sharp, machine=CPU)
+    model.export(tmp_path / "model.onnx", inputs=images(4, seed=1))
+    new = images(5, seed=2)
+    assert np.abs(expected(model, new) - expected(plain, new)).max() > 1e-3  # it matters what moved
+    from PIL import Image
+
+    pixels = np.stack([np.asarray(Image.fromarray(i).resize((28, 28), Image.Resampling.BILINEAR)) for i in new]).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(asked(tmp_path / "model.onnx", {"pixels": pixels.astype(np.float32)}), expected(model, new), atol=1e-5)
+    said = metadata(tmp_path / "model.onnx")
+    assert json.loads(said["class_names"]) == ["a", "b", "c"] and "28 x 28" in said["how_to_prepare"]
+    assert json.loads(said["inputs"]) == [{"name": "pixels", "kind": "float32", "shape": ["batch", 3, 28, 28]}]
+
+
+@pytest.mark.slow
+def test_a_text_model_and_its_tokenizer(tmp_path: Path) -> None:
+    save_bert(tmp_path / "bert")
+    texts, y = [*SENTENCES, "red dog runs"], ["a", "b"] * 3
+    bundle = fewtune.adapt((texts, y), backbone=f"hf:{tmp_path / 'bert'}", method="ridge", cache=tmp_path / "cache", machine=CPU).bundle
+    model = Model(replace(bundle, temperature=0.2), machine=CPU)
+    made = model.export(tmp_path / "run" / "model.onnx", inputs=texts)
+    assert str(tmp_path / "run" / "tokenizer") in made.sentences[1] and made.rows == 6
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run" / "tokenizer")
+    for batch in (["the cat"], ["bird", "a big red dog sleeps under the mat near the bird", "a photo of a small cat"]):
+        tokens = tokenizer(batch, padding=True, return_tensors="np")
+        given = {name: tokens[name].astype(np.int64) for name in ("input_ids", "attention_mask")}
+        np.testing.assert_allclose(asked(tmp_path / "run" / "model.onnx", given), expected(model, batch), atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["vit", "clip", "timm:test_vit.r160_in1k,pretrained=false", "resnet12,size=32", "pixels,size=8,grey=true"])
+def test_image_backbones(kind: str, tmp_path: Path) -> None:
+    if kind in ("vit", "clip"):
+        {"vit": save_vit, "clip": save_clip}[kind](tmp_path / kind)
+    name = f"hf:{tmp_path / kind}" if (tmp_path / kind).is_dir() else kind
+    if name.startswith("timm:"):
+        pytest.importorskip("timm")
+    method = "text_prior" if kind == "clip" else "ridge"
+    bundle = fewtune.adapt((images(8), ["a", "b"] * 4), backbone=name, method=method, cache=tmp_path / "cache", machine=CPU).bundle
+    assert Model(replace(bundle, temperature=0.2), machine=CPU).export(tmp_path / "model.onnx", inputs=images(5, seed=1)).difference <= 1e-5
+
+
+def test_a_file_that_answers_otherwise_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Model(with_head(Centroid()), machine=CPU)
+    true = module.run_onnx
+    (tmp_path / "model.onnx").write_bytes(b"the one before")
+    for wrong, said in ((2e-3, "by up to 0.002"), (float("nan"), "by up to inf")):
+        monkeypatch.setattr(module, "run_onnx", lambda content, batches, wrong=wrong: [a + wrong for a in true(content, batches)])
+        with pytest.raises(InputError, match=rf"{said} .* nothing was written"):
+            model.export(tmp_path / "model.onnx")
+        assert (tmp_path / "model.onnx").read_bytes() == b"the one before" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_missing_packages_are_named_with_the_line_that_installs_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(InputError, match=r"pip install 'fewtune\[onnx\]'"):
+        Model(with_head(Centroid())).export(tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_has_no_onnx_form_is_said_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("no such operator\nand a long story")
+
+    monkeypatch.setattr(torch.onnx, "export", fails)
+    with pytest.raises(InputError, match=r"cannot be written as ONNX: no such operator\.$"):
+        Model(with_head(Centroid())).export(tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(InputError, match="labels vectors, but data holds images"):
+        Model(with_head(Centroid())).export(tmp_path / "model.onnx", inputs=images(2))
+
+
+@pytest.mark.slow
+def test_names_that_are_not_utf8_are_written_as_json(tmp_path: Path) -> None:
+    bundle = replace(with_head(Centroid()), class_names=("kr\udce9is", "日本", "c"))
+    Model(bundle, machine=CPU).export(tmp_path / "model.onnx")
+    assert json.loads(metadata(tmp_path / "model.onnx")["class_names"]) == ["kr\udce9is", "日本", "c"]
