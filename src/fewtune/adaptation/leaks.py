@@ -23,8 +23,9 @@ SHARE = 0.25
 """An embedding is a leak within this share of the distance that rows of the target keep from their nearest neighbour (the median).
 
 Embedding spaces differ: under one and the same MobileNetV2 the nearest other photo is at a cosine distance of 0.35 to 0.4, the nearest
-other character of Omniglot at 0.13, so no one threshold serves. A quarter of it takes in most crops, recoloured and re-encoded copies
-(half of which lie below 0.09) and next to no other row.
+other character of Omniglot at 0.13, so no one threshold serves. A quarter of it takes in copies lighter or darker, most that are cropped
+a little and half of those saved as poor JPEG; those in grey or at half the size lie further, and are the hash's to find. Of texts it takes
+in sentences that ask the same in other words.
 """
 FARTHEST = 0.1
 """No cosine distance above this is called a leak, however far apart the target's rows lie."""
