@@ -18,6 +18,7 @@ from fewtune.adaptation.card import model_card, verdict
 from fewtune.adaptation.choose import Choice
 from fewtune.adaptation.clock import Clock, Stage
 from fewtune.adaptation.fitting import fit_head
+from fewtune.adaptation.forecast import Forecast, forecast
 from fewtune.adaptation.guard import Side
 from fewtune.adaptation.predict import Prediction, predict_anything, probabilities
 from fewtune.adaptation.usable import Target, usable_target
@@ -38,7 +39,8 @@ class Adapted:
 
     `choice`: what is known of the candidates (`choice.expected`: the accuracy to expect), on the features of `backbone`, which is the
     finetuned one where the guard kept it; `frozen`: the same on the backbone as it came. `borrowed`: what came of the pool, None where
-    there was none. `sentences`: the verdict in words. `stages`: what the time went on.
+    there was none. `forecast`: what more labels would bring, None where the learning curve is too short. `sentences`: the verdict in
+    words. `stages`: what the time went on.
     """
 
     bundle: Bundle
@@ -50,6 +52,7 @@ class Adapted:
     sentences: tuple[str, ...]
     backbone: Backbone
     borrowed: Borrowed | None
+    forecast: Forecast | None
     stages: tuple[Stage, ...]
 
     @property
@@ -125,6 +128,17 @@ def adapt_examples(
             with clock.stage("choosing a learner on finetuned features"):
                 choice = side.choose(methods, target.support, labels, names, seed, folds=folds)
             choice = replace(choice, expected=borrowed.guard.expected or choice.expected)
+    with clock.stage("forecasting from a learning curve"):
+        ahead = forecast(
+            choice.method,
+            side.features,
+            target.support,
+            labels,
+            len(names),
+            vectors=lambda m: side.vectors(m, names),
+            seed=seed,
+            folds=folds,
+        )
     state, parameters = fit_head(choice.method, side.features, target.support, labels, len(names), side.vectors(choice.method, names))
     bundle = Bundle(
         backbone=_record(backbone, weights, side.features.shape[1]),
@@ -155,6 +169,7 @@ def adapt_examples(
         sentences=sentences,
         backbone=side.backbone,
         borrowed=borrowed,
+        forecast=ahead,
         stages=tuple(clock.stages),
     )
 

@@ -52,7 +52,7 @@ def adapt(
         Replace an existing model in --out.
     """
     from fewtune.adaptation.adapt import adapt_examples
-    from fewtune.cli.say import expected_time, show, understood
+    from fewtune.cli.say import expected_time, pool_line, show, understood
     from fewtune.errors import InputError
     from fewtune.files import refuse_existing
     from fewtune.recipes import read_frozen
@@ -69,7 +69,7 @@ def adapt(
     backbone = model.load(examples.modality)
     print(understood(examples, backbone))
     for source in pool:
-        print(f"Pool: {source.name}, {len(source):,} {source.modality}s, {int((source.counts() > 0).sum())} classes.")
+        print(pool_line(source))
     print(expected_time(examples, backbone), flush=True)
     adapted = adapt_examples(
         examples,

@@ -58,6 +58,11 @@ def understood(examples: Examples, backbone: Backbone) -> str:
     return "\n".join(lines)
 
 
+def pool_line(source: Examples) -> str:
+    """What a collection of the pool is, in a line."""
+    return f"Pool: {source.name}, {len(source):,} {source.modality}s, {int((source.counts() > 0).sum())} classes."
+
+
 def expected_time(examples: Examples, backbone: Backbone) -> str:
     """About how long embedding every row takes, from a few of them; empty where it is nothing or cannot be told."""
     from fewtune.data.pool import Pool

@@ -190,6 +190,20 @@ def source_of(items: Items, row: int) -> tuple[Items, int]:
     return items, row
 
 
+def by_group(examples: Examples) -> list[Examples]:
+    """A collection for each group, called by its name, with the rows and the classes of that group alone."""
+    found = []
+    for number, name in enumerate(examples.group_names):
+        part = examples.take(np.flatnonzero((examples.group == number) & (examples.labels >= 0)))
+        present = np.unique(part.labels)
+        place = np.full(len(examples.class_names), -1)
+        place[present] = np.arange(len(present))
+        column = replace(part.column, values=place[part.labels], names=tuple(examples.class_names[c] for c in present))
+        split = examples.class_split[present]
+        found.append(replace(part, name=name, columns={**part.columns, part.target: column}, class_split=split))
+    return found
+
+
 def make_examples(
     items: Items,
     labels: Sequence[str | int | None] | Integers | Column | None = None,

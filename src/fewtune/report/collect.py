@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import platform
+from collections.abc import Callable
+from dataclasses import fields
 
 import numpy as np
 import torch
@@ -11,13 +13,16 @@ import torch
 from fewtune.adaptation.adapt import Adapted
 from fewtune.adaptation.borrow import Borrowed
 from fewtune.adaptation.choose import Choice
+from fewtune.adaptation.doubts import Doubt as Doubtful
+from fewtune.adaptation.doubts import likely_mislabelled, most_uncertain
 from fewtune.adaptation.usable import Target
 from fewtune.report.collect_pool import curves_of, guard_of, leaks_of, selection_of, shown_row
-from fewtune.report.findings import Confused, Confusion, Example, Findings, Maps, MethodRow, Stage
+from fewtune.report.findings import Confused, Confusion, Doubt, Example, Findings, Forecast, Maps, MethodRow, Stage
 from fewtune.report.maps import map_2d, map_rows, maps_2d, way_of
 from fewtune.words import counted
 
 WORST_CELLS, CELL_EXAMPLES = 5, 4
+DOUBTFUL = 12
 
 
 def findings_of(adapted: Adapted) -> Findings:
@@ -36,7 +41,10 @@ def findings_of(adapted: Adapted) -> Findings:
         selection=None if borrowed is None else selection_of(borrowed, target),
         curves=() if borrowed is None else curves_of(borrowed),
         confusion=None if choice.answers is None else _confusion(choice, target),
+        uncertain=_doubts(choice, target, most_uncertain),
+        mislabelled=None if choice.answers is None else _doubts(choice, target, likely_mislabelled),
         maps=_maps(adapted),
+        forecast=_forecast(adapted),
         leaks=None if borrowed is None else leaks_of(borrowed, target),
         stages=tuple(Stage(name=s.name, seconds=s.seconds, visits=s.visits or None, note=s.note) for s in adapted.stages),
         budget=_budget(borrowed),
@@ -93,6 +101,32 @@ def _confusion(choice: Choice, target: Target) -> Confusion:
         examples = tuple(Example(name=target.examples.row_names[r], shown=shown_row(target.examples, r)) for r in rows)
         found.append(Confused(true=true, predicted=taken, examples=examples))
     return Confusion(counts=choice.confusion, class_names=names, examples=tuple(found))
+
+
+def _doubts(choice: Choice, target: Target, which: Callable[..., tuple[Doubtful, ...]]) -> tuple[Doubt, ...]:
+    """Rows to look at again, as the page shows them."""
+    if choice.answers is None:
+        return ()
+    found = which(choice.answers, target.support, target.labels[target.support], temperature=choice.temperature, most=DOUBTFUL)
+    names, examples = target.class_names, target.examples
+    return tuple(
+        Doubt(
+            name=examples.row_names[doubt.row],
+            given=names[doubt.given],
+            answered=names[doubt.answered],
+            probability=doubt.probability,
+            shown=shown_row(examples, doubt.row),
+        )
+        for doubt in found
+    )
+
+
+def _forecast(adapted: Adapted) -> Forecast | None:
+    """The learning curve and where it leads."""
+    known = adapted.forecast
+    if known is None:
+        return None
+    return Forecast(**{field.name: getattr(known, field.name) for field in fields(Forecast)})
 
 
 def _maps(adapted: Adapted) -> Maps | None:
