@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, final
 
 from fewtune.adaptation.adapt import Adapted, adapt_examples
 from fewtune.adaptation.add_class import add_class
+from fewtune.adaptation.borrow import Borrowing
 from fewtune.adaptation.bundle import Bundle, load_bundle
 from fewtune.adaptation.evaluate import Evaluation, evaluate, read_labelled
 from fewtune.adaptation.export import Exported, export_onnx
@@ -18,6 +20,7 @@ from fewtune.backbones.defaults import default_backbone
 from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import Examples
 from fewtune.data.read import read_examples
+from fewtune.errors import InputError
 from fewtune.machine import Machine
 from fewtune.recipes.language import read_frozen
 
@@ -118,9 +121,12 @@ def load(run: Path | str, *, weights: Path | str | None = None, machine: Machine
 def adapt(
     target: Examples | Path | str | Any,
     *,
+    pool: Sequence[Examples | Path | str | Any] = (),
+    borrowing: Borrowing | None = None,
     backbone: str | None = None,
     weights: Path | str | None = None,
     method: str | None = None,
+    prompts: Sequence[str] = (),
     machine: Machine | None = None,
     cache: Path | str | None = None,
     skip_bad: bool = False,
@@ -129,22 +135,30 @@ def adapt(
     folds: int = 5,
     quiet: bool = True,
 ) -> Adapted:
-    """Make the best classifier from a few labelled examples.
+    """Make the best classifier from a few labelled examples, and other labelled data lying around.
 
     `target`: anything that `read_examples` reads: a folder of class folders, a table, an `.npz`, Examples, a data frame, or a pair (x, y)
     of inputs (embeddings [N, D], uint8 images [N, H, W] or [N, H, W, C], paths, texts) and N labels.
+    `pool`: other labelled data, each anything of the kind; the backbone is finetuned on those tasks of it that suit the target, and used
+    so where that is shown to help. `borrowing`: how, and within which budget (`Borrowing(minutes=10)`).
     `backbone`, `weights`, `machine`: the foundation model, by default one that suits the data, and what it runs on.
-    `method`: one learner instead of the best of all. `cache`: the folder where embedded rows are kept (by default the user's).
+    `method`: one learner instead of the best of all. `prompts`: templates of learners that read class names. `cache`: the folder where embedded rows are kept (by default the user's).
     `threshold` in [0, 1]: answers with a lower probability abstain. `seed`, `folds` (at least 2): of the splits that choose.
-    The answer has `.predict(inputs)`, `.save(folder)`, `.sentences` (the verdict) and `.choice.expected` (the accuracy to expect).
+    The answer has `.predict(inputs)`, `.save(folder)`, `.report(file)`, `.sentences` (the verdict) and `.choice.expected` (the accuracy to
+    expect).
     Raises InputError (a ValueError), in one sentence, for data it cannot learn from and for a wrong flag.
     """
     examples = target if isinstance(target, Examples) else read_examples(target)
     where = None if weights is None else Path(weights)
     made = load_backbone(backbone or default_backbone(examples.modality), weights=where, machine=machine or Machine())
+    if isinstance(pool, str | Path | Examples):
+        raise InputError("expected a list of other data as the pool, found one collection: write pool=[...].")
     return adapt_examples(
         examples,
         made,
+        pool=[p if isinstance(p, Examples) else read_examples(p) for p in pool],
+        borrowing=borrowing,
+        prompts=tuple(prompts),
         cache=None if cache is None else Path(cache),
         methods={method: read_frozen(method)} if method else None,
         skip_bad=skip_bad,

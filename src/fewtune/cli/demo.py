@@ -85,9 +85,8 @@ def demo(
     show(recall_table(adapted))
     print("\n".join(adapted.sentences))
     _show_unseen(where, examples)
-    print(
-        f"\nSaved to {where}; its report is {where / 'report.html'}, its model card {where / 'README.md'}. Next, type:\n  {_next(where, examples.modality)}"
-    )
+    print(f"\nSaved to {where}: its report is {where / 'report.html'}, its model card {where / 'README.md'}.")
+    print(f"Next, type:\n  {_next(where, examples.modality)}")
 
 
 def _material() -> Material:
