@@ -63,7 +63,7 @@ def test_a_clear_gain_is_kept_and_a_loss_is_not() -> None:
 
 def test_the_same_features_are_no_gain() -> None:
     same = side(1.5)
-    guard = guard_on_target(METHODS, same, lambda rows: same, np.arange(36), LABELS, NAMES)
+    guard = guard_on_target(METHODS, same, lambda _: same, np.arange(36), LABELS, NAMES)
     assert not guard.kept and guard.gain.mean == 0 and not guard.differences.any()
 
 
@@ -78,7 +78,7 @@ def test_chance_is_rarely_kept() -> None:
     for seed in range(40):
         before, after = side(1.5, seed=2 * seed), side(1.5, seed=2 * seed + 1)
         few = {"centroid": METHODS["centroid"]}
-        kept += guard_on_target(few, before, lambda rows, s=after: s, np.arange(36), LABELS, NAMES, seed=seed).kept  # type: ignore[misc]
+        kept += guard_on_target(few, before, lambda _, s=after: s, np.arange(36), LABELS, NAMES, seed=seed).kept  # type: ignore[misc]
     assert kept <= 7  # the 99.8% quantile of 40 draws at 6%
 
 

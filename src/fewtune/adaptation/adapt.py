@@ -157,7 +157,7 @@ def adapt_examples(
     facts = _facts(choice, target, measured, seed)
     if borrowed is not None:
         facts["pool"] = borrowed.facts()
-    sentences = verdict(choice, target, measured, None if borrowed is None else borrowed.why)
+    sentences = verdict(choice, target, measured, () if borrowed is None else (borrowed.why, *borrowed.related.notes))
     whole = replace(bundle, facts=facts, card=model_card(bundle, facts, sentences))
     return Adapted(
         bundle=whole,

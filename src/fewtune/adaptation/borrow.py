@@ -129,6 +129,11 @@ def borrow(
 
     The target's test rows serve for nothing but to keep their copies out of the pool.
     """
+    if not frozen.backbone.groups:
+        raise InputError(
+            f"a pool is finetuned on, but {frozen.backbone.name} has no weights to move: leave the pool out, or give the data behind the "
+            "features and a backbone."
+        )
     job = _Job(target, frozen, methods, how, clock, seed, quiet)
     with clock.stage("reading the pool"):
         known = np.concatenate([target.support, target.test])

@@ -18,9 +18,10 @@ def _percent(interval: Interval) -> str:
     return f"{100 * interval.mean:.1f}% ({100 * interval.level:.0f}% interval {100 * interval.low:.1f} to {100 * interval.high:.1f})"
 
 
-def verdict(choice: Choice, target: Target, measured: Interval | None, pool: str | None = None) -> tuple[str, ...]:
-    """Plain sentences: what came of the `pool`, what was chosen, what to expect, what could not be known."""
-    said = [] if pool is None else [pool]
+def verdict(choice: Choice, target: Target, measured: Interval | None, pool: Sequence[str] = ()) -> tuple[str, ...]:
+    """Plain sentences: what came of the `pool` (and what was left out of it), what was chosen, what to expect, what could not
+    be known."""
+    said = list(pool[:1])
     if choice.expected is None:
         said.append(
             f"Every class has a single example, so nothing could be held out: the accuracy is unknown and the learner is the default, "
@@ -39,6 +40,7 @@ def verdict(choice: Choice, target: Target, measured: Interval | None, pool: str
         said.append(f"Not estimated, for they have a single example: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}.")
     if measured is not None:
         said.append(f"Measured once on the {len(target.test)} rows of the data's own test split: {_percent(measured)}.")
+    said += pool[1:]
     if target.left_out:
         name, reason = target.left_out[0]
         why = reason.removeprefix(f"{name} ").rstrip(".")

@@ -1,0 +1,97 @@
+"""adapt with a pool: other labelled photos to finetune on, as a newcomer gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fewtune.adaptation.bundle import load_bundle
+from fewtune.tasks.selection import load_trace
+from tests.journeys.conftest import Ran
+
+Run = Callable[..., Ran]
+CONV = ("--backbone", "conv4,size=16", "--quiet")
+
+
+def patterns(folder: Path, classes: int, rows: int, seed: int) -> Path:
+    """Folders of photos: each class a coarse pattern of its own under loud noise."""
+    random = np.random.default_rng(seed)
+    for k in range(classes):
+        (folder / f"{folder.name}{k}").mkdir(parents=True)
+        coarse = random.integers(0, 256, (4, 4, 3))
+        for i in range(rows):
+            noisy = np.clip(np.kron(coarse, np.ones((4, 4, 1))) + random.normal(0, 120, (16, 16, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(noisy).save(folder / f"{folder.name}{k}" / f"{i}.png")
+    return folder
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return patterns(tmp_path / "mine", 4, 10, seed=1)
+
+
+def test_a_pool_from_beginning_to_end(fewtune: Run, target: Path, tmp_path: Path) -> None:
+    more, other = patterns(tmp_path / "more", 14, 12, seed=2), patterns(tmp_path / "other", 6, 8, seed=3)
+    out = tmp_path / "run"
+    ran = fewtune(
+        "adapt", target, "--pool", more, "--pool", other, *CONV, "--budget", "visits=1200", "--rates", 0.01, 0.1, "--method", "centroid",
+        "--select", "all", "--out", out,
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert "Pool: more, 168 images, 14 classes." in ran.out and "Pool: other, 48 images, 6 classes." in ran.out
+    assert "Finetuning on " in ran.out and "The saved model is the " in ran.out and "report.html" in ran.out
+    trace = load_trace(out / "selection.parquet")
+    assert len(trace.taken) == len(trace) and set(trace.column("source")) == {"more", "other"}
+    bundle, page = load_bundle(out), (out / "report.html").read_text()
+    assert set(bundle.facts["pool"]["data"]) == {"more", "other"} and bundle.facts["pool"]["decision"] in ran.out
+    assert "more" in page and "<script" not in page
+    assert "Other labelled data" in (out / "README.md").read_text()
+    again = fewtune("predict", out, target / "mine0", "--quiet", "--format", "csv")
+    assert again.code == 0 and again.out.count("\n") == 11
+
+
+def test_copies_of_the_target_are_left_out_of_the_pool(fewtune: Run, target: Path, tmp_path: Path) -> None:
+    more = patterns(tmp_path / "more", 6, 8, seed=2)
+    (more / "more0" / "copy.png").write_bytes((target / "mine0" / "0.png").read_bytes())
+    ran = fewtune(
+        "adapt", target, "--pool", more, *CONV, "--budget", "visits=900", "--rates", 0.01, "--method", "centroid", "--out", tmp_path / "run"
+    )
+    assert ran.code == 0, ran.err
+    assert "1 row is in the target too" in ran.out
+    assert "copy.png" in (tmp_path / "run" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--budget", "10"), "expected minutes=NUMBER or visits=ROWS"),
+        (("--budget", "minutes=0"), "expected minutes=NUMBER or visits=ROWS"),
+        (("--select", "all", "--gain", "0.1"), "leave --gain out"),
+        (("--gain", "much"), "expected a number such as 0.01, or auto"),
+        (("--finetune", "ridge"), "learns nothing from a pool"),
+        (("--finetune", "nonsense"), "unknown name 'nonsense'"),
+        (("--rows", "1"), "at least 2 rows a class"),
+    ],
+)
+def test_wrong_flags(fewtune: Run, target: Path, tmp_path: Path, flags: tuple[str, ...], said: str) -> None:
+    more = patterns(tmp_path / "more", 6, 4, seed=2)
+    ran = fewtune("adapt", target, "--pool", more, *CONV, "--method", "centroid", *flags, "--out", tmp_path / "run")
+    assert ran.code == 2 and said in ran.err and ran.err.count("\n") == 1, ran.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_pools_that_cannot_serve(fewtune: Run, target: Path, embeddings: Path, tmp_path: Path) -> None:
+    def refused(*args: object) -> str:
+        ran = fewtune("adapt", *args, "--out", tmp_path / "run", "--quiet")
+        assert ran.code == 2 and ran.err.count("\n") == 1 and not (tmp_path / "run").exists()
+        return ran.err
+
+    lone = patterns(tmp_path / "lone", 1, 4, seed=2)
+    assert "expected at least two classes" in refused(target, "--pool", lone, "--backbone", "conv4,size=16")
+    assert "holds vectors" in refused(target, "--pool", embeddings, "--backbone", "conv4,size=16")
+    assert "no weights to move" in refused(embeddings, "--pool", embeddings)
+    assert "does not exist" in refused(target, "--pool", tmp_path / "absent", "--backbone", "conv4,size=16")
