@@ -18,6 +18,7 @@ from torch import Tensor
 import fewtune
 from fewtune.adaptation.adapt import Adapted, adapt_examples
 from fewtune.adaptation.bundle import FORMAT, HEAD, SUPPORT, WEIGHTS, Bundle, Support, load_bundle
+from fewtune.adaptation.card import model_card
 from fewtune.adaptation.moved import Moved, what_moved
 from fewtune.adaptation.predict import load_its_backbone
 from fewtune.backbones.backbone import Backbone
@@ -165,6 +166,14 @@ def test_a_file_that_was_changed_cut_or_lost_is_refused(saved: Path, tmp_path: P
         {"class_names": ["a", 3]},
         {"class_names": ["a", "b", "c"]},  # more names than logits
         {"facts": ["none"]},
+        {"facts": {"recall": ["all"]}},
+        {"facts": {"recall": {"a": "good"}}},
+        {"facts": {"shots": 3}},
+        {"facts": {"added": {"class": "c"}}},
+        {"facts": {"expected_accuracy": "good"}},
+        {"facts": {"expected_accuracy": {"mean": 0.5}}},
+        {"facts": {"expected_accuracy": {"mean": "x", "low": 0, "high": 1}}},
+        {"facts": {"pool": "photos"}},
         {"temperature": int("9" * 400)},
         {"method": "zero_shot"},
         {"method": "matching"},  # reads another state than was saved
@@ -227,6 +236,16 @@ def test_models_of_format_1_are_read(names: Mapping[str, str], tmp_path: Path) -
     bundle: Bundle = load_bundle(old)
     assert bundle.support is None and bundle.moved is None
     assert fewtune.load(old).predict(data("vector")[0]) == adapted.predict(data("vector")[0])
+
+
+def test_the_card_says_what_moved_and_where_the_pool_came_from(saved: Path) -> None:
+    bundle = load_bundle(saved)
+    assert "finetuned by `(LoRA(" in model_card(bundle, {}, ()) and "Other labelled data" not in model_card(bundle, {}, ())
+    said = model_card(bundle, {"pool": {"data": {"a|b": "3 rows"}, "chosen": ["t1", "t2"], "none": [], "budget": "10 minutes"}}, ())
+    assert "- data: a\\|b (3 rows)\n- chosen: t1, t2\n- budget: 10 minutes\n" in said and "none" not in said
+    assert ", unchanged (digest" in model_card(replace(bundle, moved=None), {}, ())
+    moved = Moved(weights={"w": torch.zeros(1200)}, edits="()", digest="")
+    assert "1 tensor of 1,200 numbers moved" in model_card(replace(bundle, moved=moved), {}, ())
 
 
 def test_the_types_say_what_they_are(saved: Path) -> None:

@@ -37,6 +37,7 @@ RECORD, CARD = "fewtune.json", "README.md"
 HEAD, WEIGHTS, SUPPORT = "head.safetensors", "weights.safetensors", "support.safetensors"
 _PARAMETER, _STATE = "parameter/", "state/"
 _DIGEST = 16  # bytes that stand for a row's content
+_BROKEN = (OSError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, AssertionError)
 _LONGEST = 256 << 20  # bytes of fewtune.json: more is no description of a model
 
 
@@ -151,7 +152,7 @@ def load_bundle(path: Path) -> Bundle:
             parameters={k.removeprefix(_PARAMETER): v for k, v in head.items() if k.startswith(_PARAMETER)},
             temperature=_within(record, "temperature", 1e-9, 1e9),
             threshold=_within(record, "threshold", 0, 1),
-            facts=_get(record, "facts", dict),
+            facts=_facts(record),
             card=(path / CARD).read_text(encoding="utf-8", errors="replace") if (path / CARD).is_file() else "",
             moved=_moved(path, record),
             support=_support(path) if SUPPORT in record["sha256"] else None,
@@ -160,16 +161,7 @@ def load_bundle(path: Path) -> Bundle:
         return bundle
     except InputError:
         raise
-    except (
-        OSError,
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        ArithmeticError,
-        RuntimeError,
-        safetensors.SafetensorError,
-    ) as problem:
+    except (*_BROKEN, safetensors.SafetensorError) as problem:
         said = (str(problem).splitlines() or [""])[0].rstrip(".")
         raise InputError(f"{path} is not a whole fewtune model ({type(problem).__name__}: {said}): make the model again.") from None
 
@@ -227,6 +219,20 @@ def _names(listed: list[Any]) -> tuple[str, ...]:
     if len(listed) < 2 or not all(isinstance(name, str) for name in listed) or len(set(listed)) < len(listed):
         raise ValueError("class_names are not the names of two or more classes")
     return tuple(listed)
+
+
+def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Free-form, but for what sentences and cards are made of."""
+    facts = _get(record, "facts", dict)
+    for name, kind in (("shots", dict), ("recall", dict), ("pool", dict), ("added", list)):
+        if name in facts:
+            _get(facts, name, kind)
+    measured = [facts.get(name) for name in ("expected_accuracy", "expected_before", "measured_accuracy")]
+    intervals = [[one[end] for end in ("mean", "low", "high")] for one in measured if one is not None]
+    numbers = [*(n for ends in intervals for n in ends), *(n for n in facts.get("recall", {}).values() if n is not None)]
+    if not all(isinstance(n, int | float) for n in numbers):
+        raise TypeError("accuracies are not numbers")
+    return facts
 
 
 def _moved(path: Path, record: Mapping[str, Any]) -> Moved | None:
