@@ -19,6 +19,7 @@ from fewtune.adaptation.api import Model
 from fewtune.adaptation.bundle import Bundle
 from fewtune.adaptation.fitting import fit_head
 from fewtune.adaptation.moved import what_moved
+from fewtune.adaptation.predict import probabilities
 from fewtune.backbones.edits import LoRA
 from fewtune.backbones.load import load_backbone
 from fewtune.errors import InputError
@@ -140,13 +141,21 @@ def test_image_backbones(kind: str, tmp_path: Path) -> None:
 
 
 def test_a_file_that_answers_otherwise_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = Model(with_head(Centroid()), machine=CPU)
-    true = module.run_onnx
+    bundle = with_head(Centroid())
+    monkeypatch.setattr(module, "as_onnx", lambda *_: b"a graph")
     (tmp_path / "model.onnx").write_bytes(b"the one before")
-    for wrong, said in ((2e-3, "by up to 0.002"), (float("nan"), "by up to inf")):
-        monkeypatch.setattr(module, "run_onnx", lambda content, batches, wrong=wrong: [a + wrong for a in true(content, batches)])
+    for wrong, said in ((2e-3, "by up to 0.002"), (float("nan"), "by up to inf"), (0.0, "")):
+
+        def answers(_: bytes, batches: Any, wrong: float = wrong) -> list[np.ndarray[Any, Any]]:
+            return [(probabilities(bundle, torch.from_numpy(b["features"])) + wrong).numpy() for b in batches]
+
+        monkeypatch.setattr(module, "run_onnx", answers)
+        if not said:
+            Model(bundle, machine=CPU).export(tmp_path / "model.onnx")
+            assert (tmp_path / "model.onnx").read_bytes() == b"a graph"
+            continue
         with pytest.raises(InputError, match=rf"{said} .* nothing was written"):
-            model.export(tmp_path / "model.onnx")
+            Model(bundle, machine=CPU).export(tmp_path / "model.onnx")
         assert (tmp_path / "model.onnx").read_bytes() == b"the one before" and len(list(tmp_path.iterdir())) == 1
 
 
