@@ -41,7 +41,8 @@ def test_adapt_says_what_it_understood_what_to_expect_and_what_to_type(fewtune: 
 
 
 def test_nothing_saved_is_a_pickle(model: Path) -> None:
-    assert sorted(p.name for p in model.iterdir()) == ["README.md", "fewtune.json", "head.safetensors", "report.html", "support.safetensors"]
+    kept = ["README.md", "fewtune.json", "head.safetensors", "report.html", "support.safetensors"]
+    assert sorted(p.name for p in model.iterdir()) == kept
 
 
 def test_predict_keeps_the_order_given_and_walks_folders(fewtune: Run, model: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from fewtune.data.items import Vectors
 from fewtune.data.pool import Pool
 from fewtune.data.splits import split_classes
 from fewtune.errors import InputError
+from fewtune.evaluation.chosen import reserve
 from fewtune.evaluation.partial import Partial
 from fewtune.evaluation.protocol import Protocol
 from fewtune.evaluation.run_study import UNTRAINED, Outcomes, run_study
@@ -96,6 +97,46 @@ def test_learners_that_adapt_answer_fewer_episodes_and_it_is_said() -> None:
     summary = summarise(outcomes.result, outcomes.drawn, "vectors")
     assert [line.n for line in summary.lines] == [8, 4]
     assert any(note.startswith("On the first 4 of 8 episodes") for note in summary.notes)
+
+
+CHOOSES = "multitask(ways=3,queries=3,steps=3,lr=0.01,selection={})"
+
+
+def choosing(*selections: str, reserved: bool = True) -> Outcomes:
+    """A study of methods that choose their tasks by two rows of each class of the target."""
+    backbone = load_backbone("mlp,inputs=4,width=8", machine=Machine(device="cpu").resolved())
+    examples, kept = reserve(collection(5, 9), 2)
+    target = Pool([examples])
+    methods = {s: variants(CHOOSES.format(s), ()) for s in selections}
+    protocol = Protocol(sampler=Sampled(ways=3, shots=1, queries=3), episodes=40)
+    features = feature_table(backbone, target, memory=True, quiet=True).features
+    training = Training(candidates=30, validation=5)
+    study = Study(
+        target, backbone, features, (protocol,), methods, Pool([serving(collection(20, 4))]), training, kept if reserved else None
+    )
+    return run_study(study, Partial())
+
+
+def test_methods_choose_their_tasks_by_reserved_rows_that_no_episode_uses() -> None:
+    outcomes = choosing("consistency_diversity()", "all()", "random(most=7)")
+    said = [note for note in outcomes.notes if "candidate tasks were chosen" in note]
+    assert said[1].startswith("all(): 30 of 30") and said[2].startswith("random(most=7): 7 of 30")
+    _, reserved = reserve(collection(5, 9), 2)
+    assert np.bincount(reserved.labels).tolist() == [2] * 5
+    for episodes in outcomes.drawn.values():
+        assert not np.isin(torch.cat([episodes.support, episodes.query], 1).numpy(), reserved.rows).any()
+    with pytest.raises(InputError, match="none were reserved"):
+        choosing("consistency_diversity()", reserved=False)
+
+
+def test_reserved_rows_are_the_same_ones_in_any_order() -> None:
+    whole = collection(4, 2)
+    _, first = reserve(whole, 3)
+    turned = np.arange(len(whole))[::-1]
+    _, second = reserve(whole.take(turned), 3)
+    assert sorted(turned[second.rows].tolist()) == first.rows.tolist()
+    with pytest.raises(InputError, match="12 of each class are reserved"):
+        reserve(whole, 12)
 
 
 def test_one_training_serves_two_heads_and_another_target(tmp_path: Path) -> None:

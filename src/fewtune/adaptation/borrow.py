@@ -73,12 +73,14 @@ class Borrowing:
 class Borrowed:
     """What came of the pool. `tuned` and `guard` are None where it did not come so far; `why` says in a sentence what was decided.
 
-    `trace`: every candidate task and what was decided of it. `after`: the target by the finetuned backbone.
+    `trace`: every candidate task and what was decided of it. `tuner`: what finetunes on any tasks of the pool, alike. `after`: the target
+    by the finetuned backbone.
     """
 
     related: Related
     candidates: Tasks
     trace: Trace
+    tuner: Finetuner
     tuned: Finetuned | None
     guard: Guard | None
     after: Side | None
@@ -154,7 +156,7 @@ def borrow(
         stage.visits = tuner.spent
 
     def outcome(why: str, tuned: Finetuned | None = None, guard: Guard | None = None, after: Side | None = None) -> Borrowed:
-        return Borrowed(related, candidates, trace, tuned, guard, after, clock, tuner.spent, why)
+        return Borrowed(related, candidates, trace, tuner, tuned, guard, after, clock, tuner.spent, why)
 
     if not enough:
         return outcome(
@@ -241,7 +243,7 @@ class _Job:
 
     def side(self, tuner: Finetuner, tuned: Finetuned, rows: Integers) -> Side:
         """The target by a finetuned backbone; rows that are not asked for have features of zero."""
-        return _side(tuner.embedder(tuned), self.pool, rows)
+        return side_of(tuner.embedder(tuned), self.pool, rows)
 
     def guard(self, candidates: Tasks, trace: Trace, tuner: Finetuner, after: Side) -> Guard | None:
         """The comparison on the target's own splits where labels allow, else on judging classes of the pool; None where there are none."""
@@ -257,7 +259,7 @@ class _Job:
         if not validation or not judging:
             return None
         rows = np.unique(np.concatenate([t.numpy().reshape(-1) for e in (*validation, *judging) for t in (e.support, e.query)]))
-        sides = [_side(b, related.pool, rows[rows >= 0]) for b in (self.frozen.backbone, after.backbone)]
+        sides = [side_of(b, related.pool, rows[rows >= 0]) for b in (self.frozen.backbone, after.backbone)]
         names = related.pool.class_names
         return guard_on_related(self.methods, sides[0], sides[1], names, validation, judging, seed=self.seed)
 
@@ -273,7 +275,8 @@ class _Job:
         return finetuned
 
 
-def _side(backbone: Backbone, pool: Pool, rows: Integers) -> Side:
+def side_of(backbone: Backbone, pool: Pool, rows: Integers) -> Side:
+    """Some rows of a pool by a backbone; rows that are not asked for have features of zero."""
     features = torch.zeros(len(pool), backbone.width)
     with torch.no_grad():
         found: Tensor = backbone.embed(backbone.start(), pool, rows)

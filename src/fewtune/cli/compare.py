@@ -90,6 +90,8 @@ def compare(
     """
     from fewtune.backbones.readable import readable_features
     from fewtune.cli.say import note, terminal_width
+    from fewtune.data.pool import Pool
+    from fewtune.evaluation.chosen import chooses, reserve
     from fewtune.evaluation.run import run_kept
     from fewtune.evaluation.study import Study
     from fewtune.evaluation.summary import summarise
@@ -104,11 +106,17 @@ def compare(
     methods = _methods(method, backbone, learning.swept(), has_source=bool(source))
     examples = examples.take(protocols[0].rows(examples))  # nothing else is embedded
     sources, remarks = _sources(source or (), reading, examples, learning)
+    reserved = None
+    if any(chooses(m) for variants in methods.values() for m in variants.values()):
+        examples, reserved = reserve(examples, learning.reserved)
+        for protocol in protocols:
+            protocol.check(Pool([examples]))
+        remarks.append(f"{learning.reserved} rows of each class were reserved to choose tasks by; no episode uses them.")
     world = join_world(backbone.machine.device)
     quiet = model.quiet or not world.leads
     target, features, bad = readable_features(examples, backbone, cache=model.cache, skip_bad=reading.skip_bad, quiet=quiet)
     source_pool = _pool(sources, skip_bad=reading.skip_bad, memory=learning.memory)
-    study = Study(target, backbone, features, protocols, methods, source_pool, learning.training())
+    study = Study(target, backbone, features, protocols, methods, source_pool, learning.training(), reserved)
     outcomes = run_kept(study, out, overwrite=overwrite, resume=resume, trained=trained, world=world, quiet=quiet)
     leave_world()
     if not world.leads:

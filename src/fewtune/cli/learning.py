@@ -33,6 +33,10 @@ class LearningFlags:
         Steps between looks at the validation episodes while training; 0: none.
     source_tasks: str
         group: a source task is a group (an alphabet, a domain) of a data set instead of all of it.
+    candidates: int
+        Candidate tasks a source, for methods that choose their tasks, such as 'multitask(selection=consistency_diversity())'.
+    reserved: int
+        Rows of each class that such methods choose by, and that no episode uses.
     memory: float
         GiB of prepared images kept in memory, so that a row that comes again is not decoded again.
     """
@@ -44,6 +48,8 @@ class LearningFlags:
     validation_episodes: int = 100
     watch: int = 0
     source_tasks: Literal["all", "group"] = "all"
+    candidates: int = 100
+    reserved: int = 5
     memory: float = 2.0
 
     def training(self) -> Training:
@@ -57,6 +63,7 @@ class LearningFlags:
             validation=self.validation_episodes,
             watch=self.watch,
             within=self.source_tasks,
+            candidates=self.candidates,
         )
 
     def swept(self) -> tuple[tuple[str, tuple[float, ...]], ...]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fewtune.errors import Diverged, InputError
 from fewtune.evaluation.answers import score_each
+from fewtune.evaluation.chosen import candidate_ways, candidates_of, chooses, evidence_of, resolved
 from fewtune.evaluation.memory import peak_memory
 from fewtune.evaluation.partial import Partial
 from fewtune.evaluation.sources import tasks_of
@@ -27,9 +28,11 @@ from fewtune.learning.train import Trained, train
 from fewtune.learning.world import World
 from fewtune.parts.keep import Best
 from fewtune.spec import digest, text
+from fewtune.tasks.chosen import Chosen
 from fewtune.tasks.episodes import Episodes
 from fewtune.tasks.fit import fitted
 from fewtune.tasks.samplers import Sampled
+from fewtune.tasks.selection import Evidence
 from fewtune.tasks.task import Tasks
 
 
@@ -53,6 +56,7 @@ class Learning:
         self.study, self.partial, self.world, self.quiet = study, partial, world, quiet
         self._notes: dict[str, None] = {}
         self._ready: dict[str, Learned] = {}
+        self._candidates: dict[int, Tasks] = {}  # by their ways
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -100,7 +104,7 @@ class Learning:
             trained = train(
                 ground,
                 phases,
-                self.tasks if phases else _NONE,
+                self._drawn_from(method) if phases else _NONE,
                 key(seed, "training"),
                 validate=(lambda weights: self._accuracy(method, ground, weights)) if self.validation else None,
                 checkpoints=checkpoints,
@@ -146,11 +150,39 @@ class Learning:
         """The method's source phases as the source and the budget allow them."""
         if not method.phases:
             return ()
-        phases, notes = fit_phases(method.phases, self.tasks)
+        tasks, phases = self._drawn_from(method), method.phases
+        if chooses(method):
+            phases = self._resolved(name, method, tasks)
+        phases, notes = fit_phases(phases, tasks)
         for note in notes:
             self._notes[f"{name}: {note}."] = None
         visits = self.study.training.visits
-        return budgeted(phases, self.tasks, visits) if visits else phases
+        return budgeted(phases, tasks, visits) if visits else phases
+
+    def _drawn_from(self, method: Method) -> Tasks:
+        """What a method's source phases draw from: the sources, or the candidates that it chooses among."""
+        if not chooses(method):
+            return self.tasks
+        tasks = self.tasks  # says what is missing
+        assert self.study.source is not None
+        ways = candidate_ways(method)
+        if ways not in self._candidates:
+            self._candidates[ways] = candidates_of(tasks, self.study.source, ways, self.study.training.candidates)
+        return self._candidates[ways]
+
+    def _resolved(self, name: str, method: Method, tasks: Tasks) -> tuple[Step, ...]:
+        """The phases with the tasks that were chosen, once for all variants and seeds of a choice."""
+        if self.study.reserved is None:
+            raise InputError(f"{name} chooses its tasks by rows of the target that no query uses, and none were reserved.")
+        found = resolved(method.phases, tasks, self._evidence)
+        chosen = max(len(p.sampler.selection.select(tasks)) for p in phases_of(found) if isinstance(p.sampler, Chosen))
+        self._notes[f"{name}: {chosen:,} of {len(tasks):,} candidate tasks were chosen."] = None
+        return found
+
+    @cached_property
+    def _evidence(self) -> Evidence:
+        assert self.study.reserved is not None and self.study.source is not None
+        return evidence_of(self.study.backbone, self.study.source, self.study.features, self.study.reserved)
 
     @cached_property
     def tasks(self) -> Tasks:

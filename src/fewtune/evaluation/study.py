@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fewtune.backbones.backbone import Backbone
 from fewtune.data.pool import Pool
+from fewtune.evaluation.chosen import Reserved
 from fewtune.evaluation.protocol import Protocol
 from fewtune.evaluation.training import Training
 from fewtune.learning.method import Method
@@ -27,7 +28,7 @@ class Study:
     """What is compared. `methods` by the name they are shown under; `features` [N, D] are the target's rows through the backbone.
 
     `source`: what methods that learn may learn from, a pool apart: training never sees the target, so a trained model serves any of them.
-    `training`: how such methods are treated.
+    `training`: how such methods are treated. `reserved`: what methods that choose their tasks may know of the target.
     """
 
     target: Pool
@@ -37,6 +38,7 @@ class Study:
     methods: Mapping[str, Variants]
     source: Pool | None = None
     training: Training = field(default_factory=Training)
+    reserved: Reserved | None = None
 
     @property
     def trains(self) -> bool:
@@ -50,6 +52,8 @@ class Study:
         protocols = [f"protocol {text(p)}" for p in self.protocols]
         methods = [f"method {text(m)}" for variants in self.methods.values() for m in variants.values()]
         training = [f"training {text(self.training)}", *self.learned_from()] if self.trains else []
+        if self.reserved is not None:
+            training.append(f"reserved {digest(str((self.reserved.rows.tolist(), self.reserved.labels.tolist())))}")
         backbone = f"backbone {self.backbone.name} {self.backbone.digest()}"
         return "\n".join([backbone, *tested, *names, *protocols, *training, *methods])
 

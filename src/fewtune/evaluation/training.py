@@ -17,8 +17,8 @@ class Training:
 
     `seeds`: training runs. `visits`: rows that source phases may look at (0: each method's own steps). `sweep`: options and the values that
     are tried for each, chosen on `validation` episodes a setting by the first seed. `adapted`: test episodes for learners that move
-    weights on each. `watch`: steps between looks at the validation episodes (0: none). `within` "group": a source task is a group of a
-    data set, not all of it.
+    weights on each. `candidates`: tasks a source that methods which choose their tasks choose from. `watch`: steps between looks at the
+    validation episodes (0: none). `within` "group": a source task is a group of a data set, not all of it.
     """
 
     seeds: tuple[int, ...] = (0,)
@@ -27,15 +27,16 @@ class Training:
     adapted: int = 100
     validation: int = 100
     watch: int = 0
+    candidates: int = 100
     within: Literal["all", "group"] = "all"
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise InputError(f"expected distinct training seeds, found {self.seeds}.")
-        if self.visits < 0 or self.adapted < 1 or self.validation < 1 or self.watch < 0:
+        if self.visits < 0 or self.adapted < 1 or self.validation < 1 or self.watch < 0 or self.candidates < 1:
             raise InputError(
-                f"expected visits >= 0, adapted >= 1, validation >= 1 and watch >= 0, "
-                f"found {self.visits}, {self.adapted}, {self.validation} and {self.watch}."
+                f"expected visits >= 0, adapted >= 1, validation >= 1, watch >= 0 and candidates >= 1, "
+                f"found {self.visits}, {self.adapted}, {self.validation}, {self.watch} and {self.candidates}."
             )
 
 

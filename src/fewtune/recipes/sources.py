@@ -20,9 +20,11 @@ from fewtune.parts.optimizers import SGD, Adam, Optimizer, RAdam
 from fewtune.parts.plan import everything
 from fewtune.parts.rates import Rate
 from fewtune.recipes.parts import MOMENTUM, as_head
+from fewtune.tasks.chosen import Chosen, Selection
 from fewtune.tasks.in_sequence import InSequence
 from fewtune.tasks.pooled import Pairs, Pooled
 from fewtune.tasks.replayed import Replayed
+from fewtune.tasks.sampler import Sampler
 from fewtune.tasks.samplers import Sampled
 
 
@@ -37,9 +39,12 @@ def episodic(
     lr: Rate | float,
     optimizer: Optimizer,
     test: Head | None = None,
+    selection: Selection | None = None,
 ) -> Method:
     """Train what you test: episodes answered by `head`, cross-entropy on the query, all weights and the head's parameters moved."""
-    sampler = Sampled(ways=ways, shots=shots, queries=queries)
+    sampler: Sampler = Sampled(ways=ways, shots=shots, queries=queries)
+    if selection is not None:
+        sampler = Chosen(sampler=sampler, selection=selection)
     phase = Phase(sampler=sampler, learner=head, plan=everything(lr), steps=steps, batch=batch, optimizer=optimizer)
     return Method(phases=(phase,), learner=head if test is None else test)
 
@@ -53,15 +58,17 @@ def multitask(
     lr: Rate | float = 1e-3,
     optimizer: Optimizer = MOMENTUM,
     head: Head | Method | None = None,
+    selection: Selection | None = None,
 ) -> Method:
     """Multitask finetuning: theta <- theta - lr grad CE(temperature x cosine(f(query), prototypes of f(support))), temperature too.
 
     Reference: Xu et al., "Towards few-shot adaptation of foundation models via multitask finetuning", ICLR 2024 (15 ways, 1 + 9 rows, 200
     tasks x 10 epochs, SGD .9, lr 1e-5 for CLIP and 1e-6 for DINOv2). Departs: features are normalised before they are averaged, and every
-    step draws new tasks instead of ten epochs over the same ones.
+    step draws new tasks instead of ten epochs over the same ones. With a `selection`, such as consistency_diversity(), from those tasks
+    alone that it chooses for the target (algorithm 1 there).
     """
     given = {"ways": ways, "shots": shots, "queries": queries, "steps": steps, "batch": batch}
-    return episodic(Centroid(), **given, lr=lr, optimizer=optimizer, test=as_head(head))
+    return episodic(Centroid(), **given, lr=lr, optimizer=optimizer, test=as_head(head), selection=selection)
 
 
 def protonet(

@@ -1,0 +1,200 @@
+"""Does a pool help? The best frozen learner, finetuning on a pool by several choices of tasks, standard finetuning on all of it, the guard.
+
+    OMP_NUM_THREADS=1 python benchmarks/borrowing.py KIT --out borrowing.jsonl [--targets pacs dtd10] [--shots 8] [--seeds 0 1 2 3 4]
+
+KIT is the folder of the benchmark kit. Each (target, shots, seed) is a line of the file, written when it is done; what is there is not
+done again. At the end, or alone with --tables, the tables: the mean over the seeds, and t intervals of the paired differences.
+
+Every way of finetuning looks at the same number of rows, tries the same learning rates on the same held-out classes of the pool, goes
+back towards the start as far as these advise, and has its learner chosen on the target's support. Test rows are asked once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fewtune.adaptation.borrow import Borrowing, borrow, side_of
+from fewtune.adaptation.clock import Clock
+from fewtune.adaptation.finetune import Finetuner
+from fewtune.adaptation.fitting import fit_head
+from fewtune.adaptation.guard import Side
+from fewtune.adaptation.usable import Target, usable_target
+from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.load import load_backbone
+from fewtune.data.examples import SPLITS, Examples
+from fewtune.data.few import few_labelled
+from fewtune.data.pool import Pool
+from fewtune.data.read import read_examples
+from fewtune.keys import key
+from fewtune.machine import Machine
+from fewtune.recipes.candidates import candidates
+from fewtune.statistics import t_interval
+from fewtune.tasks.selection import Evidence, all_tasks, consistency_diversity, no_consistency, no_diversity, random_tasks
+
+IMAGES = ("omniglot8", "caltech101", "pacs", "dtd10", "clothing10", "cifar10", "tiny_imagenet")
+TEXTS = ("hwu64", "clinc150", "news20", "agnews4", "trec6", "tweet_emotion4", "subj")
+MOST_CLASSES = 25
+
+
+def target_of(examples: Examples, shots: int, seed: int, most: int) -> Examples:
+    """Some test classes of a set (all classes where it has no split), `shots` rows of each labelled, the others to measure on."""
+    classes = np.flatnonzero(examples.class_split == SPLITS["test"])
+    classes = classes if len(classes) else np.arange(len(examples.class_names))
+    chosen = np.sort(key(seed, "classes").generator().permutation(classes)[:most])
+    part = examples.take(np.flatnonzero(np.isin(examples.labels, chosen)))
+    place = np.full(len(examples.class_names), -1)
+    place[chosen] = np.arange(len(chosen))
+    column = replace(part.column, values=place[part.labels], names=tuple(examples.class_names[c] for c in chosen))
+    alone = replace(part, name=f"{examples.name} (target)", columns={part.target: column}, class_split=np.full(len(chosen), -1))
+    return few_labelled(alone, shots, seed)
+
+
+def accuracy(side: Side, target: Target, seed: int, methods: dict[str, Any]) -> tuple[float, str]:
+    """Test accuracy of the learner that is chosen on the support, and its name."""
+    labels, names = target.labels[target.support], target.class_names
+    choice = side.choose(methods, target.support, labels, names, seed)
+    vectors = side.vectors(choice.method, names)
+    state, parameters = fit_head(choice.method, side.features, target.support, labels, len(names), vectors)
+    with torch.inference_mode():
+        logits = choice.method.head.score(state, side.features[torch.from_numpy(target.test)][None], parameters)[0]
+    return float((logits.argmax(-1).numpy() == target.labels[target.test]).mean()), choice.name
+
+
+def measured(name: str, sets: dict[str, Examples], backbone: Backbone, shots: int, seed: int, given: argparse.Namespace) -> dict[str, Any]:
+    """One line of the file."""
+    whole = sets[name]
+    own = (whole.class_split == SPLITS["train"]).any()
+    pool = [examples for other, examples in sets.items() if other != name or own]
+    target = usable_target(target_of(whole, shots, seed, given.classes), backbone, cache=given.cache, skip_bad=True, quiet=False)
+    methods = candidates(label_side=backbone.label_side, modality=backbone.preparation.modality, rows=len(target.support))
+    frozen = Side(backbone, target.features)
+    found: dict[str, Any] = {"frozen": accuracy(frozen, target, seed, methods)}
+    how = Borrowing(visits=given.visits, rates=tuple(given.rates), selection=consistency_diversity(mode=given.mode))
+    got = borrow(target, frozen, methods, pool, how, clock=Clock(float("inf")), cache=given.cache, skip_bad=True, seed=seed, quiet=False)
+    rows, inputs = np.concatenate([target.support, target.test]), Pool([target.examples], remember=1 << 30)
+    evidence = Evidence(
+        features=lambda places: got.related.features[torch.from_numpy(places)],
+        target=target.features[torch.from_numpy(target.support)],
+        target_label=torch.from_numpy(target.labels[target.support]),
+    )
+    taken = len(got.trace.taken)
+    choices = {
+        "selected": how.selection,
+        "selected, the other mode": consistency_diversity(mode="skip" if given.mode == "stop" else "stop"),
+        "no consistency": no_consistency(mode=given.mode, seed=seed),
+        "no diversity": no_diversity(most=max(taken, 1)),
+        "random": random_tasks(most=max(taken, 1), seed=seed),
+        "all": all_tasks(),
+    }
+    runs: list[tuple[str, Finetuner, Any]] = [(label, got.tuner, one.select(got.candidates, evidence)) for label, one in choices.items()]
+    standard = with_recipe(got.tuner, "standard")
+    runs.append(("standard", standard, got.related.tasks("train")))
+    tuned = {}
+    for label, tuner, tasks in runs:
+        run = tuner.tuned(tasks)
+        side = side_of(tuner.embedder(run), inputs, rows)
+        found[label] = accuracy(side, target, seed, methods)
+        tuned[label] = {"rate": run.rate, "share": run.share, "tasks": len(tasks), "visits": run.visits, "seconds": round(run.seconds, 1)}
+    found["guarded"] = found["selected"] if got.kept else found["frozen"]
+    guard = None if got.guard is None else {"gain": got.guard.gain.mean, "low": got.guard.gain.low, "where": got.guard.where}
+    return {
+        "target": name,
+        "shots": shots,
+        "seed": seed,
+        "classes": len(target.class_names),
+        "visits": given.visits,
+        "mode": given.mode,
+        "leaks": len(got.related.leaks),
+        "kept": got.kept,
+        "guard": guard,
+        "accuracy": {label: value for label, (value, _) in found.items()},
+        "learner": {label: learner for label, (_, learner) in found.items()},
+        "tuned": tuned,
+    }
+
+
+def with_recipe(tuner: Finetuner, recipe: str) -> Finetuner:
+    """The same finetuner with another recipe, and nothing remembered."""
+    return Finetuner(tuner.backbone, tuner.related, recipe, tuner.ways, tuner.shots, tuner.visits, tuner.rates, tuner.seed, tuner.quiet)
+
+
+def lines(path: Path) -> Iterator[dict[str, Any]]:
+    if path.exists():
+        for line in path.read_text().splitlines():
+            yield json.loads(line)
+
+
+def tables(path: Path) -> None:
+    """Means over seeds, and paired differences to the best frozen learner and to standard finetuning."""
+    groups: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
+    for line in lines(path):
+        groups[line["target"], line["shots"]].append(line)
+    labels = list(next(lines(path))["accuracy"])
+    print("| target | shots | seeds | " + " | ".join(labels) + " | kept | guarded - frozen | guarded - standard | selected - all |")
+    print("|" + "---|" * (len(labels) + 7))
+    for (name, shots), mine in groups.items():
+        values = {label: np.array([line["accuracy"][label] for line in mine]) for label in labels}
+        means = " | ".join(f"{100 * v.mean():.1f}" for v in values.values())
+        pairs = (("guarded", "frozen"), ("guarded", "standard"), ("selected", "all"))
+        gaps = " | ".join(_gap(values[a] - values[b]) for a, b in pairs)
+        print(f"| {name} | {shots} | {len(mine)} | {means} | {sum(line['kept'] for line in mine)} | {gaps} |")
+
+
+def _gap(differences: np.ndarray[Any, np.dtype[np.float64]]) -> str:
+    interval = t_interval(100 * differences)
+    return f"{interval.mean:+.1f} ± {interval.half_width:.1f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kit", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("borrowing.jsonl"))
+    parser.add_argument("--targets", nargs="+", default=["omniglot8", "pacs", "dtd10", "clothing10", "hwu64"])
+    parser.add_argument("--shots", type=int, nargs="+", default=[8])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--visits", type=int, default=4000)
+    parser.add_argument("--rates", type=float, nargs="+", default=[1e-4, 1e-3, 1e-2])
+    parser.add_argument("--classes", type=int, default=10, help="most classes of a target")
+    parser.add_argument("--mode", choices=["stop", "skip"], default="stop")
+    parser.add_argument("--size", type=int, default=64, help="side of the images in pixels")
+    parser.add_argument("--cache", type=Path, default=None)
+    parser.add_argument("--tables", action="store_true")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    done = {(line["target"], line["shots"], line["seed"]) for line in lines(given.out)}
+    todo = [(t, n, s) for s in given.seeds for n in given.shots for t in given.targets if (t, n, s) not in done and not given.tables]
+    loaded: dict[str, tuple[dict[str, Examples], Backbone]] = {}
+    for name, shots, seed in todo:
+        kind = "images" if name in IMAGES else "texts"
+        if kind not in loaded:
+            loaded[kind] = load(kind, given)
+        sets, backbone = loaded[kind]
+        line = measured(name, sets, backbone, shots, seed, given)
+        with given.out.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        print(json.dumps(line), flush=True)
+    tables(given.out)
+
+
+def load(kind: str, given: argparse.Namespace) -> tuple[dict[str, Examples], Backbone]:
+    """The sets of a modality, and the backbone for it."""
+    if kind == "images":
+        sets = {name: read_examples(given.kit / f"images/{name}.npz") for name in IMAGES}
+        weights = given.kit / "weights/mobilenetv2_100.imagenet1k.safetensors"
+        text = f"timm:mobilenetv2_100,pad_type=same,size={given.size}"
+        return sets, load_backbone(text, weights=weights, machine=Machine())
+    sets = {name: read_examples(given.kit / f"text/{name}.jsonl") for name in TEXTS}
+    return sets, load_backbone(f"hf:{given.kit / 'weights/all-minilm-l6-v2'}", machine=Machine())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""Methods that choose their tasks: what a study lets them choose from, and what they may know of the target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fewtune.backbones.backbone import Backbone
+from fewtune.data.examples import Examples, Integers
+from fewtune.data.pool import Pool
+from fewtune.errors import InputError
+from fewtune.keys import key
+from fewtune.learning.budget import each_phase
+from fewtune.learning.method import Method
+from fewtune.learning.phase import Phase, Step, phases_of
+from fewtune.tasks.candidates import candidate_tasks, few_rows
+from fewtune.tasks.chosen import Chosen, Named
+from fewtune.tasks.samplers import Sampled
+from fewtune.tasks.selection import Evidence
+from fewtune.tasks.task import Tasks
+
+ROWS = 10  # of a class in a candidate task, and
+WAYS = 15  # its classes where the sampler does not say: tasks of 150 rows, as Xu et al. take
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Reserved:
+    """Rows of the target that choose tasks and that no episode uses: their places in the target's pool, and their classes."""
+
+    rows: Integers
+    labels: Integers
+
+
+def reserve(examples: Examples, each: int) -> tuple[Examples, Reserved]:
+    """(the same rows, the reserved ones unlabelled; the first `each` rows of every class by the digests of their content).
+
+    Raises InputError where a class would be left without rows.
+    """
+    order = sorted(range(len(examples)), key=examples.row_digests.__getitem__)
+    taken: dict[int, list[int]] = {}
+    for row in order:
+        label = int(examples.labels[row])
+        if label >= 0 and len(taken.setdefault(label, [])) < each:
+            taken[label].append(row)
+    for label, mine in taken.items():
+        if len(mine) == int((examples.labels == label).sum()):
+            raise InputError(
+                f"class {examples.class_names[label]!r} has {len(mine)} rows, and {each} of each class are reserved to choose tasks by: "
+                "reserve fewer (--reserved)."
+            )
+    rows = np.array(sorted(row for mine in taken.values() for row in mine), dtype=np.int64)
+    labels = examples.labels.copy()
+    labels[rows] = -1
+    column = replace(examples.column, values=labels)
+    rest = replace(examples, columns={**examples.columns, examples.target: column})
+    if (known := examples.__dict__.get("row_digests")) is not None:
+        rest.__dict__["row_digests"] = known
+    return rest, Reserved(rows, examples.labels[rows])
+
+
+def chooses(method: Method) -> bool:
+    """Whether a method's tasks are still to be chosen."""
+    return any(isinstance(p.sampler, Chosen) and not isinstance(p.sampler.selection, Named) for p in phases_of(method.phases))
+
+
+def candidate_ways(method: Method) -> int:
+    """The classes of a candidate task: as many as the episodes drawn from the chosen ones have."""
+    inner = [p.sampler.sampler for p in phases_of(method.phases) if isinstance(p.sampler, Chosen)]
+    return max((s.ways for s in inner if isinstance(s, Sampled)), default=WAYS)
+
+
+def candidates_of(tasks: Tasks, source: Pool, ways: int, count: int) -> Tasks:
+    """What is chosen from: `count` candidates of `ways` classes a source, a few rows of each class."""
+    return candidate_tasks(few_rows(tasks, source, ROWS), ways, count, key(0, "candidates"))
+
+
+def evidence_of(backbone: Backbone, source: Pool, features: Tensor, reserved: Reserved) -> Evidence:
+    """What a choice looks at: the target's reserved rows among its `features` [N, D], and the source's rows by the backbone as it is."""
+    known: dict[int, Tensor] = {}
+
+    def read(rows: Integers) -> Tensor:
+        new = np.array(sorted(set(rows.tolist()) - known.keys()), dtype=np.int64)
+        if len(new):
+            with torch.no_grad():
+                found = backbone.embed(backbone.start(), source, new)
+            known.update(zip(new.tolist(), found.cpu(), strict=True))
+        return torch.stack([known[row] for row in rows.tolist()])
+
+    return Evidence(features=read, target=features[torch.from_numpy(reserved.rows)], target_label=torch.from_numpy(reserved.labels))
+
+
+def resolved(phases: tuple[Step, ...], candidates: Tasks, evidence: Evidence) -> tuple[Step, ...]:
+    """The same phases with their chosen tasks by name."""
+
+    def resolve(phase: Phase) -> Phase:
+        sampler = phase.sampler
+        return replace(phase, sampler=sampler.resolved(candidates, evidence)) if isinstance(sampler, Chosen) else phase
+
+    return each_phase(phases, resolve)
