@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
 import numpy as np
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from fewtune.data.examples import Integers
 from fewtune.errors import InputError
@@ -78,11 +79,11 @@ class ConsistencyDiversity:
             reason = {"similarity": "among the nearest", "random": "drawn", "given": "as given"}[self.order]
             return make_trace([_look(tasks, i, similarity[i], math.nan, math.nan, True, reason) for i in kept])
         looks = []
-        walk = self._walk(tasks, needed(evidence, type(self).__name__), order, similarity)
-        for look in walk:
-            looks.append(look)
-            if self.mode == "stop" and not look.taken:
-                break
+        with threadpool_limits(1, "blas"):  # matrices this small gain little from two threads, and lose 30 times on a busy machine
+            for look in self._walk(tasks, needed(evidence, type(self).__name__), order, similarity):
+                looks.append(look)
+                if self.mode == "stop" and not look.taken:
+                    break
         return make_trace(looks)
 
     def _places(self, tasks: Tasks, similarity: Floats) -> Integers:

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, TypeAlias, final
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -71,7 +72,10 @@ def needed(evidence: Evidence | None, who: str) -> Evidence:
 
 
 def _numbers(features: Tensor, whose: str) -> Floats:
-    numbers = features.detach().cpu().double().numpy()
+    features = features.detach().cpu()
+    if features.dtype == torch.bfloat16:  # NumPy has none
+        features = features.float()
+    numbers = features.numpy().astype(np.float64)
     if not np.isfinite(numbers).all():
         raise InputError(f"the features of {whose} hold NaN or infinite numbers: leave out rows that cannot be read.")
     return numbers

@@ -14,7 +14,7 @@ from fewtune.tasks.selection.moments import covariance, moments_of
 from fewtune.tasks.selection.score import responses
 from fewtune.tasks.task import Tasks
 
-_STEPS, _CLOSE = 100, 1e-10  # of the fixed point of LogME
+_REACH, _GRID, _STEPS = math.log(1e12), 97, 60  # how far alpha / beta of LogME goes around the greatest variance, and how it is searched
 _TINY = 1e-12
 
 
@@ -46,7 +46,8 @@ class LogMe:
     alpha, beta of log p(y | F, alpha, beta), w ~ N(0, 1/alpha), y ~ N(F w, 1/beta), y one-hot, F = the responses [S, ways].
 
     Reference: You et al., "LogME", ICML 2021. Departs: F is the candidate's class-mean responses (`responses`), not the features of a
-    network of its own. Where the responses tell the classes exactly, beta is bounded so that the residual is not below 1e-12 of y.
+    network of its own. Where the responses tell the classes exactly there is no maximum: alpha / beta stays within 1e-12 and 1e12 of the
+    greatest eigenvalue of F F^T.
     """
 
     def score(self, tasks: Tasks, evidence: Evidence) -> Floats:
@@ -95,36 +96,34 @@ def h_score(features: Floats, members: Floats, *, shrunk: bool) -> float:
 
 
 def log_evidence(features: Floats, members: Floats) -> float:
-    """The mean over classes of the maximal log evidence, divided by the rows, of features [S, F] for labels one-hot [S, K]."""
+    """The mean over classes of the maximal log evidence, divided by the rows, of features [n, F] for labels one-hot [n, K].
+
+    With r = alpha / beta and s, u the eigenvalues and vectors of F F^T, the best beta is n / q(r), q = sum_i (u_i . y)^2 r / (r + s_i) +
+    what of y lies outside of them, and what is left to maximise is -(log 2 pi + 1 + log q / n) / 2 - sum_i log(1 + s_i / r) / 2n. The
+    best r of a grid is refined between its neighbours; the authors' fixed point finds the same, but does not end where F says nothing.
+    """
     left, size, _ = np.linalg.svd(features, full_matrices=False)
-    variance = size**2
-    return float(np.mean([_log_evidence(variance, left.T @ y, y, features.shape[1]) for y in members.T]))
+    variance = size[:, None] ** 2
+    along = (left.T @ members) ** 2
+    outside = np.maximum((members**2).sum(axis=0) - along.sum(axis=0), 0.0)
+    rows = len(features)
 
+    def value(log_ratio: Floats) -> Floats:
+        """[..., K] at logarithms of r [..., K]."""
+        share = 1 / (1 + variance * np.exp(-log_ratio)[..., None, :])  # r / (r + s) [..., F, K]
+        left_over = np.maximum(outside + (along * share).sum(axis=-2), np.finfo(np.float64).tiny)
+        found: Floats = 0.5 * (np.log(share).sum(axis=-2) / rows - np.log(2 * np.pi * left_over / rows) - 1)
+        return found
 
-def _log_evidence(variance: Floats, along: Floats, y: Floats, width: int) -> float:
-    """MacKay's fixed point: alpha = gamma / |w|^2, beta = (n - gamma) / |F w - y|^2, gamma = sum_i beta s_i / (alpha + beta s_i)."""
-    rows, whole = len(y), float(y @ y)
-    outside = max(whole - float(along @ along), 0.0)  # of y, what no w reaches
-    alpha = beta = 1.0
+    middle = math.log(variance.max()) if variance.max() > 0 else 0.0
+    grid = np.repeat(np.linspace(middle - _REACH, middle + _REACH, _GRID)[:, None], members.shape[1], axis=1)
+    best = np.argmax(value(grid), axis=0)
+    low, high = grid[np.maximum(best - 1, 0), 0], grid[np.minimum(best + 1, _GRID - 1), 0]
     for _ in range(_STEPS):
-        shrink = alpha / (alpha + beta * variance)
-        gamma = float((1 - shrink).sum())
-        weight = float(((1 - shrink) ** 2 * along**2 / np.maximum(variance, np.finfo(float).tiny)).sum())
-        residual = max(outside + float((shrink**2 * along**2).sum()), _TINY * whole)
-        before = alpha / beta
-        alpha, beta = gamma / max(weight, _TINY), max(rows - gamma, _TINY) / residual
-        if abs(alpha / beta - before) <= _CLOSE * before:
-            break
-    curved = alpha + beta * variance
-    shrink = alpha / curved
-    weight = float(((1 - shrink) ** 2 * along**2 / np.maximum(variance, np.finfo(float).tiny)).sum())
-    residual = max(outside + float((shrink**2 * along**2).sum()), _TINY * whole)
-    logs = float(np.log(curved).sum()) + (width - len(variance)) * math.log(alpha)
-    return (
-        0.5
-        * (width * math.log(alpha) + rows * math.log(beta) - beta * residual - alpha * weight - logs - rows * math.log(2 * math.pi))
-        / rows
-    )
+        third = (high - low) / 3
+        falls = value(low + third) > value(high - third)
+        low, high = np.where(falls, low, low + third), np.where(falls, high - third, high)
+    return float(value((low + high) / 2).mean())
 
 
 def _softmax(logits: Floats) -> Floats:

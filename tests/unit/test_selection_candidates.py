@@ -1,0 +1,98 @@
+"""Candidate tasks: the same few rows of a class, distinct sets of classes, names that tell them apart."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from fewtune.data.examples import make_examples
+from fewtune.data.items import Vectors
+from fewtune.data.pool import Pool
+from fewtune.errors import InputError
+from fewtune.keys import key
+from fewtune.tasks.candidates import candidate_tasks, class_tasks, few_rows, source_of, together
+from fewtune.tasks.targets import target_tasks
+from fewtune.tasks.task import Tasks, source_tasks
+from tests.unit.selection_grounds import source
+
+
+@pytest.fixture(scope="module")
+def pool() -> Pool:
+    return Pool([source("birds", 30, 0), source("fish", 6, 1), source("fish", 3, 2), source("lone", 1, 3)])
+
+
+def test_few_rows_are_the_first_by_digest_whatever_the_order(pool: Pool) -> None:
+    tasks = few_rows(source_tasks(pool), pool, 4)
+    digests = [d for s in pool.sources for d in s.row_digests]
+    for task, whole in zip(tasks, source_tasks(pool), strict=True):
+        for mine, every in zip(task.rows, whole.rows, strict=True):
+            assert mine.tolist() == sorted(sorted(every.tolist(), key=lambda row: digests[row])[:4])
+    turned = np.random.default_rng(0).permutation(len(pool.sources[0]))
+    other = Pool([pool.sources[0].take(turned)])
+    again = few_rows(source_tasks(other), other, 4)
+    for mine, theirs in zip(tasks[0].rows, again[0].rows, strict=True):
+        assert {digests[r] for r in mine} == {other.sources[0].row_digests[r] for r in theirs}
+    whole = few_rows(source_tasks(pool), pool, 10**6)
+    assert np.array_equal(whole.order, source_tasks(pool).order) and np.array_equal(whole.count, source_tasks(pool).count)
+    with pytest.raises(InputError, match="at least 1, found 0"):
+        few_rows(tasks, pool, 0)
+
+
+def test_few_rows_keep_their_targets() -> None:
+    values = np.arange(20.0)[:, None]
+    made = Pool([source("t", 4, 0, rows=5, height=values)])
+    tasks = few_rows(target_tasks(made, "height"), made, 6)
+    assert tasks.targets is not None and np.array_equal(tasks.targets[:, 0], tasks.order)
+
+
+def test_candidates_are_distinct_sets_of_each_source(pool: Pool) -> None:
+    sources = few_rows(source_tasks(pool), pool, 5)
+    found = candidate_tasks(sources, 4, 40, key(0))
+    assert len(set(found.names)) == len(found) == 40 + math.comb(6, 4) + 1  # the lone class gives none
+    assert [source_of(n) for n in found.names] == ["birds"] * 40 + ["fish"] * 15 + ["fish (2)"]
+    for task in found:
+        assert len(task.classes) == (4 if len(task.classes) != 3 else 3) and len(set(task.classes.tolist())) == len(task.classes)
+    sets = [tuple(task.classes.tolist()) for task in found]
+    assert len(set(sets)) == len(sets) and found.ids.tolist() == list(range(len(found)))
+    assert sum(1 for s in sets if s == tuple(range(36, 39))) == 1
+
+
+def test_a_source_gives_the_same_beside_others(pool: Pool) -> None:
+    alone = candidate_tasks(source_tasks(Pool([pool.sources[0]])), 5, 25, key(1))
+    beside = candidate_tasks(source_tasks(pool), 5, 25, key(1))
+    assert [t.classes.tolist() for t in alone] == [t.classes.tolist() for t in beside][:25]
+    other = candidate_tasks(source_tasks(pool), 5, 25, key(2))
+    assert [t.classes.tolist() for t in alone] != [t.classes.tolist() for t in other][:25]
+
+
+def test_classes_are_drawn_uniformly(pool: Pool) -> None:
+    found = candidate_tasks(source_tasks(Pool([pool.sources[0]])), 6, 3000, key(3))
+    counts = np.bincount(found.slots, minlength=30)  # each 600 expected; the deviation of a count is 22
+    assert abs(counts - 600).max() < 5 * 22
+
+
+def test_no_two_classes_anywhere_is_an_error(pool: Pool) -> None:
+    lone = source_tasks(Pool([pool.sources[3]]))
+    with pytest.raises(InputError, match="no source of lone has two classes"):
+        candidate_tasks(lone, 5, 10, key(0))
+    with pytest.raises(InputError, match="ways of at least 2"):
+        candidate_tasks(lone, 1, 10, key(0))
+
+
+def test_class_tasks_have_names_of_their_own() -> None:
+    twice = make_examples(Vectors(np.eye(4, dtype=np.float32)), np.arange(4), name="a", class_names=["x", "y", "x", "z/2"])
+    pool = Pool([twice, source("b", 2, 0)])
+    found = class_tasks(source_tasks(pool), pool)
+    assert found.names == ("a:x", "a:y", "a:x (2)", "a:z/2", "b:c0", "b:c1")
+    assert [source_of(n) for n in found.names if "/" not in n] == ["a", "a", "a", "b", "b"]
+    assert all(len(task.classes) == 1 for task in found)
+    chosen = together(found.take([4, 0, 4]), "chosen")
+    assert chosen.names == ("chosen",) and chosen[0].classes.tolist() == [4, 0]
+
+
+def test_slots_are_shared(pool: Pool) -> None:
+    sources = source_tasks(pool)
+    found: Tasks = candidate_tasks(sources, 4, 200, key(0))
+    assert found.order is sources.order and len(found.count) == len(sources.count)
