@@ -12,6 +12,8 @@ import pytest
 from fewtune.adaptation.adapt import Adapted, adapt_examples
 from fewtune.adaptation.borrow import Borrowing
 from fewtune.adaptation.bundle import load_bundle
+from fewtune.adaptation.clock import Clock
+from fewtune.adaptation.finetune import Finetuner
 from fewtune.adaptation.predict import predict_examples
 from fewtune.adaptation.related import related_pool
 from fewtune.backbones.backbone import Backbone
@@ -108,13 +110,19 @@ def test_a_small_budget_is_said(backbone: Backbone, tmp_path: Path) -> None:
     assert "nothing is learned" in found.sentences[0] and "longer --budget" in found.sentences[0]
 
 
-def test_minutes_become_rows(backbone: Backbone, tmp_path: Path) -> None:
-    how = Borrowing(minutes=0.1, rates=(0.1,), candidates=20)
-    methods = {"centroid": read_method("centroid")}
-    found = adapt_examples(target(), backbone, pool=[clusters(30, 20)], borrowing=how, methods=methods, cache=tmp_path, quiet=True)
-    assert found.borrowed is not None and found.borrowed.spent > 0
-    assert "rows a run" in next(s.note for s in found.stages if s.name == "measuring the speed")
-    assert sum(s.seconds for s in found.stages) < 60 * how.minutes * 3  # six seconds; a busy machine may take longer
+def test_minutes_become_rows(backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten seconds are left and a row costs 1 ms: 0.7 of the time, for one run, a third of one for the lone rate, and four folds."""
+    monkeypatch.setattr(Clock, "left", 10.0)
+    monkeypatch.setattr(Finetuner, "seconds_a_visit", lambda _: 0.001)
+    found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, visits=0, minutes=1.0, rates=(0.1,))
+    assert found.borrowed is not None and found.borrowed.tuner.visits == int(0.7 * 10 / (1 + 1 / 3 + 4) / 0.001)
+    assert found.borrowed.tuned is not None and 0.9 * 1312 < found.borrowed.tuned.visits <= 1312
+    assert "1,312 rows a run" in next(s.note for s in found.stages if s.name == "measuring the speed")
+
+
+def test_no_time_is_said(backbone: Backbone, tmp_path: Path) -> None:
+    found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, visits=0, minutes=1e-6)
+    assert found.borrowed is not None and not found.borrowed.kept and "nothing is learned" in found.sentences[0]
 
 
 @pytest.mark.parametrize("name", sorted(CHOICES))

@@ -142,7 +142,8 @@ def adapt(
     `pool`: other labelled data, each anything of the kind; the backbone is finetuned on those tasks of it that suit the target, and used
     so where that is shown to help. `borrowing`: how, and within which budget (`Borrowing(minutes=10)`).
     `backbone`, `weights`, `machine`: the foundation model, by default one that suits the data, and what it runs on.
-    `method`: one learner instead of the best of all. `prompts`: templates of learners that read class names. `cache`: the folder where embedded rows are kept (by default the user's).
+    `method`: one learner instead of the best of all. `prompts`: templates of learners that read class names. `cache`: the folder where
+    embedded rows are kept (by default the user's).
     `threshold` in [0, 1]: answers with a lower probability abstain. `seed`, `folds` (at least 2): of the splits that choose.
     The answer has `.predict(inputs)`, `.save(folder)`, `.report(file)`, `.sentences` (the verdict) and `.choice.expected` (the accuracy to
     expect).
