@@ -14,6 +14,7 @@ from typing import final
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 
 from fewtune.data.examples import Integers
@@ -43,11 +44,12 @@ class GradientAffinity:
         target, _ = prototype_gradient(mine, evidence.labels, self.temperature)
         own = _product(target, mine, target, mine)
         found = np.zeros(len(tasks))
-        for t in range(len(tasks)):
-            rows, labels = _task(tasks, t, evidence)
-            slope, _ = prototype_gradient(rows, labels, self.temperature)
-            size = math.sqrt(own * _product(slope, rows, slope, rows))
-            found[t] = _product(slope, rows, target, mine) / size if size > _TINY else 0.0
+        with threadpool_limits(1, "blas"):  # as in a walk through candidates
+            for t in range(len(tasks)):
+                rows, labels = _task(tasks, t, evidence)
+                slope, _ = prototype_gradient(rows, labels, self.temperature)
+                size = math.sqrt(own * _product(slope, rows, slope, rows))
+                found[t] = _product(slope, rows, target, mine) / size if size > _TINY else 0.0
         return found
 
 
@@ -71,12 +73,13 @@ class TagAffinity:
         mine, labels = evidence.support, evidence.labels
         before = prototype_gradient(mine, labels, self.temperature)[1]
         found = np.zeros(len(tasks))
-        for t in range(len(tasks)):
-            rows, local = _task(tasks, t, evidence)
-            slope, _ = prototype_gradient(rows, local, self.temperature)
-            moved = mine - self.rate * (mine @ rows.T) @ slope
-            after = float(prototype_loss(torch.from_numpy(moved), torch.from_numpy(labels), self.temperature))
-            found[t] = 1 - after / before if before > 0 else 0.0
+        with threadpool_limits(1, "blas"):
+            for t in range(len(tasks)):
+                rows, local = _task(tasks, t, evidence)
+                slope, _ = prototype_gradient(rows, local, self.temperature)
+                moved = mine - self.rate * (mine @ rows.T) @ slope
+                after = float(prototype_loss(torch.from_numpy(moved), torch.from_numpy(labels), self.temperature))
+                found[t] = 1 - after / before if before > 0 else 0.0
         return found
 
 
