@@ -23,6 +23,11 @@ from fewtune.tasks.candidates import candidate_tasks
 from fewtune.tasks.selection import SCORES, ConsistencyDiversity, Evidence, Trace
 from fewtune.tasks.task import Tasks
 
+STOPS = {
+    "stop": ConsistencyDiversity(),
+    "stop, no consistency": ConsistencyDiversity(order="random"),
+    "stop where nothing stops it": ConsistencyDiversity(p=-0.9),
+}
 SOURCES, CLASSES, ROWS, WIDTH, WAYS, SHOTS = 20, 100, 10, 512, 15, 5
 
 
@@ -58,9 +63,8 @@ def measure(what: str, count: int, looks: int) -> None:
         nearest = candidates.take(ConsistencyDiversity(diversity=False, most=looks).trace(candidates, evidence).taken)
         began, worked = time.perf_counter(), time.process_time()
         found = seen(rest(nearest, evidence))
-    elif what in ("stop", "stop, no consistency"):
-        order = "random" if "no" in what else "similarity"
-        found = seen(ConsistencyDiversity(order=order).trace(candidates, evidence))  # type: ignore[arg-type]
+    elif what in STOPS:
+        found = seen(STOPS[what].trace(candidates, evidence))
     else:
         next(s for s in SCORES if s.__name__ == what)().score(candidates, evidence)
     seconds, cpu = time.perf_counter() - began, time.process_time() - worked
@@ -81,7 +85,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.one:
         return measure(given.one, 1_000 if given.scores else 100_000, given.looks)
-    jobs = [s.__name__ for s in SCORES] if given.scores else ["rank", "stop", "stop, no consistency", "skip"]
+    jobs = [s.__name__ for s in SCORES] if given.scores else ["rank", *STOPS, "skip"]
     for job in jobs:
         subprocess.run([sys.executable, __file__, *sys.argv[1:], "--one", job], check=True)
     return None
