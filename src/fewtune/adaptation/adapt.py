@@ -19,7 +19,7 @@ from fewtune.adaptation.choose import Choice
 from fewtune.adaptation.clock import Clock, Stage
 from fewtune.adaptation.fitting import fit_head
 from fewtune.adaptation.forecast import Forecast, forecast
-from fewtune.adaptation.guard import Side
+from fewtune.adaptation.guard import Side, inner_folds
 from fewtune.adaptation.predict import Prediction, predict_anything, probabilities
 from fewtune.adaptation.usable import Target, usable_target
 from fewtune.backbones.backbone import Backbone
@@ -137,7 +137,7 @@ def adapt_examples(
             len(names),
             vectors=lambda m: side.vectors(m, names),
             seed=seed,
-            folds=folds,
+            folds=min(folds, inner_folds(len(labels))),
         )
     state, parameters = fit_head(choice.method, side.features, target.support, labels, len(names), side.vectors(choice.method, names))
     bundle = Bundle(

@@ -29,6 +29,7 @@ from fewtune.learning.train import Trained, train
 from fewtune.parts.heads import Centroid
 from fewtune.parts.keep import Best
 from fewtune.recipes.language import variants
+from fewtune.stopping import Stopped
 from fewtune.tasks.episodes import Episodes
 from fewtune.tasks.fit import fitted
 from fewtune.tasks.samplers import Sampled
@@ -198,15 +199,18 @@ class Finetuner:
         phases = budgeted(phases, tasks, visits)
         if judged and self._validation(judged):
             phases = _kept(phases)
-        trained = train(
-            self._ground(),
-            phases,
-            tasks,
-            key(self.seed, "finetuning"),
-            validate=lambda weights: self.accuracy(method, weights, judged),
-            label=title,
-            quiet=self.quiet,
-        )
+        try:
+            trained = train(
+                self._ground(),
+                phases,
+                tasks,
+                key(self.seed, "finetuning"),
+                validate=lambda weights: self.accuracy(method, weights, judged),
+                label=title,
+                quiet=self.quiet,
+            )
+        except Stopped:  # what it says is of runs that can be resumed
+            raise Stopped from None
         self.spent += trained.visits
         return trained
 

@@ -28,6 +28,7 @@ RELATED: Place = "held-out related tasks"
 LEVEL = 0.90  # of the interval whose lower bound decides: 95% on the one side that matters
 FOLDS = 4
 LEAST_SHOTS = 4  # of the smallest class: below, a fold leaves too little to learn from
+MANY_ROWS = 1_000
 LEAST_ITEMS = 30  # held-out answers on the target itself: with fewer, no gain short of a dozen points could be shown
 
 
@@ -92,6 +93,11 @@ class Side:
         )
 
 
+def inner_folds(rows: int) -> int:
+    """Folds to choose a learner by within a fold: 5, or 2 of more rows than 1,000, where fits take long and answers are many."""
+    return 5 if rows <= MANY_ROWS else 2
+
+
 def own_splits_allow(labels: Integers, ways: int) -> bool:
     """Whether a target has labels enough to be split: 4 rows of each class and 30 in all."""
     counts = np.bincount(labels, minlength=ways)
@@ -126,7 +132,7 @@ def guard_on_target(
         train, held = train[train >= 0], held[held >= 0]
         chosen = []
         for number, side in enumerate((frozen, finetuned(train))):
-            choice = side.choose(methods, train, labels[place[train]], class_names, seed)
+            choice = side.choose(methods, train, labels[place[train]], class_names, seed, folds=inner_folds(len(train)))
             chosen.append(choice.name)
             [(_, logits)] = answer_table(
                 choice.method.head, side.features, splits.episodes[e : e + 1], side.vectors(choice.method, class_names)
