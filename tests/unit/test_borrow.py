@@ -105,7 +105,7 @@ def test_without_classes_to_judge_by_nothing_is_used(backbone: Backbone, tmp_pat
 
 
 def test_a_small_budget_is_said(backbone: Backbone, tmp_path: Path) -> None:
-    found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, visits=100)
+    found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, visits=60)
     assert found.borrowed is not None and found.borrowed.tuned is None
     assert "nothing is learned" in found.sentences[0] and "longer --budget" in found.sentences[0]
 

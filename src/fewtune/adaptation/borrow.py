@@ -33,6 +33,7 @@ CANDIDATES = 100  # tasks a source, as Xu et al. take
 MOST_WAYS = 15  # of an episode, and
 STEP_ROWS = 150  # rows that a step looks at: 15 ways x (1 + 9), as Xu et al. take
 TRIES = (-0.05, -0.02, 0.0, 0.02, 0.05)  # values of p
+LEAST_STEPS = 20  # of a run, if need be with fewer rows a step
 NEAREST = 10  # tasks whose sources judge the values of p that are tried
 MOST_VISITS = 60_000  # rows that a run looks at, however long the budget is
 _PLANNED = 0.7  # of the time that is left: validation, embedding and the choice of learners need the rest
@@ -146,9 +147,9 @@ def borrow(
     tasks = related.tasks("train")
     assert tasks is not None
     candidates = candidate_tasks(tasks, min(len(target.class_names), MOST_WAYS), how.candidates, key(seed, "candidates"))
-    tuner = job.finetuner(related)
+    tuner = job.finetuner(related, how.visits)
     with clock.stage("measuring the speed") as stage:
-        tuner.visits = how.visits or job.affordable(tuner)
+        tuner = job.finetuner(related, how.visits or job.affordable(tuner))
         stage.note = f"{counted(tuner.visits, 'row')} a run"
     enough = tuner.visits >= tuner.least_visits()
     with clock.stage("choosing tasks") as stage:
@@ -226,12 +227,14 @@ class _Job:
             selection = choose_p(selection, self.how.tries, candidates, evidence, lambda tasks: tuner.worth(tasks, nearest))
         return selection.trace(candidates, evidence)
 
-    def finetuner(self, related: Related) -> Finetuner:
+    def finetuner(self, related: Related, visits: int) -> Finetuner:
+        """What finetunes within so many rows a run; by default in episodes like the target's, small enough for 20 steps or more."""
         shots = int(np.clip(np.median(self.target.shots()), 1, self.how.most // 2))
         ways = min(len(self.target.class_names), MOST_WAYS)
-        queries = max(1, min(self.how.most - shots, STEP_ROWS // ways - shots))
-        recipe = self.how.recipe or f"multitask(ways={ways}, shots={min(shots, max(1, STEP_ROWS // ways // 2))}, queries={queries})"
-        return Finetuner(self.frozen.backbone, related, recipe, ways, shots, self.how.visits, self.how.rates, self.seed, self.quiet)
+        each = max(2, min(STEP_ROWS, visits // LEAST_STEPS or STEP_ROWS) // ways)  # rows of a class in a step
+        support = min(shots, each // 2)
+        recipe = self.how.recipe or f"multitask(ways={ways}, shots={support}, queries={min(self.how.most, each) - support})"
+        return Finetuner(self.frozen.backbone, related, recipe, ways, shots, visits, self.how.rates, self.seed, self.quiet)
 
     def affordable(self, tuner: Finetuner) -> int:
         """The rows that each run may look at, so that all of them fit into the time that is left."""
