@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from fewtune.adaptation.borrow import Borrowing, borrow, side_of
+from fewtune.adaptation.borrow import borrow, side_of
+from fewtune.adaptation.borrowing import Borrowing
 from fewtune.adaptation.clock import Clock
 from fewtune.adaptation.finetune import Finetuner
 from fewtune.adaptation.fitting import fit_head

@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from fewtune.adaptation.api import Adapted, Model, adapt, load
-    from fewtune.adaptation.borrow import Borrowing
+    from fewtune.adaptation.borrowing import Borrowing
     from fewtune.adaptation.estimator import FewShotClassifier
     from fewtune.backbones.load import load_backbone
     from fewtune.data.examples import Examples
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # names and where they live; imported when first asked for, so that `fewtune --help` answers at once
 _WHERE = {
     "Adapted": "fewtune.adaptation.api",
-    "Borrowing": "fewtune.adaptation.borrow",
+    "Borrowing": "fewtune.adaptation.borrowing",
     "Model": "fewtune.adaptation.api",
     "adapt": "fewtune.adaptation.api",
     "load": "fewtune.adaptation.api",

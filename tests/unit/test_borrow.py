@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fewtune.adaptation.adapt import Adapted, adapt_examples
-from fewtune.adaptation.borrow import Borrowing
+from fewtune.adaptation.borrowing import Borrowing
 from fewtune.adaptation.bundle import load_bundle
 from fewtune.adaptation.clock import Clock
 from fewtune.adaptation.finetune import Finetuner

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fewtune.adaptation.borrow import Borrowed, Borrowing, borrow
+from fewtune.adaptation.borrow import borrow
+from fewtune.adaptation.borrowing import Borrowed, Borrowing
 from fewtune.adaptation.bundle import BackboneRecord, Bundle, support_of
 from fewtune.adaptation.card import model_card, verdict
 from fewtune.adaptation.choose import Choice

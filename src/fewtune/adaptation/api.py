@@ -10,7 +10,7 @@ from typing import Any, final
 
 from fewtune.adaptation.adapt import Adapted, adapt_examples
 from fewtune.adaptation.add_class import add_class
-from fewtune.adaptation.borrow import Borrowing
+from fewtune.adaptation.borrowing import Borrowing
 from fewtune.adaptation.bundle import Bundle, load_bundle
 from fewtune.adaptation.evaluate import Evaluation, evaluate, read_labelled
 from fewtune.adaptation.export import Exported, export_onnx

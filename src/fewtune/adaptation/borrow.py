@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from fewtune.adaptation.borrowing import Borrowed, Borrowing, said_of
 from fewtune.adaptation.clock import Clock
-from fewtune.adaptation.finetune import EPISODES, RATES, SWEEP, Finetuned, Finetuner
+from fewtune.adaptation.finetune import EPISODES, SWEEP, Finetuned, Finetuner
 from fewtune.adaptation.guard import FOLDS, Guard, Side, guard_on_related, guard_on_target, own_splits_allow
-from fewtune.adaptation.related import MOST_ROWS, Related, related_pool
+from fewtune.adaptation.related import Related, related_pool
 from fewtune.adaptation.usable import Target
 from fewtune.backbones.backbone import Backbone
 from fewtune.data.examples import Examples, Integers
@@ -23,92 +24,16 @@ from fewtune.data.pool import Pool
 from fewtune.errors import InputError
 from fewtune.keys import key
 from fewtune.learning.method import Method
-from fewtune.spec import text
 from fewtune.tasks.candidates import candidate_tasks
-from fewtune.tasks.selection import ConsistencyDiversity, Evidence, Trace, choose_p, no_diversity
-from fewtune.tasks.task import Tasks
+from fewtune.tasks.selection import Evidence, Trace, choose_p, no_diversity
 from fewtune.words import counted
 
-CANDIDATES = 100  # tasks a source, as Xu et al. take
 MOST_WAYS = 15  # of an episode, and
 STEP_ROWS = 150  # rows that a step looks at: 15 ways x (1 + 9), as Xu et al. take
-TRIES = (-0.05, -0.02, 0.0, 0.02, 0.05)  # values of p
 LEAST_STEPS = 20  # of a run, if need be with fewer rows a step
 NEAREST = 10  # tasks whose sources judge the values of p that are tried
 MOST_VISITS = 60_000  # rows that a run looks at, however long the budget is
 _PLANNED = 0.7  # of the time that is left: validation, embedding and the choice of learners need the rest
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Borrowing:
-    """How to borrow from a pool.
-
-    `selection`: which candidate tasks are finetuned on; with `tries`, the p of these whose tasks do best on validation tasks. `recipe`:
-    the text of a method that learns from a source; by default multitask finetuning by episodes like the target's. `minutes`: for
-    everything after the data were read; `visits`: rows that each run may look at instead of what the time allows, so that the outcome
-    does not depend on the machine. `most`: rows of a class.
-    """
-
-    selection: ConsistencyDiversity = field(default_factory=ConsistencyDiversity)
-    tries: tuple[float, ...] = ()
-    recipe: str | None = None
-    minutes: float = 10.0
-    visits: int = 0
-    rates: tuple[float, ...] = RATES
-    candidates: int = CANDIDATES
-    most: int = MOST_ROWS
-
-    def __post_init__(self) -> None:
-        if not self.minutes > 0:
-            raise InputError(f"expected a budget above 0 minutes, found {self.minutes:g}.")
-        if self.visits < 0 or self.candidates < 1 or self.most < 2 or not self.rates:
-            raise InputError(
-                f"expected visits >= 0, candidates >= 1, at least 2 rows a class and a learning rate, "
-                f"found {self.visits}, {self.candidates}, {self.most} and {len(self.rates)} rates."
-            )
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Borrowed:
-    """What came of the pool. `tuned` and `guard` are None where it did not come so far; `why` says in a sentence what was decided.
-
-    `trace`: every candidate task and what was decided of it. `tuner`: what finetunes on any tasks of the pool, alike. `after`: the target
-    by the finetuned backbone.
-    """
-
-    related: Related
-    candidates: Tasks
-    trace: Trace
-    tuner: Finetuner
-    tuned: Finetuned | None
-    guard: Guard | None
-    after: Side | None
-    clock: Clock
-    spent: int
-    why: str
-
-    @property
-    def kept(self) -> bool:
-        """Whether the finetuned backbone is used."""
-        return self.guard is not None and self.guard.kept
-
-    def facts(self) -> dict[str, Any]:
-        """What a model card says of the pool."""
-        pool, tuned, guard = self.related.pool, self.tuned, self.guard
-        said: dict[str, Any] = {
-            "data": {s.name: f"{len(s):,} rows of {len(np.unique(s.labels)):,} classes, digest {s.digest()}" for s in pool.sources},
-            "left out": list(self.related.notes),
-            "chosen tasks": [self.candidates.names[i] for i in self.trace.taken],
-            "budget": f"{self.spent:,} rows looked at in training",
-            "decision": self.why,
-        }
-        if tuned is not None:
-            said["finetuning"] = f"{text(tuned.method)}, {counted(tuned.steps, 'step')}, {100 * tuned.share:.0f}% of the way from the start"
-        if guard is not None:
-            said["guard"] = f"{guard.where}: gain {guard.gain.mean:.4f}, lower bound {guard.gain.low:.4f}"
-        return said
 
 
 class _OutOfTimeError(Exception):
@@ -137,61 +62,19 @@ def borrow(
             f"a pool is finetuned on, but {frozen.backbone.name} has no weights to move: leave the pool out, or give the data behind the "
             "features and a backbone."
         )
-    job = _Job(target, frozen, methods, how, clock, seed, quiet)
     with clock.stage("reading the pool"):
         known = np.concatenate([target.support, target.test])
         related = related_pool(
             sources, target.examples, known, frozen.features, frozen.backbone,
             most=how.most, seed=seed, skip_bad=skip_bad, cache=cache, quiet=quiet,
         )  # fmt: skip
-    tasks = related.tasks("train")
-    assert tasks is not None
-    candidates = candidate_tasks(tasks, min(len(target.class_names), MOST_WAYS), how.candidates, key(seed, "candidates"))
-    tuner = job.finetuner(related, how.visits)
-    with clock.stage("measuring the speed") as stage:
-        tuner = job.finetuner(related, how.visits or job.affordable(tuner))
-        stage.note = f"{counted(tuner.visits, 'row')} a run"
-    enough = tuner.visits >= tuner.least_visits()
-    with clock.stage("choosing tasks") as stage:
-        trace = job.decide(candidates, tuner, target.support, tries=enough)
-        stage.visits = tuner.spent
-
-    def outcome(why: str, tuned: Finetuned | None = None, guard: Guard | None = None, after: Side | None = None) -> Borrowed:
-        return Borrowed(related, candidates, trace, tuner, tuned, guard, after, clock, tuner.spent, why)
-
-    if not enough:
-        return outcome(
-            f"The budget allows {counted(tuner.visits, 'row')} a run, of which nothing is learned (ten steps look at "
-            f"{tuner.least_visits():,}): the saved model is the frozen one. Give a longer --budget."
-        )
-    with clock.stage("finetuning") as stage:
-        before = tuner.spent
-        tuned = tuner.tuned(candidates.take(trace.taken))
-        stage.visits = tuner.spent - before
-    if not tuned.changed:
-        return outcome("On held-out classes of the pool no finetuned weights beat the frozen ones, so none are used.", tuned)
-    after = job.side(tuner, tuned, np.concatenate([target.support, target.test]))
-    with clock.stage("the guard") as stage:
-        before = tuner.spent
-        try:
-            guard = job.guard(candidates, trace, tuner, after)
-        except _OutOfTimeError:
-            return outcome("The budget ended before the guard had its answer: the saved model is the frozen one.", tuned, after=after)
-        stage.visits = tuner.spent - before
-    if guard is None:
-        return outcome(
-            "There are too few labels to split, and no classes of the pool left to judge by: whether finetuning helps cannot be shown, "
-            "and the saved model is the frozen one.",
-            tuned,
-            after=after,
-        )
-    return outcome(_said(guard, tuned), tuned, guard, after)
+    return _Job(target, frozen, methods, how, clock, seed, quiet, related).run()
 
 
 @final
 @dataclass(eq=False)
 class _Job:
-    """What every part of the job is given."""
+    """The stages after the pool was read, and what each of them is given."""
 
     target: Target
     frozen: Side
@@ -200,10 +83,56 @@ class _Job:
     clock: Clock
     seed: int
     quiet: bool
+    related: Related
 
     def __post_init__(self) -> None:
         self.pool = Pool([self.target.examples], remember=1 << 30)
-        self.place = {int(row): i for i, row in enumerate(self.target.support)}
+        tasks = self.related.tasks("train")
+        assert tasks is not None  # `related_pool` refuses a pool without
+        ways = min(len(self.target.class_names), MOST_WAYS)
+        self.candidates = candidate_tasks(tasks, ways, self.how.candidates, key(self.seed, "candidates"))
+
+    def run(self) -> Borrowed:
+        """Choose, finetune, judge; an end for each way in which that can stop."""
+        clock, target = self.clock, self.target
+        with clock.stage("measuring the speed") as stage:
+            tuner = self.finetuner(self.how.visits or self.affordable())
+            stage.note = f"{counted(tuner.visits, 'row')} a run"
+        enough = tuner.visits >= tuner.least_visits()
+        with clock.stage("choosing tasks") as stage:
+            trace = self.decide(tuner, target.support, tries=enough)
+            stage.visits = tuner.spent
+
+        def end(why: str, tuned: Finetuned | None = None, guard: Guard | None = None, after: Side | None = None) -> Borrowed:
+            return Borrowed(self.related, self.candidates, trace, tuner, tuned, guard, after, clock, tuner.spent, why)
+
+        if not enough:
+            return end(
+                f"The budget allows {counted(tuner.visits, 'row')} a run, of which nothing is learned (ten steps look at "
+                f"{tuner.least_visits():,}): the saved model is the frozen one. Give a longer --budget."
+            )
+        with clock.stage("finetuning") as stage:
+            before = tuner.spent
+            tuned = tuner.tuned(self.candidates.take(trace.taken))
+            stage.visits = tuner.spent - before
+        if not tuned.changed:
+            return end("On held-out classes of the pool no finetuned weights beat the frozen ones, so none are used.", tuned)
+        after = self.side(tuner, tuned, np.concatenate([target.support, target.test]))
+        with clock.stage("the guard") as stage:
+            before = tuner.spent
+            try:
+                guard = self.guard(trace, tuner, after)
+            except _OutOfTimeError:
+                return end("The budget ended before the guard had its answer: the saved model is the frozen one.", tuned, after=after)
+            stage.visits = tuner.spent - before
+        if guard is None:
+            return end(
+                "There are too few labels to split, and no classes of the pool left to judge by: whether finetuning helps cannot be shown, "
+                "and the saved model is the frozen one.",
+                tuned,
+                after=after,
+            )
+        return end(said_of(guard, tuned), tuned, guard, after)
 
     @property
     def labels(self) -> Integers:
@@ -213,9 +142,9 @@ class _Job:
     def own_splits(self) -> bool:
         return own_splits_allow(self.labels, len(self.target.class_names))
 
-    def decide(self, candidates: Tasks, tuner: Finetuner, rows: Integers, *, tries: bool = True) -> Trace:
+    def decide(self, tuner: Finetuner, rows: Integers, *, tries: bool = True) -> Trace:
         """Which candidates suit these rows of the target."""
-        related = tuner.related
+        related, candidates = self.related, self.candidates
         evidence = Evidence(
             features=lambda pool_rows: related.features[torch.from_numpy(pool_rows)],
             target=self.frozen.features[torch.from_numpy(rows)],
@@ -227,19 +156,20 @@ class _Job:
             selection = choose_p(selection, self.how.tries, candidates, evidence, lambda tasks: tuner.worth(tasks, nearest))
         return selection.trace(candidates, evidence)
 
-    def finetuner(self, related: Related, visits: int) -> Finetuner:
+    def finetuner(self, visits: int) -> Finetuner:
         """What finetunes within so many rows a run; by default in episodes like the target's, small enough for 20 steps or more."""
         shots = int(np.clip(np.median(self.target.shots()), 1, self.how.most // 2))
         ways = min(len(self.target.class_names), MOST_WAYS)
         each = max(2, min(STEP_ROWS, visits // LEAST_STEPS or STEP_ROWS) // ways)  # rows of a class in a step
         support = min(shots, each // 2)
         recipe = self.how.recipe or f"multitask(ways={ways}, shots={support}, queries={min(self.how.most, each) - support})"
-        return Finetuner(self.frozen.backbone, related, recipe, ways, shots, visits, self.how.rates, self.seed, self.quiet)
+        return Finetuner(self.frozen.backbone, self.related, recipe, ways, shots, visits, self.how.rates, self.seed, self.quiet)
 
-    def affordable(self, tuner: Finetuner) -> int:
+    def affordable(self) -> int:
         """The rows that each run may look at, so that all of them fit into the time that is left."""
         if math.isinf(self.clock.minutes):
             return MOST_VISITS
+        tuner = self.finetuner(0)
         runs = 1 + SWEEP * len(tuner.rates) + (FOLDS if self.own_splits else 0)
         cost = tuner.seconds_a_visit()
         return int(min(MOST_VISITS, _PLANNED * self.clock.left / (runs * cost)))
@@ -248,15 +178,15 @@ class _Job:
         """The target by a finetuned backbone; rows that are not asked for have features of zero."""
         return side_of(tuner.embedder(tuned), self.pool, rows)
 
-    def guard(self, candidates: Tasks, trace: Trace, tuner: Finetuner, after: Side) -> Guard | None:
+    def guard(self, trace: Trace, tuner: Finetuner, after: Side) -> Guard | None:
         """The comparison on the target's own splits where labels allow, else on judging classes of the pool; None where there are none."""
         if self.own_splits:
             return guard_on_target(
-                self.methods, self.frozen, self._blind(candidates, tuner), self.target.support, self.labels,
+                self.methods, self.frozen, self._blind(tuner), self.target.support, self.labels,
                 self.target.class_names, seed=self.seed,
             )  # fmt: skip
-        related = tuner.related
-        sources = related.sources_of(candidates.take(trace.taken))
+        related = self.related
+        sources = related.sources_of(self.candidates.take(trace.taken))
         validation = tuner.episodes("validation", sources, EPISODES)
         judging = tuner.episodes("judging", sources, 5 * EPISODES)
         if not validation or not judging:
@@ -266,11 +196,11 @@ class _Job:
         names = related.pool.class_names
         return guard_on_related(self.methods, sides[0], sides[1], names, validation, judging, seed=self.seed)
 
-    def _blind(self, candidates: Tasks, tuner: Finetuner) -> Callable[[Integers], Side]:
+    def _blind(self, tuner: Finetuner) -> Callable[[Integers], Side]:
         """The finetuned side that knows some rows of the target alone."""
 
         def finetuned(rows: Integers) -> Side:
-            chosen = candidates.take(self.decide(candidates, tuner, rows).taken)
+            chosen = self.candidates.take(self.decide(tuner, rows).taken)
             if self.clock.left == 0 and not tuner.knows(chosen):
                 raise _OutOfTimeError
             return self.side(tuner, tuner.tuned(chosen), self.target.support)
@@ -287,17 +217,3 @@ def side_of(backbone: Backbone, pool: Pool, rows: Integers) -> Side:
         features = torch.zeros(len(pool), found.shape[1])
     features[torch.from_numpy(rows)] = found.cpu()
     return Side(backbone, features)
-
-
-def _said(guard: Guard, tuned: Finetuned) -> str:
-    """What the guard found, in a sentence."""
-    of = "each answered by models that never saw it" if guard.where != "held-out related tasks" else "classes that nothing was learned from"
-    numbers = (
-        f"{100 * guard.finetuned:.1f}% right against {100 * guard.frozen:.1f}% of the best frozen learner on {guard.where} ({of}): "
-        f"{100 * guard.gain.mean:+.1f} points, with 95% confidence {'more' if guard.kept else 'not shown to be more'} than "
-        f"{100 * guard.gain.low if guard.kept else 0:.1f}"
-    )
-    learned = f"Finetuning on {counted(len(tuned.tasks), 'related task')}"
-    if guard.kept:
-        return f"{learned} helped: {numbers}. The saved model is the finetuned one."
-    return f"{learned} was not shown to help: {numbers}. The saved model is the frozen one."

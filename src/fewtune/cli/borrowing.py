@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
-    from fewtune.adaptation.borrow import Borrowing
+    from fewtune.adaptation.borrowing import Borrowing
     from fewtune.data.examples import Examples
 
 
@@ -55,7 +55,7 @@ class PoolFlags:
     def borrowing(self) -> Borrowing:
         from dataclasses import replace
 
-        from fewtune.adaptation.borrow import TRIES, Borrowing
+        from fewtune.adaptation.borrowing import TRIES, Borrowing
         from fewtune.errors import InputError
         from fewtune.tasks.selection import CHOICES
 

@@ -63,7 +63,7 @@ def demo(
         No progress on standard error.
     """
     from fewtune.adaptation.adapt import adapt_examples
-    from fewtune.adaptation.borrow import Borrowing
+    from fewtune.adaptation.borrowing import Borrowing
     from fewtune.backbones.load import load_backbone
     from fewtune.cli.say import pool_line, show, understood
     from fewtune.data.few import few_labelled

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from fewtune.adaptation.adapt import Adapted
-from fewtune.adaptation.borrow import Borrowed
+from fewtune.adaptation.borrowing import Borrowed
 from fewtune.adaptation.choose import Choice
 from fewtune.adaptation.doubts import Doubt as Doubtful
 from fewtune.adaptation.doubts import likely_mislabelled, most_uncertain

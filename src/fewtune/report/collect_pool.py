@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fewtune.adaptation.borrow import Borrowed
+from fewtune.adaptation.borrowing import Borrowed
 from fewtune.adaptation.usable import Target
 from fewtune.data.examples import Examples
 from fewtune.report.findings import Added, Curve, Floats, Guard, Leak, Looked, Selection, Shown, Similarity

@@ -1,0 +1,107 @@
+"""Borrowing: how a pool is used, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import numpy as np
+
+from fewtune.adaptation.clock import Clock
+from fewtune.adaptation.finetune import RATES, Finetuned, Finetuner
+from fewtune.adaptation.guard import OWN, Guard, Side
+from fewtune.adaptation.related import MOST_ROWS, Related
+from fewtune.errors import InputError
+from fewtune.spec import text
+from fewtune.tasks.selection import ConsistencyDiversity, Trace
+from fewtune.tasks.task import Tasks
+from fewtune.words import counted
+
+CANDIDATES = 100  # tasks a source, as Xu et al. take
+TRIES = (-0.05, -0.02, 0.0, 0.02, 0.05)  # values of p
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Borrowing:
+    """How to borrow from a pool.
+
+    `selection`: which candidate tasks are finetuned on; with `tries`, the p of these whose tasks do best on validation tasks. `recipe`:
+    the text of a method that learns from a source; by default multitask finetuning by episodes like the target's. `minutes`: for
+    everything after the data were read; `visits`: rows that each run may look at instead of what the time allows, so that the outcome
+    does not depend on the machine. `most`: rows of a class.
+    """
+
+    selection: ConsistencyDiversity = field(default_factory=ConsistencyDiversity)
+    tries: tuple[float, ...] = ()
+    recipe: str | None = None
+    minutes: float = 10.0
+    visits: int = 0
+    rates: tuple[float, ...] = RATES
+    candidates: int = CANDIDATES
+    most: int = MOST_ROWS
+
+    def __post_init__(self) -> None:
+        if not self.minutes > 0:
+            raise InputError(f"expected a budget above 0 minutes, found {self.minutes:g}.")
+        if self.visits < 0 or self.candidates < 1 or self.most < 2 or not self.rates:
+            raise InputError(
+                f"expected visits >= 0, candidates >= 1, at least 2 rows a class and a learning rate, "
+                f"found {self.visits}, {self.candidates}, {self.most} and {len(self.rates)} rates."
+            )
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Borrowed:
+    """What came of the pool. `tuned` and `guard` are None where it did not come so far; `why` says in a sentence what was decided.
+
+    `trace`: every candidate task and what was decided of it. `tuner`: what finetunes on any tasks of the pool, alike. `after`: the target
+    by the finetuned backbone.
+    """
+
+    related: Related
+    candidates: Tasks
+    trace: Trace
+    tuner: Finetuner
+    tuned: Finetuned | None
+    guard: Guard | None
+    after: Side | None
+    clock: Clock
+    spent: int
+    why: str
+
+    @property
+    def kept(self) -> bool:
+        """Whether the finetuned backbone is used."""
+        return self.guard is not None and self.guard.kept
+
+    def facts(self) -> dict[str, Any]:
+        """What a model card says of the pool."""
+        pool, tuned, guard = self.related.pool, self.tuned, self.guard
+        said: dict[str, Any] = {
+            "data": {s.name: f"{len(s):,} rows of {len(np.unique(s.labels)):,} classes, digest {s.digest()}" for s in pool.sources},
+            "left out": list(self.related.notes),
+            "chosen tasks": [self.candidates.names[i] for i in self.trace.taken],
+            "budget": f"{self.spent:,} rows looked at in training",
+            "decision": self.why,
+        }
+        if tuned is not None:
+            said["finetuning"] = f"{text(tuned.method)}, {counted(tuned.steps, 'step')}, {100 * tuned.share:.0f}% of the way from the start"
+        if guard is not None:
+            said["guard"] = f"{guard.where}: gain {guard.gain.mean:.4f}, lower bound {guard.gain.low:.4f}"
+        return said
+
+
+def said_of(guard: Guard, tuned: Finetuned) -> str:
+    """What the guard found, in a sentence."""
+    of = "each answered by models that never saw it" if guard.where == OWN else "classes that nothing was learned from"
+    numbers = (
+        f"{100 * guard.finetuned:.1f}% right against {100 * guard.frozen:.1f}% of the best frozen learner on {guard.where} ({of}): "
+        f"{100 * guard.gain.mean:+.1f} points, with 95% confidence {'more' if guard.kept else 'not shown to be more'} than "
+        f"{100 * guard.gain.low if guard.kept else 0:.1f}"
+    )
+    learned = f"Finetuning on {counted(len(tuned.tasks), 'related task')}"
+    if guard.kept:
+        return f"{learned} helped: {numbers}. The saved model is the finetuned one."
+    return f"{learned} was not shown to help: {numbers}. The saved model is the frozen one."
