@@ -7,13 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from fewtune.adaptation.guard import Guard, Side, guard_on_related, guard_on_target, own_splits_allow
+from fewtune.adaptation.guard import OWN, Guard, Side, guard_on_related, guard_on_target, own_splits_allow
+from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import Integers, make_examples
 from fewtune.data.items import Vectors
 from fewtune.data.pool import Pool
 from fewtune.keys import key
 from fewtune.machine import Machine
+from fewtune.recipes import read_method
 from fewtune.recipes.candidates import candidates
 from fewtune.statistics import bootstrap_interval
 from fewtune.tasks.samplers import Sampled
@@ -56,7 +58,7 @@ def test_a_clear_gain_is_kept_and_a_loss_is_not() -> None:
     helped, _ = judged(0.5, 5.0)
     assert helped.kept and helped.gain.low > 0 and helped.finetuned > 0.9 > helped.frozen
     assert helped.gain.mean == pytest.approx(helped.finetuned - helped.frozen)
-    assert helped.expected is not None and helped.expected.mean == pytest.approx(helped.finetuned)
+    assert helped.expected is not None and helped.expected.mean == pytest.approx(helped.finetuned, abs=0.01)
     hurt, _ = judged(5.0, 0.5)
     assert not hurt.kept and hurt.gain.high < 0
 
@@ -87,6 +89,28 @@ def test_how_many_labels_it_takes(shots: int, ways: int, allowed: bool) -> None:
     assert own_splits_allow(np.repeat(np.arange(ways), shots), ways) is allowed
 
 
+def test_a_rare_class_does_not_stop_the_others_from_being_split() -> None:
+    assert own_splits_allow(np.repeat([0, 1, 2], [500, 500, 1]), 3)
+    assert not own_splits_allow(np.repeat(np.arange(31), [30] + [1] * 30), 31)  # one class alone says little of the whole
+
+
+def test_the_accuracy_to_expect_pays_for_having_been_chosen() -> None:
+    """Where the sides differ by a little luck, less is expected of the kept one than it reached; where by much, what it reached."""
+
+    def expected(better: int, worse: int) -> tuple[float, float]:
+        correct = np.array([1.0] * 27 + [0.0] * 9)
+        differences = np.array([1.0] * better + [0.0] * (36 - better - worse) + [-1.0] * worse)
+        guard = Guard(OWN, bootstrap_interval(differences, 0.9), 0.0, float(correct.mean()), differences, (), np.append(correct, np.nan))
+        assert guard.expected is not None and guard.expected.n == 36
+        return guard.expected.mean, guard.finetuned
+
+    for little, much in ((4, 2), (3, 1)):
+        mean, reached = expected(little, much)
+        assert mean < reached - 0.005
+    mean, reached = expected(20, 0)
+    assert mean == pytest.approx(reached, abs=0.005)
+
+
 def test_related_tasks_judge_by_class() -> None:
     pool = Pool([make_examples(Vectors(np.zeros((96, 8), np.float32)), np.repeat(np.arange(8), 12))])
     tasks = class_rows(pool)
@@ -101,3 +125,43 @@ def test_related_tasks_judge_by_class() -> None:
     assert helped.expected is None  # nothing is known of the target itself
     same = guard_on_related(METHODS, Side(plain, clear), Side(plain, clear), names, validation, judging)
     assert not same.kept and not same.differences.any()
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_few_judging_classes_do_not_keep_chance(classes: int) -> None:
+    """A bootstrap over two classes keeps a third of such sides, and over four a sixth."""
+    labels, random = np.repeat(np.arange(classes), 12), np.random.default_rng(0)
+    pool = Pool([make_examples(Vectors(np.zeros((len(labels), 4), np.float32)), labels)])
+    sampler = Sampled(ways=min(classes, 4), shots=1, queries=6)
+    plain, few = load_backbone("precomputed", machine=Machine(device="cpu")), {"centroid": METHODS["centroid"]}
+
+    def chance() -> Side:
+        centres = random.normal(size=(classes, 16))
+        return Side(plain, torch.from_numpy((centres[labels] + random.normal(size=(len(labels), 16))).astype("float32")))
+
+    kept = 0
+    for seed in range(60):
+        episodes = [sampler.draw(class_rows(pool), key(seed, "judging"), 0, 50)]
+        kept += guard_on_related(few, chance(), chance(), pool.class_names, episodes, episodes).kept
+    assert kept <= 8  # the 99.5% quantile of 60 draws at 6%
+
+
+def test_class_names_are_read_once_on_either_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a pool of many classes only those that are asked about, and once, whatever the number of learners and of batches."""
+    read: list[int] = []
+
+    def embed_labels(_: Backbone, weights: object, texts: list[str]) -> Tensor:  # noqa: ARG001
+        read.append(len(texts))
+        return torch.ones(len(texts), 8)
+
+    monkeypatch.setattr(Backbone, "label_side", True)
+    monkeypatch.setattr(Backbone, "embed_labels", embed_labels)
+    labels = np.repeat(np.arange(40), 6)
+    pool = Pool([make_examples(Vectors(np.zeros((240, 8), np.float32)), [f"c{k}" for k in labels])])
+    methods = {name: read_method(name) for name in ("centroid", "zero_shot(prompts='{}')", "text_prior(prompts='{}')")}
+    episodes = [Sampled(ways=3, shots=1, queries=2).draw(class_rows(pool), key(0, "part", n), 0, 3) for n in range(4)]
+    asked = len(np.unique(np.concatenate([e.classes.numpy().ravel() for e in episodes])))
+    plain = load_backbone("precomputed", machine=Machine(device="cpu"))
+    sides = [Side(plain, torch.randn(240, 8)) for _ in range(2)]
+    guard_on_related(methods, sides[0], sides[1], pool.class_names, episodes[:2], episodes[2:])
+    assert asked < 40 and read == [asked, asked]

@@ -194,7 +194,7 @@ class _Job:
         rows = np.unique(np.concatenate([t.numpy().reshape(-1) for e in (*validation, *judging) for t in (e.support, e.query)]))
         sides = [side_of(b, related.pool, rows[rows >= 0]) for b in (self.frozen.backbone, after.backbone)]
         names = related.pool.class_names
-        return guard_on_related(self.methods, sides[0], sides[1], names, validation, judging, seed=self.seed)
+        return guard_on_related(self.methods, sides[0], sides[1], names, validation, judging)
 
     def _blind(self, tuner: Finetuner) -> Callable[[Integers], Side]:
         """The finetuned side that knows some rows of the target alone."""

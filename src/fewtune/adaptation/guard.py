@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from fewtune.adaptation.choose import Choice, choose_learner
@@ -17,17 +18,18 @@ from fewtune.keys import key
 from fewtune.learning.classes import prompts_of, vectors_by_prompts
 from fewtune.learning.method import Method
 from fewtune.learning.table import answer_table, correct_on_table
-from fewtune.statistics import Interval, bootstrap_interval
+from fewtune.statistics import Interval, best_of_candidates, bootstrap_interval, t_interval
 from fewtune.tasks.episodes import Episodes
 
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
+Vectors: TypeAlias = Mapping[tuple[str, ...], Tensor]
 Place = Literal["the target's own splits", "held-out related tasks"]
 
 OWN: Place = "the target's own splits"
 RELATED: Place = "held-out related tasks"
 LEVEL = 0.90  # of the interval whose lower bound decides: 95% on the one side that matters
 FOLDS = 4
-LEAST_SHOTS = 4  # of the smallest class: below, a fold leaves too little to learn from
+LEAST_SHOTS = 4  # of a class: below, a fold leaves too little to learn from
 MANY_ROWS = 1_000
 LEAST_ITEMS = 30  # held-out answers on the target itself: with fewer, no gain short of a dozen points could be shown
 
@@ -52,9 +54,17 @@ class Guard:
 
     @property
     def expected(self) -> Interval | None:
-        """The accuracy to expect of the finetuned model on the target, where its own rows were asked."""
+        """The accuracy to expect on the target of whichever side is better, where its own rows were asked.
+
+        A side that is kept was chosen by the same answers, so its own mean would be a little too good.
+        """
         judged = self.correct[~np.isnan(self.correct)]
-        return bootstrap_interval(judged) if len(judged) else None
+        return best_of_candidates(np.stack([judged - self.differences, judged])) if len(judged) else None
+
+    @property
+    def advised(self) -> str | None:
+        """The learner on the finetuned side that related tasks were answered by; None where the target's own rows chose, a fold each."""
+        return self.learners[0][1] if self.where == RELATED else None
 
     @property
     def kept(self) -> bool:
@@ -76,9 +86,17 @@ class Side:
         return vectors_by_prompts(self.backbone, class_names, [method]).get(prompts_of(method.head))
 
     def choose(
-        self, methods: Mapping[str, Method], rows: Integers, labels: Integers, class_names: Sequence[str], seed: int, *, folds: int = 5
+        self,
+        methods: Mapping[str, Method],
+        rows: Integers,
+        labels: Integers,
+        class_names: Sequence[str],
+        seed: int,
+        *,
+        folds: int = 5,
+        fallback: str | None = None,
     ) -> Choice:
-        """The best learner on these rows alone."""
+        """The best learner on these rows alone; `fallback`, by default the first, where they can tell nothing."""
         known = vectors_by_prompts(self.backbone, class_names, methods.values())
         return choose_learner(
             methods,
@@ -87,7 +105,7 @@ class Side:
             labels,
             len(class_names),
             vectors=lambda method: known.get(prompts_of(method.head)),
-            fallback=next(iter(methods)),
+            fallback=fallback or next(iter(methods)),
             seed=seed,
             folds=folds,
         )
@@ -99,9 +117,13 @@ def inner_folds(rows: int) -> int:
 
 
 def own_splits_allow(labels: Integers, ways: int) -> bool:
-    """Whether a target has labels enough to be split: 4 rows of each class and 30 in all."""
+    """Whether a target has labels enough to be split: 30 rows, and half of all, in two or more classes of 4 rows or more.
+
+    Rare classes beside them do no harm: a class keeps a row to learn from in every fold.
+    """
     counts = np.bincount(labels, minlength=ways)
-    return bool(counts.min() >= LEAST_SHOTS and counts.sum() >= LEAST_ITEMS)
+    ample = counts[counts >= LEAST_SHOTS]
+    return bool(len(ample) >= 2 and ample.sum() >= max(LEAST_ITEMS, counts.sum() / 2))
 
 
 def guard_on_target(
@@ -160,24 +182,24 @@ def guard_on_related(
     class_names: Sequence[str],
     validation: Sequence[Episodes],
     judging: Sequence[Episodes],
-    *,
-    seed: int = 0,
 ) -> Guard:
     """Episodes like the target's on classes of the pool that nothing was learned from. `class_names`: of the pool, by global class id.
 
-    On either side the learner that is best on the `validation` episodes answers the `judging` ones. The interval is a bootstrap over the
-    judging classes: what counts is how the gain differs between things to learn, not between draws of the same rows.
+    On either side the learner that is best on the `validation` episodes answers the `judging` ones. The interval is a t interval over the
+    judging classes: what counts is how the gain differs between things to learn, not between draws of the same rows. Classes may be as few
+    as two, over which a bootstrap would keep a third of the sides that differ by chance alone.
     """
     by_class, learners = [], []
     for side in (frozen, finetuned):
-        means = {name: float(np.mean([_correct(side, m, e, class_names)[1].mean() for e in validation])) for name, m in methods.items()}
+        vectors = _pool_vectors(side, methods.values(), [*validation, *judging], class_names)
+        means = {name: float(np.mean([_correct(side, m, e, vectors)[1].mean() for e in validation])) for name, m in methods.items()}
         best = max(means, key=lambda name: means[name])
         learners.append(best)
-        by_class.append(_by_class(side, methods[best], judging, class_names))
+        by_class.append(_by_class(side, methods[best], judging, vectors))
     differences = by_class[1] - by_class[0]
     return Guard(
         where=RELATED,
-        gain=bootstrap_interval(differences, LEVEL, seed=seed),
+        gain=t_interval(differences, LEVEL),
         frozen=float(by_class[0].mean()),
         finetuned=float(by_class[1].mean()),
         differences=differences,
@@ -186,19 +208,30 @@ def guard_on_related(
     )
 
 
-def _by_class(side: Side, method: Method, batches: Sequence[Episodes], class_names: Sequence[str]) -> Floats:
+def _pool_vectors(side: Side, methods: Iterable[Method], batches: Sequence[Episodes], class_names: Sequence[str]) -> Vectors:
+    """Class vectors by the templates they are read through: [C, D] by global class id, zeros for classes that do not occur."""
+    ids = np.unique(np.concatenate([e.classes.numpy().reshape(-1) for e in batches]))
+    ids = ids[ids >= 0]
+    found = vectors_by_prompts(side.backbone, [class_names[c] for c in ids.tolist()], methods)
+    place = torch.from_numpy(ids)
+    return {
+        prompts: known.new_zeros(len(class_names), known.shape[1]).index_copy(0, place.to(known.device), known)
+        for prompts, known in found.items()
+    }
+
+
+def _by_class(side: Side, method: Method, batches: Sequence[Episodes], vectors: Vectors) -> Floats:
     """Mean correctness of the queries of every class that occurs, in the order of the class ids."""
-    found = [_correct(side, method, episodes, class_names) for episodes in batches]
+    found = [_correct(side, method, episodes, vectors) for episodes in batches]
     classes, correct = (np.concatenate(parts) for parts in zip(*found, strict=True))
     _, index = np.unique(classes, return_inverse=True)
     means: Floats = np.bincount(index, weights=correct) / np.bincount(index)
     return means
 
 
-def _correct(side: Side, method: Method, episodes: Episodes, class_names: Sequence[str]) -> tuple[Integers, Floats]:
+def _correct(side: Side, method: Method, episodes: Episodes, vectors: Vectors) -> tuple[Integers, Floats]:
     """(global class, correctness) of every query of some episodes."""
-    vectors = side.vectors(method, class_names)
-    right = correct_on_table(method.head, side.features, episodes, vectors).cpu().numpy()
+    right = correct_on_table(method.head, side.features, episodes, vectors.get(prompts_of(method.head))).cpu().numpy()
     inside = (episodes.query_label >= 0).numpy()
     classes = episodes.classes.gather(1, episodes.query_label.clamp_min(0)).numpy()
     return classes[inside], right[inside].astype(np.float64)
