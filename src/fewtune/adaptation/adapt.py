@@ -127,7 +127,7 @@ def adapt_examples(
             assert borrowed.tuned is not None and borrowed.after is not None and borrowed.guard is not None
             side, moved = borrowed.after, borrowed.tuned.moved
             with clock.stage("choosing a learner on finetuned features"):
-                choice = side.choose(methods, target.support, labels, names, seed, folds=folds)
+                choice = side.choose(methods, target.support, labels, names, seed, folds=folds, fallback=borrowed.guard.advised)
             choice = replace(choice, expected=borrowed.guard.expected or choice.expected)
     with clock.stage("forecasting from a learning curve"):
         ahead = forecast(

@@ -24,8 +24,8 @@ def verdict(choice: Choice, target: Target, measured: Interval | None, pool: Seq
     said = list(pool[:1])
     if choice.expected is None:
         said.append(
-            f"Every class has a single example, so nothing could be held out: the accuracy is unknown and the learner is the default, "
-            f"{choice.name}. Two or more examples a class would allow an estimate."
+            f"Every class has a single example, so nothing could be held out: the accuracy is unknown, and no example had a say in the "
+            f"choice of the learner, {choice.name}. Two or more examples a class would allow an estimate."
         )
     else:
         said.append(f"Chosen learner: {choice.name}. Accuracy to expect on new examples like these: {_percent(choice.expected)}.")
