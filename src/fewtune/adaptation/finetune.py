@@ -14,8 +14,9 @@ from typing import Any, final
 import numpy as np
 from torch import Tensor
 
+from fewtune.adaptation.lending import Part
 from fewtune.adaptation.moved import Moved, what_moved
-from fewtune.adaptation.related import Part, Related
+from fewtune.adaptation.related import Related
 from fewtune.backbones.backbone import Backbone
 from fewtune.errors import Diverged, InputError
 from fewtune.evaluation.answers import score_each

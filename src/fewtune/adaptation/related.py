@@ -6,31 +6,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, final
+from typing import final
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fewtune.adaptation.leaks import Leak, find_leaks, without_leaks
+from fewtune.adaptation.lending import PARTS, Part, lend, without_overlap
 from fewtune.backbones.backbone import Backbone
-from fewtune.backbones.readable import refuse_unreadable
 from fewtune.backbones.table import feature_table
-from fewtune.data.audit import unreadable
-from fewtune.data.examples import SPLITS, TEST, Examples, Integers
+from fewtune.data.examples import Examples, Integers
 from fewtune.data.pool import Pool
 from fewtune.errors import InputError
-from fewtune.evaluation.sources import serving
-from fewtune.keys import key
 from fewtune.tasks.task import Tasks, source_tasks
 from fewtune.words import counted
 
 MOST_ROWS = 20  # of a class: enough for episodes of 10 shots and 10 queries; a class always lends the same ones
-MOST_JUDGES = 20  # classes of a source that are held out of training
 REMEMBERED = 2 << 30  # bytes of prepared images: every one is looked at many times
-
-Part = Literal["train", "validation", "judging"]
-_CODES = {"train": SPLITS["train"], "validation": SPLITS["validation"], "judging": SPLITS["test"]}
 
 
 @final
@@ -56,10 +49,10 @@ class Related:
 
     @cached_property
     def _parts(self) -> dict[str, Tasks | None]:
-        return {part: self._tasks(code) for part, code in _CODES.items()}
+        return {part: self._tasks(code) for part, code in PARTS.items()}
 
     def tasks(self, part: Part, sources: Sequence[str] | None = None) -> Tasks | None:
-        """One task a source (of those named), of its classes of a part; None where no source has two such classes."""
+        """One task a source (of those named), of its classes of a part; None where no source has two such classes of two rows."""
         found = self._parts[part]
         if found is None or sources is None:
             return found
@@ -75,6 +68,7 @@ class Related:
     def _tasks(self, code: int) -> Tasks | None:
         labels = self.pool.labels
         rows = np.flatnonzero((labels >= 0) & (np.append(self.pool.class_split, -1)[labels] == code))
+        rows = rows[np.bincount(labels[rows], minlength=1)[labels[rows]] >= 2]  # one to show, one to ask
         if not len(rows):
             return None
         found = source_tasks(self.pool, "all", rows)
@@ -105,7 +99,7 @@ def related_pool(
         if source.modality != target.modality:
             raise InputError(f"the target holds {target.modality}s, but pool {source.name} holds {source.modality}s.")
     notes: list[str] = []
-    usable = [_few(source, most, seed, skip_bad, notes) for source in named]
+    usable = without_overlap([lend(source, most, seed, skip_bad, notes) for source in named], notes)
     whole = Pool(usable)
     table = feature_table(backbone, whole, folder=cache, quiet=quiet)
     if table.bad:  # headers were fine
@@ -138,45 +132,3 @@ def _named(sources: Sequence[Examples]) -> list[Examples]:
         seen[source.name] = number = seen.get(source.name, 0) + 1
         made.append(source if number == 1 else replace(source, name=f"{source.name} {number}"))
     return made
-
-
-def _few(source: Examples, most: int, seed: int, skip_bad: bool, notes: list[str]) -> Examples:
-    """The rows of a source that may be used: none of its test rows, some classes held out, a few rows of each class."""
-    if source.column.kind != "class":
-        raise InputError(f"pool {source.name} holds {source.column.kind} targets: expected class labels.")
-    trained = source.take(np.flatnonzero((source.labels >= 0) & (source.row_split != TEST)))
-    marked = _judged(serving(trained, seed=seed), seed)
-    few = marked.take(_first_rows(marked, most))
-    bad = unreadable(few, deep=skip_bad)  # what is not left out now is refused when it is decoded
-    refuse_unreadable(few, bad, skip_bad)
-    if bad:
-        notes.append(f"{source.name}: {counted(len(bad), 'row')} cannot be read and {'was' if len(bad) == 1 else 'were'} left out.")
-        few = few.take([r for r in range(len(few)) if r not in bad])
-    return few
-
-
-def _judged(source: Examples, seed: int) -> Examples:
-    """Half of the validation classes become judges where there are four or more; of very many, the first by their names' keys stay."""
-    split = source.class_split.copy()
-    held = np.flatnonzero(split == SPLITS["validation"])
-    present = np.intersect1d(held, np.unique(source.labels[source.labels >= 0]))
-    order = sorted(present.tolist(), key=lambda c: (key(seed, "judges", source.class_names[c]).value, source.class_names[c]))
-    split[order[MOST_JUDGES:]] = -1
-    chosen = order[:MOST_JUDGES]
-    if len(chosen) >= 4:
-        split[chosen[1::2]] = _CODES["judging"]
-    made = replace(source, class_split=split)
-    return made.take(np.flatnonzero(np.append(split, -1)[made.labels] >= 0))
-
-
-def _first_rows(source: Examples, most: int) -> Integers:
-    """At most `most` rows of each class, by the digest of their content: the same ones whatever else is in the collection."""
-    order = sorted(range(len(source)), key=source.row_digests.__getitem__)
-    seen: dict[int, int] = {}
-    kept = []
-    for row in order:
-        label = int(source.labels[row])
-        seen[label] = seen.get(label, 0) + 1
-        if seen[label] <= most:
-            kept.append(row)
-    return np.array(sorted(kept), dtype=np.int64)

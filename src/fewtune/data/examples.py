@@ -190,17 +190,21 @@ def source_of(items: Items, row: int) -> tuple[Items, int]:
     return items, row
 
 
+def of_classes(examples: Examples, classes: Integers) -> Examples:
+    """The rows of these classes alone (distinct integers); they are numbered anew, in the order given."""
+    place = np.full(len(examples.class_names) + 1, -1)
+    place[classes] = np.arange(len(classes))
+    part = examples.take(np.flatnonzero(place[examples.labels] >= 0))
+    column = replace(part.column, values=place[part.labels], names=tuple(examples.class_names[c] for c in classes.tolist()))
+    return replace(part, columns={**part.columns, part.target: column}, class_split=examples.class_split[classes])
+
+
 def by_group(examples: Examples) -> list[Examples]:
     """A collection for each group, called by its name, with the rows and the classes of that group alone."""
     found = []
     for number, name in enumerate(examples.group_names):
         part = examples.take(np.flatnonzero((examples.group == number) & (examples.labels >= 0)))
-        present = np.unique(part.labels)
-        place = np.full(len(examples.class_names), -1)
-        place[present] = np.arange(len(present))
-        column = replace(part.column, values=place[part.labels], names=tuple(examples.class_names[c] for c in present))
-        split = examples.class_split[present]
-        found.append(replace(part, name=name, columns={**part.columns, part.target: column}, class_split=split))
+        found.append(replace(of_classes(part, np.unique(part.labels)), name=name))
     return found
 
 
