@@ -23,6 +23,7 @@ from fewtune.data.items import Vectors
 from fewtune.errors import InputError
 from fewtune.machine import Machine
 from fewtune.recipes import read_method
+from fewtune.report.collect import findings_of
 from fewtune.tasks.selection import CHOICES
 
 WIDTH = 16
@@ -97,6 +98,7 @@ def test_too_few_labels_are_judged_on_related_tasks(backbone: Backbone, tmp_path
     assert judging is not None and len(found.borrowed.guard.differences) == len(judging.slots_of(0))
     assert "held-out related tasks" in found.sentences[0]
     assert found.borrowed.kept and found.choice.name == found.borrowed.guard.learners[0][1]
+    assert findings_of(found).beats.endswith(" points on held-out related tasks")  # which is not the target itself
 
 
 def test_the_learner_that_was_judged_is_the_one_that_is_saved(backbone: Backbone, tmp_path: Path) -> None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import io
+import sys
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from fewtune.report.drawing import cells, short
+from fewtune.report.figures_guard import guard_figure
 from fewtune.report.figures_selection import coverage_figure
-from fewtune.report.findings import Confusion, Looked, MethodRow
+from fewtune.report.findings import Confusion, Guard, Looked, MethodRow
 from fewtune.report.maps import map_2d, map_rows, maps_2d, turned_onto, way_of
 from fewtune.report.page_tables import class_rows, method_rows, mistakes
 from fewtune.report.page_words import breakable, chance, duration, percent, points
 from fewtune.report.thumbnails import data_address, thumbnail
+from fewtune.report.umap_provider import has_umap
 from fewtune.statistics import Interval
 
 
@@ -140,3 +145,20 @@ def test_a_coverage_curve_needs_coverage() -> None:
     assert coverage_figure([looked(float("nan"))] * 5) is None
     figure = coverage_figure([looked(0.2), looked(0.4)])
     assert figure and figure.legend == (("var(--s0)", "s"),) and "%" in figure.caption
+
+
+def test_a_folder_called_umap_is_not_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "umap").mkdir()
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "umap", raising=False)
+    assert not has_umap()
+
+
+@pytest.mark.parametrize(
+    ("where", "said"), [("the target's own splits", "3 held-out rows"), ("held-out related tasks", "3 held-out classes")]
+)
+def test_the_dots_of_the_guard_are_called_what_they_are(
+    where: Literal["the target's own splits", "held-out related tasks"], said: str
+) -> None:
+    drawn = guard_figure(Guard(where=where, kept_finetuned=True, sentence="", differences=np.array([1.0, 0.0, 1.0])))
+    assert drawn is not None and said in drawn.caption

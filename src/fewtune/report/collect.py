@@ -58,7 +58,8 @@ def _beats(adapted: Adapted) -> str:
     borrowed = adapted.borrowed
     if borrowed is None or borrowed.guard is None or not borrowed.kept:
         return ""
-    return f"the best frozen learner by {100 * borrowed.guard.gain.mean:.1f} points"
+    guard = borrowed.guard
+    return f"the best frozen learner by {100 * guard.gain.mean:.1f} points on {guard.where}"
 
 
 def _methods(adapted: Adapted) -> tuple[MethodRow, ...]:

@@ -1,4 +1,4 @@
-"""The guard as a picture: what finetuning gained on each paired split, and the interval of the mean."""
+"""The guard as a picture: what finetuning gained on each row or class that it was judged by, and the interval of the mean."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_IN_A_STACK = 9
 
 
 def guard_figure(guard: Guard) -> Drawn | None:
-    """One dot a split, stacked; None where there are fewer than two splits to show."""
+    """One dot a row of the target, or a class of the pool, stacked; None where there are fewer than two to show."""
     differences = guard.differences[np.isfinite(guard.differences)]
     if len(differences) < 2:
         return None
@@ -46,7 +46,7 @@ def guard_figure(guard: Guard) -> Drawn | None:
         to = "left" if side > 0 else "right"
         ax.annotate("no gain", (0, top), (5 * side, 0), textcoords="offset points", color=MUTED, va="top", ha=to)
 
-    pairs = "paired splits" if guard.where == "the target's own splits" else "tasks"
+    pairs = "held-out rows" if guard.where == "the target's own splits" else "held-out classes"
     won = int((differences > 0).sum())
     label = f"Gain of finetuning on {len(differences)} {pairs}: positive on {won}."
     caption = (

@@ -41,7 +41,8 @@ class MethodRow:
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Guard:
-    """Whether finetuning may be used. `differences` [n]: finetuned minus the best frozen learner on each paired split.
+    """Whether finetuning may be used. `differences` [n]: finetuned minus the best frozen learner, on each held-out row of the target or
+    each held-out class of the pool.
 
     `where`: what was split. `gain`: their mean with its interval. `sentence`: the rule and what came of it.
     """

@@ -11,7 +11,8 @@ from fewtune.report.findings import Floats
 
 def has_umap() -> bool:
     """Whether umap-learn is installed (it is not imported yet: that takes seconds)."""
-    return importlib.util.find_spec("umap") is not None
+    found = importlib.util.find_spec("umap")
+    return found is not None and found.origin is not None  # a folder of that name in the current one is no library
 
 
 def umap_places(features: Floats, start: Floats, seed: int) -> Floats:
