@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from fewtune.data.pool import Pool
 from fewtune.data.splits import split_classes
 from fewtune.errors import InputError
 from fewtune.evaluation.chosen import reserve
+from fewtune.evaluation.learn import Learning
 from fewtune.evaluation.partial import Partial
 from fewtune.evaluation.protocol import Protocol
 from fewtune.evaluation.run_study import UNTRAINED, Outcomes, run_study
@@ -23,6 +25,7 @@ from fewtune.evaluation.sources import serving, tasks_of, without_test_rows
 from fewtune.evaluation.study import Study
 from fewtune.evaluation.summary import summarise
 from fewtune.evaluation.training import Training
+from fewtune.learning.world import ALONE
 from fewtune.machine import Machine
 from fewtune.recipes import variants
 from fewtune.tasks.samplers import Sampled
@@ -102,7 +105,7 @@ def test_learners_that_adapt_answer_fewer_episodes_and_it_is_said() -> None:
 CHOOSES = "multitask(ways=3,queries=3,steps=3,lr=0.01,selection={})"
 
 
-def choosing(*selections: str, reserved: bool = True) -> Outcomes:
+def study_of(selections: Sequence[str], *, reserved: bool = True, candidates: int = 30) -> Study:
     """A study of methods that choose their tasks by two rows of each class of the target."""
     backbone = load_backbone("mlp,inputs=4,width=8", machine=Machine(device="cpu").resolved())
     examples, kept = reserve(collection(5, 9), 2)
@@ -110,11 +113,13 @@ def choosing(*selections: str, reserved: bool = True) -> Outcomes:
     methods = {s: variants(CHOOSES.format(s), ()) for s in selections}
     protocol = Protocol(sampler=Sampled(ways=3, shots=1, queries=3), episodes=40)
     features = feature_table(backbone, target, memory=True, quiet=True).features
-    training = Training(candidates=30, validation=5)
-    study = Study(
-        target, backbone, features, (protocol,), methods, Pool([serving(collection(20, 4))]), training, kept if reserved else None
-    )
-    return run_study(study, Partial())
+    training = Training(candidates=candidates, validation=5)
+    source = Pool([serving(collection(20, 4))])
+    return Study(target, backbone, features, (protocol,), methods, source, training, kept if reserved else None)
+
+
+def choosing(*selections: str, reserved: bool = True) -> Outcomes:
+    return run_study(study_of(selections, reserved=reserved), Partial())
 
 
 def test_methods_choose_their_tasks_by_reserved_rows_that_no_episode_uses() -> None:
@@ -127,6 +132,16 @@ def test_methods_choose_their_tasks_by_reserved_rows_that_no_episode_uses() -> N
         assert not np.isin(torch.cat([episodes.support, episodes.query], 1).numpy(), reserved.rows).any()
     with pytest.raises(InputError, match="none were reserved"):
         choosing("consistency_diversity()", reserved=False)
+
+
+def test_tasks_of_one_name_drawn_otherwise_are_another_training() -> None:
+    """Of 560 sets of classes 30 are drawn one by one, 200 from a list of them all: "s4/0" is not the same task."""
+    first = "ConsistencyDiversity(order='given', diversity=False, most=2)"
+    made = []
+    for count in (30, 200):
+        study = study_of([first], candidates=count)
+        made.append(Learning(study, Partial(), ALONE, True).learn(first, study.methods[first], "", 0))
+    assert made[0].trained.curve != made[1].trained.curve and made[0].identity != made[1].identity
 
 
 def test_reserved_rows_are_the_same_ones_in_any_order() -> None:

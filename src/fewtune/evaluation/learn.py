@@ -128,6 +128,8 @@ class Learning:
         study = self.study
         judged = any(isinstance(p.keep, Best) for p in phases_of(phases)) or _soups(phases)
         facts = [study.backbone.key(), *(study.learned_from() if phases else ()), text(phases), text(method.edits), str(seed)]
+        if chooses(method):  # phases name the chosen tasks; how many were drawn says which ones these are
+            facts.append(f"of {study.training.candidates} candidates a source")
         return digest("\n".join([*facts, study.training.within, *(self._judged_by(method) if judged else ())]))
 
     def _judged_by(self, method: Method) -> list[str]:
