@@ -123,13 +123,37 @@ def test_a_small_budget_is_said(backbone: Backbone, tmp_path: Path) -> None:
 
 
 def test_minutes_become_rows(backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten seconds are left and a row costs 1 ms: 0.7 of the time, for one run, a third of one for the lone rate, and four folds."""
+    """Ten seconds are left and a row costs 1 ms: 0.8 of the time, for one run, a third of one for the lone rate, and four folds; less what
+    looking at validation tasks takes, five times in a run, once for each share of the way back, and once for the rate."""
     monkeypatch.setattr(Clock, "left", 10.0)
     monkeypatch.setattr(Finetuner, "seconds_a_visit", lambda _: 0.001)
     found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, visits=0, minutes=1.0, rates=(0.1,))
-    assert found.borrowed is not None and found.borrowed.tuner.visits == int(0.7 * 10 / (1 + 1 / 3 + 4) / 0.001)
-    assert found.borrowed.tuned is not None and 0.9 * 1312 < found.borrowed.tuned.visits <= 1312
-    assert "1,312 rows a run" in next(s.note for s in found.stages if s.name == "measuring the speed")
+    assert found.borrowed is not None
+    looks = 0.3 * (5 * (5 + 5) + 1) * found.borrowed.tuner.looked_at(["pool"])
+    assert found.borrowed.tuner.visits == int((0.8 * 10 / 0.001 - looks) / (1 + 4 + 1 / 3)) > 1000
+    assert found.borrowed.tuned is not None and 0.9 < found.borrowed.tuned.visits / found.borrowed.tuner.visits <= 1
+    assert f"{found.borrowed.tuner.visits:,} rows a run" in next(s.note for s in found.stages if s.name == "measuring the speed")
+
+
+@pytest.mark.parametrize("tries", [(), (-0.5, 0.0)])
+def test_training_that_diverges_leaves_the_model_frozen_and_says_so(backbone: Backbone, tmp_path: Path, tries: tuple[float, ...]) -> None:
+    found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, rates=(1e18, 1e19), tries=tries, recipe="standard", visits=2000)
+    assert found.borrowed is not None and not found.borrowed.kept and found.bundle.moved is None
+    assert (
+        found.sentences[0].startswith("Finetuning failed (training diverged") and "the saved model is the frozen one" in found.sentences[0]
+    )
+
+
+def test_another_seed_draws_other_tasks_at_random(backbone: Backbone, tmp_path: Path) -> None:
+    how = {"selection": CHOICES["random"](), "visits": 60}
+    first, second = (
+        adapt_examples(
+            target(), backbone, pool=[clusters(30, 20)], borrowing=Borrowing(**how), cache=tmp_path, seed=seed, methods=None, quiet=True
+        )
+        for seed in (1, 2)
+    )
+    assert first.borrowed is not None and second.borrowed is not None
+    assert first.borrowed.trace.taken.tolist() != second.borrowed.trace.taken.tolist()
 
 
 def test_no_time_is_said(backbone: Backbone, tmp_path: Path) -> None:

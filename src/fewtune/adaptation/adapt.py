@@ -129,6 +129,9 @@ def adapt_examples(
             with clock.stage("choosing a learner on finetuned features"):
                 choice = side.choose(methods, target.support, labels, names, seed, folds=folds, fallback=borrowed.guard.advised)
             choice = replace(choice, expected=borrowed.guard.expected or choice.expected)
+        elif choice.expected is None and borrowed.guard is not None:  # one row a class: related tasks know which learner is best
+            best = borrowed.guard.learners[0][0]
+            choice = frozen = side.choose(methods, target.support, labels, names, seed, folds=folds, fallback=best)
     with clock.stage("forecasting from a learning curve"):
         ahead = forecast(
             choice.method,

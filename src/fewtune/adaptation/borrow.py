@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
@@ -14,14 +14,14 @@ from torch import Tensor
 
 from fewtune.adaptation.borrowing import Borrowed, Borrowing, said_of
 from fewtune.adaptation.clock import Clock
-from fewtune.adaptation.finetune import EPISODES, SWEEP, Finetuned, Finetuner
+from fewtune.adaptation.finetune import EPISODES, LOOKS, MOST_SOURCES, SHARES, SWEEP, Finetuned, Finetuner
 from fewtune.adaptation.guard import FOLDS, Guard, Side, guard_on_related, guard_on_target, own_splits_allow
 from fewtune.adaptation.related import Related, related_pool
 from fewtune.adaptation.usable import Target
 from fewtune.backbones.backbone import Backbone
 from fewtune.data.examples import Examples, Integers
 from fewtune.data.pool import Pool
-from fewtune.errors import InputError
+from fewtune.errors import Diverged, InputError
 from fewtune.keys import key
 from fewtune.learning.method import Method
 from fewtune.tasks.candidates import candidate_tasks
@@ -33,7 +33,8 @@ STEP_ROWS = 150  # rows that a step looks at: 15 ways x (1 + 9), as Xu et al. ta
 LEAST_STEPS = 20  # of a run, if need be with fewer rows a step
 NEAREST = 10  # tasks whose sources judge the values of p that are tried
 MOST_VISITS = 60_000  # rows that a run looks at, however long the budget is
-_PLANNED = 0.7  # of the time that is left: validation, embedding and the choice of learners need the rest
+_FORWARD = 0.3  # of what a row costs in training it costs to look at one
+_PLANNED = 0.8  # of the time that is left: embedding and the choice of learners need the rest
 
 
 class _OutOfTimeError(Exception):
@@ -87,6 +88,9 @@ class _Job:
 
     def __post_init__(self) -> None:
         self.pool = Pool([self.target.examples], remember=1 << 30)
+        self.sides: dict[tuple[str, ...], Side] = {}
+        if self.how.selection.seed == 0:  # the job's seed is the selection's, where that has none of its own
+            self.how = replace(self.how, selection=replace(self.how.selection, seed=self.seed))
         tasks = self.related.tasks("train")
         assert tasks is not None  # `related_pool` refuses a pool without
         ways = min(len(self.target.class_names), MOST_WAYS)
@@ -102,6 +106,15 @@ class _Job:
         with clock.stage("choosing tasks") as stage:
             trace = self.decide(tuner, target.support, tries=enough)
             stage.visits = tuner.spent
+        try:
+            return self.judged(tuner, trace, enough)
+        except Diverged as problem:
+            why = f"Finetuning failed ({str(problem).rstrip('.')}): the saved model is the frozen one. Give lower --rates."
+            return Borrowed(self.related, self.candidates, trace, tuner, None, None, None, clock, tuner.spent, why)
+
+    def judged(self, tuner: Finetuner, trace: Trace, enough: bool) -> Borrowed:
+        """What comes of the chosen tasks; raises Diverged where training does."""
+        clock, target = self.clock, self.target
 
         def end(why: str, tuned: Finetuned | None = None, guard: Guard | None = None, after: Side | None = None) -> Borrowed:
             return Borrowed(self.related, self.candidates, trace, tuner, tuned, guard, after, clock, tuner.spent, why)
@@ -117,7 +130,7 @@ class _Job:
             stage.visits = tuner.spent - before
         if not tuned.changed:
             return end("On held-out classes of the pool no finetuned weights beat the frozen ones, so none are used.", tuned)
-        after = self.side(tuner, tuned, np.concatenate([target.support, target.test]))
+        after = self.side(tuner, tuned)
         with clock.stage("the guard") as stage:
             before = tuner.spent
             try:
@@ -132,6 +145,8 @@ class _Job:
                 tuned,
                 after=after,
             )
+        if guard.kept:  # only now are test rows looked at by the finetuned backbone
+            after = side_of(after.backbone, self.pool, np.concatenate([target.support, target.test]))
         return end(said_of(guard, tuned), tuned, guard, after)
 
     @property
@@ -152,7 +167,7 @@ class _Job:
         )
         selection = self.how.selection
         if self.how.tries and tries:
-            nearest = related.sources_of(no_diversity(most=NEAREST).select(candidates, evidence))
+            nearest = related.leading(no_diversity(most=NEAREST).select(candidates, evidence), MOST_SOURCES)
             selection = choose_p(selection, self.how.tries, candidates, evidence, lambda tasks: tuner.worth(tasks, nearest))
         return selection.trace(candidates, evidence)
 
@@ -170,13 +185,18 @@ class _Job:
         if math.isinf(self.clock.minutes):
             return MOST_VISITS
         tuner = self.finetuner(0)
-        runs = 1 + SWEEP * len(tuner.rates) + (FOLDS if self.own_splits else 0)
+        runs = 1 + (FOLDS if self.own_splits else 0)
+        trials = len(tuner.rates) + len(self.how.tries)
         cost = tuner.seconds_a_visit()
-        return int(min(MOST_VISITS, _PLANNED * self.clock.left / (runs * cost)))
+        looks = runs * (LOOKS + len(SHARES)) + trials
+        judged = _FORWARD * looks * tuner.looked_at(self.related.names[:MOST_SOURCES])
+        return int(max(0, min(MOST_VISITS, (_PLANNED * self.clock.left / cost - judged) / (runs + SWEEP * trials))))
 
-    def side(self, tuner: Finetuner, tuned: Finetuned, rows: Integers) -> Side:
-        """The target by a finetuned backbone; rows that are not asked for have features of zero."""
-        return side_of(tuner.embedder(tuned), self.pool, rows)
+    def side(self, tuner: Finetuner, tuned: Finetuned) -> Side:
+        """The target's support by a finetuned backbone, embedded once."""
+        if tuned.tasks not in self.sides:
+            self.sides[tuned.tasks] = side_of(tuner.embedder(tuned), self.pool, self.target.support)
+        return self.sides[tuned.tasks]
 
     def guard(self, trace: Trace, tuner: Finetuner, after: Side) -> Guard | None:
         """The comparison on the target's own splits where labels allow, else on judging classes of the pool; None where there are none."""
@@ -186,7 +206,7 @@ class _Job:
                 self.target.class_names, seed=self.seed,
             )  # fmt: skip
         related = self.related
-        sources = related.sources_of(self.candidates.take(trace.taken))
+        sources = related.leading(self.candidates.take(trace.taken), MOST_SOURCES)
         validation = tuner.episodes("validation", sources, EPISODES)
         judging = tuner.episodes("judging", sources, 5 * EPISODES)
         if not validation or not judging:
@@ -203,7 +223,7 @@ class _Job:
             chosen = self.candidates.take(self.decide(tuner, rows).taken)
             if self.clock.left == 0 and not tuner.knows(chosen):
                 raise _OutOfTimeError
-            return self.side(tuner, tuner.tuned(chosen), self.target.support)
+            return self.side(tuner, tuner.tuned(chosen))
 
         return finetuned
 

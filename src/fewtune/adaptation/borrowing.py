@@ -57,7 +57,7 @@ class Borrowed:
     """What came of the pool. `tuned` and `guard` are None where it did not come so far; `why` says in a sentence what was decided.
 
     `trace`: every candidate task and what was decided of it. `tuner`: what finetunes on any tasks of the pool, alike. `after`: the target
-    by the finetuned backbone.
+    by the finetuned backbone; its test rows only where that is used.
     """
 
     related: Related

@@ -39,6 +39,7 @@ from fewtune.words import counted
 
 RATES = (1e-4, 1e-3, 1e-2)
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+MOST_SOURCES = 3  # that validate: those most of the chosen classes are from
 LOOKS = 5  # at the validation tasks in a run
 EPISODES = 40  # a source
 SWEEP = 1 / 3  # of a run's visits, for each rate that is tried
@@ -115,9 +116,12 @@ class Finetuner:
         if not self._validation(sources):
             return 0.0
         if (tasks.names, sources) not in self._worth:
-            method = self._method(self._rate(sources, tasks)[0])
-            done = self._train(method, tasks, int(self.visits * SWEEP), (), f"trying {counted(len(tasks), 'task')}")
-            self._worth[tasks.names, sources] = self.accuracy(method, done.weights, sources)
+            try:
+                method = self._method(self._rate(sources, tasks)[0])
+                done = self._train(method, tasks, int(self.visits * SWEEP), (), f"trying {counted(len(tasks), 'task')}")
+                self._worth[tasks.names, sources] = self.accuracy(method, done.weights, sources)
+            except Diverged:
+                self._worth[tasks.names, sources] = float("-inf")
         return self._worth[tasks.names, sources]
 
     def seconds_a_visit(self) -> float:
@@ -129,6 +133,11 @@ class Finetuner:
         more = each_phase(phases, lambda phase: replace(phase, steps=_MEASURED))
         done = train(self._ground(), more, tasks, key(self.seed, "speed"))
         return done.seconds / max(done.visits, 1)
+
+    def looked_at(self, sources: Sequence[str]) -> int:
+        """Rows that one look at the validation tasks of some sources takes."""
+        rows = [t.numpy().reshape(-1) for e in self._validation(sources) for t in (e.support, e.query)]
+        return len(np.unique(np.concatenate(rows))) if rows else 0
 
     def least_visits(self) -> int:
         """The rows that a run of ten steps looks at: fewer are not worth a run."""
@@ -156,7 +165,7 @@ class Finetuner:
         return found
 
     def _finetune(self, chosen: Tasks) -> Finetuned:
-        sources = self.related.sources_of(chosen)
+        sources = self.related.leading(chosen, MOST_SOURCES)
         rate, tried = self._rate(sources, chosen)
         method = self._method(rate)
         trained = self._train(method, chosen, self.visits, sources, f"finetuning on {len(chosen)} tasks, {rate or 'its own rate'}")
@@ -192,6 +201,8 @@ class Finetuner:
                     tried[label] = self.accuracy(self._method(label), done.weights, sources)
                 except Diverged:
                     tried[label] = float("-inf")
+            if max(tried.values()) == float("-inf"):
+                raise Diverged(f"training diverged at every learning rate ({', '.join(labels)})")
             self._rated[sources] = max(tried, key=lambda label: tried[label]), tried
         return self._rated[sources]
 

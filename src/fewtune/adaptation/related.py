@@ -65,6 +65,13 @@ class Related:
         found = np.unique(np.searchsorted(self.pool.class_starts, classes, side="right") - 1)
         return tuple(sorted(self.names[i] for i in found))
 
+    def leading(self, tasks: Tasks, most: int) -> tuple[str, ...]:
+        """Of the sources of some tasks the `most` that most of their classes are from, by name."""
+        source = np.searchsorted(self.pool.class_starts, tasks.slot_class[tasks.slots], side="right") - 1
+        found, count = np.unique(source, return_counts=True)
+        ranked = sorted(zip((-count).tolist(), (self.names[i] for i in found), strict=True))
+        return tuple(sorted(name for _, name in ranked[:most]))
+
     def _tasks(self, code: int) -> Tasks | None:
         labels = self.pool.labels
         rows = np.flatnonzero((labels >= 0) & (np.append(self.pool.class_split, -1)[labels] == code))

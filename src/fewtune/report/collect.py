@@ -134,7 +134,8 @@ def _maps(adapted: Adapted) -> Maps | None:
     """Where the target's rows lie, by the backbone as it came and, where one was finetuned, by that; with some of the pool's around
     them."""
     target, borrowed = adapted.target, adapted.borrowed
-    rows = np.sort(np.concatenate([target.support, target.test]))
+    tried = borrowed is not None and borrowed.after is not None and not borrowed.kept
+    rows = np.sort(target.support if tried else np.concatenate([target.support, target.test]))
     rows = rows[map_rows(len(rows))]
     if len(rows) < 3:
         return None
