@@ -104,7 +104,14 @@ def measured(name: str, sets: dict[str, Examples], backbone: Backbone, shots: in
         run = tuner.tuned(tasks)
         side = side_of(tuner.embedder(run), inputs, rows)
         found[label] = accuracy(side, target, seed, methods)
-        tuned[label] = {"rate": run.rate, "share": run.share, "tasks": len(tasks), "visits": run.visits, "seconds": round(run.seconds, 1)}
+        tuned[label] = {
+            "rate": run.advice.rate,
+            "part": run.advice.part,
+            "share": run.advice.share,
+            "tasks": len(tasks),
+            "visits": run.visits,
+            "seconds": round(run.seconds, 1),
+        }
     found["guarded"] = found["selected"] if got.kept else found["frozen"]
     guard = None if got.guard is None else {"gain": got.guard.gain.mean, "low": got.guard.gain.low, "where": got.guard.where}
     return {

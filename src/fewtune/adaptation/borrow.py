@@ -188,7 +188,7 @@ class _Job:
         runs = 1 + (FOLDS if self.own_splits else 0)
         trials = len(tuner.rates) + len(self.how.tries)
         cost = tuner.seconds_a_visit()
-        looks = runs * (LOOKS + len(SHARES)) + trials
+        looks = LOOKS * len(tuner.rates) + len(SHARES) + len(self.how.tries)
         judged = _FORWARD * looks * tuner.looked_at(self.related.names[:MOST_SOURCES])
         return int(max(0, min(MOST_VISITS, (_PLANNED * self.clock.left / cost - judged) / (runs + SWEEP * trials))))
 

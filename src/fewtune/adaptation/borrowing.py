@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, final
 
 import numpy as np
 
 from fewtune.adaptation.clock import Clock
-from fewtune.adaptation.finetune import RATES, Finetuned, Finetuner
+from fewtune.adaptation.finetune import RATES, Finetuned, Finetuner, at_rates
 from fewtune.adaptation.guard import OWN, Guard, Side
 from fewtune.adaptation.related import MOST_ROWS, Related
 from fewtune.errors import InputError
@@ -44,11 +45,14 @@ class Borrowing:
     def __post_init__(self) -> None:
         if not self.minutes > 0:
             raise InputError(f"expected a budget above 0 minutes, found {self.minutes:g}.")
-        if self.visits < 0 or self.candidates < 1 or self.most < 2 or not self.rates:
-            raise InputError(
-                f"expected visits >= 0, candidates >= 1, at least 2 rows a class and a learning rate, "
-                f"found {self.visits}, {self.candidates}, {self.most} and {len(self.rates)} rates."
-            )
+        if self.visits < 0 or self.candidates < 1:
+            raise InputError(f"expected visits >= 0 and candidates >= 1, found {self.visits} and {self.candidates}.")
+        if self.most < 2:
+            raise InputError(f"expected to borrow at least 2 rows a class (one to show, one to ask), found {self.most}.")
+        if not self.rates or not all(0 < rate < math.inf for rate in self.rates):
+            raise InputError(f"expected learning rates above 0, found {', '.join(f'{rate:g}' for rate in self.rates) or 'none'}.")
+        if self.recipe is not None:  # now rather than after the pool was read
+            at_rates(self.recipe, self.rates)
 
 
 @final
@@ -87,7 +91,9 @@ class Borrowed:
             "decision": self.why,
         }
         if tuned is not None:
-            said["finetuning"] = f"{text(tuned.method)}, {counted(tuned.steps, 'step')}, {100 * tuned.share:.0f}% of the way from the start"
+            said["finetuning"] = (
+                f"{text(tuned.method)}, {counted(tuned.steps, 'step')}, {100 * tuned.advice.share:.0f}% of the way from the start"
+            )
         if guard is not None:
             said["guard"] = f"{guard.where}: gain {guard.gain.mean:.4f}, lower bound {guard.gain.low:.4f}"
         return said

@@ -1,7 +1,8 @@
 """Finetuning on related tasks: the rate, the steps and the share of the start are chosen on held-out classes of the pool.
 
-Nothing here sees the target: what is learned from is decided by the chosen tasks alone, so that two splits of the target that choose
-the same tasks share one finetuned backbone.
+They are advised by the sources alone, so a split of the target that chooses other tasks of the same sources is advised alike. Nothing
+here sees the target: what is learned from is decided by the chosen tasks alone, so that two splits of the target that choose the same
+tasks share one finetuned backbone.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from fewtune.words import counted
 RATES = (1e-4, 1e-3, 1e-2)
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 MOST_SOURCES = 3  # that validate: those most of the chosen classes are from
-LOOKS = 5  # at the validation tasks in a run
+LOOKS = 4  # at the validation tasks in a run that tries a rate
 EPISODES = 40  # a source
 SWEEP = 1 / 3  # of a run's visits, for each rate that is tried
 _MEASURED = 3  # steps
@@ -48,21 +49,43 @@ _MEASURED = 3  # steps
 
 @final
 @dataclass(frozen=True, eq=False)
-class Finetuned:
-    """A backbone finetuned on some tasks of the pool.
+class Advice:
+    """What held-out classes of some sources say of finetuning on them: the learning `rate` by its label, the `part` of the steps and the
+    `share` of the way from the start to the end that are best.
 
-    `moved`: the weights that changed, (1 - share) of the start and `share` of the end; None where the start was best. `tried`: validation
-    accuracy by learning rate;
-    `shares`: by the share of the end, whose 0 is the frozen backbone. Without validation tasks both are empty. `curve`: a row a step.
+    `tried`: accuracy by rate; `shares`: by share, whose 0 is the frozen backbone; `curve`: of the run at the best rate, a row a step. All
+    empty where there is nothing to validate on.
+    """
+
+    rate: str
+    part: float
+    share: float
+    tried: Mapping[str, float] = field(default_factory=dict)
+    shares: Mapping[float, float] = field(default_factory=dict)
+    curve: Sequence[Mapping[str, Any]] = ()
+
+
+def at_rates(recipe: str, rates: Sequence[float]) -> dict[str, Method]:
+    """A recipe at every rate, by "lr=0.001"; under "" where its text names one. Raises InputError for what learns nothing from a source."""
+    found = variants(recipe, (("lr", rates),))
+    if not found[""].phases:
+        raise InputError(f"{recipe!r} learns nothing from a pool: expected a recipe such as multitask, standard or protonet.")
+    return {label: m for label, m in found.items() if label} or found
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Finetuned:
+    """A backbone finetuned on some tasks of the pool, as the `advice` has it.
+
+    `moved`: the weights that changed, (1 - share) of the start and `share` of the end; None where the start was best, and nothing was run.
+    `curve`: a row a step.
     """
 
     tasks: tuple[str, ...]
     method: Method
     moved: Moved | None
-    rate: str
-    tried: Mapping[str, float]
-    share: float
-    shares: Mapping[float, float]
+    advice: Advice
     curve: Sequence[Mapping[str, Any]]
     visits: int
     steps: int
@@ -95,7 +118,7 @@ class Finetuner:
     spent: int = 0
     _tuned: dict[tuple[str, ...], Finetuned] = field(default_factory=dict)
     _worth: dict[tuple[tuple[str, ...], tuple[str, ...]], float] = field(default_factory=dict)
-    _rated: dict[tuple[str, ...], tuple[str, dict[str, float]]] = field(default_factory=dict)
+    _advised: dict[tuple[str, ...], Advice] = field(default_factory=dict)
 
     def tuned(self, chosen: Tasks) -> Finetuned:
         """The backbone finetuned on these tasks."""
@@ -117,8 +140,8 @@ class Finetuner:
             return 0.0
         if (tasks.names, sources) not in self._worth:
             try:
-                method = self._method(self._rate(sources, tasks)[0])
-                done = self._train(method, tasks, int(self.visits * SWEEP), (), f"trying {counted(len(tasks), 'task')}")
+                method = self._method(self.advice(sources, tasks).rate)
+                done = self._train(method, tasks, int(self.visits * SWEEP), f"trying {counted(len(tasks), 'task')}")
                 self._worth[tasks.names, sources] = self.accuracy(method, done.weights, sources)
             except Diverged:
                 self._worth[tasks.names, sources] = float("-inf")
@@ -147,11 +170,7 @@ class Finetuner:
 
     @cached_property
     def _variants(self) -> dict[str, Method]:
-        """The recipe at every rate, by "lr=0.001"; under "" where its text names one."""
-        found = variants(self.recipe, (("lr", self.rates),))
-        if not found[""].phases:
-            raise InputError(f"{self.recipe!r} learns nothing from a pool: expected a recipe such as multitask, standard or protonet.")
-        return {label: m for label, m in found.items() if label} or found
+        return at_rates(self.recipe, self.rates)
 
     def _method(self, label: str) -> Method:
         return self._variants[label]
@@ -165,51 +184,53 @@ class Finetuner:
         return found
 
     def _finetune(self, chosen: Tasks) -> Finetuned:
-        sources = self.related.leading(chosen, MOST_SOURCES)
-        rate, tried = self._rate(sources, chosen)
-        method = self._method(rate)
-        trained = self._train(method, chosen, self.visits, sources, f"finetuning on {len(chosen)} tasks, {rate or 'its own rate'}")
-        share, shares = self._share(method, trained, sources)
-        moved = _between(self._ground().start(), trained, share)
-        return Finetuned(
-            tasks=chosen.names,
-            method=method,
-            moved=what_moved(self.backbone, moved, method.edits),
-            rate=rate,
-            tried=tried,
-            share=share,
-            shares=shares,
-            curve=trained.curve,
-            visits=trained.visits,
-            steps=trained.steps,
-            seconds=trained.seconds,
-        )
+        advice = self.advice(self.related.leading(chosen, MOST_SOURCES), chosen)
+        method = self._method(advice.rate)
+        if advice.share == 0:
+            return Finetuned(chosen.names, method, None, advice, [], 0, 0, 0.0)
+        title = f"finetuning on {len(chosen)} tasks, {advice.rate or 'its own rate'}"
+        done = self._train(method, chosen, int(self.visits * advice.part), title)
+        moved = what_moved(self.backbone, _between(self._ground().start(), done, advice.share), method.edits)
+        return Finetuned(chosen.names, method, moved, advice, done.curve, done.visits, done.steps, done.seconds)
 
-    def _rate(self, sources: tuple[str, ...], chosen: Tasks) -> tuple[str, dict[str, float]]:
-        """The best rate for some sources, on all train classes of theirs in a third of the visits; without validation the middle one."""
+    def advice(self, sources: tuple[str, ...], chosen: Tasks) -> Advice:
+        """What validation tasks of some sources say of finetuning on all train classes of theirs, in runs of a third of the visits.
+
+        Raises Diverged where every rate does. Without validation tasks nothing is tried: the middle rate, all steps, all the way.
+        """
         labels = list(self._variants)
-        if len(labels) == 1:
-            return labels[0], {}
         if not self._validation(sources):
-            return labels[len(labels) // 2], {}
-        if sources not in self._rated:
+            return Advice(labels[len(labels) // 2], 1.0, 1.0)
+        if sources not in self._advised:
             tasks = self.related.tasks("train", sources) or chosen
-            tried: dict[str, float] = {}
+            runs: dict[str, Trained] = {}
+            tried = dict.fromkeys(labels, float("-inf"))
             for label in labels:
                 try:
-                    done = self._train(self._method(label), tasks, int(self.visits * SWEEP), (), f"trying {label}")
-                    tried[label] = self.accuracy(self._method(label), done.weights, sources)
+                    runs[label] = self._train(self._method(label), tasks, int(self.visits * SWEEP), f"trying {label}", sources)
+                    tried[label] = max(row["validation"] for row in runs[label].curve if "validation" in row)
                 except Diverged:
-                    tried[label] = float("-inf")
-            if max(tried.values()) == float("-inf"):
+                    continue
+            if not runs:
                 raise Diverged(f"training diverged at every learning rate ({', '.join(labels)})")
-            self._rated[sources] = max(tried, key=lambda label: tried[label]), tried
-        return self._rated[sources]
+            best = max(tried, key=lambda label: tried[label])
+            self._advised[sources] = self._advised_by(best, runs[best], tried, sources)
+        return self._advised[sources]
 
-    def _train(self, method: Method, tasks: Tasks, visits: int, judged: tuple[str, ...], title: str) -> Trained:
+    def _advised_by(self, label: str, run: Trained, tried: Mapping[str, float], sources: tuple[str, ...]) -> Advice:
+        """The share of the steps after which a run was best, and how far to go from its start to there."""
+        judged = [(row["validation"], -number) for number, row in enumerate(run.curve) if "validation" in row]
+        part = (1 - max(judged)[1]) / len(run.curve)
+        start, method = self._ground().start(), self._method(label)
+        shares = {a: self.accuracy(method, {**start, **_between(start, run, a)}, sources) for a in SHARES}
+        share = max(shares, key=lambda a: (shares[a], -a))
+        return Advice(label, part, share, dict(tried), shares, run.curve)
+
+    def _train(self, method: Method, tasks: Tasks, visits: int, title: str, judged: tuple[str, ...] = ()) -> Trained:
+        """A run; with `judged` it keeps the weights that are best on validation tasks of these sources."""
         phases, _ = fit_phases(method.phases, tasks)
         phases = budgeted(phases, tasks, visits)
-        if judged and self._validation(judged):
+        if judged:
             phases = _kept(phases)
         try:
             trained = train(
@@ -217,7 +238,7 @@ class Finetuner:
                 phases,
                 tasks,
                 key(self.seed, "finetuning"),
-                validate=lambda weights: self.accuracy(method, weights, judged),
+                validate=(lambda weights: self.accuracy(method, weights, judged)) if judged else None,
                 label=title,
                 quiet=self.quiet,
             )
@@ -225,14 +246,6 @@ class Finetuner:
             raise Stopped from None
         self.spent += trained.visits
         return trained
-
-    def _share(self, method: Method, trained: Trained, sources: tuple[str, ...]) -> tuple[float, dict[float, float]]:
-        """How far to go from the start to the end: the best on validation tasks, the nearest to the start among equals."""
-        if not self._validation(sources):
-            return 1.0, {}
-        start = self._ground().start()
-        found = {a: self.accuracy(method, {**start, **_between(start, trained, a)}, sources) for a in SHARES}
-        return max(found, key=lambda a: (found[a], -a)), found
 
     def accuracy(self, method: Method, weights: Mapping[str, Tensor], sources: tuple[str, ...]) -> float:
         """Mean accuracy of nearest centroids on the validation tasks of some sources, each weighing the same."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,20 +37,23 @@ def guard_of(borrowed: Borrowed) -> Guard | None:
 
 
 def curves_of(borrowed: Borrowed) -> tuple[Curve, ...]:
-    """The training run behind the finetuned backbone."""
+    """The trial of the rate that was chosen, with its looks at validation tasks, and the run behind the finetuned backbone."""
     tuned = borrowed.tuned
-    if tuned is None or not tuned.curve:
+    if tuned is None:
         return ()
-    judged = [(i, row["validation"]) for i, row in enumerate(tuned.curve) if "validation" in row]
-    label = f"finetuning, {tuned.rate}" if tuned.rate else "finetuning"
-    return (
-        Curve(
-            label=label,
-            steps=np.arange(1, len(tuned.curve) + 1),
-            loss=np.array([row["loss"] for row in tuned.curve]),
-            validation_steps=np.array([i + 1 for i, _ in judged]),
-            validation=np.array([accuracy for _, accuracy in judged], dtype=np.float64),
-        ),
+    rate = tuned.advice.rate
+    named = (("the trial that was best", tuned.advice.curve), ("finetuning", tuned.curve))
+    return tuple(_curve(f"{name}, {rate}" if rate else name, curve) for name, curve in named if curve)
+
+
+def _curve(label: str, curve: Sequence[Mapping[str, Any]]) -> Curve:
+    judged = [(i, row["validation"]) for i, row in enumerate(curve) if "validation" in row]
+    return Curve(
+        label=label,
+        steps=np.arange(1, len(curve) + 1),
+        loss=np.array([row["loss"] for row in curve]),
+        validation_steps=np.array([i + 1 for i, _ in judged]),
+        validation=np.array([accuracy for _, accuracy in judged], dtype=np.float64),
     )
 
 
