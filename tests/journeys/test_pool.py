@@ -75,6 +75,9 @@ def test_copies_of_the_target_are_left_out_of_the_pool(fewtune: Run, target: Pat
         (("--finetune", "ridge"), "learns nothing from a pool"),
         (("--finetune", "nonsense"), "unknown name 'nonsense'"),
         (("--rows", "1"), "at least 2 rows a class"),
+        (("--budget", "visits=1e400"), "expected minutes=NUMBER or visits=ROWS"),
+        (("--rates", "0"), "expected learning rates above 0, found 0"),
+        (("--rates", "0.1", "nan"), "expected learning rates above 0, found 0.1, nan"),
     ],
 )
 def test_wrong_flags(fewtune: Run, target: Path, tmp_path: Path, flags: tuple[str, ...], said: str) -> None:
@@ -95,3 +98,11 @@ def test_pools_that_cannot_serve(fewtune: Run, target: Path, embeddings: Path, t
     assert "holds vectors" in refused(target, "--pool", embeddings, "--backbone", "conv4,size=16")
     assert "no weights to move" in refused(embeddings, "--pool", embeddings)
     assert "does not exist" in refused(target, "--pool", tmp_path / "absent", "--backbone", "conv4,size=16")
+    assert "no two classes of the pool are left" in refused(target, "--pool", target, "--backbone", "conv4,size=16")
+
+
+def test_a_wrong_recipe_is_refused_before_any_work(fewtune: Run, target: Path, tmp_path: Path) -> None:
+    """The pool is not even there, but that is found out later."""
+    for recipe, said in (("ridge", "learns nothing from a pool"), ("multitask(steps=-3)", "expected steps >= 0")):
+        ran = fewtune("adapt", target, "--pool", tmp_path / "absent", *CONV, "--finetune", recipe, "--out", tmp_path / "run")
+        assert ran.code == 2 and said in ran.err and ran.err.count("\n") == 1, ran.err

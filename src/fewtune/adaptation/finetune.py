@@ -170,6 +170,7 @@ class Finetuner:
 
     @cached_property
     def _variants(self) -> dict[str, Method]:
+        """The recipe at every rate (see `at_rates`)."""
         return at_rates(self.recipe, self.rates)
 
     def _method(self, label: str) -> Method:

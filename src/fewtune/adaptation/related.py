@@ -125,7 +125,7 @@ def related_pool(
         kept.append(without_leaks(source, leaks))
         places += [start + row for row in range(len(source)) if row not in lost]
     pool = Pool(kept, remember=REMEMBERED)
-    related = Related(pool, usable, leaks, tuple(notes), table.features[torch.tensor(places)])
+    related = Related(pool, usable, leaks, tuple(notes), table.features[torch.tensor(places, dtype=torch.int64)])
     if related.tasks("train") is None:
         raise InputError("no two classes of the pool are left to finetune on, once rows of the target are left out: give other data.")
     return related

@@ -87,7 +87,7 @@ def _budget(source: str) -> tuple[float, int]:
         number = -1.0
     if name == "minutes" and number > 0:
         return number, 0
-    if name == "visits" and number >= 1 and number == int(number):
+    if name == "visits" and number >= 1 and number.is_integer():
         return float("inf"), int(number)
     raise InputError(f"--budget {source}: expected minutes=NUMBER or visits=ROWS, for example minutes=10.")
 
