@@ -175,7 +175,7 @@ class _Job:
         """What finetunes within so many rows a run; by default in episodes like the target's, small enough for 20 steps or more."""
         shots = int(np.clip(np.median(self.target.shots()), 1, self.how.most // 2))
         ways = min(len(self.target.class_names), MOST_WAYS)
-        each = max(2, min(STEP_ROWS, visits // LEAST_STEPS or STEP_ROWS) // ways)  # rows of a class in a step
+        each = max(2, (min(STEP_ROWS, visits // LEAST_STEPS) if visits else STEP_ROWS) // ways)  # rows of a class in a step
         support = min(shots, each // 2)
         recipe = self.how.recipe or f"multitask(ways={ways}, shots={support}, queries={min(self.how.most, each) - support})"
         return Finetuner(self.frozen.backbone, self.related, recipe, ways, shots, visits, self.how.rates, self.seed, self.quiet)

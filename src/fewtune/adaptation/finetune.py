@@ -39,9 +39,9 @@ from fewtune.tasks.task import Tasks
 from fewtune.words import counted
 
 RATES = (1e-4, 1e-3, 1e-2)
-SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+SHARES = (0.0, 1 / 3, 2 / 3, 1.0)
 MOST_SOURCES = 3  # that validate: those most of the chosen classes are from
-LOOKS = 4  # at the validation tasks in a run that tries a rate
+LOOKS = 3  # at the validation tasks in a run that tries a rate
 EPISODES = 40  # a source
 SWEEP = 1 / 3  # of a run's visits, for each rate that is tried
 _MEASURED = 3  # steps
