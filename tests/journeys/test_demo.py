@@ -21,7 +21,7 @@ def test_the_demo_runs_on_real_text_with_a_real_encoder(fewtune: Run, tmp_path: 
     if demo_encoder() is None:
         pytest.skip("the extra `demo` is not installed")
     monkeypatch.chdir(tmp_path)
-    ran = fewtune("demo", "--minutes", "0.7", "--quiet")
+    ran = fewtune("demo", "--budget", "visits=400", "--quiet")
     assert ran.code == 0, ran.err
     for expected in ("all-MiniLM-L6-v2", "docstrings", "It read public code", "Accuracy to expect", "Measured once", "unseen", "--text"):
         assert expected in ran.out, expected
@@ -33,7 +33,7 @@ def test_the_demo_runs_on_real_text_with_a_real_encoder(fewtune: Run, tmp_path: 
     assert facts["measured_accuracy"]["mean"] > 0.65  # 8 classes
     again = fewtune("predict", "runs/demo", "--text", "Solve a linear system with a banded matrix.", "--format", "json")
     assert json.loads(again.out)[0]["label"] == "linalg"
-    assert fewtune("demo", "--quiet", "--shots", "2", "--minutes", "0.01").code == 0  # an earlier demo is replaced
+    assert fewtune("demo", "--quiet", "--shots", "2", "--budget", "visits=1").code == 0  # an earlier demo is replaced
 
 
 def test_without_the_encoder_the_demo_shows_digits_and_says_so(fewtune: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,7 +139,7 @@ def test_sections_are_absent_without_data_and_say_none_where_none_was_found(page
     assert "unknown" in few.text and "No row could be held out" in few.text and "nan" not in few.text.lower()
     kept = Read(pages["frozen"])
     assert "Frozen model kept" in kept.text and "None: no pool row is nearly the same" in kept.text
-    assert "None: no row has a label" in kept.text and "tasks" in kept.text
+    assert "None: there is no row" in kept.text and "tasks" in kept.text
 
 
 def test_numbers_are_shown_in_percent_and_points_with_their_intervals() -> None:

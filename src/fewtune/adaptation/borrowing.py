@@ -104,8 +104,8 @@ def said_of(guard: Guard, tuned: Finetuned) -> str:
     of = "each answered by models that never saw it" if guard.where == OWN else "classes that nothing was learned from"
     numbers = (
         f"{100 * guard.finetuned:.1f}% right against {100 * guard.frozen:.1f}% of the best frozen learner on {guard.where} ({of}): "
-        f"{100 * guard.gain.mean:+.1f} points, with 95% confidence {'more' if guard.kept else 'not shown to be more'} than "
-        f"{100 * guard.gain.low if guard.kept else 0:.1f}"
+        f"{100 * guard.gain.mean:+.1f} points, "
+        + (f"with 95% confidence more than {100 * guard.gain.low:.1f}" if guard.kept else "which chance alone may give")
     )
     learned = f"Finetuning on {counted(len(tuned.tasks), 'related task')}"
     if guard.kept:

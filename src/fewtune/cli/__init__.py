@@ -21,7 +21,7 @@ app = App(
     help_format="plaintext",
 )
 for _name, _help in (
-    ("demo", "The main job from end to end on real text that is on this machine: about a minute, offline."),
+    ("demo", "The main job from end to end on real text that is on this machine: two to three minutes, offline."),
     ("adapt", "Make the best classifier from a few labelled examples, and say what to expect of it."),
     ("predict", "Label new files with a saved model."),
     ("evaluate", "Say how a saved model does on labelled data."),

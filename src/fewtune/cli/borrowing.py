@@ -59,7 +59,7 @@ class PoolFlags:
         from fewtune.errors import InputError
         from fewtune.tasks.selection import CHOICES
 
-        minutes, visits = _budget(self.budget)
+        minutes, visits = budget_of(self.budget)
         selection = CHOICES[self.select]()
         tries: tuple[float, ...] = ()
         if self.gain is not None:
@@ -76,7 +76,7 @@ class PoolFlags:
         return made if self.rows is None else replace(made, most=self.rows)
 
 
-def _budget(source: str) -> tuple[float, int]:
+def budget_of(source: str) -> tuple[float, int]:
     """(minutes, visits) of a budget; what is not given is without bounds, or left to the time."""
     from fewtune.errors import InputError
 

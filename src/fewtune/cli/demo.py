@@ -41,7 +41,7 @@ def demo(
     out: Path | None = None,
     shots: int = 8,
     seed: int = 0,
-    minutes: float = 1.5,
+    budget: str = "visits=640",
     overwrite: bool = False,
     quiet: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
@@ -55,8 +55,9 @@ def demo(
         Labelled examples of each class.
     seed: int
         Which examples are labelled.
-    minutes: float
-        The budget for choosing related tasks, finetuning on them and judging whether that helped.
+    budget: str
+        visits=640: the rows that each training run may look at, so that every machine comes to the same answer; minutes=2: what the time
+        allows.
     overwrite: bool
         Replace an existing model in --out.
     quiet: bool
@@ -65,6 +66,7 @@ def demo(
     from fewtune.adaptation.adapt import adapt_examples
     from fewtune.adaptation.borrowing import Borrowing
     from fewtune.backbones.load import load_backbone
+    from fewtune.cli.borrowing import budget_of
     from fewtune.cli.say import pool_line, show, understood
     from fewtune.data.few import few_labelled
     from fewtune.files import refuse_existing
@@ -72,13 +74,14 @@ def demo(
 
     where, replaced = out or DEFAULT_OUT, overwrite or out is None
     refuse_existing(where, overwrite=replaced)
+    minutes, visits = budget_of(budget)
     material = _material()
     print(material.story + "\n")
     examples = few_labelled(material.examples, shots, seed)
     backbone = load_backbone(material.backbone)
     print(understood(examples, backbone), flush=True)
     print("".join(f"{pool_line(source)}\n" for source in material.pool), flush=True)
-    how = Borrowing(minutes=minutes)
+    how = Borrowing(minutes=minutes, visits=visits)
     adapted = adapt_examples(examples, backbone, pool=material.pool, borrowing=how, seed=seed, quiet=quiet)
     adapted.save(where, overwrite=replaced)
     show(learners_table(adapted))

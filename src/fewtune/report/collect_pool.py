@@ -90,7 +90,8 @@ def selection_of(borrowed: Borrowed, target: Target) -> Selection:
     classes = _chosen_classes(borrowed)
     taken = sum(look.taken for look in trace)
     return Selection(
-        sentence=f"{taken:,} of {len(borrowed.candidates):,} candidate tasks were chosen, from {counted(len(classes), 'data set')}.",
+        sentence=f"{taken:,} of {counted(len(borrowed.candidates), 'candidate task')} {'was' if taken == 1 else 'were'} chosen, "
+        f"from {counted(len(classes), 'data set')}.",
         trace=trace,
         classes=classes,
         added=_added(borrowed, classes),
