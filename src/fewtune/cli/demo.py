@@ -41,7 +41,7 @@ def demo(
     out: Path | None = None,
     shots: int = 8,
     seed: int = 0,
-    budget: str = "visits=960",
+    budget: str = "visits=640",
     overwrite: bool = False,
     quiet: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
@@ -56,7 +56,7 @@ def demo(
     seed: int
         Which examples are labelled.
     budget: str
-        visits=960: the rows that each training run may look at, so that every machine comes to the same answer; minutes=2: what the time
+        visits=640: the rows that each training run may look at, so that every machine comes to the same answer; minutes=2: what the time
         allows.
     overwrite: bool
         Replace an existing model in --out.
