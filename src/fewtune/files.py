@@ -89,11 +89,21 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
     With `overwrite`, only a folder that fewtune wrote (it holds a `fewtune.json`) or a lone empty folder may be replaced.
     """
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        _refuse_closed(path)
         return
     if not overwrite:
         raise InputError(f"{path} exists already: choose another --out, or pass --overwrite to replace it.")
     if not path.is_dir() or not (path / "fewtune.json").is_file():
         raise InputError(f"{path} was not written by fewtune, so --overwrite does not touch it: choose another --out.")
+
+
+def _refuse_closed(path: Path) -> None:
+    """Raise InputError where no folder can be made at `path`: better now than after an hour of work."""
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise InputError(f"{above} is a file, so no folder can be made in it: choose another --out.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise InputError(f"{above} may not be written in: choose another --out, or change its permissions.")
 
 
 def _swap(temporary: Path, path: Path) -> None:

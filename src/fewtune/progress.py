@@ -54,7 +54,8 @@ class Progress:
             )
 
     def _rate(self) -> str:
-        return f"{(self.done - self._first) / max(time.monotonic() - self._began, 1e-9):,.0f}/s"
+        rate = (self.done - self._first) / max(time.monotonic() - self._began, 1e-9)
+        return f"{rate:,.0f}/s" if rate >= 1.95 else f"{rate:.1f}/s"
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         if self._bar is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import struct
 import zlib
@@ -39,6 +40,15 @@ def only_what_was_there(out: Path) -> None:
 def test_data_that_is_not_there(fewtune: Run, photos: Path, out: Path) -> None:
     refused(fewtune("adapt", photos.parent / "photo", *PIXELS, "--out", out), "does not exist", "photos")
     only_what_was_there(out)
+
+
+def test_a_place_to_save_in_that_cannot_be_is_found_out_before_the_work(fewtune: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    refused(fewtune("adapt", tmp_path / "absent", *PIXELS, "--out", tmp_path / "file" / "deep" / "run"), "is a file", "another --out")
+    (tmp_path / "closed").mkdir(mode=0o500)
+    if os.access(tmp_path / "closed", os.W_OK):
+        pytest.skip("this user may write everywhere")
+    refused(fewtune("adapt", tmp_path / "absent", *PIXELS, "--out", tmp_path / "closed" / "run"), "may not be written in")
 
 
 def test_an_empty_folder(fewtune: Run, tmp_path: Path, out: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from fewtune.data.items import Vectors
 from fewtune.errors import InputError
 from fewtune.machine import Machine
 from fewtune.recipes import read_method
+from fewtune.report.adapted import learners_table
 from fewtune.report.collect import findings_of
+from fewtune.report.tables import to_terminal
 from fewtune.tasks.selection import CHOICES
 
 WIDTH = 16
@@ -71,6 +74,17 @@ def test_a_related_pool_helps(helped: Adapted) -> None:
     assert helped.measured.mean > helped.frozen.candidates[0].accuracy + 0.05
     assert helped.sentences[0].startswith("Finetuning on ") and "The saved model is the finetuned one." in helped.sentences[0]
     assert "choosing a learner on finetuned features" in [s.name for s in helped.stages]
+
+
+def test_differences_are_to_the_chosen_learner_alone(helped: Adapted) -> None:
+    """Those of the frozen side are to the best frozen learner, which is not the chosen one."""
+    rows = findings_of(helped).methods
+    assert [(r.kind, r.chosen) for r in rows].count(("finetuned", True)) == 1 and len(rows) == 4
+    assert all(r.difference is None and r.p is None for r in rows if r.kind == "frozen" or r.chosen)
+    assert all(r.difference is not None and r.p is not None for r in rows if r.kind == "finetuned" and not r.chosen)
+    assert learners_table(helped).caption == "Learners on finetuned features, on the same splits"
+    assert learners_table(replace(helped, choice=helped.frozen)).caption == "Learners on frozen features, on the same splits"
+    assert "-0.0" not in to_terminal(learners_table(helped))
 
 
 def test_what_is_saved_is_the_finetuned_model(helped: Adapted, tmp_path: Path) -> None:

@@ -36,6 +36,13 @@ def test_one_line_every_ten_seconds(clock: Clock, capsys: pytest.CaptureFixture[
     assert err.splitlines()[0] == "embedding: 200 of 1,000, 20/s, 40 s left"
 
 
+def test_slow_steps_have_a_rate_too(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress(12, "finetuning") as bar:
+        clock.now += 12.0
+        bar.advance(3)
+    assert capsys.readouterr().err.splitlines() == ["finetuning: 3 of 12, 0.2/s, 36 s left"]
+
+
 def test_what_was_done_before_is_not_in_the_rate(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with Progress(1000, "embedding") as bar:
         bar.skip(500)

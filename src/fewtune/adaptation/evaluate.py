@@ -104,7 +104,8 @@ def evaluate(
         reasons |= {int(rows[i]): reason for i, reason in bad.items()}
         kept = np.array([i for i in range(len(rows)) if i not in bad], dtype=np.int64)
     if not len(rows) or not len(kept):
-        raise InputError(f"{examples.name} leaves no row to evaluate on: {_why(examples, reasons)}.")
+        todo = "give other rows, or pass --include-learned" if LEARNED in reasons.values() else "give other rows"
+        raise InputError(f"{examples.name} leaves no row to evaluate on: {_why(examples, reasons)}; {todo}.")
     made = _measured(bundle, probabilities(bundle, features[kept]).numpy(), labels[rows[kept]], least, examples.name)
     left_out = tuple((examples.row_names[row], reason) for row, reason in sorted(reasons.items()))
     made = replace(made, left_out=left_out + tuple((s.name, s.reason) for s in examples.skipped))

@@ -189,7 +189,7 @@ class Finetuner:
         method = self._method(advice.rate)
         if advice.share == 0:
             return Finetuned(chosen.names, method, None, advice, [], 0, 0, 0.0)
-        title = f"finetuning on {len(chosen)} tasks, {advice.rate or 'its own rate'}"
+        title = f"finetuning on {counted(len(chosen), 'task')}, {advice.rate or 'its own rate'}"
         done = self._train(method, chosen, int(self.visits * advice.part), title)
         moved = what_moved(self.backbone, _between(self._ground().start(), done, advice.share), method.edits)
         return Finetuned(chosen.names, method, moved, advice, done.curve, done.visits, done.steps, done.seconds)

@@ -21,16 +21,12 @@ def learners_table(adapted: Adapted) -> Table:
                 Cell(candidate.accuracy, "" if math.isnan(candidate.accuracy) else f"{100 * candidate.accuracy:.1f}", best=chosen),
                 Cell(
                     None if gap is None else gap.mean,
-                    "chosen"
-                    if chosen
-                    else ""
-                    if gap is None
-                    else f"{-100 * gap.mean:+.1f} ({-100 * gap.high:+.1f} to {-100 * gap.low:+.1f})",
+                    "chosen" if chosen else "" if gap is None else f"{_points(-gap.mean)} ({_points(-gap.high)} to {_points(-gap.low)})",
                 ),
                 Cell(candidate.p, "" if math.isnan(candidate.p) else f"{candidate.p:.3f}"),
             )
         )
-    splits = choice.splits
+    splits, features = choice.splits, "frozen" if choice is adapted.frozen else "finetuned"
     notes = (
         f"Held-out accuracy on {splits.repeat.max(initial=-1) + 1} x {splits.folds}-fold splits of the labelled rows; "
         "p: paired sign-flip test to the chosen one over rows, Holm-adjusted.",
@@ -38,10 +34,15 @@ def learners_table(adapted: Adapted) -> Table:
     return Table(
         columns=("learner", "accuracy %", "to the chosen (95%)", "p"),
         rows=tuple(rows),
-        caption="Frozen learners on the same splits",
+        caption=f"Learners on {features} features, on the same splits",
         notes=notes if splits.episodes is not None else (),
         keys=("learner", "accuracy", "difference", "p"),
     )
+
+
+def _points(value: float) -> str:
+    """0.031 -> +3.1, and never -0.0."""
+    return f"{round(100 * value, 1) + 0.0:+.1f}"
 
 
 def recall_table(adapted: Adapted, most: int = 30) -> Table:

@@ -78,8 +78,8 @@ def _methods(adapted: Adapted) -> tuple[MethodRow, ...]:
                     kind="finetuned" if finetuned else "frozen",
                     accuracy=candidate.accuracy,
                     interval=candidate.interval,
-                    difference=candidate.difference,
-                    p=None if math.isnan(candidate.p) else candidate.p,
+                    difference=candidate.difference if choice is adapted.choice else None,  # else to another than the chosen one
+                    p=None if math.isnan(candidate.p) or choice is not adapted.choice else candidate.p,
                     chosen=choice is adapted.choice and candidate.name == choice.name,
                 )
             )
