@@ -19,6 +19,7 @@ from fewtune.data.items import Files, Pixels, Vectors
 from fewtune.data.pool import Pool
 from fewtune.data.read import read_examples
 from fewtune.data.rotations import rotated
+from fewtune.errors import InputError
 from fewtune.machine import Machine
 
 WIDTH = 16
@@ -49,6 +50,15 @@ def test_classes_of_a_single_row_lend_nothing(tmp_path: Path) -> None:
     for part in ("train", "validation", "judging"):
         tasks = related.tasks(part)  # type: ignore[arg-type]
         assert tasks is not None and (tasks.count[tasks.slots] >= 2).all()
+
+
+def test_a_collection_that_is_too_small_is_left_out(tmp_path: Path) -> None:
+    small, large = rows(["a", "b", "c"], name="small"), rows([f"c{k}" for k in range(20) for _ in range(6)], name="large")
+    related = lend([small, large], tmp_path)
+    assert related.names == ("large",)
+    assert related.notes == ("small was left out: it has 0 training classes with rows to learn from: expected two or more to finetune on.",)
+    with pytest.raises(InputError, match="small has 0 training classes"):
+        lend([small], tmp_path)
 
 
 def test_a_class_lends_different_rows() -> None:

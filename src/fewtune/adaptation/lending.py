@@ -24,16 +24,25 @@ Part = Literal["train", "validation", "judging"]
 PARTS: dict[Part, int] = {"train": SPLITS["train"], "validation": SPLITS["validation"], "judging": SPLITS["test"]}
 
 
+class NothingToLendError(InputError):
+    """A collection that is too small to finetune on."""
+
+
 def lend(source: Examples, most: int, seed: int, skip_bad: bool, notes: list[str]) -> Examples:
     """The rows of a source that may be used, its classes marked by what they serve: no test rows, at most `most` different rows of a class.
 
-    Classes of a single row teach nothing and are left out. `notes` is told what cannot be read. Raises InputError where there are no
-    classes, where no two are left to train on, and for rows that cannot be read (unless `skip_bad`).
+    Classes of a single row teach nothing and are left out. `notes` is told what cannot be read. Raises NothingToLendError
+    where no two classes are left to train on, and InputError for targets that are no classes and for rows that cannot be read (unless
+    `skip_bad`).
     """
     if source.column.kind != "class":
         raise InputError(f"pool {source.name} holds {source.column.kind} targets: expected class labels.")
     trained = source.take(np.flatnonzero((source.labels >= 0) & (source.row_split != TEST)))
-    marked = _judged(serving(of_classes(trained, np.flatnonzero(trained.counts() >= 2)), seed=seed), seed)
+    try:
+        served = serving(of_classes(trained, np.flatnonzero(trained.counts() >= 2)), seed=seed)
+    except InputError as problem:
+        raise NothingToLendError(str(problem)) from problem
+    marked = _judged(served, seed)
     few = marked.take(_first_rows(marked, most))
     bad = unreadable(few, deep=skip_bad)  # what is not left out now is refused when it is decoded
     refuse_unreadable(few, bad, skip_bad)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fewtune.adaptation.leaks import Leak, find_leaks, without_leaks
-from fewtune.adaptation.lending import PARTS, Part, lend, without_overlap
+from fewtune.adaptation.lending import PARTS, NothingToLendError, Part, lend, without_overlap
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.table import feature_table
 from fewtune.data.examples import Examples, Integers
@@ -99,14 +99,14 @@ def related_pool(
     """What the pool lends, with at most `most` rows of a class. `target_rows`: the target's rows, test rows among them; none of them may
     be in the pool under any name. `target_features`: of all its rows.
 
-    Raises InputError for another modality, for two sources of one name, and for rows that cannot be read (unless `skip_bad`).
+    Raises InputError for another modality, where no source lends anything, and for rows that cannot be read (unless `skip_bad`).
     """
     named = _named(sources)
     for source in named:
         if source.modality != target.modality:
             raise InputError(f"the target holds {target.modality}s, but pool {source.name} holds {source.modality}s.")
     notes: list[str] = []
-    usable = without_overlap([lend(source, most, seed, skip_bad, notes) for source in named], notes)
+    usable = without_overlap(_lent(named, most, seed, skip_bad, notes), notes)
     whole = Pool(usable)
     table = feature_table(backbone, whole, folder=cache, quiet=quiet)
     if table.bad:  # headers were fine
@@ -129,6 +129,20 @@ def related_pool(
     if related.tasks("train") is None:
         raise InputError("no two classes of the pool are left to finetune on, once rows of the target are left out: give other data.")
     return related
+
+
+def _lent(sources: Sequence[Examples], most: int, seed: int, skip_bad: bool, notes: list[str]) -> list[Examples]:
+    """What each source lends; one that is too small is left out with a note, and refused only where no other is left."""
+    lent, problems = [], []
+    for source in sources:
+        try:
+            lent.append(lend(source, most, seed, skip_bad, notes))
+        except NothingToLendError as problem:
+            problems.append(problem)
+            notes.append(f"{source.name} was left out: it {str(problem).removeprefix(source.name).strip()}")
+    if problems and not lent:
+        raise problems[0]
+    return lent
 
 
 def _named(sources: Sequence[Examples]) -> list[Examples]:
