@@ -53,10 +53,10 @@ def test_classes_of_a_single_row_lend_nothing(tmp_path: Path) -> None:
 
 
 def test_a_collection_that_is_too_small_is_left_out(tmp_path: Path) -> None:
-    small, large = rows(["a", "b", "c"], name="small"), rows([f"c{k}" for k in range(20) for _ in range(6)], seed=1, name="large")
+    small, large = rows(["a", "b", "c"], name="small"), rows([f"c{k}" for k in range(20) for _ in range(6)], name="large")
     related = lend([small, large], tmp_path)
     assert related.names == ("large",)
-    assert related.notes == ("small was left out: it has 0 training classes with rows to learn from: expected two or more to finetune on.",)
+    assert related.notes[0].startswith("small was left out: it has 0 training classes with rows to learn from")
     with pytest.raises(InputError, match="small has 0 training classes"):
         lend([small], tmp_path)
 
