@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch import distributed as dist
 
 from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import make_examples
@@ -175,9 +177,11 @@ def stopped(world: World, folder: Path) -> None:
 def work(folder: str) -> None:
     """What each of several processes does."""
     world = join_world()
+    group = weakref.ref(dist.group.WORLD)
     trained(world, Path(folder))
     stopped(world, Path(folder))
     leave_world()
+    assert group() is None  # its threads have ended: one that outlives the interpreter aborts the process
 
 
 @pytest.fixture(scope="module")

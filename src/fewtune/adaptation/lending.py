@@ -24,8 +24,8 @@ Part = Literal["train", "validation", "judging"]
 PARTS: dict[Part, int] = {"train": SPLITS["train"], "validation": SPLITS["validation"], "judging": SPLITS["test"]}
 
 
-class NothingToLendError(InputError):
-    """A collection that is too small to finetune on."""
+class NothingToLendError(Exception):
+    """A collection is too small to finetune on; the text says how small."""
 
 
 def lend(source: Examples, most: int, seed: int, skip_bad: bool, notes: list[str]) -> Examples:

@@ -141,7 +141,7 @@ def _lent(sources: Sequence[Examples], most: int, seed: int, skip_bad: bool, not
             problems.append(problem)
             notes.append(f"{source.name} was left out: it {str(problem).removeprefix(source.name).strip()}")
     if problems and not lent:
-        raise problems[0]
+        raise InputError(str(problems[0]))
     return lent
 
 

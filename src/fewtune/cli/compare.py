@@ -114,11 +114,13 @@ def compare(
         remarks.append(f"{learning.reserved} rows of each class were reserved to choose tasks by; no episode uses them.")
     world = join_world(backbone.machine.device)
     quiet = model.quiet or not world.leads
-    target, features, bad = readable_features(examples, backbone, cache=model.cache, skip_bad=reading.skip_bad, quiet=quiet)
-    source_pool = _pool(sources, skip_bad=reading.skip_bad, memory=learning.memory)
-    study = Study(target, backbone, features, protocols, methods, source_pool, learning.training(), reserved)
-    outcomes = run_kept(study, out, overwrite=overwrite, resume=resume, trained=trained, world=world, quiet=quiet)
-    leave_world()
+    try:
+        target, features, bad = readable_features(examples, backbone, cache=model.cache, skip_bad=reading.skip_bad, quiet=quiet)
+        source_pool = _pool(sources, skip_bad=reading.skip_bad, memory=learning.memory)
+        study = Study(target, backbone, features, protocols, methods, source_pool, learning.training(), reserved)
+        outcomes = run_kept(study, out, overwrite=overwrite, resume=resume, trained=trained, world=world, quiet=quiet)
+    finally:
+        leave_world()
     if not world.leads:
         return
     summary = summarise(outcomes.result, outcomes.drawn, f"{target.modality}s")

@@ -6,6 +6,7 @@ launcher is torchrun, whose environment is read here.
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -76,6 +77,9 @@ def join_world(device: str = "cpu") -> World:
         return ALONE
     if "RANK" not in os.environ or "MASTER_ADDR" not in os.environ:
         raise InputError(f"WORLD_SIZE is {size}, but RANK or MASTER_ADDR is not set: start several processes with torchrun.")
+    # Its functions have the group as a default from the moment it is imported, as training does somewhere: imported after the group began,
+    # it would keep it, and the group's threads abort a process that ends before them.
+    importlib.import_module("torch.distributed.nn.functional")
     if not dist.is_initialized():
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo")
     return World(dist.get_rank(), dist.get_world_size())
