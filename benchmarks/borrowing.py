@@ -5,8 +5,9 @@
 KIT is the folder of the benchmark kit. Each (target, shots, seed) is a line of the file, written when it is done; what is there is not
 done again. At the end, or alone with --tables, the tables: the mean over the seeds, and t intervals of the paired differences.
 
-Every way of finetuning looks at the same number of rows, tries the same learning rates on the same held-out classes of the pool, goes
-back towards the start as far as these advise, and has its learner chosen on the target's support. Test rows are asked once.
+Every way of finetuning looks at the same number of rows, tries the same learning rates on held-out classes of the sources that its own
+tasks come from, goes back towards the start as far as these advise, and has its learner chosen on the target's support. Test rows are
+asked once. With --fewer only selected tasks and standard finetuning are compared.
 """
 
 from __future__ import annotations
@@ -96,6 +97,8 @@ def measured(name: str, sets: dict[str, Examples], backbone: Backbone, shots: in
         "random": random_tasks(most=max(taken, 1), seed=seed),
         "all": all_tasks(),
     }
+    if given.fewer:
+        choices = {"selected": how.selection}
     runs: list[tuple[str, Finetuner, Any]] = [(label, got.tuner, one.select(got.candidates, evidence)) for label, one in choices.items()]
     standard = with_recipe(got.tuner, "standard")
     runs.append(("standard", standard, got.related.tasks("train")))
@@ -146,19 +149,21 @@ def tables(path: Path) -> None:
     groups: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
     for line in lines(path):
         groups[line["target"], line["shots"]].append(line)
-    labels = list(next(lines(path))["accuracy"])
+    labels = max((list(line["accuracy"]) for line in lines(path)), key=len)
     print("| target | shots | seeds | " + " | ".join(labels) + " | kept | guarded - frozen | guarded - standard | selected - all |")
     print("|" + "---|" * (len(labels) + 7))
     for (name, shots), mine in groups.items():
-        values = {label: np.array([line["accuracy"][label] for line in mine]) for label in labels}
-        means = " | ".join(f"{100 * v.mean():.1f}" for v in values.values())
+        values = {label: 100 * np.array([line["accuracy"].get(label, np.nan) for line in mine]) for label in labels}
+        means = " | ".join("" if np.isnan(v.mean()) else f"{v.mean():.1f}" for v in values.values())
         pairs = (("guarded", "frozen"), ("guarded", "standard"), ("selected", "all"))
         gaps = " | ".join(_gap(values[a] - values[b]) for a, b in pairs)
         print(f"| {name} | {shots} | {len(mine)} | {means} | {sum(line['kept'] for line in mine)} | {gaps} |")
 
 
 def _gap(differences: np.ndarray[Any, np.dtype[np.float64]]) -> str:
-    interval = t_interval(100 * differences)
+    if np.isnan(differences.mean()):
+        return ""
+    interval = t_interval(differences)
     return f"{interval.mean:+.1f} ± {interval.half_width:.1f}"
 
 
@@ -171,6 +176,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--visits", type=int, default=4000)
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-4, 1e-3, 1e-2])
+    parser.add_argument("--fewer", action="store_true", help="compare no other choices of tasks")
     parser.add_argument("--classes", type=int, default=10, help="most classes of a target")
     parser.add_argument("--mode", choices=["stop", "skip"], default="stop")
     parser.add_argument("--size", type=int, default=64, help="side of the images in pixels")

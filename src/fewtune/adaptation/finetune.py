@@ -223,7 +223,7 @@ class Finetuner:
         judged = [(row["validation"], -number) for number, row in enumerate(run.curve) if "validation" in row]
         part = (1 - max(judged)[1]) / len(run.curve)
         start, method = self._ground().start(), self._method(label)
-        shares = {a: self.accuracy(method, {**start, **_between(start, run, a)}, sources) for a in SHARES}
+        shares = {a: tried[label] if a == 1 else self.accuracy(method, {**start, **_between(start, run, a)}, sources) for a in SHARES}
         share = max(shares, key=lambda a: (shares[a], -a))
         return Advice(label, part, share, dict(tried), shares, run.curve)
 
