@@ -129,10 +129,21 @@ def _call(name: str, args: list[Any], named: dict[str, Any], words: Words) -> An
         if given not in signature.parameters:
             raise InputError(f"{name} has no option {given!r}: it takes {_options(signature)}.")
     try:
-        signature.bind(*args, **named)
+        bound = signature.bind(*args, **named)
     except TypeError as problem:
         raise InputError(f"{name}: {problem}; it takes {_options(signature)}.") from None
-    return words[name](*args, **named)
+    for option, value in bound.arguments.items():
+        bound.arguments[option] = _number(value, signature.parameters[option], name)
+    return words[name](*bound.args, **bound.kwargs)
+
+
+def _number(value: Any, parameter: inspect.Parameter, name: str) -> Any:
+    """What an option is given; 5.0 as 5 where the option is a whole number."""
+    if not isinstance(value, float) or str(getattr(parameter.annotation, "__name__", parameter.annotation)) != "int":
+        return value
+    if not value.is_integer():
+        raise InputError(f"{name}: {parameter.name} is a whole number, found {value:g}.")
+    return int(value)
 
 
 def _options(signature: inspect.Signature) -> str:
