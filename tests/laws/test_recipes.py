@@ -165,7 +165,7 @@ def test_it_sees_views_of_images_and_answers(name: str) -> None:
 def test_a_number_is_what_its_option_declares() -> None:
     assert text(read_method("maml(inner_steps=3.0, inner_lr=1)")) == text(read_method("maml(inner_steps=3, inner_lr=1.0)"))
     assert variants("maml", (("test_steps", (5.0, 10.0)),))["test_steps=5"] == read_method("maml(test_steps=5)")
-    with pytest.raises(InputError, match="steps is a whole number, found 2.5"):
+    with pytest.raises(InputError, match=r"steps is a whole number, found 2\.5"):
         read_method("standard(steps=2.5)")
 
 
