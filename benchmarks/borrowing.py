@@ -178,7 +178,7 @@ def main() -> None:
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-4, 1e-3, 1e-2])
     parser.add_argument("--fewer", action="store_true", help="compare no other choices of tasks")
     parser.add_argument("--classes", type=int, default=10, help="most classes of a target")
-    parser.add_argument("--mode", choices=["stop", "skip"], default="stop")
+    parser.add_argument("--mode", choices=["stop", "skip"], default="skip")
     parser.add_argument("--size", type=int, default=64, help="side of the images in pixels")
     parser.add_argument("--cache", type=Path, default=None)
     parser.add_argument("--tables", action="store_true")

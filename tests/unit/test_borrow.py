@@ -119,9 +119,11 @@ def test_the_learner_that_was_judged_is_the_one_that_is_saved(backbone: Backbone
     """With one example a class nothing can be held out, and the first learner is taken; but it was another that related tasks advised."""
     methods = {"plain": read_method("centroid(metric='euclidean')"), "centroid": read_method("centroid")}
     how = Borrowing(visits=4000, rates=(0.01, 0.1), candidates=20)
-    found = adapt_examples(target(shots=1), backbone, pool=[clusters(60, 20)], borrowing=how, methods=methods, cache=tmp_path, quiet=True)
-    assert found.borrowed is not None and found.borrowed.kept and found.borrowed.guard is not None
-    assert found.frozen.name == "plain" and found.choice.name == found.borrowed.guard.learners[0][1] == "centroid"
+    for names in (list(methods), list(methods)[::-1]):
+        given = {name: methods[name] for name in names}
+        found = adapt_examples(target(shots=1), backbone, pool=[clusters(60, 20)], borrowing=how, methods=given, cache=tmp_path, quiet=True)
+        assert found.borrowed is not None and found.borrowed.kept and found.borrowed.guard is not None
+        assert found.frozen.name == names[0] and found.choice.name == found.borrowed.guard.learners[0][1] == "plain"
 
 
 def test_without_classes_to_judge_by_nothing_is_used(backbone: Backbone, tmp_path: Path) -> None:

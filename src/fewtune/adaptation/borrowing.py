@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
@@ -19,6 +19,7 @@ from fewtune.tasks.task import Tasks
 from fewtune.words import counted
 
 CANDIDATES = 100  # tasks a source, as Xu et al. take
+SELECTION = ConsistencyDiversity(mode="skip")
 TRIES = (-0.05, -0.02, 0.0, 0.02, 0.05)  # values of p
 
 
@@ -27,13 +28,14 @@ TRIES = (-0.05, -0.02, 0.0, 0.02, 0.05)  # values of p
 class Borrowing:
     """How to borrow from a pool.
 
-    `selection`: which candidate tasks are finetuned on; with `tries`, the p of these whose tasks do best on validation tasks. `recipe`:
-    the text of a method that learns from a source; by default multitask finetuning by episodes like the target's. `minutes`: for
+    `selection`: which candidate tasks are finetuned on, by default in `skip` mode: on real pools `stop` ended after one or two tasks as
+    often as not, whose few classes are too few to finetune on; with `tries`, the p of these whose tasks do best on validation tasks.
+    `recipe`: the text of a method that learns from a source; by default multitask finetuning by episodes like the target's. `minutes`: for
     everything after the data were read; `visits`: rows that each run may look at instead of what the time allows, so that the outcome
     does not depend on the machine. `most`: rows of a class.
     """
 
-    selection: ConsistencyDiversity = field(default_factory=ConsistencyDiversity)
+    selection: ConsistencyDiversity = SELECTION
     tries: tuple[float, ...] = ()
     recipe: str | None = None
     minutes: float = 10.0

@@ -26,6 +26,8 @@ class PoolFlags:
     select: str
         Which of its tasks are finetuned on: those that are like the target and cover it (consistency_diversity), one of the two alone
         (no_diversity, no_consistency), as many at random (random), or all.
+    mode: str
+        What follows on a candidate that is not taken: skip, the next one is looked at; stop, none is.
     gain: str
         By how much a task must raise the coverage to be taken, 0.01 being a hundredth; auto: chosen on validation tasks.
     finetune: str
@@ -40,6 +42,7 @@ class PoolFlags:
 
     pool: Annotated[list[Path], Parameter(negative=())] = field(default_factory=list)
     select: Literal["consistency_diversity", "no_diversity", "no_consistency", "random", "all"] = "consistency_diversity"
+    mode: Literal["skip", "stop"] = "skip"
     gain: str | None = None
     finetune: str | None = None
     rates: Annotated[list[float] | None, Parameter(consume_multiple=True, negative=())] = None
@@ -60,7 +63,7 @@ class PoolFlags:
         from fewtune.tasks.selection import CHOICES
 
         minutes, visits = budget_of(self.budget)
-        selection = CHOICES[self.select]()
+        selection = replace(CHOICES[self.select](), mode=self.mode)
         tries: tuple[float, ...] = ()
         if self.gain is not None:
             if not selection.diversity:
