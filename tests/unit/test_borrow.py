@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from fewtune.adaptation.adapt import Adapted, adapt_examples
+from fewtune.adaptation.borrow import rows_within
 from fewtune.adaptation.borrowing import Borrowing
 from fewtune.adaptation.bundle import load_bundle
 from fewtune.adaptation.clock import Clock
@@ -124,6 +125,22 @@ def test_the_learner_that_was_judged_is_the_one_that_is_saved(backbone: Backbone
         found = adapt_examples(target(shots=1), backbone, pool=[clusters(60, 20)], borrowing=how, methods=given, cache=tmp_path, quiet=True)
         assert found.borrowed is not None and found.borrowed.kept and found.borrowed.guard is not None
         assert found.frozen.name == names[0] and found.choice.name == found.borrowed.guard.learners[0][1] == "plain"
+
+
+def test_a_short_budget_looks_at_fewer_rows_of_a_large_pool() -> None:
+    pool = [clusters(30, 20), clusters(10, 5)]
+    assert rows_within(pool, 20, 650) == 20  # 30 classes of 20 rows, 10 of 5
+    assert rows_within(pool, 20, 649) == 19
+    assert rows_within(pool, 20, 200) == 5
+    assert rows_within(pool, 20, 1) == 2  # one to show, one to ask
+
+
+def test_what_is_left_out_for_the_budget_is_said(backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fewtune.adaptation.borrow._seconds_a_row", lambda *_: 0.25 * 60 / 200)
+    found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, minutes=1.0)
+    assert found.borrowed is not None and found.borrowed.related.notes[0] == "The budget allows 6 rows of a class of the pool, not 20."
+    assert len(found.borrowed.related.pool) == 30 * 6
+    assert found.borrowed.related.notes[0] in found.sentences
 
 
 def test_without_classes_to_judge_by_nothing_is_used(backbone: Backbone, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +35,8 @@ LEAST_STEPS = 20  # of a run, if need be with fewer rows a step
 NEAREST = 10  # tasks whose sources judge the values of p that are tried
 MOST_VISITS = 60_000  # rows that a run looks at, however long the budget is
 _FORWARD = 0.3  # of what a row costs in training it costs to look at one
+_READ = 0.25  # of the budget at most, for embedding the pool
+_TRIED = 32  # rows that the speed of embedding is measured on
 _PLANNED = 0.8  # of the time that is left: embedding and the choice of learners need the rest
 
 
@@ -65,10 +68,16 @@ def borrow(
         )
     with clock.stage("reading the pool"):
         known = np.concatenate([target.support, target.test])
+        most = (
+            how.most if math.isinf(clock.minutes) else rows_within(sources, how.most, _READ * clock.left / _seconds_a_row(target, frozen))
+        )
         related = related_pool(
             sources, target.examples, known, frozen.features, frozen.backbone,
-            most=how.most, seed=seed, skip_bad=skip_bad, cache=cache, quiet=quiet,
+            most=most, seed=seed, skip_bad=skip_bad, cache=cache, quiet=quiet,
         )  # fmt: skip
+        if most < how.most:
+            related = replace(related, notes=(f"The budget allows {most} rows of a class of the pool, not {how.most}.", *related.notes))
+            how = replace(how, most=most)
     return _Job(target, frozen, methods, how, clock, seed, quiet, related).run()
 
 
@@ -186,9 +195,10 @@ class _Job:
             return MOST_VISITS
         tuner = self.finetuner(0)
         runs = 1 + (FOLDS if self.own_splits else 0)
-        trials = len(tuner.rates) + len(self.how.tries)
+        tries = len(self.how.tries) * runs  # each fold chooses its own
+        trials = len(tuner.rates) + tries
         cost = tuner.seconds_a_visit()
-        looks = LOOKS * len(tuner.rates) + len(SHARES) + len(self.how.tries)
+        looks = LOOKS * len(tuner.rates) + len(SHARES) - 1 + tries  # the way to the end was looked at
         judged = _FORWARD * looks * tuner.looked_at(self.related.names[:MOST_SOURCES])
         return int(max(0, min(MOST_VISITS, (_PLANNED * self.clock.left / cost - judged) / (runs + SWEEP * trials))))
 
@@ -226,6 +236,23 @@ class _Job:
             return self.side(tuner, tuner.tuned(chosen))
 
         return finetuned
+
+
+def rows_within(sources: Sequence[Examples], most: int, affordable: float) -> int:
+    """How many rows of a class may be looked at, `most` or fewer, so that they are `affordable` rows together; 2 at least."""
+    counts = np.concatenate([source.counts() for source in sources])
+    return next((rows for rows in range(most, 2, -1) if np.minimum(counts, rows).sum() <= affordable), 2)
+
+
+def _seconds_a_row(target: Target, frozen: Side) -> float:
+    """What embedding a row costs, reading it included."""
+    pool, backbone = Pool([target.examples]), frozen.backbone
+    few, weights = target.support[:_TRIED], backbone.start()
+    with torch.no_grad():
+        backbone.embed(weights, pool, few[:1])  # the first pass pays for what later ones share
+        began = time.monotonic()
+        backbone.embed(weights, pool, few)
+    return max(time.monotonic() - began, 1e-9) / len(few)
 
 
 def side_of(backbone: Backbone, pool: Pool, rows: Integers) -> Side:
