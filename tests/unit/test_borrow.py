@@ -157,12 +157,12 @@ def test_a_small_budget_is_said(backbone: Backbone, tmp_path: Path) -> None:
 
 def test_minutes_become_rows(backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten seconds are left and a row costs 1 ms: 0.8 of the time, for one run, a third of one for the lone rate, and four folds; less what
-    looking at validation tasks takes, three times for the rate and once for each share of the way back."""
+    looking at validation tasks takes, three times for the rate and once for each other share of the way."""
     monkeypatch.setattr(Clock, "left", 10.0)
     monkeypatch.setattr(Finetuner, "seconds_a_visit", lambda _: 0.001)
     found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, visits=0, minutes=1.0, rates=(0.1,))
     assert found.borrowed is not None
-    looks = 0.3 * (3 + 4) * found.borrowed.tuner.looked_at(["pool"])
+    looks = 0.3 * (3 + 3) * found.borrowed.tuner.looked_at(["pool"])
     assert found.borrowed.tuner.visits == int((0.8 * 10 / 0.001 - looks) / (1 + 4 + 1 / 3)) > 1000
     tuned = found.borrowed.tuned
     assert tuned is not None and 0.9 < tuned.visits / (found.borrowed.tuner.visits * tuned.advice.part) <= 1
