@@ -44,7 +44,7 @@ from fewtune.tasks.selection import Evidence, all_tasks, consistency_diversity, 
 
 IMAGES = ("omniglot8", "caltech101", "pacs", "dtd10", "clothing10", "cifar10", "tiny_imagenet")
 TEXTS = ("hwu64", "clinc150", "news20", "agnews4", "trec6", "tweet_emotion4", "subj")
-MOST_CLASSES = 25
+PAIRS = (("guarded", "frozen"), ("guarded", "standard"), ("selected", "frozen"), ("selected", "all"))
 
 
 def target_of(examples: Examples, shots: int, seed: int, most: int) -> Examples:
@@ -150,12 +150,12 @@ def tables(path: Path) -> None:
     for line in lines(path):
         groups[line["target"], line["shots"]].append(line)
     labels = max((list(line["accuracy"]) for line in lines(path)), key=len)
-    print("| target | shots | seeds | " + " | ".join(labels) + " | kept | guarded - frozen | guarded - standard | selected - all |")
-    print("|" + "---|" * (len(labels) + 7))
+    pairs = [(a, b) for a, b in PAIRS if b in labels]
+    print("| target | shots | seeds | " + " | ".join(labels) + " | kept | " + " | ".join(f"{a} - {b}" for a, b in pairs) + " |")
+    print("|" + "---|" * (len(labels) + len(pairs) + 4))
     for (name, shots), mine in groups.items():
         values = {label: 100 * np.array([line["accuracy"].get(label, np.nan) for line in mine]) for label in labels}
         means = " | ".join("" if np.isnan(v.mean()) else f"{v.mean():.1f}" for v in values.values())
-        pairs = (("guarded", "frozen"), ("guarded", "standard"), ("selected", "all"))
         gaps = " | ".join(_gap(values[a] - values[b]) for a, b in pairs)
         print(f"| {name} | {shots} | {len(mine)} | {means} | {sum(line['kept'] for line in mine)} | {gaps} |")
 
