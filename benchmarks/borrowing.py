@@ -180,6 +180,7 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=10, help="most classes of a target")
     parser.add_argument("--mode", choices=["stop", "skip"], default="skip")
     parser.add_argument("--size", type=int, default=64, help="side of the images in pixels")
+    parser.add_argument("--tokens", type=int, default=32, help="a text is cut to")
     parser.add_argument("--cache", type=Path, default=None)
     parser.add_argument("--tables", action="store_true")
     given = parser.parse_args()
@@ -207,7 +208,7 @@ def load(kind: str, given: argparse.Namespace) -> tuple[dict[str, Examples], Bac
         text = f"timm:mobilenetv2_100,pad_type=same,size={given.size}"
         return sets, load_backbone(text, weights=weights, machine=Machine())
     sets = {name: read_examples(given.kit / f"text/{name}.jsonl") for name in TEXTS}
-    return sets, load_backbone(f"hf:{given.kit / 'weights/all-minilm-l6-v2'}", machine=Machine())
+    return sets, load_backbone(f"hf:{given.kit / 'weights/all-minilm-l6-v2'},max_length={given.tokens}", machine=Machine())
 
 
 if __name__ == "__main__":
