@@ -32,7 +32,7 @@ from fewtune.adaptation.guard import Side
 from fewtune.adaptation.usable import Target, usable_target
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.load import load_backbone
-from fewtune.data.examples import SPLITS, Examples
+from fewtune.data.examples import NO_SPLIT, SPLITS, Examples, of_classes
 from fewtune.data.few import few_labelled
 from fewtune.data.pool import Pool
 from fewtune.data.read import read_examples
@@ -52,11 +52,8 @@ def target_of(examples: Examples, shots: int, seed: int, most: int) -> Examples:
     classes = np.flatnonzero(examples.class_split == SPLITS["test"])
     classes = classes if len(classes) else np.arange(len(examples.class_names))
     chosen = np.sort(key(seed, "classes").generator().permutation(classes)[:most])
-    part = examples.take(np.flatnonzero(np.isin(examples.labels, chosen)))
-    place = np.full(len(examples.class_names), -1)
-    place[chosen] = np.arange(len(chosen))
-    column = replace(part.column, values=place[part.labels], names=tuple(examples.class_names[c] for c in chosen))
-    alone = replace(part, name=f"{examples.name} (target)", columns={part.target: column}, class_split=np.full(len(chosen), -1))
+    part = of_classes(examples, chosen)
+    alone = replace(part, name=f"{examples.name} (target)", columns={part.target: part.column}, class_split=np.full(len(chosen), NO_SPLIT))
     return few_labelled(alone, shots, seed)
 
 

@@ -68,9 +68,9 @@ def borrow(
         )
     with clock.stage("reading the pool"):
         known = np.concatenate([target.support, target.test])
-        most = (
-            how.most if math.isinf(clock.minutes) else rows_within(sources, how.most, _READ * clock.left / _seconds_a_row(target, frozen))
-        )
+        most = how.most
+        if not math.isinf(clock.minutes):
+            most = rows_within(sources, most, _READ * clock.left / _seconds_a_row(target, frozen))
         related = related_pool(
             sources, target.examples, known, frozen.features, frozen.backbone,
             most=most, seed=seed, skip_bad=skip_bad, cache=cache, quiet=quiet,

@@ -61,9 +61,7 @@ class Related:
 
     def sources_of(self, tasks: Tasks) -> tuple[str, ...]:
         """The sources whose classes some tasks hold, by name."""
-        classes = np.unique(tasks.slot_class[tasks.slots])
-        found = np.unique(np.searchsorted(self.pool.class_starts, classes, side="right") - 1)
-        return tuple(sorted(self.names[i] for i in found))
+        return self.leading(tasks, len(self.names))
 
     def leading(self, tasks: Tasks, most: int) -> tuple[str, ...]:
         """Of the sources of some tasks the `most` that most of their classes are from, by name."""
