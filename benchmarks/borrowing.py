@@ -7,7 +7,7 @@ done again. At the end, or alone with --tables, the tables: the mean over the se
 
 Every way of finetuning looks at the same number of rows, tries the same learning rates on held-out classes of the sources that its own
 tasks come from, goes back towards the start as far as these advise, and has its learner chosen on the target's support. Test rows are
-asked once. With --fewer only selected tasks and standard finetuning are compared.
+asked once. With --fewer only selected tasks and standard finetuning are compared, with --unguarded all of them but for the guard.
 """
 
 from __future__ import annotations
@@ -44,7 +44,13 @@ from fewtune.tasks.selection import Evidence, all_tasks, consistency_diversity, 
 
 IMAGES = ("omniglot8", "caltech101", "pacs", "dtd10", "clothing10", "cifar10", "tiny_imagenet")
 TEXTS = ("hwu64", "clinc150", "news20", "agnews4", "trec6", "tweet_emotion4", "subj")
-PAIRS = (("guarded", "frozen"), ("guarded", "standard"), ("selected", "frozen"), ("selected", "all"))
+PAIRS = (
+    ("guarded", "frozen"),
+    ("guarded", "standard"),
+    ("selected", "frozen"),
+    ("selected", "standard"),
+    *(("selected", other) for other in ("all", "random", "no diversity", "no consistency", "selected, the other mode")),
+)
 
 
 def target_of(examples: Examples, shots: int, seed: int, most: int) -> Examples:
@@ -78,7 +84,10 @@ def measured(name: str, sets: dict[str, Examples], backbone: Backbone, shots: in
     frozen = Side(backbone, target.features)
     found: dict[str, Any] = {"frozen": accuracy(frozen, target, seed, methods)}
     how = Borrowing(visits=given.visits, rates=tuple(given.rates), selection=consistency_diversity(mode=given.mode))
-    got = borrow(target, frozen, methods, pool, how, clock=Clock(float("inf")), cache=given.cache, skip_bad=True, seed=seed, quiet=False)
+    got = borrow(
+        target, frozen, methods, pool, how, clock=Clock(float("inf")),
+        cache=given.cache, skip_bad=True, seed=seed, judge=not given.unguarded, quiet=False,
+    )  # fmt: skip
     rows, inputs = np.concatenate([target.support, target.test]), Pool([target.examples], remember=1 << 30)
     evidence = Evidence(
         features=lambda places: got.related.features[torch.from_numpy(places)],
@@ -112,7 +121,8 @@ def measured(name: str, sets: dict[str, Examples], backbone: Backbone, shots: in
             "visits": run.visits,
             "seconds": round(run.seconds, 1),
         }
-    found["guarded"] = found["selected"] if got.kept else found["frozen"]
+    if not given.unguarded:
+        found["guarded"] = found["selected"] if got.kept else found["frozen"]
     guard = None if got.guard is None else {"gain": got.guard.gain.mean, "low": got.guard.gain.low, "where": got.guard.where}
     return {
         "target": name,
@@ -174,6 +184,7 @@ def main() -> None:
     parser.add_argument("--visits", type=int, default=4000)
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-4, 1e-3, 1e-2])
     parser.add_argument("--fewer", action="store_true", help="compare no other choices of tasks")
+    parser.add_argument("--unguarded", action="store_true", help="do not ask the guard, which trains four times more")
     parser.add_argument("--classes", type=int, default=10, help="most classes of a target")
     parser.add_argument("--mode", choices=["stop", "skip"], default="skip")
     parser.add_argument("--size", type=int, default=64, help="side of the images in pixels")

@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 
 from fewtune.adaptation.adapt import Adapted, adapt_examples
-from fewtune.adaptation.borrow import rows_within
+from fewtune.adaptation.borrow import borrow, rows_within
 from fewtune.adaptation.borrowing import Borrowing
 from fewtune.adaptation.bundle import load_bundle
 from fewtune.adaptation.clock import Clock
 from fewtune.adaptation.finetune import Finetuner
+from fewtune.adaptation.guard import Side
 from fewtune.adaptation.predict import predict_examples
 from fewtune.adaptation.related import related_pool
+from fewtune.adaptation.usable import usable_target
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import TEST, TRAIN, Examples, make_examples
@@ -95,6 +97,15 @@ def test_what_is_saved_is_the_finetuned_model(helped: Adapted, tmp_path: Path) -
     again = predict_examples(load_bundle(tmp_path / "run"), rows, quiet=True)
     assert [p.label for p in again] == [p.label for p in helped.predict(rows)]
     assert "finetuned" in (tmp_path / "run" / "README.md").read_text()
+
+
+def test_a_study_of_choices_may_leave_the_guard_out(backbone: Backbone, tmp_path: Path) -> None:
+    usable = usable_target(target(), backbone, cache=tmp_path, skip_bad=False, quiet=True)
+    how = Borrowing(visits=4000, rates=(0.01, 0.1), candidates=20)
+    side, learners, clock = Side(backbone, usable.features), {"ridge": read_method("ridge")}, Clock(math.inf)
+    got = borrow(usable, side, learners, [clusters(30, 20)], how, clock=clock, cache=tmp_path, judge=False, quiet=True)
+    assert got.tuned is not None and got.tuned.changed and not got.kept and got.guard is None
+    assert "the guard" not in [stage.name for stage in clock.stages] and "The guard was not asked" in got.why
 
 
 def test_an_unrelated_pool_leaves_the_model_frozen_and_says_so(backbone: Backbone, tmp_path: Path) -> None:

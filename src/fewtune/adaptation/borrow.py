@@ -55,11 +55,13 @@ def borrow(
     cache: Path | None = None,
     skip_bad: bool = False,
     seed: int = 0,
+    judge: bool = True,
     quiet: bool = False,
 ) -> Borrowed:
     """Finetune the frozen side's backbone on what suits the target, and compare. `methods`: the learners either side may choose from.
 
-    The target's test rows serve for nothing but to keep their copies out of the pool.
+    Without `judge` the guard is not asked, and the frozen model is what comes of it (for studies of the choice of tasks). The target's
+    test rows serve for nothing but to keep their copies out of the pool.
     """
     if not frozen.backbone.groups:
         raise InputError(
@@ -78,7 +80,7 @@ def borrow(
         if most < how.most:
             related = replace(related, notes=(f"The budget allows {most} rows of a class of the pool, not {how.most}.", *related.notes))
             how = replace(how, most=most)
-    return _Job(target, frozen, methods, how, clock, seed, quiet, related).run()
+    return _Job(target, frozen, methods, how, clock, seed, judge, quiet, related).run()
 
 
 @final
@@ -92,6 +94,7 @@ class _Job:
     how: Borrowing
     clock: Clock
     seed: int
+    judge: bool
     quiet: bool
     related: Related
 
@@ -140,6 +143,8 @@ class _Job:
         if not tuned.changed:
             return end("On held-out classes of the pool no finetuned weights beat the frozen ones, so none are used.", tuned)
         after = self.side(tuner, tuned)
+        if not self.judge:
+            return end("The guard was not asked: the saved model is the frozen one.", tuned, after=after)
         with clock.stage("the guard") as stage:
             before = tuner.spent
             try:

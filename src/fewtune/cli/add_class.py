@@ -7,6 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from fewtune.cli.options import NO_RUN_FLAGS, RunFlags
+
 
 def add_class(
     run: Path,
@@ -20,9 +22,7 @@ def add_class(
     input: str | None = None,
     skip_bad: bool = False,
     overwrite: bool = False,
-    weights: Path | None = None,
-    device: str = "auto",
-    quiet: Annotated[bool, Parameter(negative=())] = False,
+    running: RunFlags = NO_RUN_FLAGS,
 ) -> None:
     """Teach a saved model one more class from a few examples, without training.
 
@@ -46,12 +46,6 @@ def add_class(
         Leave out what cannot be read, and examples of other classes, instead of refusing them.
     overwrite: bool
         Replace an existing model in --out.
-    weights: Path
-        Where the backbone's weights are now, if they moved.
-    device: str
-        auto, cpu, cuda, cuda:1.
-    quiet: bool
-        No progress on standard error.
     """
     from fewtune.adaptation.add_class import add_class as added
     from fewtune.adaptation.add_class import put_back
@@ -60,7 +54,6 @@ def add_class(
     from fewtune.data.inputs import read_inputs
     from fewtune.errors import InputError
     from fewtune.files import refuse_existing
-    from fewtune.machine import Machine
 
     if out is not None:
         refuse_existing(out, overwrite=overwrite)
@@ -68,8 +61,8 @@ def add_class(
     if not inputs and not text:
         raise InputError(f"expected examples of class {name!r}, found none: fewtune add-class {run} NAME FILES_OR_FOLDER.")
     examples = read_inputs(inputs or [], text or [], bundle.backbone.modality, input)
-    backbone = load_its_backbone(bundle, weights=weights, machine=Machine(device=device))
-    made = added(bundle, name, examples, backbone=backbone, more=more, skip_bad=skip_bad, quiet=quiet)
+    backbone = load_its_backbone(bundle, weights=running.weights, machine=running.machine())
+    made = added(bundle, name, examples, backbone=backbone, more=more, skip_bad=skip_bad, quiet=running.quiet)
     said: tuple[str, ...] = ()
     if out is None:
         said = put_back(made.bundle, run)

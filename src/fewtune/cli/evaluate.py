@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from fewtune.cli.options import NO_RUN_FLAGS, RunFlags
+
 
 def evaluate(
     run: Path,
@@ -21,9 +23,7 @@ def evaluate(
     skip_unknown: Annotated[bool, Parameter(negative=())] = False,
     include_learned: Annotated[bool, Parameter(negative=())] = False,
     skip_bad: bool = False,
-    weights: Path | None = None,
-    device: str = "auto",
-    quiet: Annotated[bool, Parameter(negative=())] = False,
+    running: RunFlags = NO_RUN_FLAGS,
 ) -> None:
     """Say how a saved model does on labelled data.
 
@@ -49,18 +49,11 @@ def evaluate(
         Count rows that the model was learned from, too.
     skip_bad: bool
         Leave out rows that cannot be read.
-    weights: Path
-        Where the backbone's weights are now, if they moved.
-    device: str
-        auto, cpu, cuda, cuda:1.
-    quiet: bool
-        No progress on standard error.
     """
     from fewtune.adaptation.bundle import load_bundle
     from fewtune.adaptation.evaluate import evaluate as measured
     from fewtune.adaptation.evaluate import read_labelled
     from fewtune.cli.say import terminal_width
-    from fewtune.machine import Machine
     from fewtune.report.evaluation import render_evaluation
 
     bundle = load_bundle(run)
@@ -71,8 +64,8 @@ def evaluate(
         skip_unknown=skip_unknown,
         include_learned=include_learned,
         skip_bad=skip_bad,
-        weights=weights,
-        machine=Machine(device=device),
-        quiet=quiet,
+        weights=running.weights,
+        machine=running.machine(),
+        quiet=running.quiet,
     )
     print(render_evaluation(made, format, width=terminal_width(), color=sys.stdout.isatty()))

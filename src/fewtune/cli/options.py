@@ -129,5 +129,31 @@ class BackboneFlags:
         return load_backbone(self.backbone or default_backbone(modality), weights=self.weights, machine=self.machine())
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class RunFlags:
+    """What a saved model runs on.
+
+    Parameters
+    ----------
+    weights: Path
+        Where the backbone's weights are now, if they moved.
+    device: str
+        auto, cpu, cuda, cuda:1.
+    quiet: bool
+        No progress on standard error.
+    """
+
+    weights: Path | None = None
+    device: str = "auto"
+    quiet: Annotated[bool, Parameter(negative=())] = False
+
+    def machine(self) -> Machine:
+        from fewtune.machine import Machine
+
+        return Machine(device=self.device)
+
+
 NO_DATA_FLAGS = DataFlags()
 NO_BACKBONE_FLAGS = BackboneFlags()
+NO_RUN_FLAGS = RunFlags()

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from fewtune.cli.options import NO_RUN_FLAGS, RunFlags
+
 
 def predict(
     run: Path,
@@ -18,9 +20,7 @@ def predict(
     threshold: float | None = None,
     input: str | None = None,
     skip_bad: bool = False,
-    weights: Path | None = None,
-    device: str = "auto",
-    quiet: Annotated[bool, Parameter(negative=())] = False,
+    running: RunFlags = NO_RUN_FLAGS,
 ) -> None:
     """Label new files with a saved model.
 
@@ -40,16 +40,9 @@ def predict(
         The input column of tables.
     skip_bad: bool
         Answer what can be read; unreadable inputs get no label.
-    weights: Path
-        Where the backbone's weights are now, if they moved.
-    device: str
-        auto, cpu, cuda, cuda:1.
-    quiet: bool
-        No progress on standard error.
     """
     from fewtune.adaptation.bundle import load_bundle
     from fewtune.adaptation.predict import predict_inputs
-    from fewtune.machine import Machine
     from fewtune.report.predictions import render_predictions
 
     bundle = load_bundle(run)
@@ -60,8 +53,8 @@ def predict(
         column=input,
         threshold=threshold,
         skip_bad=skip_bad,
-        weights=weights,
-        machine=Machine(device=device),
-        quiet=quiet,
+        weights=running.weights,
+        machine=running.machine(),
+        quiet=running.quiet,
     )
     print(render_predictions(predictions, bundle.class_names, format))

@@ -25,8 +25,12 @@ _ADAM, _SGD = Adam(), SGD()
 _INNER_ADAM = Adam(betas=(0.0, 0.999))
 
 
-def _inner(what: Literal["all", "head", "body"], lr: float) -> Plan:
-    """The plan of an inner loop."""
+def _inner(what: Literal["all", "head", "body"], lr: float, head_lr: float | None = None) -> Plan:
+    """The plan of an inner loop; a `head_lr` of its own goes with "all"."""
+    if head_lr is not None:
+        if what != "all":
+            raise InputError(f"head_lr={head_lr:g} asks for an inner loop over all weights, found inner={what!r}: leave one of them out.")
+        return Plan(rules=(("head.*", head_lr), ("*", lr)))
     match what:
         case "all":
             return everything(lr)
@@ -67,13 +71,15 @@ def maml(
     optimizer: Optimizer = _ADAM,
     through: Literal["unroll", "first_order"] = "unroll",
     inner: Literal["all", "head", "body"] = "all",
+    head_lr: float | None = None,
 ) -> Method:
     """MAML: theta <- theta - lr grad_theta L_query(theta - inner_lr grad L_support(theta) ...), through all inner steps.
 
     Reference: Finn, Abbeel, Levine, ICML 2017 (Omniglot: 1 or 5 inner steps, rate .4 or .1, Adam 1e-3, 32 or 16 tasks a batch; 3 more steps
-    in testing). `test_steps` 0: as many as in training.
+    in testing). `test_steps` 0: as many as in training. `head_lr`: the head's own inner rate (rates of their own for parts of the
+    network: Antoniou et al., "MAML++", ICLR 2019, where they are learned); by default `inner_lr`.
     """
-    plan = _inner(inner, inner_lr)
+    plan = _inner(inner, inner_lr, head_lr)
     sampler = Sampled(ways=ways, shots=shots, queries=queries)
     init: Literal["zeros", "random"] = "random" if inner == "body" else "zeros"
     learner = _adapting(ways, plan, inner_steps, through, init=init)
@@ -93,6 +99,7 @@ anil = variant(
     "anil",
     """ANIL: MAML whose inner loop moves the head alone. Reference: Raghu et al., "Rapid learning or feature reuse?", ICLR 2020.""",
     inner="head",
+    head_lr=None,
 )
 boil = variant(
     maml,
@@ -101,6 +108,7 @@ boil = variant(
 
     Reference: Oh et al., "BOIL", ICLR 2021.""",
     inner="body",
+    head_lr=None,
 )
 
 

@@ -46,7 +46,7 @@ def guard_figure(guard: Guard) -> Drawn | None:
         to = "left" if side > 0 else "right"
         ax.annotate("no gain", (0, top), (5 * side, 0), textcoords="offset points", color=MUTED, va="top", ha=to)
 
-    pairs = "held-out rows" if guard.where == "the target's own splits" else "held-out classes"
+    pairs = "held-out rows" if guard.by_rows else "held-out classes"
     won = int((differences > 0).sum())
     label = f"Gain of finetuning on {len(differences)} {pairs}: positive on {won}."
     caption = (

@@ -53,6 +53,11 @@ class Guard:
     gain: Interval | None = None
     differences: Floats = field(default_factory=lambda: np.zeros(0))
 
+    @property
+    def by_rows(self) -> bool:
+        """Whether rows of the target judged, not classes of the pool."""
+        return self.where == "the target's own splits"
+
 
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
