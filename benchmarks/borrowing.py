@@ -157,7 +157,7 @@ def tables(path: Path) -> None:
     for line in lines(path):
         groups[line["target"], line["shots"]].append(line)
     labels = max((list(line["accuracy"]) for line in lines(path)), key=len)
-    pairs = [(a, b) for a, b in PAIRS if b in labels]
+    pairs = [(a, b) for a, b in PAIRS if a in labels and b in labels]
     print("| target | shots | seeds | " + " | ".join(labels) + " | kept | " + " | ".join(f"{a} - {b}" for a, b in pairs) + " |")
     print("|" + "---|" * (len(labels) + len(pairs) + 4))
     for (name, shots), mine in groups.items():
