@@ -22,6 +22,7 @@ from fewtune.adaptation.related import related_pool
 from fewtune.adaptation.usable import usable_target
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.load import load_backbone
+from fewtune.cli.borrowing import PoolFlags
 from fewtune.data.examples import TEST, TRAIN, Examples, make_examples
 from fewtune.data.items import Vectors
 from fewtune.errors import InputError
@@ -248,6 +249,11 @@ def test_rows_of_the_target_and_test_rows_stay_out(backbone: Backbone, tmp_path:
     related = related_pool([shared], examples, np.arange(len(examples)), features, backbone, cache=tmp_path, quiet=True)
     assert len(related.leaks) == 1 and related.leaks[0].target == 3 and "in the target too" in related.notes[0]
     assert len(related.pool) == 8 * 11
+
+
+def test_the_flags_ask_for_what_python_does_by_default() -> None:
+    """The command line names the defaults for its help page without importing what they belong to."""
+    assert PoolFlags().borrowing() == Borrowing()
 
 
 def test_bad_pools(backbone: Backbone, tmp_path: Path) -> None:
