@@ -152,13 +152,15 @@ def lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def tables(path: Path) -> None:
-    """Means over seeds, and paired differences to the best frozen learner and to standard finetuning."""
+    """Means over seeds, and paired differences with t intervals: over the seeds of a target, and over all runs of so many shots."""
     groups: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
     for line in lines(path):
         groups[line["target"], line["shots"]].append(line)
+    for line in lines(path):
+        groups["all runs", line["shots"]].append(line)
     labels = max((list(line["accuracy"]) for line in lines(path)), key=len)
     pairs = [(a, b) for a, b in PAIRS if a in labels and b in labels]
-    print("| target | shots | seeds | " + " | ".join(labels) + " | kept | " + " | ".join(f"{a} - {b}" for a, b in pairs) + " |")
+    print("| target | shots | runs | " + " | ".join(labels) + " | kept | " + " | ".join(f"{a} - {b}" for a, b in pairs) + " |")
     print("|" + "---|" * (len(labels) + len(pairs) + 4))
     for (name, shots), mine in groups.items():
         values = {label: 100 * np.array([line["accuracy"].get(label, np.nan) for line in mine]) for label in labels}
