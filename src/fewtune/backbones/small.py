@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeAlias, final
 
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm, leaky_relu, max_pool2d, relu
+from torch.nn.functional import leaky_relu, max_pool2d, relu
 
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.dropblock import drop_blocks
@@ -31,7 +31,7 @@ _WIDTHS = (64, 160, 320, 640)
 
 
 def load_small(name: Name, weights: Path | None, machine: Machine) -> Backbone:
-    """`conv4[,size=28][,width=64][,groups=1][,grey=false][,normed=false]`,
+    """`conv4[,size=28][,width=64][,groups=1][,grey=false][,signed=false]`,
     `resnet12[,size=84][,groups=8][,grey=false][,pooling=mean][,dropblock=0]`, `mlp[,inputs=1][,width=40][,depth=2]`.
 
     Images are prepared as `pixels` are: squashed to size x size, values in [-0.5, 0.5]. Weights are random, a function of the structure
@@ -57,20 +57,20 @@ class Conv4(nn.Module):
 
     Reference: Vinyals et al., "Matching networks for one shot learning", NeurIPS 2016. Departs: GroupNorm instead of BatchNorm,
     of one group by default: on Omniglot (ProtoNet, 40 s) one group is about a point better than 8, and 11 to 23 better than one a channel.
-    `normed`: every row's features have mean 0 and variance 1 (LayerNorm without scale and shift), so that a linear head which starts at
-    zero weighs the rows of a support alike.
+    `signed` leaves the last ReLU out, so that features have either sign.
     """
 
-    def __init__(self, channels: int, width: int, groups: int, *, normed: bool = False) -> None:
+    def __init__(self, channels: int, width: int, groups: int, *, signed: bool = False) -> None:
         super().__init__()
-        self.normed = normed
+        self.signed = signed
         self.blocks = nn.ModuleList(_Conv(channels if i == 0 else width, width, 3, groups) for i in range(4))
 
     def forward(self, images: Tensor) -> Tensor:
-        for block in self.blocks:
+        *lower, last = self.blocks
+        for block in lower:
             images = max_pool2d(relu(block(images)), 2)
-        features = images.flatten(1)
-        return layer_norm(features, features.shape[1:]) if self.normed else features
+        images = last(images)
+        return max_pool2d(images if self.signed else relu(images), 2).flatten(1)
 
 
 @final
@@ -158,13 +158,13 @@ def _images(name: Name, size: int) -> tuple[ImagePreparation, int]:
 
 
 def _conv4(name: Name) -> Made:
-    name.check(("size", "width", "groups", "grey", "normed", "seed"))
+    name.check(("size", "width", "groups", "grey", "signed", "seed"))
     preparation, channels = _images(name, 28)
     width = name.integer("width", 64)
-    groups, normed = _groups(name, 1, width), name.flag("normed", False)
+    groups, signed = _groups(name, 1, width), name.flag("signed", False)
     features = width * (preparation.height // 16) ** 2
-    structure = f"conv4 channels={channels} width={width} groups={groups}" + (" normed" if normed else "")
-    return lambda: Conv4(channels, width, groups, normed=normed), preparation, features, structure
+    structure = f"conv4 channels={channels} width={width} groups={groups}" + (" signed" if signed else "")
+    return lambda: Conv4(channels, width, groups, signed=signed), preparation, features, structure
 
 
 def _resnet12(name: Name) -> Made:
