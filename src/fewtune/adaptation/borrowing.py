@@ -29,7 +29,7 @@ class Borrowing:
     """How to borrow from a pool.
 
     `selection`: which candidate tasks are finetuned on, by default in `skip` mode (on the benchmark kit `stop` ended after four tasks or
-    fewer in 7 runs of 12, little to finetune on); with `tries`, the p of these whose tasks do best on validation tasks. `recipe`: the
+    fewer in 11 runs of 20, little to finetune on); with `tries`, the p of these whose tasks do best on validation tasks. `recipe`: the
     text of a method that learns from a source; by default multitask finetuning by episodes like the target's. `minutes`: for
     everything after the data were read; `visits`: rows that each run may look at instead of what the time allows, so that the outcome
     does not depend on the machine. `most`: rows of a class.
