@@ -153,12 +153,13 @@ def lines(path: Path) -> Iterator[dict[str, Any]]:
 
 def tables(path: Path) -> None:
     """Means over seeds, and paired differences with t intervals: over the seeds of a target, and over all runs of so many shots."""
+    found = list(lines(path))
     groups: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
-    for line in lines(path):
+    for line in found:
         groups[line["target"], line["shots"]].append(line)
-    for line in lines(path):
+    for line in found:  # after the targets, so that the tables end with it
         groups["all runs", line["shots"]].append(line)
-    labels = max((list(line["accuracy"]) for line in lines(path)), key=len)
+    labels = max((list(line["accuracy"]) for line in found), key=len)
     pairs = [(a, b) for a, b in PAIRS if a in labels and b in labels]
     print("| target | shots | runs | " + " | ".join(labels) + " | kept | " + " | ".join(f"{a} - {b}" for a, b in pairs) + " |")
     print("|" + "---|" * (len(labels) + len(pairs) + 4))
