@@ -7,19 +7,39 @@ import glob
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from fewtune.errors import InputError
 
 _STALE = 3600.0  # seconds
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Open a plain file for reading. Raises InputError for a folder, a pipe or a device, which could be waited for or read for ever."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))  # a pipe does not wait for a writer
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InputError(f"{path} is not a plain file (a folder, a pipe or a device): expected a file with data in it.")
+    return os.fdopen(descriptor, "rb")
+
+
+def read_regular(path: Path, *, most: int | None = None) -> bytes:
+    """The bytes of a plain file (see `open_regular`). Raises InputError where there are more than `most`."""
+    with open_regular(path) as file:
+        content = file.read() if most is None else file.read(most + 1)
+    if most is not None and len(content) > most:
+        raise InputError(f"{path} holds more than {most:,} bytes, the most that is read of such a file.")
+    return content
+
+
 def sha256(path: Path) -> str:
-    """The sha256 of a file's bytes, in hexadecimal."""
-    with open(path, "rb") as file:
+    """The sha256 of a plain file's bytes, in hexadecimal."""
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

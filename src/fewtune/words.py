@@ -1,9 +1,22 @@
-"""Numbers in sentences."""
+"""Numbers and names in sentences."""
 
 from __future__ import annotations
+
+import unicodedata
+
+_TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 def counted(count: int, noun: str, verbs: tuple[str, str] | None = None) -> str:
     """`1 row`, `3 rows`; with verbs for one and for many, `1 row was`, `3 rows were`."""
     verb = "" if verbs is None else f" {verbs[count != 1]}"
     return f"{count:,} {noun}{'' if count == 1 else 's'}{verb}"
+
+
+def one_line(text: str) -> str:
+    """Text on one line without control characters: a file name must not move the cursor, nor turn the direction of the text."""
+    shown = (
+        " " if c in "\n\r\t\v\f\x85\u2028\u2029" else "\ufffd" if unicodedata.category(c) in ("Cc", "Cs") or c in _TURNING else c
+        for c in text
+    )
+    return "".join(shown)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
 from fewtune.report.inline_svg import inline
-from fewtune.report.tables import one_line
+from fewtune.words import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

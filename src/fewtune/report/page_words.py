@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fewtune.report.drawing import MINUS
-from fewtune.report.tables import one_line
+from fewtune.words import one_line
 from fewtune.statistics import Interval
 from fewtune.words import counted
 

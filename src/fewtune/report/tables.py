@@ -17,6 +17,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, final
 
+from fewtune.words import one_line
+
 Value: TypeAlias = str | int | float | bool | tuple[float, ...] | None
 Format: TypeAlias = Literal["table", "json", "csv", "latex", "markdown"]
 
@@ -261,17 +263,6 @@ def _encodable(text: str) -> str:
 
 def _unknown(value: Value) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
-
-
-def one_line(text: str) -> str:
-    """Text on one line without control characters: a file name must not move the cursor, nor turn the direction of the text."""
-    shown = (
-        " " if c in "\n\r\t\v\f\x85\u2028\u2029" else "�" if unicodedata.category(c) in ("Cc", "Cs") or c in _TURNING else c for c in text
-    )
-    return "".join(shown)
-
-
-_TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 def _wrapped(sentences: Sequence[str], width: int | None) -> list[str]:
