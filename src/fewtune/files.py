@@ -11,15 +11,15 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from fewtune.errors import InputError
 
 _STALE = 3600.0  # seconds
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """Open a plain file for reading. Raises InputError for a folder, a pipe or a device, which could be waited for or read for ever."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))  # a pipe does not wait for a writer
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):

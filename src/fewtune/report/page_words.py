@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fewtune.report.drawing import MINUS
-from fewtune.words import one_line
 from fewtune.statistics import Interval
-from fewtune.words import counted
+from fewtune.words import counted, one_line
 
 UNKNOWN = "\N{EN DASH}"
 
