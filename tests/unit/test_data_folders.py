@@ -169,6 +169,7 @@ def test_a_path_that_does_not_exist_offers_its_neighbour(tmp_path: Path) -> None
 
 def test_natural_order() -> None:
     assert sorted(["b10", "b9", "B1", "a", "10", "9"], key=natural) == ["9", "10", "a", "B1", "b9", "b10"]
+    assert sorted(["9" * 5000, "x", "9"], key=natural) == ["9", "9" * 5000, "x"]  # longer than Python turns into a number
     assert natural("x01") != natural("x1") and sorted(["x1", "x01"], key=natural) == sorted(["x01", "x1"], key=natural)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -14,6 +13,7 @@ import numpy as np
 from fewtune.data.examples import NO_SPLIT, Examples, Skipped, make_examples
 from fewtune.data.items import Files, Items, Texts
 from fewtune.data.order import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES, SPLIT_WORDS, TEXT_SUFFIXES, ignored, natural, some
+from fewtune.data.walk import walk
 from fewtune.errors import InputError
 
 LAYOUT = "expected one folder for each class with its files inside, as in birds/robin/1.jpg (or train/robin/1.jpg and test/robin/2.jpg)"
@@ -68,37 +68,6 @@ def read_folder(root: Path, *, label: str | None = None, name: str | None = None
         row_split=np.array([f.split for f in rows], dtype=np.int64),
         skipped=tuple(skipped),
     )
-
-
-def walk(root: Path, skipped: list[Skipped], recursive: bool = True) -> Iterator[Path]:
-    """Every file below `root` in natural order, links followed but no folder entered twice; unreadable folders are `skipped`."""
-    yield from _walk(root, root, skipped, recursive, set())
-
-
-def _walk(folder: Path, root: Path, skipped: list[Skipped], recursive: bool, seen: set[tuple[int, int]]) -> Iterator[Path]:
-    try:
-        status = folder.stat()
-        entries = sorted((e for e in os.scandir(folder) if not ignored(e.name)), key=lambda e: natural(e.name))
-    except OSError as problem:
-        skipped.append(Skipped(_relative(folder, root), f"the folder cannot be read: {problem.strerror}"))
-        return
-    if (status.st_dev, status.st_ino) in seen:
-        skipped.append(Skipped(_relative(folder, root), "a link to a folder that was read already"))
-        return
-    seen.add((status.st_dev, status.st_ino))
-    for entry in entries:
-        path = folder / entry.name
-        if entry.is_dir():
-            if recursive:
-                yield from _walk(path, root, skipped, recursive, seen)
-        elif entry.is_file():
-            yield path
-        else:
-            skipped.append(Skipped(_relative(path, root), "a broken link or not a plain file"))
-
-
-def _relative(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix() if path != root else root.name
 
 
 def reason_to_skip(path: Path) -> str | None:

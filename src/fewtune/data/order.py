@@ -35,7 +35,7 @@ def ignored(name: str) -> bool:
 
 def natural(name: str) -> tuple[tuple[int, int, str], ...]:
     """A sort key: digits compare as numbers, letters without case, and the exact spelling decides last."""
-    parts = re.split(r"(\d+)", name)
+    parts = re.split(r"(\d{1,4000})", name)  # Python turns no longer digits into a number
     keys = [(0, int(part), "") if part.isdecimal() else (1, 0, part.casefold()) for part in parts if part]
     return (*keys, (2, 0, name))
 
