@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -11,8 +10,9 @@ from typing import final
 import numpy as np
 
 from fewtune.data.examples import Examples, Integers, Skipped, make_examples, on_disk
+from fewtune.data.folders import walk
 from fewtune.data.items import Files, Item, Items, Modality, Texts
-from fewtune.data.order import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES, TEXT_SUFFIXES, ignored, natural
+from fewtune.data.order import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES, TEXT_SUFFIXES
 from fewtune.data.read import TABLE_SUFFIXES, read_examples
 from fewtune.errors import InputError
 
@@ -50,8 +50,8 @@ class Chained:
 def read_inputs(paths: Sequence[Path], texts: Sequence[str], modality: Modality, column: str | None = None) -> Examples:
     """The rows to label; `row_names` are paths as given, "table.csv:3" (the third row of a table), or the texts themselves.
 
-    A folder means every image (or .txt file, for texts) below it, in natural order. Raises InputError for a path that does not exist, holds
-    nothing to label, or holds another modality.
+    A folder means every image (or .txt file, for texts) below it, in natural order. Links to folders are followed and each folder is read
+    once, as in `read_folder`. Raises InputError for a path that does not exist, holds nothing to label, or holds another modality.
     """
     parts: list[tuple[Items, list[str]]] = []
     skipped: list[Skipped] = []
@@ -97,26 +97,18 @@ def _folder(path: Path, modality: Modality) -> tuple[tuple[Items, list[str]], li
     wanted = {"image": IMAGE_SUFFIXES, "text": TEXT_SUFFIXES}.get(modality)
     if wanted is None:
         raise InputError(f"{path} is a folder, but this model labels embeddings: give .npz files or tables with an embedding column.")
-    files = list(_below(path))
+    passed: list[Skipped] = []
+    files = list(walk(path, passed))
+    skipped = [Skipped(str(path / s.name), s.reason) for s in passed]
     chosen = [f for f in files if f.suffix.lower() in wanted]
-    skipped = [
+    skipped += [
         Skipped(str(f), f"not {'an image' if modality == 'image' else 'a .txt file'}") for f in files if f.suffix.lower() not in wanted
     ]
     if not chosen:
-        found = f"{len(files)} other files" if files else "no files"
+        found = f"{len(files)} other files" if files else f"no files ({passed[0].reason})" if passed else "no files"
         raise InputError(f"{path} holds {found} and nothing this model can label: expected {modality}s.")
     items: Items = Files(chosen) if modality == "image" else Texts([_text(f) for f in chosen])
     return (items, [str(f) for f in chosen]), skipped
-
-
-def _below(folder: Path) -> Iterator[Path]:
-    """Every file below a folder, in natural order, folders after files; hidden ones left out; links to folders are not followed."""
-    entries = sorted((e for e in os.scandir(folder) if not ignored(e.name)), key=lambda e: (e.is_dir(), natural(e.name)))
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _below(folder / entry.name)
-        elif entry.is_file():
-            yield folder / entry.name
 
 
 def _text(path: Path) -> str:
