@@ -14,8 +14,6 @@ from scipy import stats
 from fewtune.statistics import (
     Interval,
     bootstrap_interval,
-    corrected_resampled_interval,
-    corrected_resampled_test,
     normal_interval,
     seeds_interval,
     t_interval,
@@ -149,44 +147,3 @@ def test_wilson_is_scipys(successes: int, trials: int) -> None:
 def test_wilson_refuses(successes: float, trials: int) -> None:
     with pytest.raises(ValueError, match=r"expected .* found"):
         wilson_interval(successes, trials)
-
-
-def test_corrected_resampled_by_hand() -> None:
-    """Five 80:20 splits: the variance s^2 / 5 becomes (1/5 + 1/4) s^2, so the plain interval widens by sqrt(1 + 5/4) = 1.5."""
-    x = np.array([0.80, 0.84, 0.79, 0.83, 0.81])
-    found = corrected_resampled_interval(x, n_train=80, n_test=20)
-    assert found.half_width == pytest.approx(1.5 * t_interval(x).half_width, rel=1e-12)
-    d = x - 0.8
-    t = d.mean() / (d.std(ddof=1) * math.sqrt(1 / 5 + 20 / 80))
-    assert corrected_resampled_test(d, 80, 20) == pytest.approx(2 * stats.t.sf(abs(t), 4), rel=1e-12)
-    assert corrected_resampled_test(-d, 80, 20) == pytest.approx(corrected_resampled_test(d, 80, 20), rel=1e-12)
-
-
-def test_corrected_resampled_without_a_test_set_to_speak_of_is_the_t_test() -> None:
-    d = np.random.default_rng(0).normal(0.1, 1, 10)
-    assert corrected_resampled_test(d, 1, 1e-15) == pytest.approx(stats.ttest_1samp(d, 0).pvalue, rel=1e-9)
-
-
-def test_corrected_resampled_edges() -> None:
-    assert corrected_resampled_test([0, 0, 0], 8, 2) == 1.0
-    assert corrected_resampled_test([0.1, 0.1, 0.1], 8, 2) == 0.0
-    assert math.isnan(corrected_resampled_interval([0.1], 8, 2).low)
-    with pytest.raises(ValueError, match="at least 2 splits"):
-        corrected_resampled_test([0.1], 8, 2)
-    with pytest.raises(ValueError, match="n_train above 0"):
-        corrected_resampled_test([0.1, 0.2], 0, 2)
-
-
-def test_corrected_resampled_coverage() -> None:
-    """Repeated splits of one sample of 60: the plain t interval covers far too seldom, the corrected one about as asked."""
-    rng = np.random.default_rng(5)
-    plain = corrected = 0
-    for _ in range(400):
-        y = rng.normal(size=60)
-        # The "model" is the training mean, the score its squared error; its expectation is 1 + 1/45.
-        orders = rng.permuted(np.tile(np.arange(60), (15, 1)), axis=1)
-        scores = ((y[orders[:, 45:]] - y[orders[:, :45]].mean(1, keepdims=True)) ** 2).mean(1)
-        plain += (1 + 1 / 45) in t_interval(scores)
-        corrected += (1 + 1 / 45) in corrected_resampled_interval(scores, 45, 15)
-    assert plain / 400 < 0.75
-    assert 0.9 < corrected / 400 < 0.99

@@ -1,4 +1,4 @@
-"""Paired tests against enumeration, scipy, Fisher's own example; Holm by hand and by its definition."""
+"""Paired tests against enumeration, scipy, Fisher's own example."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from fewtune.statistics import holm, paired_interval, sign_flip_test, t_interval, wilcoxon_test
+from fewtune.statistics import paired_interval, sign_flip_test, t_interval, wilcoxon_test
 from fewtune.statistics.paired import on_lattice
 
 ZEA_MAYS = json.loads((Path(__file__).parents[1] / "references" / "statistics.json").read_text(encoding="utf-8"))["zea_mays"]
@@ -136,30 +136,3 @@ def test_paired_interval_is_scipys() -> None:
     found = paired_interval(a - b, 0.9)
     assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), rel=1e-9)
     assert found.half_width == t_interval(a - b, 0.9).half_width
-
-
-def test_holm_by_hand() -> None:
-    # Sorted .005 .01 .03 .04, times 4 3 2 1: .02 .03 .06 .04, and the last may not be below the third.
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02], rel=1e-12)
-    assert holm([0.6, 0.5]) == pytest.approx([1.0, 1.0])
-    assert holm([0.2]) == pytest.approx([0.2])
-    assert holm([]).shape == (0,)
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0.001, 0.999))
-def test_holm_is_the_step_down_procedure(p: list[float], level: float) -> None:
-    """Adjusted <= level exactly where the procedure rejects: smallest first, against level / (how many are left), until one fails."""
-    rejected = set()
-    for left, i in zip(range(len(p), 0, -1), sorted(range(len(p)), key=lambda i: p[i]), strict=True):
-        if p[i] * left > level:
-            break
-        rejected.add(i)
-    adjusted = holm(p)
-    assert {i for i in range(len(p)) if adjusted[i] <= level} == rejected
-    assert np.all(adjusted >= np.array(p)) and np.all(adjusted <= 1)
-
-
-@pytest.mark.parametrize("bad", [[0.1, math.nan], [1.1], [-0.1], [[0.1]]])
-def test_holm_refuses(bad: list[float]) -> None:
-    with pytest.raises(ValueError, match="expected p values"):
-        holm(bad)

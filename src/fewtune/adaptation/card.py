@@ -32,9 +32,9 @@ def verdict(choice: Choice, target: Target, measured: Interval | None, pool: Seq
         rivals = [c for c in choice.candidates if c.name != choice.name]
         near = [c.name for c in rivals if not c.p < 0.05]
         if rivals and near:
-            said.append(f"Its lead is within chance of {', '.join(near)} (paired sign-flip test, Holm-adjusted p >= 0.05).")
+            said.append(f"Its lead is within chance of {', '.join(near)} (paired over held-out rows, adjusted p >= 0.05).")
         elif rivals:
-            said.append("It beats every other learner on the same splits (paired sign-flip test, Holm-adjusted p < 0.05).")
+            said.append("It beats every other learner on the same splits (paired over held-out rows, adjusted p < 0.05).")
     if choice.expected is not None and choice.unestimated:
         names = [target.class_names[c] for c in choice.unestimated]
         said.append(f"Not estimated, for they have a single example: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}.")

@@ -15,7 +15,7 @@ from fewtune.data.examples import Integers
 from fewtune.keys import key
 from fewtune.learning.method import Method
 from fewtune.learning.table import answer_table
-from fewtune.statistics import Interval, best_of_candidates, bootstrap_interval, fit_temperature, holm, sign_flip_test
+from fewtune.statistics import Interval, adjust_against_best, best_of_candidates, bootstrap_interval, fit_temperature, held_out_difference
 
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -45,8 +45,8 @@ class Candidate:
     """How one learner did on the held-out folds.
 
     `accuracy` in [0, 1], its `interval` a bootstrap over rows (None: nothing could be held out). `difference`: the chosen learner's
-    accuracy minus this one's, None for the chosen one itself. `p`: the paired sign-flip test of that difference over rows, Holm-adjusted,
-    NaN for the chosen one.
+    accuracy minus this one's, None for the chosen one itself. `p`: of that difference, paired over rows (t test, corrected because the
+    folds learn from rows that they share) and adjusted for having picked the best of several; NaN for the chosen one.
     """
 
     name: str
@@ -114,7 +114,7 @@ def choose_learner(
     return Choice(
         name=best,
         method=candidates[best],
-        candidates=_compared(candidates, correct, best),
+        candidates=_compared(candidates, correct, best, splits.folds),
         expected=best_of_candidates(np.stack(list(correct.values())), labels=labels, seed=seed),
         recall=_per_class(correct[best], labels, ways),
         temperature=fit_temperature(chosen.logits.double().cpu().numpy(), labels[chosen.item]),
@@ -140,20 +140,20 @@ def held_out_answers(method: Method, features: Tensor, rows: Integers, splits: S
     return Answers(torch.cat(logits), place[np.concatenate(item)])
 
 
-def _compared(candidates: Mapping[str, Method], correct: Mapping[str, Floats], best: str) -> tuple[Candidate, ...]:
-    """Every candidate beside the best one: paired differences over items, Holm-adjusted sign-flip tests."""
+def _compared(candidates: Mapping[str, Method], correct: Mapping[str, Floats], best: str, folds: int) -> tuple[Candidate, ...]:
+    """Every candidate beside the best one: paired differences over items, p values adjusted for having picked the best."""
     held = ~np.isnan(correct[best])
     others = [name for name in candidates if name != best]
-    differences = {name: (correct[best] - correct[name])[held] for name in others}
-    adjusted = dict(zip(others, holm([sign_flip_test(differences[name]) for name in others]), strict=True)) if others else {}
+    against = {name: held_out_difference((correct[best] - correct[name])[held], folds) for name in others}
+    adjusted = dict(zip(others, adjust_against_best([p for _, p in against.values()]).tolist(), strict=True))
     return tuple(
         Candidate(
             name,
             method,
             float(np.nanmean(correct[name])),
             bootstrap_interval(correct[name][held]),
-            None if name == best else bootstrap_interval(differences[name]),
-            float(adjusted.get(name, float("nan"))),
+            None if name == best else against[name][0],
+            adjusted.get(name, float("nan")),
         )
         for name, method in candidates.items()
     )

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from fewtune.errors import InputError
 from fewtune.files import write_bytes
 
+UNTRAINED = -1  # the training seed of a method that has nothing to train
 SCHEMA = pa.schema(
     [
         ("study", pa.string()),  # digest of everything the value depends on
@@ -22,7 +23,7 @@ SCHEMA = pa.schema(
         ("spec", pa.string()),  # the method's full text
         ("setting", pa.int32()),  # number of the protocol in the study
         ("seed", pa.int64()),  # of the episodes
-        ("training", pa.int64()),  # seed of the training run; -1 for a method that has nothing to train
+        ("training", pa.int64()),  # seed of the training run, or UNTRAINED
         ("episode", pa.int32()),
         ("task", pa.string()),
         ("ways", pa.string()),

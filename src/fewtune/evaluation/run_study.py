@@ -11,7 +11,7 @@ import numpy as np
 from fewtune.evaluation.answers import Scores, score_each, score_table
 from fewtune.evaluation.learn import Learned, Learning
 from fewtune.evaluation.partial import NOTHING, Partial
-from fewtune.evaluation.result import SCHEMA, Result, make_result
+from fewtune.evaluation.result import SCHEMA, UNTRAINED, Result, make_result
 from fewtune.evaluation.study import DEFAULTS, Drawn, Study
 from fewtune.evaluation.training import Cost
 from fewtune.keys import key
@@ -22,8 +22,6 @@ from fewtune.learning.phase import Adapt
 from fewtune.learning.world import ALONE, World
 from fewtune.spec import digest, text
 from fewtune.tasks.episodes import Episodes
-
-UNTRAINED = -1  # the training seed of a method that has nothing to train
 
 
 @final

@@ -9,17 +9,14 @@ from typing import Any, final
 import numpy as np
 
 from fewtune.evaluation.result import Result
+from fewtune.evaluation.rivals import NO_PAIR, adjusted, against, answered_by, best_of
 from fewtune.statistics import (
     Interval,
     average_ranks,
     episodes_needed,
-    holm,
     normal_interval,
-    paired_interval,
     reuse_sentence,
     seeds_interval,
-    sign_flip_test,
-    wilcoxon_test,
 )
 from fewtune.tasks.episodes import Episodes
 
@@ -32,18 +29,23 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 @final
 @dataclass(frozen=True)
 class Line:
-    """One method in one setting. `p` and `wilcoxon` compare it with the best method of the setting, Holm-adjusted; NaN for the best one.
+    """One method in one setting, `runs` times trained (0: there is nothing to train).
 
-    `interval` is over `n` episodes (the mean of a method's training runs on each), `over_seeds` over the means of training seeds, or of
-    episode seeds where it was trained once (None with one seed). `difference`: to the best, paired on the episodes that all methods
-    answered.
-    `winner`: it is the best and every other method differs from it (sign-flip, adjusted p < .05).
+    `interval`: of the mean, over `n` episodes (the mean of a method's training runs on each). `over_seeds`: over the means of training
+    seeds, or of episode seeds where it was trained once (None with one seed).
+    What follows compares the line with the best one of the setting, on the episodes that the two of them share; no other line has a say in
+    it but for `p`. `difference`: this one minus the best, None for the best. `alone`: the p of the two by themselves: sign-flip test over
+    episodes, or a t test over training runs and episodes where one of them learns from a source. `p`: adjusted for having picked the
+    best. `wilcoxon`: the same of Wilcoxon's test, for methods that do not learn from a source. NaN: for the best one, and where one of
+    the two was trained once, so that it is not known what another run would give.
+    `winner`: it is the best, and p < .05 for every other method.
     """
 
     method: str
     setting: int
     ways: str
     shots: str
+    runs: int
     mean: float
     sd: float
     loss: float
@@ -52,6 +54,7 @@ class Line:
     over_seeds: Interval | None
     difference: Interval | None
     p: float
+    alone: float
     wilcoxon: float
     winner: bool
 
@@ -80,52 +83,37 @@ def summarise(result: Result, drawn: Mapping[tuple[int, int], Episodes], items: 
 
 def _setting(result: Result, methods: list[str], setting: int) -> list[Line]:
     rows = {m: result.where(method=m) for m in methods}
-    answered = {m: _episodes(rows[m]) for m in methods}
-    common = set.intersection(*(set(a.values) for a in answered.values()))
-    shared = {m: np.array([a.values[place] for place in sorted(common)]) for m, a in answered.items()}
-    best = max(methods, key=lambda m: shared[m].mean())
+    answered = {m: answered_by(rows[m]) for m in methods}
+    best = best_of(answered)
     others = [m for m in methods if m != best]
-    flips, signed = _adjusted(shared, best, others)
-    won = bool(others) and all(p < 1 - LEVEL for p in flips.values())
-    return [
-        Line(
-            method=m,
-            setting=setting,
-            ways=rows[m].distinct("ways")[0],
-            shots=rows[m].distinct("shots")[0],
-            mean=float(answered[m].mean.mean()),
-            sd=float(answered[m].mean.std(ddof=1)) if len(answered[m].mean) > 1 else float("nan"),
-            loss=float(rows[m].column("loss").mean()),
-            n=len(answered[m].mean),
-            interval=normal_interval(answered[m].mean, LEVEL),
-            over_seeds=_over_seeds(rows[m]),
-            difference=None if m == best else paired_interval(shared[m] - shared[best]),
-            p=flips.get(m, float("nan")),
-            wilcoxon=signed.get(m, float("nan")),
-            winner=won and m == best,
+    pairs = {m: against(answered[m], answered[best]) for m in others}
+    flips, signed = adjusted([pairs[m].p for m in others]), adjusted([pairs[m].wilcoxon for m in others])
+    p, wilcoxon = dict(zip(others, flips, strict=True)), dict(zip(others, signed, strict=True))
+    won = bool(others) and all(value < 1 - LEVEL for value in flips)
+    lines = []
+    for m in methods:
+        means, pair = answered[m].scores.mean(0), pairs.get(m, NO_PAIR)
+        lines.append(
+            Line(
+                method=m,
+                setting=setting,
+                ways=rows[m].distinct("ways")[0],
+                shots=rows[m].distinct("shots")[0],
+                runs=answered[m].runs,
+                mean=float(means.mean()),
+                sd=float(means.std(ddof=1)) if len(means) > 1 else float("nan"),
+                loss=float(rows[m].column("loss").mean()),
+                n=len(means),
+                interval=normal_interval(means, LEVEL),
+                over_seeds=_over_seeds(rows[m]),
+                difference=pair.difference,
+                p=p.get(m, float("nan")),
+                alone=pair.p,
+                wilcoxon=wilcoxon.get(m, float("nan")),
+                winner=won and m == best,
+            )
         )
-        for m in methods
-    ]
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class _Episodes:
-    """A method's accuracy on each episode (seed, number), the mean over its training runs."""
-
-    values: Mapping[tuple[int, int], float]
-
-    @property
-    def mean(self) -> Floats:
-        return np.array(list(self.values.values()))
-
-
-def _episodes(rows: Result) -> _Episodes:
-    places = list(zip(rows.column("seed").tolist(), rows.column("episode").tolist(), strict=True))
-    runs: dict[tuple[int, int], list[float]] = {}
-    for place, value in zip(places, rows.column("value").tolist(), strict=True):
-        runs.setdefault(place, []).append(value)
-    return _Episodes({place: float(np.mean(values)) for place, values in runs.items()})
+    return lines
 
 
 def _over_seeds(rows: Result) -> Interval | None:
@@ -136,26 +124,30 @@ def _over_seeds(rows: Result) -> Interval | None:
     return None
 
 
-def _adjusted(values: Mapping[str, Floats], best: str, others: list[str]) -> tuple[dict[str, float], dict[str, float]]:
-    """Holm-adjusted sign-flip and Wilcoxon p values of every other method against the best, on the same episodes."""
-    if not others:
-        return {}, {}
-    differences = [values[best] - values[m] for m in others]
-    flips, signed = holm([sign_flip_test(d) for d in differences]), holm([wilcoxon_test(d) for d in differences])
-    return dict(zip(others, flips.tolist(), strict=True)), dict(zip(others, signed.tolist(), strict=True))
-
-
 def _notes(lines: list[Line], drawn: Mapping[tuple[int, int], Episodes], items: str) -> list[str]:
-    notes = ["Intervals: 95%, over episodes. p: paired sign-flip test against the best method of the setting, Holm-adjusted."]
+    notes = [
+        "Intervals: 95%, over episodes. p: against the best method of the setting, on the episodes that both answered, adjusted for having "
+        "picked the best of several."
+    ]
+    several = len({line.method for line in lines}) > 1
+    if several and any(line.runs > 1 for line in lines):
+        notes.append("Where a method learns from a source, p and the difference also count how its training runs differ.")
+    if several and (once := [line.method for line in lines if line.runs == 1]):
+        named = ", ".join(dict.fromkeys(once))
+        notes.append(
+            f"Trained once: {named}. How much another training run would differ is not known, so there is no p and no mark: "
+            "give --training-seeds 0 1 2 or more."
+        )
     if any(line.winner for line in lines):
         notes.append("Marked: better than every other method of its setting (p < .05).")
-    elif len({line.method for line in lines}) > 1:
+    elif several:
         notes.append("No method is marked: none is better than every other one of its setting (p < .05).")
     most = max((line.n for line in lines), default=0)
     for few in sorted({line.n for line in lines if line.n < most}):
         named = ", ".join(dict.fromkeys(line.method for line in lines if line.n == few))
         notes.append(
-            f"On the first {few} of {most} episodes, for weights are moved on each of them: {named}. Differences are paired on those."
+            f"On the first {few} of {most} episodes, because weights are moved on each of them: {named}. "
+            "Their differences are paired on those."
         )
     settings = sorted({setting for setting, _ in drawn})
     for setting in settings:

@@ -29,7 +29,7 @@ def learners_table(adapted: Adapted) -> Table:
     splits, features = choice.splits, "frozen" if choice is adapted.frozen else "finetuned"
     notes = (
         f"Held-out accuracy on {splits.repeat.max(initial=-1) + 1} x {splits.folds}-fold splits of the labelled rows; "
-        "p: paired sign-flip test to the chosen one over rows, Holm-adjusted.",
+        "p: against the chosen one, paired over rows (corrected resampled t test), adjusted for having picked the best.",
     )
     return Table(
         columns=("learner", "accuracy %", "to the chosen (95%)", "p"),

@@ -63,6 +63,7 @@ _COLUMNS = (
     _Column("n", "n", lambda line: Cell(line.n)),
     _Column("to the best", "difference", _gap),
     _Column("p", "p", lambda line: Cell(line.p, _p(line.p))),
+    _Column("p (the two alone)", "p_alone", lambda line: Cell(line.alone, _p(line.alone)), full=True),
     _Column("p (Wilcoxon)", "p_wilcoxon", lambda line: Cell(line.wilcoxon, _p(line.wilcoxon)), full=True),
     _Column("loss", "loss", lambda line: Cell(line.loss, f"{line.loss:.3f}"), full=True),
     _Column("winner", "winner", lambda line: Cell(line.winner, "yes" if line.winner else ""), full=True),

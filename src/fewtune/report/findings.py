@@ -26,7 +26,7 @@ Shown: TypeAlias = bytes | str | None
 class MethodRow:
     """One learner on the shared held-out rows. `difference`: the chosen learner's accuracy minus this one's, None for the chosen one.
 
-    `p`: of the paired test of that difference, Holm-adjusted over the learners.
+    `p`: of the paired test of that difference, adjusted for having picked the best.
     """
 
     name: str

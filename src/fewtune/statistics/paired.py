@@ -1,11 +1,13 @@
-"""Did one method beat another on the same episodes? Tests and an interval on paired differences, and Holm's correction."""
+"""Did one method beat another on the same episodes? Tests and an interval on paired differences."""
 
 from __future__ import annotations
 
+import math
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import stdtr
 from scipy.stats import rankdata, wilcoxon
 
 from fewtune.statistics.intervals import Interval, t_interval
@@ -65,18 +67,11 @@ def paired_interval(differences: Numbers, level: float = 0.95) -> Interval:
     return Interval(over.mean, over.low, over.high, over.level, over.n, "paired t")
 
 
-def holm(p_values: Numbers) -> Floats:
-    """p values adjusted for being several (Holm 1979), in the order given: adjusted <= a rejects with family-wise error a.
-
-    adjusted_(i) = max over j <= i of min(1, (m - j + 1) p_(j)). An empty list gives an empty array.
-    """
-    p: Floats = np.asarray(p_values, dtype=np.float64)
-    if p.ndim != 1 or not np.all((p >= 0) & (p <= 1)):
-        raise ValueError(f"expected p values as one dimension of numbers between 0 and 1, found {p.tolist()}.")
-    order = np.argsort(p, kind="stable")
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
-    return adjusted
+def two_sided(mean: float, error: float, freedom: int) -> float:
+    """The two-sided p of "the mean is 0" by t = mean / error (its standard error); 1 where the error is NaN, or mean and error are 0."""
+    if math.isnan(error) or mean == 0:
+        return 1.0
+    return 2 * float(stdtr(freedom, -abs(mean) / error)) if error > 0 else 0.0
 
 
 def on_lattice(x: Floats) -> Integers | None:

@@ -1,41 +1,31 @@
-"""Repeated random splits of one dataset: their scores are correlated, and the variance is corrected for it.
+"""Rows that are held out in turn: every row is answered, but by learners that share most of what they learned from.
 
 Reference: Nadeau and Bengio, "Inference for the generalization error", Machine Learning 52, 2003: the variance of the mean over J
-splits is estimated by (1 / J + n_test / n_train) s^2 instead of s^2 / J.
+splits is estimated by (1 / J + n_test / n_train) s^2 instead of s^2 / J, where s^2 is the variance of one split.
 """
 
 from __future__ import annotations
 
 import math
 
-import numpy as np
-from scipy.special import stdtr, stdtrit
+from scipy.special import stdtrit
 
 from fewtune.statistics.intervals import Interval, mean_of, standard_error, symmetric
-from fewtune.statistics.sample import Floats, Numbers, fraction, positive, sample
+from fewtune.statistics.paired import sign_flip_test, two_sided
+from fewtune.statistics.sample import Numbers, fraction, sample
 
 
-def corrected_resampled_interval(values: Numbers, n_train: float, n_test: float, level: float = 0.95) -> Interval:
-    """The corrected t interval of scores [J] over J random splits into n_train and n_test items. NaN bounds for J = 1."""
-    x, level = sample(values), fraction(level)
-    quantile = float(stdtrit(max(len(x) - 1, 1), (1 + level) / 2))
-    return symmetric(mean_of(x), quantile * _standard_error(x, n_train, n_test), level, len(x), "corrected resampled t")
+def held_out_difference(differences: Numbers, folds: int, level: float = 0.95) -> tuple[Interval, float]:
+    """The mean difference [N rows] of two learners on rows held out in `folds` >= 2 folds: its interval and its two-sided p.
 
-
-def corrected_resampled_test(differences: Numbers, n_train: float, n_test: float) -> float:
-    """The two-sided p of "two methods score the same" from their differences [J] on the same J splits.
-
-    Constant differences give p = 1 when they are 0, and otherwise 0. Raises ValueError for fewer than 2.
+    A fold has N / folds rows and is answered from (folds - 1) / folds of them, so the corrected variance of the mean is
+    s^2 / N (1 + folds / (folds - 1)) with s^2 that of the rows; t with N - 1 degrees of freedom. Differences may be means over repeated
+    splits: repeats do not make them surer here. p is never smaller than that of the sign-flip test, which differences that are all alike
+    would make it. One row: NaN bounds and p = 1.
     """
-    x = sample(differences, "differences")
-    if len(x) < 2:
-        raise ValueError("expected the differences of at least 2 splits, found 1.")
-    mean, error = mean_of(x), _standard_error(x, n_train, n_test)
-    if error == 0:
-        return 1.0 if mean == 0 else 0.0
-    return 2 * float(stdtr(len(x) - 1, -abs(mean) / error))
-
-
-def _standard_error(x: Floats, n_train: float, n_test: float) -> float:
-    ratio = positive(n_test, "n_test") / positive(n_train, "n_train")
-    return standard_error(x) * math.sqrt(1 + float(np.size(x)) * ratio)
+    x, level = sample(differences, "differences"), fraction(level)
+    if folds < 2:
+        raise ValueError(f"expected at least 2 folds, found {folds}.")
+    mean, error = mean_of(x), standard_error(x) * math.sqrt(1 + folds / (folds - 1))
+    interval = symmetric(mean, float(stdtrit(max(len(x) - 1, 1), (1 + level) / 2)) * error, level, len(x), "corrected resampled t")
+    return interval, max(two_sided(mean, error, len(x) - 1), sign_flip_test(x))
