@@ -89,6 +89,24 @@ def test_the_sweep_chooses_on_validation_tasks_and_says_so() -> None:
     assert [line.n for line in lines] == [8, 8] and lines[1].over_seeds is not None
 
 
+def test_methods_trained_once_get_no_p_and_those_trained_often_do() -> None:
+    methods = ["centroid", "ridge(penalty=1.0)", "multitask(ways=3,queries=3,steps=2,lr=0.01)"]
+    once, often = (
+        summarise(o.result, o.drawn, "vectors") for o in (run(methods, collection(10, 4)), run(methods, collection(10, 4), seeds=(0, 1, 2)))
+    )
+    assert [line.runs for line in once.lines] == [0, 0, 1] and [line.runs for line in often.lines] == [0, 0, 3]
+    assert any(note.startswith("Trained once: multitask") for note in once.notes) and not any(line.winner for line in once.lines)
+    assert not any(note.startswith("Trained once") for note in often.notes)
+    for summary, known in ((once, False), (often, True)):
+        best = next(line for line in summary.lines if line.difference is None)
+        rivals = [line for line in summary.lines if line is not best]
+        for line in rivals:
+            if best.runs or line.runs:
+                assert (line.p == line.p) is known and (line.alone == line.alone) is known
+                assert line.wilcoxon != line.wilcoxon  # it knows nothing of training runs
+                assert line.difference is not None and (line.difference.kind == "t over runs and episodes") is known
+
+
 def test_without_validation_classes_defaults_stand() -> None:
     outcomes = run(["multitask(ways=3,queries=3,steps=2)"], collection(3, 5))
     assert any("nothing was swept: its defaults stand" in note for note in outcomes.notes)

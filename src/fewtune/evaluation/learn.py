@@ -13,6 +13,7 @@ from torch import Tensor
 from fewtune.errors import Diverged, InputError
 from fewtune.evaluation.answers import score_each
 from fewtune.evaluation.chosen import candidate_ways, candidates_of, chooses, evidence_of, resolved
+from fewtune.evaluation.edges import edges
 from fewtune.evaluation.memory import peak_memory
 from fewtune.evaluation.partial import Partial
 from fewtune.evaluation.sources import tasks_of
@@ -85,8 +86,8 @@ class Learning:
         self._ready = {i: r for i, r in self._ready.items() if r.cost.method != name or r.cost.chosen == best}
         tried = ", ".join(f"{label} {'diverged' if a < 0 else f'{100 * a:.1f}'}" for label, a in found.items())
         self._notes[f"{name}: {best} was chosen on validation episodes ({tried})."] = None
-        if best in (swept[0], swept[-1]) and len(swept) > 2:
-            self._notes[f"{name}: {best} lies at the edge of the sweep, so a value beyond it may do better."] = None
+        for edge in edges(best, swept):
+            self._notes[f"{name}: {edge}."] = None
         return best
 
     def learn(self, name: str, variants: Variants, label: str, seed: int) -> Learned:
