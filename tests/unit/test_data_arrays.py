@@ -77,18 +77,22 @@ def test_vectors_must_be_finite() -> None:
 def test_labels_of_every_kind() -> None:
     x = np.eye(4)
     cases: list[tuple[Any, tuple[str, ...], list[int]]] = [
-        ([10, 9, 10, -1], ("9", "10"), [1, 0, 1, -1]),
+        ([10, 9, 10, -1], ("-1", "9", "10"), [2, 1, 2, 0]),
+        (np.array([10, 9, 10, -1]), ("-1", "9", "10"), [2, 1, 2, 0]),
         (np.array([0.0, np.nan, 1.0, 1.0]), ("0", "1"), [0, -1, 1, 1]),
         ([0.0, float("nan"), 1.0, None], ("0", "1"), [0, -1, 1, -1]),
         (["b", "a", "", None], ("a", "b"), [1, 0, -1, -1]),
-        (np.array(["b", "a", "nan", "a"]), ("a", "b"), [1, 0, -1, 0]),
+        (np.array(["b", "a", "nan", "a"]), ("a", "b", "nan"), [1, 0, 2, 0]),
+        (np.array([b"b", b"a", b"", b"a"]), ("a", "b"), [1, 0, -1, 0]),
         (np.array([True, False, True, True]), ("False", "True"), [1, 0, 1, 1]),
         (torch.tensor([[3], [4], [3], [3]]), ("3", "4"), [0, 1, 0, 0]),
     ]
     for y, names, labels in cases:
         made = read_examples((x, y))
         assert made.class_names == names and made.labels.tolist() == labels
-    assert read_examples({"X": x, "y": [1, 0, 1, -1], "names": ["a", "b"]}).class_names == ("a", "b")
+    for y in ([1, 0, 1, -1], np.array([1, 0, 1, -1]), np.array([1.0, 0.0, 1.0, np.nan])):  # here integers count into the names
+        made = read_examples({"X": x, "y": y, "names": ["a", "b"]})
+        assert made.class_names == ("a", "b") and made.labels.tolist() == [1, 0, 1, -1]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +103,10 @@ def test_labels_of_every_kind() -> None:
         ([0.5, 1, 1, 1], "label 0.5 of row 0 is no class"),
         (np.zeros((4, 2)), r"found labels of shape \[4, 2\] \(kind='multi'"),
         ([1, 1, 1, 1], "expected at least two classes, found one, '1'"),
-        ([-1, 1, 1, -1], "expected at least two classes, found one, '1'"),
+        ([None, 1, 1, float("nan")], "expected at least two classes, found one, '1'"),
+        (np.array([1.0, 2.0, np.inf, 1.0]), "label inf is no class"),
+        (np.array(3), "found 4 rows and a single label"),
+        (np.array([b"a", b"b", b"\xff", b"a"]), "label of row 2 is not UTF-8 text"),
         (None, "expected at least two classes, found no labels"),
     ],
 )

@@ -16,7 +16,7 @@ CAFE = unicodedata.normalize("NFD", "café")
     [
         ("Dress", "dress", "case"),
         ("STRASSE", "straße", "case"),
-        ("café", CAFE, "accents stored in two ways"),
+        ("café", CAFE, "how accents are stored"),
         ("Café", CAFE, "case"),
         ("red  ant", "red ant", "blanks or marks that do not show"),
         ("ant ", "ant", "blanks or marks that do not show"),
@@ -31,7 +31,7 @@ def test_twins_are_found_and_their_difference_named(one: str, other: str, how: s
 
 
 def test_several_differences() -> None:
-    assert difference(("Café", "café", CAFE)) == "accents stored in two ways and case"
+    assert difference(("Café", "café", CAFE)) == "how accents are stored and case"
 
 
 @pytest.mark.parametrize(("one", "other"), [("cafe", "café"), ("a b", "ab"), ("x2", "x\u00b2"), ("1", "01"), ("nan", "none")])

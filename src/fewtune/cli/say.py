@@ -36,6 +36,7 @@ def show(table: Table) -> None:
 
 def understood(examples: Examples, backbone: Backbone) -> str:
     """What was read and what will be done with it, before any long work."""
+    from fewtune.data.class_names import remarks_on
     from fewtune.data.examples import TEST, TRAIN, VALIDATION
     from fewtune.words import counted
 
@@ -53,8 +54,10 @@ def understood(examples: Examples, backbone: Backbone) -> str:
         shown = "; ".join(f"{s.name} ({s.reason})" for s in examples.skipped[:3])
         more = f"; and {len(examples.skipped) - 3} more" if len(examples.skipped) > 3 else ""
         lines.append(f"{counted(len(examples.skipped), 'file', ('was', 'were'))} passed over: {shown}{more}.")
+    lines += remarks_on(examples)
     machine = backbone.machine
-    lines.append(f"Backbone {backbone.name}: {backbone.width} features, {machine.dtype} on {machine.device}.")
+    width = np.size(np.asarray(examples.items.fetch(0))) if examples.modality == "vector" and len(examples) else backbone.width
+    lines.append(f"Backbone {backbone.name}: {width} features, {machine.dtype} on {machine.device}.")
     return "\n".join(lines)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from fewtune.data.examples import NO_SPLIT, Examples, Integers, make_examples
 from fewtune.data.items import Files, Items, Pixels, Texts, Vectors
 from fewtune.data.order import IMAGE_SUFFIXES, SPLIT_WORDS, some
-from fewtune.data.targets import Kind, as_labels
+from fewtune.data.targets import Kind, as_labels, decoded, missing
 from fewtune.errors import InputError
 
 
@@ -29,12 +29,14 @@ def read_arrays(
 
     `x`: uint8 images [N, H, W], [N, H, W, C] or channel-first [N, C, H, W] (C = 1 or 3; read as channel-last where both fit); float
     images within [0, 1], which are rounded to 8 bits; vectors [N, D]; a sequence of strings or of paths. Torch tensors are taken too.
-    `y`: class integers (-1 or NaN missing), names, float targets ([N] or [N, d]) or multi-hot [N, L], as `kind` says.
-    `names`: the class names that integer labels index. Raises InputError in one sentence for anything else.
+    `y`: class integers or names, float targets ([N] or [N, d]) or multi-hot [N, L], as `kind` says; None and NaN are missing.
+    `names`: the class names that integer labels index; -1 then means a missing label. Raises InputError in one sentence for the rest.
     """
     items, row_names = as_items(x, name)
     count = len(items)
     labels = None if y is None else plain(y)
+    if labels is not None and (np.shape(labels) == () if isinstance(labels, np.ndarray) else not hasattr(labels, "__len__")):
+        raise InputError(f"{name}: expected one label a row, found {count} rows and a single label.")
     if labels is not None and len(labels) != count:
         raise InputError(f"{name}: expected one label a row, found {count} rows and {len(labels)} labels.")
     return make_examples(
@@ -63,7 +65,7 @@ def read_npz(arrays: Mapping[str, np.ndarray[Any, Any]], *, name: str, kind: Kin
         x,
         first("y", "label", "labels"),
         name=name,
-        names=None if names is None else [str(n) for n in names],
+        names=None if names is None else [decoded(n, f"{name}: a class name") if isinstance(n, bytes) else str(n) for n in names.ravel()],
         groups=first("groups", "group"),
         split=first("split", "splits"),
         kind=kind,
@@ -117,7 +119,8 @@ def as_items(x: Any, name: str) -> tuple[Items, list[str] | None]:
                 f"{name}: the rows of x differ in shape: expected images of one size, vectors of one width, paths or strings."
             ) from None
     if x.dtype.kind in "US" or (x.dtype == object and all(isinstance(value, str | Path) for value in x.ravel())):
-        return _strings([value.decode() if isinstance(value, bytes) else value for value in x.ravel().tolist()], name)
+        given = x.ravel().tolist()
+        return _strings([decoded(v, f"{name}: row {row}") if isinstance(v, bytes) else v for row, v in enumerate(given)], name)
     if x.dtype.kind not in "biuf" or x.ndim not in (2, 3, 4):
         raise InputError(f"{name}: expected images [N, H, W(, C)], vectors [N, D] or strings [N], found {x.dtype} {list(x.shape)}.")
     return (Vectors(as_vectors(x, name)) if x.ndim == 2 else Pixels(_as_pixels(x, name))), None
@@ -169,22 +172,33 @@ def _as_pixels(x: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, np.dtype[n
 
 
 def _groups(groups: Any, count: int, name: str) -> list[str | None]:
-    groups = plain(groups)
-    if len(groups) != count:
-        raise InputError(f"{name}: expected one group a row, found {count} rows and {len(groups)} groups.")
-    return [None if g is None or g == "" or g == -1 or g != g else str(g) for g in groups]
+    groups = _row_each(groups, count, name, "group")
+    return [None if missing(g) or (_is_integer(g) and g == -1) else str(g) for g in groups]
+
+
+def _row_each(values: Any, count: int, name: str, what: str) -> Any:
+    """Values of which there is one a row."""
+    values = plain(values)
+    if isinstance(values, np.ndarray) and values.ndim != 1:
+        raise InputError(f"{name}: expected one {what} a row, found {what}s of shape {list(values.shape)}.")
+    if not hasattr(values, "__len__") or len(values) != count:
+        found = f"{len(values)} {what}s" if hasattr(values, "__len__") else f"a {type(values).__name__}"
+        raise InputError(f"{name}: expected one {what} a row, found {count} rows and {found}.")
+    return values
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def split_codes(split: Any, count: int, name: str) -> Integers:
     """0 train, 1 validation, 2 test, -1 none, from such codes or from words (train, val, dev, test, any)."""
-    split = plain(split)
-    if len(split) != count:
-        raise InputError(f"{name}: expected one split a row, found {count} rows and {len(split)} splits.")
+    split = _row_each(split, count, name, "split")
     codes = np.full(count, NO_SPLIT, dtype=np.int64)
     for i, value in enumerate(split):
-        if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        if _is_integer(value):
             codes[i] = value if value in (0, 1, 2) else NO_SPLIT
-        elif value is not None and value == value:
+        elif not missing(value):
             word = str(value).strip().casefold()
             if word not in SPLIT_WORDS:
                 raise InputError(f"{name}: split {str(value)!r} of row {i} is unknown: expected train, validation or test.")

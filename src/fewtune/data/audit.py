@@ -11,6 +11,7 @@ from typing import final
 
 import numpy as np
 
+from fewtune.data.class_names import remarks_on
 from fewtune.data.examples import NO_SPLIT, SPLITS, Examples, Skipped, source_of
 from fewtune.data.images import Header, header, why_unreadable
 from fewtune.data.items import Files, Items, Modality, Texts, Vectors, content_digest
@@ -39,8 +40,9 @@ class Audit:
     """What `inspect_examples` found; plain values throughout.
 
     `counts`: rows of each class, in the order of the class names. `splits`, `groups`, `formats`, `modes`: how many rows of each.
-    `unreadable`: row name -> reason. `duplicates`: row names with the same content and the same class (or none). `clashes`: (row
-    name, class) of the same content under several classes. `leaks`: row names of the same content in several splits.
+    `remarks`: sentences on how the data was read and on its class names. `unreadable`: row name -> reason. `duplicates`: row names with
+    the same content and the same class (or none). `clashes`: (row name, class) of the same content under several classes. `leaks`: row
+    names of the same content in several splits.
     `imbalance`: the largest class over the smallest that has rows. `width`, `height`: in pixels. `length`: of texts, in characters.
     `deep`: whether every pixel was decoded, or only headers were read; a quick look at files on disk compares no contents.
     """
@@ -55,6 +57,7 @@ class Audit:
     splits: Mapping[str, int]
     groups: Mapping[str, int]
     skipped: tuple[Skipped, ...]
+    remarks: tuple[str, ...]
     unreadable: Mapping[str, str]
     duplicates: tuple[tuple[str, ...], ...]
     clashes: tuple[tuple[tuple[str, str], ...], ...]
@@ -98,6 +101,7 @@ class Audit:
             said.append(
                 f"{_many(len(single), 'class', 'classes')} with a single row, so nothing can be held out to check on: {some(single)}."
             )
+        said += self.remarks
         if self.imbalance >= IMBALANCE:
             said.append(f"The largest class is {self.imbalance:.0f} times the smallest: accuracy alone will flatter; read recall by class.")
         if self.unlabelled:
@@ -151,6 +155,7 @@ def inspect_examples(examples: Examples, deep: bool = True) -> Audit:
         splits={word: n for word, code in SPLITS.items() if (n := int((examples.row_split == code).sum()))},
         groups={name: int((examples.group == i).sum()) for i, name in enumerate(examples.group_names)},
         skipped=examples.skipped,
+        remarks=remarks_on(examples),
         unreadable={examples.row_names[row]: look.reason for row, look in enumerate(looks) if look.reason is not None},
         duplicates=same,
         clashes=clashes,

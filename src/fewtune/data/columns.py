@@ -52,7 +52,7 @@ def from_table(
     chosen = _input_column(table, input)
     targets = _label_columns(table, label, chosen, labelled)
     items, row_names = _items(table, chosen, kind_of_input(chosen, table.columns[chosen]))
-    columns = [_labels(table, target, kind) for target in targets]
+    columns = [_labels(table, target, kind, classes[0] if classes else ()) for target in targets]
     grouping = _one(table, "group", group)
     splitting = None if split == "" else _one(table, "split", split)
     captions = _one(table, "caption", None)
@@ -146,12 +146,18 @@ def _known(table: Table, column: str, what: str) -> str:
     return column
 
 
-def _labels(table: Table, column: str, kind: Kind) -> list[str | int | None] | Integers | Column:
+def _labels(table: Table, column: str, kind: Kind, names: Sequence[str] = ()) -> list[str | int | None] | Integers | Column:
     values = table.columns[column]
+    if names and "-1" not in names:  # where classes are known from elsewhere, -1 is none of them
+        values = [None if _is_minus_one(value) else value for value in values]
     labels = as_labels(values, f"{table.name}, column {column}", None, kind)
-    if not isinstance(labels, Column) and all(label is None or label == -1 for label in labels):
+    if not isinstance(labels, Column) and all(label is None for label in labels):
         raise InputError(f"{table.name}: column {column!r} holds no label at all: expected a class name in each row.")
     return labels
+
+
+def _is_minus_one(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value == -1
 
 
 def _column(labels: list[str | int | None] | Integers | Column) -> Column:

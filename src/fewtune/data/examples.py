@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -50,7 +51,8 @@ class Examples:
     `name`: what the collection is called (class ids of a pool are "name/class"). `row_names`: how a row is called in messages
     and predictions (a path, or "file:line"). `columns`: label columns by name; `target` names the one to learn.
     `class_split` [K] and `row_split` [N]: -1 none, 0 train, 1 validation, 2 test. `group` [N]: -1 none, else into `group_names`.
-    `caption`: a text of each row, where there is one. `skipped`: what was left out while reading.
+    `caption`: a text of each row, where there is one. `skipped`: what was left out while reading; `remarks`: sentences that a person
+    should know about how the data was read.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Examples:
     group_names: tuple[str, ...] = ()
     caption: Sequence[str] | None = None
     skipped: tuple[Skipped, ...] = field(default=())
+    remarks: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
         count = len(self.items)
@@ -221,13 +224,14 @@ def make_examples(
     extra: Mapping[str, Column] | None = None,
     caption: Sequence[str] | None = None,
     skipped: tuple[Skipped, ...] = (),
+    remarks: tuple[str, ...] = (),
     target: str = "label",
 ) -> Examples:
     """Examples with one class column, from what readers have at hand.
 
-    `labels` are class names or integers, one a row; None, "" and -1 mean missing; or a whole Column, of any kind. With
-    `class_names`, integer labels index it; without, classes are the distinct labels in sorted order. `class_split` maps a class
-    name to 0, 1 or 2 (absent: no split).
+    `labels` are class names or integers, one a row; None and "" mean missing; or a whole Column, of any kind. With `class_names`, integer
+    labels index it and -1 means missing; without, classes are the distinct labels in sorted order, -1 one of them. Blanks around a name
+    do not count. `class_split` maps a class name to 0, 1 or 2 (absent: no split).
     """
     count = len(items)
     column = labels if isinstance(labels, Column) else Column("class", *_classes(labels, class_names, count, name))
@@ -246,6 +250,7 @@ def make_examples(
         group_names=group_names,
         caption=caption,
         skipped=skipped,
+        remarks=remarks,
     )
 
 
@@ -264,7 +269,7 @@ def _classes(
         if len(labels) and not -1 <= int(labels.min()) <= int(labels.max()) < len(class_names):
             raise InputError(f"{name}: labels go from {labels.min()} to {labels.max()}, but there are {len(class_names)} class names.")
         return labels.astype(np.int64), tuple(class_names)
-    spelled = ["" if label is None or label == -1 else str(label).strip() for label in labels]
+    spelled = ["" if label is None else str(label).strip() for label in labels]
     names = tuple(class_names) if class_names is not None else tuple(sorted({s for s in spelled if s}, key=_natural))
     index = {c: i for i, c in enumerate(names)}
     if strange := sorted({s for s in spelled if s and s not in index}):
@@ -279,6 +284,7 @@ def _is_integer(label: object) -> bool:
 def _natural(label: str) -> tuple[int, float, str]:
     """Numbers in numeric order, before words."""
     try:
-        return 0, float(label), label
+        number = float(label)
     except ValueError:
-        return 1, 0.0, label
+        number = math.nan
+    return (1, 0.0, label) if math.isnan(number) else (0, number, label)

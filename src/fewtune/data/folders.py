@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -13,6 +14,7 @@ import numpy as np
 from fewtune.data.examples import NO_SPLIT, Examples, Skipped, make_examples
 from fewtune.data.items import Files, Items, Texts
 from fewtune.data.order import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES, SPLIT_WORDS, TEXT_SUFFIXES, ignored, natural, some
+from fewtune.data.unseen import folders_in, unseen_folders
 from fewtune.data.walk import walk
 from fewtune.errors import InputError
 
@@ -44,7 +46,8 @@ def read_folder(root: Path, *, label: str | None = None, name: str | None = None
     """
     if label not in (None, "inner", "outer", "both"):
         raise InputError(f"a folder has no label column {label!r}: label can be inner, outer or both (which folder names the class).")
-    found, skipped = _collect(root, recursive)
+    splits = _split_folders(root)
+    found, skipped = _collect(root, splits, recursive)
     images = [f for f in found if f.path.suffix.lower() in IMAGE_SUFFIXES]
     texts = [f for f in found if f.path.suffix.lower() in TEXT_SUFFIXES]
     if images:  # a README.txt or a list of classes beside the class folders is no example
@@ -56,18 +59,37 @@ def read_folder(root: Path, *, label: str | None = None, name: str | None = None
         first = "/".join(texts[0].parts)
         raise InputError(f"{root} holds {len(images)} images and {len(texts)} texts (such as {first}): expected one kind, move one away.")
     label = label or _which(root, rows)
-    classes, groups = zip(*(_class_and_group(f, label) for f in rows), strict=True)
+    spelled, groups = zip(*(_class_and_group(f, label) for f in rows), strict=True)
+    classes = [name.strip() for name in spelled]
+    if "" in classes:
+        raise InputError(f"the class folder of {rows[classes.index('')].path} has a name of nothing but blanks: give it another.")
     items: Items = Files([f.path for f in rows]) if images else Texts([_text(f.path) for f in rows])
     return make_examples(
         items,
-        list(classes),
+        classes,
         name=name or root.resolve().name,
         class_names=sorted(set(classes), key=natural),
         row_names=[f.path.relative_to(root).as_posix() for f in rows],
         groups=list(groups) if label != "outer" else None,
         row_split=np.array([f.split for f in rows], dtype=np.int64),
         skipped=tuple(skipped),
+        remarks=(*_blanks(spelled), *unseen_folders(root, splits, _class_folders(root, splits, rows))),
     )
+
+
+def _blanks(names: Sequence[str]) -> list[str]:
+    """A sentence for class folders whose names begin or end with a blank, which no name of a class does."""
+    by_class: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        by_class[name.strip()].add(name)
+    said = []
+    for name, folders in sorted(by_class.items()):
+        listed = " and ".join(repr(folder) for folder in sorted(folders))
+        if len(folders) > 1:
+            said.append(f"The class folders {listed} differ in blanks alone and are read as one class, {name!r}.")
+        elif folders != {name}:
+            said.append(f"The class folder {listed} begins or ends with a blank; its class is called {name!r}.")
+    return said
 
 
 def reason_to_skip(path: Path) -> str | None:
@@ -82,9 +104,14 @@ def reason_to_skip(path: Path) -> str | None:
     return f"no image or text by its suffix {path.suffix!r}" if suffix else "no image or text: it has no suffix"
 
 
-def _collect(root: Path, recursive: bool) -> tuple[list[Found], list[Skipped]]:
+def _class_folders(root: Path, splits: dict[str, int], rows: list[Found]) -> set[str]:
+    """The class folders that gave a row, as "robin" or "train/robin"."""
+    first, most = len(root.parts), 2 if splits else 1
+    return {"/".join(f.path.parts[first : first + most]) for f in rows}
+
+
+def _collect(root: Path, splits: dict[str, int], recursive: bool) -> tuple[list[Found], list[Skipped]]:
     skipped: list[Skipped] = []
-    splits = _split_folders(root)
     found: list[Found] = []
     for path in walk(root, skipped, recursive=True):
         parts = path.relative_to(root).parts
@@ -104,11 +131,11 @@ def _collect(root: Path, recursive: bool) -> tuple[list[Found], list[Skipped]]:
 def _split_folders(root: Path) -> dict[str, int]:
     """Folder name -> split, where the root is laid out as train/class/file; else empty."""
     try:
-        folders = [e for e in os.scandir(root) if e.is_dir() and not ignored(e.name)]
+        folders = [e for e in os.scandir(root) if os.path.isdir(e.path) and not ignored(e.name)]  # noqa: PTH112  (no errors)
     except OSError as problem:
         raise InputError(f"{root} cannot be read: {problem.strerror}.") from None
     splits = {e.name: SPLIT_WORDS[e.name.casefold()] for e in folders if SPLIT_WORDS.get(e.name.casefold(), NO_SPLIT) != NO_SPLIT}
-    nested = any(e.is_dir() and not ignored(e.name) for name in splits for e in sorted((root / name).iterdir()))
+    nested = any(not ignored(folder.name) for name in splits for folder in folders_in(root / name))
     alone = len(splits) == len(folders)
     return splits if nested and (alone or len(set(splits.values())) > 1) else {}
 
@@ -144,7 +171,7 @@ def _class_and_group(found: Found, label: str) -> tuple[str, str | None]:
     outer, inner = found.parts[0], found.inner
     if label == "outer" or inner is None:
         return outer, None
-    return (inner, outer) if label == "inner" else (f"{outer} {inner}", outer)
+    return (inner, outer) if label == "inner" else (f"{outer.strip()} {inner.strip()}", outer)
 
 
 def _text(path: Path) -> str:

@@ -13,14 +13,16 @@ from fewtune.data.order import natural, some
 from fewtune.errors import InputError
 
 Kind: TypeAlias = Literal["class", "float", "multi"]
-_MISSING = frozenset({"", "nan", "null", "<na>"})  # "none" and "na" may well be classes
+_NO_NUMBER = frozenset({"nan", "null", "<na>"})  # how programs write a number that is missing
 
 
 def missing(value: object) -> bool:
-    """Whether a label is absent: None, NaN, empty, or a spelling of these."""
-    if value is None or value != value:
+    """Whether a value is absent: None, NaN, pandas' NA and NaT, and blank text. A word such as "nan" or "null" is a text like any other."""
+    if isinstance(value, str):
+        return not value.strip()
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):  # which answer to no comparison
         return True
-    return isinstance(value, str) and value.strip().casefold() in _MISSING
+    return isinstance(value, float | np.generic) and bool(value != value)
 
 
 def as_labels(values: Any, name: str, names: Sequence[str] | None, kind: Kind) -> list[str | int | None] | Integers | Column:
@@ -35,9 +37,9 @@ def as_labels(values: Any, name: str, names: Sequence[str] | None, kind: Kind) -
 
 
 def class_labels(values: Any, name: str, *, named: bool = False) -> list[str | int | None] | Integers:
-    """One class label a row, None (or -1 of integers) where missing; integers stay integers where `named` class names await them.
+    """One class label a row, None where it is `missing`; floats that are whole numbers are taken as integers, others are refused.
 
-    NaN means missing; floats that are whole numbers are taken as integers, others are refused.
+    Where `named` class names await them, integers stay integers, and -1 means missing; elsewhere -1 is a class like any other.
     """
     array = values if isinstance(values, np.ndarray) else None
     if array is not None and array.ndim == 2 and array.shape[1] == 1:
@@ -45,23 +47,26 @@ def class_labels(values: Any, name: str, *, named: bool = False) -> list[str | i
     if array is not None and array.ndim != 1:
         raise InputError(f"{name}: expected one class label a row, found labels of shape {list(array.shape)} (kind='multi' takes several).")
     if array is not None and array.dtype.kind == "f":
-        known = np.isfinite(array)
-        if (array[known] != np.rint(array[known])).any():
-            first = array[known][array[known] != np.rint(array[known])][0]
+        known = ~np.isnan(array)
+        whole = np.isfinite(array[known]) & (np.abs(array[known]) < 2**53) & (array[known] == np.rint(array[known]))
+        if not whole.all():
+            first = array[known][~whole][0]
             raise InputError(f"{name}: label {first:g} is no class: expected whole numbers or names (kind='float' takes numbers).")
-        array = np.where(known, array, -1).astype(np.int64)
-    if array is not None and array.dtype.kind in "iu":
         if named:
-            return array.astype(np.int64)
-        return [None if value == -1 else str(value) for value in array.tolist()]
+            return np.where(known, array, -1).astype(np.int64)
+        return [str(int(value)) if there else None for value, there in zip(array.tolist(), known.tolist(), strict=True)]
+    if array is not None and array.dtype.kind in "iu":
+        return array.astype(np.int64) if named else [str(value) for value in array.tolist()]
     return [_class(value, row, name, named) for row, value in enumerate(values)]
 
 
 def _class(value: Any, row: int, name: str, named: bool) -> str | int | None:
     if isinstance(value, np.generic):
         value = value.item()
-    if missing(value) or (isinstance(value, int) and not isinstance(value, bool) and value == -1):
+    if missing(value):
         return None
+    if isinstance(value, bytes):
+        value = decoded(value, f"{name}: label of row {row}")
     if isinstance(value, float):
         if not value.is_integer():
             raise InputError(
@@ -73,20 +78,32 @@ def _class(value: Any, row: int, name: str, named: bool) -> str | int | None:
     return value if named and isinstance(value, int) else str(value).strip()
 
 
+def decoded(value: bytes, what: str) -> str:
+    """Text from UTF-8 bytes, as NumPy stores strings. Raises InputError for other bytes."""
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError as problem:
+        raise InputError(f"{what} is not UTF-8 text (byte {problem.start}): save it as a unicode array.") from None
+
+
 def float_targets(values: Any, name: str) -> Column:
     """Float targets [N, d]; NaN where missing. Raises InputError for what is no number, and for infinity."""
-    rows = [[float("nan")] if not isinstance(v, list | tuple | np.ndarray) and missing(v) else v for v in values]
+    rows = [[float("nan")] if _no_number(v) else v for v in values]
     width = max((np.size(row) for row in rows), default=1)
     table = np.full((len(rows), width), np.nan)
     for i, row in enumerate(rows):
         try:
             numbers = np.asarray(row, dtype=np.float64).ravel()
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise InputError(f"{name}: label {str(row)[:60]!r} of row {i} is no number (kind='float' was asked for).") from None
         if np.isinf(numbers).any() or (len(numbers) != width and not np.isnan(numbers).all()):
             raise InputError(f"{name}: row {i} holds {len(numbers)} targets or an infinite one: expected {width} finite numbers.")
         table[i] = numbers if len(numbers) == width else np.nan
     return Column("float", table)
+
+
+def _no_number(value: Any) -> bool:
+    return missing(value) or (isinstance(value, str) and value.strip().casefold() in _NO_NUMBER)
 
 
 def multi_targets(values: Any, name: str, names: Sequence[str] | None = None) -> Column:
@@ -115,7 +132,7 @@ def _set(value: Any, row: int, name: str) -> list[str] | None:
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise InputError(f"{name}: labels {value[:60]!r} of row {row} are no list: expected names joined by '|'.") from None
     if isinstance(value, list | tuple | np.ndarray):
         return [str(v) for v in value]

@@ -22,11 +22,11 @@ def twins(names: Iterable[str]) -> list[tuple[str, ...]]:
 
 
 def difference(names: tuple[str, ...]) -> str:
-    """In words, how twins differ: "case", "accents stored in two ways", "blanks or marks that do not show", or several of these."""
+    """In words, how twins differ: "case", "how accents are stored", "blanks or marks that do not show", or several of these."""
     found = []
     accents = [unicodedata.normalize("NFC", name) for name in names]
     if len(set(accents)) < len(set(names)):
-        found.append("accents stored in two ways")
+        found.append("how accents are stored")
     blanks = ["".join(c for c in " ".join(name.split()) if unicodedata.category(c) != "Cf") for name in accents]
     if len(set(blanks)) < len(set(accents)):
         found.append("blanks or marks that do not show")
