@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fewtune.errors import InputError
-from fewtune.parts.keep import KEEPS, Best, Ema, Keep, KeepState, Last, Swa, begin, end, judged, observe, wants_validation
+from fewtune.parts.keep import KEEPS, Best, Ema, Keep, KeepState, Last, Swa, begin, end, judged, observe, stretched, wants_validation
 from fewtune.spec import parse, text
 
 STEPS = 20
@@ -121,6 +121,18 @@ def test_the_best_is_bitwise_the_earliest_of_the_best() -> None:
     assert same(run(Best(every=7), path), path[20])  # after 7, 14 and 20 steps: 0.5, 0.4, 0.9
     assert [s for s in range(STEPS) if wants_validation(Best(every=7), s, STEPS)] == [6, 13, 19]
     assert not any(wants_validation(keep, s, STEPS) for keep in (Last(), Ema(), Swa()) for s in range(STEPS))
+
+
+def test_what_is_kept_is_stretched_with_the_phase() -> None:
+    """From 200 steps to 31: 50 become 7.75 and so 8; the start weighs d^200 in the end of either."""
+    assert stretched(Best(every=50), 200, 31) == Best(every=8)
+    assert stretched(Best(every=3), 200, 31) == Best(every=1)
+    assert stretched(Best(every=50), 200, 400) == Best(every=100)
+    assert stretched(Swa(start=0.6, every=20), 200, 31) == Swa(start=0.6, every=3)
+    average = stretched(Ema(decay=0.99), 200, 31)
+    assert isinstance(average, Ema) and average.decay**31 == pytest.approx(0.99**200, rel=1e-12)
+    assert stretched(Last(), 200, 31) == Last()
+    assert all(stretched(keep, 20, 20) == keep for keep in CASES)
 
 
 def test_what_was_never_judged_is_the_last() -> None:

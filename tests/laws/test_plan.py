@@ -218,6 +218,42 @@ def test_plans_for_a_backbone_and_for_any_agree(source: str, every: int, decay: 
     assert [now[name] for name in ("norm.weight", "b1.weight", "b0.weight", "head.bias")] == [1.0, 0.5, 0.0, 2.0]
 
 
+@given(rates, st.integers(1, 60), st.integers(1, 5), st.integers(0, 400))
+def test_a_plan_is_read_at_the_same_fraction_of_a_phase_of_another_length(source: str, steps: int, longer: int, step: int) -> None:
+    """Step `longer` x s of a phase that is `longer` times as long is step s of the one that the plan is written for, exactly."""
+    curve = read(source)
+    named = resolve(Plan(rules=(("*", curve),), steps=steps), ("w",))
+    assert named.rates_at(step * longer, steps * longer)["w"] == rate(curve, step, steps)
+    own = resolve(everything(curve), ("w",))
+    assert named.rates_at(step, steps) == own.rates_at(step, steps)  # of the length that it is written for nothing changes
+
+
+def test_stretched_courses_by_hand() -> None:
+    """Plans for 200 steps in a phase of 31: half of it is over from step 16 on (15.5), three quarters from step 24 on (23.25)."""
+
+    def course(curve: Any) -> list[float]:
+        plan = resolve(Plan(rules=(("*", curve),), steps=200), ("w",))
+        return [plan.rates_at(step, 31)["w"] for step in range(31)]
+
+    dropped = [1.0] * 16 + [0.1] * 8 + [0.1**2] * 7
+    assert course(Steps(lr=1.0, at=(100, 150))) == pytest.approx(dropped, rel=1e-12)
+    assert course(After(step=100, rate=1.0)) == [0.0] * 16 + [1.0] * 15
+    warm = course(LinearDecay(lr=1.0, warmup=50))  # a quarter: 7.75 steps
+    assert warm[:8] == pytest.approx([(step * 200 / 31 + 1) / 51 for step in range(8)], rel=1e-12)
+    assert warm[8:] == pytest.approx([(31 - step) / 31 / 0.75 for step in range(8, 31)], rel=1e-12)
+    now = resolve(gradual(None, 1.0, 20), NAMES, GROUPS)
+    short = resolve(Plan(rules=gradual(None, 1.0, 20).rules, steps=200), NAMES, GROUPS)
+    assert [n for n, r in now.rates_at(30, 31).items() if not r] == ["conv.weight", "b0.weight", "b0.bias"]
+    thaws = {"norm.weight": 0, "b1.weight": 4, "b0.weight": 7, "conv.weight": 10}  # 3.1, 6.2 and 9.3 steps
+    for name, first in thaws.items():
+        assert [bool(short.rates_at(step, 31)[name]) for step in range(31)] == [step >= first for step in range(31)]
+
+
+def test_a_plan_for_less_than_no_steps_is_refused() -> None:
+    with pytest.raises(InputError, match="steps of Plan is the length of a phase"):
+        Plan(rules=(("*", 1.0),), steps=-1)
+
+
 def test_learned_rates_are_declared_by_the_names_they_move() -> None:
     plan = Plan(
         rules=(

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
+from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import make_examples
 from fewtune.data.items import Vectors
 from fewtune.data.pool import Pool
 from fewtune.errors import InputError
+from fewtune.keys import key
 from fewtune.learning.budget import budgeted, fit_phases, step_visits, total_visits
+from fewtune.learning.ground import Ground
 from fewtune.learning.phase import Phase
-from fewtune.recipes.finetuning import linear_probe_then_finetune, wise_ft
+from fewtune.learning.train import train
+from fewtune.machine import Machine
+from fewtune.parts.keep import Best
+from fewtune.parts.plan import resolve
+from fewtune.parts.rates import Steps
+from fewtune.recipes.finetuning import gradual_unfreezing, linear_probe_then_finetune, wise_ft
 from fewtune.recipes.meta import imaml, maml
 from fewtune.recipes.sources import mamf, multitask, shared_heads
 from fewtune.tasks.in_sequence import InSequence
@@ -62,3 +73,43 @@ def test_ways_shrink_and_a_task_of_mamf_with_them(tasks: Tasks) -> None:
     assert isinstance(phase, Phase) and isinstance(phase.sampler, InSequence)
     assert phase.sampler.ways == 8 and phase.restart == phase.sampler.steps_per_task
     assert any("ways shrank from 20 to 8" in note for note in notes)
+
+
+def course(phase: Phase, name: str = "w") -> list[float]:
+    """The rate of a name at each step."""
+    plan = resolve(phase.plan, (name,))
+    return [plan.rates_at(step, phase.steps)[name] for step in range(phase.steps)]
+
+
+def test_what_is_counted_in_steps_shrinks_with_the_steps(tasks: Tasks) -> None:
+    """A budget of 16 rows a step: 25 of 200 steps. The drops of Steps come at half and at three quarters, whatever the budget."""
+    (whole,) = multitask(ways=4, queries=3, lr=Steps(lr=1.0, at=(100, 150))).phases
+    assert isinstance(whole, Phase)
+    whole = replace(whole, keep=Best(every=40), restart=100)
+    (phase,) = budgeted((whole,), tasks, 16 * 25)
+    assert isinstance(phase, Phase) and phase.steps == 25
+    assert course(phase) == pytest.approx([1.0] * 13 + [0.1] * 6 + [0.01] * 6)
+    assert phase.keep == Best(every=5) and phase.restart == 12
+    (again,) = budgeted((phase,), tasks, 16 * 50)  # once more, from there
+    assert isinstance(again, Phase) and again.steps == 50 and course(again) == pytest.approx([1.0] * 25 + [0.1] * 13 + [0.01] * 12)
+    assert budgeted((whole,), tasks, 16 * 200) == (whole,)  # a budget that changes no number of steps changes nothing
+
+
+def test_a_budget_thaws_what_the_whole_run_thaws() -> None:
+    """Six groups, the last ones first, one more after each tenth of the phase: every one moves, whatever the number of steps."""
+    labels = np.repeat(np.arange(6), 20)
+    vectors = np.random.default_rng(0).normal(size=(120, 8)).astype(np.float32)
+    pool = Pool([make_examples(Vectors(vectors), labels, class_names=list("abcdef"))])
+    ground = Ground(load_backbone("mlp,inputs=8,depth=6", machine=Machine(device="cpu", dtype="float32")), pool)
+    start, moved = ground.start(), []
+    for visits in (200 * 64, 20 * 64, 11 * 64):
+        phases = budgeted(gradual_unfreezing(lr=0.1).phases, class_rows(pool), visits)
+        ended = train(ground, phases, class_rows(pool), key(0)).weights
+        moved.append({title for title, names in ground.backbone.groups if any(not torch.equal(ended[n], start[n]) for n in names)})
+    assert moved == [{title for title, _ in ground.backbone.groups}] * 3
+
+
+def test_the_length_of_a_task_in_sequence_is_not_stretched(tasks: Tasks) -> None:
+    whole = mamf(ways=5, rows=10, epochs=2, batch=32, steps=80).phases
+    (phase,) = budgeted(whole, tasks, 500)
+    assert isinstance(phase, Phase) and phase.steps == 20 and phase.restart == 4

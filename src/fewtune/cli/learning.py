@@ -19,7 +19,8 @@ class LearningFlags:
     Parameters
     ----------
     budget: str
-        visits=20000: the rows that every method may look at on the source; its steps are scaled to fit. By default each method's own steps.
+        visits=20000: the rows that every method may look at on the source; its steps, and warm-ups, drops and thaws with them, are
+        scaled to fit. By default each method's own steps.
     sweep: str
         lr, or lr=1e-4,1e-3,1e-2: the values of an option that every method tries, chosen on validation tasks by the first training seed;
         repeat for more options.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias, final
 
 import torch
@@ -131,6 +131,19 @@ def end(keep: Keep, state: KeepState, leaves: Mapping[str, Tensor]) -> dict[str,
     """The weights handed on, in the dtype of the leaves: what is kept, or the leaves where nothing is."""
     kept = {} if isinstance(keep, Last) else state.kept
     return {name: kept[name].to(leaf.dtype) if name in kept else leaf.detach() for name, leaf in leaves.items()}
+
+
+def stretched(keep: Keep, before: int, after: int) -> Keep:
+    """The same for a phase of `after` > 0 steps instead of `before` > 0: what is counted in steps comes at the same fractions of it.
+
+    `every` is scaled and rounded; the decay d of `Ema` becomes d^(before / after), so that the start weighs as much in the end.
+    """
+    match keep:
+        case Ema(decay=decay):
+            return Ema(decay=decay ** (before / after))
+        case Best(every=every) | Swa(every=every):
+            return replace(keep, every=max(1, round(every * after / before)))
+    return keep
 
 
 def _visits(keep: Swa, step: int, steps: int) -> bool:

@@ -23,7 +23,7 @@ class OuterOptimizer:
 
     def __init__(self, spec: Optimizer, weights: Mapping[str, Tensor], plan: ResolvedPlan, clip: float | None) -> None:
         self._weights = {name: weights[name] for name in plan.moving}
-        self._schedules = plan.schedules
+        self._plan = plan
         self._clip = clip
         self._slots = _slots(spec)
         self._fused = not isinstance(spec, RAdam) and all(map(_fusible, self._weights.values()))
@@ -40,8 +40,9 @@ class OuterOptimizer:
         if self._optimizer is None:
             return None
         moving: list[Tensor] = []
-        for (curve, names), group in zip(self._schedules, self._optimizer.param_groups, strict=True):
-            group["lr"] = rate(curve, step, steps)
+        now = self._plan.clock(step, steps)
+        for (curve, names), group in zip(self._plan.schedules, self._optimizer.param_groups, strict=True):
+            group["lr"] = rate(curve, *now)
             for name in names:
                 weight = self._weights[name]
                 gradient = weight.grad if gradients is None else gradients.get(name)

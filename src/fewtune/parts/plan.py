@@ -45,20 +45,27 @@ class Plan:
     A pattern is matched against the whole name, case and all, with `*`, `?` and `[...]` as in the shell: "head.*", "*.bias", "*".
     "group:PATTERN" matches the names of a backbone's groups whose own names match: "group:blocks.1?", "group:image *". Rates by depth
     (`Decaying`, `InTurn`) stand in "group:" rules only. A bare number is a constant rate, and is kept as one.
+
+    `steps`: the length of the phase that the rates are written for (0: whatever phase has the plan). A phase of another length, such as
+    one that a budget made shorter, has each rate at the same fraction of its steps: warm-ups, drops and thaws scale with it.
     """
 
     rules: tuple[Rule, ...]
+    steps: int = 0
 
     def __post_init__(self) -> None:
+        if self.steps < 0:
+            raise InputError(f"steps of Plan is the length of a phase, at least 0, found {self.steps}.")
         object.__setattr__(self, "rules", tuple(_rule(one) for one in self.rules))
 
 
 @final
 @dataclass(frozen=True)
 class ResolvedPlan:
-    """A plan for the names of one network: `rates` has every one of them, in their order."""
+    """A plan for the names of one network: `rates` has every one of them, in their order. `steps`: as in `Plan`."""
 
     rates: Mapping[str, Rate]
+    steps: int = 0
 
     @cached_property
     def moving(self) -> tuple[str, ...]:
@@ -78,9 +85,14 @@ class ResolvedPlan:
         """The names whose rate is a declared parameter. A phase on shared weights must refuse a plan that has some."""
         return {name: curve for name, curve in self.rates.items() if isinstance(curve, Learned)}
 
+    def clock(self, step: int, steps: int) -> tuple[float, int]:
+        """(step, steps) of the phase that the rates are written for, at the same fraction as `step` (from 0) of a phase of `steps`."""
+        return (step, steps) if self.steps in (0, steps) else (step * self.steps / steps, self.steps)
+
     def rates_at(self, step: int, steps: int) -> dict[str, float]:
         """The rate of every name at `step` (from 0) of a phase of `steps`; 0 where frozen, the start where learned."""
-        now = {name: rate(curve, step, steps) for curve, names in self.schedules for name in names}
+        at = self.clock(step, steps)
+        now = {name: rate(curve, *at) for curve, names in self.schedules for name in names}
         return {name: now.get(name, 0.0) for name in self.rates}
 
 
@@ -110,7 +122,7 @@ def resolve(plan: Plan, names: Iterable[str], groups: Groups = ()) -> ResolvedPl
         more = f" and {len(uncovered) - 3} more" if len(uncovered) > 3 else ""
         first = ", ".join(map(repr, uncovered[:3]))
         raise InputError(f"the plan has no rule for {first}{more}: end it with ('*', 0) to freeze what no other rule names.")
-    resolved = ResolvedPlan(found)
+    resolved = ResolvedPlan(found, plan.steps)
     hopeful = [pattern for pattern, given in plan.rules if not always_zero(at_depth(given, 1))]
     if found and hopeful and not resolved.moving:
         raise InputError(

@@ -1,6 +1,7 @@
 """Rates over time: how fast a weight moves at each step of a phase. A rate is a spec; `rate` reads it, and knows no state.
 
-Steps are counted from 0 within a phase of `steps` steps. A bare number is a constant rate wherever a rate is expected.
+Steps are counted from 0 within a phase of `steps` steps. A bare number is a constant rate wherever a rate is expected. A plan that is
+written for another number of steps than its phase takes is read on its own clock (`Plan.steps`), so `step` need not be whole.
 """
 
 from __future__ import annotations
@@ -152,7 +153,7 @@ def as_rate(given: Rate | float) -> Rate:
     return given
 
 
-def rate(given: Rate | float, step: int, steps: int) -> float:
+def rate(given: Rate | float, step: float, steps: int) -> float:
     """The rate at `step` (from 0) of a phase of `steps`; at and after the end the last value of the curve. Of a learned rate its start."""
     match given:
         case Constant(lr=lr) | Learned(lr=lr):
@@ -207,7 +208,7 @@ def at_depth(given: Rate | RateByDepth | float, depth: int) -> Rate:
             return as_rate(given)
 
 
-def _progress(step: int, warmup: int, steps: int) -> float:
+def _progress(step: float, warmup: int, steps: int) -> float:
     """How much of what follows the warm-up is over, in [0, 1]."""
     return min((step - warmup) / (steps - warmup), 1.0) if steps > warmup else 1.0
 

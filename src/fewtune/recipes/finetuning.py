@@ -123,7 +123,10 @@ def gradual_unfreezing(
     optimizer: Optimizer = MOMENTUM,
     head: Head | Method | None = None,
 ) -> Method:
-    """Gradual unfreezing: head and last group first, one group more every `every` steps. Reference: Howard, Ruder, "ULMFiT", ACL 2018."""
+    """Gradual unfreezing: head and last group first, one group more every `every` steps of `steps`; a budget scales both.
+
+    Reference: Howard, Ruder, "ULMFiT", ACL 2018.
+    """
     site = _site(on, batch, optimizer, head)
     return site.method(site.phase(gradual(None, lr, every), steps))
 
