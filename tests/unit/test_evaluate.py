@@ -76,6 +76,19 @@ def test_classes_are_matched_by_name_whatever_their_order() -> None:
     assert mixed.accuracy == whole.accuracy and (mixed.confusion == whole.confusion).all()
     accented = by_hand(class_names=("cafe\u0301", "y", "z"))  # as some systems write file names
     assert evaluate(accented, read_labelled((x, np.where(y == "x", "caf\u00e9", y)))).accuracy == whole.accuracy
+    loud = evaluate(by_hand(), read_labelled((x, np.char.upper(y))))
+    assert (loud.confusion == whole.confusion).all() and any("'X' for 'x', 'Y' for 'y'" in s for s in loud.sentences)
+    assert not any("matched" in s for s in whole.sentences)
+
+
+def test_a_name_that_fits_two_classes_is_not_guessed() -> None:
+    """The model tells "X" from "x": their rows are each under their own name, and an "\u00e9" in two forms is two classes too."""
+    x, y = rows()
+    model = by_hand(class_names=("caf\u00e9", "cafe\u0301", "z"))
+    found = evaluate(model, read_labelled((x, np.array(model.class_names)[np.searchsorted(NAMES, y)])))
+    assert (found.confusion == evaluate(by_hand(), read_labelled((x, y))).confusion).all()
+    with pytest.raises(InputError, match="a class that this model does not know: CAF"):
+        evaluate(model, read_labelled((x, np.where(y == "x", "CAF\u00c9", "z"))))
 
 
 def test_a_class_that_is_not_known_is_refused_or_left_out() -> None:

@@ -222,5 +222,6 @@ def _facts(choice: Choice, target: Target, measured: Interval | None, seed: int)
         "recall": {name: known(r) for name, r in zip(target.class_names, choice.recall, strict=True)},
         "held_out_accuracy": {c.name: known(c.accuracy) for c in choice.candidates},
         "skipped": dict(target.left_out),
+        "not_measured": dict(target.unmeasured),
         "seed": seed,
     }

@@ -13,11 +13,11 @@ import torch
 
 from fewtune.adaptation.bundle import CARD, HEAD, RECORD, SUPPORT, WEIGHTS, Bundle, Support
 from fewtune.adaptation.card import model_card
-from fewtune.adaptation.evaluate import plain_name
 from fewtune.adaptation.fitting import fit_head
 from fewtune.adaptation.predict import own_features
 from fewtune.backbones.backbone import Backbone
 from fewtune.data.examples import Examples, Integers
+from fewtune.data.names import plain_name
 from fewtune.errors import InputError
 from fewtune.files import new_folder
 from fewtune.learning.classes import prompts_of, vectors_by_prompts

@@ -61,7 +61,7 @@ def borrow(
     """Finetune the frozen side's backbone on what suits the target, and compare. `methods`: the learners either side may choose from.
 
     Without `judge` the guard is not asked, and the frozen model is what comes of it (for studies of the choice of tasks). The target's
-    test rows serve for nothing but to keep their copies out of the pool.
+    test rows serve for nothing but to keep their copies out of the pool, whatever their labels.
     """
     if not frozen.backbone.groups:
         raise InputError(
@@ -69,7 +69,7 @@ def borrow(
             "features and a backbone."
         )
     with clock.stage("reading the pool"):
-        known = np.concatenate([target.support, target.test])
+        known = np.concatenate([target.support, target.tested])
         most = how.most
         if not math.isinf(clock.minutes):
             most = rows_within(sources, most, _READ * clock.left / _seconds_a_row(target, frozen))
@@ -159,8 +159,9 @@ class _Job:
                 tuned,
                 after=after,
             )
-        if guard.kept:  # only now are test rows looked at by the finetuned backbone
-            after = side_of(after.backbone, self.pool, np.concatenate([target.support, target.test]))
+        if guard.kept and len(target.test):  # only now are test rows looked at by the finetuned backbone
+            after = Side(after.backbone, after.features.clone())
+            after.features[target.test] = side_of(after.backbone, self.pool, target.test).features[target.test]
         return end(said_of(guard, tuned), tuned, guard, after)
 
     @property

@@ -40,6 +40,9 @@ def verdict(choice: Choice, target: Target, measured: Interval | None, pool: Seq
         said.append(f"Not estimated, for they have a single example: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}.")
     if measured is not None:
         said.append(f"Measured once on the {len(target.test)} rows of the data's own test split: {_percent(measured)}.")
+    elif len(target.tested):
+        said.append("Nothing was measured on the data's own test split: none of its rows counts.")
+    said += target.about_test
     said += pool[1:]
     if target.left_out:
         name, reason = target.left_out[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from fewtune.adaptation.bundle import Bundle
 from fewtune.adaptation.predict import load_its_backbone, own_features, probabilities, refuse_other_modality
 from fewtune.backbones.backbone import Backbone
 from fewtune.data.examples import Examples, Integers
+from fewtune.data.names import match_names, matched_in_words
 from fewtune.data.read import read_examples
 from fewtune.errors import InputError
 from fewtune.machine import Machine
@@ -74,7 +74,7 @@ def evaluate(
     skip_bad: bool = False,
     quiet: bool = True,
 ) -> Evaluation:
-    """Labelled rows through the model; classes are matched by name.
+    """Labelled rows through the model; classes are matched by name, also where they differ in case or in the form of an accent alone.
 
     Left out, and said: rows without a label; rows whose content the model was learned from, unless `include_learned`; with `skip_unknown`
     those of classes that it does not know, which are refused otherwise; with `skip_bad` those that cannot be read. `backbone`: the
@@ -109,22 +109,17 @@ def evaluate(
     made = _measured(bundle, probabilities(bundle, features[kept]).numpy(), labels[rows[kept]], least, examples.name)
     left_out = tuple((examples.row_names[row], reason) for row, reason in sorted(reasons.items()))
     made = replace(made, left_out=left_out + tuple((s.name, s.reason) for s in examples.skipped))
-    return replace(made, sentences=_sentences(made, bundle, strange))
+    matched = matched_in_words((examples.class_names[examples.labels[r]], bundle.class_names[labels[r]]) for r in rows[kept].tolist())
+    return replace(made, sentences=(*_sentences(made, bundle, strange), *matched))
 
 
 def _matched(examples: Examples, names: Sequence[str]) -> tuple[Integers, list[str]]:
     """The model's class of each row by name, -1 where it has none; the names of classes with rows that the model does not know."""
-    place = {plain_name(name): k for k, name in enumerate(names)}
-    lookup = np.array([place.get(plain_name(name), -1) for name in examples.class_names] + [-1], dtype=np.int64)
+    lookup = np.array([*match_names(examples.class_names, names), -1], dtype=np.int64)
     counts = examples.counts()
     strange = [name for name, k, n in zip(examples.class_names, lookup, counts, strict=False) if k < 0 and n]
     found: Integers = lookup[examples.labels]
     return found, strange
-
-
-def plain_name(name: str) -> str:
-    """Some systems write an accent as a letter of its own in file names."""
-    return unicodedata.normalize("NFC", name).strip()
 
 
 def _measured(bundle: Bundle, p: Floats, labels: Integers, threshold: float, data: str) -> Evaluation:

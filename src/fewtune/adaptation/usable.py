@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -9,6 +10,7 @@ from typing import final
 import numpy as np
 from torch import Tensor
 
+from fewtune.adaptation.unseen import unseen_rows
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.readable import readable_features
 from fewtune.data.examples import TEST, Examples, Integers
@@ -20,7 +22,10 @@ from fewtune.errors import InputError
 class Target:
     """The target's rows with features [N, D]. `labels` [N] are 0..K-1 into `class_names`, -1 where a row is not used.
 
-    `support`: the rows to learn from. `test`: the rows of a test split, for one final measurement. `left_out`: (row, reason).
+    `support`: the rows to learn from. `test`: the rows of a test split, for one final measurement. `tested`: all rows of the test split
+    that can be read, whatever their label. `left_out`: (row, reason) of rows that are not learned from or cannot be read; `unmeasured`: of
+    test rows that the measurement leaves out, which `about_test` says in words. No label of a test row has a say in anything but `labels`
+    of test rows, `test`, `unmeasured` and `about_test`.
     """
 
     examples: Examples
@@ -29,7 +34,10 @@ class Target:
     class_names: tuple[str, ...]
     support: Integers
     test: Integers
+    tested: Integers
     left_out: tuple[tuple[str, str], ...]
+    unmeasured: tuple[tuple[str, str], ...]
+    about_test: tuple[str, ...]
     digest: str
 
     def shots(self) -> Integers:
@@ -40,62 +48,65 @@ class Target:
 def usable_target(examples: Examples, backbone: Backbone, *, cache: Path | None, skip_bad: bool, quiet: bool) -> Target:
     """Embed the rows and keep those that can be used.
 
-    Unreadable rows and the same content under two classes are refused with their names, or left out with `skip_bad`; second copies within
-    a class are always left out (they would make the held-out estimate too good).
+    Rows that cannot be read and, among rows to learn from, the same content under two classes are refused with their names, or left out
+    with `skip_bad`; second copies within a class are always left out (they would make the held-out estimate too good). Test rows are
+    dealt with apart (`unseen_rows`).
     """
-    _check_classes(examples)
+    trained = np.flatnonzero((examples.labels >= 0) & (examples.row_split != TEST))
+    _check_classes(examples, trained)
     _, features, bad = readable_features(examples, backbone, cache=cache, skip_bad=skip_bad, quiet=quiet)
-    copies, clashes = _duplicates(examples, set(bad))
+    copies, clashes = _duplicates(examples, [row for row in trained.tolist() if row not in bad])
     if clashes and not skip_bad:
         raise InputError(_clash(examples, clashes))
     reasons = bad | copies | {row: f"the same content as {other}, under another class" for row, other in clashes.items()}
-    labels = examples.labels.copy()
-    labels[list(reasons)] = -1
-    support = np.flatnonzero((labels >= 0) & (examples.row_split != TEST))
-    present = np.unique(labels[support])
+    support = np.array([row for row in trained.tolist() if row not in reasons], dtype=np.int64)
+    present, labels_there = np.unique(examples.labels[support], return_inverse=True)
     if len(present) < 2:
         raise InputError(f"{examples.name}: expected at least two classes with usable rows to learn from, found {len(present)}.")
-    lookup = np.full(len(examples.class_names) + 1, -1)
-    lookup[present] = np.arange(len(present))
-    labels = lookup[labels]
+    class_names = tuple(examples.class_names[c] for c in present)
+    unseen = unseen_rows(examples, class_names, support, bad)
+    labels = np.full(len(examples), -1, dtype=np.int64)
+    labels[support] = labels_there
+    labels[unseen.measured] = unseen.labels
     return Target(
         examples=examples,
         features=features,
         labels=labels,
-        class_names=tuple(examples.class_names[c] for c in present),
+        class_names=class_names,
         support=support,
-        test=np.flatnonzero((labels >= 0) & (examples.row_split == TEST)),
+        test=unseen.measured,
+        tested=unseen.tested,
         left_out=tuple((examples.row_names[row], reason) for row, reason in sorted(reasons.items()))
         + tuple((s.name, s.reason) for s in examples.skipped),
+        unmeasured=unseen.left_out,
+        about_test=unseen.sentences,
         digest=examples.digest(),
     )
 
 
-def _check_classes(examples: Examples) -> None:
-    found = int((examples.counts() > 0).sum())
+def _check_classes(examples: Examples, trained: Integers) -> None:
+    found = len(np.unique(examples.labels[trained]))
     if found < 2:
-        raise InputError(f"{examples.name}: expected at least two classes with examples, found {found}; add a class, or check the labels.")
+        raise InputError(
+            f"{examples.name}: expected at least two classes with examples to learn from, found {found}; add a class, or check the labels."
+        )
 
 
-def _duplicates(examples: Examples, bad: set[int]) -> tuple[dict[int, str], dict[int, str]]:
-    """(second copies within a class, rows whose content stands under several classes), each with what it copies.
-
-    A training row wins over its copy in the test split only in that the test copy is the one left out.
-    """
+def _duplicates(examples: Examples, rows: Sequence[int]) -> tuple[dict[int, str], dict[int, str]]:
+    """(second copies within a class, rows whose content stands under several classes) among some rows, each with what it copies."""
     if examples.modality == "vector":
         return {}, {}
     labels = examples.labels
     same: dict[bytes, list[int]] = {}
-    for row in np.argsort(examples.row_split == TEST, kind="stable").tolist():
-        if labels[row] >= 0 and row not in bad:
-            same.setdefault(examples.row_digests[row], []).append(row)
+    for row in rows:
+        same.setdefault(examples.row_digests[row], []).append(row)
     copies: dict[int, str] = {}
     clashes: dict[int, str] = {}
-    for rows in same.values():
-        if len({int(labels[row]) for row in rows}) > 1:
-            clashes |= {row: examples.row_names[next(r for r in rows if labels[r] != labels[row])] for row in rows}
+    for alike in same.values():
+        if len({int(labels[row]) for row in alike}) > 1:
+            clashes |= {row: examples.row_names[next(r for r in alike if labels[r] != labels[row])] for row in alike}
         else:
-            copies |= dict.fromkeys(rows[1:], f"a copy of {examples.row_names[rows[0]]}")
+            copies |= dict.fromkeys(alike[1:], f"a copy of {examples.row_names[alike[0]]}")
     return copies, clashes
 
 

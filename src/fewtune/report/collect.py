@@ -49,7 +49,7 @@ def findings_of(adapted: Adapted) -> Findings:
         stages=tuple(Stage(name=s.name, seconds=s.seconds, visits=s.visits or None, note=s.note) for s in adapted.stages),
         budget=_budget(borrowed),
         environment=_environment(adapted),
-        skipped=target.left_out,
+        skipped=target.left_out + target.unmeasured,
         commands=("fewtune predict THIS_FOLDER NEW_FILES_OR_FOLDERS", "fewtune evaluate THIS_FOLDER LABELLED_DATA"),
     )
 

@@ -1,0 +1,102 @@
+"""No label of a test row has a say in what is learned: whatever they are, the same model comes out, bit for bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fewtune.adaptation.adapt import Adapted, adapt_examples
+from fewtune.adaptation.borrowing import Borrowing
+from fewtune.backbones.load import load_backbone
+from fewtune.data.examples import TEST, TRAIN, Examples, make_examples
+from fewtune.data.items import Items, Pixels, Vectors
+from fewtune.machine import Machine
+from fewtune.recipes import read_method
+from tests.tiny import images
+
+METHODS = {name: read_method(name) for name in ("centroid", "ridge")}
+TRAINED, TESTED, WAYS = 24, 12, 3
+
+
+def target(items: Items, labels: list[str | None]) -> Examples:
+    return make_examples(items, labels, name="target", row_split=np.repeat([TRAIN, TEST], [TRAINED, TESTED]))
+
+
+def labellings(count: int) -> list[list[str | None]]:
+    """The labels of the test rows as they are, and changed at random: to other classes, to ones that training lacks, to none."""
+    own: list[str | None] = [f"c{i % WAYS}" for i in range(TESTED)]
+    random = np.random.default_rng(0)
+    names: list[str | None] = ["c0", "c1", "c2", "C1", "fox", "a first class", None]
+    return [own, list(random.permutation(own)), *([names[i] for i in random.integers(0, len(names), TESTED)] for _ in range(count))]
+
+
+def learned(found: Adapted) -> dict[str, Any]:
+    """All that an adaptation came to, but what is said of the test rows."""
+    bundle, borrowed = found.bundle, found.borrowed
+    tensors = {**bundle.state, **bundle.parameters, **({} if bundle.moved is None else bundle.moved.weights)}
+    assert bundle.support is not None
+    facts = {k: v for k, v in bundle.facts.items() if k not in ("measured_accuracy", "not_measured")}
+    told = [s for s in found.sentences if not s.startswith(("Measured once", "Nothing was measured")) and s not in found.target.about_test]
+    return {
+        "tensors": {name: tensor.numpy().tobytes() for name, tensor in tensors.items()},
+        "support": (bundle.support.labels.tolist(), bundle.support.features.numpy().tobytes(), bundle.support.digests),
+        "model": (bundle.method, bundle.class_names, bundle.temperature, bundle.threshold),
+        "choice": [(c.name, str(c.accuracy), c.interval, c.difference, str(c.p)) for c in found.choice.candidates],
+        "facts": facts,
+        "sentences": told,
+        "forecast": None if found.forecast is None else found.forecast.sentence,
+        "left out": found.target.left_out,
+        "tasks": None
+        if borrowed is None
+        else (borrowed.trace.taken.tolist(), borrowed.related.notes, [s.digest() for s in borrowed.related.pool.sources]),
+        "guard": None if borrowed is None or borrowed.guard is None else (borrowed.guard.gain, borrowed.guard.learners),
+    }
+
+
+@pytest.mark.parametrize("skip_bad", [False, True])
+def test_labels_of_test_rows_decide_nothing_of_frozen_learners(skip_bad: bool, tmp_path: Path) -> None:
+    """Pictures, of which some test rows are copies of training rows and of each other."""
+    random = np.random.default_rng(1)
+    content = images(TRAINED + TESTED, seed=2, height=10, width=10)
+    content[TRAINED + np.arange(5)] = content[random.permutation(TRAINED)[:5]]
+    content[-2] = content[-1]
+    own: list[str | None] = [f"c{i % WAYS}" for i in range(TRAINED)]
+    backbone = load_backbone("pixels,size=6", machine=Machine(device="cpu"))
+    found = [
+        adapt_examples(target(Pixels(content), own + labels), backbone, methods=METHODS, cache=tmp_path, skip_bad=skip_bad, quiet=True)
+        for labels in labellings(8)
+    ]
+    assert all(learned(one) == learned(found[0]) for one in found)
+    assert len({one.measured for one in found}) > 3  # they are what is measured
+
+
+@pytest.mark.parametrize("shots", [8, 1])
+def test_labels_of_test_rows_decide_nothing_of_what_is_borrowed(shots: int, tmp_path: Path) -> None:
+    """With a pool that holds some of the test rows, under any name; judged on the target's own rows, and on related tasks."""
+    random = np.random.default_rng(3)
+    centres = np.where(np.arange(16) < 4, random.normal(scale=1.5, size=(40, 16)), 0.0)
+
+    def rows(classes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        spread = np.where(np.arange(16) < 4, 0.3, 3.0)
+        return (centres[classes] + random.normal(size=(len(classes), 16)) * spread).astype("float32")
+
+    mine = rows(np.tile(np.arange(WAYS), 12))
+    classes = np.repeat(np.arange(WAYS, 40), 12)
+    theirs = rows(classes)
+    theirs[::29] = mine[TRAINED + np.arange(len(theirs[::29])) % TESTED]  # the pool holds copies of test rows
+    pool = make_examples(Vectors(theirs), [f"p{c}" for c in classes], name="pool")
+    own = [f"c{i % WAYS}" if i < shots * WAYS else None for i in range(TRAINED)]
+    backbone = load_backbone("mlp,inputs=16,width=24,depth=1", machine=Machine(device="cpu"))
+    how = Borrowing(visits=1000, rates=(0.1,), candidates=6)
+    found = []
+    for labels in labellings(2):
+        examples = target(Vectors(mine), own + labels)
+        found.append(adapt_examples(examples, backbone, pool=[pool], borrowing=how, methods=METHODS, cache=tmp_path, quiet=True))
+    first = found[0].borrowed
+    assert first is not None and len(first.related.leaks) >= TESTED and first.guard is not None
+    assert all(learned(one) == learned(found[0]) for one in found)
+    assert torch.isfinite(found[0].features[found[0].target.test]).all()
