@@ -10,10 +10,10 @@ from typing import final
 import numpy as np
 
 from fewtune.data.examples import Examples, Integers, Skipped, make_examples, on_disk
-from fewtune.data.folders import walk
 from fewtune.data.items import Files, Item, Items, Modality, Texts
 from fewtune.data.order import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES, TEXT_SUFFIXES
 from fewtune.data.read import TABLE_SUFFIXES, read_examples
+from fewtune.data.walk import walk
 from fewtune.errors import InputError
 
 
