@@ -26,6 +26,7 @@ from fewtune.backbones.preparation import ImagePreparation
 from fewtune.backbones.weights import digest_weights
 from fewtune.data.augment import augment
 from fewtune.data.examples import Integers
+from fewtune.data.images import DECODING
 from fewtune.data.pool import Pool, Preparation
 from fewtune.data.views import IDENTITY, Identity, View
 from fewtune.errors import InputError
@@ -107,8 +108,10 @@ class Backbone:
         return self._digest
 
     def key(self) -> str:
-        """What a feature table is filed under: the digest and the precision of the forward pass (features are stored in float32)."""
-        return digest(f"{self.digest()} {self.machine.dtype} float32")
+        """What a feature table is filed under: the digest, the precision of the forward pass (features are stored in float32) and, for
+        images, the version of the decoding."""
+        decoding = f" decoding {DECODING}" if self.preparation.modality == "image" else ""
+        return digest(f"{self.digest()} {self.machine.dtype} float32{decoding}")
 
     def embed(
         self, weights: Weights, pool: Pool, rows: Integers | Tensor, view: View = IDENTITY, key: Key | None = None

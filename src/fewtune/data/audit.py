@@ -13,10 +13,11 @@ import numpy as np
 
 from fewtune.data.class_names import remarks_on
 from fewtune.data.examples import NO_SPLIT, SPLITS, Examples, Skipped, source_of
-from fewtune.data.images import Header, header, why_unreadable
+from fewtune.data.images import Header, bits_used, header, why_unreadable
 from fewtune.data.items import Files, Items, Modality, Texts, Vectors, content_digest
 from fewtune.data.order import some
 from fewtune.data.rotations import turn_of
+from fewtune.data.sixteen import remark_on_bits
 from fewtune.data.threads import in_threads
 from fewtune.errors import InputError
 
@@ -43,6 +44,7 @@ class Audit:
     `remarks`: sentences on how the data was read and on its class names. `unreadable`: row name -> reason. `duplicates`: row names with
     the same content and the same class (or none). `clashes`: (row name, class) of the same content under several classes. `leaks`: row
     names of the same content in several splits.
+    `bits`: of images of 16 bits that do not use all of them, how many bits each uses -> how many images (found by a deep look alone).
     `imbalance`: the largest class over the smallest that has rows. `width`, `height`: in pixels. `length`: of texts, in characters.
     `deep`: whether every pixel was decoded, or only headers were read; a quick look at files on disk compares no contents.
     """
@@ -67,6 +69,7 @@ class Audit:
     height: Spread | None
     formats: Mapping[str, int]
     modes: Mapping[str, int]
+    bits: Mapping[int, int]
     length: Spread | None
     dimension: int | None
     deep: bool
@@ -106,6 +109,8 @@ class Audit:
             said.append(f"The largest class is {self.imbalance:.0f} times the smallest: accuracy alone will flatter; read recall by class.")
         if self.unlabelled:
             said.append(f"{_many(self.unlabelled, 'row')} without a label: not learned from.")
+        if self.bits:
+            said.append(remark_on_bits(self.bits))
         if self.skipped:
             listed = some((f"{s.name} ({s.reason})" for s in self.skipped), 3)
             said.append(f"{_many(len(self.skipped), 'file')} passed over: {listed}.")
@@ -128,6 +133,7 @@ class _Look:
     reason: str | None
     header: Header | None
     digest: bytes | None
+    bits: int | None = None
 
 
 def inspect_examples(examples: Examples, deep: bool = True) -> Audit:
@@ -165,6 +171,7 @@ def inspect_examples(examples: Examples, deep: bool = True) -> Audit:
         height=_spread([h.height for h in headers]),
         formats=dict(Counter(h.format for h in headers).most_common()),
         modes=dict(Counter(h.mode for h in headers).most_common()),
+        bits=dict(sorted(Counter(look.bits for look in looks if look.bits is not None and look.bits < 16).items())),
         length=_spread(texts),
         dimension=dimension,
         deep=deep,
@@ -225,7 +232,7 @@ def _look(examples: Examples, row: int, deep: bool) -> _Look:
     digest = content_digest(source) if isinstance(source, bytes) else None
     if reason is not None:
         return _Look(reason, None, digest)
-    return _Look(None, header(source), digest)
+    return _Look(None, header(source), digest, bits_used(source) if isinstance(source, bytes) else None)
 
 
 def _copies(

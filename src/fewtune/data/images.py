@@ -11,11 +11,13 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+import numpy as np
 from PIL import (
     BmpImagePlugin,
     GifImagePlugin,
@@ -30,10 +32,14 @@ from PIL import (
 
 from fewtune.data.exif import orientation, without_exif
 from fewtune.data.rgb import to_rgb
+from fewtune.data.sixteen import brightened, declared_top, depth, give_lower_bytes, is_colour_16, is_grey_16, whole
 from fewtune.errors import InputError
 
 MAX_PIXELS = 50_000_000
 """Images with more pixels are refused, unless `max_pixels` or the environment variable FEWTUNE_MAX_PIXELS says otherwise."""
+
+DECODING = 2
+"""Goes up when the same bytes give other pixels than before, so that features of the pixels before are not used again."""
 
 # A photo is decoded at 1/2, 1/4 or 1/8 of its size only if its short side stays this many times the wanted one, so that the
 # final resize still averages over enough pixels.
@@ -101,6 +107,16 @@ def header(source: bytes | Path, *, name: str | None = None, max_pixels: int | N
         return Header(*image.size, image.format or "", image.mode)
 
 
+def bits_used(content: bytes) -> int | None:
+    """How many of its 16 bits a picture uses (see `sixteen.depth`). None for other pictures, and where the file itself says it."""
+    with _naming(None):
+        image, _ = _opened(content, None)
+        if declared_top(image) is not None or not (is_grey_16(image) or is_colour_16(image)):
+            return None
+        values = whole(image, _lower(content))[..., :3] if is_colour_16(image) else np.asarray(image)
+        return depth(int(values.max())) if values.min() >= 0 and values.max() <= 65535 else None
+
+
 def why_unreadable(source: bytes | Path, *, deep: bool) -> str | None:
     """Why an image cannot be read, or None; only its header is looked at unless `deep`."""
     try:
@@ -130,11 +146,23 @@ def _decoded(content: bytes, size_hint: int | None, max_pixels: int | None) -> I
     image, turn = _opened(content, max_pixels)
     if size_hint is not None and image.format == "JPEG":
         _draft(image, size_hint)
+    return _finished(brightened(image, _lower(content)) if is_colour_16(image) else image, turn)
+
+
+def _lower(content: bytes) -> Image.Image:
+    """The lower bytes of 16-bit colour; what is opened a second time has been counted."""
+    image, _ = _opened(content, sys.maxsize)
+    give_lower_bytes(image)
+    return image
+
+
+def _finished(image: Image.Image, turn: int) -> Image.Image:
+    """Loaded, upright and in RGB."""
     image.load()
     if turn == 1:
         return to_rgb(image)
     upright = image.transpose(_TURNS[turn])
-    upright.info = image.info
+    upright.info = {name: value for name, value in image.info.items() if name != "exif"}  # turned once, and not again
     return to_rgb(upright)
 
 

@@ -7,19 +7,22 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from fewtune.data.sixteen import declared_top, scaled
+
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """8-bit RGB. Grey is repeated; CMYK, YCbCr and LAB are converted; and
 
     transparency (an alpha band, or a transparent colour or palette entry) is laid on white;
-    16-bit grey is scaled, 65535 -> 255, not clipped; 32-bit integers beyond 16 bits are stretched from their least to their greatest;
+    integers of 16 bits are scaled by the bits that the picture uses (`sixteen.depth`): 0..4095 and 0..65535 both become 0..255;
+    32-bit integers beyond 16 bits are stretched from their least to their greatest;
     floats within [0, 1] are multiplied by 255, within [0, 255] rounded, else stretched; what is not finite becomes 0.
     """
     if image.mode == "RGB" and "transparency" not in image.info:
         return image if type(image) is Image.Image else image.copy()
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        return Image.fromarray(_eight_bits(np.asarray(image))).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        return Image.fromarray(_eight_bits(np.asarray(image), declared_top(image))).convert("RGB")
+    if image.has_transparency_data or image.mode == "PA":
         return _on_white(image)
     return image.convert("RGB")
 
@@ -33,14 +36,14 @@ def _on_white(image: Image.Image) -> Image.Image:
     return paper.convert("RGB")
 
 
-def _eight_bits(values: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def _eight_bits(values: np.ndarray[Any, Any], declared: int | None) -> np.ndarray[Any, np.dtype[np.uint8]]:
     if values.dtype.kind in "iu" and values.min() >= 0 and values.max() <= 65535:
-        return ((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+        return scaled(values, declared)
     finite = np.isfinite(values)
     real = np.where(finite, values, 0).astype(np.float64)
     low, high = (float(real[finite].min()), float(real[finite].max())) if finite.any() else (0.0, 0.0)
     if values.dtype.kind == "f" and low >= 0 and high <= 255:
-        scaled = real * 255 if high <= 1 else real
+        bright = real * 255 if high <= 1 else real
     else:
-        scaled = (real - low) * (255 / (high - low)) if high > low else np.zeros_like(real)
-    return np.where(finite, np.rint(scaled), 0).clip(0, 255).astype(np.uint8)
+        bright = (real - low) * (255 / (high - low)) if high > low else np.zeros_like(real)
+    return np.where(finite, np.rint(bright), 0).clip(0, 255).astype(np.uint8)
