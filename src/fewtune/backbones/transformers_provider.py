@@ -20,6 +20,7 @@ from fewtune.backbones.processor import image_settings
 from fewtune.backbones.quiet import transformers_quietly
 from fewtune.backbones.text import TextPreparation, pooled
 from fewtune.errors import InputError
+from fewtune.lengths import unit
 from fewtune.machine import Machine
 
 TEXT_OPTIONS = ("pooling", "max_length", "normalize", "pretrained")
@@ -55,7 +56,7 @@ class TextEncoder(nn.Module):
     def forward(self, tokens: Mapping[str, Tensor], side: Literal["item", "label"] = "item") -> Tensor:  # noqa: ARG002  (one tower)
         states = self.model(**tokens).last_hidden_state
         features = pooled(states, tokens["attention_mask"], self.pooling)
-        return nn.functional.normalize(features, dim=-1) if self.normalize else features
+        return unit(features) if self.normalize else features
 
 
 @final

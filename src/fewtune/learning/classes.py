@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -12,6 +11,7 @@ from fewtune.backbones.backbone import Backbone, Weights
 from fewtune.data.templates import fill, readable
 from fewtune.errors import InputError
 from fewtune.learning.method import Method
+from fewtune.lengths import unit
 from fewtune.parts.heads.head import Head
 
 
@@ -30,8 +30,8 @@ def class_vectors(backbone: Backbone, weights: Weights, class_names: Sequence[st
         raise InputError(f"backbone {backbone.name!r} has no label side, so class names cannot be compared with: choose another method.")
     distinct = sorted(set(class_names))
     texts = [fill(prompt, readable(name)) for name in distinct for prompt in prompts]
-    embedded = torch.nn.functional.normalize(backbone.embed_labels(weights, texts), dim=-1)
-    mean = torch.nn.functional.normalize(embedded.view(len(distinct), len(prompts), -1).mean(1), dim=-1)
+    embedded = unit(backbone.embed_labels(weights, texts))
+    mean = unit(embedded.view(len(distinct), len(prompts), -1).mean(1))
     place = {name: i for i, name in enumerate(distinct)}
     return mean[[place[name] for name in class_names]]
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from fewtune.errors import InputError
-from fewtune.parts.heads.features import class_means, lengths, linear, unit, widen
+from fewtune.lengths import lengths, unit
+from fewtune.parts.heads.features import class_means, linear, widen
 from fewtune.parts.heads.head import Parameters, State, one_hot
 from fewtune.tasks.episodes import Episodes
 

@@ -1,4 +1,4 @@
-"""What every head does with features: working precision, lengths, unit vectors, class means, one matrix product."""
+"""What every head does with features: working precision, class means, one matrix product."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fewtune.lengths import lengths
 from fewtune.parts.heads.head import State
 
-TINY = 1e-12  # lengths are never divided by less, so that a zero feature stays zero
 ABSENT = -1e4  # the logit of a class without support where the mathematics says minus infinity: its probability is 0, its loss finite
 
 
@@ -20,17 +20,6 @@ def widen(features: Tensor) -> Tensor:
 def exact(features: Tensor) -> Tensor:
     """The features in the precision that small systems are solved in: float64, or float32 where the device has no float64."""
     return features.float() if features.device.type == "mps" else features.double()
-
-
-def lengths(features: Float[Tensor, "*B D"]) -> Float[Tensor, "*B 1"]:
-    """Euclidean norms, at least 1e-12. In float32 they are finite up to a norm of about 1e19."""
-    norms: Tensor = torch.linalg.vector_norm(features, dim=-1, keepdim=True)
-    return norms.clamp_min(TINY)
-
-
-def unit(features: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
-    """Features of length 1; zero features stay zero."""
-    return features / lengths(features)
 
 
 def prepared(support: Float[Tensor, "E S D"], known: Float[Tensor, "E S 1"], *, normalize: bool) -> Float[Tensor, "E S D"]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fewtune.errors import InputError
 from fewtune.keys import key
-from fewtune.parts.heads.features import unit
+from fewtune.lengths import unit
 from fewtune.parts.heads.head import Parameters, State, one_hot
 from fewtune.tasks.episodes import Episodes
 

@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fewtune.errors import InputError
-from fewtune.parts.heads.features import ABSENT, lengths, unit, widen
+from fewtune.lengths import lengths, unit
+from fewtune.parts.heads.features import ABSENT, widen
 from fewtune.parts.heads.head import Parameters, State, one_hot
 from fewtune.tasks.episodes import Episodes
 

@@ -8,7 +8,8 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from fewtune.parts.heads.features import linear, unit, widen
+from fewtune.lengths import unit
+from fewtune.parts.heads.features import linear, widen
 from fewtune.parts.heads.head import Parameters, State
 from fewtune.parts.heads.prompts import check_prompts, required
 from fewtune.tasks.episodes import Episodes

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from fewtune.errors import InputError
-from fewtune.parts.heads.features import exact, lengths, linear, prepared, unit, widen
+from fewtune.lengths import lengths, unit
+from fewtune.parts.heads.features import exact, linear, prepared, widen
 from fewtune.parts.heads.head import Parameters, State, one_hot
 from fewtune.parts.heads.least_squares import by_target, solved
 from fewtune.parts.heads.prompts import check_prompts, required

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fewtune.errors import InputError
-from fewtune.parts.heads.features import unit
+from fewtune.lengths import unit
 from fewtune.parts.losses.loss import Outcome
 from fewtune.parts.losses.queries import class_labels, episode_mean, log_probabilities, needed, widened
 
@@ -53,12 +53,8 @@ class Contrast:
     def _logits(self, outcome: Outcome) -> Tensor:
         if self.temperature is None:
             return widened(outcome.logits).masked_fill((outcome.episodes.classes < 0)[:, None, :], 0.0)  # whole columns of -inf
-        episodes = outcome.episodes
         images = widened(needed("features of the query", outcome.query, "Contrast(temperature=...)"))
         texts = widened(needed("class vectors", outcome.class_vectors, "Contrast(temperature=...)")).to(images.dtype)
-        # padding has features of zero, at which lengths have no derivative
-        images = images.masked_fill((episodes.query < 0)[..., None], 1.0)
-        texts = texts.masked_fill((episodes.classes < 0)[..., None], 1.0)
         return self.temperature * torch.bmm(unit(images), unit(texts).mT)
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from fewtune.data.examples import Integers
 from fewtune.errors import InputError
+from fewtune.lengths import unit
 from fewtune.tasks.selection.evidence import Evidence, Floats
 from fewtune.tasks.task import Tasks
 
@@ -85,12 +86,9 @@ class TagAffinity:
 
 def prototype_loss(features: Tensor, labels: Tensor, temperature: float) -> Tensor:
     """The mean cross-entropy of features [n, D] by cosine to the prototypes of their own classes."""
-    length = features.norm(dim=1, keepdim=True)
-    rows = features / torch.where(length > 0, length, torch.ones_like(length))
+    rows = unit(features)
     members = torch.nn.functional.one_hot(labels).to(rows)
-    prototypes = (members / members.sum(dim=0)).T @ rows
-    size = prototypes.norm(dim=1, keepdim=True)
-    logits = temperature * rows @ (prototypes / torch.where(size > 0, size, torch.ones_like(size))).T
+    logits = temperature * rows @ unit((members / members.sum(dim=0)).T @ rows).T
     return torch.nn.functional.cross_entropy(logits, labels)
 
 
