@@ -39,7 +39,7 @@ def direction(
 ) -> tuple[Gradients, Tensor]:
     """(the gradient by each leaf, None for one that nothing reads; the losses [E], detached, float64).
 
-    `origin`: the weights that the phase (or, inside `Adapt`, the episode) began with; an Anchor holds on to them. `parts`: in how many
+    `origin`: the weights that the source phase, or inside `Adapt` the episode, began with; an Anchor holds on to them. `parts`: in how many
     pieces the batch is answered, one after another. `world`: the processes that share the batch; every one returns the whole's result.
     `look`: as `answer`, for a first look at losses that weights depend on (by default `answer` itself, whose visits count).
     """

@@ -14,10 +14,10 @@ from fewtune.data.views import IDENTITY, View
 from fewtune.errors import InputError
 from fewtune.keys import Key
 from fewtune.learning.direction import Answer, Gradients, direction
-from fewtune.learning.ground import RATES, Ground
+from fewtune.learning.ground import RATES, Ground, Meter
 from fewtune.learning.implicit import check_implicit, crossing
 from fewtune.learning.memo import Memo
-from fewtune.learning.phase import Adapt, Average, Greedy, Implicit, Learner, Phase, Step, phases_of
+from fewtune.learning.phase import Adapt, Average, Greedy, Implicit, Learner, Phase, Step, distils, phases_of
 from fewtune.learning.support import support_tasks
 from fewtune.learning.together import adapt_together, fit_together
 from fewtune.parts.heads.head import Head
@@ -113,7 +113,7 @@ def tune(ground: Ground, adapt: Adapt, weights: Weights, episode: Episodes, key:
         held: Weights = begun if unrolled else {n: t.detach() for n, t in begun.items()}
         ended = held
         for number, step in enumerate(adapt.phases):
-            ended = run_inside(ground, step, ended, tasks, key.child("phase", number), unrolled)
+            ended = run_inside(ground, step, ended, held, tasks, key.child("phase", number), unrolled)
     own = {n: t for n, t in ended.items() if t is not held[n] or n not in weights}
     if unrolled or not connected:
         return own
@@ -131,7 +131,7 @@ def _implicit(ground: Ground, adapt: Adapt, weights: Weights, own: Weights, task
     episodes = phase.sampler.draw(tasks, key, 0, 1)
 
     def gradient(solution: Weights, others: Weights) -> Gradients:
-        answer = answering(replace(ground, memo=None), phase, {**plain, **others, **solution}, key)
+        answer = answering(replace(ground, memo=None), phase, {**plain, **others, **solution}, key, origin=plain)
         with plain_attention():
             return direction(phase, answer, solution, episodes, key, origin=plain, create_graph=True)[0]
 
@@ -154,12 +154,16 @@ def _own_heads(ground: Ground, steps: tuple[Step, ...], weights: Weights, episod
     return made
 
 
-def run_inside(ground: Ground, step: Step, weights: Weights, tasks: Tasks, key: Key, unrolled: bool) -> dict[str, Tensor]:
-    """One step of an `Adapt`: out of place, so that gradients may cross it."""
+def run_inside(ground: Ground, step: Step, weights: Weights, origin: Weights, tasks: Tasks, key: Key, unrolled: bool) -> dict[str, Tensor]:
+    """One step of an `Adapt`, out of place, so that gradients may cross it. `origin`: the weights that the episode began with."""
     if isinstance(step, Average):
-        return averaged(
-            step, weights, lambda start, number: _member(ground, step.members[number], start, tasks, key.child(number), unrolled)
-        )
+
+        def member(start: Weights, number: int) -> Weights:
+            for place, one in enumerate(step.members[number]):
+                start = run_inside(ground, one, start, origin, tasks, key.child(number).child(place), unrolled)
+            return start
+
+        return averaged(step, weights, member)
     if isinstance(step, Greedy):
         raise InputError("a greedy soup needs validation episodes, which a support set has not: use Average inside Adapt.")
     plan = resolve(step.plan, ground.movable_inside(weights), ground.backbone.groups)
@@ -171,24 +175,28 @@ def run_inside(ground: Ground, step: Step, weights: Weights, tasks: Tasks, key: 
         leaf = {n: t if unrolled and t.requires_grad else t.detach().requires_grad_() for n, t in _of(current, plan.moving).items()}
         episodes = step.sampler.draw(tasks, key.child("draw"), number * step.batch, step.batch)
         its = key.child("step", number)
-        answer = answering(ground, step, {**current, **leaf}, its)
-        gradients, _ = direction(step, answer, leaf, episodes, its, origin=weights, create_graph=unrolled)
+        answer = answering(ground, step, {**current, **leaf}, its, origin=origin)
+        gradients, _ = direction(step, answer, leaf, episodes, its, origin=origin, create_graph=unrolled)
         moved, state = update(step.optimizer, leaf, gradients, state, _rates(plan, weights, number, step.steps))
         # a name that nothing read stays the very tensor that it was, and so does not count as moved
         current |= {n: t if unrolled else t.detach() for n, t in moved.items() if gradients.get(n) is not None and t is not leaf[n]}
     return current
 
 
-def answering(ground: Ground, phase: Phase, weights: Weights, key: Key) -> Answer:
-    """How a phase answers some episodes of a step's batch."""
+def answering(ground: Ground, phase: Phase, weights: Weights, key: Key, *, origin: Weights | None = None) -> Answer:
+    """How a phase answers some episodes of a step's batch. Where it distils, its answer by the weights `origin` is the teacher."""
     views = (phase.support_view, phase.query_view)
-    return lambda episodes, numbers: respond(ground, phase.learner, weights, episodes, key, views=views, numbers=numbers)
+    apart = replace(ground, memo=None, meter=Meter())  # what a teacher looks at is not counted, and has no gradients to remember
 
+    def answer(episodes: Episodes, numbers: Sequence[int]) -> Outcome:
+        outcome = respond(ground, phase.learner, weights, episodes, key, views=views, numbers=numbers)
+        if origin is None or not distils(phase):
+            return outcome
+        with torch.no_grad():
+            teacher = respond(apart, phase.learner, origin, episodes, key, views=views, numbers=numbers)
+        return replace(outcome, teacher=teacher.logits)
 
-def _member(ground: Ground, steps: tuple[Step, ...], weights: Weights, tasks: Tasks, key: Key, unrolled: bool) -> Weights:
-    for place, step in enumerate(steps):
-        weights = run_inside(ground, step, weights, tasks, key.child(place), unrolled)
-    return weights
+    return answer
 
 
 def _rates(plan: ResolvedPlan, weights: Weights, number: int, steps: int) -> dict[str, float | Tensor]:

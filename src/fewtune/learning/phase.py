@@ -10,7 +10,7 @@ from fewtune.errors import InputError
 from fewtune.parts.aggregators import Aggregator, Mean
 from fewtune.parts.heads.head import Head
 from fewtune.parts.keep import Keep, Last
-from fewtune.parts.losses import CrossEntropy, Loss
+from fewtune.parts.losses import CrossEntropy, Distil, Loss
 from fewtune.parts.optimizers import SGD, Optimizer
 from fewtune.parts.plan import Plan
 from fewtune.parts.rates import Learned
@@ -142,6 +142,11 @@ class Adapt:
 
 Step: TypeAlias = Phase | Average | Greedy
 Learner: TypeAlias = Head | Adapt
+
+
+def distils(phase: Phase) -> bool:
+    """Whether a loss of the phase asks for a teacher."""
+    return any(isinstance(loss, Distil) for loss in phase.losses)
 
 
 def phases_of(steps: tuple[Step, ...]) -> list[Phase]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fewtune.data.views import IDENTITY, View
 from fewtune.learning.ground import RATES, Ground
-from fewtune.learning.phase import Adapt, Learner, Phase, heads_of, phases_of
+from fewtune.learning.phase import Adapt, Learner, Phase, distils, heads_of, phases_of
 from fewtune.parts.heads.head import mask_classes
 from fewtune.parts.heads.linear import Linear
 from fewtune.parts.inner import start, update
@@ -55,6 +55,8 @@ def _simple(ground: Ground, adapt: Adapt, weights: Weights, episodes: Episodes, 
         or phase.batch != 1
         or (phase.query_view, view) != (IDENTITY, IDENTITY)
     ):
+        return False
+    if distils(phase):
         return False
     tensors = backbone.preparation.modality in ("vector", "image") and bool(ground.parameters)
     if not tensors or ground.edits or ground.store is not None or backbone.machine.recompute:

@@ -202,14 +202,14 @@ class _Loop:
         weights = {**self.fixed, **self.leaves}
         gradients, losses = direction(
             phase,
-            answering(self.ground, phase, weights, key),
+            answering(self.ground, phase, weights, key, origin=self.origin),
             self.leaves,
             episodes,
             key,
             origin=self.origin,
             parts=parts,
             world=run.world,
-            look=answering(self.ground.metered(), phase, weights, key),
+            look=answering(self.ground.metered(), phase, weights, key, origin=self.origin),
         )
         if not bool(torch.isfinite(losses).all()):
             raise Diverged(self._diverged(number, episodes, losses))

@@ -41,8 +41,9 @@ class Displacement:
 class Anchor:
     """strength / 2 x sum over names of ||theta'_e - stop(theta)||^2, theta the shared and theta'_e the episode's own weights.
 
-    Holds adapted weights near their start: L2-SP, the proximal term of iMAML and MinibatchProx. Names that an episode has moved and
-    that have no shared weights (a head that starts at zero) are free.
+    Holds adapted weights near their start: L2-SP, the proximal term of iMAML and MinibatchProx. In a loss on support rows theta is what
+    the episode began with, in every phase of an `Adapt` (a head that begins anew is held near its own start); in a source phase, what
+    that phase began with. In a loss on the query of episodes that have adapted, moved names without shared weights are free.
 
     `stop`: theta is a constant. With False the gradient for theta, -strength x (theta'_e - theta), is kept. The inner step, which
     differentiates for theta'_e alone, is the same either way; but the exact derivative of unrolled inner steps, as central differences

@@ -18,10 +18,15 @@ from fewtune.parts.losses.queries import episode_mean, log_probabilities, needed
 class Distil:
     """weight x T^2 x KL(softmax(teacher / T) || softmax(logits / T)), T the temperature; the mean over an episode's query rows.
 
-    T^2 keeps the size of the gradient when T changes. The teacher's logits are constants; labels are not read. Raises InputError where
-    there is no teacher.
+    The teacher is the same learner on the same rows, with the weights from before: those that the source phase, or inside `Adapt` the
+    episode, began with. So what the model answered at the start is kept while another loss moves it (learning without forgetting). A head
+    that starts at zero has nothing to teach: use it where the head reads the support or class names, or in a second phase.
 
-    Reference: Hinton, Vinyals, Dean, "Distilling the knowledge in a neural network", 2015. Departs: they minimise the cross-entropy with
+    T^2 keeps the size of the gradient when T changes. The teacher's logits are constants; labels are not read. Its rows are not counted as
+    visits. Raises InputError where there is no teacher.
+
+    Reference: Hinton, Vinyals, Dean, "Distilling the knowledge in a neural network", 2015; Li, Hoiem, "Learning without forgetting", ECCV
+    2016 (the start as the teacher). Departs: they minimise the cross-entropy with
     the teacher, which differs by the teacher's entropy, a constant; so a perfect student costs 0 here.
     """
 

@@ -19,7 +19,7 @@ class Outcome:
 
     `logits` [E, Q, K]: the answer (predictions [E, Q, L] of float and multi-hot targets). `query` [E, Q, D]: features of the query rows.
     `class_vectors` [E, K, D]: the label side. `shared`: name -> [...], the weights the episodes started from. `own`: name -> [E, ...], the
-    weights that each episode has moved. `teacher` [E, Q, K]: the logits of another model on the same query.
+    weights that each episode has moved. `teacher` [E, Q, K]: what the start answered to the same query (see Distil).
     """
 
     logits: Float[Tensor, "E Q K"]
