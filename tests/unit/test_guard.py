@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
-from fewtune.adaptation.guard import OWN, Guard, Side, guard_on_related, guard_on_target, own_splits_allow
+from fewtune.adaptation.borrowing import said_of
+from fewtune.adaptation.finetune import Advice, Finetuned
+from fewtune.adaptation.guard import LEVEL, OWN, RELATED, Guard, Side, guard_on_related, guard_on_target, own_splits_allow
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import Integers, make_examples
@@ -17,7 +24,7 @@ from fewtune.keys import key
 from fewtune.machine import Machine
 from fewtune.recipes import read_method
 from fewtune.recipes.candidates import candidates
-from fewtune.statistics import bootstrap_interval
+from fewtune.statistics import bootstrap_interval, t_interval
 from fewtune.tasks.samplers import Sampled
 from fewtune.tasks.task import class_rows
 
@@ -123,11 +130,45 @@ def test_related_tasks_judge_by_class() -> None:
     helped = guard_on_related(METHODS, Side(plain, noise), Side(plain, clear), names, validation, judging)
     assert helped.kept and helped.where == "held-out related tasks" and len(helped.differences) == 8
     assert helped.expected is None  # nothing is known of the target itself
+    assert helped.gain == t_interval(helped.differences, 0.9)
     same = guard_on_related(METHODS, Side(plain, clear), Side(plain, clear), names, validation, judging)
     assert not same.kept and not same.differences.any()
 
 
-@pytest.mark.parametrize("classes", [2, 4])
+def related(differences: Sequence[float]) -> Guard:
+    """What judging classes of the pool with these differences decide."""
+    of_classes = np.array(differences, dtype=np.float64)
+    return Guard(RELATED, t_interval(of_classes, LEVEL), 0.5, 0.5, of_classes, (("a", "b"),), np.zeros(0))
+
+
+def test_equal_gains_of_few_classes_prove_nothing() -> None:
+    """Their interval has no width. Five classes that all gain are the fewest that chance gives in less than one case of twenty: 1 of 32."""
+    for count in range(2, 5):
+        assert related([0.2] * count).gain.low == pytest.approx(0.2)
+        assert not related([0.2] * count).kept and related([0.2] * count).too_few
+    assert related([0.2] * 5).kept and not related([0.2] * 5).too_few
+    assert not related([0.0, 0.2, 0.2, 0.2, 0.2]).kept  # 1 of 16
+    assert not related([-0.01, 0.2, 0.2, 0.2]).kept and not related([-0.2] * 8).kept
+
+
+def test_too_few_classes_are_said() -> None:
+    tuned = Finetuned(("t",), METHODS["centroid"], None, Advice("", 1.0, 1.0), [], 0, 0, 0.0)
+    assert "but classes to judge by are too few to tell (4; 5 are the least)" in said_of(related([0.2] * 4), tuned)
+    assert "which chance alone may give" in said_of(related([0.0] * 5), tuned)
+    assert "The saved model is the finetuned one." in said_of(related([0.2] * 5), tuned)
+
+
+@settings(max_examples=60, derandomize=True, deadline=None)
+@given(st.lists(st.integers(0, 4), min_size=2, max_size=8))
+def test_without_a_true_gain_few_classes_are_kept_in_one_case_of_twenty(sizes: list[int]) -> None:
+    """Whatever the sizes of the differences, also equal and zero ones: of all their signs, each as likely, at most 5% are kept."""
+    assert (
+        np.mean([related([s * size for s, size in zip(signs, sizes, strict=True)]).kept for signs in product((-1, 1), repeat=len(sizes))])
+        <= 0.05
+    )
+
+
+@pytest.mark.parametrize("classes", [2, 4, 6])
 def test_few_judging_classes_do_not_keep_chance(classes: int) -> None:
     """A bootstrap over two classes keeps a third of such sides, and over four a sixth."""
     labels, random = np.repeat(np.arange(classes), 12), np.random.default_rng(0)

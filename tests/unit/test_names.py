@@ -18,6 +18,7 @@ SPLIT_UP = unicodedata.normalize("NFD", CAFE)
         ("dog", ["cat", "dog"], 1),
         ("Dog", ["cat", "dog"], 1),
         (" dog ", ["cat", "dog"], 1),
+        ("Sea  Lion", ["sea lion", "lion"], 0),
         (SPLIT_UP, ["cat", CAFE], 1),
         (SPLIT_UP.upper(), ["cat", CAFE], 1),
         ("STRASSE", ["stra\u00dfe"], 0),
@@ -38,6 +39,6 @@ def test_many_names_at_once() -> None:
 
 
 def test_what_was_matched_is_said() -> None:
-    said = "Class names were matched though case or accents are written differently: 'Cat' for 'cat', 'DOG' for 'dog'."
+    said = "Class names were matched though they differ in case, blanks or how accents are stored: 'Cat' for 'cat', 'DOG' for 'dog'."
     assert matched_in_words([("DOG", "dog"), ("Cat", "cat"), ("Cat", "cat"), ("fox", "fox")]) == [said]
     assert matched_in_words([("fox", "fox")]) == []

@@ -10,7 +10,7 @@ import numpy as np
 
 from fewtune.adaptation.clock import Clock
 from fewtune.adaptation.finetune import RATES, Finetuned, Finetuner, at_rates
-from fewtune.adaptation.guard import OWN, Guard, Side
+from fewtune.adaptation.guard import LEAST_CLASSES, OWN, Guard, Side
 from fewtune.adaptation.related import MOST_ROWS, Related
 from fewtune.errors import InputError
 from fewtune.spec import text
@@ -104,10 +104,12 @@ class Borrowed:
 def said_of(guard: Guard, tuned: Finetuned) -> str:
     """What the guard found, in a sentence."""
     of = "each answered by models that never saw it" if guard.where == OWN else "classes that nothing was learned from"
+    doubt = "which chance alone may give"
+    if guard.too_few:
+        doubt = f"but classes to judge by are too few to tell ({len(guard.differences)}; {LEAST_CLASSES} are the least)"
     numbers = (
         f"{100 * guard.finetuned:.1f}% right against {100 * guard.frozen:.1f}% of the best frozen learner on {guard.where} ({of}): "
-        f"{100 * guard.gain.mean:+.1f} points, "
-        + (f"with 95% confidence more than {100 * guard.gain.low:.1f}" if guard.kept else "which chance alone may give")
+        f"{100 * guard.gain.mean:+.1f} points, " + (f"with 95% confidence more than {100 * guard.gain.low:.1f}" if guard.kept else doubt)
     )
     learned = f"Finetuning on {counted(len(tuned.tasks), 'related task')}"
     if guard.kept:

@@ -18,7 +18,7 @@ from fewtune.keys import key
 from fewtune.learning.classes import prompts_of, vectors_by_prompts
 from fewtune.learning.method import Method
 from fewtune.learning.table import answer_table, correct_on_table
-from fewtune.statistics import Interval, best_of_candidates, bootstrap_interval, t_interval
+from fewtune.statistics import Interval, best_of_candidates, bootstrap_interval, sign_flip_test, t_interval
 from fewtune.tasks.episodes import Episodes
 
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
@@ -31,6 +31,7 @@ LEVEL = 0.90  # of the interval whose lower bound decides: 95% on the one side t
 FOLDS = 4
 LEAST_SHOTS = 4  # of a class: below, a fold leaves too little to learn from
 MANY_ROWS = 1_000
+LEAST_CLASSES = 5  # of the pool to judge by: with fewer, all of them gain by chance alone in more than one case of twenty
 LEAST_ITEMS = 30  # held-out answers on the target itself: with fewer, no gain short of a dozen points could be shown
 
 
@@ -38,7 +39,8 @@ LEAST_ITEMS = 30  # held-out answers on the target itself: with fewer, no gain s
 @dataclass(frozen=True, eq=False)
 class Guard:
     """The comparison that decides. `differences` [n]: finetuned minus frozen correctness, one number an item (a row of the target, or a
-    held-out class of the pool), whose mean is the `gain`; its lower bound above 0 keeps the finetuned backbone.
+    held-out class of the pool), whose mean is the `gain`; its lower bound above 0 keeps the finetuned backbone. Classes of the pool may be
+    few and alike, so an exact sign-flip test must agree there: an interval over four equal numbers has no width, and is no proof.
 
     `frozen` and `finetuned`: the two accuracies in [0, 1]. `learners`: what was chosen on either side, a fold each.
     `correct` [N]: the finetuned side's on the target's rows, empty where related tasks were asked.
@@ -69,7 +71,12 @@ class Guard:
     @property
     def kept(self) -> bool:
         """Whether the finetuned backbone is used."""
-        return bool(self.gain.low > 0)
+        return bool(self.gain.low > 0) and (self.where == OWN or sign_flip_test(self.differences) <= 1 - LEVEL)  # two-sided, as LEVEL is
+
+    @property
+    def too_few(self) -> bool:
+        """Whether it was judged by so few classes of the pool that no gain of theirs could be shown."""
+        return self.where == RELATED and len(self.differences) < LEAST_CLASSES
 
 
 @final
@@ -186,8 +193,8 @@ def guard_on_related(
     """Episodes like the target's on classes of the pool that nothing was learned from. `class_names`: of the pool, by global class id.
 
     On either side the learner that is best on the `validation` episodes answers the `judging` ones. The interval is a t interval over the
-    judging classes: what counts is how the gain differs between things to learn, not between draws of the same rows. Classes may be as few
-    as two, over which a bootstrap would keep a third of the sides that differ by chance alone.
+    judging classes: what counts is how the gain differs between things to learn, not between draws of the same rows. Classes are few, and a
+    bootstrap over two of them would keep a third of the sides that differ by chance alone (see `Guard` for what is asked beside it).
     """
     by_class, learners = [], []
     for side in (frozen, finetuned):

@@ -1,4 +1,4 @@
-"""Class names of two collections that mean the same class, though they are written in another case or with accents in another form."""
+"""Class names of two collections that mean the same class, though they are written a little differently."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from fewtune.data.order import some
+from fewtune.data.twins import folded
 
 
 def plain_name(name: str) -> str:
@@ -14,18 +15,13 @@ def plain_name(name: str) -> str:
     return unicodedata.normalize("NFC", name).strip()
 
 
-def folded_name(name: str) -> str:
-    """The plain name in lower case (Unicode case folding)."""
-    return plain_name(plain_name(name).casefold())
-
-
 def match_names(names: Sequence[str], known: Sequence[str]) -> list[int]:
     """The place in `known` of each of `names`, -1 where none fits.
 
-    First the very same name, then the one with the same plain form, then the one that differs in case alone; a form that several of
-    `known` share fits none of them.
+    First the very same name, then the one with the same plain form, then the one that reads the same (`twins.folded`: case and
+    blanks are of no account); a form that several of `known` share fits none of them.
     """
-    forms: tuple[Callable[[str], str], ...] = (str, plain_name, folded_name)
+    forms: tuple[Callable[[str], str], ...] = (str, plain_name, folded)
     tables = [_unique([form(name) for name in known]) for form in forms]
     return [next((table[form(name)] for form, table in zip(forms, tables, strict=True) if form(name) in table), -1) for name in names]
 
@@ -33,7 +29,7 @@ def match_names(names: Sequence[str], known: Sequence[str]) -> list[int]:
 def matched_in_words(pairs: Iterable[tuple[str, str]]) -> list[str]:
     """One sentence on the (name, known name) that are not the very same, none where all are."""
     told = [f"{name!r} for {known!r}" for name, known in sorted(set(pairs)) if name != known]
-    return [f"Class names were matched though case or accents are written differently: {some(told)}."] if told else []
+    return [f"Class names were matched though they differ in case, blanks or how accents are stored: {some(told)}."] if told else []
 
 
 def _unique(names: Sequence[str]) -> dict[str, int]:
