@@ -204,7 +204,7 @@ def _interval(interval: Interval | None) -> dict[str, float] | None:
 
 
 def _facts(choice: Choice, target: Target, measured: Interval | None, seed: int) -> dict[str, Any]:
-    from fewtune import __version__
+    from fewtune.version import __version__
 
     def known(value: float) -> float | None:
         return None if np.isnan(value) else float(value)

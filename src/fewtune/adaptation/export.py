@@ -106,7 +106,7 @@ def _difference(bundle: Bundle, backbone: Backbone, examples: Examples, content:
 
 def _metadata(bundle: Bundle, backbone: Backbone, inputs: Inputs) -> dict[str, str]:
     """What a program needs to use the file on its own. JSON in plain ASCII, for names need not be UTF-8."""
-    from fewtune import __version__
+    from fewtune.version import __version__
 
     listed = [{"name": name, "kind": kind, "shape": list(shape)} for name, kind, shape in inputs.listed]
     said: dict[str, Any] = {

@@ -33,6 +33,7 @@ from fewtune.errors import InputError
 from fewtune.keys import Key
 from fewtune.machine import Machine
 from fewtune.spec import digest
+from fewtune.version import __version__
 
 Weights: TypeAlias = Mapping[str, Tensor]
 Texts: TypeAlias = Callable[[Sequence[str]], Any]
@@ -108,10 +109,13 @@ class Backbone:
         return self._digest
 
     def key(self) -> str:
-        """What a feature table is filed under: the digest, the precision of the forward pass (features are stored in float32) and, for
-        images, the version of the decoding."""
+        """What its features are filed under: the digest, the precision of the passes (features are stored in float32), how images
+        are decoded, and the version.
+
+        Another version of fewtune may read or prepare rows otherwise, so it computes its own tables.
+        """
         decoding = f" decoding {DECODING}" if self.preparation.modality == "image" else ""
-        return digest(f"{self.digest()} {self.machine.dtype} float32{decoding}")
+        return digest(f"{self.digest()} {self.machine.dtype} float32{decoding} fewtune {__version__}")
 
     def embed(
         self, weights: Weights, pool: Pool, rows: Integers | Tensor, view: View = IDENTITY, key: Key | None = None

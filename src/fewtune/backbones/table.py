@@ -68,8 +68,16 @@ def feature_table(backbone: Backbone, pool: Pool, *, folder: Path | None = None,
     return FeatureTable(parts[0] if len(parts) == 1 else torch.cat(parts), bad)
 
 
+def table_key(backbone: Backbone, source: Examples) -> str:
+    """32 hexadecimal digits for all that the features of a collection depend on: the backbone's key, and the content of the rows in order.
+
+    Labels, names, splits and groups do not change what a row looks like, so they are not among it.
+    """
+    return digest(f"{backbone.key()} {source.digest()}")
+
+
 def _on_disk(backbone: Backbone, source: Examples, folder: Path, progress: Progress) -> tuple[Floats, dict[int, str]]:
-    path = folder / f"{digest(f'{backbone.key()} {source.digest()}')}.npy"
+    path = folder / f"{table_key(backbone, source)}.npy"
     while True:  # a second time only when another process finished the table, or the file was changed under us
         known = read_table(path, len(source))
         if known is not None:

@@ -9,8 +9,8 @@ import sys
 
 from cyclopts import App
 
-from fewtune import __version__
 from fewtune.errors import Diverged, InputError
+from fewtune.version import __version__
 
 USAGE, INTERRUPTED, DISK_FULL = 2, 75, 28
 

@@ -14,6 +14,7 @@ from fewtune.errors import Diverged, InputError
 from fewtune.evaluation.answers import score_each
 from fewtune.evaluation.chosen import candidate_ways, candidates_of, chooses, evidence_of, resolved
 from fewtune.evaluation.edges import edges
+from fewtune.evaluation.identity import judged_by, trained_identity
 from fewtune.evaluation.memory import peak_memory
 from fewtune.evaluation.partial import Partial
 from fewtune.evaluation.sources import tasks_of
@@ -24,11 +25,10 @@ from fewtune.learning.budget import budgeted, fit_phases
 from fewtune.learning.checkpoints import Checkpoints
 from fewtune.learning.ground import Ground
 from fewtune.learning.method import Method
-from fewtune.learning.phase import Adapt, Greedy, Step, phases_of
+from fewtune.learning.phase import Adapt, Step, phases_of
 from fewtune.learning.train import Trained, train
 from fewtune.learning.world import World
-from fewtune.parts.keep import Best
-from fewtune.spec import digest, text
+from fewtune.spec import digest
 from fewtune.tasks.chosen import Chosen
 from fewtune.tasks.episodes import Episodes
 from fewtune.tasks.fit import fitted
@@ -94,7 +94,7 @@ class Learning:
         """The method trained by this seed."""
         method = variants[label]
         phases = self._phases(name, method)
-        identity = self._identity(phases, method, seed)
+        identity = trained_identity(self.study, phases, method, seed)
         if identity in self._ready:
             known = self._ready[identity]
             return replace(known, method=method, cost=replace(known.cost, method=name, chosen=label))
@@ -124,23 +124,9 @@ class Learning:
         """Give the memory of a tested method back."""
         self._ready.pop(ready.identity, None)
 
-    def _identity(self, phases: tuple[Step, ...], method: Method, seed: int) -> str:
-        """32 hexadecimal digits for all that trained weights depend on; the target is not among it."""
-        study = self.study
-        judged = any(isinstance(p.keep, Best) for p in phases_of(phases)) or _soups(phases)
-        facts = [study.backbone.key(), *(study.learned_from() if phases else ()), text(phases), text(method.edits), str(seed)]
-        if chooses(method):  # phases name the chosen tasks; how many were drawn says which ones these are
-            facts.append(f"of {study.training.candidates} candidates a source")
-        return digest("\n".join([*facts, study.training.within, *(self._judged_by(method) if judged else ())]))
-
-    def _judged_by(self, method: Method) -> list[str]:
-        """What the accuracy on validation episodes depends on beside the weights."""
-        training = self.study.training
-        return [text(method.learner), str(training.validation), str(training.adapted), *map(text, self.study.protocols)]
-
     def _validated(self, ready: Learned) -> float:
         """Accuracy on validation episodes, kept once it is known."""
-        asked = digest("\n".join([ready.identity, *self._judged_by(ready.method)]))
+        asked = digest("\n".join([ready.identity, *judged_by(self.study, ready.method)]))
         return self.partial.number(asked, lambda: self._accuracy(ready.method, ready.ground, ready.trained.weights))
 
     def _accuracy(self, method: Method, ground: Ground, weights: Mapping[str, Tensor]) -> float:
@@ -210,11 +196,6 @@ class Learning:
 
     def _part(self, part: Literal["train", "validation"]) -> Tasks | None:
         return None if self.study.source is None else tasks_of(self.study.source, part, self.study.training.within)
-
-
-def _soups(steps: tuple[Step, ...]) -> bool:
-    """Whether a greedy soup is among the steps, whose end depends on the validation episodes."""
-    return any(isinstance(s, Greedy) or (hasattr(s, "members") and any(map(_soups, s.members))) for s in steps)
 
 
 _EMPTY = np.zeros(0, dtype=np.int64)

@@ -11,11 +11,13 @@ from torch import Tensor
 from fewtune.backbones.backbone import Backbone
 from fewtune.data.pool import Pool
 from fewtune.evaluation.chosen import Reserved
+from fewtune.evaluation.facts import array_digest, backbone_fact, pool_facts
 from fewtune.evaluation.protocol import Protocol
 from fewtune.evaluation.training import Training
 from fewtune.learning.method import Method
-from fewtune.spec import digest, text
+from fewtune.spec import text
 from fewtune.tasks.episodes import Episodes
+from fewtune.version import __version__
 
 Drawn: TypeAlias = dict[tuple[int, int], Episodes]
 Variants: TypeAlias = Mapping[str, Method]  # a method as it is, under "", and as the values of a sweep make it, by what was varied
@@ -46,23 +48,24 @@ class Study:
         return any(not m.frozen for variants in self.methods.values() for m in variants.values())
 
     def text(self) -> str:
-        """The full description, one fact a line: what is hashed and kept as `study.txt`."""
-        tested = [f"source {s.name} {s.digest()} {digest(str(s.labels.tolist()))}" for s in self.target.sources]
-        names = [f"classes {digest(repr(self.target.class_names))}"]
+        """All that the results depend on, one fact a line: what is hashed and kept as `study.txt`.
+
+        The version of fewtune is among it, those of other libraries are not: they are kept in `machine.json`. Of `features` the type
+        counts, for their values follow from the target and the backbone, up to rounding.
+        """
+        version, features = f"fewtune {__version__}", f"features {self.features.dtype} {self.features.shape[-1]}"
         protocols = [f"protocol {text(p)}" for p in self.protocols]
-        methods = [f"method {text(m)}" for variants in self.methods.values() for m in variants.values()]
+        named = [(name, label, m) for name, variants in self.methods.items() for label, m in variants.items()]
+        methods = [f"method {name!r} {label!r} {text(m)}" for name, label, m in named]
         training = [f"training {text(self.training)}", *self.learned_from()] if self.trains else []
         if self.reserved is not None:
-            training.append(f"reserved {digest(str((self.reserved.rows.tolist(), self.reserved.labels.tolist())))}")
-        backbone = f"backbone {self.backbone.name} {self.backbone.digest()}"
-        return "\n".join([backbone, *tested, *names, *protocols, *training, *methods])
+            training.append(f"reserved {array_digest(self.reserved.rows)} {array_digest(self.reserved.labels)}")
+        lines = [version, backbone_fact(self.backbone), *pool_facts(self.target, "target"), features, *protocols, *training, *methods]
+        return "\n".join(lines)
 
     def learned_from(self) -> list[str]:
         """What source phases learn from, one fact a line."""
-        if self.source is None:
-            return []
-        rows = [f"learned from {s.name} {s.digest()} {digest(str(s.labels.tolist()))}" for s in self.source.sources]
-        return [*rows, f"class splits {digest(str(self.source.class_split.tolist()))} names {digest(repr(self.source.class_names))}"]
+        return [] if self.source is None else pool_facts(self.source, "source")
 
     def draw(self) -> Drawn:
         """The episodes by (protocol number, seed)."""

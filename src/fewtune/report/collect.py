@@ -157,7 +157,7 @@ def _budget(borrowed: Borrowed | None) -> str:
 
 
 def _environment(adapted: Adapted) -> dict[str, str]:
-    from fewtune import __version__
+    from fewtune.version import __version__
 
     backbone = adapted.backbone
     return {
