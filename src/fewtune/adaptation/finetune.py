@@ -19,6 +19,7 @@ from fewtune.adaptation.lending import Part
 from fewtune.adaptation.moved import Moved, what_moved
 from fewtune.adaptation.related import Related
 from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.edits import Edit
 from fewtune.errors import Diverged, InputError
 from fewtune.evaluation.answers import score_each
 from fewtune.keys import key
@@ -191,7 +192,7 @@ class Finetuner:
             return Finetuned(chosen.names, method, None, advice, [], 0, 0, 0.0)
         title = f"finetuning on {counted(len(chosen), 'task')}, {advice.rate or 'its own rate'}"
         done = self._train(method, chosen, int(self.visits * advice.part), title)
-        moved = what_moved(self.backbone, _between(self._ground().start(), done, advice.share), method.edits)
+        moved = what_moved(self.backbone, _between(self._ground().start(), done, advice.share, method.edits), method.edits)
         return Finetuned(chosen.names, method, moved, advice, done.curve, done.visits, done.steps, done.seconds)
 
     def advice(self, sources: tuple[str, ...], chosen: Tasks) -> Advice:
@@ -223,7 +224,10 @@ class Finetuner:
         judged = [(row["validation"], -number) for number, row in enumerate(run.curve) if "validation" in row]
         part = (1 - max(judged)[1]) / len(run.curve)
         start, method = self._ground().start(), self._method(label)
-        shares = {a: tried[label] if a == 1 else self.accuracy(method, {**start, **_between(start, run, a)}, sources) for a in SHARES}
+        shares = {
+            a: tried[label] if a == 1 else self.accuracy(method, {**start, **_between(start, run, a, method.edits)}, sources)
+            for a in SHARES
+        }
         share = max(shares, key=lambda a: (shares[a], -a))
         return Advice(label, part, share, dict(tried), shares, run.curve)
 
@@ -275,9 +279,10 @@ def _kept(phases: tuple[Step, ...]) -> tuple[Step, ...]:
     return each_phase(phases, lambda p: replace(p, keep=Best(every=max(1, -(-p.steps // LOOKS)))) if p is last else p)
 
 
-def _between(start: Mapping[str, Tensor], trained: Trained, share: float) -> dict[str, Tensor]:
-    """The backbone's and edits' weights that moved, `share` of the way from the start to the end."""
+def _between(start: Mapping[str, Tensor], trained: Trained, share: float, edits: tuple[Edit, ...]) -> dict[str, Tensor]:
+    """The backbone's and edits' weights that moved, so that the edited ones are `share` of the way from the start to the end."""
     if share == 0:
         return {}
     ends = {n: trained.weights[n] for n in trained.moved if n in start}
-    return ends if share == 1 else average([{n: start[n] for n in ends}, ends], (1 - share, share))
+    mixed = ends if share == 1 else average([start, {**start, **ends}], (1 - share, share), edits, start)
+    return {n: t for n, t in mixed.items() if t is not start[n]}

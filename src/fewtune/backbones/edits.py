@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TypeAlias, final
@@ -110,16 +110,55 @@ class LoRA:
         """The backbone's weights with the change added, differentiable in the factors; the factors themselves are left out."""
         mine = set(self._factors(weights))
         changed = {name: tensor for name, tensor in weights.items() if name not in mine}
-        for down_name in (name for name in weights if name in mine and name.endswith(".down")):
-            name = down_name[len(self.name) + 1 : -len(".down")]
-            weight, down, up = changed[name], weights[down_name], weights[f"{self.name}.{name}.up"]
-            changed[name] = weight + self.scale * (up @ down.flatten(1)).view(weight.shape)
+        for name in self._changed(weights):
+            changed[name] = changed[name] + self._change(weights, name)
         return changed
 
     def merge(self, weights: Weights) -> dict[str, Tensor]:
         """The changed weights as plain ones, without gradients: what a network without the edit computes the same features from."""
         with torch.no_grad():
             return {name: tensor.detach() for name, tensor in self.apply(weights).items()}
+
+    def settled(self, weights: Weights, start: Weights) -> dict[str, Tensor]:
+        """The same changed weights with the factors of `start`: what they have changed since stands in the plain weights themselves."""
+        found = dict(weights)
+        for name in self._changed(start):
+            found |= self._settled(weights, start, name)
+        return found
+
+    def aligned(self, ends: Sequence[Weights], start: Weights) -> list[dict[str, Tensor]]:
+        """The same changed weights, written so that their mean is the mean by name: a product of mean factors is no mean of products.
+
+        Where one `down` alone acts (all other `up` are zero: WiSE-FT), every end takes it, and the mean keeps its rank. Elsewhere, and
+        where gradients flow, the ends are `settled`.
+        """
+        found = [dict(end) for end in ends]
+        for name in self._changed(start):
+            down, up = self._pair(name)
+            acting = [end[down] for end in ends if bool(end[up].any())]
+            one = bool(acting) and all(torch.equal(d, acting[0]) for d in acting[1:])
+            low = one and not any(end[n].requires_grad for end in ends for n in (down, up))
+            for end in found:
+                end |= {down: acting[0]} if low else self._settled(end, start, name)
+        return found
+
+    def _settled(self, weights: Weights, start: Weights, name: str) -> dict[str, Tensor]:
+        factors = {n: start[n] for n in self._pair(name)}
+        if all(weights[n] is t for n, t in factors.items()):
+            return {}
+        return {**factors, name: weights[name] + (self._change(weights, name) - self._change(start, name))}
+
+    def _change(self, weights: Weights, name: str) -> Tensor:
+        """alpha / rank x up down, in the shape of the weight."""
+        down, up = (weights[n] for n in self._pair(name))
+        return self.scale * (up @ down.flatten(1)).view(weights[name].shape)
+
+    def _pair(self, name: str) -> tuple[str, str]:
+        return f"{self.name}.{name}.down", f"{self.name}.{name}.up"
+
+    def _changed(self, weights: Weights) -> list[str]:
+        """The weights that factors change."""
+        return [n[len(self.name) + 1 : -len(".down")] for n in self._factors(weights) if n.endswith(".down")]
 
     def _factors(self, weights: Weights) -> Iterator[str]:
         return (name for name in weights if name.startswith(f"{self.name}.") and name.endswith((".down", ".up")))
@@ -146,6 +185,14 @@ def edited(edits: tuple[Edit, ...], weights: Weights) -> dict[str, Tensor]:
     changed: Mapping[str, Tensor] = weights
     for edit in edits:
         changed = edit.apply(changed)
+    return dict(changed)
+
+
+def settled(edits: tuple[Edit, ...], weights: Weights, start: Weights) -> dict[str, Tensor]:
+    """The same edited weights with the factors of `start`, so that averages by name are averages of edited weights."""
+    changed: Mapping[str, Tensor] = weights
+    for edit in edits:
+        changed = edit.settled(changed, start)
     return dict(changed)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fewtune.backbones.backbone import plain_attention
+from fewtune.backbones.edits import Edit
 from fewtune.data.views import IDENTITY, View
 from fewtune.errors import InputError
 from fewtune.keys import Key
@@ -163,7 +164,7 @@ def run_inside(ground: Ground, step: Step, weights: Weights, origin: Weights, ta
                 start = run_inside(ground, one, start, origin, tasks, key.child(number).child(place), unrolled)
             return start
 
-        return averaged(step, weights, member)
+        return averaged(step, weights, member, ground.edits)
     if isinstance(step, Greedy):
         raise InputError("a greedy soup needs validation episodes, which a support set has not: use Average inside Adapt.")
     plan = resolve(step.plan, ground.movable_inside(weights), ground.backbone.groups)
@@ -209,13 +210,22 @@ def _of(weights: Weights, names: tuple[str, ...]) -> dict[str, Tensor]:
     return {n: weights[n] for n in names}
 
 
-def averaged(step: Average, weights: Weights, run: Callable[[Weights, int], Weights]) -> dict[str, Tensor]:
+def averaged(step: Average, weights: Weights, run: Callable[[Weights, int], Weights], edits: tuple[Edit, ...]) -> dict[str, Tensor]:
     """Every member from the same start, and the average of their ends; `run` takes the start and the member's number."""
-    return average([run(weights, number) for number in range(len(step.members))], step.weights)
+    return average([run(weights, number) for number in range(len(step.members))], step.weights, edits, weights)
 
 
-def average(ends: Sequence[Weights], weights: Sequence[float]) -> dict[str, Tensor]:
-    """sum_i w_i theta_i by name; what no member has moved stays the very tensor it was."""
+def average(
+    ends: Sequence[Weights], weights: Sequence[float], edits: tuple[Edit, ...] = (), start: Weights | None = None
+) -> dict[str, Tensor]:
+    """sum_i w_i theta_i by name; what no member has moved stays the very tensor it was.
+
+    Where there are `edits`, it is the edited weights that are averaged, sum_i w_i (W_i + up_i down_i), and not their factors each for
+    itself. `start`: the weights that all ends come from, whose names they all have.
+    """
+    for edit in edits:
+        assert start is not None
+        ends = edit.aligned(ends, start)
     mixed: dict[str, Tensor] = {}
     for n, first in ends[0].items():
         same = all(end[n] is first for end in ends)

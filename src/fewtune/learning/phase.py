@@ -58,7 +58,8 @@ class Phase:
 class Average:
     """Run each member from one start and average the ends: sum_i weights_i theta_i. An empty member is the start.
 
-    A name that a member has not moved counts at the start's value. WiSE-FT is `Average(members=((), phases), weights=(1 - a, a))`.
+    A name that a member has not moved counts at the start's value. Where edits change weights (LoRA), the changed weights are averaged,
+    not the factors. WiSE-FT is `Average(members=((), phases), weights=(1 - a, a))`.
     """
 
     members: tuple[tuple[Step, ...], ...]

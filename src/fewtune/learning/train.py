@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, final
 import torch
 from torch import Tensor
 
+from fewtune.backbones.edits import settled
 from fewtune.errors import Diverged, InputError
 from fewtune.keys import Key
 from fewtune.learning import declared
@@ -124,10 +125,11 @@ class _Run:
             return end
 
         if isinstance(step, Average):
-            return averaged(step, weights, member)
+            return averaged(step, weights, member, self.ground.edits)
         if self.validate is None:
             raise InputError("a greedy soup needs validation episodes: give a source with validation classes.")
-        return greedy([member(weights, number) for number in range(len(step.members))], self.validate)
+        ends = [member(weights, number) for number in range(len(step.members))]
+        return greedy(ends, self.validate, self.ground.edits, weights)
 
     def _phase(self, phase: Phase, weights: dict[str, Tensor], place: tuple[int, ...]) -> dict[str, Tensor]:
         name = ".".join(map(str, place))
@@ -158,7 +160,7 @@ class _Loop:
         moving = {*plan.moving, *declared.inner_moving(run.ground, phase.learner, weights)}
         self.ground = run.ground.holding(weights, moving).metered()
         self.optimizer = self._optimizer()
-        self.kept = keep.begin(phase.keep, self.leaves)
+        self.kept = keep.begin(phase.keep, self._watched())
         self.seconds, self.visits = run.log.seconds, run.log.visits
 
     def run(self) -> dict[str, Tensor]:
@@ -182,7 +184,17 @@ class _Loop:
         if not self._finite():
             last = self.its.checkpoints.named(self.name)
             raise Diverged(f"phase {self.name} ends with weights that are no numbers: lower the learning rate, or set clip=1.0; {last}.")
-        return {n: t.detach() for n, t in keep.end(self.phase.keep, self.kept, self.leaves).items()}
+        ends = {**{n: self.origin[n] for n in self.leaves}, **keep.end(self.phase.keep, self.kept, self._watched())}
+        return {n: t.detach() for n, t in ends.items()}
+
+    def _watched(self) -> Mapping[str, Tensor]:
+        """The weights to keep: the leaves. Where steps are averaged, the weights that edits change, whose factors stay at the start."""
+        edits = self.its.ground.edits
+        if not edits or not isinstance(self.phase.keep, keep.Ema | keep.Swa):
+            return self.leaves
+        with torch.no_grad():
+            whole = settled(edits, {**self.fixed, **self.leaves}, self.origin)
+        return {n: t for n, t in whole.items() if t is not self.origin[n]}
 
     def _finite(self) -> bool:
         return all(bool(torch.isfinite(leaf).all()) for leaf in self.leaves.values())
@@ -214,7 +226,7 @@ class _Loop:
         if not bool(torch.isfinite(losses).all()):
             raise Diverged(self._diverged(number, episodes, losses))
         self.optimizer.step(gradients, number, phase.steps)
-        self.kept = keep.observe(phase.keep, self.kept, self.leaves, number, phase.steps)
+        self.kept = keep.observe(phase.keep, self.kept, self._watched(), number, phase.steps)
         log.steps += 1
         log.visits = self.visits + int(run.world.sum(torch.tensor(self.ground.meter.visits)))
         row: dict[str, Any] = {"phase": self.name, "step": number, "loss": float(losses.mean()), "visits": log.visits}
@@ -258,7 +270,7 @@ class _Loop:
             for n, leaf in self.leaves.items():
                 leaf.copy_(parts["weights"][n])
         self.optimizer.load(parts["optimizer"])
-        held = {n: t.to(self.leaves[n].device) for n, t in parts["keep"].items()}
+        held = {n: t.to(self.origin[n].device) for n, t in parts["keep"].items()}
         self.kept = keep.KeepState(held, saved.facts["keep"])
         log = self.its.log
         log.restore(saved.facts)

@@ -1,5 +1,7 @@
 """Keep: which weights a phase hands on: the last, the best on validation, or an average over the steps.
 
+Averages are of weights as edits leave them: a loop passes a changed weight (LoRA) instead of its factors.
+
 The state is a value of plain tensors and numbers, so that a run that is resumed from it goes on bit for bit. A loop calls `begin` once,
 `observe` after each step, `judged` where `wants_validation` says so, and `end`. "Leaves" are the weights that the phase moves, by name.
 """
