@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from fewtune.adaptation.leaks import FARTHEST, Leak, embedding_threshold, find_leaks, without_leaks
 from fewtune.data.examples import Examples, make_examples
 from fewtune.data.items import Texts, Vectors
+from fewtune.data.near import Leak, embedding_threshold, find_leaks, without_leaks
+from fewtune.data.near.leaks import FARTHEST
 from fewtune.errors import InputError
 from tests.unit.test_near import COPIES, encoded, scenes
 

@@ -12,7 +12,7 @@ import torch
 from fewtune.backbones.load import load_backbone
 from fewtune.backbones.table import feature_table
 from fewtune.data.examples import Examples, make_examples
-from fewtune.data.items import Vectors
+from fewtune.data.items import Texts, Vectors
 from fewtune.data.pool import Pool
 from fewtune.data.splits import split_classes
 from fewtune.errors import InputError
@@ -21,7 +21,7 @@ from fewtune.evaluation.learn import Learning
 from fewtune.evaluation.partial import Partial
 from fewtune.evaluation.protocol import Protocol
 from fewtune.evaluation.run_study import UNTRAINED, Outcomes, run_study
-from fewtune.evaluation.sources import serving, tasks_of, without_test_rows
+from fewtune.evaluation.sources import left_out, serving, tasks_of, without_test_rows
 from fewtune.evaluation.study import Study
 from fewtune.evaluation.summary import summarise
 from fewtune.evaluation.training import Training
@@ -29,6 +29,7 @@ from fewtune.learning.world import ALONE
 from fewtune.machine import Machine
 from fewtune.recipes import variants
 from fewtune.tasks.samplers import Sampled
+from tests.unit.test_near import COPIES, encoded, scenes
 
 
 def collection(classes: int, seed: int, rows: int = 12) -> Examples:
@@ -73,10 +74,33 @@ def test_without_validation_classes_a_fifth_is_held_out_and_very_few_classes_all
 
 def test_rows_that_are_tested_on_are_left_out_of_the_source() -> None:
     whole = collection(6, 3)
-    rest, shared = without_test_rows(whole, whole.take([0, 1, 2]))
-    assert shared == 3 and len(rest) == len(whole) - 3
+    rest, leaks = without_test_rows(whole, whole.take([0, 1, 2]))
+    assert len(leaks) == 3 and len(rest) == len(whole) - 3
+    assert left_out(whole, leaks) == "3 rows of s3 left out of the source: tested on, as they are or nearly so (3 by content)."
+    same, none = without_test_rows(whole, collection(6, 4))
+    assert same is whole and none == ()
     with pytest.raises(InputError, match="72 of 72 rows of source s3 are test rows"):
         without_test_rows(whole, whole)
+
+
+def test_copies_of_test_images_are_left_out_of_the_source() -> None:
+    """The same bytes, a JPEG saved again, half the size; a photo of something else stays."""
+    pictures = scenes(8)
+    target = make_examples(encoded(pictures[:4]).items, [0, 0, 1, 1], class_names=["a", "b"], name="target")
+    copies = [pictures[0], COPIES["jpeg"](pictures[1]), COPIES["half"](pictures[2]), *pictures[4:]]
+    source = make_examples(encoded(copies).items, [0, 0, 0, 0, 0, 1, 1], class_names=["c", "d"], name="source")
+    rest, leaks = without_test_rows(source, target)
+    assert len(rest) == 4 and {leak.row: leak.target for leak in leaks} == {0: 0, 1: 1, 2: 2}
+    assert left_out(source, leaks).endswith("(1 by content, 2 by their look).") and left_out(source, leaks).startswith("3 rows of source ")
+
+
+def test_test_sentences_with_other_punctuation_are_left_out_of_the_source() -> None:
+    target = make_examples(Texts(["Set an alarm at five!", "What is the weather like?"]), [0, 1], class_names=["a", "b"], name="target")
+    asked = ["set an alarm, at five", "what is the weather like", "play some music", "stop the music", "call my brother"]
+    source = make_examples(Texts(asked), [0, 1, 0, 0, 1], class_names=["c", "d"], name="source")
+    rest, leaks = without_test_rows(source, target)
+    assert [rest.items.fetch(row) for row in range(len(rest))] == asked[2:]
+    assert left_out(source, leaks) == "2 rows of source left out of the source: tested on, as they are or nearly so (2 by their words)."
 
 
 def test_the_sweep_chooses_on_validation_tasks_and_says_so() -> None:

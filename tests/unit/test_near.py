@@ -12,11 +12,11 @@ import pytest
 from PIL import Image, ImageEnhance, ImageFilter
 from scipy.fft import dctn
 
-from fewtune.data import near_images
 from fewtune.data.examples import Examples, make_examples
 from fewtune.data.items import Encoded, Texts, Vectors
+from fewtune.data.near import images as near_images
 from fewtune.data.near import near_pairs
-from fewtune.data.near_texts import normal_form, shingles_of
+from fewtune.data.near.texts import normal_form, shingles_of
 from fewtune.data.read import read_examples
 from fewtune.errors import InputError
 

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fewtune.adaptation.leaks import Leak, find_leaks, without_leaks
 from fewtune.adaptation.lending import PARTS, NothingToLendError, Part, lend, without_overlap
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.table import feature_table
 from fewtune.data.examples import Examples, Integers
+from fewtune.data.near import Leak, find_leaks, without_leaks
 from fewtune.data.pool import Pool
 from fewtune.errors import InputError
 from fewtune.tasks.task import Tasks, source_tasks

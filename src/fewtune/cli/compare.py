@@ -75,7 +75,7 @@ def compare(
         Another kind of episode instead of --ways, --shots and --queries: 'Varied()', 'Imbalanced(ways=5)', 'Hard(ways=5, shots=1)'.
     source: Path
         Data to learn from: its train classes (all classes where it has no class splits, a fifth of them held out to validate); repeat for
-        more. May be the data itself. Rows that are tested on are left out.
+        more. May be the data itself. Rows that are tested on are left out, near-duplicates too (saved again, resized, other punctuation).
     format: str
         What goes to standard output.
     out: Path
@@ -137,14 +137,13 @@ def compare(
 
 def _sources(paths: Sequence[Path], reading: DataFlags, target: Examples, learning: LearningFlags) -> tuple[list[Examples], list[str]]:
     """What may be learned from of each source, and what was left out, in words."""
-    from fewtune.evaluation.sources import serving, without_test_rows
-    from fewtune.words import counted
+    from fewtune.evaluation.sources import left_out, serving, without_test_rows
 
     found, said = [], []
     for path in paths:
-        kept, shared = without_test_rows(serving(reading.read(path), seed=learning.training_seeds[0]), target)
-        if shared:
-            said.append(f"{counted(shared, 'row')} of {kept.name} left out of the source: the same content is tested on.")
+        kept, leaks = without_test_rows(serving(reading.read(path), seed=learning.training_seeds[0]), target)
+        if leaks:
+            said.append(left_out(kept, leaks))
         found.append(kept)
     return found, said
 

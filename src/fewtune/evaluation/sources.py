@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
 from fewtune.data.examples import NO_SPLIT, SPLITS, Examples, Integers
+from fewtune.data.near import Leak, find_leaks, without_leaks
 from fewtune.data.pool import Pool
 from fewtune.data.splits import held_out
 from fewtune.errors import InputError
 from fewtune.keys import key
 from fewtune.tasks.task import Tasks, group_tasks, source_tasks
+from fewtune.words import counted
 
+_FOUND = {"content": "content", "perceptual hash": "their look", "text": "their words", "embedding": "their embedding"}
 VALIDATION_ROWS = 40  # of a class, at most: enough for 20 shots and 20 queries
 
 
@@ -47,17 +52,30 @@ def tasks_of(pool: Pool, part: Literal["train", "validation"], within: Literal["
     return (group_tasks if within == "group" else source_tasks)(pool, part)
 
 
-def without_test_rows(source: Examples, target: Examples) -> tuple[Examples, int]:
-    """(the source without the rows that are test rows too, by content; how many those were). Raises InputError where few are left."""
-    tested = set(target.row_digests)
-    kept = [row for row, digest in enumerate(source.row_digests) if digest not in tested]
-    shared = len(source) - len(kept)
-    if len(np.unique(source.labels[kept])) < 2:
+def without_test_rows(source: Examples, target: Examples) -> tuple[Examples, tuple[Leak, ...]]:
+    """(the source without the rows that are test rows too, as they are or nearly so; those rows, each with what it was found by).
+
+    Found by content, by the look of images and by the words of texts, as `adapt` finds them in its pool; not by embeddings, since a
+    source is not embedded as it is. Raises InputError where rows of fewer than two classes are left.
+    """
+    _ = target.row_digests, source.row_digests  # computed once: the study asks for them too
+    leaks = find_leaks(target, [source])
+    kept = without_leaks(source, leaks)
+    if len(np.unique(kept.labels[kept.labels >= 0])) < 2:
         raise InputError(
-            f"{shared:,} of {len(source):,} rows of source {source.name} are test rows: give the data train and test classes "
-            "(--class-split 0 takes them at random), or name another source."
+            f"{len(source) - len(kept):,} of {len(source):,} rows of source {source.name} are test rows: give the data train and test "
+            "classes (--class-split 0 takes them at random), or name another source."
         )
-    return (source.take(kept) if shared else source), shared
+    return kept, leaks
+
+
+def left_out(source: Examples, leaks: Sequence[Leak]) -> str:
+    """What was left out of a source, and by what it was found, as a sentence; of a row the strongest evidence counts."""
+    how: dict[int, str] = {}
+    for leak in leaks:
+        how.setdefault(leak.row, leak.how)
+    found = ", ".join(f"{number:,} by {_FOUND[name]}" for name, number in Counter(how.values()).items())
+    return f"{counted(len(how), 'row')} of {source.name} left out of the source: tested on, as they are or nearly so ({found})."
 
 
 def _surplus(labels: Integers, seed: int) -> Integers:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fewtune.data.examples import Examples, Integers
-from fewtune.data.near import near_in_each
+from fewtune.data.near.pairs import near_in_each
 from fewtune.data.pool import Pool
 from fewtune.errors import InputError
 
