@@ -19,6 +19,14 @@ from fewtune.errors import InputError
 _STALE = 3600.0  # seconds
 
 
+def expanded(path: str | Path) -> Path:
+    """A path with its `~` replaced by the home folder. Raises InputError where there is none (no HOME, an unknown user)."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(f"{path}: the home folder it means is not known; give the whole path, or set HOME.") from None
+
+
 def open_regular(path: Path) -> BufferedReader:
     """Open a plain file for reading. Raises InputError for a folder, a pipe or a device, which could be waited for or read for ever."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))  # a pipe does not wait for a writer

@@ -7,6 +7,8 @@ import time
 from types import TracebackType
 from typing import Any, final
 
+from fewtune.words import one_line
+
 _EVERY = 10.0  # seconds between plain lines: cluster logs are read by people
 
 
@@ -15,7 +17,7 @@ class Progress:
     """Counts `total` steps of a job called `label`; standard output is never touched. A context manager."""
 
     def __init__(self, total: int, label: str, *, done: int = 0, quiet: bool = False) -> None:
-        self.total, self.label, self.done, self.quiet = total, label, done, quiet
+        self.total, self.label, self.done, self.quiet = total, one_line(label), done, quiet
         self._first, self._began, self._said = done, time.monotonic(), time.monotonic()
         self._bar: Any = None
         self._task: Any = None

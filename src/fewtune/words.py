@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
+_SPACES = "\n\r\t\v\f\x85\u2028\u2029"
 _TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
@@ -15,8 +16,9 @@ def counted(count: int, noun: str, verbs: tuple[str, str] | None = None) -> str:
 
 def one_line(text: str) -> str:
     """Text on one line without control characters: a file name must not move the cursor, nor turn the direction of the text."""
-    shown = (
-        " " if c in "\n\r\t\v\f\x85\u2028\u2029" else "\ufffd" if unicodedata.category(c) in ("Cc", "Cs") or c in _TURNING else c
-        for c in text
-    )
-    return "".join(shown)
+    return "".join(c if harmless(c) else " " if c in _SPACES else "\ufffd" for c in text)
+
+
+def harmless(letter: str) -> bool:
+    """Whether a terminal only shows a letter: no control character, no end of a line, no half of a surrogate pair, no turn of direction."""
+    return unicodedata.category(letter) not in ("Cc", "Cs", "Zl", "Zp") and letter not in _TURNING

@@ -182,9 +182,9 @@ def test_names_that_are_not_utf8_on_any_terminal(run: Path, environment: dict[st
 
 
 def test_the_escapes_are_those_of_json() -> None:
-    from fewtune import cli
+    from fewtune.cli.surroundings import mend_streams
 
-    cli._never_fail_to_print()
+    mend_streams()
     text = "é日\U0001f600\udce9"
     written = text.encode("ascii", "fewtune")
     assert json.loads(b'"' + written + b'"') == text

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.cells import cell_len
 
-from fewtune.report.tables import Cell, Table, csv_text, render, to_csv, to_json, to_latex, to_markdown, to_records, to_terminal
+from fewtune.report.encoded import csv_text
+from fewtune.report.tables import Cell, Table, render, to_csv, to_json, to_latex, to_markdown, to_records, to_terminal
 
 HOSTILE = [
     "[bold]x[/bold]",

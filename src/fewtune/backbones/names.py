@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import final
 
 from fewtune.errors import InputError, unknown
+from fewtune.files import expanded
 
 SMALL = ("conv4", "resnet12", "mlp")
 BARE = ("pixels", "precomputed", *SMALL)  # named without a model
@@ -85,7 +86,7 @@ def read_name(full: str) -> Name:
     if (provider in BARE) == bool(model):
         raise InputError(f"{full!r}: expected {provider if model else provider + ':NAME'}, with options after commas.")
     if model.startswith(("/", "./", "../", "~")):
-        model = str(Path(model).expanduser())
+        model = str(expanded(model))
         if not Path(model).is_dir():
             raise InputError(f"{full!r}: the folder {model} does not exist.")
     options = {}

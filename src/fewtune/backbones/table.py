@@ -44,7 +44,8 @@ def feature_table(backbone: Backbone, pool: Pool, *, folder: Path | None = None,
     """Features of every row, read from `folder` (by default `default_folder()`) where they are known, embedded and kept there otherwise.
 
     A table is filed under the digest of the backbone (weights with buffers, preprocessing, precision) and of its source's content: adding a
-    source keeps the others' tables. An interrupted embedding goes on where it stopped. `memory`: nothing is read from or kept on disk.
+    source keeps the others' tables. An interrupted embedding goes on where it stopped. `memory`: nothing is read from or kept on disk
+    (nor is it for a user without a home folder).
     Rows that cannot be read are collected in `bad`. Embeddings given directly are their own table, without a copy. Raises InputError for
     another modality and for a full disk.
     """
@@ -52,14 +53,15 @@ def feature_table(backbone: Backbone, pool: Pool, *, folder: Path | None = None,
         raise InputError(f"{backbone.name} takes {backbone.preparation.modality}s, but {pool.sources[0].name} holds {pool.modality}s.")
     parts: list[Tensor] = []
     bad: dict[int, str] = {}
+    kept = None if memory else folder or default_folder()
     with Progress(len(pool), "embedding", quiet=quiet) as progress:
         for source, start in zip(pool.sources, pool.starts, strict=False):
             if backbone.structure == "precomputed":
                 features, failed = _vectors(source.items)
-            elif memory:
+            elif kept is None:
                 features, failed = _in_memory(backbone, source, progress)
             else:
-                features, failed = _on_disk(backbone, source, folder or default_folder(), progress)
+                features, failed = _on_disk(backbone, source, kept, progress)
             parts.append(torch.from_numpy(features))
             bad.update({row + int(start): reason for row, reason in failed.items()})
     if len({part.shape[1] for part in parts}) > 1:

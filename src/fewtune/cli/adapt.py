@@ -52,7 +52,7 @@ def adapt(
         Replace an existing model in --out.
     """
     from fewtune.adaptation.adapt import adapt_examples
-    from fewtune.cli.say import expected_time, pool_line, show, understood
+    from fewtune.cli.say import expected_time, pool_line, show, tell, understood
     from fewtune.errors import InputError
     from fewtune.files import refuse_existing
     from fewtune.recipes import read_frozen
@@ -67,10 +67,8 @@ def adapt(
     how = lending.borrowing()
     examples, pool = reading.read(data), lending.read()
     backbone = model.load(examples.modality)
-    print(understood(examples, backbone))
-    for source in pool:
-        print(pool_line(source))
-    print(expected_time(examples, backbone), flush=True)
+    tell(*understood(examples, backbone), *map(pool_line, pool))
+    tell(expected_time(examples, backbone))
     adapted = adapt_examples(
         examples,
         backbone,
@@ -89,5 +87,5 @@ def adapt(
     adapted.save(out, overwrite=overwrite)
     show(learners_table(adapted))
     show(recall_table(adapted))
-    print("\n".join(adapted.sentences))
-    print(f"\nSaved to {out}; open {out / 'report.html'}. Next: fewtune predict {out} NEW_FILES_OR_FOLDERS")
+    tell(*adapted.sentences)
+    tell("", f"Saved to {out}; open {out / 'report.html'}. Next: fewtune predict {out} NEW_FILES_OR_FOLDERS")

@@ -51,6 +51,7 @@ def add_class(
     from fewtune.adaptation.add_class import put_back
     from fewtune.adaptation.bundle import load_bundle
     from fewtune.adaptation.predict import load_its_backbone
+    from fewtune.cli.say import tell
     from fewtune.data.inputs import read_inputs
     from fewtune.errors import InputError
     from fewtune.files import refuse_existing
@@ -68,5 +69,5 @@ def add_class(
         said = put_back(made.bundle, run)
     else:
         made.bundle.save(out, overwrite=overwrite)
-    print("\n".join((*made.sentences, *said)))
-    print(f"\nSaved to {out or run}. Next: fewtune predict {out or run} NEW_FILES_OR_FOLDERS")
+    tell(*made.sentences, *said)
+    tell("", f"Saved to {out or run}. Next: fewtune predict {out or run} NEW_FILES_OR_FOLDERS")

@@ -89,7 +89,7 @@ def compare(
         there.
     """
     from fewtune.backbones.readable import readable_features
-    from fewtune.cli.say import note, terminal_width
+    from fewtune.cli.say import answer, note, terminal_width
     from fewtune.data.pool import Pool
     from fewtune.evaluation.chosen import chooses, reserve
     from fewtune.evaluation.run import run_kept
@@ -126,7 +126,7 @@ def compare(
     summary = summarise(outcomes.result, outcomes.drawn, f"{target.modality}s")
     full = format in ("json", "csv")
     table = comparison_table(summary, _caption(study), full=full, costs=outcomes.costs, remarks=(*remarks, *outcomes.notes))
-    print(render(table, format, width=terminal_width(), color=sys.stdout.isatty()))
+    answer(render(table, format, width=terminal_width(), color=sys.stdout.isatty()), styled=format == "table")
     for remark in (*remarks, *outcomes.notes) if full else ():  # programs read rows alone, people shall know what was chosen
         note(remark)
     if bad:

@@ -67,7 +67,7 @@ def demo(
     from fewtune.adaptation.borrowing import Borrowing
     from fewtune.backbones.load import load_backbone
     from fewtune.cli.borrowing import budget_of
-    from fewtune.cli.say import pool_line, show, understood
+    from fewtune.cli.say import pool_line, show, tell, understood
     from fewtune.data.few import few_labelled
     from fewtune.files import refuse_existing
     from fewtune.report.adapted import learners_table, recall_table
@@ -76,20 +76,19 @@ def demo(
     refuse_existing(where, overwrite=replaced)
     minutes, visits = budget_of(budget)
     material = _material()
-    print(material.story + "\n")
+    tell(*material.story.split("\n"), "")
     examples = few_labelled(material.examples, shots, seed)
     backbone = load_backbone(material.backbone)
-    print(understood(examples, backbone), flush=True)
-    print("".join(f"{pool_line(source)}\n" for source in material.pool), flush=True)
+    tell(*understood(examples, backbone), *map(pool_line, material.pool), "")
     how = Borrowing(minutes=minutes, visits=visits)
     adapted = adapt_examples(examples, backbone, pool=material.pool, borrowing=how, seed=seed, quiet=quiet)
     adapted.save(where, overwrite=replaced)
     show(learners_table(adapted))
     show(recall_table(adapted))
-    print("\n".join(adapted.sentences))
+    tell(*adapted.sentences)
     _show_unseen(where, examples)
-    print(f"\nSaved to {where}: its report is {where / 'report.html'}, its model card {where / 'README.md'}.")
-    print(f"Next, type:\n  {_next(where, examples.modality)}")
+    tell("", f"Saved to {where}: its report is {where / 'report.html'}, its model card {where / 'README.md'}.")
+    tell("Next, type:", f"  {_next(where, examples.modality)}")
 
 
 def _material() -> Material:
@@ -120,17 +119,18 @@ def _show_unseen(run: Path, examples: Examples) -> None:
 
     from fewtune.adaptation.bundle import load_bundle
     from fewtune.adaptation.predict import predict_examples
+    from fewtune.cli.say import tell
     from fewtune.data.examples import TEST
     from fewtune.keys import key
 
     unseen = np.flatnonzero(examples.row_split == TEST)
     rows = key(0, "shown").generator().permutation(unseen)[:UNSEEN_SHOWN]
     shown = examples.take(rows)
-    print("\nA few unseen ones, through the saved model:")
+    tell("", "A few unseen ones, through the saved model:")
     for row, p in enumerate(predict_examples(load_bundle(run), shown, quiet=True)):
         truth = examples.class_names[shown.labels[row]]
         mark = "right" if p.label == truth else f"wrong, it is {truth}"
-        print(f"  {_short(shown.items.fetch(row), shown.row_names[row])}\n    -> {p.label} ({100 * p.probability:.0f}%, {mark})")
+        tell(f"  {_short(shown.items.fetch(row), shown.row_names[row])}", f"    -> {p.label} ({100 * p.probability:.0f}%, {mark})")
 
 
 def _short(item: Item, name: str) -> str:

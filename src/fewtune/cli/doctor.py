@@ -47,12 +47,14 @@ class Finding:
 
 def doctor() -> None:
     """Explain this installation, and what is broken in it, in words. Exits with 2 where fewtune cannot work."""
+    from fewtune.cli.say import tell
+
     findings = examine()
     marks = {"ok": "ok      ", "advice": "advice  ", "broken": "BROKEN  "}
     for finding in findings:
-        print(marks[finding.state] + finding.sentence)
+        tell(marks[finding.state] + finding.sentence)
     broken = sum(f.state == "broken" for f in findings)
-    print("Everything that fewtune needs is here." if not broken else f"{broken} thing{'s' * (broken > 1)} to mend before fewtune works.")
+    tell("Everything that fewtune needs is here." if not broken else f"{broken} thing{'s' * (broken > 1)} to mend before fewtune works.")
     sys.exit(2 if broken else 0)
 
 
@@ -204,6 +206,10 @@ def _compute(load: Load) -> list[Finding]:
 
 def _cache() -> Finding:
     folder = cache_folder()
+    if folder is None:
+        return Finding(
+            "advice", "there is no home folder, so embedded rows are forgotten after each run: set HOME or FEWTUNE_CACHE to keep them."
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -218,7 +224,10 @@ def _cache() -> Finding:
 
 
 def _short(folder: Path) -> str:
-    home = Path.home()
+    try:
+        home = Path.home()
+    except RuntimeError:  # no HOME, and no entry for this user
+        return str(folder)
     return f"~/{folder.relative_to(home)}" if folder.is_relative_to(home) else str(folder)
 
 

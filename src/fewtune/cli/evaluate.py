@@ -53,7 +53,7 @@ def evaluate(
     from fewtune.adaptation.bundle import load_bundle
     from fewtune.adaptation.evaluate import evaluate as measured
     from fewtune.adaptation.evaluate import read_labelled
-    from fewtune.cli.say import terminal_width
+    from fewtune.cli.say import answer, terminal_width
     from fewtune.report.evaluation import render_evaluation
 
     bundle = load_bundle(run)
@@ -68,4 +68,4 @@ def evaluate(
         machine=running.machine(),
         quiet=running.quiet,
     )
-    print(render_evaluation(made, format, width=terminal_width(), color=sys.stdout.isatty()))
+    answer(render_evaluation(made, format, width=terminal_width(), color=sys.stdout.isatty()), styled=format == "table")

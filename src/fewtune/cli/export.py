@@ -40,7 +40,7 @@ def export(
     from fewtune.adaptation.bundle import load_bundle
     from fewtune.adaptation.export import export_onnx
     from fewtune.adaptation.onnx_provider import need_onnx
-    from fewtune.cli.say import note
+    from fewtune.cli.say import note, tell
     from fewtune.data.inputs import read_inputs
 
     assert format == "onnx"
@@ -50,4 +50,4 @@ def export(
     if not quiet:
         note("writing the graph and checking it: up to a minute or two")
     made = export_onnx(bundle, run / "model.onnx", weights=weights, examples=examples)
-    print("\n".join(made.sentences))
+    tell(*made.sentences)

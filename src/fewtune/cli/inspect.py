@@ -27,8 +27,8 @@ def inspect(
     format: str
         What goes to standard output.
     """
-    from fewtune.cli.say import terminal_width
+    from fewtune.cli.say import answer, terminal_width
     from fewtune.data.audit import inspect_examples
     from fewtune.report.audit import render_audit
 
-    print(render_audit(inspect_examples(reading.read(data), deep=not quick), format, width=terminal_width()))
+    answer(render_audit(inspect_examples(reading.read(data), deep=not quick), format, width=terminal_width()))

@@ -43,6 +43,7 @@ def predict(
     """
     from fewtune.adaptation.bundle import load_bundle
     from fewtune.adaptation.predict import predict_inputs
+    from fewtune.cli.say import answer
     from fewtune.report.predictions import render_predictions
 
     bundle = load_bundle(run)
@@ -57,4 +58,4 @@ def predict(
         machine=running.machine(),
         quiet=running.quiet,
     )
-    print(render_predictions(predictions, bundle.class_names, format))
+    answer(render_predictions(predictions, bundle.class_names, format))

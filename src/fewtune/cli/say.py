@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fewtune.words import one_line
+
 if TYPE_CHECKING:
     from fewtune.backbones.backbone import Backbone
     from fewtune.data.examples import Examples
@@ -19,7 +21,22 @@ _PROBE = 4  # rows embedded to guess the time of all
 
 def note(sentence: str) -> None:
     """A remark on standard error, so that standard output stays what was asked for."""
-    print(sentence, file=sys.stderr, flush=True)
+    print(one_line(sentence), file=sys.stderr, flush=True)
+
+
+def tell(*sentences: str) -> None:
+    """Sentences on standard output, one a line: a name in them cannot make a second line, nor move the cursor."""
+    print("\n".join(map(one_line, sentences)), flush=True)
+
+
+def answer(rendered: str, *, styled: bool = False) -> None:
+    """What was asked for, on standard output. A program that reads it gets it as it was rendered; a terminal gets no control characters.
+
+    `styled`: the text is a table with codes of its own, whose cells were cleaned.
+    """
+    if sys.stdout.isatty() and not styled:
+        rendered = "\n".join(map(one_line, rendered.split("\n")))
+    print(rendered)
 
 
 def terminal_width() -> int | None:
@@ -31,11 +48,11 @@ def show(table: Table) -> None:
     """A table on standard output, for people."""
     from fewtune.report.tables import to_terminal
 
-    print(to_terminal(table, width=terminal_width(), color=sys.stdout.isatty()) + "\n")
+    answer(to_terminal(table, width=terminal_width(), color=sys.stdout.isatty()) + "\n", styled=True)
 
 
-def understood(examples: Examples, backbone: Backbone) -> str:
-    """What was read and what will be done with it, before any long work."""
+def understood(examples: Examples, backbone: Backbone) -> list[str]:
+    """What was read and what will be done with it, a line each, before any long work."""
     from fewtune.data.class_names import remarks_on
     from fewtune.data.examples import TEST, TRAIN, VALIDATION
     from fewtune.words import counted
@@ -58,7 +75,7 @@ def understood(examples: Examples, backbone: Backbone) -> str:
     machine = backbone.machine
     width = np.size(np.asarray(examples.items.fetch(0))) if examples.modality == "vector" and len(examples) else backbone.width
     lines.append(f"Backbone {backbone.name}: {width} features, {machine.dtype} on {machine.device}.")
-    return "\n".join(lines)
+    return lines
 
 
 def pool_line(source: Examples) -> str:

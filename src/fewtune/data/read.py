@@ -17,6 +17,7 @@ from fewtune.data.order import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES
 from fewtune.data.tables import read_table
 from fewtune.data.targets import Kind
 from fewtune.errors import InputError
+from fewtune.files import expanded
 
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json", ".parquet", ".pq"})
 
@@ -48,10 +49,8 @@ def read_examples(
     options = {"label": label, "input": input, "group": group, "split": split, "kind": kind, "labelled": labelled}
     if isinstance(source, Examples):
         return source if name is None else replace(source, name=name)
-    if isinstance(source, str | Path):
-        made = _from_path(Path(source).expanduser(), name, recursive, options)
-    else:
-        made = _from_object(source, name, options)
+    path = expanded(source) if isinstance(source, str | Path) else None
+    made = _from_object(source, name, options) if path is None else _from_path(path, name, recursive, options)
     return _checked(made) if labelled and kind == "class" else made
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Literal
 
 from fewtune.data.audit import Audit, Spread
+from fewtune.report.encoded import json_text
 from fewtune.report.tables import Cell, Table, to_terminal
+from fewtune.words import one_line
 
 CLASSES_SHOWN = 40
 
@@ -16,12 +17,13 @@ CLASSES_SHOWN = 40
 def render_audit(audit: Audit, format: Literal["table", "json"], width: int | None = None) -> str:
     """`table`: a summary, the classes with their counts, then what a person should act on. `json`: every fact."""
     if format == "json":
-        return json.dumps({**asdict(audit), "findings": audit.sentences()}, indent=1, ensure_ascii=False)
+        return json_text({**asdict(audit), "findings": audit.sentences()})
     said = audit.sentences()
     findings = ["What to look at:", *(f"  - {sentence}" for sentence in said)] if said else ["Nothing wrong was found."]
     if not audit.deep:
         findings.append("(A quick look at headers only: damage inside files and duplicates were not looked for.)")
-    return "\n".join([*_summary(audit), "", to_terminal(_classes(audit), width=width), "", *findings])
+    table = to_terminal(_classes(audit), width=width)
+    return "\n".join([*map(one_line, _summary(audit)), "", table, "", *map(one_line, findings)])
 
 
 def _summary(audit: Audit) -> list[str]:

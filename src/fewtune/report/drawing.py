@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
+from fewtune.backbones.quiet import quietly
 from fewtune.report.inline_svg import inline
 from fewtune.words import one_line
 
@@ -92,8 +93,9 @@ def drawn(
     legend: Sequence[tuple[str, str]] = (),
 ) -> Drawn:
     """Let `build` fill an empty figure of `width` x `height` units. `name`: the prefix of its ids; `label`: for those who cannot see it."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
+    with quietly():  # without a home folder matplotlib says at length where it keeps its fonts
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
 
     out = io.BytesIO()
     with mpl.rc_context(), warnings.catch_warnings():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any, Literal
 
 from fewtune.adaptation.evaluate import Evaluation
+from fewtune.report.encoded import json_text
 from fewtune.report.tables import Cell, Table, to_terminal
 from fewtune.statistics import Interval
+from fewtune.words import one_line
 
 MATRIX = 12  # classes: larger matrices do not fit on a terminal
 MOST = 30  # rows of a table
@@ -20,10 +21,10 @@ def render_evaluation(made: Evaluation, format: Literal["table", "json"], *, wid
     `json`: one object with everything; accuracies are fractions, what is unknown is null.
     """
     if format == "json":
-        return json.dumps(_record(made), indent=1, ensure_ascii=False, allow_nan=False)
+        return json_text(_record(made))
     tables = [recall_by_class(made), confusion_matrix(made) if len(made.class_names) <= MATRIX else most_confused(made)]
     drawn = [to_terminal(table, width=width, color=color) for table in tables if table.rows]
-    return "\n\n".join([*drawn, "\n".join(made.sentences)])
+    return "\n\n".join([*drawn, "\n".join(map(one_line, made.sentences))])
 
 
 def recall_by_class(made: Evaluation) -> Table:

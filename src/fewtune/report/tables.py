@@ -6,17 +6,15 @@ No text ends with a newline, so that `print` writes exactly one.
 
 from __future__ import annotations
 
-import csv
 import io
-import json
 import math
 import re
 import textwrap
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, final
 
+from fewtune.report.encoded import csv_lines, json_text
 from fewtune.words import one_line
 
 Value: TypeAlias = str | int | float | bool | tuple[float, ...] | None
@@ -205,15 +203,14 @@ def to_latex(table: Table) -> str:
 def to_csv(table: Table) -> str:
     """Raw values in full precision under the keys, without caption, notes and marks; unknown is an empty cell, an interval `low high`.
 
-    Text that a spreadsheet would run as a formula is neutralised (see `csv_text`).
+    Text that a spreadsheet would run as a formula is neutralised (see `fewtune.report.encoded.csv_text`).
     """
-    lines = [_csv_line([csv_text(name) for name in table.names]), *(_csv_line([_csv(cell.value) for cell in row]) for row in table.rows)]
-    return _encodable("\n".join(lines))
+    return csv_lines([table.names, *([_csv(cell.value) for cell in row] for row in table.rows)])
 
 
 def to_json(table: Table) -> str:
     """A list of objects from key to raw value, in the order of the columns; NaN and infinity are null."""
-    return _encodable(json.dumps(to_records(table), indent=1, ensure_ascii=False, allow_nan=False))
+    return json_text(to_records(table))
 
 
 def to_records(table: Table) -> list[dict[str, object]]:
@@ -227,25 +224,7 @@ def to_records(table: Table) -> list[dict[str, object]]:
     return [{name: plain(cell.value) for name, cell in zip(table.names, row, strict=True)} for row in table.rows]
 
 
-def csv_text(text: str) -> str:
-    """Text that a spreadsheet shows instead of running: a quote goes before a leading = + - @ (wide forms too), tab or line end.
-
-    Reference: OWASP, "CSV injection".
-    """
-    dangerous = unicodedata.normalize("NFKC", text.lstrip(" "))[:1] in tuple("=+-@\t\r\n")
-    return "'" + text if dangerous else text
-
-
-def _csv_line(cells: Sequence[str | int | float]) -> str:
-    # The writer quotes what its own line end contains: with "\n" it would leave a bare "\r", which readers take for a new row.
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\r\n").writerow(cells)
-    return out.getvalue().removesuffix("\r\n")
-
-
 def _csv(value: Value) -> str | int | float:
-    if isinstance(value, str):
-        return csv_text(value)
     if isinstance(value, tuple):
         return "" if all(map(_unknown, value)) else " ".join(map(repr, value))
     return "" if value is None or _unknown(value) else value
@@ -254,11 +233,6 @@ def _csv(value: Value) -> str | int | float:
 def _plain(value: Any) -> Any:
     """A Python number for a NumPy or torch scalar (without importing either)."""
     return value.item() if hasattr(value, "item") else value
-
-
-def _encodable(text: str) -> str:
-    """Lone surrogates (bytes of a file name that are no UTF-8) as `\\udcff`, so that printing cannot fail; JSON reads them back."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _unknown(value: Value) -> bool:
