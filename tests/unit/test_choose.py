@@ -9,12 +9,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from fewtune.adaptation.choose import Choice, choose_learner
+from fewtune.adaptation.choose import Choice, choose_learner, held_out_answers
 from fewtune.adaptation.fitting import fit_head
 from fewtune.learning.method import Method
 from fewtune.recipes.candidates import candidates
 from fewtune.recipes.frozen import centroid, logistic, matching, ridge, text_prior, zero_shot
-from fewtune.statistics import average_nll
+from fewtune.statistics import average_nll, best_of_candidates
 
 Floats = NDArray[np.float64]
 
@@ -170,3 +170,16 @@ def test_many_rows_stay_quick() -> None:
     y = np.repeat([0, 1], 500)
     choice = choose({"a": centroid()}, np.eye(2)[y], y)
     assert choice.splits.repeat.max() + 1 == 2 and choice.splits.folds == 5
+
+
+def test_the_accuracy_to_expect_is_resampled_within_classes() -> None:
+    """A common class that is known and a rare one that is not: every resample has as many rows of each."""
+    random = np.random.default_rng(4)
+    y = np.repeat([0, 1], [24, 6])
+    x = np.where(y == 0, 4.0, 0.0)[:, None] * np.eye(6)[0] + random.normal(size=(30, 6))
+    methods = {"a": centroid(), "b": ridge(penalty=1.0), "c": matching(neighbours=3)}
+    choice = choose(methods, x, y, seed=3)
+    features, rows = torch.as_tensor(x, dtype=torch.float32), np.arange(30)
+    correct = np.stack([held_out_answers(m, features, rows, choice.splits, None).correct(y, 30) for m in methods.values()])
+    assert choice.expected == best_of_candidates(correct, labels=y, seed=3)
+    assert choice.expected != best_of_candidates(correct, seed=3)

@@ -13,6 +13,7 @@ from fewtune.keys import key
 from fewtune.learning.method import Method
 from fewtune.learning.table import correct_on_table
 from fewtune.recipes.frozen import centroid, logistic, zero_shot
+from fewtune.statistics import wilson_interval
 
 Integers = NDArray[np.int64]
 
@@ -114,3 +115,19 @@ def test_too_few_labels_for_a_curve(shots: int) -> None:
     assert told(x, y) is None
     assert too_short(y, 5).endswith(f"the largest has {shots}.")
     assert told(*clouds(5, 4, 0)) is not None
+
+
+def test_bounds_lie_half_as_far_again_as_those_of_the_law() -> None:
+    """What was measured of them (see WIDER); never nearer than those of a proportion of as many rows."""
+    x, y = clouds(6, 10, 1)
+    found = told(x, y, seed=1)
+    assert found is not None
+    wider = 0
+    for labels, accuracy in found.ahead:
+        error = found.law.at(labels)
+        least = wilson_interval(accuracy.mean * error.n, error.n)
+        low, high = accuracy.mean - 1.5 * (error.high - error.mean), accuracy.mean + 1.5 * (error.mean - error.low)
+        assert accuracy.mean == pytest.approx(1 - error.mean)
+        assert accuracy.low == pytest.approx(max(0, min(low, least.low))) and accuracy.high == pytest.approx(min(1, max(high, least.high)))
+        wider += low < least.low
+    assert wider  # the law's own bounds, moved out, are what counts

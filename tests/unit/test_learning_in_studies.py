@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from fewtune.data.examples import Examples, make_examples
 from fewtune.data.items import Texts, Vectors
 from fewtune.data.pool import Pool
 from fewtune.data.splits import split_classes
-from fewtune.errors import InputError
+from fewtune.errors import Diverged, InputError
 from fewtune.evaluation.chosen import reserve
 from fewtune.evaluation.learn import Learning
 from fewtune.evaluation.partial import Partial
@@ -206,3 +208,27 @@ def test_one_training_serves_two_heads_and_another_target(tmp_path: Path) -> Non
     assert {path: path.stat().st_mtime_ns for path in kept[0].iterdir()} == before
     values = [torch.from_numpy(outcomes.result.column("value").copy()) for outcomes in (first, again)]
     assert torch.equal(*values)
+
+
+def test_the_sweep_keeps_the_best_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ties go to the first; what diverged is never kept."""
+    scores: dict[str, float] = {}
+
+    def learned(_: Learning, name: str, variants: Mapping[str, object], label: str, seed: int) -> object:  # noqa: ARG001
+        if scores[label] < 0:
+            raise Diverged("training diverged")
+        return label
+
+    monkeypatch.setattr(Learning, "learn", learned)
+    monkeypatch.setattr(Learning, "_validated", lambda _, label: scores[label])
+    study: Any = SimpleNamespace(training=SimpleNamespace(seeds=(0,)))
+    methods = variants("multitask", (("lr", (1e-4, 1e-3, 1e-2)),))
+    for given, best in (((0.2, 0.5, 0.3), 1), ((0.5, 0.2, 0.4), 0), ((0.1, 0.2, 0.3), 2), ((0.3, 0.3, 0.1), 0), ((-1.0, 0.1, -1.0), 1)):
+        scores.update(zip(list(methods)[1:], given, strict=True))
+        learning = Learning(study, Partial(), ALONE, True)
+        learning.__dict__["validation"] = ("episodes",)
+        assert learning.choose("it", methods) == list(methods)[1:][best]
+        assert f"was chosen on validation episodes (lr=0.0001 {'diverged' if given[0] < 0 else 100 * given[0]}" in learning.notes[0]
+    scores.update(dict.fromkeys(scores, -1.0))
+    with pytest.raises(InputError, match="diverged at every value of the sweep"):
+        learning.choose("it", methods)
