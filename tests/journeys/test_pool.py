@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from fewtune.adaptation.bundle import load_bundle
-from fewtune.tasks.selection import load_trace
+from fewtune.tasks.selection import Trace
 from tests.journeys.conftest import Ran
 
 Run = Callable[..., Ran]
@@ -44,7 +44,7 @@ def test_a_pool_from_beginning_to_end(fewtune: Run, target: Path, tmp_path: Path
     assert ran.code == 0, ran.err
     assert "Pool: more, 168 images, 14 classes." in ran.out and "Pool: other, 48 images, 6 classes." in ran.out
     assert "Finetuning on " in ran.out and "The saved model is the " in ran.out and "report.html" in ran.out
-    trace = load_trace(out / "selection.parquet")
+    trace = Trace(pq.read_table(out / "selection.parquet"))
     assert len(trace.taken) == len(trace) and set(trace.column("source")) == {"more", "other"}
     bundle, page = load_bundle(out), (out / "report.html").read_text()
     assert set(bundle.facts["pool"]["data"]) == {"more", "other"} and bundle.facts["pool"]["decision"] in ran.out

@@ -19,7 +19,6 @@ from fewtune.keys import key
 from fewtune.spec import parse, text
 from fewtune.tasks import draw
 from fewtune.tasks.chosen import SELECTIONS, Chosen, Named
-from fewtune.tasks.counts import tasks_needed
 from fewtune.tasks.episodes import Episodes, join, load_episodes
 from fewtune.tasks.fit import fitted
 from fewtune.tasks.in_sequence import InSequence
@@ -208,26 +207,6 @@ def test_hard_episodes_hold_the_nearest_classes(pool: Pool) -> None:
     episodes = Hard(ways=3, shots=1, queries=1).draw(nearest_classes(class_rows(pool), means), key(0), 0, 60)
     for classes in episodes.classes.tolist():
         assert max(classes) - min(classes) == 2
-
-
-def test_uniform_tasks_see_the_classes_as_often_as_their_count_promises(pool: Pool) -> None:
-    needed = tasks_needed(len(SIZES), 4, miss=0.01)
-    tasks = uniform_tasks(class_rows(pool), 4, 2_000 * needed, key(0))
-    seen = np.zeros((2_000, len(SIZES)), dtype=bool)
-    np.put_along_axis(seen, tasks.slots.reshape(2_000, -1), True, axis=1)
-    assert (~seen).mean() <= 0.01 + 3 * np.sqrt(0.01 / seen.size)
-
-
-@pytest.mark.parametrize(
-    ("classes", "ways", "each", "every"),
-    [(10, 5, 10, 14), (10, 8, 5, 6), (10, 10, 1, 1), (20, 5, 25, 35)],  # by hand from ln(.001) = -6.9078, ln(.001 / M)
-)
-def test_task_counts(classes: int, ways: int, each: int, every: int) -> None:
-    assert tasks_needed(classes, ways) == each
-    assert tasks_needed(classes, ways, bound="every") == every
-    if ways < classes:
-        assert (1 - ways / classes) ** each <= 0.001 < (1 - ways / classes) ** (each - 1)
-        assert classes * (1 - ways / classes) ** every <= 0.001
 
 
 @pytest.mark.parametrize(

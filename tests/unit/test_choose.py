@@ -8,15 +8,20 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 
 from fewtune.adaptation.choose import Choice, choose_learner, held_out_answers
 from fewtune.adaptation.fitting import fit_head
 from fewtune.learning.method import Method
 from fewtune.recipes.candidates import candidates
 from fewtune.recipes.frozen import centroid, logistic, matching, ridge, text_prior, zero_shot
-from fewtune.statistics import average_nll, best_of_candidates
+from fewtune.statistics import best_of_candidates
 
 Floats = NDArray[np.float64]
+
+
+def average_nll(logits: Floats, label: NDArray[np.int64], temperature: float = 1.0) -> float:
+    return -float(log_softmax(logits / temperature, axis=1)[np.arange(len(label)), label].mean())
 
 
 def choose(methods: dict[str, Method], x: Any, y: NDArray[np.int64], vectors: Any = None, **options: Any) -> Choice:

@@ -7,12 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from fewtune.data.examples import make_examples
-from fewtune.data.items import Vectors
 from fewtune.data.pool import Pool
 from fewtune.errors import InputError
 from fewtune.keys import key
-from fewtune.tasks.candidates import candidate_tasks, class_tasks, few_rows, source_of, together
+from fewtune.tasks.candidates import candidate_tasks, few_rows, source_of
 from fewtune.tasks.targets import target_tasks
 from fewtune.tasks.task import Tasks, source_tasks
 from tests.unit.selection_grounds import source
@@ -79,17 +77,6 @@ def test_no_two_classes_anywhere_is_an_error(pool: Pool) -> None:
         candidate_tasks(lone, 5, 10, key(0))
     with pytest.raises(InputError, match="ways of at least 2"):
         candidate_tasks(lone, 1, 10, key(0))
-
-
-def test_class_tasks_have_names_of_their_own() -> None:
-    twice = make_examples(Vectors(np.eye(4, dtype=np.float32)), np.arange(4), name="a", class_names=["x", "y", "x", "z/2"])
-    pool = Pool([twice, source("b", 2, 0)])
-    found = class_tasks(source_tasks(pool), pool)
-    assert found.names == ("a:x", "a:y", "a:x (2)", "a:z/2", "b:c0", "b:c1")
-    assert [source_of(n) for n in found.names if "/" not in n] == ["a", "a", "a", "b", "b"]
-    assert all(len(task.classes) == 1 for task in found)
-    chosen = together(found.take([4, 0, 4]), "chosen")
-    assert chosen.names == ("chosen",) and chosen[0].classes.tolist() == [4, 0]
 
 
 def test_slots_are_shared(pool: Pool) -> None:

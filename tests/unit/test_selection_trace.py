@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -22,7 +21,6 @@ from fewtune.tasks.selection import (
     Trace,
     choose_p,
     coverage,
-    load_trace,
     moments_of,
     no_diversity,
     random_tasks,
@@ -207,14 +205,9 @@ def test_a_trace_is_kept(tmp_path: Path) -> None:
     tasks, evidence = ground()
     trace = ConsistencyDiversity().trace(tasks, evidence)
     trace.save(tmp_path / "trace.parquet")
-    again = load_trace(tmp_path / "trace.parquet")
+    again = Trace(pq.read_table(tmp_path / "trace.parquet"))
     assert same(again, trace) and again.taken.tolist() == trace.taken.tolist()
     assert set(trace.column("source")) <= {"a", "b", "c"} and [p.name for p in tmp_path.iterdir()] == ["trace.parquet"]
-    pq.write_table(pa.table({"name": ["x"]}), tmp_path / "other.parquet")
-    (tmp_path / "text.parquet").write_text("not a table")
-    for name, sentence in (("other", "is no trace"), ("text", "does not hold a trace"), ("absent", "does not hold a trace")):
-        with pytest.raises(InputError, match=sentence):
-            load_trace(tmp_path / f"{name}.parquet")
 
 
 def test_p_is_chosen_on_validation_tasks() -> None:

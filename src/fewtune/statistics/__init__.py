@@ -4,7 +4,7 @@ Input that cannot be used raises ValueError with what was expected and what was 
 """
 
 from fewtune.statistics.best import adjust_against_best, runs_difference
-from fewtune.statistics.calibration import average_nll, brier_score, expected_calibration_error, fit_temperature, softmax
+from fewtune.statistics.calibration import expected_calibration_error, fit_temperature, softmax
 from fewtune.statistics.intervals import (
     Interval,
     bootstrap_interval,
@@ -14,9 +14,9 @@ from fewtune.statistics.intervals import (
     wilson_interval,
 )
 from fewtune.statistics.paired import paired_interval, sign_flip_test, wilcoxon_test
-from fewtune.statistics.planning import episodes_needed, episodes_needed_from, episodes_needed_paired
+from fewtune.statistics.planning import episodes_needed
 from fewtune.statistics.power_law import FittedPowerLaw, PowerLaw, bootstrap_power_law, fit_power_law
-from fewtune.statistics.ranks import average_ranks, friedman_test, nemenyi_difference
+from fewtune.statistics.ranks import average_ranks
 from fewtune.statistics.resampled import held_out_difference
 from fewtune.statistics.reuse import Reuse, count_reuse, reuse_sentence
 from fewtune.statistics.selection import best_of_candidates
@@ -27,22 +27,16 @@ __all__ = [
     "PowerLaw",
     "Reuse",
     "adjust_against_best",
-    "average_nll",
     "average_ranks",
     "best_of_candidates",
     "bootstrap_interval",
     "bootstrap_power_law",
-    "brier_score",
     "count_reuse",
     "episodes_needed",
-    "episodes_needed_from",
-    "episodes_needed_paired",
     "expected_calibration_error",
     "fit_power_law",
     "fit_temperature",
-    "friedman_test",
     "held_out_difference",
-    "nemenyi_difference",
     "normal_interval",
     "paired_interval",
     "reuse_sentence",

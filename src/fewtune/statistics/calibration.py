@@ -1,4 +1,4 @@
-"""Do the probabilities mean what they say? One temperature fitted on held-out answers, and measures of the fit.
+"""Do the probabilities mean what they say? One temperature fitted on held-out answers, and how far they are off.
 
 Reference: Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks", ICML 2017.
 """
@@ -43,21 +43,8 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike, smoothing: flo
 
 def softmax(logits: npt.ArrayLike, temperature: float = 1.0) -> Floats:
     """Probabilities [N, K] from logits [N, K]; classes with logit -inf get 0."""
-    return np.exp(_log_probabilities(logits, temperature))
-
-
-def average_nll(logits: npt.ArrayLike, labels: npt.ArrayLike, temperature: float = 1.0) -> float:
-    """The mean of -log p(label), in nats, at least 0."""
-    z, y = _answers(logits, labels)
-    return -float(_log_probabilities(z, temperature)[np.arange(len(z)), y].mean())
-
-
-def brier_score(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
-    """The mean of sum_k (p_k - [k is the label])^2, in [0, 2] (Brier 1950)."""
-    p, y = _forecast(probabilities, labels)
-    off = p.copy()
-    off[np.arange(len(p)), y] -= 1
-    return float((off**2).sum(1).mean())
+    found: Floats = np.exp(log_softmax(_logits(logits) / positive(temperature, "temperature"), axis=1))
+    return found
 
 
 def expected_calibration_error(probabilities: npt.ArrayLike, labels: npt.ArrayLike, bins: int = 15) -> float:
@@ -70,11 +57,6 @@ def expected_calibration_error(probabilities: npt.ArrayLike, labels: npt.ArrayLi
     index = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     gaps = np.bincount(index, weights=right - confidence, minlength=bins)
     return float(np.abs(gaps).sum() / len(p))
-
-
-def _log_probabilities(logits: npt.ArrayLike, temperature: float) -> Floats:
-    logs: Floats = log_softmax(_logits(logits) / positive(temperature, "temperature"), axis=1)
-    return logs
 
 
 def _logits(logits: npt.ArrayLike) -> Floats:

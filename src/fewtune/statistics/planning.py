@@ -6,7 +6,7 @@ import math
 
 from scipy.special import ndtri, stdtrit
 
-from fewtune.statistics.sample import Numbers, fraction, positive, sample
+from fewtune.statistics.sample import fraction, positive
 
 
 def episodes_needed(sd: float, half_width: float, level: float = 0.95) -> int:
@@ -21,19 +21,3 @@ def episodes_needed(sd: float, half_width: float, level: float = 0.95) -> int:
     while float(stdtrit(n - 1, (1 + level) / 2)) * sd > half_width * math.sqrt(n):
         n += 1
     return n
-
-
-def episodes_needed_from(pilot: Numbers, half_width: float, level: float = 0.95) -> int:
-    """The same from the values of some pilot episodes [n], n >= 2; 30 of them know the standard deviation to about 13%."""
-    x = sample(pilot, "pilot values")
-    if len(x) < 2:
-        raise ValueError("expected at least 2 pilot values, found 1.")
-    return episodes_needed(float(x.std(ddof=1)), half_width, level)
-
-
-def episodes_needed_paired(first: Numbers, second: Numbers, half_width: float, level: float = 0.95) -> int:
-    """The same for the difference of two methods on the same pilot episodes: usually far fewer, since an episode's difficulty cancels."""
-    a, b = sample(first, "pilot values"), sample(second, "pilot values")
-    if a.shape != b.shape:
-        raise ValueError(f"expected the same pilot episodes for both methods, found {len(a)} and {len(b)}.")
-    return episodes_needed_from(a - b, half_width, level)

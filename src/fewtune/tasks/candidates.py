@@ -67,26 +67,6 @@ def candidate_tasks(tasks: Tasks, ways: int, count: int, key: Key) -> Tasks:
     return _made(tasks, slots, names)
 
 
-def class_tasks(tasks: Tasks, pool: Pool) -> Tasks:
-    """Candidates at the level of classes: one task a class of each source, called "SOURCE:CLASS".
-
-    A name that comes again is followed by " (2)", " (3)" and so on. To draw episodes of chosen classes put them `together`.
-    """
-    tasks.need_classes("class_tasks")
-    slots, names = [], []
-    for source, title in enumerate(_told_apart(tasks.names)):
-        for slot in tasks.slots_of(source):
-            slots.append(np.array([slot]))
-            names.append(f"{title}:{pool.class_names[tasks.slot_class[slot]]}")
-    return _made(tasks, slots, _told_apart(names))
-
-
-def together(tasks: Tasks, name: str) -> Tasks:
-    """One task of all classes of these tasks, each once, in the order they are met."""
-    _, first = np.unique(tasks.slots, return_index=True)
-    return _made(tasks, [tasks.slots[np.sort(first)]], [name])
-
-
 def source_of(name: str) -> str:
     """The source in the name of a candidate, to be shown: what stands before "/i", or else before the first ":"."""
     stem, _, number = name.rpartition("/")

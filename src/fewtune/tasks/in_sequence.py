@@ -24,8 +24,8 @@ class InSequence:
     """Task after task: `ways` classes drawn uniformly without replacement, `rows` rows of each, `epochs` epochs of batches of `batch`.
 
     Episode i belongs to task i // `steps_per_task`, which is its `task`; the rows of a task are fixed and are met exactly once an epoch
-    (the last batch of an epoch is smaller, padded). No support: there is no split in support and query. How many tasks it takes to see
-    the classes says `tasks_needed`. A phase whose optimizer begins anew with each task has `restart` = `steps_per_task`.
+    (the last batch of an epoch is smaller, padded). No support: there is no split in support and query. A phase whose
+    optimizer begins anew with each task has `restart` = `steps_per_task`.
     Of several collections each task draws one, uniformly, and its classes from there.
 
     Reference: Wang et al., "Model-Agnostic Multitask Fine-tuning for Few-shot Vision-Language Transfer Learning", 2022.

@@ -7,7 +7,7 @@ from fewtune.tasks.selection.evidence import Evidence
 from fewtune.tasks.selection.moments import Moments, coverage, moments_of
 from fewtune.tasks.selection.named import CHOICES, all_tasks, consistency_diversity, no_consistency, no_diversity, random_tasks
 from fewtune.tasks.selection.score import MeanCosine, NearestClasses, Ranked, Score
-from fewtune.tasks.selection.trace import Trace, load_trace
+from fewtune.tasks.selection.trace import Trace
 from fewtune.tasks.selection.transferability import HScore, Leep, LogMe
 
 SCORES = (MeanCosine, NearestClasses, Leep, LogMe, HScore, GradientAffinity, TagAffinity)
@@ -32,7 +32,6 @@ __all__ = [
     "choose_p",
     "consistency_diversity",
     "coverage",
-    "load_trace",
     "moments_of",
     "no_consistency",
     "no_diversity",

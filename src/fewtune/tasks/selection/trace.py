@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fewtune.data.examples import Integers
-from fewtune.errors import InputError
 from fewtune.files import write_bytes
 
 SCHEMA = pa.schema(
@@ -77,16 +76,3 @@ class Trace:
 def make_trace(looks: Looks | list[Look]) -> Trace:
     """A trace of these looks, in this order."""
     return Trace(pa.table({name: [getattr(look, name) for look in looks] for name in SCHEMA.names}, schema=SCHEMA))
-
-
-def load_trace(path: Path) -> Trace:
-    """Read what `Trace.save` wrote. Raises InputError for another file."""
-    try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowInvalid) as problem:
-        raise InputError(f"{path} does not hold a trace ({problem}).") from None
-    if not table.schema.equals(SCHEMA):
-        raise InputError(
-            f"{path} is no trace of a selection: expected columns {', '.join(SCHEMA.names)}, found {', '.join(table.schema.names)}."
-        )
-    return Trace(table)
