@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import hashlib
+import json
 import os
 import shutil
 import stat
@@ -17,6 +18,7 @@ from pathlib import Path
 from fewtune.errors import InputError
 
 _STALE = 3600.0  # seconds
+_LARGEST_JSON = 64 << 20  # bytes
 
 
 def expanded(path: str | Path) -> Path:
@@ -43,6 +45,17 @@ def read_regular(path: Path, *, most: int | None = None) -> bytes:
     if most is not None and len(content) > most:
         raise InputError(f"{path} holds more than {most:,} bytes, the most that is read of such a file.")
     return content
+
+
+def read_json(path: Path, *, most: int = _LARGEST_JSON) -> object:
+    """What a JSON file holds. Raises InputError, with the file's name, for anything that is none, and OSError where it cannot be opened."""
+    try:
+        found: object = json.loads(read_regular(path, most=most).decode("utf-8-sig"))
+    except (ValueError, RecursionError) as problem:  # also bytes that are no UTF-8, and lists in lists in lists
+        if isinstance(problem, InputError):
+            raise
+        raise InputError(f"{path} is not JSON that can be read ({str(problem) or type(problem).__name__}): expected an object.") from None
+    return found
 
 
 def sha256(path: Path) -> str:

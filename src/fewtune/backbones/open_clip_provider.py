@@ -19,6 +19,7 @@ from fewtune.backbones.quiet import quietly
 from fewtune.backbones.seeded import seeded
 from fewtune.backbones.weights import fit_weights
 from fewtune.errors import InputError, unknown
+from fewtune.files import read_json
 from fewtune.machine import Machine
 from fewtune.spec import digest
 
@@ -115,7 +116,14 @@ def _configuration(open_clip: Any, architecture: str) -> str:
     """The model's configuration, which says what its weights do not."""
     if not Path(architecture).is_dir():
         return str(sorted((open_clip.get_model_config(architecture) or {}).items()))
-    return json.dumps(json.loads((Path(architecture) / "open_clip_config.json").read_text()).get("model_cfg"), sort_keys=True)
+    return json.dumps(_said(Path(architecture) / "open_clip_config.json").get("model_cfg"), sort_keys=True)
+
+
+def _said(path: Path) -> dict[str, Any]:
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: expected an object with model_cfg.")
+    return found
 
 
 def _tokenizer(open_clip: Any, name: Name, architecture: str) -> Any:

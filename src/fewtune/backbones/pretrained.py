@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from fewtune.backbones.offline import hub_reachable, not_found
 from fewtune.backbones.seeded import seeded
 from fewtune.backbones.weights import fit_weights, weights_record
 from fewtune.errors import InputError
+from fewtune.files import read_json
 
 _HEADS = ("classifier.", "lm_head.", "cls.", "qa_outputs.", "score.", "vocab_", "pre_classifier.", "distillation_classifier.", "decoder.")
 # may be on one side only: poolers (taken off where they are missing), constants, and what no evaluation reads
@@ -45,7 +45,9 @@ def load_model(name: Name, weights: Path | None) -> tuple[Any, dict[str, str]]:
             )
     except InputError:
         raise
-    except Exception as problem:  # hub libraries raise many kinds; the first line says it best
+    except BaseException as problem:  # hub libraries raise many kinds; the first line says it best
+        if not is_of_a_library(problem):
+            raise
         if local:
             raise InputError(f"hf:{name.model} cannot be loaded: {_first(problem)}; {_HINT}") from None
         raise not_found(name.full, name.model, _HINT) from problem
@@ -78,7 +80,7 @@ def _check(name: Name, report: Mapping[str, Any]) -> None:
         raise InputError(f"hf:{name.model}: {counts} ({first}): the file does not fit its config.json.")
 
 
-def _first(problem: Exception) -> str:
+def _first(problem: BaseException) -> str:
     return (str(problem).strip() or type(problem).__name__).splitlines()[0].rstrip(".")
 
 
@@ -91,11 +93,27 @@ def load_tokenizer(name: Name) -> Any:
         # transformers would make up a tokenizer without words
         raise InputError(f"hf:{name.model} holds no tokenizer (such as tokenizer.json), so texts cannot be read: {_HINT}")
     try:
-        return AutoTokenizer.from_pretrained(name.model, trust_remote_code=False, local_files_only=local or not hub_reachable())
-    except Exception as problem:
+        made = AutoTokenizer.from_pretrained(name.model, trust_remote_code=False, local_files_only=local or not hub_reachable())
+        _tried(made)
+        return made
+    except BaseException as problem:
+        if not is_of_a_library(problem):
+            raise
         if local:
             raise InputError(f"hf:{name.model} has no tokenizer that can be read ({_first(problem)}); {_HINT}") from None
         raise not_found(name.full, f"the tokenizer of {name.model}", _HINT) from problem
+
+
+def is_of_a_library(problem: BaseException) -> bool:
+    """Whether something raised is an error, or the panic of a Rust library, which Python does not count among errors."""
+    return isinstance(problem, Exception) or type(problem).__module__.startswith("pyo3")
+
+
+def _tried(tokenizer: Any) -> None:
+    """Use a tokenizer once: what is odd in its files is often found only then. Raises whatever the tokenizer does."""
+    if isinstance(tokenizer.model_max_length, bool) or not isinstance(tokenizer.model_max_length, int | float):
+        raise ValueError(f"model_max_length is {tokenizer.model_max_length!r}, expected a number")
+    tokenizer(["one text", ""], padding=True, truncation=True, max_length=8, return_tensors="pt")
 
 
 @final
@@ -134,15 +152,22 @@ def said_of_sentences(name: Name) -> Said:
         raise InputError(
             f"hf:{name.model} ends in {told}, which fewtune does not know: say pooling=mean, cls, max or last to leave it out."
         )
-    most = _settings(steps.get("Transformer", folder) / "sentence_bert_config.json").get("max_seq_length")
-    return Said(mode or "mean", "Normalize" in steps, int(most) if most else None)
+    return Said(mode or "mean", "Normalize" in steps, _longest(steps.get("Transformer", folder) / "sentence_bert_config.json"))
+
+
+def _longest(path: Path) -> int | None:
+    """The most tokens of a text, as a file says; None where it says nothing."""
+    most = _settings(path).get("max_seq_length")
+    if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
+        raise InputError(f"{path}: expected max_seq_length to be a whole number above 0, found {most!r}.")
+    return most
 
 
 def _modes(pooling: Mapping[str, Any]) -> list[str]:
     """The ways of pooling in a file: one word or several, or, as it was written before, one flag a way."""
     now = pooling.get("pooling_mode")
     if now:
-        return [now] if isinstance(now, str) else [str(m) for m in now]
+        return [str(m) for m in now] if isinstance(now, list) else [str(now)]
     return [k.removeprefix("pooling_mode_") for k, on in pooling.items() if k.startswith("pooling_mode_") and on is True] or ["mean"]
 
 
@@ -152,7 +177,4 @@ def _settings(path: Path) -> dict[str, Any]:
 
 
 def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+    return read_json(path) if path.is_file() else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import pickle
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -17,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from fewtune.errors import InputError
-from fewtune.files import sha256
+from fewtune.files import read_json, sha256
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "teacher", "module", "net", "weights")
 _PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.")
+_DEEPEST = 8  # wrappers in wrappers
 _COUNTER = "num_batches_tracked"  # read by no forward pass in eval mode
 _FOLDER_FILES = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin", "open_clip_pytorch_model.bin")
 
@@ -46,8 +46,10 @@ def weights_files(path: Path) -> list[Path]:
 def _parts(index: Path) -> list[Path]:
     """The files that the index of a model in parts names, all beside it."""
     try:
-        names = sorted({str(name) for name in json.loads(index.read_text())["weight_map"].values()})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
+        names = sorted({str(name) for name in read_json(index)["weight_map"].values()})  # type: ignore[index]  # said below
+    except InputError:
+        raise
+    except (KeyError, TypeError, AttributeError) as problem:
         raise InputError(f"{index} is not an index of weights ({problem!r}): fetch the model again.") from None
     files = [index.parent / Path(name).name for name in names]
     if lost := [file.name for file in files if not file.is_file()]:
@@ -70,7 +72,19 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         tensors |= _unwrapped(_opened(file))
     if not tensors:
         raise InputError(f"{path} holds no named tensors: expected a state dictionary.")
+    for name, tensor in tensors.items():
+        if odd := _odd(tensor):
+            raise InputError(f"{path}: the tensor {name} {odd}: expected plain tensors of real numbers; save it as safetensors.")
     return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+
+
+def _odd(tensor: Tensor) -> str:
+    """What keeps a tensor from being a weight; empty for a plain one."""
+    if tensor.is_meta:
+        return "has a shape and no values"
+    if tensor.layout != torch.strided or tensor.is_nested:
+        return "is sparse"
+    return "is quantised" if tensor.is_quantized else "holds complex numbers" if tensor.is_complex() else ""
 
 
 def _opened(file: Path) -> object:
@@ -89,14 +103,18 @@ def _opened(file: Path) -> object:
         raise InputError(
             f"{file} holds more than tensors (a pickle could run code), so it is not opened: save it as safetensors."
         ) from None
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, TypeError, safetensors.SafetensorError) as problem:
+    except MemoryError:
+        raise
+    except Exception as problem:  # on bytes that are no weights, torch fails in every way
         said = str(problem).splitlines()[0].rstrip(".") if str(problem) else type(problem).__name__
         raise InputError(f"{file} cannot be read as weights ({said}): expected a safetensors or pt file.") from None
 
 
 def _unwrapped(found: object) -> dict[str, Tensor]:
     """The state dictionary inside checkpoints of training scripts."""
-    while isinstance(found, Mapping) and not any(isinstance(v, Tensor) for v in found.values()):
+    for _ in range(_DEEPEST):  # a dictionary can hold itself
+        if not isinstance(found, Mapping) or any(isinstance(v, Tensor) for v in found.values()):
+            break
         inner = [found[w] for w in _WRAPPERS if isinstance(found.get(w), Mapping)]
         if not inner:
             return {}
