@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from fewtune.data.audit import unreadable
 from fewtune.data.pool import Pool
 from fewtune.data.read import read_examples
 from fewtune.errors import InputError
@@ -144,8 +145,22 @@ def test_lists_of_paths_and_of_texts(tmp_path: Path) -> None:
         made = read_examples((given, ["u", "v"]))
         assert made.modality == "image" and made.row_names == [str(p) for p in paths] and fetched(made)[1].max() == 1
     assert read_examples((["a sentence", "photo.png"], ["u", "v"])).modality == "text"
-    with pytest.raises(InputError, match=r"1 of 2 files do not exist: .*c\.png"):
-        read_examples(([paths[0], tmp_path / "c.png"], ["u", "v"]))
+    with pytest.raises(InputError, match=r"none of 1 files exists: .*c\.png"):
+        read_examples(([None, tmp_path / "c.png"], ["u", "v"]))
+    some = read_examples(([paths[0], tmp_path / "c.png", None], ["u", "v", "u"]))
+    assert unreadable(some) == {1: "No such file or directory", 2: "no file is named"} and some.row_names[2] == "data:2"
+
+
+@pytest.mark.parametrize("absent", [None, float("nan"), "", " "])
+def test_missing_texts_are_empty_and_never_the_word_nan(absent: Any) -> None:
+    for given in (["a text", absent, "another"], np.array(["a text", absent, "another"], dtype=object)):
+        made = read_examples((given, ["u", "v", "u"]))
+        assert made.modality == "text" and made.items.fetch(1).strip() == ""
+        assert unreadable(made) == {1: "the text is empty"}
+    with pytest.raises(InputError, match="row 1 is a float: expected a text, or a path, in each row"):
+        read_examples((["a text", 0.5], ["u", "v"]))
+    with pytest.raises(InputError, match=r"all 2 rows are missing \(None or NaN\): expected texts"):
+        read_examples(([None, float("nan")], ["u", "v"]))
 
 
 def test_npz(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from fewtune.data.audit import unreadable
 from fewtune.data.examples import Examples
 from fewtune.data.read import read_examples
 from fewtune.errors import InputError
@@ -59,9 +60,13 @@ def test_images_beside_their_table(tmp_path: Path) -> None:
     made = read_examples(table(tmp_path, "filename,category,caption\npics/a.PNG,x,first\npics/b.PNG,y,\n"))
     assert made.modality == "image" and made.row_names == ["pics/a.PNG", "pics/b.PNG"] and made.caption == ["first", ""]
     assert np.asarray(made.items.fetch(1))[0, 0].tolist() == [200, 0, 0]
-    lost = table(tmp_path, "path,label\npics/a.PNG,x\n" + "".join(f"pics/{i}.png,y\n" for i in range(5)))
-    with pytest.raises(InputError, match=r"5 of 6 files of column 'path' are not below .*: pics/0.png \(data.csv:3\), .* and 2 more\.$"):
+    lost = table(tmp_path, "path,label\n,x\n" + "".join(f"pics/{i}.png,y\n" for i in range(5)))
+    with pytest.raises(InputError, match=r"none of the files of column 'path' is below .*: pics/0.png \(data.csv:3\), .* and 2 more\.$"):
         read_examples(lost)
+    some = read_examples(table(tmp_path, "path,label\npics/a.PNG,x\n,x\npics/lost.png,y\n"))
+    assert some.row_names == ["pics/a.PNG", "data.csv:3", "pics/lost.png"]
+    for deep in (False, True):
+        assert unreadable(some, deep=deep) == {1: "no file is named", 2: "No such file or directory"}
 
 
 def test_columns_asked_for_and_extra_labels(tmp_path: Path) -> None:
@@ -100,13 +105,13 @@ def test_a_split_column_can_be_set_aside(tmp_path: Path) -> None:
     [
         ("text,label\na,x\nb,c,y\n", r"data.csv, line 3: expected 2 fields as in the header, found 3 \(put quotes"),
         ('text,label\n"a\nb",x\nc\n', r"line 4: expected 2 fields as in the header, found 1"),
-        ('text,label\na,x\n"b,y\nc,z\n', r"line 3: unexpected end of data"),
+        ('text,label\na,x\n"b, c,y\nc,z\n', r"line 3: unexpected end of data"),
         ("text,text,label\na,b,x\n", r"has 2 columns named 'text': rename one"),
         ("", r"is empty: expected a header line"),
         ("text,label\n", r"holds a header but no rows"),
         ("text,label\na,\nb, \n", r"column 'label' holds no label at all"),
         ("text,label\na,x\nb,x\n", r"expected at least two classes, found one, 'x'"),
-        ("text,label\na,x\n,y\n", r"column 'text' is empty in 1 rows, first in data.csv:3"),
+        ("text,label\n,x\n ,y\n", r"column 'text' is empty in all 2 rows: pass input=NAME for another column"),
         (b"text,label\na,x\nb\xff,y\n", r"line 3: a byte there is not UTF-8"),
         ("text,label\na,x".encode("utf-16"), r"is UTF-16 text: save it as UTF-8"),
     ],

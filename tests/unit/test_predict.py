@@ -26,6 +26,7 @@ from fewtune.data.read import read_examples
 from fewtune.errors import InputError
 from fewtune.report.predictions import render_predictions
 from tests.journeys.conftest import SHAPES, draw
+from tests.tiny_text import tiny
 
 
 def by_hand(temperature: float = 2.0, threshold: float = 0.0) -> Bundle:
@@ -78,20 +79,6 @@ def test_another_modality_width_or_nothing_is_refused() -> None:
         predict_examples(by_hand(), read_examples((["a", "b"], None), labelled=False))
     with pytest.raises(InputError, match="expected something to label"):
         predict_inputs(by_hand(), [])
-
-
-def tiny(path: Path, seed: int) -> Path:
-    """A little BERT with random weights, as a local folder."""
-    from transformers import BertConfig, BertModel
-
-    torch.manual_seed(seed)
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "cat", "dog", "red", "blue"]
-    settings = {"vocab_size": len(vocabulary), "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    model = BertModel(BertConfig(**settings))
-    model.save_pretrained(path)
-    (path / "vocab.txt").write_text("\n".join(vocabulary))
-    (path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer"}))
-    return path
 
 
 def test_other_weights_are_refused_and_moved_ones_are_asked_for(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from fewtune.data.examples import Examples, make_examples
 from fewtune.data.items import Texts
 from fewtune.data.pool import Pool
 from fewtune.data.read import read_examples
+from fewtune.data.targets import missing
 from fewtune.errors import InputError
 from fewtune.learning.classes import prompts_of, vectors_by_prompts
 from fewtune.learning.method import Method
@@ -94,7 +95,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         X, y = self._checked(X, y)
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
-            raise InputError(f"expected examples of at least two classes, found one class: {self.classes_[0]!r}.")
+            raise InputError(f"expected examples of at least two classes, found one class: {str(self.classes_[0])!r}.")
         features = self._features(X, model)
         methods = self._methods(model, len(labels))
         vectors = vectors_by_prompts(model, [str(c) for c in self.classes_], methods.values())
@@ -209,8 +210,19 @@ def _examples(X: Any, model: Backbone) -> Examples:
         if given.ndim > 1 and given.shape[1:] != (1,) * (given.ndim - 1):
             raise InputError(f"expected one path or text a row, found an array of shape {list(given.shape)}.")
         given = given.ravel().tolist()
-    if isinstance(given, list | tuple) and given and all(isinstance(row, str) for row in given):
-        if model.preparation.modality == "text":
-            return make_examples(Texts(list(given)))
+    modality = model.preparation.modality
+    if hasattr(given, "__len__") and len(given) == 0:
+        raise InputError(f"found 0 sample(s): expected at least one {modality}.")
+    if isinstance(given, list | tuple) and modality == "text":
+        return make_examples(Texts([_text(row, number) for number, row in enumerate(given)]))
+    if isinstance(given, list | tuple) and all(isinstance(row, str) for row in given):
         given = [Path(row) for row in given]
     return read_examples((given, None), labelled=False)
+
+
+def _text(row: Any, number: int) -> str:
+    if missing(row):
+        raise InputError(f"row {number} holds no text (it is empty, None or NaN): expected a text in each row.")
+    if not isinstance(row, str):
+        raise InputError(f"row {number} is a {type(row).__name__}: expected a text in each row.")
+    return row

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from fewtune.backbones.backbone import Backbone
@@ -26,10 +27,18 @@ def readable_features(
     named before any work. With `skip_bad`, bad rows stay in place (row numbers do not move) with no label and features of NaN; without,
     they are refused in one InputError that lists them.
     """
-    refuse_unreadable(examples, unreadable(examples, deep=False), skip_bad)
+    if not len(examples):
+        raise InputError(f"{examples.name} holds no rows: expected one at least.")
+    bad = unreadable(examples, deep=False)
+    refuse_unreadable(examples, bad, skip_bad)
     table = feature_table(backbone, Pool([examples]), folder=cache, memory=memory, quiet=quiet)
     refuse_unreadable(examples, table.bad, skip_bad)
-    return Pool([without_labels(examples, table.bad)]), table.features, table.bad
+    features = table.features
+    if embedded := sorted(bad.keys() - table.bad.keys()):  # an empty text has features, too
+        features = features.clone()
+        features[embedded] = torch.nan
+    bad = {**bad, **table.bad}
+    return Pool([without_labels(examples, bad)]), features, bad
 
 
 def without_labels(examples: Examples, rows: dict[int, str]) -> Examples:

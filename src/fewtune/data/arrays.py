@@ -72,29 +72,6 @@ def read_npz(arrays: Mapping[str, np.ndarray[Any, Any]], *, name: str, kind: Kin
     )
 
 
-def load_npz(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    """The arrays of an `.npz`, never unpickled. Raises InputError for a broken file and for arrays of Python objects."""
-    import zipfile
-    import zlib
-
-    try:
-        with open(path, "rb") as file:
-            start = file.read(6)
-            if start == b"\x93NUMPY":
-                raise InputError(f"{path} is a lone array: expected an .npz with arrays x and y.")
-            if not start.startswith(b"PK"):
-                raise InputError(f"{path} cannot be read as .npz: it is no zip archive.")
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as archive:
-                return {key: archive[key] for key in archive.files}
-    except InputError:
-        raise
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, NotImplementedError, MemoryError) as problem:
-        if "allow_pickle" in str(problem):
-            raise InputError(f"{path} holds Python objects, which are never loaded: save numbers, or strings as a unicode array.") from None
-        raise InputError(f"{path} cannot be read as .npz: {problem}.") from None
-
-
 def plain(values: Any) -> Any:
     """A NumPy array for tensors and array-likes with numbers, the values themselves otherwise."""
     if hasattr(values, "detach"):
@@ -110,15 +87,17 @@ def as_items(x: Any, name: str) -> tuple[Items, list[str] | None]:
     if not isinstance(x, np.ndarray):
         if isinstance(x, str | bytes | Path) or not hasattr(x, "__len__"):
             raise InputError(f"{name}: expected an array, or a list of paths or strings, found {type(x).__name__}.")
-        if len(x) and all(isinstance(value, str | Path) for value in x):
+        if any(isinstance(value, str | Path) for value in x):
             return _strings(list(x), name)
+        if len(x) and all(missing(value) for value in x):
+            raise InputError(f"{name}: all {len(x)} rows are missing (None or NaN): expected texts, paths, images or vectors.")
         try:
             x = np.stack([np.asarray(plain(value)) for value in x]) if len(x) else np.empty((0,))
         except (ValueError, TypeError):
             raise InputError(
                 f"{name}: the rows of x differ in shape: expected images of one size, vectors of one width, paths or strings."
             ) from None
-    if x.dtype.kind in "US" or (x.dtype == object and all(isinstance(value, str | Path) for value in x.ravel())):
+    if x.dtype.kind in "US" or (x.dtype == object and any(isinstance(value, str | Path) for value in x.ravel())):
         given = x.ravel().tolist()
         return _strings([decoded(v, f"{name}: row {row}") if isinstance(v, bytes) else v for row, v in enumerate(given)], name)
     if x.dtype.kind not in "biuf" or x.ndim not in (2, 3, 4):
@@ -126,15 +105,18 @@ def as_items(x: Any, name: str) -> tuple[Items, list[str] | None]:
     return (Vectors(as_vectors(x, name)) if x.ndim == 2 else Pixels(_as_pixels(x, name))), None
 
 
-def _strings(values: list[str | Path], name: str) -> tuple[Items, list[str] | None]:
-    """Paths where they are Path objects or all end as images do; else texts."""
-    are_paths = all(isinstance(v, Path) or Path(v[-8:]).suffix.lower() in IMAGE_SUFFIXES for v in values)
+def _strings(values: list[Any], name: str) -> tuple[Items, list[str] | None]:
+    """Paths where they are Path objects or all end as images do; else texts. What is missing stays, to be refused or left out later."""
+    there = [v for v in values if not missing(v)]
+    if strange := next(((row, v) for row, v in enumerate(values) if not missing(v) and not isinstance(v, str | Path)), None):
+        raise InputError(f"{name}: row {strange[0]} is a {type(strange[1]).__name__}: expected a text, or a path, in each row.")
+    are_paths = bool(there) and all(isinstance(v, Path) or Path(v[-8:]).suffix.lower() in IMAGE_SUFFIXES for v in there)
     if not are_paths:
-        return Texts([str(v) for v in values]), None
-    paths = [Path(v) for v in values]
-    if missing := [str(path) for path in paths if not path.is_file()]:
-        raise InputError(f"{name}: {len(missing)} of {len(paths)} files do not exist: {some(missing, 3)}.")
-    return Files(paths), [str(path) for path in paths]
+        return Texts(["" if missing(v) else str(v) for v in values]), None
+    paths = [None if missing(v) else Path(v) for v in values]
+    if not any(path.is_file() for path in paths if path is not None):
+        raise InputError(f"{name}: none of {len(there)} files exists: {some(map(str, there), 3)}.")
+    return Files(paths), [f"{name}:{row}" if path is None else str(path) for row, path in enumerate(paths)]
 
 
 def as_vectors(x: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, np.dtype[np.float32]]:

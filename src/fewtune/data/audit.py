@@ -14,7 +14,7 @@ import numpy as np
 from fewtune.data.class_names import remarks_on
 from fewtune.data.examples import NO_SPLIT, SPLITS, Examples, Skipped, source_of
 from fewtune.data.images import Header, bits_used, header, why_unreadable
-from fewtune.data.items import Files, Items, Modality, Texts, Vectors, content_digest
+from fewtune.data.items import NO_FILE, Files, Items, Modality, Texts, Vectors, content_digest
 from fewtune.data.order import some
 from fewtune.data.rotations import turn_of
 from fewtune.data.sixteen import remark_on_bits
@@ -210,7 +210,7 @@ def _tidy(reason: str | None) -> str | None:
 def _encoded(items: Items, row: int, deep: bool) -> bytes | Path | str | None:
     """A row's encoded image (the path alone for a quick look), why it cannot be had (a str), or None where it is decoded already."""
     if isinstance(items, Files) and not deep:
-        return items.paths[row]
+        return items.paths[row] or NO_FILE
     try:
         content: bytes | None = items.read(row) if hasattr(items, "read") else None
         return content

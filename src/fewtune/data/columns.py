@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +15,7 @@ from fewtune.data.examples import Column, Examples, Integers, make_examples
 from fewtune.data.items import Encoded, Files, Items, Texts, Vectors
 from fewtune.data.order import IMAGE_SUFFIXES, some
 from fewtune.data.tables import Table
-from fewtune.data.targets import Kind, as_labels, missing
+from fewtune.data.targets import Kind, as_labels, decoded, missing
 from fewtune.errors import InputError, unknown
 
 USUAL: Mapping[str, tuple[str, ...]] = {
@@ -71,6 +72,7 @@ def from_table(
         caption=["" if missing(c) else str(c) for c in table.columns[captions]]
         if captions and captions not in (*targets, chosen)
         else None,
+        remarks=table.remarks,
         target=targets[0] if targets else "label",
     )
 
@@ -170,24 +172,21 @@ def _items(table: Table, column: str, kind: str) -> tuple[Items, list[str] | Non
         return cast(Items, values), None
     if kind == "embedding":
         return Vectors(as_vectors(_matrix(table, column), f"{table.name}, column {column}")), None
-    absent = [row for row, value in enumerate(values) if missing_input(value)]
-    if absent:
-        raise InputError(
-            f"{table.name}: column {column!r} is empty in {len(absent)} rows, first in {table.where(absent[0])}: fill or remove them."
-        )
-    if kind == "text":
-        return Texts([str(value) for value in values]), None
+    if all(missing(value) for value in values):
+        raise InputError(f"{table.name}: column {column!r} is empty in all {table.count} rows: pass input=NAME for another column.")
+    if kind == "text":  # an empty one is refused, or left out, by whoever learns from it or labels it
+        return Texts(["" if missing(value) else _as_text(value, table, row) for row, value in enumerate(values)]), None
     if kind == "encoded":
         return _encoded(table, values), None
-    paths = [table.folder / str(value) for value in values]
-    if lost := [row for row, path in enumerate(paths) if not path.is_file()]:
-        listed = some((f"{values[row]} ({table.where(row)})" for row in lost), 3)
-        raise InputError(f"{table.name}: {len(lost)} of {len(paths)} files of column {column!r} are not below {table.folder}: {listed}.")
-    return Files(paths), [str(value) for value in values]
+    paths = [None if missing(value) else table.folder / _as_text(value, table, row) for row, value in enumerate(values)]
+    if not any(os.path.isfile(path) for path in paths if path is not None):  # noqa: PTH113  (Path.is_file raises for odd names)
+        listed = some((f"{values[row]} ({table.where(row)})" for row, path in enumerate(paths) if path is not None), 3)
+        raise InputError(f"{table.name}: none of the files of column {column!r} is below {table.folder}: {listed}.")
+    return Files(paths), [table.where(row) if paths[row] is None else str(value) for row, value in enumerate(values)]
 
 
-def missing_input(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and value != value) or (isinstance(value, str) and not value.strip())
+def _as_text(value: Any, table: Table, row: int) -> str:
+    return decoded(value, table.where(row)) if isinstance(value, bytes) else str(value)
 
 
 def _matrix(table: Table, column: str) -> np.ndarray[Any, Any]:
@@ -197,9 +196,11 @@ def _matrix(table: Table, column: str) -> np.ndarray[Any, Any]:
     rows = []
     width = 0
     for row, value in enumerate(values):
+        if missing(value):
+            raise InputError(f"{table.name}: the embedding of {table.where(row)} is missing: fill it, or remove the row.")
         try:
             vector = np.asarray(json.loads(value) if isinstance(value, str) else value, dtype=np.float32).ravel()
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError, RecursionError):
             raise InputError(f"{table.name}: the embedding of {table.where(row)} is no list of numbers: {str(value)[:40]!r}.") from None
         width = width or len(vector)
         if len(vector) != width:
@@ -214,7 +215,7 @@ def _encoded(table: Table, values: Sequence[Any]) -> Items:
     """Image bytes, plain or as {"bytes": ..., "path": ...}."""
     pieces: list[bytes] = []
     for row, value in enumerate(values):
-        content = value.get("bytes") if isinstance(value, dict) else value
+        content = value.get("bytes") if isinstance(value, dict) else b"" if missing(value) else value
         if not isinstance(content, bytes):
             raise InputError(f"{table.name}: {table.where(row)} holds no image bytes: expected bytes or {{'bytes': ...}}.")
         pieces.append(content)

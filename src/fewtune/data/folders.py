@@ -17,6 +17,7 @@ from fewtune.data.order import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES, SPLIT_WORDS, TE
 from fewtune.data.unseen import folders_in, unseen_folders
 from fewtune.data.walk import walk
 from fewtune.errors import InputError
+from fewtune.files import read_regular
 
 LAYOUT = "expected one folder for each class with its files inside, as in birds/robin/1.jpg (or train/robin/1.jpg and test/robin/2.jpg)"
 
@@ -63,7 +64,7 @@ def read_folder(root: Path, *, label: str | None = None, name: str | None = None
     classes = [name.strip() for name in spelled]
     if "" in classes:
         raise InputError(f"the class folder of {rows[classes.index('')].path} has a name of nothing but blanks: give it another.")
-    items: Items = Files([f.path for f in rows]) if images else Texts([_text(f.path) for f in rows])
+    items: Items = Files([f.path for f in rows]) if images else Texts([read_text(f.path).strip() for f in rows])
     return make_examples(
         items,
         classes,
@@ -174,9 +175,10 @@ def _class_and_group(found: Found, label: str) -> tuple[str, str | None]:
     return (inner, outer) if label == "inner" else (f"{outer.strip()} {inner.strip()}", outer)
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a file. Raises InputError where it is not UTF-8 or cannot be read."""
     try:
-        return path.read_text(encoding="utf-8-sig").strip()
+        return read_regular(path).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as problem:
         raise InputError(f"{path} is not UTF-8 text (byte {problem.start}): save it as UTF-8.") from None
     except OSError as problem:

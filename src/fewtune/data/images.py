@@ -34,6 +34,7 @@ from fewtune.data.exif import orientation, without_exif
 from fewtune.data.rgb import to_rgb
 from fewtune.data.sixteen import brightened, declared_top, depth, give_lower_bytes, is_colour_16, is_grey_16, whole
 from fewtune.errors import InputError
+from fewtune.files import open_regular
 
 MAX_PIXELS = 50_000_000
 """Images with more pixels are refused, unless `max_pixels` or the environment variable FEWTUNE_MAX_PIXELS says otherwise."""
@@ -168,7 +169,7 @@ def _finished(image: Image.Image, turn: int) -> Image.Image:
 
 def _peeked(path: Path, max_pixels: int | None) -> tuple[ImageFile.ImageFile, int]:
     """The header from the first bytes of a file where they suffice, from all of it where they do not."""
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         start = file.read(_PREFIX)
         if kind_of(start) in ("JPEG", "PNG", "BMP", "PPM") and len(start) == _PREFIX:
             try:

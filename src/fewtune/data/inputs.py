@@ -10,6 +10,7 @@ from typing import final
 import numpy as np
 
 from fewtune.data.examples import Examples, Integers, Skipped, make_examples, on_disk
+from fewtune.data.folders import read_text
 from fewtune.data.items import Files, Item, Items, Modality, Texts
 from fewtune.data.order import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES, TEXT_SUFFIXES
 from fewtune.data.read import TABLE_SUFFIXES, read_examples
@@ -81,7 +82,7 @@ def _one(path: Path, modality: Modality, column: str | None) -> tuple[tuple[Item
     if modality == "image":
         return (Files([path]), [str(path)]), []
     if modality == "text" and suffix in TEXT_SUFFIXES:
-        return (Texts([_text(path)]), [str(path)]), []
+        return (Texts([read_text(path)]), [str(path)]), []
     expected = "a .txt file, or a table with a text column" if modality == "text" else "an .npz file or a table with an embedding column"
     raise InputError(f"{path}: this model labels {modality}s; expected {expected}.")
 
@@ -107,12 +108,5 @@ def _folder(path: Path, modality: Modality) -> tuple[tuple[Items, list[str]], li
     if not chosen:
         found = f"{len(files)} other files" if files else f"no files ({passed[0].reason})" if passed else "no files"
         raise InputError(f"{path} holds {found} and nothing this model can label: expected {modality}s.")
-    items: Items = Files(chosen) if modality == "image" else Texts([_text(f) for f in chosen])
+    items: Items = Files(chosen) if modality == "image" else Texts([read_text(f) for f in chosen])
     return (items, [str(f) for f in chosen]), skipped
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not UTF-8 text: save it as UTF-8.") from None

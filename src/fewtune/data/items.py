@@ -19,7 +19,9 @@ from PIL import Image
 from fewtune.data.images import decode
 from fewtune.data.rgb import to_rgb
 from fewtune.errors import InputError
+from fewtune.files import read_regular
 
+NO_FILE = "no file is named"
 Modality: TypeAlias = Literal["image", "text", "vector"]
 Item: TypeAlias = Image.Image | str | np.ndarray[Any, np.dtype[np.float32]]
 
@@ -43,9 +45,9 @@ def content_digest(content: bytes | memoryview) -> bytes:
 @final
 @dataclass(frozen=True, eq=False)
 class Files:
-    """Image files on disk, read when asked for."""
+    """Image files on disk, read when asked for; None where a table names no file."""
 
-    paths: Sequence[Path]
+    paths: Sequence[Path | None]
     modality: Modality = "image"
     on_disk: ClassVar[bool] = True
 
@@ -54,10 +56,13 @@ class Files:
 
     def read(self, row: int) -> bytes:
         """The file's bytes. Raises InputError naming the file when it cannot be read."""
+        path = self.paths[row]
+        if path is None:
+            raise InputError(f"row {row}: {NO_FILE}.")
         try:
-            return self.paths[row].read_bytes()
+            return read_regular(path)
         except OSError as problem:
-            raise InputError(f"{self.paths[row]} cannot be read: {problem.strerror or problem}.") from None
+            raise InputError(f"{path} cannot be read: {problem.strerror or problem}.") from None
 
     def fetch(self, row: int, size_hint: int | None = None) -> Image.Image:
         return decode(self.read(row), name=str(self.paths[row]), size_hint=size_hint)

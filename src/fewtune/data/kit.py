@@ -18,6 +18,7 @@ from fewtune.data.examples import NO_SPLIT, TEST, Examples, Integers, make_examp
 from fewtune.data.items import Encoded
 from fewtune.data.order import SPLIT_WORDS
 from fewtune.errors import InputError
+from fewtune.files import read_regular
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
@@ -85,9 +86,11 @@ def sidecar(path: Path) -> tuple[list[str], dict[str, int]] | None:
     if beside == path or not beside.is_file():
         return None
     try:
-        classes = json.loads(beside.read_text(encoding="utf-8")).get("classes")
+        classes = json.loads(read_regular(beside).decode("utf-8")).get("classes")
         entries = [{"name": c} if isinstance(c, str) else c for c in classes or ()]
         names = [str(c["name"]) for c in entries]
         return (names, {str(c["name"]): SPLIT_WORDS.get(str(c.get("split", "")), NO_SPLIT) for c in entries}) if names else None
-    except (ValueError, AttributeError, TypeError, KeyError, OSError):
+    except RecursionError:
+        raise InputError(f"{beside} is JSON nested too deeply to be read, where {path.name} may have its classes.") from None
+    except (ValueError, AttributeError, TypeError, KeyError, OSError):  # (InputError is a ValueError)
         return None  # some other JSON that happens to lie there

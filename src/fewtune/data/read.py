@@ -8,11 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fewtune.data.arrays import load_npz, read_arrays, read_npz
+from fewtune.data.arrays import read_arrays, read_npz
 from fewtune.data.columns import from_table
 from fewtune.data.examples import Examples
 from fewtune.data.folders import LAYOUT, read_folder
 from fewtune.data.kit import read_kit, sidecar
+from fewtune.data.npz import load_npz
 from fewtune.data.order import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES
 from fewtune.data.tables import read_table
 from fewtune.data.targets import Kind

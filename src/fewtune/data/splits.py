@@ -15,6 +15,7 @@ from fewtune.data.examples import NO_SPLIT, SPLITS, TEST, TRAIN, VALIDATION, Exa
 from fewtune.data.order import SPLIT_WORDS
 from fewtune.data.rotations import unturned
 from fewtune.errors import InputError, unknown
+from fewtune.files import read_regular
 from fewtune.keys import key
 
 
@@ -77,7 +78,7 @@ def _by_name(examples: Examples, names: Mapping[str, Sequence[str]]) -> Integers
 def _read(path: Path) -> Mapping[str, Sequence[str]]:
     """Split -> class names, from a JSON or CSV file."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_regular(path).decode("utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"{path} does not exist: expected a JSON or CSV file that says the split of each class.") from None
     except (OSError, UnicodeDecodeError) as problem:
@@ -92,7 +93,7 @@ def _read(path: Path) -> Mapping[str, Sequence[str]]:
 def _json_pairs(path: Path, text: str) -> list[tuple[str, str]]:
     try:
         table = json.loads(text)
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise InputError(f"{path} is no JSON: {problem}.") from None
     if isinstance(table, dict) and all(isinstance(v, list) for v in table.values()):
         return [(split, str(name)) for split, names in table.items() for name in names]

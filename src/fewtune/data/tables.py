@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from fewtune.data.order import some
+from fewtune.data.csv_text import read_csv
+from fewtune.data.room import byte_limit, check_room
 from fewtune.errors import InputError
+from fewtune.files import open_regular
 
 
 @final
@@ -24,6 +25,31 @@ class Table:
     count: int
     where: Callable[[int], str]
     folder: Path
+    remarks: tuple[str, ...] = ()
+
+
+@final
+class Lazy(Mapping[str, Any]):
+    """Columns by name, each made when it is first asked for."""
+
+    def __init__(self, names: Iterable[str], make: Callable[[str], Any]) -> None:
+        self._names, self._make, self._made = dict.fromkeys(names), make, dict[str, Any]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._names:
+            raise KeyError(name)
+        if name not in self._made:
+            self._made[name] = self._make(name)
+        return self._made[name]
 
 
 def read_table(path: Path) -> Table:
@@ -31,7 +57,9 @@ def read_table(path: Path) -> Table:
     suffix = path.suffix.lower()
     try:
         if suffix in (".parquet", ".pq"):
-            return _parquet(path)
+            from fewtune.data.parquet import read_parquet
+
+            return read_parquet(path)
         text = _text(path)
     except OSError as problem:
         raise InputError(f"{path} cannot be read: {problem.strerror or problem}.") from None
@@ -39,11 +67,16 @@ def read_table(path: Path) -> Table:
         return _records(path, list(_json_lines(path, text)))
     if suffix == ".json":
         return _records(path, list(_json_list(path, text)))
-    return _csv(path, text, "\t" if suffix in (".tsv", ".tab") else None)
+    made = read_csv(path, text, "\t" if suffix in (".tsv", ".tab") else None)
+    at = {name: i for i, name in enumerate(made.header)}
+    columns = Lazy(made.header, lambda name: [row[at[name]] for row in made.rows])
+    return Table(path.stem, columns, len(made.rows), lambda row: f"{path.name}:{made.lines[row]}", path.parent, made.remarks)
 
 
 def _text(path: Path) -> str:
-    content = path.read_bytes()
+    with open_regular(path) as file:
+        check_room(path, 2 * os.fstat(file.fileno()).st_size, byte_limit())  # the bytes and their text, before any row
+        content = file.read()
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise InputError(f"{path} is UTF-16 text: save it as UTF-8.")
     try:
@@ -51,45 +84,6 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError as problem:
         line = content.count(b"\n", 0, problem.start) + 1
         raise InputError(f"{path}, line {line}: a byte there is not UTF-8: save the file as UTF-8.") from None
-
-
-def _csv(path: Path, text: str, delimiter: str | None) -> Table:
-    first = text.lstrip("\r\n").split("\n", 1)[0]
-    if delimiter is None:
-        delimiter = max((",", ";", "\t"), key=first.count) if "," not in first else ","
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    header: list[str] | None = None
-    start = 1
-    try:
-        for row in reader:
-            if row and header is None:
-                header = _header(row, path)
-            elif row and header is not None:
-                if len(row) != len(header):
-                    raise InputError(
-                        f"{path}, line {start}: expected {len(header)} fields as in the header, found {len(row)} "
-                        "(put quotes around a field that holds a comma or a line break)."
-                    )
-                rows.append(row)
-                lines.append(start)
-            start = reader.line_num + 1
-    except csv.Error as problem:
-        raise InputError(
-            f"{path}, line {start}: {problem} (a quote that is never closed, or a field too long: JSONL has no such limits)."
-        ) from None
-    if header is None:
-        raise InputError(f"{path} is empty: expected a header line with column names.")
-    columns = {name: [row[i] for row in rows] for i, name in enumerate(header)}
-    return Table(path.stem, columns, len(rows), lambda row: f"{path.name}:{lines[row]}", path.parent)
-
-
-def _header(row: list[str], path: Path) -> list[str]:
-    names = [name.strip() for name in row]
-    if twice := sorted({name for name in names if names.count(name) > 1 and name}):
-        raise InputError(f"{path} has {names.count(twice[0])} columns named {twice[0]!r}: rename one.")
-    return [name or f"column {i + 1}" for i, name in enumerate(names)]
 
 
 def _json_lines(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -119,38 +113,6 @@ def _records(path: Path, records: list[tuple[int, dict[str, Any]]]) -> Table:
     if not records:
         raise InputError(f"{path} is empty: expected one JSON object for each example.")
     names = dict.fromkeys(name for _, record in records for name in record)
-    columns = {name: [record.get(name) for _, record in records] for name in names}
+    columns = Lazy(names, lambda name: [record.get(name) for _, record in records])
     lines = [number for number, _ in records]
     return Table(path.stem, columns, len(records), lambda row: f"{path.name}:{lines[row]}", path.parent)
-
-
-def _parquet(path: Path) -> Table:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, ValueError) as problem:
-        raise InputError(f"{path} cannot be read as Parquet: {str(problem).splitlines()[0]}.") from None
-    names = table.column_names
-    if len(set(names)) < len(names):
-        raise InputError(f"{path} has several columns of one name ({some(sorted({n for n in names if names.count(n) > 1}))}): rename one.")
-    columns = {name: _values(table.column(name)) for name in names}
-    return Table(path.stem, columns, table.num_rows, lambda row: f"{path.name}:{row}", path.parent)
-
-
-def _values(column: Any) -> Any:
-    """Plain values; lists of numbers of one length as one NumPy array (a list of lists would take ten times the room)."""
-    import numpy as np
-    import pyarrow as pa
-
-    kind = column.type
-    lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    if lists and pa.types.is_floating(kind.value_type) and column.null_count == 0 and len(column):
-        merged = column.combine_chunks()
-        flat = merged.flatten()
-        width = len(flat) // len(column)
-        lengths = merged.value_lengths() if not pa.types.is_fixed_size_list(kind) else None
-        if len(flat) == width * len(column) and (lengths is None or np.all(lengths.to_numpy(zero_copy_only=False) == width)):
-            return flat.to_numpy(zero_copy_only=False).reshape(len(column), width)
-    return column.to_pylist()

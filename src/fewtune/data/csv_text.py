@@ -1,0 +1,151 @@
+"""Separated values as people's programs write them: with fields in quotes, or with quotation marks that are nothing but letters."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from fewtune.errors import InputError
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows of equal length below a header; `lines`: where each begins in the file, from 1. `remarks`: sentences on how they were read."""
+
+    header: list[str]
+    rows: list[list[str]]
+    lines: list[int]
+    remarks: tuple[str, ...] = ()
+
+
+@final
+class _Trouble(Exception):  # noqa: N818  (never leaves this file)
+    """Why a file cannot be read with quotes: `sentence`, and the line with the mark that is to blame."""
+
+    def __init__(self, sentence: str, line: int) -> None:
+        super().__init__(sentence)
+        self.sentence, self.line = sentence, line
+
+
+def read_csv(path: Path, text: str, delimiter: str | None) -> Rows:
+    """The rows of a text; by default the delimiter is a comma where the header holds one, else the more frequent of ; and tab.
+
+    A quotation mark may open a field that spans lines. Where that swallows lines which are rows by themselves, or ends in an error, and
+    every line has as many fields as the header without heed of quotes, the file does not quote: each line is a row, which is remarked.
+    Raises InputError naming the line where something is wrong.
+    """
+    first = text.lstrip("\r\n").split("\n", 1)[0]
+    if delimiter is None:
+        delimiter = max((",", ";", "\t"), key=first.count) if "," not in first else ","
+    try:
+        return _quoted(path, text, delimiter)
+    except _Trouble as trouble:
+        if (made := _unquoted(path, text, delimiter, trouble.line)) is not None:
+            return made
+        raise InputError(trouble.sentence) from None
+
+
+def _quoted(path: Path, text: str, delimiter: str) -> Rows:
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    header: list[str] = []
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    long: list[tuple[int, int]] = []  # rows over several lines: (row, last line)
+    width, start = 0, 1
+    try:
+        for row in reader:
+            end = reader.line_num
+            if width and len(row) == width:
+                rows.append(row)
+                lines.append(start)
+                if end > start:
+                    long.append((len(rows) - 1, end))
+            elif row and not width:
+                header, width = _header(row, path), len(row)
+            elif row:
+                raise _Trouble(
+                    f"{path}, line {start}: expected {width} fields as in the header, found {len(row)} "
+                    "(put quotes around a field that holds a comma or a line break).",
+                    start,
+                )
+            start = end + 1
+    except csv.Error as problem:
+        sentence = f"{path}, line {start}: {problem} (a quote that is never closed, or a field too long: JSONL has no such limits)."
+        raise _Trouble(sentence, start) from None
+    if not width:
+        raise InputError(f"{path} is empty: expected a header line with column names.")
+    made = Rows(header, rows, lines)
+    if long:
+        _refuse_swallowed(path, text, delimiter, made, long)
+    return made
+
+
+def _header(row: list[str], path: Path) -> list[str]:
+    names = [name.strip() for name in row]
+    twice = sorted(name for name, count in Counter(names).items() if count > 1 and name)
+    if twice:
+        raise InputError(f"{path} has {names.count(twice[0])} columns named {twice[0]!r}: rename one.")
+    return [name or f"column {i + 1}" for i, name in enumerate(names)]
+
+
+def _lines(text: str) -> list[str]:
+    """The lines as the reader of CSV counts them."""
+    return [line.rstrip("\r\n") for line in io.StringIO(text, newline="")]
+
+
+def _refuse_swallowed(path: Path, text: str, delimiter: str, made: Rows, long: Sequence[tuple[int, int]]) -> None:
+    """Raise _Trouble where lines inside a quoted field are rows by themselves."""
+    lines, several = _lines(text), {row for row, _ in long}
+    known: dict[int, Counter[str]] = {}
+    for row, end in long:
+        start = made.lines[row]
+        inside = [line.split(delimiter) for line in lines[start - 1 : end]]
+        if len(made.header) < 2 or any(len(fields) != len(made.header) for fields in inside if fields != [""]):
+            continue
+        spanning = next((i for i, field in enumerate(made.rows[row]) if "\n" in field or "\r" in field), 0)
+        for column in (i for i in range(len(made.header)) if i != spanning):
+            if column not in known:
+                known[column] = Counter(r[column].strip() for i, r in enumerate(made.rows) if i not in several)
+            if _are_values([fields[column].strip() for fields in inside if fields != [""]], known[column]):
+                raise _Trouble(
+                    f"{path}, line {start}: a quotation mark opens a field that ends in line {end}, and the lines between are rows by "
+                    "themselves: take the mark out, or write it twice within quotes.",
+                    start,
+                )
+
+
+def _are_values(found: Sequence[str], known: Counter[str]) -> bool:
+    """Whether what stands in a column of the lines inside a field are values of this column, as half of those before the last are at least.
+
+    A value is known from other rows, or comes twice, or is a number where all others are.
+    """
+    before, twice = found[:-1], Counter(found)
+    numbers = bool(known) and all(_is_number(value) for value in known)
+    right = sum(bool(value) and (value in known or twice[value] > 1 or (numbers and _is_number(value))) for value in before)
+    return bool(before) and 2 * right >= len(before)
+
+
+def _is_number(value: str) -> bool:
+    return value.replace(".", "", 1).removeprefix("-").isdecimal()
+
+
+def _unquoted(path: Path, text: str, delimiter: str, line: int) -> Rows | None:
+    """Every line as a row, quotation marks as letters; None where the lines differ in their number of fields."""
+    numbered = [(number, fields.split(delimiter)) for number, fields in enumerate(_lines(text), start=1) if fields]
+    width = len(numbered[0][1]) if numbered else 0
+    if len(numbered) < 2 or any(len(fields) != width for _, fields in numbered):
+        return None
+    said = f"{path.name} does not quote its fields: the quotation mark in line {line} is a letter, and every line is a row."
+    rows = [[_bare(field) for field in fields] for _, fields in numbered]
+    return Rows(_header(rows[0], path), rows[1:], [number for number, _ in numbered[1:]], (said,))
+
+
+def _bare(field: str) -> str:
+    """A field without the quotes around the whole of it."""
+    return field[1:-1].replace('""', '"') if len(field) > 1 and field[0] == field[-1] == '"' else field
