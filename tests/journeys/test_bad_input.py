@@ -167,7 +167,6 @@ def test_an_out_folder_that_exists_is_never_overwritten_unasked(fewtune: Run, ph
 
 
 def test_a_full_disk(fewtune: Run, photos: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fewtune import files
 
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device", str(out))
@@ -175,7 +174,7 @@ def test_a_full_disk(fewtune: Run, photos: Path, out: Path, monkeypatch: pytest.
     ran = fewtune("adapt", photos, *PIXELS, "--out", out)
     assert ran.code == 0
     shutil.rmtree(out.parent)
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     refused(fewtune("adapt", photos, *PIXELS, "--out", out), "disk is full")
     only_what_was_there(out)
 

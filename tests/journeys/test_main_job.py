@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from fewtune.adaptation.bundle import load_bundle
+from fewtune.files import sealed
 from tests.journeys.conftest import SHAPES, Ran, draw
 
 Run = Callable[..., Ran]
@@ -112,10 +113,12 @@ def test_a_changed_newer_or_missing_model_is_refused(fewtune: Run, model: Path, 
     assert "sha256 differs" in refused(changed)
     newer = shutil.copytree(model, tmp_path / "newer")
     record = json.loads((newer / "fewtune.json").read_text())
-    (newer / "fewtune.json").write_text(json.dumps({**record, "format": 99}))
+    (newer / "fewtune.json").write_bytes(sealed({**record, "format": 99}))
     assert "upgrade fewtune" in refused(newer)
-    (newer / "fewtune.json").write_text(json.dumps({**record, "state": 1, "method": "evil()"}))
+    (newer / "fewtune.json").write_bytes(sealed({**record, "state": 1, "method": "evil()"}))
     assert "unknown name 'evil'" in refused(newer)
+    (newer / "fewtune.json").write_text(json.dumps({**record, "class_names": record["class_names"][::-1]}))
+    assert "its digest differs" in refused(newer)
     assert "no saved model" in refused(tmp_path / "absent")
 
 

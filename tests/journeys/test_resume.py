@@ -89,7 +89,7 @@ def test_a_comparison_stopped_at_any_moment_goes_on_to_the_same_run(fewtune: Run
     process = start(asked(vectors, out), cache)
     partial = tmp_path / "R.partial"
     end = time.monotonic() + 60
-    while not (partial / "study.digest").exists() and process.poll() is None and time.monotonic() < end:
+    while not (partial / "fewtune.json").exists() and process.poll() is None and time.monotonic() < end:
         time.sleep(0.01)
     moment = float(np.random.default_rng().uniform(0, 1.5))
     time.sleep(moment)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from fewtune.files import written
 from tests.journeys.conftest import SHAPES, Ran, draw
 
 Run = Callable[..., Ran]
@@ -141,6 +142,8 @@ def test_the_exported_file_answers_alone(fewtune: Run, model: Path, unseen: Path
     ort = pytest.importorskip("onnxruntime")
     ran = fewtune("export", model, unseen, "--format", "onnx", "--quiet")
     assert ran.code == 0 and ran.err == "", ran.err
+    assert b'.py"' not in (model / "model.onnx").read_bytes()  # no path of this machine
+    assert "model.onnx" in (written(model) or ())
     assert ran.out.count("\n") == 3 and "Checked with onnxruntime on 15 rows in batches of 1, 2, 3, 15" in ran.out
     session = ort.InferenceSession(model / "model.onnx", providers=["CPUExecutionProvider"])
     said = session.get_modelmeta().custom_metadata_map

@@ -20,6 +20,7 @@ from fewtune.adaptation.predict import probabilities
 from fewtune.backbones.load import load_backbone
 from fewtune.data.read import read_examples
 from fewtune.errors import InputError
+from fewtune.files import add_to_manifest, written
 from fewtune.learning.classes import class_vectors, prompts_of
 from fewtune.machine import Machine
 from fewtune.recipes import read_method
@@ -169,13 +170,12 @@ def test_copies_are_left_out_and_examples_of_other_classes_refused(tmp_path: Pat
 
 
 def test_a_model_is_written_over_itself_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fewtune import files
-
     run = tmp_path / "run"
     model().save(run)
     (run / "notes").mkdir()
     (run / "notes" / "mine.txt").write_text("keep")
     (run / "model.onnx").write_bytes(b"the model before")
+    add_to_manifest(run, [run / "model.onnx"])  # as `export` does
     larger = model().add_class("class 3", rows(4)[0][15:]).bundle
     before = {p.name: p.read_bytes() for p in run.iterdir() if p.is_file()}
     with monkeypatch.context() as full:
@@ -183,11 +183,18 @@ def test_a_model_is_written_over_itself_whole_or_not_at_all(tmp_path: Path, monk
         def stop(*_: object) -> None:
             raise OSError(28, "No space left on device")
 
-        full.setattr(files.os, "replace", stop)
+        full.setattr("os.replace", stop)
         with pytest.raises(OSError, match="No space"):
             put_back(larger, run)
     assert {p.name: p.read_bytes() for p in run.iterdir() if p.is_file()} == before and [p.name for p in tmp_path.iterdir()] == ["run"]
     said = put_back(larger, run)
     assert load_bundle(run).class_names == larger.class_names and (run / "notes" / "mine.txt").read_text() == "keep"
     assert not (run / "model.onnx").exists() and "export it again" in said[0]
+    assert set(written(run) or ()) == {"README.md", "head.safetensors", "support.safetensors"}
+    (run / "model.onnx").write_bytes(b"mine")
+    (run / "README.md").write_text("my words")
+    with pytest.raises(InputError, match=r"README\.md was edited or not written by fewtune"):
+        put_back(larger, run)
+    (run / "README.md").unlink()
+    assert put_back(larger, run) == () and (run / "model.onnx").read_bytes() == b"mine"
     assert json.loads((run / "fewtune.json").read_text())["facts"]["rows"] == 20 and [p.name for p in tmp_path.iterdir()] == ["run"]

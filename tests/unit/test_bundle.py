@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ import fewtune
 from fewtune.adaptation.bundle import Bundle, load_bundle
 from fewtune.adaptation.predict import label_rows, probabilities
 from fewtune.errors import InputError
+from fewtune.files import new_folder, sealed, written
 from fewtune.recipes import read_method
 
 METHODS = ["centroid", "centroid(metric='euclidean')", "matching", "matching(neighbours=3)", "ridge(penalty='loo')", "logistic", "svm"]
@@ -71,24 +73,22 @@ def test_an_existing_folder_is_kept_unless_it_may_be_replaced(saved: Path) -> No
 
 
 def test_a_failed_save_leaves_the_old_one_and_nothing_else(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fewtune import files
-
     bundle, before = load_bundle(saved), (saved / "fewtune.json").read_bytes()
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "replace", full)
+    monkeypatch.setattr("os.replace", full)
     with pytest.raises(OSError, match="No space"):
         bundle.save(saved, overwrite=True)
     assert (saved / "fewtune.json").read_bytes() == before and [p.name for p in saved.parent.iterdir()] == ["model"]
 
 
 def changed(saved: Path, to: Path, **fields: Any) -> Path:
-    """A copy whose record says something else."""
+    """A copy whose record says something else, as if fewtune had written it."""
     copy = Path(shutil.copytree(saved, to))
     record = json.loads((copy / "fewtune.json").read_bytes()) | fields
-    (copy / "fewtune.json").write_text(json.dumps(record))
+    (copy / "fewtune.json").write_bytes(sealed(record))
     return copy
 
 
@@ -97,20 +97,22 @@ def sha(path: Path) -> str:
 
 
 def test_a_manifest_that_points_elsewhere_is_refused(saved: Path, tmp_path: Path) -> None:
-    """Not even a true sha256 of a file outside the folder is looked at: the answer would tell what is in it."""
+    """Such a folder is not taken for fewtune's: nothing outside it is looked at for its sake, nor removed."""
     secret = tmp_path / "secret.txt"
     secret.write_text("secret")
     head = sha(saved / "head.safetensors")
     for i, name in enumerate(("../secret.txt", str(secret), "sub/../../secret.txt", "..", ".", "")):
-        copy = changed(saved, tmp_path / f"copy{i}", sha256={"head.safetensors": head, name: sha(secret)})
-        with pytest.raises(InputError, match=r"fewtune model|changed or damaged"):
-            load_bundle(copy)
+        copy = changed(saved, tmp_path / f"copy{i}", files={"head.safetensors": head, name: sha(secret)})
+        assert name in ("", ".") or written(copy) is None
+        with pytest.raises(InputError, match="fewtune"), new_folder(copy, overwrite=True) as folder:
+            (folder / "README.md").write_text("new")
+    assert secret.read_text() == "secret"
 
 
 def test_a_manifest_that_does_not_name_the_head_is_refused(saved: Path, tmp_path: Path) -> None:
     for i, manifest in enumerate(({}, {"README.md": sha(saved / "README.md")}, {"head.safetensors": "0" * 64}, ["head.safetensors"], None)):
         with pytest.raises(InputError, match=r"fewtune model|sha256"):
-            load_bundle(changed(saved, tmp_path / f"copy{i}", sha256=manifest))
+            load_bundle(changed(saved, tmp_path / f"copy{i}", files=manifest))
 
 
 @pytest.mark.parametrize(
@@ -118,12 +120,13 @@ def test_a_manifest_that_does_not_name_the_head_is_refused(saved: Path, tmp_path
     [
         ({"format": 99}, "newer than this fewtune reads"),
         ({"format": None}, "upgrade fewtune"),
+        ({"format": 2}, "make the model again with `fewtune adapt`"),
         ({"kind": "study"}, "not a saved model"),
         ({"backbone": {"name": "x"}}, "not a whole fewtune model"),
         ({"backbone": None}, "not a whole fewtune model"),
         ({"temperature": "warm"}, "not a whole fewtune model"),
         ({"temperature": 0.0}, "temperature"),
-        ({"temperature": float("nan")}, "temperature"),
+        ({"temperature": 1e10}, "temperature"),
         ({"class_names": 3}, "not a whole fewtune model"),
     ],
 )
@@ -131,6 +134,38 @@ def test_a_record_that_is_wrong_is_refused_in_one_sentence(saved: Path, tmp_path
     with pytest.raises(InputError, match=message) as refused:
         load_bundle(changed(saved, tmp_path / "copy", **fields))
     assert "\n" not in str(refused.value)
+
+
+def test_a_temperature_that_is_no_number_is_refused(saved: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(saved, tmp_path / "copy"))
+    record = json.loads((copy / "fewtune.json").read_bytes()) | {"temperature": float("nan")}
+    (copy / "fewtune.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match="make the model again"):
+        load_bundle(copy)
+
+
+@pytest.mark.parametrize("name", ["head.safetensors", "support.safetensors", "fewtune.json", "README.md"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "link"])
+def test_files_that_are_none_are_neither_waited_for_nor_read_for_ever(saved: Path, tmp_path: Path, name: str, kind: str) -> None:
+    """A link to a plain file is one, and a card that cannot be read is no card."""
+    copy = Path(shutil.copytree(saved, tmp_path / "copy"))
+    (copy / name).unlink()
+    if kind == "pipe":
+        os.mkfifo(copy / name)
+    else:
+        (copy / name).symlink_to("/dev/zero" if kind == "device" else saved / name)
+    if kind == "link" or name == "README.md":
+        assert load_bundle(copy).card == ("" if kind != "link" else load_bundle(saved).card)
+        return
+    with pytest.raises(InputError, match=r"not a plain file|no saved model") as refused:
+        load_bundle(copy)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_model_that_a_killed_process_moved_aside_is_put_back(saved: Path, tmp_path: Path) -> None:
+    shutil.copytree(saved, tmp_path / ".model.0123.old")
+    assert load_bundle(tmp_path / "model").class_names == load_bundle(saved).class_names
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
 
 
 def test_missing_and_cut_off_files_are_refused(saved: Path, tmp_path: Path) -> None:

@@ -17,16 +17,17 @@ from torch import Tensor
 
 import fewtune
 from fewtune.adaptation.adapt import Adapted, adapt_examples
-from fewtune.adaptation.bundle import FORMAT, HEAD, SUPPORT, WEIGHTS, Bundle, Support, load_bundle
+from fewtune.adaptation.bundle import FORMAT, HEAD, SUPPORT, WEIGHTS, Support, load_bundle
 from fewtune.adaptation.card import model_card
 from fewtune.adaptation.moved import Moved, what_moved
 from fewtune.adaptation.predict import load_its_backbone
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.edits import LoRA
 from fewtune.backbones.load import load_backbone
+from fewtune.backbones.places import remember
 from fewtune.data.read import read_examples
 from fewtune.errors import InputError
-from fewtune.files import sha256
+from fewtune.files import sealed, sha256
 from fewtune.machine import Machine
 from fewtune.recipes import read_method
 from tests.tiny import SENTENCES, images, save_bert
@@ -74,6 +75,7 @@ def finetuned(kind: str, names: Mapping[str, str], how: str, cache: Path) -> tup
     assert (moved is None) == (how == "nothing")
     mover = backbone if moved is None else moved.onto(backbone)
     adapted = adapt_examples(read_examples(data(kind)), mover, cache=cache, methods=METHODS, quiet=True)
+    remember(backbone.digest(), backbone.place)
     bundle = replace(adapted.bundle, backbone=replace(adapted.bundle.backbone, digest=backbone.digest()), moved=moved)
     return replace(adapted, bundle=bundle), backbone
 
@@ -124,7 +126,7 @@ def saved(names: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) ->
 def changed(saved: Path, to: Path, **fields: Any) -> Path:
     copy = Path(shutil.copytree(saved, to))
     record = json.loads((copy / "fewtune.json").read_bytes()) | fields
-    (copy / "fewtune.json").write_text(json.dumps(record))
+    (copy / "fewtune.json").write_bytes(sealed(record))
     return copy
 
 
@@ -132,8 +134,8 @@ def resaved(copy: Path, name: str, tensors: Mapping[str, Tensor]) -> Path:
     """Other tensors under a manifest that vouches for them."""
     (copy / name).write_bytes(safetensors.torch.save(dict(tensors)))
     record = json.loads((copy / "fewtune.json").read_bytes())
-    record["sha256"][name] = sha256(copy / name)
-    (copy / "fewtune.json").write_text(json.dumps(record))
+    record["files"][name] = sha256(copy / name)
+    (copy / "fewtune.json").write_bytes(sealed(record))
     return copy
 
 
@@ -224,18 +226,10 @@ def test_a_support_or_weights_of_another_model_are_refused(saved: Path, tmp_path
             load_its_backbone(bundle, machine=Machine(device="cpu"))
 
 
-def test_models_of_format_1_are_read(names: Mapping[str, str], tmp_path: Path) -> None:
-    """As earlier versions wrote them: the head and nothing else."""
-    adapted, _ = finetuned("vector", names, "nothing", tmp_path / "cache")
-    adapted.save(tmp_path / "run")
-    old = changed(tmp_path / "run", tmp_path / "old", format=1, sha256={HEAD: sha256(tmp_path / "run" / HEAD)})
-    (old / SUPPORT).unlink()
-    record = json.loads((old / "fewtune.json").read_bytes())
-    del record["moved"]
-    (old / "fewtune.json").write_text(json.dumps(record))
-    bundle: Bundle = load_bundle(old)
-    assert bundle.support is None and bundle.moved is None
-    assert fewtune.load(old).predict(data("vector")[0]) == adapted.predict(data("vector")[0])
+def test_models_of_earlier_formats_are_asked_for_again(saved: Path, tmp_path: Path) -> None:
+    for number in (1, 2):
+        with pytest.raises(InputError, match=f"has format {number}, .* make the model again with `fewtune adapt`"):
+            load_bundle(changed(saved, tmp_path / str(number), format=number))
 
 
 def test_the_card_says_what_moved_and_where_the_pool_came_from(saved: Path) -> None:

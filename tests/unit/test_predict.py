@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 import fewtune
 from fewtune.adaptation.bundle import BackboneRecord, Bundle
@@ -81,6 +82,13 @@ def test_another_modality_width_or_nothing_is_refused() -> None:
         predict_inputs(by_hand(), [])
 
 
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where backbones lie is kept in a folder of the test."""
+    monkeypatch.setenv("FEWTUNE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.usefixtures("cache")
 def test_other_weights_are_refused_and_moved_ones_are_asked_for(tmp_path: Path) -> None:
     first, second = tiny(tmp_path / "first", 0), tiny(tmp_path / "second", 1)
     texts, labels = ["cat red", "cat blue", "dog red", "dog blue"], ["cat", "cat", "dog", "dog"]
@@ -90,11 +98,65 @@ def test_other_weights_are_refused_and_moved_ones_are_asked_for(tmp_path: Path) 
     assert [a.label for a in answers] == ["cat", "dog"]
     with pytest.raises(InputError, match=r"differ from those this model was made with .* --weights"):
         fewtune.load(tmp_path / "run", weights=second).predict(["cat"])
-    bundle = replace(adapted.bundle, backbone=replace(adapted.bundle.backbone, weights=str(tmp_path / "gone")))
     with pytest.raises(InputError, match=r"not at .*gone: say where they are now with --weights"):
-        load_its_backbone(bundle)
+        load_its_backbone(adapted.bundle, weights=tmp_path / "gone")
     moved = Path((first / "model.safetensors").rename(tmp_path / "moved.safetensors"))
     assert fewtune.load(tmp_path / "run", weights=moved).predict(["cat", "dog"]) == answers
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("how", ["folder", "folder and file", "link"])
+def test_no_path_is_passed_on_and_the_model_is_found_all_the_same(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home" / "alice.liddell"
+    first = tiny(home / "bert", 0)
+    weights = None
+    if how == "folder and file":
+        weights = Path((first / "model.safetensors").rename(home / "w.safetensors"))
+    if how == "link":
+        (home / "short").symlink_to("bert")
+    name = {"link": "short"}.get(how, "bert")
+    texts, labels = ["cat red", "cat blue", "dog red", "dog blue"], ["cat", "cat", "dog", "dog"]
+    monkeypatch.chdir(home)
+    adapted = fewtune.adapt((texts, labels), backbone=f"hf:./{name},max_length=8", weights=weights, method="centroid")
+    adapted.save(tmp_path / "run")
+    assert adapted.backbone.name == f"hf:{name},max_length=8"
+    for file in (tmp_path / "run").iterdir():
+        assert b"alice" not in file.read_bytes() and os.fsencode(tmp_path) not in file.read_bytes(), file
+    monkeypatch.chdir("/")
+    answers = fewtune.load(tmp_path / "run").predict(["cat", "dog"])
+    assert [a.label for a in answers] == ["cat", "dog"]
+    away = home.rename(tmp_path / "away")
+    with pytest.raises(InputError, match=r"not at .*alice.*: say where they are now with --weights"):
+        fewtune.load(tmp_path / "run").predict(["cat"])
+    monkeypatch.setenv("FEWTUNE_CACHE", str(tmp_path / "another person's"))
+    with pytest.raises(InputError, match=rf"hf:{name},max_length=8.* local (folder|file) that is not known .* --weights (FOLDER|FILE)\.$"):
+        fewtune.load(tmp_path / "run").predict(["cat"])
+    if weights is not None:
+        (away / "w.safetensors").rename(away / "bert" / "w.safetensors")
+    assert fewtune.load(tmp_path / "run", weights=away / "bert").predict(["cat", "dog"]) == answers
+    file = away / "bert" / ("model.safetensors" if weights is None else "w.safetensors")
+    assert fewtune.load(tmp_path / "run", weights=file).predict(["cat", "dog"]) == answers
+
+
+@pytest.mark.usefixtures("cache")
+def test_weights_beside_a_name_are_found_by_their_place(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 4)
+    rows = (random.normal(size=(8, 4)) + 3 * labels[:, None]).astype(np.float32)
+    network = load_backbone("mlp,inputs=4,seed=3").network
+    save_file(dict(network.state_dict()), tmp_path / "w.safetensors")
+    adapted = fewtune.adapt((rows, labels), backbone="mlp,inputs=4", weights=tmp_path / "w.safetensors", method="centroid")
+    adapted.save(tmp_path / "run")
+    record = adapted.bundle.backbone
+    assert (record.weights, record.folder) == ("w.safetensors", False)
+    answers = fewtune.load(tmp_path / "run").predict(rows)
+    forgotten = replace(adapted.bundle, backbone=replace(record, digest="../" + record.digest))  # made up by somebody
+    with pytest.raises(InputError, match=r"mlp,inputs=4 with w\.safetensors, was read from a local file that is not known"):
+        load_its_backbone(forgotten)
+    moved = Path((tmp_path / "w.safetensors").rename(tmp_path / "moved.safetensors"))
+    with pytest.raises(InputError, match=r"not at .*w\.safetensors: say where they are now"):
+        fewtune.load(tmp_path / "run").predict(rows)
+    assert fewtune.load(tmp_path / "run", weights=moved).predict(rows) == answers
 
 
 def rendered(predictions: list[Prediction], form: Any) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fewtune.adaptation.borrow import borrow
 from fewtune.adaptation.borrowing import Borrowed, Borrowing
-from fewtune.adaptation.bundle import BackboneRecord, Bundle, support_of
+from fewtune.adaptation.bundle import REPORT, SELECTION, BackboneRecord, Bundle, support_of
 from fewtune.adaptation.card import model_card, verdict
 from fewtune.adaptation.choose import Choice
 from fewtune.adaptation.clock import Clock, Stage
@@ -24,6 +24,7 @@ from fewtune.adaptation.guard import Side, inner_folds
 from fewtune.adaptation.predict import Prediction, predict_anything, probabilities
 from fewtune.adaptation.usable import Target, usable_target
 from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.places import remember
 from fewtune.data.examples import Examples
 from fewtune.errors import InputError
 from fewtune.files import new_folder
@@ -74,13 +75,13 @@ class Adapted:
     def save(self, path: Path | str, *, overwrite: bool = False) -> None:
         """Write the bundle, the report and, where there was a pool, what was decided of each candidate task; whole or not at all.
 
-        An existing folder is refused unless `overwrite`.
+        An existing folder is refused unless `overwrite` (see `files.new_folder`).
         """
         with new_folder(Path(path), overwrite=overwrite) as folder:
             self.bundle.write(folder)
             if self.borrowed is not None:
-                self.borrowed.trace.save(folder / "selection.parquet")
-            self.report(folder / "report.html")
+                self.borrowed.trace.save(folder / SELECTION)
+            self.report(folder / REPORT)
 
 
 def adapt_examples(
@@ -96,7 +97,6 @@ def adapt_examples(
     threshold: float = 0.0,
     seed: int = 0,
     folds: int = 5,
-    weights: Path | None = None,
     quiet: bool = False,
 ) -> Adapted:
     """The best model of the target: a learner chosen on its own support, on the backbone as it is or finetuned on what the `pool` lends.
@@ -145,7 +145,7 @@ def adapt_examples(
         )
     state, parameters = fit_head(choice.method, side.features, target.support, labels, len(names), side.vectors(choice.method, names))
     bundle = Bundle(
-        backbone=_record(backbone, weights, side.features.shape[1]),
+        backbone=_record(backbone, side.features.shape[1]),
         method=text(choice.method),
         class_names=names,
         state=state,
@@ -187,10 +187,13 @@ def _measure(bundle: Bundle, target: Target, features: Tensor) -> Interval | Non
     return wilson_interval(right, len(target.test))
 
 
-def _record(backbone: Backbone, weights: Path | None, width: int) -> BackboneRecord:
+def _record(backbone: Backbone, width: int) -> BackboneRecord:
+    place = backbone.place
+    remember(backbone.digest(), place)
     return BackboneRecord(
         name=backbone.name,
-        weights=str(weights.resolve()) if weights is not None else None,
+        weights=None if place.weights is None else place.weights.name,
+        folder=place.folder is not None,
         digest=backbone.digest(),
         preparation=backbone.preparation.text,
         width=width,

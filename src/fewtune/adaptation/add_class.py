@@ -11,7 +11,7 @@ from typing import Any, final
 import numpy as np
 import torch
 
-from fewtune.adaptation.bundle import CARD, HEAD, RECORD, SUPPORT, WEIGHTS, Bundle, Support
+from fewtune.adaptation.bundle import FILES, REPORT, SELECTION, Bundle, Support
 from fewtune.adaptation.card import model_card
 from fewtune.adaptation.fitting import fit_head
 from fewtune.adaptation.predict import own_features
@@ -19,13 +19,12 @@ from fewtune.backbones.backbone import Backbone
 from fewtune.data.examples import Examples, Integers
 from fewtune.data.names import plain_name
 from fewtune.errors import InputError
-from fewtune.files import new_folder
+from fewtune.files import entries, foreign, new_folder, refuse_existing
 from fewtune.learning.classes import prompts_of, vectors_by_prompts
 from fewtune.recipes.language import read_method
 from fewtune.words import counted
 
-ONNX, TOKENIZER = "model.onnx", "tokenizer"  # what `export` writes beside a model
-_OWN = (RECORD, CARD, HEAD, WEIGHTS, SUPPORT)
+ONNX = "model.onnx"  # what `fewtune export` writes beside a model
 
 
 @final
@@ -48,7 +47,7 @@ def add_class(
     """
     support = bundle.support
     if support is None:
-        raise InputError("this model was saved without the rows it was learned from (format 1): make it again with `fewtune adapt`.")
+        raise InputError("this model was saved without the rows it was learned from: make it again with `fewtune adapt`.")
     names, label = _place(bundle.class_names, name, more)
     examples, left_out = _new_rows(examples, bundle, support, label, skip_bad)
     features, bad = own_features(bundle, examples, backbone=backbone, skip_bad=skip_bad, quiet=quiet)
@@ -74,22 +73,20 @@ def add_class(
 def put_back(bundle: Bundle, run: Path) -> tuple[str, ...]:
     """Write a model over the one it was made from, whole or not at all; returns sentences about what else lay there.
 
-    Files of other origin stay; an exported model, which would be the one before, is removed.
+    Files of other origin stay; an exported model, which would be the one before, is removed. Raises InputError where the model card was
+    edited.
     """
     said = []
+    refuse_existing(run, overwrite=True, writes=FILES)
+    before = set(entries(run)) - set(foreign(run))
     with new_folder(run, overwrite=True) as folder:
-        for entry in run.iterdir():
-            if entry.name in (*_OWN, ONNX, TOKENIZER):
-                continue
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.copytree(entry, folder / entry.name, symlinks=True)
-            else:
-                shutil.copy2(entry, folder / entry.name, follow_symlinks=False)
-        if (run / ONNX).exists():
-            said.append(f"{run / ONNX} was of the model before and is removed: export it again.")
-        if (run / "report.html").exists():
-            said.append(f"{run / 'report.html'} describes the model before.")
+        for name in before & {REPORT, SELECTION}:
+            shutil.copy2(run / name, folder / name)
         bundle.write(folder)
+    if ONNX in before:
+        said.append(f"{run / ONNX} was of the model before and is removed: export it again.")
+    if (run / REPORT).exists():
+        said.append(f"{run / REPORT} describes the model before.")
     return tuple(said)
 
 

@@ -166,7 +166,6 @@ def adapt(
         threshold=threshold,
         seed=seed,
         folds=folds,
-        weights=where,
         quiet=quiet,
     )
 

@@ -1,6 +1,7 @@
 """Bundle: the model that is saved, moved and predicted with. JSON and safetensors, checked by sha256; no pickle.
 
-fewtune.json           what it is: classes, backbone, method, temperature, what accuracy to expect, provenance, sha256 of the rest
+fewtune.json           what it is: classes, backbone, method, temperature, what accuracy to expect, provenance; the sha256 of every other
+                       file, and a digest of itself
 head.safetensors       the fitted head
 weights.safetensors    what finetuning moved in the backbone: whole tensors or the factors of edits; absent where nothing moved
 support.safetensors    features, labels and digests of the rows it was learned from: what a new class is added to
@@ -9,7 +10,6 @@ README.md              the model card, which may be edited
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -27,18 +27,20 @@ from fewtune.adaptation.usable import Target
 from fewtune.data.examples import Integers
 from fewtune.data.items import Modality
 from fewtune.errors import InputError
-from fewtune.files import new_folder, sha256, write_bytes
+from fewtune.files import RECORD, new_folder, read_record, read_regular, recover, sealed, sha256, write_bytes
 from fewtune.recipes.language import read_method
 
 T = TypeVar("T")
 
-FORMAT = 2
-RECORD, CARD = "fewtune.json", "README.md"
+FORMAT = 3
+CARD = "README.md"
 HEAD, WEIGHTS, SUPPORT = "head.safetensors", "weights.safetensors", "support.safetensors"
+FILES = (CARD, HEAD, WEIGHTS, SUPPORT)  # what `Bundle.write` may write beside the record
+REPORT, SELECTION = "report.html", "selection.parquet"  # what `Adapted.save` may put beside them
 _PARAMETER, _STATE = "parameter/", "state/"
 _DIGEST = 16  # bytes that stand for a row's content
 _BROKEN = (OSError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, AssertionError)
-_LONGEST = 256 << 20  # bytes of fewtune.json: more is no description of a model
+_LONGEST_CARD = 16 << 20  # bytes
 
 
 @final
@@ -46,7 +48,8 @@ _LONGEST = 256 << 20  # bytes of fewtune.json: more is no description of a model
 class BackboneRecord:
     """Which model the head reads, as it was before anything moved.
 
-    `weights`: the file or folder it was loaded from, or None for a hub or bundled model.
+    `folder`: the name is that of a local folder, its last part. `weights`: the last part of the file or folder that was given beside the
+    name, or None. Where they lie is kept for the user alone (`backbones.places`).
     """
 
     name: str
@@ -56,6 +59,7 @@ class BackboneRecord:
     width: int
     modality: Modality
     source: Mapping[str, str] = field(default_factory=dict)
+    folder: bool = False
 
 
 @final
@@ -85,7 +89,7 @@ class Bundle:
     """A saved model. `state` and `parameters` are the fitted head's (leading axis 1); logits / `temperature` are calibrated.
 
     `threshold`: answers with a lower probability abstain (0: never). `facts`: what was measured, for people and reports. `moved`: what
-    finetuning changed in the backbone, None where nothing did. `support`: what was learned from, None in models of format 1.
+    finetuning changed in the backbone, None where nothing did. `support`: what was learned from, None where it is not known.
     """
 
     backbone: BackboneRecord
@@ -101,12 +105,12 @@ class Bundle:
     support: Support | None = None
 
     def save(self, path: Path, *, overwrite: bool = False) -> None:
-        """Write the folder; it appears whole or not at all. An existing one is refused unless `overwrite`."""
+        """Write the folder; it appears whole or not at all. An existing one is refused unless `overwrite` (see `files.new_folder`)."""
         with new_folder(path, overwrite=overwrite) as folder:
             self.write(folder)
 
     def write(self, folder: Path) -> None:
-        """Write the files into an existing folder: for those who put more beside them before it appears (see `files.new_folder`)."""
+        """Write the files into a folder that `new_folder` made: for those who put more beside them before it appears."""
         kept = {HEAD: {_STATE + k: v for k, v in self.state.items()} | {_PARAMETER + k: v for k, v in self.parameters.items()}}
         if self.moved is not None:
             kept[WEIGHTS] = dict(self.moved.weights)
@@ -125,11 +129,8 @@ class Bundle:
             "temperature": self.temperature,
             "threshold": self.threshold,
             "facts": dict(self.facts),
-            "sha256": {name: sha256(folder / name) for name in kept},
         }
-        said = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
-        # a file name that is not UTF-8 holds lone surrogates; written out as \udcXX they are JSON again
-        write_bytes(folder / RECORD, said.encode(errors="backslashreplace"))
+        write_bytes(folder / RECORD, sealed(record))
 
 
 def _of_support(support: Support) -> dict[str, Tensor]:
@@ -138,12 +139,12 @@ def _of_support(support: Support) -> dict[str, Tensor]:
 
 
 def load_bundle(path: Path) -> Bundle:
-    """Read a saved model, of this format or an earlier one. Raises InputError, in one sentence, where it is missing, newer, incomplete or
-    changed."""
+    """Read a saved model. Raises InputError, in one sentence, where it is missing, of another format, incomplete or changed."""
+    recover(path.resolve())
     record = _record(path)
     try:
-        _check_files(path, record)
-        head = _tensors(path / HEAD)
+        files = _checked_files(path, record)
+        head = safetensors.torch.load_file(path / HEAD)
         bundle = Bundle(
             backbone=_backbone(_get(record, "backbone", dict)),
             method=_get(record, "method", str),
@@ -153,9 +154,9 @@ def load_bundle(path: Path) -> Bundle:
             temperature=_within(record, "temperature", 1e-9, 1e9),
             threshold=_within(record, "threshold", 0, 1),
             facts=_facts(record),
-            card=(path / CARD).read_text(encoding="utf-8", errors="replace") if (path / CARD).is_file() else "",
+            card=_card(path / CARD),
             moved=_moved(path, record),
-            support=_support(path) if SUPPORT in record["sha256"] else None,
+            support=_support(path) if SUPPORT in files else None,
         )
         _check_whole(bundle)
         return bundle
@@ -167,45 +168,53 @@ def load_bundle(path: Path) -> Bundle:
 
 
 def _record(path: Path) -> dict[str, Any]:
+    """What fewtune.json says, as it was written."""
     file = path / RECORD
     if not file.is_file():
         raise InputError(
             f"{path} is no saved model: expected a folder with a fewtune.json, as `fewtune adapt DATA --out {path}` writes it."
         )
     try:
-        if file.stat().st_size > _LONGEST:
-            raise ValueError(f"it has {file.stat().st_size:,} bytes")
-        record = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError) as problem:
-        raise InputError(f"{file} cannot be read ({problem}): make the model again.") from None
-    if not isinstance(record, dict) or record.get("kind") != "bundle":
+        record, whole = read_record(path)
+    except (OSError, ValueError) as problem:
+        raise InputError(f"{file} cannot be read ({str(problem).rstrip('.')}): make the model again.") from None
+    if record.get("kind") != "bundle":
         raise InputError(f"{path} is not a saved model (its fewtune.json describes something else): expected what `fewtune adapt` writes.")
     number = record.get("format")
-    if type(number) is not int or not 1 <= number <= FORMAT:
+    if type(number) is not int or number > FORMAT:
         raise InputError(f"{path} has format {str(number)[:20]}, newer than this fewtune reads ({FORMAT}): upgrade fewtune.")
+    if number < FORMAT:
+        raise InputError(f"{path} has format {number}, in which a change could not be noticed: make the model again with `fewtune adapt`.")
+    if not whole:
+        raise InputError(f"{file} was changed or damaged after it was saved (its digest differs): make the model again.")
     return record
 
 
-def _check_files(path: Path, record: Mapping[str, Any]) -> None:
-    """The manifest names what a model of this format is made of and nothing else, and every file is what was saved."""
-    manifest = _get(record, "sha256", dict)
-    needed = {HEAD} if record["format"] == 1 else {HEAD, *([WEIGHTS] if record["moved"] is not None else [])}
+def _checked_files(path: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest, which names what a model is made of; every such file is what was saved."""
+    manifest = _get(record, "files", dict)
+    needed = {HEAD, *([WEIGHTS] if record["moved"] is not None else [])}
     if lost := sorted(needed - manifest.keys()):
         raise ValueError(f"no sha256 of {lost[0]}")
-    if strange := sorted(manifest.keys() - needed - {SUPPORT}):
-        raise ValueError(f"{strange[0][:60]!r} is no file of a model")
-    for name, expected in manifest.items():
-        if sha256(path / name) != expected:
+    if WEIGHTS in manifest.keys() - needed:
+        raise ValueError(f"{WEIGHTS} is no part of it")
+    for name in sorted(needed | {SUPPORT} & manifest.keys()):
+        if sha256(path / name) != manifest[name]:
             raise InputError(f"{path / name} was changed or damaged after it was saved (its sha256 differs): make the model again.")
+    return manifest
 
 
-def _tensors(file: Path) -> dict[str, Tensor]:
-    return safetensors.torch.load_file(file)
+def _card(file: Path) -> str:
+    """The model card, which people may edit or take away."""
+    try:
+        return read_regular(file, most=_LONGEST_CARD).decode("utf-8", "replace")
+    except (OSError, InputError):
+        return ""
 
 
 def _backbone(record: dict[str, Any]) -> BackboneRecord:
     """Every field of the kind it must be."""
-    kinds = {"width": int, "source": dict, "weights": (str, type(None))}
+    kinds = {"width": int, "source": dict, "weights": (str, type(None)), "folder": bool}
     for one in fields(BackboneRecord):
         if one.name in record and not isinstance(record[one.name], kinds.get(one.name, str)):  # type: ignore[arg-type]
             raise TypeError(f"the backbone's {one.name} is {str(record[one.name])[:40]!r}")
@@ -236,16 +245,16 @@ def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _moved(path: Path, record: Mapping[str, Any]) -> Moved | None:
-    if record["format"] == 1 or record["moved"] is None:
+    if record["moved"] is None:
         return None
     said = _get(record, "moved", dict)
     edits = _get(said, "edits", str)
     read_edits(edits)
-    return Moved(weights=_tensors(path / WEIGHTS), edits=edits, digest=_get(said, "digest", str))
+    return Moved(weights=safetensors.torch.load_file(path / WEIGHTS), edits=edits, digest=_get(said, "digest", str))
 
 
 def _support(path: Path) -> Support:
-    found = _tensors(path / SUPPORT)
+    found = safetensors.torch.load_file(path / SUPPORT)
     features, labels, digests = (found[name] for name in ("features", "labels", "digests"))
     kinds = (features.dtype, labels.dtype, digests.dtype) == (torch.float32, torch.int64, torch.uint8)
     if not kinds or features.ndim != 2 or labels.shape != features.shape[:1] or digests.shape != (len(features), _DIGEST):

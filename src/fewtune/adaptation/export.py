@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -23,7 +24,7 @@ from fewtune.data.examples import Examples, make_examples
 from fewtune.data.items import Items, Pixels, Texts, Vectors
 from fewtune.data.pool import Pool
 from fewtune.errors import InputError
-from fewtune.files import write_bytes
+from fewtune.files import add_to_manifest, refuse_foreign, write_bytes
 from fewtune.keys import key
 from fewtune.machine import Machine
 
@@ -53,7 +54,8 @@ def export_onnx(bundle: Bundle, path: Path, *, weights: Path | None = None, exam
 
     It is checked with onnxruntime against fewtune's own probabilities, in several batch sizes, on the first rows of `examples` (on made-up
     ones, or for embeddings the model's own, where there are none). A tokenizer's files go to the folder `tokenizer` beside it. Raises
-    InputError, and writes nothing, where the network has no ONNX form or the two differ by more than 1e-4.
+    InputError, and writes nothing, where the network has no ONNX form, the two differ by more than 1e-4, or a
+    run folder holds such a file that fewtune did not write.
     """
     need_onnx()
     if examples is not None:
@@ -71,12 +73,15 @@ def export_onnx(bundle: Bundle, path: Path, *, weights: Path | None = None, exam
             f"the exported model differs from this one by up to {difference:.2g} in a probability (at most {TOLERANCE:g} is allowed), so "
             f"nothing was written: {backbone.name} computes something that ONNX does otherwise."
         )
-    said = _tokenizer(backbone, path)
-    write_bytes(path, content)
+    beside = _tokenizer(backbone, path.parent / TOKENIZER)
+    refuse_foreign(path.parent, [path, *beside])
+    for file, wanted in {**beside, path: content}.items():
+        write_bytes(file, wanted)
+    add_to_manifest(path.parent, [path, *beside])
     rows = "made-up " if chosen.name == _INVENTED else ""
     sentences = (
         f"Wrote {path} ({len(content) / 1e6:.1f} MB): {_shown(inputs)} -> probabilities [N, {len(bundle.class_names)}].",
-        inputs.how + said,
+        inputs.how + _where_tokens(backbone, beside),
         f"Checked with onnxruntime on {len(checked)} {rows}rows in batches of {', '.join(map(str, sizes))}: its probabilities differ from "
         f"fewtune's by at most {difference:.1g}.",
     )
@@ -123,18 +128,21 @@ def _metadata(bundle: Bundle, backbone: Backbone, inputs: Inputs) -> dict[str, s
     return {name: str(value).encode(errors="backslashreplace").decode() for name, value in said.items()}
 
 
-def _tokenizer(backbone: Backbone, path: Path) -> str:
-    """Copy the tokenizer's files beside the model; a sentence that says where they are."""
+def _tokenizer(backbone: Backbone, folder: Path) -> dict[Path, bytes]:
+    """The tokenizer's files as they lie in `folder` beside the model."""
     preparation = backbone.preparation
-    if not isinstance(preparation, TextPreparation):
+    if not isinstance(preparation, TextPreparation) or not hasattr(preparation.tokenizer, "save_pretrained"):
+        return {}
+    with tempfile.TemporaryDirectory() as scratch:
+        preparation.tokenizer.save_pretrained(scratch)
+        return {folder / file.name: file.read_bytes() for file in sorted(Path(scratch).iterdir())}
+
+
+def _where_tokens(backbone: Backbone, beside: Mapping[Path, bytes]) -> str:
+    """A sentence that says where the tokenizer is."""
+    if not isinstance(backbone.preparation, TextPreparation):
         return ""
-    if not hasattr(preparation.tokenizer, "save_pretrained"):
-        return f" The tokenizer is that of {backbone.name}."
-    with tempfile.TemporaryDirectory() as folder:
-        preparation.tokenizer.save_pretrained(folder)
-        for file in sorted(Path(folder).iterdir()):
-            write_bytes(path.parent / TOKENIZER / file.name, file.read_bytes())
-    return f" The tokenizer's files are in {path.parent / TOKENIZER}."
+    return f" The tokenizer's files are in {next(iter(beside)).parent}." if beside else f" The tokenizer is that of {backbone.name}."
 
 
 def _made_up(bundle: Bundle, backbone: Backbone) -> Examples:

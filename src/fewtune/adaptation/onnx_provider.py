@@ -57,11 +57,20 @@ def as_onnx(network: nn.Module, inputs: Inputs, example: Sequence[Tensor], metad
             )
             assert program is not None
             program.model.metadata_props.update(metadata)
-            made: bytes = program.model_proto.SerializeToString()
+            made: bytes = _without_traces(program.model_proto).SerializeToString()
     except Exception as problem:  # the exporter raises many kinds; all mean that this network has no ONNX form
         said = next((line.strip() for line in str(problem).splitlines() if line.strip()), type(problem).__name__)
         raise InputError(f"this model cannot be written as ONNX: {said.rstrip('.')[:300]}.") from problem
     return made
+
+
+def _without_traces(model: Any) -> Any:
+    """The exporter notes with every node which line of which file it came from, and so the paths of this machine."""
+    for nodes in (model.graph.node, *(function.node for function in model.functions)):
+        for node in nodes:
+            node.doc_string = ""
+            del node.metadata_props[:]
+    return model
 
 
 def run_onnx(content: bytes, batches: Sequence[Mapping[str, np.ndarray[Any, Any]]]) -> list[np.ndarray[Any, np.dtype[np.float32]]]:

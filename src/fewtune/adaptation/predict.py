@@ -12,9 +12,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fewtune.adaptation.bundle import Bundle
+from fewtune.adaptation.bundle import BackboneRecord, Bundle
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.load import load_backbone
+from fewtune.backbones.places import Place, remembered
 from fewtune.backbones.readable import readable_features
 from fewtune.data.examples import Examples
 from fewtune.data.frames import is_data_frame, is_dataset
@@ -24,6 +25,7 @@ from fewtune.errors import InputError
 from fewtune.learning.method import Method
 from fewtune.machine import Machine
 from fewtune.recipes.language import read_method
+from fewtune.words import one_line
 
 
 @final
@@ -38,21 +40,50 @@ class Prediction:
 
 
 def load_its_backbone(bundle: Bundle, *, weights: Path | None = None, machine: Machine | None = None) -> Backbone:
-    """The backbone a bundle was made with: the original, from `weights` or where they were then, with what moved put in.
+    """The backbone a bundle was made with: the original, from `weights` or where it lay then, with what moved put in.
 
-    Refuses any other weights or preprocessing.
+    `weights`: the file, or the folder of a model that was read from a local folder. Refuses any other weights or preprocessing.
     """
     record = bundle.backbone
-    where = weights or (Path(record.weights) if record.weights else None)
-    if where is not None and not where.exists():
-        raise InputError(f"the backbone's weights are not at {where}: say where they are now with --weights.")
-    backbone = load_backbone(record.name, weights=where, machine=machine or Machine())
+    place = _found(record, weights)
+    backbone = load_backbone(record.name, weights=place.weights, folder=place.folder, machine=machine or Machine())
     if backbone.digest() != record.digest:
         raise InputError(
             f"the weights or preprocessing of {record.name} differ from those this model was made with "
             f"(expected digest {record.digest[:12]}, found {backbone.digest()[:12]}): give the original file with --weights."
         )
     return backbone if bundle.moved is None else bundle.moved.onto(backbone)
+
+
+def _found(record: BackboneRecord, given: Path | None) -> Place:
+    """Where the backbone's folder and weights are. Raises InputError where something that lay on a disk is not known or gone."""
+    if given is not None and not given.exists():
+        raise InputError(f"the backbone's weights are not at {given}: say where they are now with --weights.")
+    if not record.folder and record.weights is None:
+        return Place(None, given)
+    known = remembered(record.digest)
+    if given is not None:
+        return _meant(record, given, known)
+    for path, needed, kind in ((known.folder, record.folder, "folder"), (known.weights, record.weights is not None, "file")):
+        if needed and path is None:
+            name = one_line(record.name if record.folder else f"{record.name} with {record.weights}")
+            raise InputError(
+                f"the backbone of this model, {name}, was read from a local {kind} that is not known on this machine: say where it is now "
+                f"with --weights {kind.upper()}."
+            )
+        if needed and path is not None and not path.exists():
+            raise InputError(f"the backbone's weights are not at {path}: say where they are now with --weights.")
+    return known
+
+
+def _meant(record: BackboneRecord, given: Path, known: Place) -> Place:
+    """What a person who gives a file or folder for a backbone means by it."""
+    if not record.folder:
+        return Place(None, given)
+    if given.is_dir() and any(given.glob("*config.json")):
+        beside = given / Path(record.weights or "").name
+        return Place(given, None if record.weights is None else beside if beside.exists() else given)
+    return Place(known.folder if known.folder is not None and known.folder.exists() else given.parent, given)
 
 
 def probabilities(bundle: Bundle, features: Float[Tensor, "N D"]) -> Float[Tensor, "N K"]:

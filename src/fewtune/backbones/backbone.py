@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 from fewtune.backbones.groups import Groups
 from fewtune.backbones.moved import moved_network
+from fewtune.backbones.places import NOWHERE, Place
 from fewtune.backbones.prefetch import prefetched
 from fewtune.backbones.preparation import ImagePreparation
 from fewtune.backbones.weights import digest_weights
@@ -58,9 +59,10 @@ class Prepared(Preparation, Protocol):
 class Backbone:
     """One model.
 
-    `name`: the text that made it, as given to --backbone. `network`: maps a batch of inputs to features [B, D] (and, called with
-    `side="label"`, a batch of texts to class vectors); it is in eval mode and its own parameters are the start. `groups`: (group name,
-    weight names) from input to output; together every parameter once; buffers (BatchNorm statistics) are weights too, but in no group.
+    `name`: the text that made it, as given to --backbone; of a local folder it has the last part, and `place` has its path. `network`: maps
+    a batch of inputs to features [B, D] (and, called with `side="label"`, a batch of texts to class vectors); it is in eval mode and its
+    own parameters are the start. `groups`: (group name, weight names) from input to output; together every parameter once; buffers
+    (BatchNorm statistics) are weights too, but in no group.
     `texts`: tokenises for the label side, or None where there is none. `source`: where the weights came from, for the record.
     `structure`: the architecture with every option that changes what the weights compute. `machine` is resolved: no "auto". `noisy`: the
     network takes `noise` [B], one int64 a row, which augmented views give it (DropBlock).
@@ -77,6 +79,7 @@ class Backbone:
     texts: Texts | None = None
     logit_scale: float = 1.0
     noisy: bool = False
+    place: Place = NOWHERE
 
     @property
     def label_side(self) -> bool:

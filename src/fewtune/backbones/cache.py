@@ -1,4 +1,4 @@
-"""Where feature tables are kept. Apart from the tables, so that it can be asked where torch does not import."""
+"""Where feature tables and the places of backbones are kept. Apart from both, so that it can be asked where torch does not import."""
 
 from __future__ import annotations
 
@@ -17,3 +17,9 @@ def default_folder() -> Path | None:
         return Path("~/.cache/fewtune/features").expanduser()
     except RuntimeError:
         return None
+
+
+def places_folder() -> Path | None:
+    """$FEWTUNE_CACHE/places, or ~/.cache/fewtune/places: where backbones from local folders and files lie; None without a home."""
+    tables = default_folder()
+    return None if tables is None else tables / "places" if os.environ.get("FEWTUNE_CACHE") else tables.with_name("places")

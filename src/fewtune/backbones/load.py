@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from fewtune.backbones.backbone import Backbone
-from fewtune.backbones.names import SMALL, read_name
+from fewtune.backbones.names import SMALL, Name, in_folder, read_name
+from fewtune.backbones.places import Place
 from fewtune.errors import InputError
 from fewtune.machine import Machine
 
 
-def load_backbone(name: str, *, weights: Path | None = None, machine: Machine | None = None) -> Backbone:
+def load_backbone(name: str, *, weights: Path | None = None, machine: Machine | None = None, folder: Path | None = None) -> Backbone:
     """The backbone of a name: `timm:NAME`, `open_clip:NAME[/PRETRAINED]`, `hf:NAME`, `conv4`, `resnet12`, `mlp`, `pixels`,
     `precomputed`, options after commas.
 
-    NAME is a hub name or a local folder. `weights` is a local safetensors or pt file, or a folder. Raises InputError, in one sentence,
-    where the name, an option, the library or the weights are missing or do not fit.
+    NAME is a hub name or a local folder. `weights` is a local safetensors or pt file, or a folder. `folder`: where the local folder lies
+    whose last part alone stands in the name. Raises InputError, in one sentence, where the name, an option, the library or the weights are
+    missing or do not fit.
     """
-    return _placed(_loaded(name, weights, machine))
+    parsed = read_name(name) if folder is None else in_folder(read_name(name), folder.absolute())
+    place = Place(parsed.folder, None if weights is None else weights.absolute())
+    return replace(_placed(_loaded(parsed, weights, machine)), place=place)
 
 
-def _loaded(name: str, weights: Path | None, machine: Machine | None) -> Backbone:
-    parsed = read_name(name)
+def _loaded(parsed: Name, weights: Path | None, machine: Machine | None) -> Backbone:
     where = (machine or Machine()).resolved()
     if parsed.provider in ("pixels", "precomputed"):
         if weights is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
@@ -20,12 +20,20 @@ PROVIDERS = ("timm", "open_clip", "hf", *BARE)
 @final
 @dataclass(frozen=True)
 class Name:
-    """A backbone's name taken apart. `model` is a hub name or a local folder ("" for the bare ones)."""
+    """A backbone's name taken apart. `model` is a hub name or a local folder ("" for the bare ones).
+
+    `full`: the name as it is shown and recorded; of a local folder it has the last part alone, so that no path is passed on.
+    """
 
     full: str
     provider: str
     model: str
     options: Mapping[str, str]
+
+    @property
+    def folder(self) -> Path | None:
+        """The local folder that the name means, None for a hub name."""
+        return Path(self.model).absolute() if self.model and Path(self.model).is_dir() else None
 
     def check(self, known: Iterable[str]) -> None:
         """Raise InputError for an option that the provider does not have."""
@@ -95,4 +103,12 @@ def read_name(full: str) -> Name:
         if not name or not equals or not value:
             raise InputError(f"{full!r}: expected options such as size=160, found {part!r}.")
         options[name.strip()] = value.strip()
-    return Name(full, provider, model, options)
+    made = Name(full, provider, model, options)
+    return made if made.folder is None else in_folder(made, made.folder)
+
+
+def in_folder(name: Name, folder: Path) -> Name:
+    """The same model and options, read from a local folder."""
+    last = folder.name if folder.name not in ("", "..") else folder.resolve().name
+    options = "".join(f",{option}={value}" for option, value in name.options.items())
+    return replace(name, full=f"{name.provider}:{last}{options}", model=str(folder))

@@ -49,16 +49,17 @@ def adapt(
     seed: int
         Of the splits, the candidate tasks and the training.
     overwrite: bool
-        Replace an existing model in --out.
+        Replace the model that fewtune saved in --out; whatever else is in that folder stays.
     """
     from fewtune.adaptation.adapt import adapt_examples
+    from fewtune.adaptation.bundle import FILES, REPORT, SELECTION
     from fewtune.cli.say import expected_time, pool_line, show, tell, understood
     from fewtune.errors import InputError
     from fewtune.files import refuse_existing
     from fewtune.recipes import read_frozen
     from fewtune.report.adapted import learners_table, recall_table
 
-    refuse_existing(out, overwrite=overwrite)
+    refuse_existing(out, overwrite=overwrite, writes=(*FILES, REPORT, *((SELECTION,) if lending.pool else ())))
     if not 0 <= threshold <= 1:
         raise InputError(f"expected a threshold between 0 and 1, found {threshold:g}.")
     if folds < 2:
@@ -81,7 +82,6 @@ def adapt(
         threshold=threshold,
         seed=seed,
         folds=folds,
-        weights=model.weights,
         quiet=model.quiet,
     )
     adapted.save(out, overwrite=overwrite)

@@ -45,20 +45,19 @@ def add_class(
     skip_bad: bool
         Leave out what cannot be read, and examples of other classes, instead of refusing them.
     overwrite: bool
-        Replace an existing model in --out.
+        Replace the model that fewtune saved in --out; whatever else is in that folder stays.
     """
     from fewtune.adaptation.add_class import add_class as added
     from fewtune.adaptation.add_class import put_back
-    from fewtune.adaptation.bundle import load_bundle
+    from fewtune.adaptation.bundle import FILES, load_bundle
     from fewtune.adaptation.predict import load_its_backbone
     from fewtune.cli.say import tell
     from fewtune.data.inputs import read_inputs
     from fewtune.errors import InputError
     from fewtune.files import refuse_existing
 
-    if out is not None:
-        refuse_existing(out, overwrite=overwrite)
     bundle = load_bundle(run)
+    refuse_existing(out or run, overwrite=overwrite or out is None, writes=FILES)
     if not inputs and not text:
         raise InputError(f"expected examples of class {name!r}, found none: fewtune add-class {run} NAME FILES_OR_FOLDER.")
     examples = read_inputs(inputs or [], text or [], bundle.backbone.modality, input)

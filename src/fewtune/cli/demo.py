@@ -65,6 +65,7 @@ def demo(
     """
     from fewtune.adaptation.adapt import adapt_examples
     from fewtune.adaptation.borrowing import Borrowing
+    from fewtune.adaptation.bundle import FILES, REPORT, SELECTION
     from fewtune.backbones.load import load_backbone
     from fewtune.cli.borrowing import budget_of
     from fewtune.cli.say import pool_line, show, tell, understood
@@ -73,7 +74,7 @@ def demo(
     from fewtune.report.adapted import learners_table, recall_table
 
     where, replaced = out or DEFAULT_OUT, overwrite or out is None
-    refuse_existing(where, overwrite=replaced)
+    refuse_existing(where, overwrite=replaced, writes=(*FILES, REPORT, SELECTION))
     minutes, visits = budget_of(budget)
     material = _material()
     tell(*material.story.split("\n"), "")

@@ -100,7 +100,7 @@ class Learning:
             return replace(known, method=method, cost=replace(known.cost, method=name, chosen=label))
         ground = Ground(self.study.backbone, self.study.source or self.study.target, method.edits)
         title = " ".join(filter(None, (name, label, f"seed {seed}")))
-        checkpoints = Checkpoints(self.partial.folder_of(identity) if phases else None, writes=self.world.leads)
+        checkpoints = Checkpoints(self.partial.folder_of(identity) if phases else None, writes=self.world.leads, write=self.partial.write)
         with peak_memory(ground.backbone.machine.device) as peak:
             trained = train(
                 ground,

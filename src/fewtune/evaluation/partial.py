@@ -14,8 +14,9 @@ import numpy as np
 from torch import Tensor
 
 from fewtune.errors import InputError
-from fewtune.files import write_bytes
+from fewtune.files import RECORD, grow, new_folder, read_record, remove, sealed, write_bytes, written
 
+KIND = "unfinished run"
 Place: TypeAlias = tuple[int, int]  # (protocol number, seed)
 
 
@@ -29,6 +30,27 @@ class Partial:
     def __init__(self, folder: Path | None = None, trained: Path | None = None, *, writes: bool = True) -> None:
         self.folder, self._writes = folder, writes
         self._trained = trained or (None if folder is None else folder / "trained")
+
+    @property
+    def begun(self) -> str | None:
+        """The digest of the study whose run is kept here, None where there is none."""
+        if self.folder is None or written(self.folder) is None:
+            return None
+        record, _ = read_record(self.folder)
+        return str(record.get("study")) if record.get("kind") == KIND else None
+
+    def begin(self, study: str) -> None:
+        """Make the folder, which appears whole, for the study of this digest."""
+        if self.folder is not None and self._writes:
+            with new_folder(self.folder) as folder:
+                write_bytes(folder / RECORD, sealed({"kind": KIND, "study": study}))
+
+    def write(self, path: Path, content: bytes) -> None:
+        """Write a file that is part of the run, here or where training runs are kept."""
+        if self.folder is not None and path.is_relative_to(self.folder):
+            grow(self.folder, path, content)
+        else:
+            write_bytes(path, content)
 
     def folder_of(self, identity: str) -> Path | None:
         """Where the training run of this identity keeps its checkpoints."""
@@ -56,7 +78,7 @@ class Partial:
         buffer = io.BytesIO()
         arrays: dict[str, Any] = {f"{p[0]}/{p[1]}/{column}": np.asarray(v) for p, found in rows.items() for column, v in found.items()}
         np.savez_compressed(buffer, **arrays)
-        write_bytes(path, buffer.getvalue())
+        self.write(path, buffer.getvalue())
 
     def number(self, identity: str, compute: Callable[[], float]) -> float:
         """A number that is computed once."""
@@ -65,7 +87,7 @@ class Partial:
             return float(json.loads(path.read_bytes()))
         found = compute()
         if path is not None and self._writes:
-            write_bytes(path, json.dumps(found).encode())
+            self.write(path, json.dumps(found).encode())
         return found
 
     def keep_model(self, name: str, seed: int, moved: Mapping[str, Tensor], curve: list[dict[str, Any]]) -> None:
@@ -75,9 +97,9 @@ class Partial:
         from safetensors.torch import save
 
         stem = f"{slug(name)}-seed{seed}"
-        write_bytes(self.folder / "weights" / f"{stem}.safetensors", save({n: t.cpu().contiguous() for n, t in moved.items()}))
+        self.write(self.folder / "weights" / f"{stem}.safetensors", save({n: t.cpu().contiguous() for n, t in moved.items()}))
         lines = "".join(json.dumps(row) + "\n" for row in curve)
-        write_bytes(self.folder / "curves" / f"{stem}.jsonl", lines.encode())
+        self.write(self.folder / "curves" / f"{stem}.jsonl", lines.encode())
 
     def hand_over(self, folder: Path) -> None:
         """Move the trained weights and curves into the complete run."""
@@ -86,9 +108,9 @@ class Partial:
                 shutil.copytree(self.folder / part, folder / part)
 
     def discard(self) -> None:
-        """Nothing of it is needed any more."""
+        """Nothing of it is needed any more: what fewtune wrote is removed."""
         if self.folder is not None and self._writes:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            remove(self.folder)
 
     def _path(self, part: str, identity: str, ending: str) -> Path | None:
         return None if self.folder is None else self.folder / part / f"{identity}.{ending}"

@@ -14,12 +14,14 @@ from fewtune.evaluation.result import load_result
 from fewtune.evaluation.run_study import Outcomes, run_study
 from fewtune.evaluation.study import Study
 from fewtune.evaluation.training import Cost
-from fewtune.files import new_folder, refuse_existing, write_bytes
+from fewtune.files import RECORD, foreign, new_folder, read_record, recover, refuse_existing, sealed, sha256, write_bytes
 from fewtune.learning.world import ALONE, World
 from fewtune.spec import digest
 from fewtune.stopping import Stopped
 
-FORMAT = 2
+FORMAT = 3
+RESULT = "result.parquet"
+_FILES = ("study.txt", RESULT, "machine.json")
 LIBRARIES = ("fewtune", "torch", "numpy", "scipy", "transformers", "timm", "open_clip_torch", "pillow")
 
 
@@ -43,7 +45,7 @@ def run_kept(
     wanted = digest(study.text())
     if (found := _kept(out, wanted, study)) is not None:
         return found
-    refuse_existing(out, overwrite=overwrite)
+    refuse_existing(out, overwrite=overwrite, writes=_FILES)
     partial = _partial(study, out, wanted, trained, overwrite=overwrite, resume=resume, world=world)
     try:
         outcomes = run_study(study, partial, world=world, quiet=quiet)
@@ -56,12 +58,12 @@ def run_kept(
         write_bytes(folder / "study.txt", (study.text() + "\n").encode(errors="backslashreplace"))
         for (setting, seed), episodes in outcomes.drawn.items():
             episodes.save(folder / "episodes" / f"setting{setting}-seed{seed}.npz")
-        outcomes.result.save(folder / "result.parquet")
+        outcomes.result.save(folder / RESULT)
         partial.hand_over(folder)
         write_bytes(folder / "machine.json", json.dumps(_machine(study), indent=1).encode())
         record = {"kind": "study", "format": FORMAT, "study": wanted, "methods": list(study.methods)}
         record |= {"costs": [asdict(cost) for cost in outcomes.costs], "notes": list(outcomes.notes)}
-        write_bytes(folder / "fewtune.json", json.dumps(record, indent=1).encode())
+        write_bytes(folder / RECORD, sealed(record))
     partial.discard()
     return outcomes
 
@@ -70,34 +72,42 @@ def _partial(study: Study, out: Path, wanted: str, trained: Path | None, *, over
     """The folder of what is done, beside `out`. Only studies that learn take long enough to need one."""
     if not study.trains:
         return NOTHING
-    folder = out.resolve().with_name(f"{out.resolve().name}.partial")
+    out = out.resolve()
+    folder = out.with_name(f"{out.name}.partial")
     partial = Partial(folder, trained, writes=world.leads)
-    begun = folder / "study.digest"
-    if folder.exists() and not begun.is_file():
+    begun = partial.begun
+    if begun is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is in the way, and was not written by fewtune: choose another --out.")
-    if folder.exists() and resume and begun.read_text() != wanted:
+    if begun is not None and resume and begun != wanted:
         raise InputError(f"{folder} holds another unfinished run: give the command it was begun with, or pass --overwrite to begin anew.")
-    if folder.exists() and not resume and not overwrite:
+    if begun is not None and not resume and not overwrite:
         raise InputError(f"an unfinished run is kept in {folder}: pass --resume to go on with it, or --overwrite to begin anew.")
+    if not resume and (strange := foreign(folder)):
+        raise InputError(f"{folder / strange[0]} was not written by fewtune: move it away, or choose another --out.")
     world.any(False)  # all processes have looked before one of them writes
     if not resume:
         partial.discard()
-    if world.leads and not begun.exists():
-        write_bytes(begun, wanted.encode())
+    if begun is None or not resume:
+        partial.begin(wanted)
     return partial
 
 
 def _kept(out: Path, wanted: str, study: Study) -> Outcomes | None:
+    """What is complete in `out`, if it is this very study. Raises InputError where it was changed since."""
+    recover(out.resolve())
     try:
-        record = json.loads((out / "fewtune.json").read_bytes())
+        record, whole = read_record(out)
     except (OSError, ValueError):
         return None
-    if not isinstance(record, dict) or record.get("kind") != "study" or record.get("study") != wanted:
+    if record.get("kind") != "study" or record.get("study") != wanted:
         return None
-    if record.get("format", 0) > FORMAT:
+    number = record.get("format", 0)
+    if not isinstance(number, int) or number > FORMAT:
         raise InputError(f"{out} was written by a newer fewtune: upgrade fewtune, or choose another --out.")
-    costs = tuple(Cost(**cost) for cost in record.get("costs", ()))
-    return Outcomes(load_result(out / "result.parquet"), study.draw(), costs, tuple(record.get("notes", ())))
+    if not whole or record["files"].get(RESULT) != sha256(out / RESULT):
+        raise InputError(f"the study in {out} was changed or damaged after it was saved (a digest differs): choose another --out.")
+    costs = tuple(Cost(**cost) for cost in record["costs"])
+    return Outcomes(load_result(out / RESULT), study.draw(), costs, tuple(record["notes"]))
 
 
 def _machine(study: Study) -> dict[str, object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
@@ -30,10 +30,15 @@ class Saved:
 
 @final
 class Checkpoints:
-    """The files of one training run under `folder`; with None nothing is kept. A phase is known by its place in the run, such as "0.2"."""
+    """The files of one training run under `folder`; with None nothing is kept. A phase is known by its place in the run, such as "0.2".
 
-    def __init__(self, folder: Path | None = None, *, writes: bool = True, every: float = EVERY) -> None:
-        self.folder, self._writes, self._every = folder, writes, every
+    `write(path, content)` writes a whole file or none, by default `files.write_bytes`.
+    """
+
+    def __init__(
+        self, folder: Path | None = None, *, writes: bool = True, every: float = EVERY, write: Callable[[Path, bytes], None] = write_bytes
+    ) -> None:
+        self.folder, self._writes, self._every, self._whole = folder, writes, every, write
         self._last = time.monotonic()
 
     @property
@@ -74,7 +79,7 @@ class Checkpoints:
 
         held = {n: t.detach().cpu().contiguous() for n, t in saved.tensors.items()}
         facts = json.dumps(saved.facts)
-        write_bytes(self._path(name), save(held, {"facts": facts, "digest": _digest(held, facts)}))
+        self._whole(self._path(name), save(held, {"facts": facts, "digest": _digest(held, facts)}))
 
     def _read(self, name: str) -> Saved | None:
         if self.folder is None or not self._path(name).exists():

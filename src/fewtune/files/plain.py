@@ -1,23 +1,19 @@
-"""Files that are whole or absent: write to a temporary name, fsync, rename, fsync the folder."""
+"""Files: opened only where they are plain files, written whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
-import glob
 import hashlib
 import json
 import os
-import shutil
 import stat
 import tempfile
-import time
-from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
 
 from fewtune.errors import InputError
 
-_STALE = 3600.0  # seconds
+RECORD = "fewtune.json"  # in every folder that fewtune writes
 _LARGEST_JSON = 64 << 20  # bytes
 
 
@@ -90,73 +86,3 @@ def write_bytes(path: Path, content: bytes) -> None:
             os.unlink(temporary)
         raise
     sync_folder(path.parent)
-
-
-@contextlib.contextmanager
-def new_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """A folder that appears under `path` only when the block ends well; on any error nothing is left behind.
-
-    An existing `path` is refused before any work unless `overwrite`, and is then replaced only once the new one is complete.
-    """
-    refuse_existing(path, overwrite=overwrite)
-    path = path.resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
-    try:
-        yield temporary
-        for entry in temporary.rglob("*"):
-            if entry.is_file():
-                with open(entry, "rb") as file:
-                    os.fsync(file.fileno())
-        sync_folder(temporary)
-        temporary.chmod(0o755)
-        _swap(temporary, path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-
-
-def _sweep(path: Path) -> None:
-    """Remove what a killed process left of an earlier attempt at `path`: our temporary folders that nobody has touched for an hour."""
-    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        if stale.is_dir() and not stale.is_symlink() and time.time() - stale.stat().st_mtime > _STALE:
-            shutil.rmtree(stale, ignore_errors=True)
-
-
-def refuse_existing(path: Path, *, overwrite: bool) -> None:
-    """Raise InputError when `path` exists and must not be replaced. An empty folder counts as absent.
-
-    With `overwrite`, only a folder that fewtune wrote (it holds a `fewtune.json`) or a lone empty folder may be replaced.
-    """
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-        _refuse_closed(path)
-        return
-    if not overwrite:
-        raise InputError(f"{path} exists already: choose another --out, or pass --overwrite to replace it.")
-    if not path.is_dir() or not (path / "fewtune.json").is_file():
-        raise InputError(f"{path} was not written by fewtune, so --overwrite does not touch it: choose another --out.")
-
-
-def _refuse_closed(path: Path) -> None:
-    """Raise InputError where no folder can be made at `path`: better now than after an hour of work."""
-    above = next(folder for folder in path.absolute().parents if folder.exists())
-    if not above.is_dir():
-        raise InputError(f"{above} is a file, so no folder can be made in it: choose another --out.")
-    if not os.access(above, os.W_OK | os.X_OK):
-        raise InputError(f"{above} may not be written in: choose another --out, or change its permissions.")
-
-
-def _swap(temporary: Path, path: Path) -> None:
-    """Put `temporary` in the place of `path`; the old folder is removed only after the new one stands."""
-    old = path.with_name(f".{path.name}.{os.getpid()}.old")
-    try:
-        if path.exists():
-            os.replace(path, old)
-        os.replace(temporary, path)
-    except BaseException:  # a signal, too, may come between the two
-        if old.exists() and not path.exists():
-            os.replace(old, path)
-        raise
-    sync_folder(path.parent)
-    shutil.rmtree(old, ignore_errors=True)

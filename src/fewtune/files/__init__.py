@@ -1,0 +1,29 @@
+"""Files and folders: opened only where they are what they must be, written whole or not at all, replaced without loss."""
+
+from fewtune.files.exchange import recover
+from fewtune.files.folder import foreign, new_folder, refuse_existing, refuse_foreign, remove
+from fewtune.files.manifest import add_to_manifest, entries, grow, read_record, sealed, written
+from fewtune.files.plain import RECORD, expanded, open_regular, read_json, read_regular, sha256, sync_folder, write_bytes
+
+__all__ = [
+    "RECORD",
+    "add_to_manifest",
+    "entries",
+    "expanded",
+    "foreign",
+    "grow",
+    "new_folder",
+    "open_regular",
+    "read_json",
+    "read_record",
+    "read_regular",
+    "recover",
+    "refuse_existing",
+    "refuse_foreign",
+    "remove",
+    "sealed",
+    "sha256",
+    "sync_folder",
+    "write_bytes",
+    "written",
+]

@@ -1,0 +1,217 @@
+"""Folders that fewtune writes: whole or absent, and never at the cost of what somebody else put there."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from fewtune.errors import InputError
+from fewtune.files.exchange import exchange, recover, take
+from fewtune.files.manifest import GROWN, entries, is_ours, write_manifest, written
+from fewtune.files.plain import RECORD, sha256, sync_folder
+
+_STALE = 3600.0  # seconds
+_MARK = ".unfinished"  # in a folder that is being written
+_TRIES = 20
+
+
+@contextlib.contextmanager
+def new_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """A folder that appears under `path` only when the block ends well, with a manifest; on any error nothing is left behind.
+
+    The block may write a `fewtune.json`, a JSON object, which the manifest completes. An existing `path` is refused, before the block and,
+    where somebody made it meanwhile, after it. With `overwrite` a folder that fewtune wrote is replaced once the new one is complete; what
+    it holds besides (files of other origin, files that were edited) stays in it. Raises InputError where it would have to be replaced.
+    """
+    refuse_existing(path, overwrite=overwrite)
+    path = path.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    try:
+        (temporary / _MARK).touch()
+        yield temporary
+        (temporary / _MARK).unlink()
+        write_manifest(temporary)
+        for name in entries(temporary):
+            with open(temporary / name, "rb") as file:
+                os.fsync(file.fileno())
+        sync_folder(temporary)
+        temporary.chmod(0o755)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    try:
+        with _alone(path.parent):
+            _put(temporary, path, overwrite=overwrite)
+    finally:
+        remove(temporary, kept_in=path)
+        sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def _alone(parent: Path) -> Iterator[None]:
+    """Wait until no other process replaces a folder in `parent`, where folders can be locked. A process that is killed holds no lock."""
+    try:
+        import fcntl
+
+        descriptor = os.open(parent, os.O_RDONLY)
+    except (ImportError, OSError):
+        yield
+        return
+    try:
+        with contextlib.suppress(OSError):  # some network folders have no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _put(temporary: Path, path: Path, *, overwrite: bool) -> None:
+    """Give a complete folder its name. What it replaces then lies at `temporary`, or is removed."""
+    for _ in range(_TRIES):
+        recover(path)
+        with contextlib.suppress(FileExistsError):  # another process was faster: look again at what stands there
+            if not _stands(path):
+                take(temporary, path)
+                return
+            refuse_existing(path, overwrite=overwrite)
+            _carry(path, temporary)
+            remove(exchange(temporary, path), kept_in=path)
+            return
+    raise InputError(f"other processes replace {path} all the time: choose another --out.")
+
+
+def refuse_existing(path: Path, *, overwrite: bool, writes: Sequence[str] = ()) -> None:
+    """Raise InputError when `path` exists and must not be replaced. An empty folder counts as absent.
+
+    With `overwrite`, only a folder that fewtune wrote may be replaced, and none of the files in it that will be written anew (`writes`) may
+    be of other origin or edited.
+    """
+    recover(path.resolve())
+    if not _stands(path):
+        _refuse_closed(path)
+        return
+    if not overwrite:
+        raise InputError(f"{path} exists already: choose another --out, or pass --overwrite to replace it.")
+    if written(path) is None:
+        raise InputError(
+            f"{path} was not written by fewtune, or its {RECORD} was changed since, so --overwrite does not touch it: choose another --out."
+        )
+    refuse_foreign(path, [path / name for name in writes])
+
+
+def refuse_foreign(folder: Path, writes: Iterable[Path]) -> None:
+    """Raise InputError where one of the files that will be written into a folder of fewtune's exists, and is foreign or edited."""
+    files = written(folder)
+    for file in writes:
+        if files is not None and os.path.lexists(file) and not is_ours(folder, file.relative_to(folder).as_posix(), files):
+            raise _in_the_way(file)
+
+
+def foreign(folder: Path) -> list[str]:
+    """What lies in a folder and is not fewtune's, as paths with slashes: files of other origin, and files that were changed since."""
+    files = written(folder) or {}
+    return [name for name in sorted(entries(folder)) if not is_ours(folder, name, files)]
+
+
+def remove(folder: Path, *, kept_in: Path | None = None) -> None:
+    """Remove a folder that fewtune wrote, but for what is foreign in it; foreign files that lie in `kept_in` just so are removed too."""
+    files = written(folder)
+    if files is None or folder == kept_in:
+        return
+    for name in sorted(entries(folder)):
+        file = folder / name
+        kept = kept_in is not None and _same(file, kept_in / name)
+        if name not in (RECORD, GROWN) and (kept or is_ours(folder, name, files)):
+            with contextlib.suppress(OSError):
+                file.unlink()
+    for name in (GROWN, RECORD):  # last: a process that is killed here leaves a folder that can be told to be fewtune's
+        (folder / name).unlink(missing_ok=True)
+    for here, _, _ in os.walk(folder, topdown=False):
+        with contextlib.suppress(OSError):  # one that holds something stays
+            Path(here).rmdir()
+
+
+def _stands(path: Path) -> bool:
+    return os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir()))
+
+
+def _refuse_closed(path: Path) -> None:
+    """Raise InputError where no folder can be made at `path`: better now than after an hour of work."""
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise InputError(f"{above} is a file, so no folder can be made in it: choose another --out.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise InputError(f"{above} may not be written in: choose another --out, or change its permissions.")
+
+
+def _in_the_way(file: Path) -> InputError:
+    return InputError(f"{file} was edited or not written by fewtune, and would be replaced: move it away, or choose another --out.")
+
+
+def _sweep(path: Path) -> None:
+    """Remove what a killed process left of an earlier attempt at `path`: temporary folders that nobody has touched for an hour."""
+    for stale in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        if stale.suffix not in (".tmp", ".old") or stale.is_symlink() or not stale.is_dir() or time.time() - _touched(stale) < _STALE:
+            continue
+        if (stale / _MARK).is_file():
+            shutil.rmtree(stale, ignore_errors=True)
+        else:
+            remove(stale, kept_in=path)
+
+
+def _touched(folder: Path) -> float:
+    return max(folder.stat().st_mtime, folder.stat().st_ctime)
+
+
+def _carry(old: Path, new: Path) -> None:
+    """Give a new folder what is foreign in the old one, by hard links (copies where the disk has none), so that both hold it."""
+    made: list[Path] = []
+    for name in foreign(old):
+        if not os.path.lexists(new / name):
+            made += _make_folders(old, new, Path(name).parent)
+            _link(old / name, new / name)
+        elif not _same(old / name, new / name):
+            raise _in_the_way(old / name)
+    for here, folders, files in os.walk(old):
+        if not folders and not files:
+            made += _make_folders(old, new, Path(here).relative_to(old))
+    for folder in made:  # modes last: a folder may be closed to writing
+        shutil.copystat(old / folder, new / folder)
+
+
+def _make_folders(old: Path, new: Path, folder: Path) -> list[Path]:
+    """Make a folder of the old one, and those above it, in the new one; those that were missing, the innermost first."""
+    missing = [one for one in (folder, *folder.parents) if not (new / one).is_dir()]
+    for one in reversed(missing):
+        if os.path.lexists(new / one):
+            raise _in_the_way(old / one)
+        (new / one).mkdir()
+    return missing
+
+
+def _link(source: Path, target: Path) -> None:
+    if source.is_symlink():
+        target.symlink_to(source.readlink())
+        return
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one file, or to files or links of the same content."""
+    try:
+        if one.is_symlink() or other.is_symlink():
+            return one.readlink() == other.readlink()
+        return one.samefile(other) or sha256(one) == sha256(other)
+    except (OSError, InputError):
+        return False
