@@ -112,6 +112,6 @@ def test_without_validation_tasks_the_middle_rate_goes_all_the_way(monkeypatch: 
 
 def test_the_share_is_that_of_the_way_from_the_start_to_the_end() -> None:
     for share, a in ((1 / 3, [3.0, 1.0]), (2 / 3, [6.0, 0.0]), (1.0, [9.0, -1.0])):
-        moved = _between(START, trained(), share)
+        moved = _between(START, trained(), share, ())
         assert list(moved) == ["a"] and torch.allclose(moved["a"], torch.tensor(a))
-    assert _between(START, trained(), 0.0) == {}
+    assert _between(START, trained(), 0.0, ()) == {}
