@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fewtune.backbones.backbone import Backbone, plain_attention
+from fewtune.backbones.attention import plain_attention
+from fewtune.backbones.backbone import Backbone
 from fewtune.data.examples import make_examples
 from fewtune.data.items import Vectors
 from fewtune.data.pool import Pool

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fewtune.errors import InputError
-from fewtune.parts.heads import HEADS, Centroid, Logistic, Matching, Ridge, Svm, Text, TextPrior
-from fewtune.parts.heads.head import answer
+from fewtune.parts.heads import HEADS, Centroid, Linear, Logistic, Matching, Ridge, Svm, Text, TextPrior
+from fewtune.parts.heads.head import Head, answer, stored
 from fewtune.spec import parse, text
 from fewtune.tasks.episodes import Episodes
 
@@ -23,6 +23,10 @@ CASES = (
     Centroid(normalize_first=False),
     Centroid(metric="euclidean"),
     Centroid(metric="euclidean", normalize_first=True, temperature=3.0),
+    Linear(rows="class", start="random"),
+    Linear(rows="class", start="random", bias=False),
+    Linear(start="centroid"),
+    Linear(start="centroid", bias=False),
     Logistic(),
     Logistic(C=1e4, normalize=False),
     Logistic(C=1e-7),
@@ -41,6 +45,7 @@ CASES = (
     TextPrior(),
     TextPrior(form="cache", temperature=20.0),
 )
+NAMES = tuple(f"class {i}" for i in range(6))  # of the pool whose rows a class table holds
 WORDS = {head.__name__: head for head in HEADS}
 each_head = pytest.mark.parametrize("head", CASES, ids=lambda head: text(head).replace("name='head'", ""))
 TIGHT = {"rtol": 1e-7, "atol": 1e-7}  # float64; the iterative solvers stop at 1e-9 and 1e-12 of their own measures
@@ -67,6 +72,20 @@ def relabelled(episodes: Episodes, **changed: Tensor) -> Episodes:
     return Episodes(**{f.name: changed.get(f.name, getattr(episodes, f.name)) for f in fields(Episodes)})
 
 
+def answers(head: Head, support: Tensor, query: Tensor, episodes: Episodes, vectors: Tensor | None = None) -> Tensor:
+    """What a head says by the parameters it starts from, each episode having begun its own."""
+    if not head.own:
+        given = {n: t.to(query) if t.is_floating_point() else t for n, t in head.declare(query.shape[-1], NAMES).items()}
+        return answer(head, support, query, episodes, vectors, given)
+    seen = support.masked_fill((episodes.support < 0)[..., None], 0.0)
+    parts = []
+    for e in range(len(episodes)):
+        one = slice(e, e + 1)
+        given = head.begin(query.shape[-1], lambda: seen[one], episodes[one])  # noqa: B023
+        parts.append(answer(head, support[one], query[one], episodes[one], None, {n: t.to(query) for n, t in given.items()}))
+    return torch.cat(parts)
+
+
 def test_every_head_is_a_case() -> None:
     assert {type(case) for case in CASES} == set(HEADS)
 
@@ -80,10 +99,14 @@ def test_a_head_is_its_text(head: Any) -> None:
 @each_head
 def test_declared_names_begin_with_the_head_s_name(head: Any) -> None:
     renamed = type(head)(**{f.name: getattr(head, f.name) for f in fields(head)} | {"name": "source"})
-    assert all(key.startswith("source.") for key in renamed.declare(6))
-    assert len(renamed.declare(6)) == len(head.declare(6))
+    declared = renamed.declare(6, NAMES)
+    assert all(key.startswith("source.") for key in (*declared, *renamed.own))
+    assert len(declared) == len(head.declare(6, NAMES)) and len(renamed.own) == len(head.own)
+    assert all(stored(renamed, key).startswith("source.") for key in declared)
+    if isinstance(head, Linear) and head.start == "random":
+        return  # its rows are drawn by its name
     support, query, episodes, vectors = problem(0)
-    torch.testing.assert_close(answer(renamed, support, query, episodes, vectors), answer(head, support, query, episodes, vectors))
+    torch.testing.assert_close(answers(renamed, support, query, episodes, vectors), answers(head, support, query, episodes, vectors))
 
 
 @each_head
@@ -91,8 +114,8 @@ def test_declared_names_begin_with_the_head_s_name(head: Any) -> None:
 @given(seed=st.integers(0, 10**6), shots=st.lists(st.integers(1, 5), min_size=2, max_size=5), D=st.integers(2, 30))
 def test_a_batch_is_its_episodes_one_at_a_time(head: Any, seed: int, shots: list[int], D: int) -> None:
     support, query, episodes, vectors = problem(seed, E=4, K=len(shots), shots=tuple(shots), D=D)
-    together = answer(head, support, query, episodes, vectors)
-    alone = [answer(head, support[i : i + 1], query[i : i + 1], episodes[i : i + 1], vectors[i : i + 1]) for i in range(4)]
+    together = answers(head, support, query, episodes, vectors)
+    alone = [answers(head, support[i : i + 1], query[i : i + 1], episodes[i : i + 1], vectors[i : i + 1]) for i in range(4)]
     torch.testing.assert_close(together, torch.cat(alone), **TIGHT)
 
 
@@ -102,7 +125,7 @@ def test_a_batch_is_its_episodes_one_at_a_time(head: Any, seed: int, shots: list
 def test_padding_changes_nothing(head: Any, seed: int, rows: int, classes: int, D: int) -> None:
     support, query, episodes, vectors = problem(seed, D=D)
     E, K = episodes.classes.shape
-    plain = answer(head, support, query, episodes, vectors)
+    plain = answers(head, support, query, episodes, vectors)
     padded = relabelled(
         episodes,
         support=torch.cat([episodes.support, torch.full((E, rows), -1)], 1),
@@ -111,7 +134,7 @@ def test_padding_changes_nothing(head: Any, seed: int, rows: int, classes: int, 
     )
     noise = torch.full((E, rows, D), 1e6, dtype=support.dtype)  # whatever stands in padded rows must not be seen
     widened = torch.cat([vectors, torch.zeros(E, classes, D, dtype=vectors.dtype)], 1)
-    logits = answer(head, torch.cat([support, noise], 1), query, padded, widened)
+    logits = answers(head, torch.cat([support, noise], 1), query, padded, widened)
     torch.testing.assert_close(logits[..., :K], plain, **TIGHT)
     assert bool((logits[..., K:] == -torch.inf).all())
 
@@ -120,11 +143,13 @@ def test_padding_changes_nothing(head: Any, seed: int, rows: int, classes: int, 
 def test_permuting_classes_permutes_logits(head: Any) -> None:
     support, query, episodes, vectors = problem(1)
     order = torch.tensor([2, 0, 3, 1])
-    swapped = relabelled(episodes, support_label=order[episodes.support_label])
+    places = torch.empty_like(episodes.classes)
+    places[:, order] = episodes.classes
+    swapped = relabelled(episodes, support_label=order[episodes.support_label], classes=places)
     moved = torch.empty_like(vectors)
     moved[:, order] = vectors
     torch.testing.assert_close(
-        answer(head, support, query, swapped, moved)[..., order], answer(head, support, query, episodes, vectors), **TIGHT
+        answers(head, support, query, swapped, moved)[..., order], answers(head, support, query, episodes, vectors), **TIGHT
     )
 
 
@@ -135,7 +160,7 @@ def test_the_order_of_the_support_is_irrelevant(head: Any) -> None:
     order = torch.randperm(support.shape[1], generator=torch.Generator().manual_seed(0))
     shuffled = relabelled(episodes, support_label=episodes.support_label[:, order])
     torch.testing.assert_close(
-        answer(head, support[:, order], query, shuffled, vectors), answer(head, support, query, episodes, vectors), **TIGHT
+        answers(head, support[:, order], query, shuffled, vectors), answers(head, support, query, episodes, vectors), **TIGHT
     )
 
 
@@ -144,7 +169,7 @@ def test_the_order_of_the_support_is_irrelevant(head: Any) -> None:
 def test_dtype_and_device_are_kept(head: Any, dtype: torch.dtype) -> None:
     for device in ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]:
         support, query, episodes, vectors = (part.to(device) for part in problem(3, dtype=dtype))
-        logits = answer(head, support, query, episodes, vectors)
+        logits = answers(head, support, query, episodes, vectors)
         assert logits.dtype == dtype
         assert logits.device.type == device
         assert bool(logits.isfinite().all())
@@ -154,8 +179,8 @@ def test_dtype_and_device_are_kept(head: Any, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32], ids=str)
 def test_lower_precision_answers_as_float64_does_on_the_same_numbers(head: Any, dtype: torch.dtype) -> None:
     support, query, episodes, vectors = problem(4, dtype=dtype)
-    low = answer(head, support, query, episodes, vectors).double()
-    high = answer(head, support.double(), query.double(), episodes, vectors.double())
+    low = answers(head, support, query, episodes, vectors).double()
+    high = answers(head, support.double(), query.double(), episodes, vectors.double())
     # only the last rounding is in half precision; float32 products lose digits in proportion to the largest logit
     tolerance = {torch.float16: 2e-3, torch.float32: 2e-5}[dtype]
     assert float((low - high).abs().max()) <= tolerance * float(high.abs().max())
@@ -167,10 +192,12 @@ def test_gradients_are_right(head: Any) -> None:
     support, query, episodes, vectors = problem(5, E=2, K=3, shots=(2, 1, 2), Q=2, D=4)
     episodes.support_label[1, -1] = -1
     episodes = relabelled(episodes, support=torch.where(episodes.support_label < 0, -1, episodes.support))
-    parameters = {key: value.double().requires_grad_() for key, value in head.declare(4).items()}
+    declared = head.begin(4, lambda: support[:1], episodes[:1]) if head.own else head.declare(4, NAMES)
+    parameters = {key: value.detach().double().requires_grad_() for key, value in declared.items() if value.is_floating_point()}
+    marks = {key: value for key, value in declared.items() if not value.is_floating_point()}
 
     def logits(s: Tensor, q: Tensor, v: Tensor, *values: Tensor) -> Tensor:
-        return answer(head, s, q, episodes, v, dict(zip(parameters, values, strict=True)))
+        return answer(head, s, q, episodes, v, {**marks, **dict(zip(parameters, values, strict=True))})
 
     inputs = [support.requires_grad_(), query.requires_grad_(), vectors.requires_grad_(), *parameters.values()]
     # a solver's last digits become noise in a difference quotient, hence the wider step; fast mode projects onto random directions
@@ -184,7 +211,8 @@ def test_gradients_are_right(head: Any) -> None:
 @each_head
 def test_the_state_alone_answers_and_is_cut_by_episode(head: Any) -> None:
     support, query, episodes, vectors = problem(6)
-    parameters = {key: value.double() for key, value in head.declare(6).items()}
+    declared = head.begin(6, lambda: support[:1], episodes[:1]) if head.own else head.declare(6, NAMES)
+    parameters = {key: value.double() for key, value in declared.items()}
     state = head.fit(support, episodes, vectors, parameters)
     assert all(len(value) == len(episodes) for value in state.values())
     cut = {key: value[1:].clone() for key, value in state.items()}
@@ -211,16 +239,16 @@ def test_extreme_inputs_give_finite_logits(head: Any, kind: str) -> None:
             episodes = relabelled(episodes, support_label=torch.full_like(episodes.support_label, 2))
         case "duplicates":
             support[:, 1:] = support[:, :1] + 1e-7 * support[:, 1:]
-    assert bool(answer(head, support, query, episodes, vectors).isfinite().all())
+    assert bool(answers(head, support, query, episodes, vectors).isfinite().all())
 
 
 @each_head
 def test_a_class_without_support_leaves_the_others_alone(head: Any) -> None:
     support, query, episodes, vectors = problem(8)
     lacking = relabelled(episodes, support_label=torch.where(episodes.support_label == 3, 2, episodes.support_label))
-    logits = answer(head, support, query, lacking, vectors)
+    logits = answers(head, support, query, lacking, vectors)
     assert bool(logits.isfinite().all())
-    narrow = answer(head, support, query, relabelled(lacking, classes=lacking.classes[:, :3]), vectors[:, :3])
+    narrow = answers(head, support, query, relabelled(lacking, classes=lacking.classes[:, :3]), vectors[:, :3])
     torch.testing.assert_close(logits[..., :3], narrow, **TIGHT)
     if isinstance(head, Logistic | Svm | Matching) and not getattr(head, "neighbours", 0):
         assert bool((logits.argmax(-1) != 3).all())
@@ -230,13 +258,39 @@ def test_a_class_without_support_leaves_the_others_alone(head: Any) -> None:
 def test_an_episode_without_any_support_is_answered(head: Any) -> None:
     support, query, episodes, vectors = problem(9)
     empty = relabelled(episodes, support=torch.full_like(episodes.support, -1), support_label=torch.full_like(episodes.support_label, -1))
-    assert bool(answer(head, support, query, empty, vectors).isfinite().all())
+    assert bool(answers(head, support, query, empty, vectors).isfinite().all())
+
+
+def test_a_linear_head_that_begins_at_class_means_is_the_nearest_of_them() -> None:
+    """W = 2 p, b = -|p|^2: the squared distance to the mean of unit features, but for a term that all classes share."""
+    support, query, episodes, _ = problem(3)
+    units = torch.nn.functional.normalize(support, dim=-1)
+    for e in range(3):
+        means = torch.stack([units[e][episodes.support_label[e] == k].mean(0) for k in range(4)])
+        squares = torch.cdist(query[e], means) ** 2
+        found = answers(Linear(start="centroid"), support, query, episodes)[e]
+        torch.testing.assert_close(found, query[e].square().sum(-1, keepdim=True) - squares, **TIGHT)
+
+
+def test_a_class_table_answers_by_the_rows_of_an_episode_s_classes() -> None:
+    support, query, episodes, _ = problem(3)
+    mixed = relabelled(episodes, classes=torch.tensor([[5, 0, 3, 1], [2, 3, 4, 5], [1, 1, 0, 2]]))
+    given = {n: t.double() for n, t in Linear(rows="class", start="random").declare(6, NAMES).items()}
+    found = answer(Linear(rows="class", start="random"), support, query, mixed, None, given)
+    for e in range(3):
+        weight, bias = (given[f"head.{part}"][mixed.classes[e]] for part in ("weight", "bias"))
+        torch.testing.assert_close(found[e], query[e] @ weight.T + bias, **TIGHT)
 
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
         (lambda: Centroid(metric="manhattan"), "'cosine' or 'euclidean'"),  # type: ignore[arg-type]
+        (lambda: Linear(start="ones"), "unknown rows"),  # type: ignore[arg-type]
+        (lambda: Linear(rows="class", start="centroid"), "a class table starts at zeros or random"),
+        (lambda: answer(Linear(), *problem(0)[:3]), "nothing has trained 'head.weight'"),
+        (lambda: answer(Linear(rows="class"), *problem(0)[:3]), "nothing has trained 'head.weight'"),
+        (lambda: answer(Linear(ways=3), *problem(0)[:3]), "a head of 3 places was trained, but the episodes have 4 ways"),
         (lambda: Logistic(C=0.0), "C must be a positive number"),
         (lambda: Matching(neighbours=-1), "neighbours must be 0"),
         (lambda: Ridge(penalty=0.0), "penalty must be above 0"),

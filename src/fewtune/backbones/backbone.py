@@ -7,7 +7,7 @@ named weights in ordered groups from input to output, the width of its features,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, Protocol, TypeAlias, final, runtime_checkable
@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
+from fewtune.backbones.attention import plain_attention
 from fewtune.backbones.groups import Groups
 from fewtune.backbones.moved import moved_network
 from fewtune.backbones.places import NOWHERE, Place
@@ -284,22 +284,6 @@ class Backbone:
         order = np.argsort([len(t) for t in texts], kind="stable")
         parts = [self.forward(weights, self.texts([texts[j] for j in chunk]), side="label") for chunk in self._chunks(order)]
         return torch.cat(parts)[torch.from_numpy(np.argsort(order))]
-
-
-@contextmanager
-def plain_attention() -> Iterator[None]:
-    """Attention by its plain kernel: the fused ones have neither a second derivative nor a rule for vmap.
-
-    So has the fast path of nn.MultiheadAttention and nn.TransformerEncoder no derivative; under vmap they take it without seeing that the
-    weights require one. Outside they may.
-    """
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def _moved(inputs: Any, device: str, channels_last: bool) -> Any:

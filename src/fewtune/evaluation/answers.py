@@ -94,7 +94,7 @@ def _by_table(ground: Ground, head: Head, weights: Mapping[str, Tensor], batches
             vectors = class_vectors(ground.backbone, ground.held(weights), ground.pool.class_names, prompts_of(head))
     place = np.full(int(rows[-1]) + 2, -1, dtype=np.int64)
     place[rows] = np.arange(len(rows))
-    parameters = {**ground.declared(head), **{n: t for n, t in weights.items() if n.startswith(f"{head.name}.")}}
+    parameters = ground.read(head, weights)
     spent = (time.perf_counter() - began) / len(batches)
     found = []
     for episodes in batches:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from torch import Tensor
 
 from fewtune.errors import InputError
 from fewtune.learning.ground import RATES, Ground
 from fewtune.learning.phase import Adapt, Learner, Phase, Step, heads_of, phases_of
-from fewtune.parts.heads.linear import Linear
-from fewtune.parts.plan import ResolvedPlan, declared_rates, resolve
+from fewtune.parts.heads.head import Head
+from fewtune.parts.plan import RESERVED, ResolvedPlan, declared_rates, resolve
 
 
 def begin(ground: Ground, phases: tuple[Step, ...]) -> dict[str, Tensor]:
@@ -34,22 +34,41 @@ def inner_moving(ground: Ground, learner: Learner, weights: Mapping[str, Tensor]
 
 
 def for_testing(ground: Ground, learner: Learner, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What test episodes need of trained weights: the backbone's, and what the learner's own heads and rates read."""
+    """What test episodes need of trained weights: the backbone's, and what the learner's own heads and rates read.
+
+    A head that equals one of training goes on with what that learned; any other begins at its own settings (`heads.head.stored`).
+    """
     heads = tuple(f"{head.name}." for head in heads_of(learner))
     kept = {n: t for n, t in weights.items() if n in ground.names or n.startswith((*heads, f"{RATES}."))}
+    own = {**_of_heads(ground, learner), **kept}  # names are checked, also where nothing was trained
     if isinstance(learner, Adapt):
-        own = {**_of_heads(ground, learner), **kept}
         kept = {**own, **_of_rates(ground, learner, own), **kept}
     return kept
 
 
 def _of_heads(ground: Ground, learner: Learner) -> dict[str, Tensor]:
-    """What heads start from; those of one name share their parameters. A head that each episode begins anew declares nothing here."""
+    """What heads start from; heads that are alike share their parameters. A head that each episode begins anew declares nothing here."""
     found: dict[str, Tensor] = {}
     for head in heads_of(learner):
-        if not (isinstance(head, Linear) and head.rows == "place" and head.ways == 0):
-            found = {**ground.declared(head), **found}
+        made = ground.declared(head)
+        _check_name(ground, head, {*made, *head.own})
+        found = {**made, **found}
     return found
+
+
+def _check_name(ground: Ground, head: Head, made: Collection[str]) -> None:
+    """Raises InputError where the backbone or an edit uses the head's name, so that a plan could not tell them apart.
+
+    A backbone may use the reserved names, for plans call its weights otherwise then; but no two tensors may have one name.
+    """
+    free = head.name in RESERVED
+    theirs = [n for n in ground.names if n in made or (n.startswith(f"{head.name}.") and not (free and n not in ground.edit_names))]
+    if theirs or head.name == RATES:
+        used = f"its weight {min(theirs)!r}" if theirs else "learned rates"
+        raise InputError(
+            f"a head is called {head.name!r}, which {ground.backbone.name} uses for {used}: give the head another name, "
+            "such as name='answer'."
+        )
 
 
 def _of_rates(ground: Ground, learner: Learner, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -68,6 +87,5 @@ def _of_rates(ground: Ground, learner: Learner, weights: Mapping[str, Tensor]) -
 
 def _inside(ground: Ground, phase: Phase, weights: Mapping[str, Tensor]) -> ResolvedPlan:
     """The plan of a phase inside `Adapt`, where an episode may have a head of its own."""
-    linear = [head for head in heads_of(phase.learner) if isinstance(head, Linear)]
-    heads = [f"{head.name}.{part}" for head in linear for part in (("weight", "bias") if head.bias else ("weight",))]
-    return resolve(phase.plan, dict.fromkeys([*ground.movable_inside(weights), *heads]), ground.backbone.groups)
+    own = [name for head in heads_of(phase.learner) for name in head.own]
+    return resolve(phase.plan, dict.fromkeys([*ground.movable_inside(weights), *own]), ground.backbone.groups)

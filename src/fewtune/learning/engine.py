@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from fewtune.backbones.backbone import plain_attention
+from fewtune.backbones.attention import plain_attention
 from fewtune.backbones.edits import Edit
 from fewtune.data.views import IDENTITY, View
 from fewtune.errors import InputError
@@ -18,12 +18,11 @@ from fewtune.learning.direction import Answer, Gradients, direction
 from fewtune.learning.ground import RATES, Ground, Meter
 from fewtune.learning.implicit import check_implicit, crossing
 from fewtune.learning.memo import Memo
-from fewtune.learning.phase import Adapt, Average, Greedy, Implicit, Learner, Phase, Step, distils, phases_of
+from fewtune.learning.phase import Adapt, Average, Greedy, Implicit, Learner, Phase, Step, distils, heads_of, phases_of
 from fewtune.learning.support import support_tasks
 from fewtune.learning.together import adapt_together, fit_together
 from fewtune.parts.heads.head import Head
 from fewtune.parts.heads.head import answer as answered
-from fewtune.parts.heads.linear import Linear
 from fewtune.parts.inner import start, update
 from fewtune.parts.losses import Outcome
 from fewtune.parts.plan import ResolvedPlan, resolve
@@ -54,8 +53,7 @@ def respond(
     support, query = _features(ground, learner, weights, episodes, key, views)
     here = episodes.to(query.device)
     vectors = ground.class_vectors(learner, weights, episodes)
-    mine = {n: t for n, t in weights.items() if n.startswith(f"{learner.name}.")}
-    logits = answered(learner, support, query, here, vectors, {**ground.declared(learner), **mine})
+    logits = answered(learner, support, query, here, vectors, ground.read(learner, weights))
     return Outcome(logits=logits, episodes=here, query=query, class_vectors=vectors, shared=weights)
 
 
@@ -142,16 +140,14 @@ def _implicit(ground: Ground, adapt: Adapt, weights: Weights, own: Weights, task
 def _own_heads(ground: Ground, steps: tuple[Step, ...], weights: Weights, episode: Episodes) -> dict[str, Tensor]:
     """New heads of places for this episode, for the inner phases that start their own."""
     made: dict[str, Tensor] = {}
-    for phase in phases_of(steps):
-        head = phase.learner
-        if not isinstance(head, Linear) or head.rows != "place" or f"{head.name}.weight" in made:
-            continue
-        if head.start == "shared":
-            if f"{head.name}.weight" not in weights:
-                raise InputError(f"head {head.name!r} starts from shared weights, but no source phase trained it: use another start.")
-            continue
-        support = ground.embed(weights, episode.support) if head.start == "centroid" else torch.zeros(1, 0, ground.width)
-        made |= head.begin(support.detach().to(ground.backbone.machine.device), episode.to(ground.backbone.machine.device))
+    device = ground.backbone.machine.device
+
+    def support() -> Tensor:
+        return ground.embed(weights, episode.support).detach().to(device)
+
+    for head in (head for phase in phases_of(steps) for head in heads_of(phase.learner)):
+        if not made.keys() >= {*head.own}:
+            made |= {n: t.to(device) for n, t in head.begin(ground.width, support, episode.to(device)).items()}
     return made
 
 

@@ -16,11 +16,11 @@ from fewtune.backbones.cut import CutStore, find_cut
 from fewtune.backbones.edits import Edit, declared_edits, edited
 from fewtune.data.pool import Pool
 from fewtune.data.views import IDENTITY, View
+from fewtune.errors import InputError
 from fewtune.keys import Key
 from fewtune.learning.classes import class_vectors, prompts_of
 from fewtune.learning.memo import Memo
-from fewtune.parts.heads.head import Head, Parameters
-from fewtune.parts.heads.linear import Linear
+from fewtune.parts.heads.head import Head, Parameters, stored
 from fewtune.tasks.episodes import Episodes
 
 RATES = "rates"  # what stands before the names of learned rates
@@ -57,13 +57,13 @@ class Ground:
         return frozenset(self.backbone.start())
 
     @cached_property
-    def _edit_names(self) -> frozenset[str]:
+    def edit_names(self) -> frozenset[str]:
         return frozenset(declared_edits(self.edits, self.backbone))
 
     @cached_property
     def names(self) -> frozenset[str]:
         """What features depend on: the backbone's weights, buffers included, and those of edits; a part declared every other name."""
-        return self._backbone_names | self._edit_names
+        return self._backbone_names | self.edit_names
 
     @cached_property
     def parameters(self) -> tuple[str, ...]:
@@ -76,12 +76,13 @@ class Ground:
         return {n: t.to(self.backbone.machine.device) for n, t in whole.items()}
 
     def movable(self, weights: Mapping[str, Tensor]) -> tuple[str, ...]:
-        """What a plan must cover: the backbone's parameters and every declared name."""
-        return (*self.parameters, *(name for name in weights if name not in self._backbone_names))
+        """What a plan must cover: the backbone's parameters and every declared name; whole numbers are marks that never move."""
+        declared = (name for name, t in weights.items() if name not in self._backbone_names and t.is_floating_point())
+        return (*self.parameters, *declared)
 
     def movable_inside(self, weights: Mapping[str, Tensor]) -> tuple[str, ...]:
         """What the plan of a phase inside `Adapt` must cover: all of it but learned rates, which only outer phases move."""
-        return tuple(name for name in self.movable(weights) if not name.startswith(f"{RATES}."))
+        return tuple(name for name in self.movable(weights) if name in self.names or not name.startswith(f"{RATES}."))
 
     def held(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What the backbone computes with: its own weights as the edits leave them."""
@@ -124,7 +125,7 @@ class Ground:
         if self.backbone.structure == "precomputed" or not len(self.pool):
             return self
         touched = {n for n in moving if n in self._backbone_names}
-        for name in self._edit_names:  # "lora.WEIGHT.up"
+        for name in self.edit_names:  # "lora.WEIGHT.up"
             touched |= {n for n in self.parameters if f".{n}." in f".{name}"}
         if self.parameters and touched.issuperset(self.parameters[:1]):
             return replace(self, store=None)
@@ -148,10 +149,25 @@ class Ground:
         index = torch.tensor([[place.get(c, 0) for c in row] for row in episodes.classes.tolist()], device=vectors.device)
         return vectors[index]
 
-    def declared(self, head: Head) -> Parameters:
-        """The parameters a head starts from, on the machine's device."""
-        made = head.declare(self.width, len(self.pool.class_names)) if isinstance(head, Linear) else head.declare(self.width)
-        return {n: t.to(self.backbone.machine.device) for n, t in made.items()}
+    def declared(self, head: Head) -> dict[str, Tensor]:
+        """The parameters a head starts from, by the names under which weights hold them, on the machine's device."""
+        return {stored(head, n): t.to(self.backbone.machine.device) for n, t in head.declare(self.width, self.pool.class_names).items()}
+
+    def read(self, head: Head, weights: Mapping[str, Tensor]) -> Parameters:
+        """The parameters of a head by its own names: what weights hold of it, else its start.
+
+        Raises InputError where weights hold the rows of a class table for other classes than the pool's.
+        """
+        given = self.declared(head)
+        for name, mark in given.items():
+            if not mark.is_floating_point() and name in weights and not torch.equal(weights[name].to(mark), mark):
+                raise InputError(
+                    f"head {head.name!r} was trained for the classes of another data set, and its rows mean nothing here: answer by a head "
+                    "that learns from the support, such as Centroid()."
+                )
+        begins = stored(head, f"{head.name}.")
+        mine = {n: t for n, t in weights.items() if n.startswith(begins) and n not in self.names}
+        return {f"{head.name}.{n.removeprefix(begins)}": t for n, t in {**given, **mine}.items()}
 
     @cached_property
     def width(self) -> int:

@@ -17,8 +17,7 @@ from torch import Tensor
 from fewtune.data.views import IDENTITY, View
 from fewtune.learning.ground import RATES, Ground
 from fewtune.learning.phase import Adapt, Learner, Phase, distils, heads_of, phases_of
-from fewtune.parts.heads.head import mask_classes
-from fewtune.parts.heads.linear import Linear
+from fewtune.parts.heads.head import Head, Parameters, State, mask_classes, stored
 from fewtune.parts.inner import start, update
 from fewtune.parts.losses import Outcome
 from fewtune.parts.plan import resolve
@@ -34,9 +33,9 @@ ON_GPU = 8  # episodes at once there
 def fit_together(ground: Ground, adapt: Adapt, weights: Weights, episodes: Episodes, view: View) -> int:
     """How many of these episodes `adapt_together` serves at once; 0 where it does not, or where one after another is faster.
 
-    It asks for one plain phase on the whole support, heads of places with a shared start, no padding and no texts.
+    It asks for one plain phase on the whole support, heads that read no support and have a shared start, no padding and no texts.
     """
-    if not _simple(ground, adapt, weights, episodes, view):
+    if not _simple(ground, adapt, episodes, view):
         return 0
     machine, vectors = ground.backbone.machine, ground.backbone.preparation.modality == "vector"
     wanted = machine.together or (len(episodes) if vectors else ON_GPU if machine.device.startswith("cuda") else 1)
@@ -45,7 +44,7 @@ def fit_together(ground: Ground, adapt: Adapt, weights: Weights, episodes: Episo
     return found if found > 1 or vectors else 0
 
 
-def _simple(ground: Ground, adapt: Adapt, weights: Weights, episodes: Episodes, view: View) -> bool:
+def _simple(ground: Ground, adapt: Adapt, episodes: Episodes, view: View) -> bool:
     backbone = ground.backbone
     if len(adapt.phases) != 1 or not isinstance(phase := adapt.phases[0], Phase) or adapt.through not in ("unroll", "first_order"):
         return False
@@ -61,10 +60,8 @@ def _simple(ground: Ground, adapt: Adapt, weights: Weights, episodes: Episodes, 
     tensors = backbone.preparation.modality in ("vector", "image") and bool(ground.parameters)
     if not tensors or ground.edits or ground.store is not None or backbone.machine.recompute:
         return False
-    for head in heads_of(adapt):
-        placed = isinstance(head, Linear) and head.rows == "place" and head.start == "shared"
-        if not placed or getattr(weights.get(f"{head.name}.weight"), "shape", (0,))[0] != episodes.ways:
-            return False
+    if any(head.reads_support or head.reads_classes or head.own for head in heads_of(adapt)):
+        return False
     return all(part.shape[1] and bool((part >= 0).all()) for part in (episodes.support, episodes.query, episodes.classes))
 
 
@@ -108,8 +105,8 @@ def _tuned(ground: Ground, phase: Phase, shared: Weights, episodes: Episodes, un
 
 
 def _answer(ground: Ground, head: Learner, shared: Weights, own: Weights, episodes: Episodes, inputs: Tensor) -> Outcome:
-    """What a head of places says to the query rows `inputs` [E, B, ...]."""
-    assert isinstance(head, Linear)
+    """What a head that reads no support says to the query rows `inputs` [E, B, ...]."""
+    assert not isinstance(head, Adapt)
     ground.meter.visits += inputs.shape[0] * inputs.shape[1]
     mine = {n: t for n, t in own.items() if n in ground.names}
     fixed = {n: t for n, t in shared.items() if n in ground.names and n not in mine}
@@ -117,12 +114,22 @@ def _answer(ground: Ground, head: Learner, shared: Weights, own: Weights, episod
         features = ground.backbone.forward_each(mine, fixed, inputs)
     else:
         features = ground.backbone.forward(fixed, inputs.flatten(0, 1)).view(*inputs.shape[:2], -1)
-    state = {}
-    for part in ("weight", "bias") if head.bias else ("weight",):
-        name = f"{head.name}.{part}"
-        state[part] = own[name] if name in own else shared[name].expand(len(episodes), *shared[name].shape)
-    logits = mask_classes(head.score(state, features, {}), episodes)
+    logits = mask_classes(head.score(_state(ground, head, shared, own, episodes, features), features, {}), episodes)
     return Outcome(logits=logits, episodes=episodes, query=features, shared=shared, own=own)
+
+
+def _state(ground: Ground, head: Head, shared: Weights, own: Weights, episodes: Episodes, features: Tensor) -> State:
+    """What `fit` makes of each episode's parameters."""
+    given = ground.read(head, {**shared, **own})
+    each = {n: t for n, t in given.items() if stored(head, n) in own}
+    none = episodes.support[:1, :0]
+
+    def one(mine: Parameters, classes: Tensor) -> State:
+        alone = Episodes(none, none, none, none, classes[None], episodes.task[:1])
+        return head.fit(features.new_zeros(1, 0, features.shape[-1]), alone, None, {**given, **mine})
+
+    made: State = torch.func.vmap(one)(each, episodes.classes)
+    return {part: t[:, 0] for part, t in made.items()}
 
 
 def _inputs(ground: Ground, rows: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from fewtune.parts.rates import Decaying, InTurn, Learned, Rate, RateByDepth, al
 Rule: TypeAlias = tuple[str, Rate | RateByDepth | float]
 
 _GROUP = "group:"
+RESERVED = ("head", "source", "rates")  # first parts of names that mean what is trained beside a backbone, whatever its weights are called
 
 # as timm, open_clip, transformers and torchvision spell them
 NORMS_AND_BIASES = (
@@ -43,6 +44,7 @@ class Plan:
     """Ordered rules (pattern, rate); the first whose pattern matches a name gives its rate.
 
     A pattern is matched against the whole name, case and all, with `*`, `?` and `[...]` as in the shell: "head.*", "*.bias", "*".
+    A backbone's own weights under "head.", "source." or "rates." are called "backbone.head..." here, so that "head.*" means the head alone.
     "group:PATTERN" matches the names of a backbone's groups whose own names match: "group:blocks.1?", "group:image *". Rates by depth
     (`Decaying`, `InTurn`) stand in "group:" rules only. A bare number is a constant rate, and is kept as one.
 
@@ -113,9 +115,10 @@ def resolve(plan: Plan, names: Iterable[str], groups: Groups = ()) -> ResolvedPl
     uncovered: list[str] = []
     for name in names:
         group = group_of.get(name)
-        chosen = next((given for pattern, given in plan.rules if _matches(pattern, name, group)), None)
+        known_as = f"backbone.{name}" if group is not None and name.split(".")[0] in RESERVED else name
+        chosen = next((given for pattern, given in plan.rules if _matches(pattern, known_as, group)), None)
         if chosen is None:
-            uncovered.append(name)
+            uncovered.append(known_as)
         else:
             found[name] = at_depth(chosen, 1 if group is None else depth[group])
     if uncovered:

@@ -14,7 +14,6 @@ from fewtune.learning.method import Method
 from fewtune.learning.phase import Adapt, Average, Greedy, Implicit, Phase
 from fewtune.parts.aggregators import AGGREGATORS
 from fewtune.parts.heads import HEADS
-from fewtune.parts.heads.linear import Linear
 from fewtune.parts.keep import KEEPS
 from fewtune.parts.losses import LOSSES
 from fewtune.parts.optimizers import OPTIMIZERS
@@ -32,7 +31,6 @@ from fewtune.tasks.selection import CHOICES, SCORES
 RECIPES = (*FROZEN, *FINETUNING, *SOURCES, *META)
 _PARTS = (
     *HEADS,
-    Linear,
     *LOSSES,
     *AGGREGATORS,
     *OPTIMIZERS,
@@ -54,7 +52,7 @@ WORDS: Words = {**{word.__name__: word for word in (*RECIPES, *_PLANS, *_WHOLE, 
 def read_method(source: str) -> Method:
     """The method that a text spells: `ridge(penalty=10)`, `multitask(steps=100)`, `Method(learner=Ridge(penalty=10))`."""
     found = parse(source, WORDS)
-    if isinstance(found, HEADS):
+    if isinstance(found, HEADS) and (found.reads_support or found.reads_classes):  # a table of rows that nothing trains is no method
         return Method(learner=found)
     if not isinstance(found, Method):
         raise InputError(f"{source!r} is no method: expected one of {', '.join(f.__name__ for f in RECIPES)}.")

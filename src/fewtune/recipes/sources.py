@@ -1,7 +1,8 @@
 """Finetuning on source tasks, then any head (METHODS, section 3). Each is an expression; the engine runs it.
 
 `steps` are updates; `lr` is a number or a rate over time; `head` is what answers test episodes, a head or a frozen recipe such as
-`ridge(penalty=10)`. Settings that work are those of docs/reproductions.md: MobileNetV2 with SGD of momentum .9.
+`ridge(penalty=10)`. A head that equals the one of training goes on with what was learned (its temperature); any other keeps what it is
+given. Settings that work are those of docs/reproductions.md: MobileNetV2 with SGD of momentum .9.
 """
 
 from __future__ import annotations

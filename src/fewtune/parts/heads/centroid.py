@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from fewtune.errors import InputError
 from fewtune.lengths import lengths, unit
 from fewtune.parts.heads.features import class_means, linear, widen
-from fewtune.parts.heads.head import Parameters, State, one_hot
+from fewtune.parts.heads.head import Parameters, State, nothing_own, one_hot
 from fewtune.tasks.episodes import Episodes
 
 
@@ -41,6 +42,8 @@ class Centroid:
     reads_classes: ClassVar[bool] = False
     reads_support: ClassVar[bool] = True
     differentiable: ClassVar[bool] = True
+    shared_by_name: ClassVar[bool] = False
+    own: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         if self.metric not in ("cosine", "euclidean"):
@@ -52,7 +55,9 @@ class Centroid:
         if self.normalize_first is None:
             object.__setattr__(self, "normalize_first", cosine)
 
-    def declare(self, width: int) -> Parameters:  # noqa: ARG002
+    begin = nothing_own
+
+    def declare(self, width: int, classes: Sequence[str] = ()) -> Parameters:  # noqa: ARG002
         return {f"{self.name}.temperature": torch.tensor(self.temperature, dtype=torch.float32)}
 
     def fit(self, support: Tensor, episodes: Episodes, class_vectors: Tensor | None, parameters: Parameters) -> State:  # noqa: ARG002

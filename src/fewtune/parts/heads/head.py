@@ -2,10 +2,15 @@
 
 A head is a frozen spec. What it trains or learns (a temperature, a penalty) it declares as named parameters. `fit` returns the
 state that a saved model keeps, one tensor a name with a leading E, so predicting later needs the state alone.
+
+What was learned is read by the head that learned it, and by every head that equals it: another head of the same name, given another
+temperature, metric or penalty, has parameters of its own (`stored`) and begins at what it was given.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
 
 import torch
@@ -13,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fewtune.errors import InputError
+from fewtune.spec import digest
 from fewtune.tasks.episodes import Episodes
 
 State: TypeAlias = dict[str, Tensor]
@@ -26,12 +32,27 @@ class Head(Protocol):
     reads_classes: ClassVar[bool]  # needs class vectors (a label side and prompts)
     reads_support: ClassVar[bool]  # looks at the features of the support, which otherwise need not be computed
     differentiable: ClassVar[bool]  # gradients flow to support, query and parameters
+    shared_by_name: ClassVar[bool]  # heads of one name have the same parameters, whatever else they are given
+
+    def __hash__(self) -> int: ...
 
     @property
     def name(self) -> str: ...
 
-    def declare(self, width: int) -> Parameters:
-        """The named parameters it starts from, for features of this width; names begin with `name` and a dot."""
+    @property
+    def own(self) -> tuple[str, ...]:
+        """The parameters that each episode begins anew (see `begin`)."""
+        ...
+
+    def declare(self, width: int, classes: Sequence[str] = ()) -> Parameters:
+        """The named parameters it starts from, for features of this width and a pool of these classes; names begin with `name` and a dot.
+
+        Whole numbers among them are marks that are compared and never move.
+        """
+        ...
+
+    def begin(self, width: int, support: Callable[[], Float[Tensor, "1 S D"]], episode: Episodes) -> Parameters:
+        """What `own` is in one episode before its inner steps; `support` gives the features of its support where they are needed."""
         ...
 
     def fit(
@@ -43,6 +64,29 @@ class Head(Protocol):
     def score(self, state: State, query: Float[Tensor, "E Q D"], parameters: Parameters) -> Float[Tensor, "E Q K"]:
         """Logits of the query (or predictions [E, Q, L] of float targets), without masking."""
         ...
+
+
+def nothing_own(
+    self: object,  # noqa: ARG001
+    width: int,  # noqa: ARG001
+    support: Callable[[], Tensor],  # noqa: ARG001
+    episode: Episodes,  # noqa: ARG001
+) -> Parameters:
+    """`begin` of a head whose parameters no episode begins anew."""
+    return {}
+
+
+def stored(head: Head, name: str) -> str:
+    """The name under which weights hold a parameter that the head calls `name`: "head.temperature" as "head.Centroid-1f3a9c2e.temperature".
+
+    The digits stand for all that the head was given; heads of one name that differ have parameters of their own.
+    """
+    return name if head.shared_by_name else f"{head.name}.{_mark(head)}.{name.removeprefix(f'{head.name}.')}"
+
+
+@cache
+def _mark(head: Head) -> str:
+    return f"{type(head).__name__}-{digest(head)[:8]}"
 
 
 def answer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
@@ -12,6 +13,7 @@ from fewtune.errors import InputError
 from fewtune.keys import key
 from fewtune.lengths import unit
 from fewtune.parts.heads.head import Parameters, State, one_hot
+from fewtune.spec import digest
 from fewtune.tasks.episodes import Episodes
 
 
@@ -42,6 +44,7 @@ class Linear:
     reads_classes: ClassVar[bool] = False
     reads_support: ClassVar[bool] = False
     differentiable: ClassVar[bool] = True
+    shared_by_name: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.rows not in ("class", "place") or self.start not in ("zeros", "random", "centroid", "shared"):
@@ -53,30 +56,51 @@ class Linear:
         if self.rows == "class" and self.start in ("centroid", "shared"):
             raise InputError(f"a class table starts at zeros or random, found {self.start!r}.")
 
-    def declare(self, width: int, classes: int = 0) -> Parameters:
-        """The rows it starts from: [classes, D] of a class table, [ways, D] of places (zeros or random)."""
-        count = classes if self.rows == "class" else self.ways
+    @property
+    def own(self) -> tuple[str, ...]:
+        """All of a "place" head, unless its start is shared."""
+        return self._names if self.rows == "place" and self.start != "shared" else ()
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return (f"{self.name}.weight", f"{self.name}.bias") if self.bias else (f"{self.name}.weight",)
+
+    def declare(self, width: int, classes: Sequence[str] = ()) -> Parameters:
+        """The rows it starts from: [classes, D] of a class table, [ways, D] of places (zeros or random; none where `ways` is 0).
+
+        A class table also declares `<name>.classes`, a number that stands for the classes of its rows.
+        """
+        if self.rows == "place":
+            return self._rows(self.ways, width) if self.ways else {}
+        mark = int(digest(repr(tuple(classes)))[:15], 16)
+        return {**self._rows(len(classes), width), f"{self.name}.classes": torch.tensor(mark, dtype=torch.int64)}
+
+    def _rows(self, count: int, width: int) -> Parameters:
         weight = torch.zeros(count, width)
         if "random" in (self.start, self.init if self.start == "shared" else ""):
             generator = key(0, "head", self.name).torch_generator()
             weight = torch.randn(count, width, generator=generator) / width**0.5
-        return {f"{self.name}.weight": weight} | ({f"{self.name}.bias": torch.zeros(count)} if self.bias else {})
+        return dict(zip(self._names, (weight, torch.zeros(count)), strict=False))
 
-    def begin(self, support: Tensor, episodes: Episodes) -> Parameters:
-        """Parameters of one episode's own "place" head before its inner steps, from support features [1, S, D]."""
-        E, K, D = support.shape[0], episodes.ways, support.shape[-1]
-        assert E == 1
+    def begin(self, width: int, support: Callable[[], Tensor], episode: Episodes) -> Parameters:
+        """The rows of one episode's own "place" head: zeros, random, or from its class means."""
+        if not self.own:
+            return {}
         if self.start != "centroid":
-            placed = Linear(rows="place", start=self.start, ways=K, bias=self.bias, name=self.name)
-            return {n: t.to(support) for n, t in placed.declare(D).items()}
-        members = one_hot(episodes, support)
-        means = torch.bmm(members.mT, unit(support))[0] / members.sum(1)[0].clamp_min(1)[:, None]
-        weight = {f"{self.name}.weight": 2 * means}
-        return weight | ({f"{self.name}.bias": -(means**2).sum(-1)} if self.bias else {})
+            return self._rows(episode.ways, width)
+        features = support()
+        members = one_hot(episode, features)
+        means = torch.bmm(members.mT, unit(features))[0] / members.sum(1)[0].clamp_min(1)[:, None]
+        return dict(zip(self._names, (2 * means, -(means**2).sum(-1)), strict=False))
 
     def fit(self, support: Tensor, episodes: Episodes, class_vectors: Tensor | None, parameters: Parameters) -> State:  # noqa: ARG002
         """{"weight": [E, K, D], "bias": [E, K]}: the rows of each episode's classes."""
-        chosen = {part: parameters[f"{self.name}.{part}"] for part in ("weight", "bias") if part == "weight" or self.bias}
+        if missing := [n for n in self._names if n not in parameters or not len(parameters[n])]:
+            raise InputError(
+                f"nothing has trained {missing[0]!r}, so head {self.name!r} has no rows to answer with: train it in a source phase, or "
+                "take a head that learns from the support, such as Centroid()."
+            )
+        chosen = {n.removeprefix(f"{self.name}."): parameters[n] for n in self._names}
         if self.rows == "class":
             index = episodes.classes.clamp_min(0).to(support.device)
             return {part: rows[index] for part, rows in chosen.items()}

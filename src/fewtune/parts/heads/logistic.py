@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from fewtune.errors import InputError
 from fewtune.parts.heads.features import ABSENT, exact, linear, prepared, widen
-from fewtune.parts.heads.head import Parameters, State, one_hot
+from fewtune.parts.heads.head import Parameters, State, nothing_own, one_hot
 from fewtune.parts.heads.softmax_regression import softmax_regression
 from fewtune.tasks.episodes import Episodes
 
@@ -37,12 +38,16 @@ class Logistic:
     reads_classes: ClassVar[bool] = False
     reads_support: ClassVar[bool] = True
     differentiable: ClassVar[bool] = True
+    shared_by_name: ClassVar[bool] = False
+    own: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.C < float("inf"):
             raise InputError(f"C must be a positive number (large: little regularisation), found {self.C}.")
 
-    def declare(self, width: int) -> Parameters:  # noqa: ARG002
+    begin = nothing_own
+
+    def declare(self, width: int, classes: Sequence[str] = ()) -> Parameters:  # noqa: ARG002
         return {}
 
     def fit(self, support: Tensor, episodes: Episodes, class_vectors: Tensor | None, parameters: Parameters) -> State:  # noqa: ARG002

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from fewtune.errors import InputError
 from fewtune.lengths import lengths, unit
 from fewtune.parts.heads.features import ABSENT, widen
-from fewtune.parts.heads.head import Parameters, State, one_hot
+from fewtune.parts.heads.head import Parameters, State, nothing_own, one_hot
 from fewtune.tasks.episodes import Episodes
 
 
@@ -40,12 +41,16 @@ class Matching:
     reads_classes: ClassVar[bool] = False
     reads_support: ClassVar[bool] = True
     differentiable: ClassVar[bool] = True
+    shared_by_name: ClassVar[bool] = False
+    own: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         if self.neighbours < 0:
             raise InputError(f"neighbours must be 0 (all, weighed by similarity) or a positive number, found {self.neighbours}.")
 
-    def declare(self, width: int) -> Parameters:  # noqa: ARG002
+    begin = nothing_own
+
+    def declare(self, width: int, classes: Sequence[str] = ()) -> Parameters:  # noqa: ARG002
         return {f"{self.name}.temperature": torch.tensor(self.temperature, dtype=torch.float32)}
 
     def fit(self, support: Tensor, episodes: Episodes, class_vectors: Tensor | None, parameters: Parameters) -> State:  # noqa: ARG002

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from fewtune.errors import InputError
 from fewtune.parts.heads.features import exact, linear, prepared, widen
-from fewtune.parts.heads.head import Parameters, State
+from fewtune.parts.heads.head import Parameters, State, nothing_own
 from fewtune.parts.heads.least_squares import by_target, centred, solved
 from fewtune.parts.heads.leave_one_out import chosen, mean_square
 from fewtune.parts.heads.targets import Targets, class_targets, float_targets
@@ -48,6 +49,8 @@ class Ridge:
     reads_classes: ClassVar[bool] = False
     reads_support: ClassVar[bool] = True
     differentiable: ClassVar[bool] = True
+    shared_by_name: ClassVar[bool] = False
+    own: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.penalty, str):
@@ -56,7 +59,9 @@ class Ridge:
         elif not self.penalty > 0:
             raise InputError(f"the penalty must be above 0, found {self.penalty}: take a small one such as 1e-6 for almost none.")
 
-    def declare(self, width: int) -> Parameters:  # noqa: ARG002
+    begin = nothing_own
+
+    def declare(self, width: int, classes: Sequence[str] = ()) -> Parameters:  # noqa: ARG002
         scale = {f"{self.name}.scale": torch.tensor(self.scale, dtype=torch.float32)}
         return scale if self.penalty == "loo" else scale | {f"{self.name}.log_penalty": torch.tensor(0.0)}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, final
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from fewtune.errors import InputError
 from fewtune.parts.heads.features import ABSENT, exact, linear, prepared, widen
-from fewtune.parts.heads.head import Parameters, State, one_hot
+from fewtune.parts.heads.head import Parameters, State, nothing_own, one_hot
 from fewtune.parts.heads.interior_point import Dual, factored, maximised
 from fewtune.tasks.episodes import Episodes
 
@@ -49,6 +50,8 @@ class Svm:
     reads_classes: ClassVar[bool] = False
     reads_support: ClassVar[bool] = True
     differentiable: ClassVar[bool] = True
+    shared_by_name: ClassVar[bool] = False
+    own: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         if self.form not in ("crammer_singer", "one_vs_rest"):
@@ -56,7 +59,9 @@ class Svm:
         if not 0 < self.C < float("inf"):
             raise InputError(f"C must be a positive number (large: little regularisation), found {self.C}.")
 
-    def declare(self, width: int) -> Parameters:  # noqa: ARG002
+    begin = nothing_own
+
+    def declare(self, width: int, classes: Sequence[str] = ()) -> Parameters:  # noqa: ARG002
         return {f"{self.name}.scale": torch.tensor(self.scale, dtype=torch.float32)}
 
     def fit(self, support: Tensor, episodes: Episodes, class_vectors: Tensor | None, parameters: Parameters) -> State:  # noqa: ARG002

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from fewtune.lengths import unit
 from fewtune.parts.heads.features import linear, widen
-from fewtune.parts.heads.head import Parameters, State
+from fewtune.parts.heads.head import Parameters, State, nothing_own
 from fewtune.parts.heads.prompts import check_prompts, required
 from fewtune.tasks.episodes import Episodes
 
@@ -34,11 +35,15 @@ class Text:
     reads_classes: ClassVar[bool] = True
     reads_support: ClassVar[bool] = False
     differentiable: ClassVar[bool] = True
+    shared_by_name: ClassVar[bool] = False
+    own: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "prompts", check_prompts(self.prompts))
 
-    def declare(self, width: int) -> Parameters:  # noqa: ARG002
+    begin = nothing_own
+
+    def declare(self, width: int, classes: Sequence[str] = ()) -> Parameters:  # noqa: ARG002
         return {f"{self.name}.temperature": torch.tensor(self.temperature, dtype=torch.float32)}
 
     def fit(self, support: Tensor, episodes: Episodes, class_vectors: Tensor | None, parameters: Parameters) -> State:  # noqa: ARG002

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, final
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from fewtune.errors import InputError
 from fewtune.lengths import lengths, unit
 from fewtune.parts.heads.features import exact, linear, prepared, widen
-from fewtune.parts.heads.head import Parameters, State, one_hot
+from fewtune.parts.heads.head import Parameters, State, nothing_own, one_hot
 from fewtune.parts.heads.least_squares import by_target, solved
 from fewtune.parts.heads.prompts import check_prompts, required
 from fewtune.parts.heads.targets import class_targets
@@ -46,6 +47,8 @@ class TextPrior:
     reads_classes: ClassVar[bool] = True
     reads_support: ClassVar[bool] = True
     differentiable: ClassVar[bool] = True
+    shared_by_name: ClassVar[bool] = False
+    own: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "prompts", check_prompts(self.prompts))
@@ -54,7 +57,9 @@ class TextPrior:
         if not self.penalty > 0:
             raise InputError(f"the penalty must be above 0, found {self.penalty}: a large one stays with the class names.")
 
-    def declare(self, width: int) -> Parameters:  # noqa: ARG002
+    begin = nothing_own
+
+    def declare(self, width: int, classes: Sequence[str] = ()) -> Parameters:  # noqa: ARG002
         start = {"temperature": self.temperature}
         start |= {"log_penalty": 0.0} if self.form == "ridge" else {"alpha": self.alpha, "beta": self.beta}
         return {f"{self.name}.{key}": torch.tensor(value, dtype=torch.float32) for key, value in start.items()}

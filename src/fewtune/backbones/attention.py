@@ -1,0 +1,25 @@
+"""Attention where weights are an episode's own, or gradients are of second order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+
+@contextmanager
+def plain_attention() -> Iterator[None]:
+    """Attention by its plain kernel: the fused ones have neither a second derivative nor a rule for vmap.
+
+    So has the fast path of nn.MultiheadAttention and nn.TransformerEncoder no derivative; under vmap they take it without seeing that the
+    weights require one. Outside they may.
+    """
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
