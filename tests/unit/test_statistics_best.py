@@ -158,6 +158,14 @@ def test_a_line_with_fewer_episodes_changes_nothing_between_the_others() -> None
     assert short.difference is not None and short.difference.n == 20
 
 
+def test_the_best_does_not_depend_on_the_order_of_methods() -> None:
+    """a leads b on 40 episodes; on the first 10 of them b leads few, and few leads a."""
+    place = tuple((0, e) for e in range(40))
+    level = {"a": [0.5] * 10 + [0.9] * 30, "b": [0.7] * 10 + [0.4] * 30, "few": [0.6] * 10}
+    made = {m: Answered(np.array([v]), place[: len(v)], learns=False) for m, v in level.items()}
+    assert {best_of({m: made[m] for m in order}) for order in itertools.permutations(made)} == {"few"}
+
+
 def test_the_best_is_the_highest_mean_and_ties_go_to_the_first() -> None:
     place = tuple((0, e) for e in range(4))
     made = {m: Answered(np.full((1, 4), v), place, learns=False) for m, v in (("a", 0.4), ("b", 0.6), ("c", 0.6), ("d", 0.5))}
