@@ -81,3 +81,45 @@ def test_other_kinds_of_episodes(fewtune: Run, embeddings: Path) -> None:
         ran = fewtune("compare", embeddings, "--episode", episode, "--episodes", "20", "--method", "centroid", "--format", "json")
         assert ran.code == 0, ran.err
         assert 0.2 < json.loads(ran.out)[0]["mean"] <= 1
+
+
+def planted(folder: Path, sizes: list[int], angles: list[float]) -> Path:
+    """Embeddings in a plane: class c has `sizes[c]` rows about the direction `angles[c]` (radians)."""
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    at = np.array(angles)[labels] + 0.01 * np.random.default_rng(0).normal(size=len(labels))
+    np.savez(folder / "planted.npz", x=np.stack([np.cos(at), np.sin(at)], axis=1).astype(np.float32), y=labels)
+    return folder / "planted.npz"
+
+
+def test_every_setting_is_of_the_same_classes(fewtune: Run, tmp_path: Path) -> None:
+    """Rows 16 and 20 are asked by 1 and 5 shots with 15 queries: both settings are of the four classes of 40, and it is said."""
+    data = planted(tmp_path, [40] * 4 + [18] * 4 + [12] * 4, list(np.linspace(0, 3, 12)))
+    ran = fewtune(
+        "compare", data, "--ways", "3", "--shots", "1", "5", "--episodes", "60", "--method", "centroid", "--out", tmp_path / "run"
+    )
+    assert ran.code == 0, ran.err
+    both = [load_episodes(tmp_path / f"run/episodes/setting{setting}-seed0.npz") for setting in (0, 1)]
+    assert [sorted(set(episodes.classes.flatten().tolist())) for episodes in both] == [[0, 1, 2, 3]] * 2
+    assert both[0].classes.tolist() == both[1].classes.tolist()  # and the episodes too, one by one
+    said = "Test episodes: 8 of 12 classes have fewer than 20 rows and are left out, in every setting (1, 5 shots)."
+    assert " ".join(ran.out.split()).count(said) == 1
+    alone = fewtune("compare", data, "--ways", "3", "--shots", "1", "--episodes", "60", "--method", "centroid", "--out", tmp_path / "one")
+    assert set(load_episodes(tmp_path / "one/episodes/setting0-seed0.npz").classes.flatten().tolist()) == set(range(8))
+    assert "4 of 12 classes have fewer than 16 rows and are left out." in " ".join(alone.out.split())
+    whole = fewtune("compare", data, "--ways", "3", "--shots", "1", "--queries", "5", "--episodes", "9", "--method", "centroid")
+    assert "left out" not in whole.out + whole.err
+
+
+def test_hard_episodes_are_of_near_classes(fewtune: Run, tmp_path: Path) -> None:
+    """Four pairs of near classes, met class by class in another order: two ways are always a pair, each pair in a quarter of episodes."""
+    angles = [0.0, 1.0, 2.0, 3.0, 0.1, 1.15, 2.2, 2.75]
+    data = planted(tmp_path, [12] * 8, angles)
+    hard = fewtune(
+        *("compare", data, "--episode", "Hard(ways=2, shots=1, queries=5)", "--episodes", "800", "--method", "centroid"),
+        *("--out", tmp_path / "run", "--format", "json"),
+    )
+    assert hard.code == 0, hard.err
+    found = np.sort(load_episodes(tmp_path / "run/episodes/setting0-seed0.npz").classes.numpy(), axis=1)
+    assert (found[:, 1] == found[:, 0] + 4).all()
+    shares = np.bincount(found[:, 0]) / 800
+    assert np.abs(shares - 0.25).max() < 4 * np.sqrt(0.25 * 0.75 / 800)

@@ -45,7 +45,7 @@ from fewtune.tasks.task import Tasks, class_rows, group_tasks
 from tests.laws.grounds import Asked, double_ground, maml, outer_phase
 from tests.tiny import images
 
-PAIRS = Sampled(ways=2, shots=2, queries=3)
+PAIRS = Sampled(ways=2, shots=2, queries=3, task="collection")
 AGGREGATORS = (Mean(), Fixed(weights=(0.2, 3.0, 1.0)), WorstCase(), PcGrad())
 BACKBONE = only("group:*", 0.05)  # declared parameters are float32, and would round
 
@@ -142,6 +142,8 @@ def cases(ground: Ground) -> dict[str, tuple[Phase, Tasks]]:
         ),
         "PcGrad": (replace(paired, aggregator=PcGrad()), groups),
         "WorstCase": (replace(paired, aggregator=WorstCase()), groups),
+        "PcGrad of episodes": (replace(moving, batch=5, aggregator=PcGrad()), every),
+        "WorstCase of episodes": (replace(moving, batch=5, aggregator=WorstCase()), every),
         "Fixed": (replace(paired, aggregator=Fixed(weights=(0.2, 3.0, 1.0))), groups),
         "maml": (Phase(sampler=base.sampler, learner=inner, plan=everything(0.1), steps=2, batch=3), every),
     }

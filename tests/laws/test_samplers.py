@@ -20,13 +20,15 @@ from fewtune.spec import parse, text
 from fewtune.tasks import draw
 from fewtune.tasks.chosen import SELECTIONS, Chosen, Named
 from fewtune.tasks.episodes import Episodes, join, load_episodes
-from fewtune.tasks.fit import fitted
+from fewtune.tasks.fit import fitted, served
+from fewtune.tasks.hard import Hard, nearest_classes, slot_means
 from fewtune.tasks.in_sequence import InSequence
 from fewtune.tasks.per_task import PerTask
 from fewtune.tasks.points import Points
 from fewtune.tasks.pooled import Pairs, Pooled
 from fewtune.tasks.replayed import Replayed
-from fewtune.tasks.samplers import SAMPLERS, Hard, Imbalanced, Sampled, Sampler, Varied, nearest_classes
+from fewtune.tasks.sampler import check_unit
+from fewtune.tasks.samplers import SAMPLERS, Imbalanced, Sampled, Sampler, Varied
 from fewtune.tasks.selection import Evidence
 from fewtune.tasks.targets import target_tasks
 from fewtune.tasks.task import Tasks, class_rows, group_tasks, uniform_tasks
@@ -57,13 +59,16 @@ def _tasks(pool: Pool, sampler: Sampler) -> Tasks:
         return tasks
     labels = pool.labels
     vectors = np.stack([pool.fetch(i) for i in range(len(pool))])
-    return nearest_classes(tasks, np.stack([vectors[labels == c].mean(0) for c in range(len(SIZES))]))
+    means = slot_means(tasks, vectors)
+    np.testing.assert_allclose(means, np.stack([vectors[labels == c].astype(float).mean(0) for c in range(len(SIZES))]), rtol=1e-6)
+    return nearest_classes(tasks, means)
 
 
 CASES = [
     Sampled(ways=5, shots=1, queries=15),
     Sampled(ways=3, shots=5, queries=4),
     Sampled(ways=4, shots=0, queries=2),
+    Sampled(ways=7, shots=10, queries=30, task="collection", ragged=True),
     Varied(),
     Varied(least_ways=3, most_ways=7, most_support=60),
     Imbalanced(ways=4, least=1, most=6, queries=5),
@@ -78,7 +83,8 @@ CASES = [
     PerTask(batch=7),
     InSequence(ways=3, rows=5, epochs=2, batch=4),
     InSequence(ways=2, rows=6, epochs=1, batch=50),
-    Chosen(sampler=Sampled(ways=3), selection=Named(names=("g1",))),
+    InSequence(ways=9, rows=40, epochs=1, batch=100, ragged=True),
+    Chosen(sampler=Sampled(ways=3, task="collection"), selection=Named(names=("g1",))),
     Replayed(),
 ]
 
@@ -197,7 +203,7 @@ def test_linear_and_step_shots(pool: Pool) -> None:
 def test_group_tasks_stay_within_their_group(pool: Pool) -> None:
     tasks = group_tasks(pool)
     assert tasks.names == ("g0", "g1")
-    episodes = Sampled(ways=3, shots=1, queries=2).draw(tasks, key(0), 0, 40)
+    episodes = Sampled(ways=3, shots=1, queries=2, task="collection").draw(tasks, key(0), 0, 40)
     groups = pool.groups[episodes.query.numpy()]
     assert (groups == episodes.task.numpy()[:, None]).all() and set(episodes.task.tolist()) == {0, 1}
 
@@ -237,7 +243,7 @@ class Backwards:
 
 def test_a_choice_is_resolved_to_names(pool: Pool) -> None:
     tasks = uniform_tasks(class_rows(pool), 4, 6, key(0))
-    chosen = Chosen(sampler=Sampled(ways=3, shots=1, queries=2), selection=Backwards())
+    chosen = Chosen(sampler=Sampled(ways=3, shots=1, queries=2, task="collection"), selection=Backwards())
     resolved = chosen.resolved(tasks)
     assert resolved.selection == Named(names=("all/5", "all/4", "all/3"))
     drawn = resolved.draw(tasks, key(0), 0, 30)
@@ -259,29 +265,66 @@ def test_a_choice_is_resolved_to_names(pool: Pool) -> None:
         (Sampled(ways=12, shots=5, queries=20), Sampled(ways=10, shots=5, queries=20)),  # 200 query rows; 11 x 18 = 198; 12 x 16 = 192
         (Sampled(ways=5, shots=58, queries=15), Sampled(ways=2, shots=58, queries=2)),
         (Sampled(ways=5, shots=80, queries=15), Sampled(ways=2, shots=59, queries=1)),
-        (InSequence(ways=10, rows=25), InSequence(ways=10, rows=25)),
-        (InSequence(ways=15, rows=21), InSequence(ways=12, rows=21)),
+    ],
+    ids=text,
+)
+def test_episodes_to_measure_by_shrink_to_one_size(pool: Pool, asked: Sampled, given: Sampled) -> None:
+    tasks = class_rows(pool)
+    smaller, notes = fitted(asked, tasks)
+    assert smaller == given and bool(notes) == (asked != given)
+    assert fitted(smaller, tasks) == (smaller, ())
+    smaller.draw(tasks, key(0), 0, 2)
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [  # no more is asked than the largest class and task have; where others have less, each gives what it has
+        (Sampled(ways=5, shots=5, queries=15), Sampled(ways=5, shots=5, queries=15)),
+        (Sampled(ways=20, shots=5, queries=15), Sampled(ways=12, shots=5, queries=15)),
+        (Sampled(ways=12, shots=5, queries=20), Sampled(ways=12, shots=5, queries=20, ragged=True)),
+        (Sampled(ways=5, shots=80, queries=15), Sampled(ways=5, shots=80, queries=10, ragged=True)),
+        (Sampled(ways=5, shots=95, queries=15), Sampled(ways=5, shots=89, queries=1, ragged=True)),
+        (InSequence(ways=10, rows=21), InSequence(ways=10, rows=21)),
+        (InSequence(ways=10, rows=25), InSequence(ways=10, rows=25, ragged=True)),
+        (InSequence(ways=15, rows=100), InSequence(ways=12, rows=90, ragged=True)),
         (Varied(least_ways=20, most_ways=30), Varied(least_ways=20, most_ways=30)),
     ],
     ids=text,
 )
-def test_samplers_shrink_to_fit(pool: Pool, asked: Sampler, given: Sampler) -> None:
-    tasks = class_rows(pool)
-    smaller, notes = fitted(asked, tasks)
-    assert smaller == given and bool(notes) == (asked != given)
+def test_samplers_are_made_to_serve_all_tasks(pool: Pool, asked: Sampler, given: Sampler) -> None:
+    made, notes = served(asked, class_rows(pool))
+    assert made == given and bool(notes) == (asked != given or isinstance(asked, Varied))
     if not isinstance(asked, Varied):
-        assert fitted(smaller, tasks) == (smaller, ())
-        smaller.draw(tasks, key(0), 0, 2)
+        made.draw(class_rows(pool), key(0), 0, 2)
 
 
 def test_what_shrank_is_said(pool: Pool) -> None:
-    smaller, notes = fitted(Chosen(sampler=Sampled(ways=9, shots=1, queries=2), selection=Named(names=("g1",))), group_tasks(pool))
+    smaller, notes = served(Chosen(sampler=Sampled(ways=9, shots=1, queries=2), selection=Named(names=("g1",))), group_tasks(pool))
     assert smaller == Chosen(sampler=Sampled(ways=6, shots=1, queries=2), selection=Named(names=("g1",)))
     assert notes == ("ways shrank from 9 to 6, as the data has no more to give",)
     lone = uniform_tasks(class_rows(pool), 1, 3, key(0))
     for sampler, rows in ((Sampled(), 2), (Sampled(shots=0), 1), (InSequence(), 1)):
         with pytest.raises(InputError, match=f"expected at least 2 classes of {rows} or more examples in one task, found 1"):
-            fitted(sampler, lone)
+            served(sampler, lone)
+    with pytest.raises(InputError, match="expected at least 2 classes of 2 or more examples in one task, found 1"):
+        fitted(Sampled(), lone)
+
+
+@pytest.mark.parametrize("make", [Sampled, Varied, Imbalanced, Hard, Points], ids=lambda kind: kind.__name__)
+def test_an_episode_is_a_task_or_its_collection_is(pool: Pool, make: type) -> None:
+    with pytest.raises(InputError, match="task is 'episode' or 'collection', found 'group'"):
+        check_unit("group")
+    if make is Points:
+        tasks = target_tasks(pool, "height")
+    else:
+        tasks = group_tasks(pool)
+        tasks = nearest_classes(tasks, np.random.default_rng(0).normal(size=(12, 3))) if make is Hard else tasks
+    small = {"queries": 3} if make is not Varied else {"least_ways": 3}
+    assert make(**small).task == ("collection" if make is Points else "episode")
+    assert make(**small, task="episode").draw(tasks, key(0), 5, 20).task.tolist() == list(range(5, 25))
+    marked = make(**small, task="collection").draw(tasks, key(0), 5, 20)
+    groups = [{int(g) for g in pool.groups[q[q >= 0].numpy()]} for q in marked.query]
+    assert groups == [{t} for t in marked.task.tolist()] and len(set(marked.task.tolist())) == 2
 
 
 def test_replayed_rows_are_all_rows_of_one_task(pool: Pool) -> None:
@@ -304,6 +347,9 @@ def test_episodes_name_their_task_where_small_ones_are_left_out(sampler: Sampler
     groups = np.array(["few"] * 24 + ["many"] * 36 + ["more"] * 36)  # two classes, three, three
     examples = make_examples(Vectors(np.zeros((96, 1), dtype=np.float32)), labels, class_names=list("abcdefgh"), groups=list(groups))
     tasks = group_tasks(Pool([examples]))
-    drawn = sampler.draw(tasks, key(0), 0, 20)
+    if isinstance(sampler, Hard):
+        tasks = nearest_classes(tasks, np.random.default_rng(0).normal(size=(8, 3)))
+    names = group_tasks(Pool([examples])).names
+    drawn = replace(sampler, task="collection").draw(tasks, key(0), 0, 20)
     for query, task in zip(drawn.query.tolist(), drawn.task.tolist(), strict=True):
-        assert {groups[row] for row in query if row >= 0} == {tasks.names[task]}
+        assert {groups[row] for row in query if row >= 0} == {names[task]}

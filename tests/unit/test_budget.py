@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -16,17 +17,21 @@ from fewtune.errors import InputError
 from fewtune.keys import key
 from fewtune.learning.budget import budgeted, fit_phases, step_visits, total_visits
 from fewtune.learning.ground import Ground
+from fewtune.learning.method import Method
 from fewtune.learning.phase import Phase
 from fewtune.learning.train import train
 from fewtune.machine import Machine
+from fewtune.parts.aggregators import PcGrad, WorstCase
 from fewtune.parts.keep import Best
 from fewtune.parts.plan import resolve
 from fewtune.parts.rates import Steps
 from fewtune.recipes.finetuning import gradual_unfreezing, linear_probe_then_finetune, wise_ft
-from fewtune.recipes.meta import imaml, maml
-from fewtune.recipes.sources import mamf, multitask, shared_heads
+from fewtune.recipes.meta import anil, boil, imaml, maml
+from fewtune.recipes.sources import mamf, matching_networks, multitask, r2d2, shared_heads
 from fewtune.tasks.in_sequence import InSequence
-from fewtune.tasks.task import Tasks, class_rows
+from fewtune.tasks.pooled import Pooled
+from fewtune.tasks.samplers import Sampled
+from fewtune.tasks.task import Tasks, class_rows, group_tasks
 
 
 @pytest.fixture(scope="module")
@@ -113,3 +118,54 @@ def test_the_length_of_a_task_in_sequence_is_not_stretched(tasks: Tasks) -> None
     whole = mamf(ways=5, rows=10, epochs=2, batch=32, steps=80).phases
     (phase,) = budgeted(whole, tasks, 500)
     assert isinstance(phase, Phase) and phase.steps == 20 and phase.restart == 4
+
+
+def uneven() -> tuple[Pool, Tasks]:
+    """Two groups: "large" of six classes of 20 rows and two of 3, "small" of two classes of 9."""
+    sizes = [20] * 6 + [3] * 2 + [9] * 2
+    labels = np.repeat(np.arange(10), sizes)
+    vectors = np.random.default_rng(0).normal(size=(len(labels), 8)).astype(np.float32)
+    groups = ["large" if label < 8 else "small" for label in labels]
+    pool = Pool([make_examples(Vectors(vectors), labels, class_names=[f"c{i}" for i in range(10)], groups=groups)])
+    return pool, group_tasks(pool)
+
+
+def test_uneven_episodes_count_as_what_they_are_on_average() -> None:
+    """4 ways, 1 + 9 rows: half of the episodes are 2 x 9 rows, half 4 classes of which a quarter are small: 4 (3/4 x 10 + 1/4 x 3)."""
+    _, tasks = uneven()
+    (phase,), notes = fit_phases(multitask(ways=4, shots=1, queries=9).phases, tasks)
+    assert isinstance(phase, Phase) and isinstance(phase.sampler, Sampled) and phase.sampler.ragged and len(notes) == 2
+    assert step_visits(phase, tasks) == pytest.approx((18 + 33) / 2, rel=0.02)
+    (inner,), _ = fit_phases(maml(ways=4, shots=3, queries=9, inner_steps=5, batch=1).phases, tasks)
+    # support: 3 of 20 and of 9 rows, 2 of 3; query: 9, 6 and 1
+    expected = ((5 * 6 + 12) + (5 * 4 * (0.75 * 3 + 0.25 * 2) + 4 * (0.75 * 9 + 0.25 * 1))) / 2
+    assert isinstance(inner, Phase) and step_visits(inner, tasks) == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize("method", [maml, anil, boil, imaml, r2d2, matching_networks, shared_heads, mamf])
+def test_uneven_tasks_are_trained_on(method: Callable[..., Method]) -> None:
+    """A head of places is as wide as ever where a task has fewer classes; the mean of visits is what was foretold."""
+    pool, tasks = uneven()
+    ground = Ground(load_backbone("mlp,inputs=8", machine=Machine(device="cpu", dtype="float32")), pool)
+    phases, _ = fit_phases(method(ways=4, batch=2, steps=64).phases, tasks)
+    ended = train(ground, phases, tasks, key(0))
+    assert ended.visits == pytest.approx(total_visits(phases, tasks), rel=0.1) and ended.moved
+    assert all(np.isfinite(row["loss"]) for row in ended.curve)
+
+
+def test_an_aggregator_that_has_one_task_a_step_is_told() -> None:
+    _, tasks = uneven()
+    (phase,) = multitask(ways=2, queries=2, batch=4).phases
+    assert isinstance(phase, Phase)
+    for aggregator in (PcGrad(), WorstCase()):
+        several = replace(phase, aggregator=aggregator)
+        assert fit_phases((several,), tasks)[1] == ()
+        for lone in (
+            replace(several, batch=1),
+            replace(several, sampler=Pooled(batch=8)),
+            replace(several, sampler=Sampled(ways=2, queries=2, task="collection")),
+        ):
+            there = tasks.take([0]) if isinstance(lone.sampler, Sampled) else tasks
+            (said,) = fit_phases((lone,), there)[1]
+            assert said.startswith(f"{type(aggregator).__name__} puts several tasks together, but each step has one")
+    assert fit_phases((replace(phase, batch=1),), tasks)[1] == ()

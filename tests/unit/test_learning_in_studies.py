@@ -232,3 +232,41 @@ def test_the_sweep_keeps_the_best_value(monkeypatch: pytest.MonkeyPatch) -> None
     scores.update(dict.fromkeys(scores, -1.0))
     with pytest.raises(InputError, match="diverged at every value of the sweep"):
         learning.choose("it", methods)
+
+
+def learning_of(methods: list[str], *sources: Examples) -> Learning:
+    backbone = load_backbone("mlp,inputs=4,width=8", machine=Machine(device="cpu").resolved())
+    target = Pool([collection(5, 9)])
+    features = feature_table(backbone, target, memory=True, quiet=True).features
+    protocols = (Protocol(sampler=Sampled(ways=3, shots=1, queries=3), episodes=8),)
+    study = Study(target, backbone, features, protocols, {m: variants(m, ()) for m in methods}, Pool(list(map(serving, sources))))
+    return Learning(study, Partial(), ALONE, True)
+
+
+def test_every_source_is_learned_from_and_what_is_smaller_is_noted() -> None:
+    """8 ways from sources of 8 and of 3 train classes: of the class table the rows of both move, those of validation classes stay."""
+    methods = ["shared_heads(ways=8,steps=60)", "mamf(ways=8,steps=60)"]
+    learning = learning_of(methods, collection(10, 1), collection(5, 2))
+    pool = learning.study.source
+    assert pool is not None
+    for name in methods:
+        method = learning.study.methods[name][""]
+        (table,) = [head for head in method.heads if head.name == "source"]
+        start = table.declare(8, 15)["source.weight"]  # type: ignore[call-arg]
+        moved = (learning.learn(name, {"": method}, "", 0).trained.weights["source.weight"] != start).any(dim=1)
+        np.testing.assert_array_equal(np.flatnonzero(moved.numpy()), np.sort(learning.tasks.slot_class))
+    notes = [note for note in learning.notes if "1 of 2 tasks (s2) has fewer than 8 classes (the smallest 3)" in note]
+    assert [note.split(":")[0] for note in notes] == methods
+
+
+def test_aggregators_act_on_the_episodes_of_one_source() -> None:
+    """Mean, WorstCase and PcGrad on one source end at different weights."""
+    text = (
+        "Method(phases=(Phase(sampler=Sampled(ways=3,shots=1,queries=3),learner=Centroid(),plan=everything(0.05),steps=4,batch=4,"
+        "aggregator={}()),),learner=Centroid())"
+    )
+    methods = [text.format(name) for name in ("Mean", "WorstCase", "PcGrad")]
+    learning = learning_of(methods, collection(8, 3))
+    ends = [learning.learn(m, learning.study.methods[m], "", 0).trained.weights for m in methods]
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        assert any(not torch.equal(ends[a][n], ends[b][n]) for n in ends[0])

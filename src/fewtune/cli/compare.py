@@ -60,7 +60,7 @@ def compare(
     ways: int
         Classes in an episode.
     shots: int
-        Support examples of each class; several make several settings.
+        Support examples of each class; several make several settings, all drawn from the classes that have rows enough for the largest.
     queries: int
         Query examples of each class.
     episodes: int
@@ -200,7 +200,10 @@ def _protocols(
         samplers = (parse(episode, {s.__name__: s for s in EPISODIC}),)
         if not isinstance(samplers[0], EPISODIC):
             raise InputError(f"{episode!r} is no kind of episode: expected one of {', '.join(s.__name__ for s in EPISODIC)}.")
-    found = tuple(Protocol(sampler=s, episodes=episodes, seeds=tuple(seeds), classes=part, within=within) for s in samplers)
+    rows = max(s.needs[0] for s in samplers) if len(samplers) > 1 else 0  # every setting is of the classes that serve them all
+    found = tuple(
+        Protocol(sampler=s, episodes=episodes, seeds=tuple(seeds), classes=part, within=within, least_rows=rows) for s in samplers
+    )
     for protocol in found:
         protocol.check(pool)
     return found

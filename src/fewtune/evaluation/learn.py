@@ -31,7 +31,7 @@ from fewtune.learning.world import World
 from fewtune.spec import digest
 from fewtune.tasks.chosen import Chosen
 from fewtune.tasks.episodes import Episodes
-from fewtune.tasks.fit import fitted
+from fewtune.tasks.fit import fitted, left_out
 from fewtune.tasks.samplers import Sampled
 from fewtune.tasks.selection import Evidence
 from fewtune.tasks.task import Tasks
@@ -191,6 +191,7 @@ class Learning:
         for number, protocol in enumerate(self.study.protocols):
             asked = protocol.sampler if isinstance(protocol.sampler, Sampled) else Sampled()
             sampler, _ = fitted(asked, tasks)
+            self._notes |= {f"Validation episodes: {sentence}.": None for sentence in left_out(tasks, *sampler.needs)}
             made.append(sampler.draw(tasks, key(0, "validation", number), 0, self.study.training.validation))
         return tuple(made)
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, final
 
 import numpy as np
+from torch import Tensor
 
 from fewtune.data.examples import Examples, Integers
 from fewtune.data.pool import Pool
 from fewtune.errors import InputError
 from fewtune.keys import key
 from fewtune.tasks.episodes import Episodes
-from fewtune.tasks.samplers import Hard, Imbalanced, Sampled, Varied
+from fewtune.tasks.fit import left_out
+from fewtune.tasks.hard import Hard, nearest_classes, slot_means
+from fewtune.tasks.samplers import Imbalanced, Sampled, Varied
 from fewtune.tasks.task import ClassChoice, Tasks, class_rows, group_tasks
 
 
@@ -21,7 +24,9 @@ from fewtune.tasks.task import ClassChoice, Tasks, class_rows, group_tasks
 class Protocol:
     """`episodes` episodes of `sampler` for each seed, from the rows of the chosen classes.
 
-    `within` "group": every episode stays inside one group (an alphabet, a domain). `classes`: train, validation, test or all.
+    `within` "group": every episode stays inside one group (an alphabet, a domain). `classes`: train, validation, test or all. Classes with
+    fewer than `least_rows` rows are left out even where the sampler asks for less: so settings of one table draw from the same classes.
+    Test episodes are marked with the task of the collection that they come from, whatever the sampler's `task`.
     """
 
     sampler: Sampled | Varied | Imbalanced | Hard
@@ -29,8 +34,10 @@ class Protocol:
     seeds: tuple[int, ...] = (0,)
     classes: ClassChoice = "all"
     within: Literal["all", "group"] = "all"
+    least_rows: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "sampler", replace(self.sampler, task="collection"))
         if self.episodes < 1:
             raise InputError(f"expected at least 1 episode, found {self.episodes}.")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
@@ -46,11 +53,24 @@ class Protocol:
 
     def check(self, pool: Pool) -> None:
         """Raise InputError where the pool cannot give such episodes."""
-        self.sampler.draw(self.tasks(pool), key(0), 0, 1)
+        self.tasks(pool).keep(*self.needs)
 
-    def draw(self, pool: Pool) -> dict[int, Episodes]:
-        """The episodes of each seed."""
-        tasks = self.tasks(pool)
+    @property
+    def needs(self) -> tuple[int, int]:
+        """(rows of a class, classes of a task) without which they are left out."""
+        rows, ways = self.sampler.needs
+        return max(rows, self.least_rows), ways
+
+    def left_out(self, pool: Pool) -> tuple[str, ...]:
+        """What no episode is drawn from, a sentence each."""
+        return left_out(self.tasks(pool), *self.needs)
+
+    def draw(self, pool: Pool, features: Tensor) -> dict[int, Episodes]:
+        """The episodes of each seed. `features` [N, D]: the pool's rows through the frozen backbone, which `Hard` measures nearness by."""
+        tasks = self.tasks(pool).keep(*self.needs)
+        if isinstance(self.sampler, Hard):
+            most = self.sampler.among or self.sampler.ways - 1
+            tasks = nearest_classes(tasks, slot_means(tasks, features.cpu().numpy()), most)
         return {seed: self.sampler.draw(tasks, key(seed, "episodes"), 0, self.episodes) for seed in self.seeds}
 
     @property

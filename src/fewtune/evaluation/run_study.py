@@ -60,7 +60,20 @@ def run_study(study: Study, partial: Partial = NOTHING, *, world: World = ALONE,
             if ready.trained.moved:
                 partial.keep_model(name, seed, {n: ready.trained.weights[n] for n in ready.trained.moved}, ready.trained.curve)
             learning.forget(ready)
-    return Outcomes(make_result(columns), drawn, tuple(costs), learning.notes)
+    return Outcomes(make_result(columns), drawn, tuple(costs), (*_left_out(study), *learning.notes))
+
+
+def _left_out(study: Study) -> tuple[str, ...]:
+    """What of the target no episode is drawn from, a sentence for each setting that it holds for, or for all."""
+    each = [protocol.left_out(study.target) for protocol in study.protocols]
+    if len(set(each)) == 1:
+        every = f", in every setting ({', '.join(p.shots for p in study.protocols)} shots)" if len(each) > 1 else ""
+        return tuple(f"Test episodes: {sentence}{every}." for sentence in each[0])
+    return tuple(
+        f"Test episodes of {protocol.ways} ways and {protocol.shots} shots: {sentence}."
+        for protocol, said in zip(study.protocols, each, strict=True)
+        for sentence in said
+    )
 
 
 def _tested(study: Study, drawn: Drawn, rows: _Rows, name: str, ready: Learned, partial: Partial, quiet: bool) -> list[dict[str, Any]]:

@@ -69,4 +69,4 @@ class Study:
 
     def draw(self) -> Drawn:
         """The episodes by (protocol number, seed)."""
-        return {(i, seed): e for i, p in enumerate(self.protocols) for seed, e in p.draw(self.target).items()}
+        return {(i, seed): e for i, p in enumerate(self.protocols) for seed, e in p.draw(self.target, self.features).items()}

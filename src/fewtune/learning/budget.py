@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from math import ceil
 
+import numpy as np
+
 from fewtune.errors import InputError
 from fewtune.keys import key
 from fewtune.learning.phase import Adapt, Average, Greedy, Implicit, Learner, Phase, Step, heads_of, phases_of
@@ -13,17 +15,24 @@ from fewtune.learning.support import support_tasks
 from fewtune.parts.keep import stretched
 from fewtune.tasks.chosen import Chosen
 from fewtune.tasks.episodes import Episodes
-from fewtune.tasks.fit import fitted
+from fewtune.tasks.fit import served
 from fewtune.tasks.in_sequence import InSequence
 from fewtune.tasks.sampler import Sampler
+from fewtune.tasks.samplers import Imbalanced, Sampled, Varied
 from fewtune.tasks.task import Tasks
+
+_LOOKED = 64  # episodes that tell whether there are several tasks
+_MANY, _FEWEST = 2048, 16  # episodes of different sizes, and steps (or tasks in sequence), whose mean stands for all
 
 
 def step_visits(phase: Phase, tasks: Tasks) -> float:
-    """Rows that a step of a phase looks at; inner steps count each of theirs. The mean over the steps until the optimizer begins anew, for
-    the last batch of an epoch may be smaller."""
+    """Rows that a step of a phase looks at; inner steps count each of theirs. The mean over the steps until the optimizer begins anew,
+    since the last batch of an epoch may be smaller; where episodes differ in size, over many of those."""
     steps = max(1, phase.restart)
     episodes = phase.sampler.draw(tasks, key(0), 0, phase.batch * steps)
+    if _ragged(phase.sampler):
+        steps *= max(_FEWEST, ceil(_MANY / len(episodes)))
+        episodes = phase.sampler.draw(tasks, key(0), 0, phase.batch * steps)
     return _visits(phase.learner, episodes) / steps
 
 
@@ -36,7 +45,8 @@ def total_visits(steps: tuple[Step, ...], tasks: Tasks) -> float:
 
 
 def budgeted(steps: tuple[Step, ...], tasks: Tasks, visits: int) -> tuple[Step, ...]:
-    """The same phases with their steps scaled alike, so that together they look at `visits` rows at most.
+    """The same phases with their steps scaled alike, so that together they look at `visits` rows at most (on average, where episodes
+    differ in size).
 
     What a phase counts in steps is scaled with it: warm-ups, drops and thaws of its plan, what it keeps, and `restart`. But in a phase
     that takes its tasks in sequence (MAMF), where `restart` is the length of a task, whole tasks are counted. Raises InputError where
@@ -70,17 +80,19 @@ def of_length(phase: Phase, steps: int) -> Phase:
 
 
 def fit_phases(steps: tuple[Step, ...], tasks: Tasks) -> tuple[tuple[Step, ...], tuple[str, ...]]:
-    """(the same phases with samplers that the tasks can serve, what shrank in words)."""
+    """(the same phases with samplers under which every class and task comes, what is smaller or left out in words; see `served`)."""
     said: dict[str, None] = {}
 
     def fit(phase: Phase) -> Phase:
-        sampler, notes = fitted(phase.sampler, tasks)
+        sampler, notes = served(phase.sampler, tasks)
         said.update(dict.fromkeys(notes))
         restart = phase.restart
         before, after = _sequence(phase.sampler), _sequence(sampler)
         if before and after and restart == before.steps_per_task:
             restart = after.steps_per_task
-        return replace(phase, sampler=sampler, restart=restart)
+        found = replace(phase, sampler=sampler, restart=restart)
+        said.update(dict.fromkeys(_without_effect(found, tasks)))
+        return found
 
     return each_phase(steps, fit), tuple(said)
 
@@ -96,6 +108,25 @@ def each_phase(steps: tuple[Step, ...], change: Callable[[Phase], Phase]) -> tup
     return tuple(made)
 
 
+def _without_effect(phase: Phase, tasks: Tasks) -> tuple[str, ...]:
+    """A sentence where an aggregator has but one task to weigh in each step."""
+    if phase.aggregator.constant:
+        return ()
+    drawn = phase.sampler.draw(tasks, key(0), 0, max(_LOOKED, phase.batch)).task
+    if phase.batch > 1 and len(set(drawn.tolist())) > 1:
+        return ()
+    return (
+        f"{type(phase.aggregator).__name__} puts several tasks together, but each step has one, so it changes nothing: "
+        "draw episodes (Sampled) or tasks in turn (PerTask), with a batch of 2 or more",
+    )
+
+
+def _ragged(sampler: Sampler) -> bool:
+    """Whether its episodes may differ in size."""
+    inner = sampler.sampler if isinstance(sampler, Chosen) else sampler
+    return isinstance(inner, Varied | Imbalanced) or (isinstance(inner, Sampled | InSequence) and inner.ragged)
+
+
 def _sequence(sampler: Sampler) -> InSequence | None:
     """What takes a phase's tasks in sequence, where something does."""
     inner = sampler.sampler if isinstance(sampler, Chosen) else sampler
@@ -108,6 +139,13 @@ def _visits(learner: Learner, episodes: Episodes) -> float:
         asked += int((episodes.support >= 0).sum())
     if not isinstance(learner, Adapt):
         return asked
-    inner = support_tasks(episodes[:1])
+    _, at, counts = np.unique((episodes.support >= 0).sum(dim=1).numpy(), return_index=True, return_counts=True)
+    each = zip(at.tolist(), counts.tolist(), strict=True)  # episodes with supports of one size look at as many rows
+    return asked + sum((count * _inner_visits(learner, episodes[one : one + 1]) for one, count in each), 0.0)
+
+
+def _inner_visits(learner: Adapt, episode: Episodes) -> float:
+    """Rows that the inner steps of one episode look at; an implicit gradient looks at the support once more."""
+    inner = support_tasks(episode)
     again = sum(step_visits(phase, inner) for phase in phases_of(learner.phases)) if isinstance(learner.through, Implicit) else 0
-    return asked + len(episodes) * (total_visits(learner.phases, inner) + again)  # an implicit gradient looks at the support once more
+    return total_visits(learner.phases, inner) + again

@@ -13,6 +13,8 @@ from fewtune.tasks.task import Tasks
 def support_tasks(episode: Episodes) -> Tasks:
     """The support rows of one episode [1, ...] as a task; slot k is the class at place k, so drawn labels keep their places.
 
+    A place of padding is a slot without rows of class -1, so that episodes drawn from the task are as wide as the episode.
+
     A support of float or multi-hot labels is a task of one slot that carries them as targets.
     """
     if len(episode) != 1:
@@ -24,8 +26,8 @@ def support_tasks(episode: Episodes) -> Tasks:
         one, none = np.ones(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
         return Tasks(rows.numpy(), none, one * len(rows), none, none, np.array([0, 1]), ("support",), labels.numpy())
     order = torch.argsort(labels, stable=True)
-    ways = int((episode.classes[0] >= 0).sum())
+    ways = episode.ways
     count = torch.bincount(labels, minlength=ways).numpy()
     start = np.cumsum([0, *count[:-1]])
-    classes = episode.classes[0, :ways].cpu().numpy()
+    classes = episode.classes[0].cpu().numpy()
     return Tasks(rows[order].numpy(), start, count, classes, np.arange(ways), np.array([0, ways]), ("support",))

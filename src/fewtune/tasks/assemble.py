@@ -42,8 +42,8 @@ def _rows(tasks: Tasks, key: Key, episodes: Integers, slots: Integers, draws: in
     return rows_at(tasks, slot_positions(tasks, key, episodes, slots, draws))
 
 
-def assemble_rectangle(tasks: Tasks, key: Key, episodes: Integers, task: Integers, slots: Integers, shots: int, queries: int) -> Episodes:
-    """Episodes with the same numbers of rows for every class: support and query lie class after class."""
+def assemble_rectangle(tasks: Tasks, key: Key, episodes: Integers, marked: Integers, slots: Integers, shots: int, queries: int) -> Episodes:
+    """Episodes with the same numbers of rows for every class: support and query lie class after class. `marked` [E]: their `task`."""
     rows = _rows(tasks, key, episodes, slots, shots + queries)
     count, ways = slots.shape
     label = np.arange(ways)
@@ -54,13 +54,11 @@ def assemble_rectangle(tasks: Tasks, key: Key, episodes: Integers, task: Integer
 
     support, support_label = side(rows[:, :, :shots], shots)
     query, query_label = side(rows[:, :, shots:], queries)
-    return Episodes(
-        support, support_label, query, query_label, torch.from_numpy(tasks.slot_class[slots]), torch.from_numpy(tasks.ids[task])
-    )
+    return Episodes(support, support_label, query, query_label, torch.from_numpy(tasks.slot_class[slots]), torch.from_numpy(marked))
 
 
-def assemble(tasks: Tasks, key: Key, episodes: Integers, task: Integers, slots: Integers, shots: Integers, queries: Integers) -> Episodes:
-    """Ragged episodes: `slots`, `shots` and `queries` are [E, K]; padding is -1 and stands at the end of each axis."""
+def assemble(tasks: Tasks, key: Key, episodes: Integers, marked: Integers, slots: Integers, shots: Integers, queries: Integers) -> Episodes:
+    """Ragged episodes: `slots`, `shots` and `queries` are [E, K]; padding is -1 and stands at the end of each axis. `marked` as above."""
     draws = int((shots + queries).max(initial=1))
     rows = _rows(tasks, key, episodes, slots, draws)
     place = np.arange(draws)
@@ -68,9 +66,7 @@ def assemble(tasks: Tasks, key: Key, episodes: Integers, task: Integers, slots: 
     inside = place < shots[..., None]
     asked = ~inside & (place < (shots + queries)[..., None])
     classes = np.where(slots >= 0, tasks.slot_class[slots], -1)
-    return Episodes(
-        *_packed(rows, label, inside), *_packed(rows, label, asked), torch.from_numpy(classes), torch.from_numpy(tasks.ids[task])
-    )
+    return Episodes(*_packed(rows, label, inside), *_packed(rows, label, asked), torch.from_numpy(classes), torch.from_numpy(marked))
 
 
 def _packed(rows: Integers, label: Integers, wanted: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -103,4 +103,4 @@ def _told_apart(names: Iterable[str]) -> list[str]:
 
 def _made(tasks: Tasks, slots: list[Integers], names: list[str]) -> Tasks:
     bounds = np.cumsum([0, *map(len, slots)])
-    return replace(tasks, slots=np.concatenate(slots), bounds=bounds, names=tuple(names), taken=None)
+    return replace(tasks, slots=np.concatenate(slots), bounds=bounds, names=tuple(names), taken=None, anchored=False)

@@ -24,8 +24,8 @@ class Episodes:
     """E few-shot problems.
 
     `support` [E, S] and `query` [E, Q] are rows of a pool; `support_label` [E, S] and `query_label` [E, Q] are 0..K-1, positions in
-    `classes` [E, K] (global class ids); `task` [E] says which task an episode was drawn from. Float and multi-hot targets are
-    `support_label` [E, S, L] and `query_label` [E, Q, L]. Ragged episodes are padded with -1: rows, labels and classes (always at the end).
+    `classes` [E, K] (global class ids); episodes with the same `task` [E] count as one task (see the sampler). Float and multi-hot targets
+    are `support_label` [E, S, L] and `query_label` [E, Q, L]. Ragged episodes are padded with -1, always at the end: rows, labels, classes.
     """
 
     support: Int[Tensor, "E S"]

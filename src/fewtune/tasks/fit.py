@@ -1,45 +1,113 @@
-"""Ways shrink to fit: a sampler that asks for more than the tasks can give, made smaller, and said in words."""
+"""Samplers that ask for more than the tasks have: made smaller, and said in words with numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import fields, replace
+
+import numpy as np
 
 from fewtune.data.examples import Integers
 from fewtune.errors import InputError
 from fewtune.tasks.chosen import Chosen
+from fewtune.tasks.hard import Hard
 from fewtune.tasks.in_sequence import InSequence
+from fewtune.tasks.points import Points
 from fewtune.tasks.sampler import Sampler
-from fewtune.tasks.samplers import Sampled
+from fewtune.tasks.samplers import Imbalanced, Marks, Sampled, Varied
 from fewtune.tasks.task import Tasks
+from fewtune.words import counted, one_line
+
+_NAMED = 3  # tasks are named up to so many
 
 
-def fitted(sampler: Sampler, tasks: Tasks) -> tuple[Sampler, tuple[str, ...]]:
-    """(a sampler that the tasks can serve, what shrank, a sentence each); an equal sampler where nothing has to shrink.
+def served(sampler: Sampler, tasks: Tasks) -> tuple[Sampler, tuple[str, ...]]:
+    """(a sampler under which every class and task of `tasks` comes, for training on them; what is smaller or left out, a sentence each).
 
-    Of `Sampled` ways and queries shrink so that an episode keeps as many query rows as can be (then as many ways); shots only where no
-    class has a row left to ask. Of `InSequence` ways and rows, so that a task keeps as many rows as can be. Of `Chosen`, what it draws
-    with, on the chosen tasks. Others are returned as they are. Raises InputError where not even 2 ways fit.
+    An equal sampler and no sentence where all can be served as asked. Of `Sampled` and `InSequence` no more is asked than the largest
+    task and class have; where others have less they become `ragged`: each task and class gives what it has. Of `Chosen`, what it draws
+    with, on the chosen tasks. Others stay as they are, and what they leave out is said. Raises InputError where no task has 2 classes to
+    draw.
     """
     match sampler:
         case Sampled():
-            episode = _fitted_episode(sampler, tasks)
-            return episode, _notes(sampler, episode)
+            most, largest = _most(tasks, min(sampler.shots, 1) + 1)
+            queries = min(sampler.queries, max(1, largest - sampler.shots))
+            shots = min(sampler.shots, largest - queries)
+            return _ragged(sampler, replace(sampler, ways=min(sampler.ways, most), shots=shots, queries=queries), tasks)
         case InSequence():
-            found = _largest(sampler.ways, range(1, sampler.rows + 1), _most_ways(tasks))
-            if found is None:
-                raise _too_small(tasks, 1)
-            visit = replace(sampler, ways=found[0], rows=found[1])
-            return visit, _notes(sampler, visit)
+            most, largest = _most(tasks, 1)
+            visit = replace(sampler, ways=min(sampler.ways, most), rows=min(sampler.rows, largest))
+            return _ragged(sampler, visit, tasks)
         case Chosen():
-            inner, notes = fitted(sampler.sampler, sampler.selection.select(tasks))
+            inner, notes = served(sampler.sampler, sampler.selection.select(tasks))
             return replace(sampler, sampler=inner), notes
+        case Varied() | Imbalanced() | Hard():
+            return sampler, left_out(tasks, *sampler.needs)
+        case Points():
+            few = tasks.sizes() < sampler.shots + sampler.queries
+            return sampler, _tasks_left_out(tasks, few, f"{sampler.shots + sampler.queries} rows")
     return sampler, ()
+
+
+def fitted(asked: Sampled, tasks: Tasks) -> tuple[Sampled, tuple[str, ...]]:
+    """(episodes of one size that some of the tasks can serve, what shrank, a sentence each), for measuring: all classes weigh the same.
+
+    Ways and queries shrink so that an episode keeps as many query rows as can be (then as many ways); shots only where no class has a row
+    left to ask. Raises InputError where not even 2 ways fit.
+    """
+    episode = _fitted_episode(asked, tasks)
+    return episode, _shrunk(asked, episode)
+
+
+def left_out(tasks: Tasks, rows: int, ways: int) -> tuple[str, ...]:
+    """What is not drawn where a class needs so many `rows` and a task so many classes (`ways`), a sentence each."""
+    slots = np.unique(tasks.slots)
+    few = int((tasks.count[slots] < rows).sum())
+    said = [f"{few:,} of {_classes(len(slots))} {_have(few)} fewer than {counted(rows, 'row')} and {_are(few)} left out"] if few else []
+    kept = np.array([(tasks.count[tasks.slots_of(t)] >= rows).sum() for t in range(len(tasks))])
+    such = f"{_classes(ways)} of {counted(rows, 'row')} or more"
+    return (*said, *_tasks_left_out(tasks, kept < ways, such))
+
+
+def _ragged(asked: Sampled | InSequence, given: Sampled | InSequence, tasks: Tasks) -> tuple[Sampler, tuple[str, ...]]:
+    """As given where every task and class has so much, else ragged; with what is to be said of it."""
+    rows, ways = replace(given, ragged=False).needs
+    slots, sizes = np.unique(tasks.slots), np.diff(tasks.bounds)
+    if (tasks.count[slots] >= rows).all() and (sizes >= ways).all():
+        return given, _shrunk(asked, given)
+    made = replace(given, ragged=True)
+    least, two = made.needs
+    said = list(_shrunk(asked, given))
+    counts = tasks.count[slots]
+    fewer = counts[(counts >= least) & (counts < rows)]
+    if len(fewer):
+        said.append(
+            f"{len(fewer):,} of {_classes(len(slots))} {_have(len(fewer))} fewer than {counted(rows, 'row')} "
+            f"(the smallest {fewer.min():,}): all they have is drawn"
+        )
+    usable = np.array([(tasks.count[tasks.slots_of(t)] >= least).sum() for t in range(len(tasks))])
+    narrow = (usable >= two) & (usable < ways)
+    if narrow.any():
+        said.append(f"{_of(tasks, narrow)} fewer than {_classes(ways)} (the smallest {usable[narrow].min():,}): all they have is drawn")
+    return made, (*said, *left_out(tasks, least, two))
+
+
+def _most(tasks: Tasks, rows: int) -> tuple[int, int]:
+    """(the most classes of one task with so many rows or more, the rows of the largest class); InputError where there are not two."""
+    counts = [tasks.count[tasks.slots_of(t)] for t in range(len(tasks))]
+    usable = [mine[mine >= rows] for mine in counts]
+    most = max(map(len, usable), default=0)
+    if most < 2:
+        raise _too_small(tasks, rows)
+    return most, max(int(mine.max()) for mine in usable if len(mine) >= 2)
 
 
 def _fitted_episode(asked: Sampled, tasks: Tasks) -> Sampled:
     most = _most_ways(tasks)
-    if found := _largest(asked.ways, range(1, asked.queries + 1), lambda queries: most(asked.shots + queries)):
+    fitting = [(min(asked.ways, most(asked.shots + queries)), queries) for queries in range(1, asked.queries + 1)]
+    found = max((one for one in fitting if one[0] >= 2), key=lambda one: (one[0] * one[1], one[0]), default=None)
+    if found:
         return replace(asked, ways=found[0], queries=found[1])
     for shots in range(asked.shots - 1, 0, -1):  # no room to ask: one query, and as many shots as leave room for it
         if most(shots + 1) >= 2:
@@ -53,17 +121,36 @@ def _most_ways(tasks: Tasks) -> Callable[[int], int]:
     return lambda rows: max(int((mine >= rows).sum()) for mine in counts)
 
 
-def _largest(ways: int, amounts: Iterable[int], most: Callable[[int], int]) -> tuple[int, int] | None:
-    """(ways, amount) of the largest product, the most ways among equals; None where no amount leaves 2 ways."""
-    fitting = [(min(ways, most(amount)), amount) for amount in amounts]
-    return max((one for one in fitting if one[0] >= 2), key=lambda one: (one[0] * one[1], one[0]), default=None)
-
-
-def _notes(asked: Sampled | InSequence, given: Sampled | InSequence) -> tuple[str, ...]:
+def _shrunk(asked: Sampled | InSequence, given: Sampled | InSequence) -> tuple[str, ...]:
     pairs = ((f.name, getattr(asked, f.name), getattr(given, f.name)) for f in fields(asked))
     return tuple(
         f"{name} shrank from {before} to {after}, as the data has no more to give" for name, before, after in pairs if before != after
     )
+
+
+def _tasks_left_out(tasks: Tasks, out: Marks, such: str) -> tuple[str, ...]:
+    if not out.any():
+        return ()
+    return (f"{_of(tasks, out)} fewer than {such} and {_are(int(out.sum()))} left out",)
+
+
+def _of(tasks: Tasks, which: Marks) -> str:
+    """`1 of 2 tasks (small) has`: how many of the tasks, and their names where these are few."""
+    found = [one_line(tasks.names[t]) for t in np.flatnonzero(which)]
+    names = f" ({', '.join(found)})" if len(found) <= _NAMED else ""
+    return f"{len(found):,} of {counted(len(tasks), 'task')}{names} {_have(len(found))}"
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def _have(count: int) -> str:
+    return "has" if count == 1 else "have"
+
+
+def _classes(count: int) -> str:
+    return f"{count:,} {'class' if count == 1 else 'classes'}"
 
 
 def _too_small(tasks: Tasks, rows: int) -> InputError:

@@ -13,7 +13,7 @@ from fewtune.keys import Key
 from fewtune.tasks.assemble import rows_at, targets_of
 from fewtune.tasks.draw import choose
 from fewtune.tasks.episodes import Episodes
-from fewtune.tasks.sampler import at_least, pick_tasks
+from fewtune.tasks.sampler import Unit, at_least, check_unit, marks, pick_tasks
 from fewtune.tasks.supervised import located
 from fewtune.tasks.task import Tasks
 
@@ -23,15 +23,18 @@ from fewtune.tasks.task import Tasks
 class Points:
     """`shots` support and `queries` query rows of a task that is drawn uniformly; labels are the rows' targets, [E, S, L] and [E, Q, L].
 
-    Tasks with fewer rows are left out. Raises InputError where the tasks are of classes.
+    Tasks with fewer rows are left out. `task`: as in `Sampled`, but the tasks of the collection by default: they are given (a function
+    each), not made by drawing classes. Raises InputError where the tasks are of classes.
     """
 
     shots: int = 10
     queries: int = 10
+    task: Unit = "collection"
 
     def __post_init__(self) -> None:
         at_least("shots", self.shots, 0)
         at_least("queries", self.queries, 1)
+        check_unit(self.task)
 
     def draw(self, tasks: Tasks, key: Key, first: int, count: int) -> Episodes:
         if tasks.targets is None:
@@ -49,5 +52,5 @@ class Points:
         position, _ = located(usable, usable.slots, (np.cumsum(sizes) - sizes)[task][:, None] + place)
         rows = torch.from_numpy(rows_at(usable, position))
         targets, places = targets_of(usable, position)
-        S = self.shots
-        return Episodes(rows[:, :S], targets[:, :S], rows[:, S:], targets[:, S:], places, torch.from_numpy(usable.ids[task]))
+        S, marked = self.shots, torch.from_numpy(marks(self.task, usable, episodes, task))
+        return Episodes(rows[:, :S], targets[:, :S], rows[:, S:], targets[:, S:], places, marked)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from fewtune.keys import Key
 from fewtune.tasks.draw import choose
 from fewtune.tasks.episodes import Episodes
 from fewtune.tasks.task import Tasks
+
+Unit: TypeAlias = Literal["episode", "collection"]
 
 
 @runtime_checkable
@@ -30,8 +32,18 @@ def at_least(name: str, value: int, least: int) -> None:
         raise InputError(f"expected {name} of at least {least}, found {value}.")
 
 
+def check_unit(unit: str) -> None:
+    if unit not in ("episode", "collection"):
+        raise InputError(f"task is 'episode' or 'collection', found {unit!r}.")
+
+
+def marks(unit: Unit, tasks: Tasks, episodes: Integers, task: Integers) -> Integers:
+    """What each episode [E] is marked with as a task: its own number, or that of the task of the collection that it was drawn from."""
+    return episodes if unit == "episode" else tasks.ids[task]
+
+
 def pick_tasks(tasks: Tasks, key: Key, episodes: Integers) -> Integers:
-    """A task for each episode, uniformly whatever the tasks' sizes."""
+    """A task for each episode, uniformly whatever the tasks' sizes: a source of 10 classes is drawn as often as one of 1,000."""
     return key.child("task").below(len(tasks), episodes.astype(np.uint64))
 
 

@@ -1,12 +1,12 @@
 """Samplers of few-shot episodes over classes. Each is a spec; `draw(tasks, key, first, count)` gives episodes first .. first + count - 1.
 
 Episode i is a function of (key, i) alone, so it does not depend on the batch it is drawn in. Classes come in random order, support
-and query are disjoint, labels are 0..K-1. Classes too small for what is asked are left out, tasks with too few classes too.
+and query are disjoint, labels are 0..K-1. Classes too small for what is asked are left out, tasks with too few classes too (`needs`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
@@ -16,43 +16,63 @@ from fewtune.errors import InputError
 from fewtune.keys import Counters, Key
 from fewtune.tasks.assemble import assemble, assemble_rectangle
 from fewtune.tasks.chosen import Chosen
-from fewtune.tasks.draw import choose
 from fewtune.tasks.episodes import Episodes
+from fewtune.tasks.hard import Hard
 from fewtune.tasks.in_sequence import InSequence
 from fewtune.tasks.per_task import PerTask
 from fewtune.tasks.points import Points
 from fewtune.tasks.pooled import Pairs, Pooled
 from fewtune.tasks.replayed import Replayed
-from fewtune.tasks.sampler import Sampler, at_least, pick_slots, pick_tasks
+from fewtune.tasks.sampler import Sampler, Unit, at_least, check_unit, marks, pick_slots, pick_tasks
 from fewtune.tasks.task import Tasks
 
-__all__ = ["EPISODIC", "SAMPLERS", "ClassMeans", "Hard", "Imbalanced", "Sampled", "Sampler", "Varied", "nearest_classes"]
+__all__ = ["EPISODIC", "SAMPLERS", "Hard", "Imbalanced", "Sampled", "Sampler", "Varied"]
 
 Marks: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
-ClassMeans: TypeAlias = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Sampled:
-    """N-way k-shot episodes: `ways` classes, for each `shots` support and `queries` query rows."""
+    """N-way k-shot episodes: `ways` classes of a task, for each `shots` support and `queries` query rows.
+
+    The task (a source, a group, a candidate) is drawn uniformly, whatever its size, and then its classes. `ragged`: a task with fewer
+    classes gives all of them, and a class with fewer rows what it has, shots before queries but at least one query; otherwise they are
+    left out. Left out then are only classes without a row to ask beside one to learn from, and tasks with fewer than two others.
+
+    `task`: what an aggregator (`Mean`, `PcGrad`, `WorstCase`) takes for one task: every "episode", as in multitask finetuning, or all
+    episodes of one task of the "collection" together (a source; a group with --source-tasks group; a chosen candidate).
+    """
 
     ways: int = 5
     shots: int = 1
     queries: int = 15
+    task: Unit = "episode"
+    ragged: bool = False
 
     def __post_init__(self) -> None:
         at_least("ways", self.ways, 2)
         at_least("shots", self.shots, 0)
         at_least("queries", self.queries, 1)
+        check_unit(self.task)
+
+    @property
+    def needs(self) -> tuple[int, int]:
+        """(rows of a class, classes of a task) without which they are left out."""
+        return (min(self.shots, 1) + 1, 2) if self.ragged else (self.shots + self.queries, self.ways)
 
     def draw(self, tasks: Tasks, key: Key, first: int, count: int) -> Episodes:
         tasks.need_classes(type(self).__name__)
-        usable = tasks.keep(self.shots + self.queries, self.ways)
+        usable = tasks.keep(*self.needs)
         episodes = np.arange(first, first + count)
         task = pick_tasks(usable, key, episodes)
         slots = pick_slots(usable, key, episodes, task, self.ways)
-        return assemble_rectangle(usable, key, episodes, task, slots, self.shots, self.queries)
+        marked = marks(self.task, usable, episodes, task)
+        if not self.ragged:
+            return assemble_rectangle(usable, key, episodes, marked, slots, self.shots, self.queries)
+        size = np.where(slots >= 0, usable.count[slots], 0)
+        queries = np.clip(size - self.shots, np.minimum(size, 1), self.queries)
+        return assemble(usable, key, episodes, marked, slots, np.minimum(self.shots, size - queries), queries)
 
 
 @final
@@ -64,23 +84,30 @@ class Varied:
     half of the smallest class); total support min(most_support, sum_c ceil(beta min(100, |c| - q))), beta uniform in (0, 1];
     shots of a class proportional to |c| exp(alpha), alpha uniform in [ln .5, ln 2), at least 1.
     Reference: Triantafillou et al., "Meta-Dataset", ICLR 2020, appendix 3. Departs: no use of class hierarchies (ImageNet, Omniglot);
-    within-alphabet sampling is `group_tasks`.
+    within-alphabet sampling is `group_tasks`. `task`: as in `Sampled`.
     """
 
     least_ways: int = 5
     most_ways: int = 50
     most_queries: int = 10
     most_support: int = 500
+    task: Unit = "episode"
 
     def __post_init__(self) -> None:
         at_least("least_ways", self.least_ways, 2)
         at_least("most_ways", self.most_ways, self.least_ways)
         at_least("most_queries", self.most_queries, 1)
         at_least("most_support", self.most_support, self.most_ways)
+        check_unit(self.task)
+
+    @property
+    def needs(self) -> tuple[int, int]:
+        """(rows of a class, classes of a task) without which they are left out."""
+        return 2, self.least_ways
 
     def draw(self, tasks: Tasks, key: Key, first: int, count: int) -> Episodes:
         tasks.need_classes(type(self).__name__)
-        usable = tasks.keep(2, self.least_ways)
+        usable = tasks.keep(*self.needs)
         episodes = np.arange(first, first + count)
         counters = episodes.astype(np.uint64)
         task = pick_tasks(usable, key, episodes)
@@ -92,7 +119,8 @@ class Varied:
         size = np.where(present, usable.count[slots], 0)
         queries = np.minimum(self.most_queries, np.where(present, size, np.iinfo(np.int64).max).min(axis=1) // 2)
         shots = self._shots(key, counters, size, present, ways, queries)
-        return assemble(usable, key, episodes, task, slots, shots, np.where(present, queries[:, None], 0))
+        marked = marks(self.task, usable, episodes, task)
+        return assemble(usable, key, episodes, marked, slots, shots, np.where(present, queries[:, None], 0))
 
     def _shots(self, key: Key, counters: Counters, size: Integers, present: Marks, ways: Integers, queries: Integers) -> Integers:
         left = np.where(present, size - queries[:, None], 0)
@@ -112,7 +140,7 @@ class Imbalanced:
     """`ways` classes whose support sizes differ, from `least` to `most` shots; balanced queries.
 
     shape "uniform": each class draws its shots uniformly in [least, most]; "linear": evenly spaced from least to most;
-    "step": half of the classes have least, the rest most. Which class gets which is random.
+    "step": half of the classes have least, the rest most. Which class gets which is random. `task`: as in `Sampled`.
     Reference: Ochal et al., "Few-Shot Learning with Class Imbalance", 2021, section 3.
     """
 
@@ -121,6 +149,7 @@ class Imbalanced:
     most: int = 9
     queries: int = 15
     shape: Literal["uniform", "linear", "step"] = "uniform"
+    task: Unit = "episode"
 
     def __post_init__(self) -> None:
         at_least("ways", self.ways, 2)
@@ -129,10 +158,16 @@ class Imbalanced:
         at_least("queries", self.queries, 1)
         if self.shape not in ("uniform", "linear", "step"):
             raise InputError(f"unknown shape {self.shape!r}: expected uniform, linear or step.")
+        check_unit(self.task)
+
+    @property
+    def needs(self) -> tuple[int, int]:
+        """(rows of a class, classes of a task) without which they are left out."""
+        return self.most + self.queries, self.ways
 
     def draw(self, tasks: Tasks, key: Key, first: int, count: int) -> Episodes:
         tasks.need_classes(type(self).__name__)
-        usable = tasks.keep(self.most + self.queries, self.ways)
+        usable = tasks.keep(*self.needs)
         episodes = np.arange(first, first + count)
         task = pick_tasks(usable, key, episodes)
         slots = pick_slots(usable, key, episodes, task, self.ways)
@@ -144,58 +179,8 @@ class Imbalanced:
             shots = np.broadcast_to(np.rint(np.linspace(self.least, self.most, self.ways)).astype(np.int64), slots.shape)
         else:
             shots = np.broadcast_to(np.where(place < self.ways // 2, self.least, self.most), slots.shape)
-        return assemble(usable, key, episodes, task, slots, shots, np.full(slots.shape, self.queries))
-
-
-def nearest_classes(tasks: Tasks, class_means: ClassMeans) -> Tasks:
-    """For each class of each task, a task of that class and its others in order of cosine similarity of their class means.
-
-    `class_means` [classes, D] are means of frozen features by global class id. With `Hard` these give hard episodes.
-    """
-    unit = class_means / np.maximum(np.linalg.norm(class_means, axis=1, keepdims=True), 1e-12)
-    ordered = []
-    for t in range(len(tasks)):
-        mine = tasks.slots_of(t)
-        near = unit[tasks.slot_class[mine]]
-        similarity = near @ near.T
-        np.fill_diagonal(similarity, np.inf)
-        ordered += list(mine[np.argsort(-similarity, axis=1, kind="stable")])
-    bounds = np.cumsum([0, *(len(mine) for mine in ordered)])
-    names = tuple(f"near {tasks.slot_class[mine[0]]}" for mine in ordered)
-    return replace(tasks, slots=np.concatenate(ordered), bounds=bounds, names=names)
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Hard:
-    """Hard episodes: a class and others among its nearest in feature space; needs the tasks of `nearest_classes`.
-
-    An anchor class is drawn uniformly; the other `ways` - 1 are drawn from its `among` nearest (0: exactly the nearest ones).
-    """
-
-    ways: int = 5
-    shots: int = 1
-    queries: int = 15
-    among: int = 0
-
-    def __post_init__(self) -> None:
-        at_least("ways", self.ways, 2)
-        at_least("shots", self.shots, 0)
-        at_least("queries", self.queries, 1)
-        if self.among and self.among < self.ways - 1:
-            raise InputError(f"expected among of 0 or at least ways - 1 = {self.ways - 1}, found {self.among}.")
-
-    def draw(self, tasks: Tasks, key: Key, first: int, count: int) -> Episodes:
-        tasks.need_classes(type(self).__name__)
-        usable = tasks.keep(self.shots + self.queries, self.ways)
-        episodes = np.arange(first, first + count)
-        task = pick_tasks(usable, key, episodes)
-        near = np.minimum(np.diff(usable.bounds)[task] - 1, self.among or self.ways - 1)
-        others = 1 + choose(key.child("classes"), episodes, near[:, None], self.ways - 1)[:, 0]
-        place = np.concatenate([np.zeros((count, 1), dtype=np.int64), others], axis=1)
-        turned = choose(key.child("turn"), episodes, np.full((count, 1), self.ways), self.ways)[:, 0]
-        slots = usable.slots[usable.bounds[task][:, None] + np.take_along_axis(place, turned, axis=1)]
-        return assemble_rectangle(usable, key, episodes, task, slots, self.shots, self.queries)
+        marked = marks(self.task, usable, episodes, task)
+        return assemble(usable, key, episodes, marked, slots, shots, np.full(slots.shape, self.queries))
 
 
 EPISODIC = (Sampled, Varied, Imbalanced, Hard)  # with a support: what a protocol may test on

@@ -36,7 +36,8 @@ class Tasks:
     A *slot* is a class seen by a task: `slot_class[s]` is its global class id and `order[start[s] : start[s] + count[s]]` its rows.
     Task t owns the slots `slots[bounds[t] : bounds[t + 1]]`; tasks may share slots. `names` says what a task is (a group, "all").
     `targets` [len(order), L]: what the rows at these places of `order` are labelled with where that is no class: floats, NaN missing, or
-    multi-hot integers, -1 missing. A task then has one slot, of no class in particular (`target_tasks`). `taken`: see `ids`.
+    multi-hot integers, -1 missing. A task then has one slot, of no class in particular (`target_tasks`). `taken`: see `ids`. `anchored`:
+    whether a task's slots stand in order of nearness to its first one (`nearest_classes`).
     """
 
     order: Integers
@@ -48,6 +49,7 @@ class Tasks:
     names: tuple[str, ...]
     targets: np.ndarray[Any, np.dtype[Any]] | None = None
     taken: Integers | None = None
+    anchored: bool = False
 
     @property
     def ids(self) -> Integers:
@@ -142,7 +144,7 @@ def uniform_tasks(tasks: Tasks, ways: int, count: int, key: Key) -> Tasks:
 
     chosen = mine[choose(key, np.arange(count), np.full((count, 1), len(mine)), ways)[:, 0]]
     names = tuple(f"{tasks.names[0]}/{i}" for i in range(count))
-    return replace(tasks, slots=chosen.reshape(-1), bounds=np.arange(count + 1) * ways, names=names, taken=None)
+    return replace(tasks, slots=chosen.reshape(-1), bounds=np.arange(count + 1) * ways, names=names, taken=None, anchored=False)
 
 
 def allowed_classes(pool: Pool, classes: ClassChoice) -> Integers:

@@ -42,6 +42,10 @@ class Fixed:
         ids = list(range(len(statistic))) if tasks is None else tasks.tolist()
         known = len(self.weights)
         if any(not 0 <= i < known for i in ids) or (tasks is None and len(ids) != known):
-            highest = f", with ids up to {max(ids)}" if tasks is not None else ""
-            raise InputError(f"Fixed has {known} weights, one a task, but there are {len(ids)} tasks{highest}: give each its weight.")
+            if tasks is None:
+                raise InputError(f"Fixed has {known} weights, one a task, but there are {len(ids)} tasks: give each its weight.")
+            raise InputError(
+                f"Fixed has {known} weights, one a task, but there are {len(ids)} tasks, with ids up to {max(ids)}: give each its weight, "
+                "and the sampler task='collection' where sources or groups are the tasks."
+            )
         return torch.tensor([self.weights[i] for i in ids], dtype=statistic.dtype, device=statistic.device)
