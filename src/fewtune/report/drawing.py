@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 WIDTH = 360.0
 MINUS = "\u2212"  # as wide as a plus
+_EVERY_FONT = "\u04ff"  # Latin, Greek and Cyrillic letters are in every font that pages are read in
+_DRAWN = f"{MINUS}\u2026\u2013\u2014\u2018\u2019\u201c\u201d\u00d7"
 TEXT = 11.5  # units; at 360 units on 358 pixels, just about pixels
 
 INK, MUTED, RULE, CELL, ACCENT, WRONG, OTHER = (f"#0a0b{i:02x}" for i in range(1, 8))
@@ -124,10 +126,11 @@ def series(i: int) -> str:
 
 
 def cells(text: str) -> int:
-    """How wide a text is, in letters; wide letters (Chinese, Japanese, Korean) count twice."""
+    """How wide a text is at most, in letters. Wide ones (Chinese, Japanese, Korean) count twice, and so does whatever else a browser may
+    have to take from another font than the page's, which can be as wide: signs, other scripts, the sign for a letter that is unknown."""
     from rich.cells import cell_len
 
-    return cell_len(text)
+    return cell_len(text) + sum(c > _EVERY_FONT and c not in _DRAWN and cell_len(c) == 1 for c in text)
 
 
 def short(text: str, most: int) -> str:
