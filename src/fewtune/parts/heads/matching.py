@@ -16,6 +16,8 @@ from fewtune.parts.heads.features import ABSENT, widen
 from fewtune.parts.heads.head import Parameters, State, nothing_own, one_hot
 from fewtune.tasks.episodes import Episodes
 
+BLOCK = 1 << 24  # similarities at once: 64 MiB in float32, of which a few are held
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +62,17 @@ class Matching:
 
     def score(self, state: State, query: Tensor, parameters: Parameters) -> Tensor:
         features = widen(query)
-        members = state["members"].to(features)
-        cosines = torch.bmm(features, state["support"].to(features).mT) / lengths(features)
+        support, members = state["support"].to(features), state["members"].to(features)
         temperature = parameters[f"{self.name}.temperature"].to(features)
-        logits = _vote(cosines, members, self.neighbours, temperature) if self.neighbours else _attend(temperature * cosines, members)
-        return logits.to(query.dtype)
+        E, Q, _ = features.shape
+        # every query has similarities to every support row: a large table is answered in blocks of queries, never as Q x S
+        rows = max(1, BLOCK // max(1, E * (support.shape[1] + members.shape[2])))
+        parts = [self._answer(features[:, first : first + rows], support, members, temperature) for first in range(0, max(Q, 1), rows)]
+        return (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).to(query.dtype)
+
+    def _answer(self, features: Tensor, support: Tensor, members: Tensor, temperature: Tensor) -> Float[Tensor, "E Q K"]:
+        cosines = torch.bmm(features, support.mT) / lengths(features)
+        return _vote(cosines, members, self.neighbours, temperature) if self.neighbours else _attend(temperature * cosines, members)
 
 
 def _attend(similarities: Float[Tensor, "E Q S"], members: Float[Tensor, "E S K"]) -> Float[Tensor, "E Q K"]:
