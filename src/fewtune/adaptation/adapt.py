@@ -25,6 +25,8 @@ from fewtune.adaptation.predict import Prediction, predict_anything, probabiliti
 from fewtune.adaptation.usable import Target, usable_target
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.places import remember
+from fewtune.backbones.readable import remarks_on_length
+from fewtune.data.class_names import remarks_on
 from fewtune.data.examples import Examples
 from fewtune.errors import InputError
 from fewtune.files import new_folder
@@ -162,6 +164,7 @@ def adapt_examples(
     if borrowed is not None:
         facts["pool"] = borrowed.facts()
     sentences = verdict(choice, target, measured, () if borrowed is None else (borrowed.why, *borrowed.related.notes))
+    sentences += (*remarks_on(examples), *remarks_on_length(examples, backbone))
     whole = replace(bundle, facts=facts, card=model_card(bundle, facts, sentences))
     return Adapted(
         bundle=whole,

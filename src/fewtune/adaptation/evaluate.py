@@ -12,6 +12,7 @@ import numpy as np
 from fewtune.adaptation.bundle import Bundle
 from fewtune.adaptation.predict import load_its_backbone, own_features, probabilities, refuse_other_modality
 from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.readable import remarks_on_length
 from fewtune.data.examples import Examples, Integers
 from fewtune.data.names import match_names, matched_in_words
 from fewtune.data.read import read_examples
@@ -99,8 +100,9 @@ def evaluate(
         reasons |= {row: LEARNED for row, d in enumerate(examples.row_digests) if d in known and row not in reasons}
     rows = np.array([row for row in range(len(examples)) if row not in reasons], dtype=np.int64)
     if len(rows):
+        measured = examples.take(rows)
         own = backbone or load_its_backbone(bundle, weights=weights, machine=machine)
-        features, bad = own_features(bundle, examples.take(rows), backbone=own, skip_bad=skip_bad, quiet=quiet)
+        features, bad = own_features(bundle, measured, backbone=own, skip_bad=skip_bad, quiet=quiet)
         reasons |= {int(rows[i]): reason for i, reason in bad.items()}
         kept = np.array([i for i in range(len(rows)) if i not in bad], dtype=np.int64)
     if not len(rows) or not len(kept):
@@ -110,7 +112,7 @@ def evaluate(
     left_out = tuple((examples.row_names[row], reason) for row, reason in sorted(reasons.items()))
     made = replace(made, left_out=left_out + tuple((s.name, s.reason) for s in examples.skipped))
     matched = matched_in_words((examples.class_names[examples.labels[r]], bundle.class_names[labels[r]]) for r in rows[kept].tolist())
-    return replace(made, sentences=(*_sentences(made, bundle, strange), *matched))
+    return replace(made, sentences=(*_sentences(made, bundle, strange), *matched, *examples.remarks, *remarks_on_length(measured, own)))
 
 
 def _matched(examples: Examples, names: Sequence[str]) -> tuple[Integers, list[str]]:

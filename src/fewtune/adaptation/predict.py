@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -16,7 +17,7 @@ from fewtune.adaptation.bundle import BackboneRecord, Bundle
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.load import load_backbone
 from fewtune.backbones.places import Place, remembered
-from fewtune.backbones.readable import readable_features
+from fewtune.backbones.readable import readable_features, remarks_on_length
 from fewtune.data.examples import Examples
 from fewtune.data.frames import is_data_frame, is_dataset
 from fewtune.data.inputs import read_inputs
@@ -152,12 +153,18 @@ def predict_examples(
     machine: Machine | None = None,
     quiet: bool = False,
     backbone: Backbone | None = None,
+    tell: Callable[[str], None] = warnings.warn,
 ) -> list[Prediction]:
     """One prediction a row. Rows that cannot be read are refused by name, or with `skip_bad` answered without a label.
 
-    `backbone`: the bundle's own where it is loaded already (see `load_its_backbone`).
+    `backbone`: the bundle's own where it is loaded already (see `load_its_backbone`). `tell` gets what should be known of the answers, such
+    as how many texts were cut; by default it is a warning.
     """
+    refuse_other_modality(bundle, examples)
+    backbone = backbone or load_its_backbone(bundle, weights=weights, machine=machine)
     features, _ = own_features(bundle, examples, weights=weights, machine=machine, backbone=backbone, skip_bad=skip_bad, quiet=quiet)
+    for sentence in (*examples.remarks, *remarks_on_length(examples, backbone)):
+        tell(sentence)
     return label_rows(bundle, examples.row_names, features, threshold)
 
 
@@ -172,10 +179,13 @@ def predict_inputs(
     weights: Path | None = None,
     machine: Machine | None = None,
     quiet: bool = False,
+    tell: Callable[[str], None] = warnings.warn,
 ) -> list[Prediction]:
     """Predictions for files, folders, tables and texts, in the order given (see `read_inputs`)."""
     examples = read_inputs(paths, texts, bundle.backbone.modality, column)
-    return predict_examples(bundle, examples, threshold=threshold, skip_bad=skip_bad, weights=weights, machine=machine, quiet=quiet)
+    return predict_examples(
+        bundle, examples, threshold=threshold, skip_bad=skip_bad, weights=weights, machine=machine, quiet=quiet, tell=tell
+    )
 
 
 def predict_anything(

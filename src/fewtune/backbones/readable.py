@@ -10,10 +10,12 @@ from torch import Tensor
 
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.table import feature_table
+from fewtune.backbones.text import TextPreparation
 from fewtune.data.audit import unreadable
 from fewtune.data.examples import Examples
 from fewtune.data.pool import Pool
 from fewtune.errors import InputError
+from fewtune.words import counted
 
 _SHOWN = 5
 
@@ -56,3 +58,16 @@ def refuse_unreadable(examples: Examples, bad: dict[int, str], skip_bad: bool) -
         listed = "; ".join(f"{examples.row_names[row]} ({reason})" for row, reason in sorted(bad.items())[:_SHOWN])
         more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
         raise InputError(f"{len(bad)} of {len(examples)} rows cannot be read: {listed}{more}. Mend or remove them, or pass --skip-bad.")
+
+
+def remarks_on_length(examples: Examples, backbone: Backbone) -> tuple[str, ...]:
+    """How many texts are longer than the encoder takes, in a sentence; nothing where none is. Asked after the rows were embedded, it costs
+    next to nothing."""
+    preparation = backbone.preparation
+    if examples.modality != "text" or not isinstance(preparation, TextPreparation):
+        return ()
+    count = sum(preparation.cut([str(examples.items.fetch(row)) for row in range(len(examples))]))
+    if not count:
+        return ()
+    verbs = "is longer than the encoder's {} tokens and is" if count == 1 else "are longer than the encoder's {} tokens and are"
+    return (f"{count:,} of {counted(len(examples), 'text')} {verbs.format(f'{preparation.max_length:,}')} cut there.",)

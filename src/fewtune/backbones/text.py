@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, final
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fewtune.data.items import Item, Modality
 
+_MARKS, _TOGETHER = 8, 256
 _PROBES = ["The quick brown fox, naïve café №1!", "UPPER lower  12345 -- (a_b) don't 你好", ""]
 
 
@@ -26,6 +27,7 @@ class TextPreparation:
     pooling: str
     normalize: bool
     padded: bool = False
+    known: dict[int, bool] = field(default_factory=dict, repr=False)  # hash of a long text that went through `batch` -> whether it was cut
 
     @property
     def modality(self) -> Modality:
@@ -42,13 +44,35 @@ class TextPreparation:
 
     def batch(self, prepared: Sequence[str]) -> dict[str, Tensor]:
         """input_ids, attention_mask, ... [B, T]."""
-        # halves of surrogate pairs, which some JSON carries, are no text that a tokenizer could encode
-        texts = [text.encode("utf-8", "replace").decode() for text in prepared]
+        texts = _encodable(prepared)
         padding = "max_length" if self.padded else True
-        tokens = dict(self.tokenizer(texts, padding=padding, truncation=True, max_length=self.max_length, return_tensors="pt"))
+        made = self.tokenizer(texts, padding=padding, truncation=True, max_length=self.max_length, return_tensors="pt")
+        for text, encoding in zip(texts, getattr(made, "encodings", None) or (), strict=False):
+            if self._long(text):
+                self.known[hash(text)] = bool(encoding.overflowing)
+        tokens = dict(made)
         if self.max_length and tokens["input_ids"].shape[1] == 0:  # a tokenizer without marks, given nothing but empty texts
             tokens = dict(self.tokenizer(texts, padding="max_length", truncation=True, max_length=1, return_tensors="pt"))
         return tokens
+
+    def cut(self, prepared: Sequence[str]) -> list[bool]:
+        """Whether each text has more than `max_length` tokens. Only long texts that were never in a batch are tokenised for it."""
+        texts = _encodable(prepared)
+        unknown = [text for text in dict.fromkeys(texts) if self._long(text) and hash(text) not in self.known]
+        for first in range(0, len(unknown), _TOGETHER):
+            part = unknown[first : first + _TOGETHER]
+            counts = self.tokenizer(part, truncation=False, verbose=False)["input_ids"]
+            self.known.update({hash(text): len(tokens) > self.max_length for text, tokens in zip(part, counts, strict=True)})
+        return [self._long(text) and self.known[hash(text)] for text in texts]
+
+    def _long(self, text: str) -> bool:
+        """Whether a text could have too many tokens: one has a byte of it at least, but for the marks around all."""
+        return len(text.encode()) + _MARKS > self.max_length
+
+
+def _encodable(texts: Sequence[str]) -> list[str]:
+    """Without halves of surrogate pairs, which some JSON carries and no tokenizer could encode."""
+    return [text.encode("utf-8", "replace").decode() for text in texts]
 
 
 def pooled(states: Tensor, mask: Tensor, pooling: str) -> Tensor:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fewtune.backbones.backbone import Backbone
+    from fewtune.data.class_names import remarks_on
     from fewtune.data.examples import Examples
     from fewtune.data.pool import Pool
     from fewtune.evaluation.protocol import Protocol
@@ -88,7 +89,7 @@ def compare(
         A folder that keeps trained models: another comparison that needs the very same training (on another target, say) takes it from
         there.
     """
-    from fewtune.backbones.readable import readable_features
+    from fewtune.backbones.readable import readable_features, remarks_on_length
     from fewtune.cli.say import answer, note, terminal_width
     from fewtune.data.pool import Pool
     from fewtune.evaluation.chosen import chooses, reserve
@@ -116,6 +117,7 @@ def compare(
     quiet = model.quiet or not world.leads
     try:
         target, features, bad = readable_features(examples, backbone, cache=model.cache, skip_bad=reading.skip_bad, quiet=quiet)
+        remarks += (*remarks_on(examples), *remarks_on_length(examples, backbone))
         source_pool = _pool(sources, skip_bad=reading.skip_bad, memory=learning.memory)
         study = Study(target, backbone, features, protocols, methods, source_pool, learning.training(), reserved)
         outcomes = run_kept(study, out, overwrite=overwrite, resume=resume, trained=trained, world=world, quiet=quiet)

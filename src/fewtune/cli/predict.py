@@ -43,7 +43,7 @@ def predict(
     """
     from fewtune.adaptation.bundle import load_bundle
     from fewtune.adaptation.predict import predict_inputs
-    from fewtune.cli.say import answer
+    from fewtune.cli.say import answer, note
     from fewtune.report.predictions import render_predictions
 
     bundle = load_bundle(run)
@@ -57,5 +57,6 @@ def predict(
         weights=running.weights,
         machine=running.machine(),
         quiet=running.quiet,
+        tell=note,
     )
     answer(render_predictions(predictions, bundle.class_names, format))
