@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,6 +21,7 @@ from fewtune.backbones import backbone as backbone_module
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.edits import LoRA
 from fewtune.backbones.load import load_backbone
+from fewtune.backbones.places import Place
 from fewtune.backbones.table import table_key
 from fewtune.data.examples import Column, Examples, Skipped, make_examples
 from fewtune.data.items import Vectors
@@ -186,6 +188,7 @@ BACKBONE: Mapping[str, list[Change]] = {
     "structure": [(lambda b: replace(b, structure="another"), ALL)],
     "texts": [(lambda b: replace(b, texts=list), NONE)],  # the tokenizer of a label side is part of `structure`
     "logit_scale": [(lambda b: replace(b, logit_scale=2.0), NONE)],  # it is among the weights
+    "place": [(lambda b: replace(b, place=Place(folder=Path("/elsewhere"))), NONE)],  # the weights are the same wherever they lie
     "noisy": [(lambda b: replace(b, noisy=True), NONE)],  # so is DropBlock
 }
 FIELDS: list[tuple[type, Mapping[str, list[Change]]]] = [

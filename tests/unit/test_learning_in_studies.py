@@ -96,6 +96,15 @@ def test_copies_of_test_images_are_left_out_of_the_source() -> None:
     assert left_out(source, leaks).endswith("(1 by content, 2 by their look).") and left_out(source, leaks).startswith("3 rows of source ")
 
 
+def test_of_a_row_that_is_found_twice_the_strongest_evidence_is_told() -> None:
+    picture, *others = scenes(4)
+    target = make_examples(encoded([picture, COPIES["jpeg"](picture)]).items, [0, 1], class_names=["a", "b"], name="target")
+    source = make_examples(encoded([picture, *others]).items, [0, 0, 1, 1], class_names=["c", "d"], name="source")
+    rest, leaks = without_test_rows(source, target)
+    assert len(leaks) == 2 and len(rest) == 3
+    assert left_out(source, leaks) == "1 row of source left out of the source: tested on, as they are or nearly so (1 by content)."
+
+
 def test_test_sentences_with_other_punctuation_are_left_out_of_the_source() -> None:
     target = make_examples(Texts(["Set an alarm at five!", "What is the weather like?"]), [0, 1], class_names=["a", "b"], name="target")
     asked = ["set an alarm, at five", "what is the weather like", "play some music", "stop the music", "call my brother"]
