@@ -155,6 +155,7 @@ PROTOCOL: Mapping[str, list[Change]] = {
     "seeds": [(to((1,)), RUNS)],
     "classes": [(to("train"), RUNS)],
     "within": [(to("group"), RUNS)],
+    "least_rows": [(to(9), RUNS)],
 }
 TRAINING: Mapping[str, list[Change]] = {
     "seeds": [(to((1,)), STUDY)],
