@@ -1,0 +1,126 @@
+"""The faults that `benchmarks/mutants.py` puts into the code, one at a time, and the tests that should notice each."""
+# ruff: noqa: E501  (a table, a fault a line)
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """In `file` (below src/fewtune) the text `old`, which stands there once, becomes `new`."""
+
+    area: str
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+RECORDED, FINETUNE, HONEST = "tests/laws/test_recorded.py", "tests/unit/test_finetune.py", "tests/laws/test_honesty.py"
+SWEEP = "tests/unit/test_learning_in_studies.py::test_the_sweep_keeps_the_best_value"
+FOLDS = f"{RECORDED}::test_a_fold_of_the_guard_is_decided_by_its_training_rows_alone"
+JUDGED = f"{RECORDED}::test_related_tasks_judge_what_neither_trained_nor_chose"
+COMPARED = f"{RECORDED}::test_compare_sweeps_on_validation_classes_and_asks_test_rows_last"
+GUARD, UNSEEN, CHOOSE, FORECAST = (f"tests/unit/test_{name}.py" for name in ("guard", "unseen", "choose", "forecast"))
+FEW = f"{GUARD}::test_equal_gains_of_few_classes_prove_nothing"
+FROZEN = f"{HONEST}::test_labels_of_test_rows_decide_nothing_of_frozen_learners"
+BORROWED = f"{HONEST}::test_labels_of_test_rows_decide_nothing_of_what_is_borrowed"
+ONCE = f"{RECORDED}::test_without_a_pool_a_row_is_answered_by_what_never_saw_it_and_test_rows_come_last"
+LEFT_OUT = f"{RECORDED}::test_evaluate_learns_nothing_and_leaves_out_what_was_learned_from"
+
+_TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
+    # what judges is never what was learned or chosen by
+    ("honesty", "guard folds choose tasks by all rows", "adaptation/borrow.py", "self.decide(tuner, rows).taken", "self.decide(tuner, self.target.support).taken", (FOLDS,)),
+    ("honesty", "a learner is picked on the judging episodes", "adaptation/guard.py", "for e in validation])) for name", "for e in judging])) for name", (JUDGED,)),
+    ("honesty", "rate, steps and share by training classes", "adaptation/finetune.py", 'self.episodes("validation", sources, EPISODES)', 'self.episodes("train", sources, EPISODES)', (JUDGED,)),
+    ("honesty", "the sweep keeps the worst value", "evaluation/learn.py", "best = max(found, key=lambda label: found[label])", "best = min(found, key=lambda label: found[label])", (SWEEP,)),
+    ("honesty", "the finetuner keeps the worst rate", "adaptation/finetune.py", "best = max(tried,", "best = min(tried,", (FINETUNE,)),
+    ("honesty", "expected accuracy is not the guard's", "adaptation/adapt.py", "expected=borrowed.guard.expected or choice.expected", "expected=choice.expected", (FOLDS,)),
+    ("honesty", "the guard's own mean is expected", "adaptation/guard.py", "np.stack([judged - self.differences, judged])", "np.stack([judged])", (GUARD,)),
+    ("honesty", "the share of the way is swapped", "adaptation/finetune.py", "(1 - share, share)", "(share, 1 - share)", (FINETUNE,)),
+    ("honesty", "the best part of the steps is ignored", "adaptation/finetune.py", "int(self.visits * advice.part)", "self.visits", (FINETUNE,)),
+    ("honesty", "the best part is counted from 0", "adaptation/finetune.py", "part = (1 - max(judged)[1])", "part = (0 - max(judged)[1])", (FINETUNE,)),
+    ("honesty", "of equal shares the largest", "adaptation/finetune.py", "(shares[a], -a)", "(shares[a], a)", (FINETUNE,)),
+    ("honesty", "the identity forgets within", "evaluation/identity.py", 'facts += [*study.learned_from(), f"within {study.training.within}"]', "facts += [*study.learned_from()]", ("tests/laws/test_identity.py",)),
+    ("honesty", "the identity forgets the seed", "evaluation/identity.py", 'f"seed {seed}", ', "", ("tests/laws/test_identity.py",)),
+    ("honesty", "hard episodes of the farthest classes", "tasks/hard.py", "np.argsort(-similarity, axis=1", "np.argsort(similarity, axis=1", ("tests/laws/test_hard.py",)),
+    ("honesty", "expected accuracy without strata", "adaptation/choose.py", "np.stack(list(correct.values())), labels=labels, seed=seed", "np.stack(list(correct.values())), seed=seed", (CHOOSE,)),
+    ("honesty", "expected accuracy of the winner alone", "adaptation/choose.py", "np.stack(list(correct.values())), labels", "np.stack([correct[best]]), labels", (CHOOSE,)),
+    ("honesty", "the forecast is not widened", "adaptation/forecast.py", "WIDER = 1.5", "WIDER = 1.0", (FORECAST,)),
+    ("honesty", "a zero width is a proof", "adaptation/guard.py", " and (self.where == OWN or sign_flip_test(self.differences) <= 1 - LEVEL)", "", (FEW,)),
+    ("honesty", "the mean decides, not the bound", "adaptation/guard.py", "bool(self.gain.low > 0)", "bool(self.gain.mean > 0)", (GUARD,)),
+    ("honesty", "the guard answers on the training fold", "adaptation/guard.py", "train, held = train[train >= 0], held[held >= 0]", "train, held = np.concatenate([train[train >= 0], held[held >= 0]]), held[held >= 0]", (GUARD,)),
+    ("honesty", "the frozen side is finetuned too", "adaptation/guard.py", "enumerate((frozen, finetuned(train)))", "enumerate((finetuned(train), finetuned(train)))", (GUARD,)),
+    ("honesty", "judging classes validate too", "adaptation/lending.py", "chosen[first::2]", "chosen[0::2]", (JUDGED,)),
+    ("honesty", "test rows are learned from", "adaptation/usable.py", "(examples.labels >= 0) & (examples.row_split != TEST)", "examples.labels >= 0", (ONCE,)),
+    ("honesty", "test rows measure what was learned", "adaptation/unseen.py", "learned = _learned(examples, tested, support)", "learned: dict[int, int] = {}", (UNSEEN,)),
+    ("honesty", "labels of test rows decide copies", "adaptation/usable.py", "_duplicates(examples, [row for row in trained.tolist() if row not in bad])", "_duplicates(examples, [row for row in np.flatnonzero(examples.labels >= 0).tolist() if row not in bad])", (FROZEN,)),
+    ("honesty", "leaks of measured test rows alone", "adaptation/borrow.py", "np.concatenate([target.support, target.tested])", "np.concatenate([target.support, target.test])", (BORROWED,)),
+    ("honesty", "unknown classes are not counted", "adaptation/unseen.py", "        *told.strange([row for row in strange if row not in learned]),\n", "", (UNSEEN,)),
+    ("honesty", "a fold answers itself", "adaptation/splits.py", "fold != f, fold == f", "fold != -2, fold == f", (ONCE,)),
+    ("honesty", "evaluate counts what was learned from", "adaptation/evaluate.py", "if not include_learned and", "if include_learned and", (LEFT_OUT,)),
+    ("honesty", "compare validates on training classes", "evaluation/learn.py", 'tasks = self._part("validation")', 'tasks = self._part("train")', (COMPARED,)),
+    ("honesty", "compare trains on validation classes", "evaluation/learn.py", 'found = self._part("train")', 'found = self._part("validation")', (COMPARED,)),
+    ("honesty", "reserved rows are asked too", "evaluation/chosen.py", "    labels[rows] = -1\n", "", (COMPARED,)),
+    # adaptation
+    ("adaptation", "the temperature multiplies", "adaptation/predict.py", "/ bundle.temperature", "* bundle.temperature", ("tests/unit/test_predict.py", "tests/unit/test_evaluate.py")),
+    ("adaptation", "folds of one class start at 0", "adaptation/splits.py", "        dealt += len(mine)\n", "", ("tests/unit/test_splits.py",)),
+    ("adaptation", "lone rows are held out", "adaptation/splits.py", "np.flatnonzero(counts >= 2):", "np.flatnonzero(counts >= 1):", ("tests/unit/test_splits.py",)),
+    ("adaptation", "ties go to the last learner", "adaptation/choose.py", "best = max(means, key=lambda name: means[name])", "best = max(reversed(means), key=lambda name: means[name])", (CHOOSE,)),
+    ("adaptation", "confusion is turned over", "adaptation/choose.py", "labels[answers.item] * ways + answers.logits.argmax(-1).numpy()", "labels[answers.item] + ways * answers.logits.argmax(-1).numpy()", (CHOOSE,)),
+    ("adaptation", "confusion counts all repeats", "adaptation/choose.py", "reshape(ways, ways) / repeats", "reshape(ways, ways)", (CHOOSE,)),
+    ("adaptation", "a size of the curve too many", "adaptation/forecast.py", "order < most", "order <= most", (FORECAST,)),
+    ("adaptation", "a one-sided curve bound", "adaptation/forecast.py", "[0.025, 0.975], axis=0", "[0.025, 0.5], axis=0", (FORECAST,)),
+    ("adaptation", "recall of the answered class", "adaptation/evaluate.py", "recall = np.bincount(labels, weights", "recall = np.bincount(best, weights", ("tests/unit/test_evaluate.py",)),
+    ("adaptation", "doubt by the label's own margin", "adaptation/doubts.py", "(own < threshold[given]) & (best > own)", "(own > threshold[given]) & (best > own)", ("tests/unit/test_doubts.py",)),
+    ("adaptation", "embeddings leak at any distance", "adaptation/lending.py", "if part == highest[digest]]", "if part <= highest[digest]]", ("tests/unit/test_related.py",)),
+    ("adaptation", "rows beyond the most are lent", "adaptation/lending.py", "if seen[label] <= most:", "if seen[label] <= most + 1:", ("tests/unit/test_borrow.py::test_what_serves_what",)),
+    # engine
+    ("engine", "an unrolled step is cut", "learning/engine.py", "gradients, _ = direction(step, answer, leaf, episodes, its, origin=origin, create_graph=unrolled)", "gradients, _ = direction(step, answer, leaf, episodes, its, origin=origin, create_graph=False)", ("tests/laws/test_engine.py",)),
+    ("engine", "first order is cut off", "learning/engine.py", "begun[n] + (t - held[n]) if n in weights else t", "t", ("tests/laws/test_engine.py",)),
+    ("engine", "an average with its weights turned round", "learning/engine.py", "zip(weights, ends, strict=True)), torch", "zip(list(weights)[::-1], ends, strict=True)), torch", ("tests/laws/test_degenerate.py",)),
+    ("engine", "a task is the sum of its episodes", "learning/direction.py", "share = (1.0 / counts.double())[place]", "share = (1.0 / counts.double().clamp_max(1))[place]", ("tests/laws/test_engine.py",)),
+    ("engine", "accumulation keeps the last part", "learning/direction.py", "    return total + more\n", "    return more\n", ("tests/laws/test_engine.py",)),
+    ("engine", "losses are not added", "learning/direction.py", "return sum((loss(outcome) for loss in phase.losses), ", "return sum((loss(outcome) for loss in phase.losses[:1]), ", ("tests/laws/test_engine.py",)),
+    ("engine", "steps draw the first batch again", "learning/engine.py", "number * step.batch, step.batch)", "0, step.batch)", ("tests/laws/test_engine.py",)),
+    ("engine", "implicit without its strength", "learning/implicit.py", "(self.strength + self.through.damping) * t", "self.through.damping * t", ("tests/laws/test_implicit.py",)),
+    ("engine", "implicit mixed terms change sign", "learning/implicit.py", "mixed = [-g for g in", "mixed = [g for g in", ("tests/laws/test_implicit.py",)),
+    ("engine", "momentum forgets", "parts/inner.py", "spec.momentum * slots[0] + gradient", "slots[0] + gradient", ("tests/laws/test_optimizers.py",)),
+    ("engine", "Adam without its bias correction", "parts/inner.py", "direction = mean / (1 - first**moves)", "direction = mean", ("tests/laws/test_optimizers.py",)),
+    ("engine", "weight decay grows weights", "parts/inner.py", "weight * (1 - rate * spec.weight_decay)", "weight * (1 + rate * spec.weight_decay)", ("tests/laws/test_optimizers.py",)),
+    ("engine", "surgery where gradients agree", "parts/aggregators/pc_grad.py", "(inner < 0) & (squares[j] > 0)", "(inner > 0) & (squares[j] > 0)", ("tests/laws/test_aggregators.py",)),
+    ("engine", "the easiest task alone", "parts/aggregators/worst_case.py", "losses == losses.max()", "losses == losses.min()", ("tests/laws/test_aggregators.py",)),
+    ("engine", "a warm-up one step late", "parts/rates.py", "        case LinearDecay(lr=lr, warmup=warmup):\n            return lr * (step + 1) / (warmup + 1) if", "        case LinearDecay(lr=lr, warmup=warmup):\n            return lr * step / (warmup + 1) if", ("tests/laws/test_plan.py",)),
+    ("engine", "a thaw one group early", "parts/rates.py", "start = (depth - 1) * every", "start = depth * every", ("tests/laws/test_plan.py",)),
+    ("engine", "an anchor pulls with its own end", "parts/losses/distances.py", '"Anchor", stop_shared=self.stop', '"Anchor", stop_own=self.stop', ("tests/laws/test_losses.py",)),
+    ("engine", "distillation the other way", "parts/losses/distil.py", "(share * (wanted - logs))", "(share * (logs - wanted))", ("tests/laws/test_losses.py",)),
+    ("engine", "the mean counts padding", "parts/losses/queries.py", "real.flatten(1).sum(dim=1).clamp_min(1)", "real.flatten(1).shape[1]", ("tests/laws/test_losses.py",)),
+    # heads
+    ("heads", "the centroid's temperature divides", "parts/heads/centroid.py", '.to(query) * cosine', '.to(query) ** -1 * cosine', ("tests/references/test_heads_sklearn.py", "tests/laws/test_heads.py")),
+    ("heads", "squared distance without its bias", "parts/heads/centroid.py", '"bias": -(centred * (centred + 2 * middle)).sum(dim=-1)', '"bias": -(centred * centred).sum(dim=-1)', ("tests/references/test_heads_sklearn.py", "tests/laws/test_heads.py")),
+    ("heads", "the ridge penalty is divided by", "parts/heads/ridge.py", "(self.penalty * factor)", "(factor / self.penalty)", ("tests/references/test_heads_sklearn.py",)),
+    ("heads", "ridge keeps the mean", "parts/heads/least_squares.py", "(problem.features - feature_mean[:, None, :]) * known", "problem.features * known", ("tests/references/test_heads_sklearn.py",)),
+    ("heads", "the bias of ridge changes sign", "parts/heads/ridge.py", "bias = inner.target_mean - torch.bmm", "bias = inner.target_mean + torch.bmm", ("tests/references/test_heads_sklearn.py",)),
+    ("heads", "logistic C is divided by", "parts/heads/softmax_regression.py", "ridge = (1 / C)", "ridge = C", ("tests/references/test_heads_sklearn.py",)),
+    ("heads", "the gradient of logistic changes sign", "parts/heads/softmax_regression.py", "return -(torch.bmm(T,", "return (torch.bmm(T,", ("tests/laws/test_heads.py",)),
+    ("heads", "a neighbour too many", "parts/heads/matching.py", "kth = candidates.topk(min(k,", "kth = candidates.topk(min(k + 1,", ("tests/references/test_heads_sklearn.py", "tests/laws/test_heads.py")),
+    ("heads", "padded rows vote", "parts/heads/matching.py", "voters = ((candidates >= kth) & present)", "voters = (candidates >= kth)", ("tests/laws/test_heads.py",)),
+    # statistics
+    ("statistics", "an interval on one side", "statistics/intervals.py", "quantile = float(stdtrit(max(len(x) - 1, 1), (1 + level) / 2))", "quantile = float(stdtrit(max(len(x) - 1, 1), level))", ("tests/unit/test_statistics_intervals.py",)),
+    ("statistics", "a divisor of n", "statistics/intervals.py", "values.std(ddof=1)", "values.std(ddof=0)", ("tests/unit/test_statistics_intervals.py",)),
+    ("statistics", "a bootstrap of one side", "statistics/intervals.py", "low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])", "low, high = np.quantile(means, [1 - level, level])", ("tests/unit/test_statistics_intervals.py",)),
+    ("statistics", "no running maximum", "statistics/best.py", "np.maximum.accumulate(p[order] * left * (left + 1) / 2)", "p[order] * left * (left + 1) / 2", ("tests/unit/test_statistics_best.py",)),
+    ("statistics", "Holm's factor for having picked the best", "statistics/best.py", "p[order] * left * (left + 1) / 2", "p[order] * left", ("tests/unit/test_statistics_best.py",)),
+    ("statistics", "training runs do not count", "statistics/best.py", "parts = [differences, *several]", "parts = [differences]", ("tests/unit/test_statistics_best.py",)),
+    ("statistics", "zeros take part in sign flips", "statistics/paired.py", "min(1.0, max(p, float(np.finfo(np.float64).tiny)))", "min(1.0, max(p / 2, float(np.finfo(np.float64).tiny)))", ("tests/unit/test_statistics_paired.py",)),
+    ("statistics", "Monte Carlo p may be 0", "statistics/paired.py", "return (b + 1) / (resamples + 1)", "return b / resamples", ("tests/unit/test_statistics_paired.py",)),
+    ("statistics", "folds count as apart", "statistics/resampled.py", "math.sqrt(1 + folds / (folds - 1))", "math.sqrt(1)", ("tests/unit/test_statistics_best.py", "tests/unit/test_statistics_paired.py", CHOOSE)),
+    ("statistics", "the temperature of the logits is turned round", "statistics/calibration.py", "log_softmax(z / math.exp(log_temperature), axis=1)", "log_softmax(z * math.exp(log_temperature), axis=1)", ("tests/unit/test_statistics_calibration.py",)),
+    ("statistics", "no smoothing of a perfect answer", "statistics/calibration.py", "share = 1 / (len(z) + 2) if", "share = 0.0 if", ("tests/unit/test_statistics_calibration.py",)),
+    ("statistics", "the winner is scored on its own bag", "statistics/selection.py", "left_out = left_out[~np.isnan(left_out)]", "left_out = np.maximum(left_out[~np.isnan(left_out)], np.nanmax(_means(np.ones((1, score.shape[1])), score)))", ("tests/unit/test_statistics_selection.py",)),
+    ("statistics", "a power law that grows", "statistics/power_law.py", "math.exp(-self.exponent * math.log(", "math.exp(self.exponent * math.log(", ("tests/unit/test_statistics_power_law.py",)),
+    ("statistics", "the forecast resamples without strata", "statistics/power_law.py", "np.zeros(len(e), dtype=np.int64) if strata is None else", "np.zeros(len(e), dtype=np.int64) if strata is not None else", ("tests/unit/test_statistics_power_law.py",)),
+)  # fmt: skip
+MUTANTS = tuple(Mutant(*row) for row in _TABLE)
