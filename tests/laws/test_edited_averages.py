@@ -183,6 +183,9 @@ def test_what_is_settled_is_the_same_network(ground: Ground, tasks: Tasks) -> No
     assert all(found[n] is first[n] for n in found if n.startswith(("lora", "second")))
     same(merged(found), merged(second))
     same(edited(EDITS, {n: found[n] for n in start}), merged(second))
+    alone = EDITS[0].merge({n: found[n] for n in start})
+    same(EDITS[1].merge(alone), merged(second))
+    assert not any(n.startswith("lora") or t.requires_grad for n, t in alone.items())
     assert all(t is first[n] for n, t in settled(EDITS, first, first).items())
 
 

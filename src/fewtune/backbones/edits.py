@@ -114,6 +114,11 @@ class LoRA:
             changed[name] = changed[name] + self._change(weights, name)
         return changed
 
+    def merge(self, weights: Weights) -> dict[str, Tensor]:
+        """The changed weights as plain ones, without gradients: what a network without the edit computes the same features from."""
+        with torch.no_grad():
+            return {name: tensor.detach() for name, tensor in self.apply(weights).items()}
+
     def settled(self, weights: Weights, start: Weights) -> dict[str, Tensor]:
         """The same changed weights with the factors of `start`: what they have changed since stands in the plain weights themselves."""
         found = dict(weights)
