@@ -45,7 +45,7 @@ def test_images_of_every_layout() -> None:
     ("x", "sentence"),
     [
         (np.zeros((4, 5, 6, 7), np.uint8), r"expected images with 1, 3 or 4 channels last .* found shape \[4, 5, 6, 7\]"),
-        (np.full((4, 5, 5), 1.5), r"images of float64 from 1.5 to 1.5 are unclear: expected uint8 in 0..255 or floats in 0..1"),
+        (np.full((4, 5, 5), 1.5), r"images of float64 from 1.5 to 1.5 are unclear: expected uint8 in 0..255, floats in 0..1 or int"),
         (np.full((4, 5, 5), np.nan), r"are unclear"),
         (np.full((4, 5, 5), 300), r"images of int64 from 300 to 300"),
         (np.zeros((4, 0, 5), np.uint8), r"at least one pixel"),
@@ -54,7 +54,7 @@ def test_images_of_every_layout() -> None:
         (np.zeros((4, 0)), r"expected vectors \[N, D\], found \[4, 0\]"),
         ([np.zeros(2), np.zeros(3)] * 2, r"rows of x differ in shape"),
         ([{}, 1, "a", None], r"expected"),
-        (7, r"expected an array, or a list of paths or strings, found int"),
+        (7, r"expected an array, or a list of paths, strings or pictures, found int"),
         ("abcd", r"expected an array, or a list"),
     ],
 )

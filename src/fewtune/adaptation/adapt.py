@@ -28,6 +28,7 @@ from fewtune.backbones.places import remember
 from fewtune.backbones.readable import remarks_on_length
 from fewtune.data.class_names import remarks_on
 from fewtune.data.examples import Examples
+from fewtune.data.inputs import taught_size
 from fewtune.errors import InputError
 from fewtune.files import new_folder
 from fewtune.learning.method import Method
@@ -161,6 +162,8 @@ def adapt_examples(
     )
     measured = _measure(bundle, target, side.features)
     facts = _facts(choice, target, measured, seed)
+    if (size := taught_size(target.examples)) is not None:
+        facts["picture_size"] = list(size)
     if borrowed is not None:
         facts["pool"] = borrowed.facts()
     sentences = verdict(choice, target, measured, () if borrowed is None else (borrowed.why, *borrowed.related.notes))

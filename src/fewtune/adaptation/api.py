@@ -50,10 +50,17 @@ class Model:
     def predict(self, inputs: Any, *, threshold: float | None = None, skip_bad: bool = False, quiet: bool = True) -> list[Prediction]:
         """One `Prediction` a row, in order: `label` (None where the model abstains), `probability`, `scores` by class name.
 
-        `inputs`: paths of files, folders and tables (one or a list); Examples; embeddings [N, D]; uint8 images [N, H, W] or [N, H, W, C]; a
-        data frame. For a text model strings are the texts themselves and `Path` objects are files. `threshold` in [0, 1]: abstain below
-        this probability, by default what `adapt` was told. `skip_bad`: rows that cannot be read get no label instead of being refused.
-        Raises InputError (a ValueError) for what this model cannot label.
+        `inputs`: paths of files, folders and tables (one or a list); Examples; a data frame; embeddings [N, D]. To a model of texts,
+        strings are the texts themselves and `Path` objects are files. A model of images takes one picture or a list of pictures, of any
+        kinds and sizes: a path, encoded bytes (JPEG, PNG, ...), a Pillow image of any mode, or an array or tensor [H, W], [H, W, C] or
+        [3, H, W] of uint8, of floats in 0..1 or of 16-bit integers. Several pictures may also be one array [N, H, W], [N, H, W, C] or
+        [N, C, H, W]. An array of three axes is one picture where its last axis has 1, 3 or 4 channels or its first has 3; it holds grey
+        ones otherwise, or where the model learned from one array of grey pictures of that very size (see
+        `fewtune.data.pixels.one_or_many`). All kinds give the same answer, except that a large JPEG is decoded at a reduced size where its
+        file or its bytes are given.
+
+        `threshold` in [0, 1]: abstain below this probability, by default what `adapt` was told. `skip_bad`: rows that cannot be read get no
+        label instead of being refused. Raises InputError (a ValueError) for what this model cannot label.
         """
         return predict_anything(self.bundle, inputs, self.backbone, threshold=threshold, skip_bad=skip_bad, quiet=quiet)
 
@@ -138,7 +145,9 @@ def adapt(
     """Make the best classifier from a few labelled examples, and other labelled data lying around.
 
     `target`: anything that `read_examples` reads: a folder of class folders, a table, an `.npz`, Examples, a data frame, or a pair (x, y)
-    of inputs (embeddings [N, D], uint8 images [N, H, W] or [N, H, W, C], paths, texts) and N labels.
+    of N inputs and N labels. Inputs are embeddings [N, D], a list of texts, a list of pictures of any kinds and sizes (paths, encoded
+    bytes, Pillow images, arrays), or pictures as one array [N, H, W], [N, H, W, C] or [N, C, H, W] of uint8, floats in 0..1 or 16-bit
+    integers.
     `pool`: other labelled data, each anything of the kind; the backbone is finetuned on those tasks of it that suit the target, and used
     so where that is shown to help. `borrowing`: how, and within which budget (`Borrowing(minutes=10)`).
     `backbone`, `weights`, `machine`: the foundation model, by default one that suits the data, and what it runs on.

@@ -21,7 +21,8 @@ from fewtune.backbones.load import load_backbone
 from fewtune.backbones.names import read_name
 from fewtune.backbones.table import feature_table
 from fewtune.data.examples import Examples, make_examples
-from fewtune.data.items import Texts
+from fewtune.data.inputs import taught_size
+from fewtune.data.items import Texts, Wanted
 from fewtune.data.pool import Pool
 from fewtune.data.read import read_examples
 from fewtune.data.targets import missing
@@ -45,8 +46,10 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         A learner by its constructor text (`"ridge(penalty=10)"`), or "auto": the best of the frozen learners on repeated stratified
         splits of the training rows.
     backbone : str, default "precomputed"
-        What turns rows into features, as for the command line. "precomputed" takes X as features, [N, D]; an image backbone takes paths of
-        image files (or uint8 arrays [N, H, W] or [N, H, W, C]), a text backbone takes strings. Lists, arrays and pandas columns will do.
+        What turns rows into features, as for the command line. "precomputed" takes X as features, [N, D]; a text backbone takes strings; an
+        image backbone takes pictures: a list, an object array or a pandas column of paths, encoded bytes, Pillow images and arrays, in any
+        mix and size, or one array [N, H, W], [N, H, W, C] or [N, C, H, W] of uint8, of floats in 0..1 or of 16-bit integers. Other methods
+        than `fit` also take one picture alone, where an array is one picture or several by the rule of `fewtune.data.pixels.one_or_many`.
     weights : path, optional
         The backbone's weights.
     folds, seed : int
@@ -60,8 +63,12 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     classes_ : the class labels, sorted. method_ : the learner's constructor text. temperature_ : divides the logits.
     choice_ : what is known of the candidates and of the accuracy to expect (`choice_.expected`).
 
+    picture_size_ : [H, W] of the rows where they were one array of grey pictures [N, H, W]; None otherwise.
+
     Backbones are kept in memory between calls (the last two of a process), and are not part of a pickle.
     """
+
+    picture_size_: tuple[int, ...] | None
 
     def __init__(
         self,
@@ -96,7 +103,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise InputError(f"expected examples of at least two classes, found one class: {str(self.classes_[0])!r}.")
-        features = self._features(X, model)
+        features = self._features(X, model, fitting=True)
         methods = self._methods(model, len(labels))
         vectors = vectors_by_prompts(model, [str(c) for c in self.classes_], methods.values())
         rows, ways = np.arange(len(labels)), len(self.classes_)
@@ -161,7 +168,10 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
                 raise InputError("requires y to be passed, but the target y is None: expected one label a row.")
             y = column_or_1d(y, warn=True)
             assert_all_finite(y, input_name="y")
-            check_consistent_length(X, y)
+            try:
+                check_consistent_length(X, y)
+            except TypeError as problem:  # scikit-learn's word for one thing where several belong
+                raise InputError(f"expected a list or an array with one row for each label: {problem}") from None
             if not len(y):
                 raise InputError("expected labelled rows, found none.")
         check_classification_targets(y)
@@ -172,11 +182,15 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         model = Path(read_name(self.backbone).model or "/nowhere")
         return _loaded(self.backbone, weights, self.device, (_stamp(weights), _stamp(model)))
 
-    def _features(self, X: Any, model: Backbone) -> Tensor:
+    def _features(self, X: Any, model: Backbone, *, fitting: bool = False) -> Tensor:
         """[N, D] on the CPU: float32, or the float64 of X where it is given as features."""
         if self.backbone == "precomputed":
             return torch.from_numpy(np.require(X, requirements=["C", "W"]))
-        pool = Pool([_examples(X, model)])
+        wanted = Wanted(model.preparation.modality, None if fitting else self.picture_size_)
+        examples = _examples(X, wanted, several=fitting)
+        if fitting:
+            self.picture_size_ = taught_size(examples)
+        pool = Pool([examples])
         table = feature_table(model, pool, folder=None if self.cache is None else Path(self.cache), memory=self.cache is None, quiet=True)
         if table.bad:
             row, reason = next(iter(table.bad.items()))
@@ -203,21 +217,23 @@ def _stamp(path: Path | None) -> tuple[tuple[str, int, int], ...]:
     return tuple((f.name, f.stat().st_mtime_ns, f.stat().st_size) for f in files)
 
 
-def _examples(X: Any, model: Backbone) -> Examples:
-    """Rows as the backbone wants them: strings are paths for an image backbone and texts for a text backbone, whatever they look like."""
+def _examples(X: Any, wanted: Wanted, *, several: bool) -> Examples:
+    """Rows as the backbone wants them: strings are paths for an image backbone and texts for a text backbone, whatever they look like.
+
+    With `several`, an array holds a row for each label; else it may be one picture.
+    """
     given = X.to_numpy() if hasattr(X, "to_numpy") else X
     if isinstance(given, np.ndarray) and given.dtype.kind in "OU":
         if given.ndim > 1 and given.shape[1:] != (1,) * (given.ndim - 1):
             raise InputError(f"expected one path or text a row, found an array of shape {list(given.shape)}.")
         given = given.ravel().tolist()
-    modality = model.preparation.modality
-    if hasattr(given, "__len__") and len(given) == 0:
-        raise InputError(f"found 0 sample(s): expected at least one {modality}.")
-    if isinstance(given, list | tuple) and modality == "text":
+    if given.shape[:1] == (0,) if isinstance(given, np.ndarray) else hasattr(given, "__len__") and len(given) == 0:
+        raise InputError(f"found 0 sample(s): expected at least one {wanted.modality}.")
+    if isinstance(given, list | tuple) and wanted.modality == "text":
         return make_examples(Texts([_text(row, number) for number, row in enumerate(given)]))
     if isinstance(given, list | tuple) and all(isinstance(row, str) for row in given):
         given = [Path(row) for row in given]
-    return read_examples((given, None), labelled=False)
+    return read_examples((given, None), labelled=False, wanted=None if several else wanted)
 
 
 def _text(row: Any, number: int) -> str:

@@ -21,6 +21,7 @@ from fewtune.backbones.readable import readable_features, remarks_on_length
 from fewtune.data.examples import Examples
 from fewtune.data.frames import is_data_frame, is_dataset
 from fewtune.data.inputs import read_inputs
+from fewtune.data.items import Wanted
 from fewtune.data.read import read_examples
 from fewtune.errors import InputError
 from fewtune.learning.method import Method
@@ -182,7 +183,7 @@ def predict_inputs(
     tell: Callable[[str], None] = warnings.warn,
 ) -> list[Prediction]:
     """Predictions for files, folders, tables and texts, in the order given (see `read_inputs`)."""
-    examples = read_inputs(paths, texts, bundle.backbone.modality, column)
+    examples = read_inputs(paths, texts, wanted_by(bundle), column)
     return predict_examples(
         bundle, examples, threshold=threshold, skip_bad=skip_bad, weights=weights, machine=machine, quiet=quiet, tell=tell
     )
@@ -196,22 +197,28 @@ def predict_anything(
     return predict_examples(bundle, examples, threshold=threshold, skip_bad=skip_bad, quiet=quiet, backbone=backbone)
 
 
+def wanted_by(bundle: Bundle) -> Wanted:
+    """What a model labels, and the size of the grey pictures that it learned from as one array."""
+    size = bundle.facts.get("picture_size")
+    return Wanted(bundle.backbone.modality, tuple(size) if isinstance(size, list | tuple) else None)
+
+
 def unlabelled(bundle: Bundle, inputs: Any) -> Examples:
     """Whatever Python has at hand as rows that the model can look at."""
+    wanted = wanted_by(bundle)
     if isinstance(inputs, str | Path):
         inputs = [inputs]
     if isinstance(inputs, list | tuple) and all(isinstance(i, str | Path) for i in inputs):
-        return _named(bundle, inputs)
+        return _named(wanted, inputs)
     if isinstance(inputs, Examples | Mapping) or is_data_frame(inputs) or is_dataset(inputs):
-        return read_examples(inputs, labelled=False)
-    return read_examples((inputs, None), labelled=False)
+        return read_examples(inputs, labelled=False, wanted=wanted)
+    return read_examples((inputs, None), labelled=False, wanted=wanted)
 
 
-def _named(bundle: Bundle, inputs: Sequence[str | Path]) -> Examples:
+def _named(wanted: Wanted, inputs: Sequence[str | Path]) -> Examples:
     """Strings are texts for a text model and paths for any other; the order is kept, whichever they are."""
-    modality = bundle.backbone.modality
-    if modality != "text" or not any(isinstance(i, str) for i in inputs):
-        return read_inputs([Path(i) for i in inputs], (), modality)
+    if wanted.modality != "text" or not any(isinstance(i, str) for i in inputs):
+        return read_inputs([Path(i) for i in inputs], (), wanted)
     if paths := [i for i in inputs if isinstance(i, Path)]:
         raise InputError(f"texts and paths are mixed, for example {str(paths[0])!r}: give the texts, or the paths, alone.")
-    return read_inputs([], [str(i) for i in inputs], modality)
+    return read_inputs([], [str(i) for i in inputs], wanted)

@@ -50,7 +50,7 @@ def add_class(
     from fewtune.adaptation.add_class import add_class as added
     from fewtune.adaptation.add_class import put_back
     from fewtune.adaptation.bundle import FILES, load_bundle
-    from fewtune.adaptation.predict import load_its_backbone
+    from fewtune.adaptation.predict import load_its_backbone, wanted_by
     from fewtune.cli.say import tell
     from fewtune.data.inputs import read_inputs
     from fewtune.errors import InputError
@@ -60,7 +60,7 @@ def add_class(
     refuse_existing(out or run, overwrite=overwrite or out is None, writes=FILES)
     if not inputs and not text:
         raise InputError(f"expected examples of class {name!r}, found none: fewtune add-class {run} NAME FILES_OR_FOLDER.")
-    examples = read_inputs(inputs or [], text or [], bundle.backbone.modality, input)
+    examples = read_inputs(inputs or [], text or [], wanted_by(bundle), input)
     backbone = load_its_backbone(bundle, weights=running.weights, machine=running.machine())
     made = added(bundle, name, examples, backbone=backbone, more=more, skip_bad=skip_bad, quiet=running.quiet)
     said: tuple[str, ...] = ()

@@ -40,13 +40,14 @@ def export(
     from fewtune.adaptation.bundle import load_bundle
     from fewtune.adaptation.export import export_onnx
     from fewtune.adaptation.onnx_provider import need_onnx
+    from fewtune.adaptation.predict import wanted_by
     from fewtune.cli.say import note, tell
     from fewtune.data.inputs import read_inputs
 
     assert format == "onnx"
     bundle = load_bundle(run)
     need_onnx()
-    examples = read_inputs(inputs, [], bundle.backbone.modality, input) if inputs else None
+    examples = read_inputs(inputs, [], wanted_by(bundle), input) if inputs else None
     if not quiet:
         note("writing the graph and checking it: up to a minute or two")
     made = export_onnx(bundle, run / "model.onnx", weights=weights, examples=examples)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from fewtune.data.examples import NO_SPLIT, Examples, Integers, make_examples
-from fewtune.data.items import Files, Items, Pixels, Texts, Vectors
+from fewtune.data.items import Files, Items, Pixels, Texts, Vectors, Wanted
 from fewtune.data.order import IMAGE_SUFFIXES, SPLIT_WORDS, some
+from fewtune.data.pictures import is_encoded, is_picture, read_pictures
+from fewtune.data.pixels import as_pixels, fits, one_or_many, plain
 from fewtune.data.targets import Kind, as_labels, decoded, missing
 from fewtune.errors import InputError
 
@@ -24,17 +28,21 @@ def read_arrays(
     groups: Any = None,
     split: Any = None,
     kind: Kind = "class",
+    wanted: Wanted | None = None,
 ) -> Examples:
     """Examples from inputs and labels at hand.
 
-    `x`: uint8 images [N, H, W], [N, H, W, C] or channel-first [N, C, H, W] (C = 1 or 3; read as channel-last where both fit); float
-    images within [0, 1], which are rounded to 8 bits; vectors [N, D]; a sequence of strings or of paths. Torch tensors are taken too.
+    `x`: pictures as one array [N, H, W], [N, H, W, C] or [N, C, H, W] (see `pixels.as_pixels` for the numbers that it may hold); a list of
+    pictures of any kinds and sizes (paths, encoded bytes, Pillow images, arrays; see `pictures`); vectors [N, D]; a list of strings. Torch
+    tensors are arrays here. `wanted`: what inputs without labels are for; to a model of images, one picture may be given as it is.
     `y`: class integers or names, float targets ([N] or [N, d]) or multi-hot [N, L], as `kind` says; None and NaN are missing.
     `names`: the class names that integer labels index; -1 then means a missing label. Raises InputError in one sentence for the rest.
     """
-    items, row_names = as_items(x, name)
-    count = len(items)
     labels = None if y is None else plain(y)
+    if labels is not None:  # then N is known
+        wanted = Wanted("image") if _is_one_picture(x, labels) else None
+    items, row_names = as_items(x, name, wanted)
+    count = len(items)
     if labels is not None and (np.shape(labels) == () if isinstance(labels, np.ndarray) else not hasattr(labels, "__len__")):
         raise InputError(f"{name}: expected one label a row, found {count} rows and a single label.")
     if labels is not None and len(labels) != count:
@@ -50,7 +58,13 @@ def read_arrays(
     )
 
 
-def read_npz(arrays: Mapping[str, np.ndarray[Any, Any]], *, name: str, kind: Kind = "class") -> Examples:
+def _is_one_picture(x: Any, labels: Any) -> bool:
+    """Whether a picture of three axes comes with its one label."""
+    x = plain(x)
+    return isinstance(x, np.ndarray) and x.ndim == 3 and len(x) > 1 and np.shape(labels) == (1,)
+
+
+def read_npz(arrays: Mapping[str, np.ndarray[Any, Any]], *, name: str, kind: Kind = "class", wanted: Wanted | None = None) -> Examples:
     """Examples from an `.npz` with `x` and `y`, and optionally `names` (or `class_names`), `groups` (or `group`) and `split`."""
     lowered = {key.lower(): key for key in arrays}
 
@@ -69,52 +83,87 @@ def read_npz(arrays: Mapping[str, np.ndarray[Any, Any]], *, name: str, kind: Kin
         groups=first("groups", "group"),
         split=first("split", "splits"),
         kind=kind,
+        wanted=wanted,
     )
 
 
-def plain(values: Any) -> Any:
-    """A NumPy array for tensors and array-likes with numbers, the values themselves otherwise."""
-    if hasattr(values, "detach"):
-        values = values.detach().cpu()
-        values = values.float() if "bfloat16" in str(values.dtype) else values
-        return values.numpy()
-    return values
-
-
-def as_items(x: Any, name: str) -> tuple[Items, list[str] | None]:
-    """Items, and row names where the inputs have some (paths)."""
+def as_items(x: Any, name: str, wanted: Wanted | None = None) -> tuple[Items, list[str] | None]:
+    """Items, and row names where the inputs have some (paths). `wanted`: what inputs without labels are for."""
     x = plain(x)
-    if not isinstance(x, np.ndarray):
-        if isinstance(x, str | bytes | Path) or not hasattr(x, "__len__"):
-            raise InputError(f"{name}: expected an array, or a list of paths or strings, found {type(x).__name__}.")
-        if any(isinstance(value, str | Path) for value in x):
-            return _strings(list(x), name)
-        if len(x) and all(missing(value) for value in x):
-            raise InputError(f"{name}: all {len(x)} rows are missing (None or NaN): expected texts, paths, images or vectors.")
-        try:
-            x = np.stack([np.asarray(plain(value)) for value in x]) if len(x) else np.empty((0,))
-        except (ValueError, TypeError):
-            raise InputError(
-                f"{name}: the rows of x differ in shape: expected images of one size, vectors of one width, paths or strings."
-            ) from None
-    if x.dtype.kind in "US" or (x.dtype == object and any(isinstance(value, str | Path) for value in x.ravel())):
-        given = x.ravel().tolist()
-        return _strings([decoded(v, f"{name}: row {row}") if isinstance(v, bytes) else v for row, v in enumerate(given)], name)
+    for_images = wanted is not None and wanted.modality == "image"
+    if isinstance(x, Image.Image | bytes | bytearray | memoryview) or (for_images and isinstance(x, Path)):
+        x = [x]
+    if isinstance(x, np.ndarray):
+        if x.dtype.kind in "OSU":
+            return _mixed(x, name, wanted)
+        if wanted is not None and for_images and (x.ndim > 2 or fits(x)):  # else they are vectors
+            x = one_or_many(x, wanted.taught)
+        return _numbers(x, name)
+    if isinstance(x, str | Path | dict) or not hasattr(x, "__len__"):
+        raise InputError(f"{name}: expected an array, or a list of paths, strings or pictures, found {type(x).__name__}.")
+    values = [plain(value) for value in x]
+    nested = bool(values) and all(isinstance(value, list | tuple) for value in values)
+    array = _array(values) if nested else np.asarray(None)
+    return as_items(array, name, wanted) if array.ndim else _listed(values, name, wanted)  # nested lists of numbers are one array
+
+
+def _mixed(x: np.ndarray[Any, Any], name: str, wanted: Wanted | None) -> tuple[Items, list[str] | None]:
+    """An array of Python objects, strings or bytes: one value a row, or strings of any shape."""
+    values = x.ravel().tolist()
+    strings = any(isinstance(value, str | Path | bytes) for value in values) and not any(isinstance(v, np.ndarray) for v in values)
+    if x.ndim and (x.size == len(x) or strings):
+        return _listed([plain(value) for value in values], name, wanted)
+    raise InputError(f"{name}: expected images [N, H, W(, C)], vectors [N, D] or strings [N], found {x.dtype} {list(x.shape)}.")
+
+
+def _listed(values: list[Any], name: str, wanted: Wanted | None) -> tuple[Items, list[str] | None]:
+    """A list of one value a row: strings, pictures of any kinds and sizes, or arrays."""
+    if values and all(missing(value) for value in values):
+        raise InputError(f"{name}: all {len(values)} rows are missing (None or NaN): expected texts, paths, images or vectors.")
+    encoded = [isinstance(value, bytes | bytearray | memoryview) for value in values]
+    if values and all(encoded) and not any(map(is_encoded, values)) and (wanted is None or wanted.modality != "image"):
+        return Texts([decoded(bytes(value), f"{name}: row {row}") for row, value in enumerate(values)]), None
+    named = any(isinstance(value, str | Path) for value in values)
+    if any(encoded) or any(is_picture(value) or (named and isinstance(value, np.ndarray) and value.ndim > 1) for value in values):
+        return read_pictures(values, None, name)
+    if named:
+        return _strings(values, name, wanted)
+    arrays = [_array(value) for value in values]
+    shapes = {array.shape for array in arrays}
+    if len(shapes) > 1 and {len(shape) for shape in shapes} <= {2, 3}:
+        return read_pictures(arrays, None, name)
+    if len(shapes) > 1:
+        raise InputError(f"{name}: the rows of x differ in shape: expected vectors of one width, images, paths or strings.")
+    return _numbers(np.stack(arrays) if arrays else np.empty((0,)), name)
+
+
+def _array(value: Any) -> np.ndarray[Any, Any]:
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError):  # nested lists of several lengths
+        return np.asarray(None)
+
+
+def _numbers(x: np.ndarray[Any, Any], name: str) -> tuple[Items, None]:
     if x.dtype.kind not in "biuf" or x.ndim not in (2, 3, 4):
         raise InputError(f"{name}: expected images [N, H, W(, C)], vectors [N, D] or strings [N], found {x.dtype} {list(x.shape)}.")
-    return (Vectors(as_vectors(x, name)) if x.ndim == 2 else Pixels(_as_pixels(x, name))), None
+    return (Vectors(as_vectors(x, name)) if x.ndim == 2 else Pixels(as_pixels(x, name))), None
 
 
-def _strings(values: list[Any], name: str) -> tuple[Items, list[str] | None]:
-    """Paths where they are Path objects or all end as images do; else texts. What is missing stays, to be refused or left out later."""
+def _strings(values: list[Any], name: str, wanted: Wanted | None) -> tuple[Items, list[str] | None]:
+    """Paths where they are Path objects, or all end as images do, or are for a model of images; else texts.
+
+    What is missing stays, to be refused or left out later.
+    """
+    for_images = wanted is not None and wanted.modality == "image"
     there = [v for v in values if not missing(v)]
     if strange := next(((row, v) for row, v in enumerate(values) if not missing(v) and not isinstance(v, str | Path)), None):
         raise InputError(f"{name}: row {strange[0]} is a {type(strange[1]).__name__}: expected a text, or a path, in each row.")
     are_paths = bool(there) and all(isinstance(v, Path) or Path(v[-8:]).suffix.lower() in IMAGE_SUFFIXES for v in there)
-    if not are_paths:
+    if not (for_images or are_paths):
         return Texts(["" if missing(v) else str(v) for v in values]), None
     paths = [None if missing(v) else Path(v) for v in values]
-    if not any(path.is_file() for path in paths if path is not None):
+    if not any(os.path.isfile(path) for path in paths if path is not None):  # noqa: PTH113  (Path.is_file raises for odd names)
         raise InputError(f"{name}: none of {len(there)} files exists: {some(map(str, there), 3)}.")
     return Files(paths), [f"{name}:{row}" if path is None else str(path) for row, path in enumerate(paths)]
 
@@ -130,27 +179,6 @@ def as_vectors(x: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, np.dtype[n
         more = f" and {len(bad) - 1} more rows hold" if len(bad) > 1 else " holds"
         raise InputError(f"{name}: row {bad[0]}{more} NaN or infinite values: remove or mend them before adapting.")
     return vectors
-
-
-def _as_pixels(x: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    if x.ndim == 4 and x.shape[-1] not in (1, 3, 4):
-        if x.shape[1] not in (1, 3):
-            raise InputError(f"{name}: expected images with 1, 3 or 4 channels last (or 1 or 3 first), found shape {list(x.shape)}.")
-        x = np.moveaxis(x, 1, -1)
-    if 0 in x.shape[1:]:
-        raise InputError(f"{name}: expected images of at least one pixel, found shape {list(x.shape)}.")
-    if x.dtype == np.uint8:
-        return x
-    low, high = (float(x.min()), float(x.max())) if len(x) else (0.0, 0.0)
-    if x.dtype.kind == "b" or (x.dtype.kind == "f" and low >= 0 and high <= 1):
-        scaled: np.ndarray[Any, np.dtype[np.uint8]] = np.rint(x.astype(np.float32) * 255).astype(np.uint8)
-        return scaled
-    if x.dtype.kind in "iu" and low >= 0 and high <= 255:
-        return x.astype(np.uint8)
-    raise InputError(
-        f"{name}: images of {x.dtype} from {low:g} to {high:g} are unclear: expected uint8 in 0..255 or floats in 0..1, "
-        "before any normalisation (the backbone does its own)."
-    )
 
 
 def _groups(groups: Any, count: int, name: str) -> list[str | None]:

@@ -200,7 +200,18 @@ def _reason(items: Items, row: int, deep: bool, content: bytes | Path | None) ->
     source = content if content is not None else _encoded(items, row, deep)
     if isinstance(source, str):
         return source
-    return None if source is None else _tidy(why_unreadable(source, deep=deep))
+    if source is None:
+        return _why_lost(items, row) if deep else None
+    return _tidy(why_unreadable(source, deep=deep))
+
+
+def _why_lost(items: Items, row: int) -> str | None:
+    """Why a picture that is decoded already cannot be used (it may have too many pixels, or a file that broke while it was read)."""
+    try:
+        items.fetch(row)
+    except InputError as problem:
+        return str(problem).rsplit(": ", 1)[-1].rstrip(".")
+    return None
 
 
 def _tidy(reason: str | None) -> str | None:
@@ -225,6 +236,8 @@ def _look(examples: Examples, row: int, deep: bool) -> _Look:
     source = _encoded(items, at, deep)
     if isinstance(source, str):
         return _Look(source, None, None)
+    if source is None and (lost := _why_lost(items, at)) is not None:
+        return _Look(lost, None, None)
     if source is None:
         height, width = np.asarray(items.fetch(at)).shape[:2]
         return _Look(None, Header(width, height, "array", "RGB"), items.digest(at))

@@ -12,8 +12,10 @@ import numpy as np
 
 from fewtune.data.arrays import as_vectors, split_codes
 from fewtune.data.examples import Column, Examples, Integers, make_examples
-from fewtune.data.items import Encoded, Files, Items, Texts, Vectors
+from fewtune.data.items import Files, Items, Texts, Vectors
 from fewtune.data.order import IMAGE_SUFFIXES, some
+from fewtune.data.pictures import is_picture, read_pictures
+from fewtune.data.pixels import plain
 from fewtune.data.tables import Table
 from fewtune.data.targets import Kind, as_labels, decoded, missing
 from fewtune.errors import InputError, unknown
@@ -78,16 +80,16 @@ def from_table(
 
 
 def kind_of_input(column: str, values: Any) -> str:
-    """items (ready), path, text, embedding or encoded (image bytes): what values are, by their type, then by the column's name."""
+    """items (ready), path, text, embedding or picture (bytes, Pillow images, arrays): what values are, by type, then by column name."""
     if hasattr(values, "fetch"):
         return "items"
     if isinstance(values, np.ndarray) and values.ndim == 2:
         return "embedding"
-    first = next((v for v in values if v is not None), None)
-    if isinstance(first, dict | bytes):
-        return "encoded"
+    first = plain(next((v for v in values if v is not None), None))
+    if isinstance(first, dict | bytes) or any(is_picture(v) for v in values):
+        return "picture"
     if isinstance(first, list | tuple | np.ndarray):
-        return "embedding"
+        return "picture" if _has_two_axes(first) and column.casefold() not in USUAL["embedding"] else "embedding"
     if isinstance(first, Path):
         return "path"
     if column.casefold() in USUAL["embedding"] and isinstance(first, str) and first.lstrip().startswith("["):
@@ -97,6 +99,12 @@ def kind_of_input(column: str, values: Any) -> str:
     sample = [str(v) for v in values[:50] if v is not None]
     images = sum(Path(v[-8:]).suffix.lower() in IMAGE_SUFFIXES for v in sample)
     return "path" if images * 2 > len(sample) or (column.casefold() in USUAL["path"] and not images) else "text"
+
+
+def _has_two_axes(value: Any) -> bool:
+    """Whether an array, or nested lists, are more than a row of numbers."""
+    shape = value.shape if isinstance(value, np.ndarray) else (len(value), len(value[0])) if value and isinstance(value[0], list) else ()
+    return len([length for length in shape if length > 1]) > 1
 
 
 def _input_column(table: Table, given: str | None) -> str:
@@ -176,8 +184,8 @@ def _items(table: Table, column: str, kind: str) -> tuple[Items, list[str] | Non
         raise InputError(f"{table.name}: column {column!r} is empty in all {table.count} rows: pass input=NAME for another column.")
     if kind == "text":  # an empty one is refused, or left out, by whoever learns from it or labels it
         return Texts(["" if missing(value) else _as_text(value, table, row) for row, value in enumerate(values)]), None
-    if kind == "encoded":
-        return _encoded(table, values), None
+    if kind == "picture":
+        return read_pictures(values, [table.where(row) for row in range(table.count)], table.name, table.folder)[0], None
     paths = [None if missing(value) else table.folder / _as_text(value, table, row) for row, value in enumerate(values)]
     if not any(os.path.isfile(path) for path in paths if path is not None):  # noqa: PTH113  (Path.is_file raises for odd names)
         listed = some((f"{values[row]} ({table.where(row)})" for row, path in enumerate(paths) if path is not None), 3)
@@ -209,15 +217,3 @@ def _matrix(table: Table, column: str) -> np.ndarray[Any, Any]:
             )
         rows.append(vector)
     return np.stack(rows)
-
-
-def _encoded(table: Table, values: Sequence[Any]) -> Items:
-    """Image bytes, plain or as {"bytes": ..., "path": ...}."""
-    pieces: list[bytes] = []
-    for row, value in enumerate(values):
-        content = value.get("bytes") if isinstance(value, dict) else b"" if missing(value) else value
-        if not isinstance(content, bytes):
-            raise InputError(f"{table.name}: {table.where(row)} holds no image bytes: expected bytes or {{'bytes': ...}}.")
-        pieces.append(content)
-    offsets = np.cumsum([0, *(len(piece) for piece in pieces)]).astype(np.int64)
-    return Encoded(np.frombuffer(b"".join(pieces), dtype=np.uint8), offsets, [table.where(row) for row in range(len(pieces))])

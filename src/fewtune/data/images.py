@@ -101,6 +101,17 @@ def decode(content: bytes, *, name: str, size_hint: int | None = None, max_pixel
         return _decoded(content, size_hint, max_pixels)
 
 
+def finished(image: Image.Image, *, name: str | None = None, max_pixels: int | None = None) -> Image.Image:
+    """An upright 8-bit RGB image from one that Pillow holds, of any mode, by the same steps as `decode`.
+
+    Its EXIF orientation is applied (to a TIFF, Pillow has done so). The image given is not changed. Raises InputError as `decode` does.
+    """
+    with _naming(name):
+        _check(*image.size, max_pixels)
+        exif = image.info.get("exif")
+        return _upright(image, orientation(exif) if isinstance(exif, bytes) else 1)
+
+
 def header(source: bytes | Path, *, name: str | None = None, max_pixels: int | None = None) -> Header:
     """The header of encoded bytes or of a file, without decoding the picture. Raises InputError as `decode` does."""
     with _naming(name or (str(source) if isinstance(source, Path) else "the image")):
@@ -147,7 +158,7 @@ def _decoded(content: bytes, size_hint: int | None, max_pixels: int | None) -> I
     image, turn = _opened(content, max_pixels)
     if size_hint is not None and image.format == "JPEG":
         _draft(image, size_hint)
-    return _finished(brightened(image, _lower(content)) if is_colour_16(image) else image, turn)
+    return _upright(brightened(image, _lower(content)) if is_colour_16(image) else image, turn)
 
 
 def _lower(content: bytes) -> Image.Image:
@@ -157,8 +168,8 @@ def _lower(content: bytes) -> Image.Image:
     return image
 
 
-def _finished(image: Image.Image, turn: int) -> Image.Image:
-    """Loaded, upright and in RGB."""
+def _upright(image: Image.Image, turn: int) -> Image.Image:
+    """Loaded, turned and in RGB."""
     image.load()
     if turn == 1:
         return to_rgb(image)
@@ -214,6 +225,8 @@ def _webp_canvas(content: bytes) -> tuple[int, int]:
 
 
 def _check(width: int, height: int, max_pixels: int | None) -> None:
+    if not width or not height:
+        raise InputError("it has no pixels.")
     limit = max_pixels if max_pixels is not None else pixel_limit()
     if width * height > limit:
         raise InputError(

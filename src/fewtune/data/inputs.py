@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,9 @@ from typing import final
 
 import numpy as np
 
-from fewtune.data.examples import Examples, Integers, Skipped, make_examples, on_disk
+from fewtune.data.examples import Examples, Integers, Skipped, make_examples, on_disk, source_of
 from fewtune.data.folders import read_text
-from fewtune.data.items import Files, Item, Items, Modality, Texts
+from fewtune.data.items import Files, Item, Items, Modality, Pixels, Texts, Wanted
 from fewtune.data.order import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES, TEXT_SUFFIXES
 from fewtune.data.read import TABLE_SUFFIXES, read_examples
 from fewtune.data.walk import walk
@@ -48,16 +49,19 @@ class Chained:
         return items.digest(local)
 
 
-def read_inputs(paths: Sequence[Path], texts: Sequence[str], modality: Modality, column: str | None = None) -> Examples:
+def read_inputs(paths: Sequence[Path], texts: Sequence[str], wanted: Wanted | Modality, column: str | None = None) -> Examples:
     """The rows to label; `row_names` are paths as given, "table.csv:3" (the third row of a table), or the texts themselves.
 
     A folder means every image (or .txt file, for texts) below it, in natural order. Links to folders are followed and each folder is read
-    once, as in `read_folder`. Raises InputError for a path that does not exist, holds nothing to label, or holds another modality.
+    once, as in `read_folder`. `wanted`: what the model labels. Raises InputError for a path that does not exist, holds nothing to label, or
+    holds another modality.
     """
+    wanted = wanted if isinstance(wanted, Wanted) else Wanted(wanted)
+    modality = wanted.modality
     parts: list[tuple[Items, list[str]]] = []
     skipped: list[Skipped] = []
     for path in paths:
-        made, left = _one(path, modality, column)
+        made, left = _one(path, wanted, column)
         parts.append(made)
         skipped += left
     if texts:
@@ -73,12 +77,20 @@ def read_inputs(paths: Sequence[Path], texts: Sequence[str], modality: Modality,
     return make_examples(Chained([items for items, _ in parts], starts, modality), row_names=names, name="inputs", skipped=tuple(skipped))
 
 
-def _one(path: Path, modality: Modality, column: str | None) -> tuple[tuple[Items, list[str]], list[Skipped]]:
-    if path.is_dir():
+def taught_size(examples: Examples) -> tuple[int, ...] | None:
+    """Height and width of rows that were given as one array of grey pictures [N, H, W], None for any others (see `Wanted`)."""
+    items = source_of(examples.items, 0)[0] if len(examples) else examples.items
+    return items.pixels.shape[1:] if isinstance(items, Pixels) and items.pixels.ndim == 3 else None
+
+
+def _one(path: Path, wanted: Wanted, column: str | None) -> tuple[tuple[Items, list[str]], list[Skipped]]:
+    modality = wanted.modality
+    if os.path.isdir(path):  # noqa: PTH112  (Path.is_dir and exists raise for too long a name)
         return _folder(path, modality)
     suffix = path.suffix.lower()
-    if not path.exists() or suffix in TABLE_SUFFIXES or suffix in ARCHIVE_SUFFIXES or suffix == ".npz":
-        return _table(path, modality, column), []
+    absent = not os.path.exists(path)  # noqa: PTH110
+    if absent or suffix in TABLE_SUFFIXES or suffix in ARCHIVE_SUFFIXES or suffix == ".npz":
+        return _table(path, wanted, column), []
     if modality == "image":
         return (Files([path]), [str(path)]), []
     if modality == "text" and suffix in TEXT_SUFFIXES:
@@ -87,10 +99,10 @@ def _one(path: Path, modality: Modality, column: str | None) -> tuple[tuple[Item
     raise InputError(f"{path}: this model labels {modality}s; expected {expected}.")
 
 
-def _table(path: Path, modality: Modality, column: str | None) -> tuple[Items, list[str]]:
-    made = read_examples(path, input=column, labelled=False)
-    if made.modality != modality:
-        raise InputError(f"{path} holds {made.modality}s, but this model labels {modality}s.")
+def _table(path: Path, wanted: Wanted, column: str | None) -> tuple[Items, list[str]]:
+    made = read_examples(path, input=column, labelled=False, wanted=wanted)
+    if made.modality != wanted.modality:
+        raise InputError(f"{path} holds {made.modality}s, but this model labels {wanted.modality}s.")
     return made.items, [f"{path}:{row + 1}" for row in range(len(made))]
 
 

@@ -16,8 +16,8 @@ from typing import Any, ClassVar, Literal, Protocol, TypeAlias, final, runtime_c
 import numpy as np
 from PIL import Image
 
-from fewtune.data.images import decode
-from fewtune.data.rgb import to_rgb
+from fewtune.data.images import decode, finished
+from fewtune.data.pixels import as_image
 from fewtune.errors import InputError
 from fewtune.files import read_regular
 
@@ -42,6 +42,32 @@ def content_digest(content: bytes | memoryview) -> bytes:
     return hashlib.blake2b(content, digest_size=16).digest()
 
 
+def pixels_digest(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
+    """16 bytes that stand for one picture's shape and pixels."""
+    return content_digest(str(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes())
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a plain file. Raises InputError naming it where it cannot be read, or is a pipe or a device."""
+    try:
+        return read_regular(path)
+    except OSError as problem:
+        raise InputError(f"{path} cannot be read: {problem.strerror or problem}.") from None
+
+
+@final
+@dataclass(frozen=True)
+class Wanted:
+    """What inputs without labels are for, where they could be several things.
+
+    `modality`: what a model labels. `taught` [H, W]: the size of the grey pictures that it learned from as one array [N, H, W]; None for
+    any other model (see `pixels.one_or_many`).
+    """
+
+    modality: Modality
+    taught: tuple[int, ...] | None = None
+
+
 @final
 @dataclass(frozen=True, eq=False)
 class Files:
@@ -59,10 +85,7 @@ class Files:
         path = self.paths[row]
         if path is None:
             raise InputError(f"row {row}: {NO_FILE}.")
-        try:
-            return read_regular(path)
-        except OSError as problem:
-            raise InputError(f"{path} cannot be read: {problem.strerror or problem}.") from None
+        return read_file(path)
 
     def fetch(self, row: int, size_hint: int | None = None) -> Image.Image:
         return decode(self.read(row), name=str(self.paths[row]), size_hint=size_hint)
@@ -125,12 +148,10 @@ class Pixels:
         return len(self.pixels)
 
     def fetch(self, row: int, size_hint: int | None = None) -> Image.Image:  # noqa: ARG002
-        image = self.pixels[row]
-        return to_rgb(Image.fromarray(image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image))
+        return finished(as_image(self.pixels[row]))
 
     def digest(self, row: int) -> bytes:
-        image = np.ascontiguousarray(self.pixels[row])
-        return content_digest(str(image.shape).encode() + image.tobytes())
+        return pixels_digest(self.pixels[row])
 
 
 @final

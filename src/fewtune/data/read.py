@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from fewtune.data.arrays import read_arrays, read_npz
 from fewtune.data.columns import from_table
 from fewtune.data.examples import Examples
 from fewtune.data.folders import LAYOUT, read_folder
+from fewtune.data.items import Wanted
 from fewtune.data.kit import read_kit, sidecar
 from fewtune.data.npz import load_npz
 from fewtune.data.order import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES
@@ -34,15 +36,17 @@ def read_examples(
     kind: Kind = "class",
     recursive: bool = True,
     labelled: bool = True,
+    wanted: Wanted | None = None,
 ) -> Examples:
     """Examples from a folder, a file, arrays, or a data frame; rows stay undecoded until asked for.
 
     `source`: a folder of class folders (or of train, val, test with class folders inside); a CSV, TSV, JSONL, JSON or Parquet file;
-    an `.npz` (arrays x and y, or encoded images); a pair (x, y) or a mapping with x and y (arrays, tensors, lists of paths or
-    strings); a pandas DataFrame; a Hugging Face Dataset or DatasetDict; or Examples, which are returned.
+    an `.npz` (arrays x and y, or encoded images); a pair (x, y) or a mapping with x and y (arrays, tensors, lists of pictures or
+    strings, see `read_arrays`); a pandas DataFrame; a Hugging Face Dataset or DatasetDict; or Examples, which are returned.
     `label`, `input`, `group`, `split`: columns of a table, found by usual names by default (`label` of a folder: see `read_folder`).
     `kind`: what labels are: "class", "float", or "multi" (names joined by "|", lists, or multi-hot rows).
-    `labelled`: whether a label is needed. `name`: what the collection is called, by default the stem of its file or folder.
+    `labelled`: whether a label is needed; `wanted`: what inputs without labels are for, where they could be several things.
+    `name`: what the collection is called, by default the stem of its file or folder.
     Raises InputError in one sentence for what cannot be used, also for fewer than two classes.
     """
     if kind not in ("class", "float", "multi"):
@@ -51,12 +55,12 @@ def read_examples(
     if isinstance(source, Examples):
         return source if name is None else replace(source, name=name)
     path = expanded(source) if isinstance(source, str | Path) else None
-    made = _from_object(source, name, options) if path is None else _from_path(path, name, recursive, options)
+    made = _from_object(source, name, options, wanted) if path is None else _from_path(path, name, recursive, options, wanted)
     return _checked(made) if labelled and kind == "class" else made
 
 
-def _from_path(path: Path, name: str | None, recursive: bool, options: dict[str, Any]) -> Examples:
-    if not path.exists():
+def _from_path(path: Path, name: str | None, recursive: bool, options: dict[str, Any], wanted: Wanted | None) -> Examples:
+    if not os.path.exists(path):  # noqa: PTH110  (Path.exists raises for too long a name)
         raise InputError(_absent(path))
     if path.is_dir():
         return read_folder(path, label=options["label"], name=name, recursive=recursive)
@@ -64,9 +68,9 @@ def _from_path(path: Path, name: str | None, recursive: bool, options: dict[str,
     if suffix == ".npz":
         arrays = load_npz(path)
         called = name or path.stem
-        return (
-            read_kit(arrays, name=called) if {"bytes", "offsets"} <= arrays.keys() else read_npz(arrays, name=called, kind=options["kind"])
-        )
+        if {"bytes", "offsets"} <= arrays.keys():
+            return read_kit(arrays, name=called)
+        return read_npz(arrays, name=called, kind=options["kind"], wanted=wanted)
     if suffix in TABLE_SUFFIXES:
         return from_table(read_table(path), name=name, classes=sidecar(path), **options)
     if suffix in ARCHIVE_SUFFIXES:
@@ -83,7 +87,7 @@ def _absent(path: Path) -> str:
     return f"{path} does not exist" + (f": did you mean {' or '.join(str(folder / n) for n in near)}?" if near else ".")
 
 
-def _from_object(source: Any, name: str | None, options: dict[str, Any]) -> Examples:
+def _from_object(source: Any, name: str | None, options: dict[str, Any], wanted: Wanted | None) -> Examples:
     from fewtune.data import frames
 
     called = name or "data"
@@ -94,9 +98,9 @@ def _from_object(source: Any, name: str | None, options: dict[str, Any]) -> Exam
     if isinstance(source, Mapping) and ("x" in source or "X" in source):
         lowered = {str(key).lower(): value for key, value in source.items()}
         given = {key: lowered[key] for key in ("names", "groups", "split") if key in lowered}
-        return read_arrays(lowered["x"], lowered.get("y"), name=called, kind=options["kind"], **given)
+        return read_arrays(lowered["x"], lowered.get("y"), name=called, kind=options["kind"], wanted=wanted, **given)
     if isinstance(source, tuple | list) and len(source) == 2 and not all(isinstance(part, str | Path) for part in source):
-        return read_arrays(source[0], source[1], name=called, kind=options["kind"])
+        return read_arrays(source[0], source[1], name=called, kind=options["kind"], wanted=wanted)
     raise InputError(
         f"a {type(source).__name__} cannot be read as examples: expected a folder, a file, a pair (x, y), a mapping with x and y, "
         "a DataFrame or a Dataset."

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from fewtune.data.items import Item
+from fewtune.data.pixels import as_image
 from fewtune.data.rgb import to_rgb
 from fewtune.report.findings import Shown
 
@@ -28,7 +29,7 @@ def thumbnail(item: Item | np.ndarray[Any, np.dtype[np.uint8]], size: int = 128)
     if isinstance(item, np.ndarray):
         if item.dtype != np.uint8 or item.ndim < 2:
             return None
-        item = Image.fromarray(item[..., 0] if item.ndim == 3 and item.shape[-1] == 1 else item)
+        item = as_image(item.astype(np.uint8, copy=False))
     image = to_rgb(item)
     scale = size / max(image.size)
     if scale < 1:
