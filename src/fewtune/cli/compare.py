@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fewtune.backbones.backbone import Backbone
-    from fewtune.data.class_names import remarks_on
     from fewtune.data.examples import Examples
     from fewtune.data.pool import Pool
     from fewtune.evaluation.protocol import Protocol
@@ -91,6 +90,7 @@ def compare(
     """
     from fewtune.backbones.readable import readable_features, remarks_on_length
     from fewtune.cli.say import answer, note, terminal_width
+    from fewtune.data.class_names import remarks_on
     from fewtune.data.pool import Pool
     from fewtune.evaluation.chosen import chooses, reserve
     from fewtune.evaluation.run import run_kept
