@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fewtune.adaptation.bundle import load_bundle
 from tests.journeys.conftest import Ran
 
 Run = Callable[..., Ran]
@@ -70,15 +71,19 @@ def test_a_folder_that_only_looks_like_a_run_is_kept(fewtune: Run, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_of_several_writers_one_says_saved(tmp_path: Path) -> None:
+def test_of_several_writers_each_says_where_its_model_is(tmp_path: Path) -> None:
     data, given = vectors(tmp_path / "v.npz"), {**os.environ, "FEWTUNE_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
     words = [sys.executable, "-m", "fewtune", "adapt", str(data), *ADAPT, "--out", str(tmp_path / "run"), "--seed"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     processes = [subprocess.Popen([*words, str(i)], env=given, **pipes) for i in range(3)]  # type: ignore[call-overload]
     said = [process.communicate(timeout=200) for process in processes]
-    assert sorted(process.returncode for process in processes) == [0, 2, 2], said
+    assert [process.returncode for process in processes] == [0, 0, 0], said
+    run, second, third = (tmp_path / name for name in ("run", "run-2", "run-3"))
+    assert sum(f"Saved to {run};" in out for out, _ in said) == 1
     assert sum("Saved to" in out for out, _ in said) == 1
-    assert sum("exists already" in err and err.count("\n") == 1 for _, err in said) == 2
+    for beside in (second, third):
+        assert sum(f"took {run} meanwhile, so this model is in {beside};" in out for out, _ in said) == 1
+    assert len({load_bundle(folder).facts["seed"] for folder in (run, second, third)}) == 3
 
 
 def aside(run: Path) -> None:

@@ -148,45 +148,63 @@ path, who, way, flag = sys.argv[1:]
 if way != "at once":
     exchange._system_swap = lambda: None
 try:
-    with new_folder(pathlib.Path(path), overwrite=flag == "overwrite") as folder:
+    with (made := new_folder(pathlib.Path(path), overwrite=flag == "overwrite", elsewhere=flag != "here")) as folder:
         (folder / "who").write_text(who)
         time.sleep(0.3)
-    print("saved")
+    print(made.where)
 except InputError as refused:
     print(refused)
 """
 
 
-@pytest.mark.parametrize("flag", ["", "overwrite"])
+@pytest.mark.parametrize("flag", ["", "here", "overwrite"])
 def test_writers_at_once(way: str, flag: str, tmp_path: Path) -> None:
-    """Without overwrite one of them saves and the others are told; with it each of them saves, and the last one's folder stands."""
+    """Without overwrite one gets the place, and the others a place beside it, or are told where it must be here. With overwrite each
+    of them gets it, and the last one's folder stands."""
     run = tmp_path / "run"
-    if flag:
+    if flag == "overwrite":
         saved(run, who="nobody")
         (run / "photo.png").write_text("mine")
     words = [[sys.executable, "-c", WRITER, str(run), str(i), way, flag] for i in range(5)]
     processes = [subprocess.Popen(w, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for w in words]
     said = [process.communicate(timeout=60) for process in processes]
     ended = [out.strip() for out, _ in said]
-    if flag:
-        assert ended == ["saved"] * 5, said
+    if flag == "overwrite":
+        assert ended == [str(run)] * 5, said
         assert (run / "photo.png").read_text() == "mine" and (run / "who").read_text() in "01234"
+    elif flag == "here":
+        assert ended.count(str(run)) == 1 and sum("exists already" in e for e in ended) == 4, said
+        assert (run / "who").read_text() == str(ended.index(str(run)))
     else:
-        assert ended.count("saved") == 1 and sum("exists already" in e for e in ended) == 4, said
-        assert (run / "who").read_text() == str(ended.index("saved"))
-    if way == "at once":
+        places = [run, *(run.with_name(f"run-{n}") for n in (2, 3, 4, 5))]
+        assert sorted(ended) == sorted(map(str, places)), said
+        assert all((place / "who").read_text() == str(ended.index(str(place))) for place in places)
+    if way == "at once" and flag:
         assert [p.name for p in tmp_path.iterdir()] == ["run"]
 
 
 def test_what_is_made_meanwhile_is_not_touched(tmp_path: Path) -> None:
     for overwrite, reason in ((False, "exists already"), (True, "was not written by fewtune")):
         path = tmp_path / str(overwrite)
-        with pytest.raises(InputError, match=reason), new_folder(path, overwrite=overwrite) as folder:
+        with pytest.raises(InputError, match=reason), new_folder(path, overwrite=overwrite, elsewhere=False) as folder:
             (folder / "a").write_text("ours")
             path.mkdir()
             (path / "precious.txt").write_text("mine")
         assert tree(path) == {"precious.txt": "mine"}
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_finished_work_goes_beside_what_was_made_meanwhile(tmp_path: Path) -> None:
+    path, full = tmp_path / "run", tmp_path / "run-2"
+    full.mkdir()
+    (full / "old.txt").write_text("mine too")
+    with (made := new_folder(path)) as folder:
+        (folder / "a").write_text("ours")
+        path.mkdir()
+        (path / "precious.txt").write_text("mine")
+    assert made.where == tmp_path / "run-3" and (made.where / "a").read_text() == "ours"
+    assert tree(path) == {"precious.txt": "mine"} and tree(full) == {"old.txt": "mine too"}
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 @pytest.mark.usefixtures("way")

@@ -75,16 +75,18 @@ class Adapted:
 
         write_page(Path(path), findings_of(self))
 
-    def save(self, path: Path | str, *, overwrite: bool = False) -> None:
+    def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
         """Write the bundle, the report and, where there was a pool, what was decided of each candidate task; whole or not at all.
 
-        An existing folder is refused unless `overwrite` (see `files.new_folder`).
+        An existing folder is refused unless `overwrite`. Returns where the model is: `path`, or `path-2` beside it where another program
+        took `path` meanwhile.
         """
-        with new_folder(Path(path), overwrite=overwrite) as folder:
+        with (made := new_folder(Path(path), overwrite=overwrite)) as folder:
             self.bundle.write(folder)
             if self.borrowed is not None:
                 self.borrowed.trace.save(folder / SELECTION)
             self.report(folder / REPORT)
+        return made.where
 
 
 def adapt_examples(

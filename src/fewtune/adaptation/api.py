@@ -115,9 +115,9 @@ class Model:
         rows = None if inputs is None else unlabelled(self.bundle, inputs)
         return export_onnx(self.bundle, Path(path), weights=self.weights, examples=rows)
 
-    def save(self, path: Path | str, *, overwrite: bool = False) -> None:
-        """Write the bundle (see `Bundle.save`)."""
-        self.bundle.save(Path(path), overwrite=overwrite)
+    def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
+        """Write the bundle, and return where it is (see `Bundle.save`)."""
+        return self.bundle.save(Path(path), overwrite=overwrite)
 
 
 def load(run: Path | str, *, weights: Path | str | None = None, machine: Machine | None = None) -> Model:

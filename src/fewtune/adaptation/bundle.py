@@ -104,10 +104,12 @@ class Bundle:
     moved: Moved | None = None
     support: Support | None = None
 
-    def save(self, path: Path, *, overwrite: bool = False) -> None:
-        """Write the folder; it appears whole or not at all. An existing one is refused unless `overwrite` (see `files.new_folder`)."""
-        with new_folder(path, overwrite=overwrite) as folder:
+    def save(self, path: Path, *, overwrite: bool = False) -> Path:
+        """Write the folder; it appears whole or not at all. An existing one is refused unless `overwrite`. Returns where it is (see
+        `files.new_folder`)."""
+        with (made := new_folder(path, overwrite=overwrite)) as folder:
             self.write(folder)
+        return made.where
 
     def write(self, folder: Path) -> None:
         """Write the files into a folder that `new_folder` made: for those who put more beside them before it appears."""

@@ -162,6 +162,8 @@ def predict_examples(
     as how many texts were cut; by default it is a warning.
     """
     refuse_other_modality(bundle, examples)
+    if not len(examples):
+        return []
     backbone = backbone or load_its_backbone(bundle, weights=weights, machine=machine)
     features, _ = own_features(bundle, examples, weights=weights, machine=machine, backbone=backbone, skip_bad=skip_bad, quiet=quiet)
     for sentence in (*examples.remarks, *remarks_on_length(examples, backbone)):

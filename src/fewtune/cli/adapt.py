@@ -53,7 +53,7 @@ def adapt(
     """
     from fewtune.adaptation.adapt import adapt_examples
     from fewtune.adaptation.bundle import FILES, REPORT, SELECTION
-    from fewtune.cli.say import expected_time, pool_line, show, tell, understood
+    from fewtune.cli.say import expected_time, pool_line, saved_in, show, tell, understood
     from fewtune.errors import InputError
     from fewtune.files import refuse_existing
     from fewtune.recipes import read_frozen
@@ -84,8 +84,8 @@ def adapt(
         folds=folds,
         quiet=model.quiet,
     )
-    adapted.save(out, overwrite=overwrite)
+    where = adapted.save(out, overwrite=overwrite)
     show(learners_table(adapted))
     show(recall_table(adapted))
     tell(*adapted.sentences)
-    tell("", f"Saved to {out}; open {out / 'report.html'}. Next: fewtune predict {out} NEW_FILES_OR_FOLDERS")
+    tell("", f"{saved_in(where, out)}; open {where / 'report.html'}. Next: fewtune predict {where} NEW_FILES_OR_FOLDERS")

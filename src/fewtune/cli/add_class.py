@@ -51,7 +51,7 @@ def add_class(
     from fewtune.adaptation.add_class import put_back
     from fewtune.adaptation.bundle import FILES, load_bundle
     from fewtune.adaptation.predict import load_its_backbone, wanted_by
-    from fewtune.cli.say import tell
+    from fewtune.cli.say import saved_in, tell
     from fewtune.data.inputs import read_inputs
     from fewtune.errors import InputError
     from fewtune.files import refuse_existing
@@ -64,9 +64,10 @@ def add_class(
     backbone = load_its_backbone(bundle, weights=running.weights, machine=running.machine())
     made = added(bundle, name, examples, backbone=backbone, more=more, skip_bad=skip_bad, quiet=running.quiet)
     said: tuple[str, ...] = ()
+    where = run
     if out is None:
         said = put_back(made.bundle, run)
     else:
-        made.bundle.save(out, overwrite=overwrite)
+        where = made.bundle.save(out, overwrite=overwrite)
     tell(*made.sentences, *said)
-    tell("", f"Saved to {out or run}. Next: fewtune predict {out or run} NEW_FILES_OR_FOLDERS")
+    tell("", f"{saved_in(where, out or run)}. Next: fewtune predict {where} NEW_FILES_OR_FOLDERS")

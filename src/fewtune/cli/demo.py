@@ -83,7 +83,7 @@ def demo(
     tell(*understood(examples, backbone), *map(pool_line, material.pool), "")
     how = Borrowing(minutes=minutes, visits=visits)
     adapted = adapt_examples(examples, backbone, pool=material.pool, borrowing=how, seed=seed, quiet=quiet)
-    adapted.save(where, overwrite=replaced)
+    where = adapted.save(where, overwrite=replaced)
     show(learners_table(adapted))
     show(recall_table(adapted))
     tell(*adapted.sentences)

@@ -12,6 +12,8 @@ import numpy as np
 from fewtune.words import one_line
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fewtune.backbones.backbone import Backbone
     from fewtune.data.examples import Examples
     from fewtune.report.tables import Table
@@ -108,3 +110,8 @@ def _range(counts: np.ndarray[tuple[int], np.dtype[np.int64]]) -> str:
         return "0"
     low, high = int(counts.min()), int(counts.max())
     return str(low) if low == high else f"{low} to {high}"
+
+
+def saved_in(where: Path, asked: Path) -> str:
+    """Where a model was saved, as the beginning of a sentence."""
+    return f"Saved to {where}" if where == asked else f"Another program took {asked} meanwhile, so this model is in {where}"

@@ -207,7 +207,8 @@ def _matrix(table: Table, column: str) -> np.ndarray[Any, Any]:
         if missing(value):
             raise InputError(f"{table.name}: the embedding of {table.where(row)} is missing: fill it, or remove the row.")
         try:
-            vector = np.asarray(json.loads(value) if isinstance(value, str) else value, dtype=np.float32).ravel()
+            with np.errstate(over="ignore"):  # what is too large for float32 is refused later, as infinite
+                vector = np.asarray(json.loads(value) if isinstance(value, str) else value, dtype=np.float32).ravel()
         except (TypeError, ValueError, OverflowError, RecursionError):
             raise InputError(f"{table.name}: the embedding of {table.where(row)} is no list of numbers: {str(value)[:40]!r}.") from None
         width = width or len(vector)

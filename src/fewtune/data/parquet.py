@@ -53,14 +53,18 @@ def _column(path: Path, name: str) -> Any:
         opened = _opened(path, file)
         kind = opened.schema_arrow.field(name).type
         each = _STRING if _is_text(kind) else 0
-        check_room(path, _promised(opened.metadata, name, each), limit)
+        # what the file says of its columns is not asked: where that is damaged, pyarrow ends the process
+        check_room(path, each * opened.metadata.num_rows, limit)
         try:
             batches, taken = [], 0
             for batch in opened.iter_batches(_BATCH, columns=[name], use_threads=False):
                 batches.append(batch.column(0))
                 taken += batches[-1].nbytes + each * len(batch)
                 check_room(path, taken, limit)
-            return _values(pa.chunked_array(batches, type=kind))
+            column = pa.chunked_array(batches, type=kind)
+            if len(column) != opened.metadata.num_rows:
+                raise ValueError(f"{len(column):,} values for {opened.metadata.num_rows:,} rows")
+            return _values(column)
         except InputError:
             raise
         except (pa.ArrowException, ValueError, OverflowError, OSError) as problem:
@@ -71,18 +75,6 @@ def _is_text(kind: Any) -> bool:
     import pyarrow as pa
 
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-
-
-def _promised(metadata: Any, name: str, each: int) -> int:
-    """About how many bytes a column takes at least, by what the file says of it: `each` for a value that is there, and what is stored."""
-    size = 0
-    for group in range(metadata.num_row_groups):
-        for place in range(metadata.num_columns):
-            part = metadata.row_group(group).column(place)
-            if part.path_in_schema == name or part.path_in_schema.startswith(f"{name}."):
-                known = part.statistics.null_count if part.is_stats_set and part.statistics.has_null_count else 0
-                size += part.total_uncompressed_size + each * (part.num_values - known)
-    return size
 
 
 def _values(column: Any) -> Any:

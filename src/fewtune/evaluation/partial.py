@@ -42,7 +42,7 @@ class Partial:
     def begin(self, study: str) -> None:
         """Make the folder, which appears whole, for the study of this digest."""
         if self.folder is not None and self._writes:
-            with new_folder(self.folder) as folder:
+            with new_folder(self.folder, elsewhere=False) as folder:
                 write_bytes(folder / RECORD, sealed({"kind": KIND, "study": study}))
 
     def write(self, path: Path, content: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from fewtune.errors import InputError
@@ -54,7 +54,7 @@ def run_kept(
         raise Stopped(str(stopped) or f"stopped; run the same command again {again}") from None
     if not world.leads:
         return outcomes
-    with new_folder(out, overwrite=overwrite) as folder:
+    with (made := new_folder(out, overwrite=overwrite)) as folder:
         write_bytes(folder / "study.txt", (study.text() + "\n").encode(errors="backslashreplace"))
         for (setting, seed), episodes in outcomes.drawn.items():
             episodes.save(folder / "episodes" / f"setting{setting}-seed{seed}.npz")
@@ -65,7 +65,9 @@ def run_kept(
         record |= {"costs": [asdict(cost) for cost in outcomes.costs], "notes": list(outcomes.notes)}
         write_bytes(folder / RECORD, sealed(record))
     partial.discard()
-    return outcomes
+    if made.where == out:
+        return outcomes
+    return replace(outcomes, notes=(*outcomes.notes, f"Another program took {out} meanwhile, so this run is in {made.where}."))
 
 
 def _partial(study: Study, out: Path, wanted: str, trained: Path | None, *, overwrite: bool, resume: bool, world: World) -> Partial:

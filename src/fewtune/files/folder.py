@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import itertools
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from types import TracebackType
+from typing import final
 
 from fewtune.errors import InputError
 from fewtune.files.exchange import exchange, recover, take
@@ -21,38 +25,70 @@ _MARK = ".unfinished"  # in a folder that is being written
 _TRIES = 20
 
 
-@contextlib.contextmanager
-def new_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+@final
+class NewFolder(AbstractContextManager[Path]):
+    """A folder that is being made. `where`: its place, which may be another than the one asked for (see `new_folder`)."""
+
+    def __init__(self, path: Path, *, overwrite: bool, elsewhere: bool) -> None:
+        refuse_existing(path, overwrite=overwrite)
+        self.where = path
+        self._overwrite, self._elsewhere = overwrite, elsewhere and not overwrite
+
+    def __enter__(self) -> Path:
+        path = self.where.resolve()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
+        self._temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+        (self._temporary / _MARK).touch()
+        return self._temporary
+
+    def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            if problem is None:
+                _complete(self._temporary)
+        except BaseException:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+            raise
+        if problem is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+            return
+        path = self.where.resolve()
+        try:
+            with _alone(path.parent):
+                if self._elsewhere and _stands(path):
+                    self.where = self.where.with_name(_free(path))
+                _put(self._temporary, self.where.resolve(), overwrite=self._overwrite)
+        finally:
+            remove(self._temporary, kept_in=self.where.resolve())
+            sync_folder(path.parent)
+
+
+def new_folder(path: Path, *, overwrite: bool = False, elsewhere: bool = True) -> NewFolder:
     """A folder that appears under `path` only when the block ends well, with a manifest; on any error nothing is left behind.
 
-    The block may write a `fewtune.json`, a JSON object, which the manifest completes. An existing `path` is refused, before the block and,
-    where somebody made it meanwhile, after it. With `overwrite` a folder that fewtune wrote is replaced once the new one is complete; what
-    it holds besides (files of other origin, files that were edited) stays in it. Raises InputError where it would have to be replaced.
+    The block may write a `fewtune.json`, a JSON object, which the manifest completes. An existing `path` is refused before the block. Where
+    another program takes `path` while the block works, its folder stays as it is and this one appears beside it, as `path-2`, so that
+    finished work is not lost: `.where` of what this function returns says so. With `elsewhere=False` that is refused too.
+    With `overwrite` a folder that fewtune wrote is replaced once the new one is complete; what it holds besides (files of other origin,
+    files that were edited) stays in it. Raises InputError where it would have to be replaced.
     """
-    refuse_existing(path, overwrite=overwrite)
-    path = path.resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
-    try:
-        (temporary / _MARK).touch()
-        yield temporary
-        (temporary / _MARK).unlink()
-        write_manifest(temporary)
-        for name in entries(temporary):
-            with open(temporary / name, "rb") as file:
-                os.fsync(file.fileno())
-        sync_folder(temporary)
-        temporary.chmod(0o755)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    try:
-        with _alone(path.parent):
-            _put(temporary, path, overwrite=overwrite)
-    finally:
-        remove(temporary, kept_in=path)
-        sync_folder(path.parent)
+    return NewFolder(path, overwrite=overwrite, elsewhere=elsewhere)
+
+
+def _complete(folder: Path) -> None:
+    """Add the manifest, and make everything durable."""
+    (folder / _MARK).unlink()
+    write_manifest(folder)
+    for name in entries(folder):
+        with open(folder / name, "rb") as file:
+            os.fsync(file.fileno())
+    sync_folder(folder)
+    folder.chmod(0o755)
+
+
+def _free(path: Path) -> str:
+    """The first of NAME-2, NAME-3, ... that nothing stands at."""
+    return next(name for number in itertools.count(2) if not _stands(path.with_name(name := f"{path.name}-{number}")))
 
 
 @contextlib.contextmanager
