@@ -19,9 +19,10 @@ class Machine:
     `dtype`: "auto" (bfloat16 autocast on CUDA, float32 on the CPU) or a precision; weights stay float32, autocast does the rest.
     `chunk`: rows in one forward pass. `workers`: decoding threads, 0 = as many as there are cores.
     `channels_last`: memory layout of images (faster convolutions). `compile`: torch.compile the forward pass.
-    `accumulate`: in how many parts a training step's episodes are answered, one after another (their gradients are summed).
-    `recompute`: while training, keep the activations of one pass alone and compute the others again for the gradient, so that an episode
-    larger than memory fits (about a third more time).
+    `accumulate`: in how many parts a training step's episodes are answered, one after another (their gradients are summed); 0: in as many
+    as keep the activations of each part within 1 GiB, on a GPU within half of its memory.
+    `recompute`: while training, keep the activations of one pass alone and compute the others again for the gradient (about a third more
+    time); None: only where rows that are embedded together would keep more than that.
     `together`: episodes with weights of their own that are computed at once where they can be; 0: all on vectors, 8 on a GPU, one after
     another for images and texts on the CPU, where that is faster.
     """
@@ -32,20 +33,23 @@ class Machine:
     workers: int = 0
     channels_last: bool = True
     compile: bool = False
-    accumulate: int = 1
-    recompute: bool = False
+    accumulate: int = 0
+    recompute: bool | None = None
     together: int = 0
 
     def __post_init__(self) -> None:
         if self.chunk < 1 or self.workers < 0:
             raise InputError(f"chunk must be at least 1 and workers at least 0, found {self.chunk} and {self.workers}.")
-        if self.accumulate < 1 or self.together < 0:
-            raise InputError(f"accumulate is at least 1 and together at least 0, found {self.accumulate} and {self.together}.")
+        if self.accumulate < 0 or self.together < 0:
+            raise InputError(f"accumulate and together are at least 0, found {self.accumulate} and {self.together}.")
         if self.dtype not in ("auto", "float32", "bfloat16", "float16"):
             raise InputError(f"unknown dtype {self.dtype!r}: expected auto, float32, bfloat16 or float16.")
 
     def resolved(self) -> Machine:
-        """The same machine with every "auto" and 0 replaced by what is there; refuses a device that is not."""
+        """The same machine with its device, precision and threads replaced by what is there; refuses a device that is not.
+
+        `accumulate`, `recompute` and `together` are decided later, step by step, where they are not given.
+        """
         import os
 
         import torch

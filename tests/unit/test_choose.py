@@ -13,7 +13,7 @@ from scipy.special import log_softmax
 from fewtune.adaptation.choose import Choice, choose_learner, held_out_answers
 from fewtune.adaptation.fitting import fit_head
 from fewtune.learning.method import Method
-from fewtune.recipes.candidates import candidates
+from fewtune.recipes.candidates import candidates, remarks_on_candidates
 from fewtune.recipes.frozen import centroid, logistic, matching, ridge, text_prior, zero_shot
 from fewtune.statistics import best_of_candidates
 
@@ -188,3 +188,11 @@ def test_the_accuracy_to_expect_is_resampled_within_classes() -> None:
     correct = np.stack([held_out_answers(m, features, rows, choice.splits, None).correct(y, 30) for m in methods.values()])
     assert choice.expected == best_of_candidates(correct, labels=y, seed=3)
     assert choice.expected != best_of_candidates(correct, seed=3)
+
+
+def test_matching_is_left_out_of_large_tables_and_said() -> None:
+    """Its time grows with the square of the rows."""
+    assert "matching" in candidates(label_side=False, modality="vector", rows=20_000) and remarks_on_candidates(20_000) == ()
+    assert set(candidates(label_side=False, modality="vector", rows=20_001)) == {"centroid", "ridge", "logistic"}
+    (said,) = remarks_on_candidates(20_001)
+    assert "matching was not tried" in said and "20,000 rows" in said

@@ -22,7 +22,7 @@ from fewtune.adaptation.fitting import fit_head
 from fewtune.adaptation.forecast import Forecast, forecast
 from fewtune.adaptation.guard import Side, inner_folds
 from fewtune.adaptation.predict import Prediction, predict_anything, probabilities
-from fewtune.adaptation.usable import Target, usable_target
+from fewtune.adaptation.usable import Target, check_answers_fit, usable_target
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.places import remember
 from fewtune.backbones.readable import remarks_on_length
@@ -32,7 +32,7 @@ from fewtune.data.inputs import taught_size
 from fewtune.errors import InputError
 from fewtune.files import new_folder
 from fewtune.learning.method import Method
-from fewtune.recipes.candidates import candidates
+from fewtune.recipes.candidates import candidates, remarks_on_candidates
 from fewtune.spec import text
 from fewtune.statistics import Interval, wilson_interval
 
@@ -118,7 +118,10 @@ def adapt_examples(
     clock = Clock(how.minutes if pool else math.inf)
     with clock.stage("embedding the target"):
         target = usable_target(examples, backbone, cache=cache, skip_bad=skip_bad, quiet=quiet)
+    check_answers_fit(target)
+    remarks: tuple[str, ...] = ()
     if methods is None:
+        remarks = remarks_on_candidates(len(target.support))
         modality, rows = backbone.preparation.modality, len(target.support)
         methods = candidates(label_side=backbone.label_side, modality=modality, rows=rows, prompts=prompts)
     names, labels = target.class_names, target.labels[target.support]
@@ -169,7 +172,7 @@ def adapt_examples(
     if borrowed is not None:
         facts["pool"] = borrowed.facts()
     sentences = verdict(choice, target, measured, () if borrowed is None else (borrowed.why, *borrowed.related.notes))
-    sentences += (*remarks_on(examples), *remarks_on_length(examples, backbone))
+    sentences += (*remarks, *remarks_on(examples), *remarks_on_length(examples, backbone))
     whole = replace(bundle, facts=facts, card=model_card(bundle, facts, sentences))
     return Adapted(
         bundle=whole,

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, Protocol, TypeAlias, final, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
+from fewtune.backbones.activations import RowBytes, computed_again, rows_again
 from fewtune.backbones.attention import plain_attention
 from fewtune.backbones.groups import Groups
 from fewtune.backbones.moved import moved_network
@@ -156,13 +156,14 @@ class Backbone:
         if pool.modality != self.preparation.modality:
             raise InputError(f"{self.name} takes {self.preparation.modality}s, but {pool.sources[0].name} holds {pool.modality}s.")
         self._check_view(view, key)
+        again = rows_again(self.machine, len(rows), lambda: self.row_bytes(weights, pool, rows))
         if self.preparation.modality == "text":
-            yield from self._text_chunks(weights, pool, rows)
+            yield from self._text_chunks(weights, pool, rows, again)
             return
         chunks = self._chunks(rows)
         for chunk, prepared, failed in prefetched(pool, self.preparation, chunks, self.machine.workers, tolerant=bad is not None):
             good = [i for i in range(len(chunk)) if i not in failed]
-            features = self._passes(weights, prepared, chunk[good], view, key) if prepared else None
+            features = self._passes(weights, prepared, chunk[good], view, key, again) if prepared else None
             if failed and bad is not None:
                 bad.update({int(chunk[i]): reason for i, reason in failed.items()})
                 whole = torch.full((len(chunk), self.width), torch.nan, device=self.machine.device)
@@ -180,15 +181,14 @@ class Backbone:
         if key is None:
             raise InputError(f"expected a key to draw the views of {view} from, found none.")
 
-    def _passes(self, weights: Weights, prepared: Sequence[Any], rows: Integers, view: View, key: Key | None) -> Tensor:
-        """The features of prepared items, on the CPU a few at a time."""
+    def _passes(self, weights: Weights, prepared: Sequence[Any], rows: Integers, view: View, key: Key | None, again: int) -> Tensor:
+        """The features of prepared items, on the CPU a few at a time; with `again` as many at most, computed again for the gradient."""
         few = self.cpu_rows if self.machine.device == "cpu" else self.machine.chunk
-        starts = range(0, len(prepared), few)
+        few = min(few, again or few)
+        pieces = [slice(i, i + few) for i in range(0, len(prepared), few)]
         parts = [
-            self.forward(
-                weights, self._seen(prepared[i : i + few], rows[i : i + few], view, key), **self._noise(rows[i : i + few], view, key)
-            )
-            for i in starts
+            self.forward(weights, self._seen(prepared[at], rows[at], view, key), again=bool(again), **self._noise(rows[at], view, key))
+            for at in pieces
         ]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
@@ -214,23 +214,44 @@ class Backbone:
         pixels = self.preparation.stack(prepared, self.machine.device)
         return self.preparation.normalise(augment(view, pixels, rows, key))
 
-    def _chunks(self, rows: Integers) -> list[Integers]:
-        return [rows[i : i + self.machine.chunk] for i in range(0, len(rows), self.machine.chunk)]
+    def _chunks(self, rows: Integers, most: int = 0) -> list[Integers]:
+        size = min(self.machine.chunk, most or self.machine.chunk)
+        return [rows[i : i + size] for i in range(0, len(rows), size)]
 
-    def _text_chunks(self, weights: Weights, pool: Pool, rows: Integers) -> Iterator[tuple[Integers, Tensor]]:
+    def _text_chunks(self, weights: Weights, pool: Pool, rows: Integers, again: int) -> Iterator[tuple[Integers, Tensor]]:
         """As `embed_chunks`, with texts of like length in one forward pass, so that little of it is padding."""
         window = _WINDOW * self.machine.chunk
         for i in range(0, len(rows), window):
             near = rows[i : i + window]
             texts = [str(pool.fetch(int(row))) for row in near]
             order = np.argsort([len(t) for t in texts], kind="stable")
-            parts = [self.forward(weights, self.preparation.batch([texts[j] for j in chunk])) for chunk in self._chunks(order)]
+            batches = [self.preparation.batch([texts[j] for j in chunk]) for chunk in self._chunks(order, again)]
+            parts = [self.forward(weights, batch, again=bool(again)) for batch in batches]
             features = torch.cat(parts)[torch.from_numpy(np.argsort(order))]
             for chunk in self._chunks(np.arange(len(near))):
                 yield near[chunk], features[torch.from_numpy(chunk)]
 
-    def forward(self, weights: Weights, inputs: Any, **options: Any) -> Float[Tensor, "B D"]:
-        """The network on prepared inputs: autocast to the machine's precision, features in float32."""
+    def row_bytes(self, weights: Weights, pool: Pool, rows: Integers) -> int:
+        """Bytes of activations that a row keeps for the gradient of the weights that require one; of texts, the longest of `rows`.
+
+        0 where nothing requires a gradient, and for vectors.
+        """
+        if not len(rows) or self.preparation.modality == "vector":
+            return 0
+        if self.preparation.modality == "text":
+            longest = max((str(pool.fetch(int(row))) for row in rows), key=len)
+            return self._row_bytes.of(weights, longest, self.preparation.batch, size=len(longest))
+        return self._row_bytes.of(weights, pool.prepared(int(rows[0]), self.preparation), self.preparation.batch)
+
+    @cached_property
+    def _row_bytes(self) -> RowBytes:
+        return RowBytes(self.forward)
+
+    def forward(self, weights: Weights, inputs: Any, *, again: bool = False, **options: Any) -> Float[Tensor, "B D"]:
+        """The network on prepared inputs: autocast to the machine's precision, features in float32.
+
+        `again`: keep no activations for a gradient, but compute them again for it.
+        """
         device = self.machine.device
         moved = _moved(inputs, device, self.machine.channels_last)
         held = {name: tensor.to(device) for name, tensor in weights.items()}
@@ -240,8 +261,8 @@ class Backbone:
             network.eval()
         with self._cast(), nullcontext() if keep else torch.no_grad():
             run: Callable[..., Tensor] = torch.func.functional_call
-            if keep and self.machine.recompute:
-                run = partial(checkpoint, run, use_reentrant=False, preserve_rng_state=False)
+            if keep and again:
+                run = computed_again(run)
             features: Tensor = run(network, held, (moved,), options)
         return features if features.dtype == torch.float64 else features.float()
 
@@ -277,12 +298,15 @@ class Backbone:
 
     def embed_labels(self, weights: Weights, texts: Sequence[str]) -> Float[Tensor, "n D"]:
         """Class vectors of texts. Raises InputError where there is no label side."""
-        if self.texts is None:
+        if (read := self.texts) is None:
             raise InputError(f"backbone {self.name!r} has no label side: class names mean nothing to it.")
         if not texts:
             return torch.zeros(0, self.width, device=self.machine.device)
         order = np.argsort([len(t) for t in texts], kind="stable")
-        parts = [self.forward(weights, self.texts([texts[j] for j in chunk]), side="label") for chunk in self._chunks(order)]
+        longest = max(texts, key=len)
+        again = rows_again(self.machine, len(texts), lambda: self._row_bytes.of(weights, longest, read, size=len(longest), side="label"))
+        batches = [read([texts[j] for j in chunk]) for chunk in self._chunks(order, again)]
+        parts = [self.forward(weights, batch, again=bool(again), side="label") for batch in batches]
         return torch.cat(parts)[torch.from_numpy(np.argsort(order))]
 
 

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fewtune.backbones.activations import RowBytes, computed_again, rows_again
 from fewtune.backbones.backbone import Weights
 from fewtune.backbones.prefetch import prefetched
 from fewtune.data.examples import Integers
@@ -33,6 +34,7 @@ class CutStore:
         self._held = _Held(cut, most_bytes)
         self._pool: Pool | None = None
         self._frozen: dict[str, tuple[Tensor, int]] = {}
+        self._row_bytes = RowBytes(self._upper)
 
     def __len__(self) -> int:
         """How many rows are held."""
@@ -46,10 +48,11 @@ class CutStore:
         self._check(weights, pool)
         self._fill(weights, pool, rows)
         here = np.array([row in self._held.places for row in rows.tolist()], dtype=bool)
+        again = rows_again(self.cut.backbone.machine, int(here.sum()), lambda: self.row_bytes(weights, pool, rows))
         places, parts = [], []
-        for chosen in self._passes(rows, np.flatnonzero(here)):
+        for chosen in self._passes(rows, np.flatnonzero(here), again):
             places.append(chosen)
-            parts.append(self._upper(weights, pool, rows[chosen]))
+            parts.append(self._upper(weights, rows[chosen], again=bool(again)))
         if not here.all():
             places.append(np.flatnonzero(~here))
             parts.append(self.cut.backbone.embed(weights, pool, rows[~here]))
@@ -57,6 +60,15 @@ class CutStore:
             return torch.zeros(0, self.cut.backbone.width, device=self.cut.backbone.machine.device)
         features = torch.cat(parts)
         return features[torch.from_numpy(np.argsort(np.concatenate(places))).to(features.device)]
+
+    def row_bytes(self, weights: Weights, pool: Pool, rows: Integers) -> int:
+        """Bytes of activations that the upper part keeps of a row for the gradient (see `Backbone.row_bytes`)."""
+        held = [row for row in rows.tolist() if row in self._held.places]
+        if not held:
+            return self.cut.backbone.row_bytes(weights, pool, rows)
+        tokens = {row: self._held.places[row][1] for row in held}
+        longest = max(held, key=lambda row: tokens[row])
+        return self._row_bytes.of(weights, longest, list, size=tokens[longest])
 
     def _check(self, weights: Weights, pool: Pool) -> None:
         """Rows are those of one pool, and what does not move is what it was: the same tensors, not written to since."""
@@ -93,20 +105,22 @@ class CutStore:
     def _texts(self, pool: Pool, rows: Integers) -> Any:
         return self.cut.backbone.preparation.batch([str(pool.fetch(int(row))) for row in rows])
 
-    def _passes(self, rows: Integers, places: Integers) -> list[Integers]:
-        """Places in `rows`, as many as go through the upper part at once: texts with others of like length."""
+    def _passes(self, rows: Integers, places: Integers, again: int) -> list[Integers]:
+        """Places in `rows`, as many as go through the upper part at once (at most `again`): texts with others of like length."""
         machine = self.cut.backbone.machine
+        size = UPPER_ROWS if machine.device == "cpu" and not self.cut.by_token else machine.chunk
         if self.cut.by_token:
             places = (
                 places[np.argsort([self._held.places[row][1] for row in rows[places].tolist()], kind="stable")] if len(places) else places
             )
-            return _chunks(places, machine.chunk)
-        return _chunks(places, UPPER_ROWS if machine.device == "cpu" else machine.chunk)
+        return _chunks(places, min(size, again or size))
 
-    def _upper(self, weights: Weights, pool: Pool, rows: Integers) -> Tensor:
+    def _upper(self, weights: Weights, rows: Integers | list[int], *, again: bool = False) -> Tensor:
+        assert self._pool is not None
         needs = self.cut.backbone.preparation.modality == "text" and self.cut.place != ""
-        inputs = self._texts(pool, rows) if needs else None
-        return self.cut.upper(weights, self._held.take(rows, self.cut.tokens_of(inputs)), inputs)
+        inputs = self._texts(self._pool, np.asarray(rows)) if needs else None
+        run = computed_again(self.cut.upper) if again else self.cut.upper
+        return run(weights, self._held.take(np.asarray(rows), self.cut.tokens_of(inputs)), inputs)
 
 
 @final

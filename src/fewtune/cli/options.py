@@ -83,9 +83,10 @@ class BackboneFlags:
     compile: bool
         Compile the forward pass (worth it for many thousand rows).
     accumulate: int
-        Parts in which a training step's episodes are answered, one after another.
+        Parts in which a training step's episodes are answered, one after another; 0 means as many as memory asks for.
     recompute: bool
-        Train with less memory and a third more time: activations are computed again for the gradient.
+        Train with less memory and a third more time: activations are computed again for the gradient. By default only where they would
+        take more than 1 GiB (on a GPU: half of its memory).
     cache: Path
         Where embedded rows are kept (by default $FEWTUNE_CACHE or ~/.cache/fewtune/features).
     quiet: bool
@@ -100,8 +101,8 @@ class BackboneFlags:
     workers: int = 0
     channels_last: bool = True
     compile: Annotated[bool, Parameter(negative=())] = False
-    accumulate: int = 1
-    recompute: Annotated[bool, Parameter(negative=())] = False
+    accumulate: int = 0
+    recompute: bool | None = None
     cache: Path | None = None
     quiet: Annotated[bool, Parameter(negative=())] = False
 

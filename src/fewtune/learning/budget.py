@@ -33,7 +33,7 @@ def step_visits(phase: Phase, tasks: Tasks) -> float:
     if _ragged(phase.sampler):
         steps *= max(_FEWEST, ceil(_MANY / len(episodes)))
         episodes = phase.sampler.draw(tasks, key(0), 0, phase.batch * steps)
-    return _visits(phase.learner, episodes) / steps
+    return visits_of(phase.learner, episodes) / steps
 
 
 def total_visits(steps: tuple[Step, ...], tasks: Tasks) -> float:
@@ -133,7 +133,8 @@ def _sequence(sampler: Sampler) -> InSequence | None:
     return inner if isinstance(inner, InSequence) else None
 
 
-def _visits(learner: Learner, episodes: Episodes) -> float:
+def visits_of(learner: Learner, episodes: Episodes) -> float:
+    """Rows that a learner looks at to answer some episodes; inner steps count each of theirs."""
     asked = int((episodes.query >= 0).sum())
     if heads_of(learner)[0].reads_support:
         asked += int((episodes.support >= 0).sum())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -112,6 +112,14 @@ class Ground:
         if len(real) < len(unique):
             features = torch.cat([features.new_zeros(1, features.shape[1]), features])
         return features[torch.from_numpy(inverse.reshape(-1)).to(features.device)].view(*rows.shape, -1)
+
+    def row_bytes(self, weights: Mapping[str, Tensor], rows: np.ndarray[Any, np.dtype[np.int64]]) -> int:
+        """Bytes of activations that one of these rows keeps for the gradient by the weights at hand (see `Backbone.row_bytes`)."""
+        if self.backbone.preparation.modality == "vector":
+            return 0
+        with torch.enable_grad():
+            held = self.held(weights)
+        return (self.backbone if self.store is None else self.store).row_bytes(held, self.pool, rows)
 
     def metered(self) -> Ground:
         """The same ground with a meter of its own."""

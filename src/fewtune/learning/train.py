@@ -18,6 +18,7 @@ from fewtune.learning.ahead import Ahead
 from fewtune.learning.checkpoints import Checkpoints, Saved
 from fewtune.learning.direction import direction
 from fewtune.learning.engine import answering, averaged
+from fewtune.learning.fitting_memory import parts_of
 from fewtune.learning.ground import Ground
 from fewtune.learning.phase import Average, Phase, Step, phases_of
 from fewtune.learning.soup import greedy
@@ -210,7 +211,6 @@ class _Loop:
         if phase.restart and number and number % phase.restart == 0:
             self.optimizer = self._optimizer()
         key = self.key.child("step", number)
-        parts = self.ground.backbone.machine.accumulate
         weights = {**self.fixed, **self.leaves}
         gradients, losses = direction(
             phase,
@@ -219,7 +219,7 @@ class _Loop:
             episodes,
             key,
             origin=self.origin,
-            parts=parts,
+            parts=parts_of(self.ground, phase, weights, episodes[run.world.share(len(episodes))]),
             world=run.world,
             look=answering(self.ground.metered(), phase, weights, key, origin=self.origin),
         )

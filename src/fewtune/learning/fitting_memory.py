@@ -1,0 +1,78 @@
+"""Fitting a training step into memory: in how many parts its episodes are answered, and when an inner loop is computed again.
+
+Answering in parts is exact and costs little where episodes share few rows; where they share many, or one episode alone is too large, it
+is better to embed all rows together and compute their activations again, which `Backbone.embed` does by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from math import ceil
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fewtune.backbones.activations import room
+from fewtune.learning.budget import visits_of
+from fewtune.learning.ground import Ground
+from fewtune.learning.phase import Adapt, Learner, Phase, heads_of
+from fewtune.tasks.episodes import Episodes
+
+AGAIN = 4 / 3  # what computing activations again costs beside keeping them
+UNROLLED = 3  # passes that an unrolled inner step keeps: forward, backward, and what the second derivative needs
+
+
+def parts_of(ground: Ground, phase: Phase, weights: Mapping[str, Tensor], episodes: Episodes) -> int:
+    """In how many parts a step's episodes are answered: as the machine says, else so many that activations of each fit into its room.
+
+    1 where that would cost more than to compute activations again.
+    """
+    machine = ground.backbone.machine
+    if machine.accumulate:
+        return machine.accumulate
+    each = ground.row_bytes(weights, _rows(phase.learner, episodes))
+    fits = room(machine) / max(1, each)  # rows
+    if isinstance(phase.learner, Adapt):  # one after another anyway
+        return max(1, min(len(episodes), ceil(_kept_rows(phase.learner, episodes) / fits)))
+    whole = len(_rows(phase.learner, episodes))
+    if whole <= fits:
+        return 1
+    if phase.aggregator.needs == "gram":  # every task has a backward pass of its own, of no more than its part
+        return len(episodes)
+    for parts in range(ceil(whole / fits), len(episodes) + 1):
+        counts = [len(_rows(phase.learner, episodes[part])) for part in torch.arange(len(episodes)).tensor_split(parts)]
+        if sum(counts) > AGAIN * whole:
+            break
+        if max(counts) <= fits:
+            return parts
+    return 1
+
+
+def with_room_for(ground: Ground, adapt: Adapt, weights: Mapping[str, Tensor], episode: Episodes) -> Ground:
+    """The same ground; one that computes activations again where an episode's unrolled inner loop would keep more than the room.
+
+    No pass of such a loop may be too large by itself, since all of them are kept until its end.
+    """
+    backbone = ground.backbone
+    if backbone.machine.recompute is not None:
+        return ground
+    each = ground.row_bytes(weights, _rows(adapt, episode))
+    if each * _kept_rows(adapt, episode) <= room(backbone.machine):
+        return ground
+    return replace(ground, backbone=replace(backbone, machine=replace(backbone.machine, recompute=True)))
+
+
+def _kept_rows(adapt: Adapt, episodes: Episodes) -> float:
+    """Rows whose activations are kept at once for episodes that adapt, counted once for each time that they are embedded."""
+    return visits_of(adapt, episodes) * (UNROLLED if adapt.through == "unroll" else 1)
+
+
+def _rows(learner: Learner, episodes: Episodes) -> np.ndarray:
+    """The rows that episodes ask for, each once."""
+    asked = [episodes.query.reshape(-1)]
+    if isinstance(learner, Adapt) or heads_of(learner)[0].reads_support:
+        asked.append(episodes.support.reshape(-1))
+    found = np.unique(torch.cat(asked).cpu().numpy())
+    return found[found >= 0]
