@@ -1,6 +1,6 @@
 """The memory that `adapt` with a pool of photos takes beyond the bare backbone. Prints a JSON line; exit code 1 above the bar of 2 GB.
 
-    python benchmarks/memory.py [--source 200] [--backbone conv4,size=224] [--weights FILE] [--visits 1500]
+    python benchmarks/memory.py [--source 200] [--backbone conv4,size=224] [--weights FILE] [--visits 900]
 
 Photos of 640 x 480 are made on the spot: a pool of 20 classes, and a target of 8 classes with 8 photos each. Two processes run: one loads
 the backbone and embeds a batch of 64 photos; the other runs the whole command with episodes of 144 photos, larger than any default.
@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--source", type=int, default=200, help="photos of the pool")
     found.add_argument("--backbone", default="conv4,size=224")
     found.add_argument("--weights")
-    found.add_argument("--visits", type=int, default=1500, help="rows that a training run may look at")
+    found.add_argument("--visits", type=int, default=900, help="rows that a training run may look at")
     found.add_argument("--only", choices=("photos", "bare"), help=argparse.SUPPRESS)
     found.add_argument("--folder", help=argparse.SUPPRESS)
     return found

@@ -261,7 +261,7 @@ def test_every_source_is_learned_from_and_what_is_smaller_is_noted() -> None:
     for name in methods:
         method = learning.study.methods[name][""]
         (table,) = [head for head in method.heads if head.name == "source"]
-        start = table.declare(8, 15)["source.weight"]  # type: ignore[call-arg]
+        start = table.declare(8, pool.class_names)["source.weight"]
         moved = (learning.learn(name, {"": method}, "", 0).trained.weights["source.weight"] != start).any(dim=1)
         np.testing.assert_array_equal(np.flatnonzero(moved.numpy()), np.sort(learning.tasks.slot_class))
     notes = [note for note in learning.notes if "1 of 2 tasks (s2) has fewer than 8 classes (the smallest 3)" in note]
