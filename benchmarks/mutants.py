@@ -141,7 +141,7 @@ def pytest_on(copy: str, tests: tuple[str, ...], said: str) -> None:
         os.dup2(out.fileno(), 2)
     import pytest
 
-    sys.exit(int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "--no-header", "--tb=no", *tests])))
+    sys.exit(int(pytest.main(["-x", "-q", "-n0", "-p", "no:cacheprovider", "--no-header", "--tb=no", *tests])))
 
 
 def summary(outcomes: Sequence[Outcome]) -> int:

@@ -44,9 +44,8 @@ def test_a_support_becomes_a_task_whose_labels_keep_their_places() -> None:
     none = torch.zeros(1, 0, dtype=torch.int64)
     episode = Episodes(support, label, none, none, torch.tensor([[30, 10, 20, -1]]), torch.tensor([0]))
     batch = Pooled().draw(support_tasks(episode), key(0), 0, 1)
-    assert (
-        batch.query.tolist() == [[9, 6, 4, 1]] and batch.query_label.tolist() == [[0, 1, 2, 2]] and batch.classes.tolist() == [[30, 10, 20]]
-    )
+    assert batch.query.tolist() == [[9, 6, 4, 1]] and batch.query_label.tolist() == [[0, 1, 2, 2]]
+    assert batch.classes.tolist() == [[30, 10, 20, -1]]  # the place of padding stays one
 
 
 def test_a_class_that_two_tasks_share_is_one_class() -> None:

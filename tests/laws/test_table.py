@@ -9,11 +9,22 @@ import torch
 
 from fewtune.errors import InputError
 from fewtune.learning.table import answer_table, correct_on_table
-from fewtune.parts.heads import HEADS, Centroid, Text
+from fewtune.parts.heads import HEADS, Centroid, Linear, Text
 from fewtune.parts.heads.head import answer
 from fewtune.tasks.episodes import Episodes, join
 
-each_head = pytest.mark.parametrize("head", [kind() for kind in HEADS], ids=lambda head: type(head).__name__)
+TABLE_OF_CLASSES = Linear(rows="class", start="random")
+each_head = pytest.mark.parametrize(
+    "head", [TABLE_OF_CLASSES if kind is Linear else kind() for kind in HEADS], ids=lambda head: type(head).__name__
+)
+
+
+def learned(head: Any) -> dict[str, torch.Tensor] | None:
+    """What a head cannot do without having learned it."""
+    if head is not TABLE_OF_CLASSES:
+        return None
+    declared = head.declare(16, [f"c{k}" for k in range(9)])
+    return {name: t.double() if t.is_floating_point() else t for name, t in declared.items()}
 
 
 def some(E: int, K: int, shots: int, Q: int, rows: int, seed: int) -> Episodes:
@@ -34,20 +45,19 @@ RAGGED = join([some(5, 4, 2, 7, 200, 0), some(4, 3, 1, 5, 200, 1), some(3, 5, 3,
 @pytest.mark.parametrize("chunk", [None, 1, 5])
 def test_table_is_live(head: Any, chunk: int | None) -> None:
     support, query = TABLE[RAGGED.support.clamp_min(0)], TABLE[RAGGED.query.clamp_min(0)]
-    live = answer(head, support, query, RAGGED, CLASS_VECTORS[RAGGED.classes.clamp_min(0)])
-    parts = list(answer_table(head, TABLE, RAGGED, CLASS_VECTORS, chunk=chunk))
+    live = answer(head, support, query, RAGGED, CLASS_VECTORS[RAGGED.classes.clamp_min(0)], learned(head))
+    parts = list(answer_table(head, TABLE, RAGGED, CLASS_VECTORS, chunk=chunk, parameters=learned(head)))
     assert [part.start for part, _ in parts] == list(range(0, 12, chunk or 12))
     torch.testing.assert_close(torch.cat([logits for _, logits in parts]), live, rtol=1e-7, atol=1e-7)
     by_episode = CLASS_VECTORS[RAGGED.classes.clamp_min(0)]
-    assert torch.equal(
-        torch.cat([logits for _, logits in answer_table(head, TABLE, RAGGED, by_episode, chunk=chunk)]).argmax(-1), live.argmax(-1)
-    )
+    again = answer_table(head, TABLE, RAGGED, by_episode, chunk=chunk, parameters=learned(head))
+    assert torch.equal(torch.cat([logits for _, logits in again]).argmax(-1), live.argmax(-1))
 
 
 @each_head
 def test_correct_is_the_label_having_the_largest_logit(head: Any) -> None:
-    correct = correct_on_table(head, TABLE, RAGGED, CLASS_VECTORS, chunk=5)
-    logits = torch.cat([part for _, part in answer_table(head, TABLE, RAGGED, CLASS_VECTORS)])
+    correct = correct_on_table(head, TABLE, RAGGED, CLASS_VECTORS, parameters=learned(head), chunk=5)
+    logits = torch.cat([part for _, part in answer_table(head, TABLE, RAGGED, CLASS_VECTORS, parameters=learned(head))])
     assert torch.equal(correct, logits.argmax(-1) == RAGGED.query_label)
     assert not bool(correct[RAGGED.query < 0].any())
 

@@ -139,6 +139,16 @@ def test_the_learner_that_was_judged_is_the_one_that_is_saved(backbone: Backbone
         assert found.frozen.name == names[0] and found.choice.name == found.borrowed.guard.learners[0][1] == "plain"
 
 
+def test_classes_with_fewer_rows_than_an_episode_asks_for_are_said(backbone: Backbone, tmp_path: Path) -> None:
+    pool = clusters(30, 20)
+    uneven = pool.take(np.flatnonzero((np.arange(len(pool)) % 20 < 3) | (pool.labels >= 12)))
+    found = adapted(backbone, target(), [uneven], tmp_path)
+    assert found.borrowed is not None and found.borrowed.tuned is not None
+    (said,) = found.borrowed.tuned.notes
+    assert said.startswith("Finetuning: ") and "(the smallest 3): all they have is drawn." in said
+    assert said in found.sentences and said in found.borrowed.facts()["left out"]
+
+
 def test_a_short_budget_looks_at_fewer_rows_of_a_large_pool() -> None:
     pool = [clusters(30, 20), clusters(10, 5)]
     assert rows_within(pool, 20, 650) == 20  # 30 classes of 20 rows, 10 of 5

@@ -26,7 +26,7 @@ from fewtune.adaptation.usable import Target, check_answers_fit, usable_target
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.places import remember
 from fewtune.backbones.readable import remarks_on_length
-from fewtune.data.class_names import remarks_on
+from fewtune.data.class_names import odd_names
 from fewtune.data.examples import Examples
 from fewtune.data.inputs import taught_size
 from fewtune.errors import InputError
@@ -171,8 +171,8 @@ def adapt_examples(
         facts["picture_size"] = list(size)
     if borrowed is not None:
         facts["pool"] = borrowed.facts()
-    sentences = verdict(choice, target, measured, () if borrowed is None else (borrowed.why, *borrowed.related.notes))
-    sentences += (*remarks, *remarks_on(examples), *remarks_on_length(examples, backbone))
+    sentences = verdict(choice, target, measured, () if borrowed is None else (borrowed.why, *borrowed.notes))
+    sentences += (*remarks, *examples.remarks, *odd_names(names), *remarks_on_length(examples, backbone))
     whole = replace(bundle, facts=facts, card=model_card(bundle, facts, sentences))
     return Adapted(
         bundle=whole,

@@ -82,12 +82,17 @@ class Borrowed:
         """Whether the finetuned backbone is used."""
         return self.guard is not None and self.guard.kept
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out of the pool and of the finetuning, a sentence each."""
+        return self.related.notes if self.tuned is None else (*self.related.notes, *self.tuned.notes)
+
     def facts(self) -> dict[str, Any]:
         """What a model card says of the pool."""
         pool, tuned, guard = self.related.pool, self.tuned, self.guard
         said: dict[str, Any] = {
             "data": {s.name: f"{len(s):,} rows of {len(np.unique(s.labels)):,} classes, digest {s.digest()}" for s in pool.sources},
-            "left out": list(self.related.notes),
+            "left out": list(self.notes),
             "chosen tasks": [self.candidates.names[i] for i in self.trace.taken],
             "budget": f"{self.spent:,} rows looked at in training",
             "decision": self.why,

@@ -80,7 +80,7 @@ class Finetuned:
     """A backbone finetuned on some tasks of the pool, as the `advice` has it.
 
     `moved`: the weights that changed, (1 - share) of the start and `share` of the end; None where the start was best, and nothing was run.
-    `curve`: a row a step.
+    `curve`: a row a step. `notes`: which classes and tasks gave less than an episode asks for, or nothing, a sentence each.
     """
 
     tasks: tuple[str, ...]
@@ -91,6 +91,7 @@ class Finetuned:
     visits: int
     steps: int
     seconds: float
+    notes: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -120,6 +121,7 @@ class Finetuner:
     _tuned: dict[tuple[str, ...], Finetuned] = field(default_factory=dict)
     _worth: dict[tuple[tuple[str, ...], tuple[str, ...]], float] = field(default_factory=dict)
     _advised: dict[tuple[str, ...], Advice] = field(default_factory=dict)
+    _notes: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)  # by the tasks of a run
 
     def tuned(self, chosen: Tasks) -> Finetuned:
         """The backbone finetuned on these tasks."""
@@ -193,7 +195,8 @@ class Finetuner:
         title = f"finetuning on {counted(len(chosen), 'task')}, {advice.rate or 'its own rate'}"
         done = self._train(method, chosen, int(self.visits * advice.part), title)
         moved = what_moved(self.backbone, _between(self._ground().start(), done, advice.share, method.edits), method.edits)
-        return Finetuned(chosen.names, method, moved, advice, done.curve, done.visits, done.steps, done.seconds)
+        notes = self._notes.get(chosen.names, ())
+        return Finetuned(chosen.names, method, moved, advice, done.curve, done.visits, done.steps, done.seconds, notes)
 
     def advice(self, sources: tuple[str, ...], chosen: Tasks) -> Advice:
         """What validation tasks of some sources say of finetuning on all train classes of theirs, in runs of a third of the visits.
@@ -233,7 +236,8 @@ class Finetuner:
 
     def _train(self, method: Method, tasks: Tasks, visits: int, title: str, judged: tuple[str, ...] = ()) -> Trained:
         """A run; with `judged` it keeps the weights that are best on validation tasks of these sources."""
-        phases, _ = fit_phases(method.phases, tasks)
+        phases, notes = fit_phases(method.phases, tasks)
+        self._notes[tasks.names] = tuple(f"Finetuning: {note}." for note in notes)
         phases = budgeted(phases, tasks, visits)
         if judged:
             phases = _kept(phases)

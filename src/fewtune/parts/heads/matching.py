@@ -64,6 +64,8 @@ class Matching:
         features = widen(query)
         support, members = state["support"].to(features), state["members"].to(features)
         temperature = parameters[f"{self.name}.temperature"].to(features)
+        if torch.compiler.is_compiling():  # an exported graph has no loop over its rows
+            return self._answer(features, support, members, temperature).to(query.dtype)
         E, Q, _ = features.shape
         # every query has similarities to every support row: a large table is answered in blocks of queries, never as Q x S
         rows = max(1, BLOCK // max(1, E * (support.shape[1] + members.shape[2])))
