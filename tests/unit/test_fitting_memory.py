@@ -19,11 +19,11 @@ from fewtune.data.items import Pixels
 from fewtune.data.pool import Pool
 from fewtune.errors import InputError
 from fewtune.keys import key
+from fewtune.learning import train as training
 from fewtune.learning.direction import direction
 from fewtune.learning.engine import answering
-from fewtune.learning.fitting_memory import parts_of, with_room_for
+from fewtune.learning.fitting_memory import parts_of
 from fewtune.learning.ground import Ground
-from fewtune.learning.phase import Adapt
 from fewtune.learning.train import train
 from fewtune.machine import Machine
 from fewtune.parts.aggregators import Mean, PcGrad
@@ -144,16 +144,9 @@ def test_parts_of_learners_with_a_gradient_a_task(rows_of_room: Callable[[float]
     assert parts_of(ground, outer_phase(Centroid(), batch=4, aggregator=PcGrad()), moving(ground), ALIKE) == 4
     adapting = outer_phase(maml(steps=1, through="first_order"), batch=4)  # 4 rows an episode: two are shown, two are asked
     assert parts_of(ground, adapting, moving(ground), APART) == 3  # 16 visits, six at a time
-
-
-def test_an_unrolled_loop_larger_than_the_room_is_computed_again(rows_of_room: Callable[[float], None]) -> None:
-    ground, one = hand_ground(), APART[:1]
-    learner = maml(steps=2, through="unroll")  # two steps on two rows, then two to ask: 6 visits
-    assert isinstance(learner, Adapt)
-    for rows, expected in ((18, None), (17, True)):
-        rows_of_room(rows)
-        assert with_room_for(ground, learner, moving(ground), one).backbone.machine.recompute is expected
-    assert with_room_for(hand_ground(recompute=False), learner, moving(ground), one).backbone.machine.recompute is False
+    unrolled = outer_phase(maml(steps=1, through="unroll"), batch=4)
+    rows_of_room(23)
+    assert parts_of(ground, unrolled, moving(ground), APART) == 3  # each visit counts three times
 
 
 @pytest.mark.parametrize("through", [None, "first_order", "unroll"])
@@ -187,6 +180,52 @@ def test_a_run_is_the_same_whatever_the_room_and_keeps_less(rows_of_room: Callab
         for other in ends[1:]:
             torch.testing.assert_close(other[n], expected, rtol=1e-4, atol=1e-6)
     assert kept[0] >= 20 * ROW and max(kept[1:]) < 20 * ROW / 2
+
+
+def test_passes_that_are_computed_again_fit_into_the_room(rows_of_room: Callable[[float], None]) -> None:
+    ground, sizes = hand_ground(), []
+    ground.backbone.network.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
+    weights = moving(ground)
+    ground.row_bytes(weights, np.arange(1))  # measured once
+    sizes.clear()
+    for rows, expected in ((7, [7]), (3, [3, 3, 1]), (0.5, [1] * 7)):
+        rows_of_room(rows)
+        ground.embed(weights, torch.arange(7)[None])
+        assert sizes == expected
+        sizes.clear()
+
+
+def test_what_lies_above_a_cut_is_computed_again(rows_of_room: Callable[[float], None]) -> None:
+    ground = hand_ground()
+    weights, rows = moving(ground, "3."), torch.arange(30)[None]
+    kept = []
+    for room_rows in (1000, 10 * HIDDEN / ROW):
+        rows_of_room(room_rows)
+        held = ground.holding(weights, {"3.weight", "3.bias"})
+        kept.append((kept_bytes(lambda held=held: held.embed(weights, rows)), held.embed(weights, rows)))
+        assert held.store is not None and len(held.store) == 30
+    assert kept[0][0] >= 30 * HIDDEN
+    torch.testing.assert_close(kept[1][1], kept[0][1], rtol=1e-5, atol=1e-7)
+    again: list[int] = []  # a pass that is computed again ends inside the last layer, when all is there
+    held.backbone.network[3].register_forward_pre_hook(lambda *_: again.append(1))
+    held.embed(weights, rows).sum().backward()
+    assert len(again) == 6  # three passes of ten rows, twice
+
+
+def test_training_steps_are_answered_in_these_parts(rows_of_room: Callable[[float], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    rows_of_room(8)
+    asked: list[int] = []
+
+    def spied(*given: Any, **named: Any) -> Any:
+        asked.append(named["parts"])
+        return direction(*given, **named)
+
+    monkeypatch.setattr(training, "direction", spied)
+    ground, sampler = hand_ground(), Sampled(ways=2, shots=1, queries=1)
+    phase = outer_phase(Centroid(), sampler=sampler, batch=4, steps=3)
+    train(ground, (phase,), class_rows(ground.pool), key(0))
+    drawn = [sampler.draw(class_rows(ground.pool), key(0).child("source", 0).child("draw"), 4 * step, 4) for step in range(3)]
+    assert asked == [parts_of(ground, phase, moving(ground), episodes) for episodes in drawn] and max(asked) > 1
 
 
 def test_what_the_machine_says_is_checked() -> None:

@@ -15,7 +15,6 @@ from fewtune.data.views import IDENTITY, View
 from fewtune.errors import InputError
 from fewtune.keys import Key
 from fewtune.learning.direction import Answer, Gradients, direction
-from fewtune.learning.fitting_memory import with_room_for
 from fewtune.learning.ground import RATES, Ground, Meter
 from fewtune.learning.implicit import check_implicit, crossing
 from fewtune.learning.memo import Memo
@@ -108,8 +107,6 @@ def tune(ground: Ground, adapt: Adapt, weights: Weights, episode: Episodes, key:
     unrolled = adapt.through == "unroll" and connected
     twice = unrolled or (connected and isinstance(adapt.through, Implicit))
     tasks = support_tasks(episode)
-    if unrolled:
-        ground = with_room_for(ground, adapt, weights, episode)
     with torch.enable_grad(), plain_attention() if twice else nullcontext():
         begun = {**weights, **_own_heads(ground, adapt.phases, weights, episode)}
         held: Weights = begun if unrolled else {n: t.detach() for n, t in begun.items()}

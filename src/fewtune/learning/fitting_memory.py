@@ -1,13 +1,13 @@
-"""Fitting a training step into memory: in how many parts its episodes are answered, and when an inner loop is computed again.
+"""Fitting a training step into memory: in how many parts its episodes are answered.
 
 Answering in parts is exact and costs little where episodes share few rows; where they share many, or one episode alone is too large, it
-is better to embed all rows together and compute their activations again, which `Backbone.embed` does by itself.
+is better to embed all rows together and compute their activations again, which `Backbone.embed` does by itself. An unrolled inner loop
+keeps what it needs for its second derivative in any case: there an episode at a time is all that can be done.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from math import ceil
 
 import numpy as np
@@ -48,20 +48,6 @@ def parts_of(ground: Ground, phase: Phase, weights: Mapping[str, Tensor], episod
         if max(counts) <= fits:
             return parts
     return 1
-
-
-def with_room_for(ground: Ground, adapt: Adapt, weights: Mapping[str, Tensor], episode: Episodes) -> Ground:
-    """The same ground; one that computes activations again where an episode's unrolled inner loop would keep more than the room.
-
-    No pass of such a loop may be too large by itself, since all of them are kept until its end.
-    """
-    backbone = ground.backbone
-    if backbone.machine.recompute is not None:
-        return ground
-    each = ground.row_bytes(weights, _rows(adapt, episode))
-    if each * _kept_rows(adapt, episode) <= room(backbone.machine):
-        return ground
-    return replace(ground, backbone=replace(backbone, machine=replace(backbone.machine, recompute=True)))
 
 
 def _kept_rows(adapt: Adapt, episodes: Episodes) -> float:
