@@ -236,7 +236,8 @@ class Backbone:
 
         0 where nothing requires a gradient, and for vectors.
         """
-        if not len(rows) or self.preparation.modality == "vector":
+        moving = any(tensor.requires_grad for tensor in weights.values())
+        if not moving or not len(rows) or self.preparation.modality == "vector":
             return 0
         if self.preparation.modality == "text":
             longest = max((str(pool.fetch(int(row))) for row in rows), key=len)
