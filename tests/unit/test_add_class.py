@@ -198,3 +198,24 @@ def test_a_model_is_written_over_itself_whole_or_not_at_all(tmp_path: Path, monk
     (run / "README.md").unlink()
     assert put_back(larger, run) == () and (run / "model.onnx").read_bytes() == b"mine"
     assert json.loads((run / "fewtune.json").read_text())["facts"]["rows"] == 20 and [p.name for p in tmp_path.iterdir()] == ["run"]
+
+
+def test_an_update_by_another_program_is_not_lost(tmp_path: Path) -> None:
+    model().save(tmp_path / "run")
+    read = [Model(load_bundle(tmp_path / "run"), machine=Machine(device="cpu")) for _ in range(2)]
+    made = [one.add_class(name, rows(4)[0][15:]).bundle for one, name in zip(read, ("one", "two"), strict=True)]
+    put_back(made[0], tmp_path / "run")
+    with pytest.raises(InputError, match="another program changed"):
+        put_back(made[1], tmp_path / "run")
+    assert load_bundle(tmp_path / "run").class_names[-1] == "one"
+
+
+@pytest.mark.parametrize("name", ["", "a\x7fb", "a\u202eb", 3])
+def test_what_is_no_name_is_refused(name: Any) -> None:
+    with pytest.raises(InputError, match="expected the name of a class"):
+        model().add_class(name, rows(4)[0][15:])
+
+
+def test_a_class_that_reads_like_another_is_said() -> None:
+    made = model().add_class("CLASS 0", rows(4)[0][15:])
+    assert made.bundle.class_names[-1] == "CLASS 0" and "differ only in case" in made.bundle.card

@@ -310,7 +310,7 @@ def test_what_a_killed_process_left_is_swept_away_and_nothing_else(tmp_path: Pat
 
 
 def test_a_folder_that_grows_knows_its_own_files(tmp_path: Path) -> None:
-    run = saved(tmp_path / "run", a="1")
+    run = saved(tmp_path / "run", **{"a": "1", "fewtune.json": '{"grows": true}'})
     grow(run, run / "deep" / "b", b"1")
     with open(run / "written.txt", "a") as torn:
         torn.write("\n0123 dee")  # killed while it was listing a file
@@ -326,3 +326,13 @@ def test_a_folder_that_grows_knows_its_own_files(tmp_path: Path) -> None:
     assert tree(run) == {"c": "edited", "deep/.notes.abcdefgh.tmp": "mine", "deep/notes": "mine"}
     with pytest.raises(ValueError):
         read_record(plain(tmp_path / "other", "no JSON"))
+
+
+@pytest.mark.parametrize("name", ["written.txt", ".a.holidays.tmp"])
+def test_a_users_file_of_a_name_that_fewtune_uses_elsewhere_stays(name: str, tmp_path: Path) -> None:
+    run = saved(tmp_path / "run", a="1")
+    (run / name).write_text("0123 a\nmine")
+    assert foreign(run) == [name]
+    saved(run, overwrite=True, a="2")
+    assert (run / name).read_text() == "0123 a\nmine" and (run / "a").read_text() == "2"
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]

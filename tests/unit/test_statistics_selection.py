@@ -124,3 +124,10 @@ def test_too_few_items() -> None:
 def test_refuses(correct: np.ndarray, labels: np.ndarray | None) -> None:
     with pytest.raises(ValueError, match=r"expected .* found"):
         best_of_candidates(correct, labels)
+
+
+def test_answers_that_are_all_right_are_as_sure_as_there_are_many() -> None:
+    """8 of 8: Wilson's bound 8 / (8 + z^2), by hand."""
+    found = best_of_candidates(np.ones((5, 8)), labels=np.arange(8) % 2)
+    assert found.mean == found.high == 1.0
+    assert found.low == pytest.approx(8 / (8 + 1.959963985**2), abs=1e-6)

@@ -16,13 +16,14 @@ from fewtune.adaptation.card import model_card
 from fewtune.adaptation.fitting import fit_head
 from fewtune.adaptation.predict import own_features
 from fewtune.backbones.backbone import Backbone
+from fewtune.data.class_names import odd_names
 from fewtune.data.examples import Examples, Integers
 from fewtune.data.names import plain_name
 from fewtune.errors import InputError
-from fewtune.files import entries, foreign, new_folder, refuse_existing
+from fewtune.files import entries, foreign, new_folder, read_record, refuse_existing
 from fewtune.learning.classes import prompts_of, vectors_by_prompts
 from fewtune.recipes.language import read_method
-from fewtune.words import counted
+from fewtune.words import counted, harmless
 
 ONNX = "model.onnx"  # what `fewtune export` writes beside a model
 
@@ -66,6 +67,7 @@ def add_class(
     state, parameters = fit_head(method, whole.features, rows, whole.labels, len(names), vectors, bundle.parameters)
     facts = _facts(bundle, names, label, whole.labels, len(kept))
     sentences = _sentences(bundle, names, label, len(kept), len(rows), left_out)
+    sentences += tuple(s for s in odd_names(names) if s not in odd_names(bundle.class_names))
     made = replace(bundle, class_names=names, state=state, parameters=parameters, support=whole, facts=facts)
     return Added(replace(made, card=model_card(made, facts, sentences)), sentences)
 
@@ -78,6 +80,8 @@ def put_back(bundle: Bundle, run: Path) -> tuple[str, ...]:
     """
     said = []
     refuse_existing(run, overwrite=True, writes=FILES)
+    if bundle.read and read_record(run)[0].get("digest") != bundle.read:
+        raise InputError(f"another program changed {run} meanwhile: run the same command again.")
     before = set(entries(run)) - set(foreign(run))
     with new_folder(run, overwrite=True) as folder:
         for name in before & {REPORT, SELECTION}:
@@ -90,11 +94,12 @@ def put_back(bundle: Bundle, run: Path) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _place(names: Sequence[str], name: str, more: bool) -> tuple[tuple[str, ...], int]:
+def _place(names: Sequence[str], given: str, more: bool) -> tuple[tuple[str, ...], int]:
     """The class names afterwards, and which of them the rows belong to."""
-    name = name.strip()
-    if not name or any(ord(c) < 32 for c in name):
-        raise InputError(f"expected the name of a class, found {name!r}.")
+    name = given
+    name = name.strip() if isinstance(name, str) else ""
+    if not name or not all(map(harmless, name)):
+        raise InputError(f"expected the name of a class, as text without control characters, found {given!r}.")
     known = [plain_name(n) for n in names]
     found = known.index(plain_name(name)) if plain_name(name) in known else None
     shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

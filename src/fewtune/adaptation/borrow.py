@@ -16,7 +16,7 @@ from torch import Tensor
 from fewtune.adaptation.borrowing import Borrowed, Borrowing, said_of
 from fewtune.adaptation.clock import Clock
 from fewtune.adaptation.finetune import EPISODES, LOOKS, MOST_SOURCES, SHARES, SWEEP, Finetuned, Finetuner
-from fewtune.adaptation.guard import FOLDS, Guard, Side, guard_on_related, guard_on_target, own_splits_allow
+from fewtune.adaptation.guard import FOLDS, LEAST_ITEMS, LEAST_SHOTS, Guard, Side, guard_on_related, guard_on_target, own_splits_allow
 from fewtune.adaptation.related import Related, related_pool
 from fewtune.adaptation.usable import Target
 from fewtune.backbones.backbone import Backbone
@@ -154,8 +154,9 @@ class _Job:
             stage.visits = tuner.spent - before
         if guard is None:
             return end(
-                "There are too few labels to split, and no classes of the pool left to judge by: whether finetuning helps cannot be shown, "
-                "and the saved model is the frozen one.",
+                f"There are too few labelled examples to judge finetuning by ({LEAST_ITEMS} are needed, in classes of {LEAST_SHOTS} or "
+                "more), and no classes of the pool are left to judge by: whether it helps cannot be shown, and the saved model is the "
+                "frozen one.",
                 tuned,
                 after=after,
             )

@@ -89,7 +89,8 @@ class Bundle:
     """A saved model. `state` and `parameters` are the fitted head's (leading axis 1); logits / `temperature` are calibrated.
 
     `threshold`: answers with a lower probability abstain (0: never). `facts`: what was measured, for people and reports. `moved`: what
-    finetuning changed in the backbone, None where nothing did. `support`: what was learned from, None where it is not known.
+    finetuning changed in the backbone, None where nothing did. `support`: what was learned from, None where it is not known. `read`: the
+    digest of the record that it was read from, "" for a new model.
     """
 
     backbone: BackboneRecord
@@ -103,6 +104,7 @@ class Bundle:
     card: str
     moved: Moved | None = None
     support: Support | None = None
+    read: str = ""
 
     def save(self, path: Path, *, overwrite: bool = False) -> Path:
         """Write the folder; it appears whole or not at all. An existing one is refused unless `overwrite`. Returns where it is (see
@@ -159,6 +161,7 @@ def load_bundle(path: Path) -> Bundle:
             card=_card(path / CARD),
             moved=_moved(path, record),
             support=_support(path) if SUPPORT in files else None,
+            read=str(record.get("digest", "")),
         )
         _check_whole(bundle)
         return bundle

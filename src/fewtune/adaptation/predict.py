@@ -22,12 +22,13 @@ from fewtune.data.examples import Examples
 from fewtune.data.frames import is_data_frame, is_dataset
 from fewtune.data.inputs import read_inputs
 from fewtune.data.items import Wanted
+from fewtune.data.order import some
 from fewtune.data.read import read_examples
 from fewtune.errors import InputError
 from fewtune.learning.method import Method
 from fewtune.machine import Machine
 from fewtune.recipes.language import read_method
-from fewtune.words import one_line
+from fewtune.words import counted, one_line
 
 
 @final
@@ -166,6 +167,9 @@ def predict_examples(
         return []
     backbone = backbone or load_its_backbone(bundle, weights=weights, machine=machine)
     features, _ = own_features(bundle, examples, weights=weights, machine=machine, backbone=backbone, skip_bad=skip_bad, quiet=quiet)
+    if examples.skipped:
+        listed = some((f"{s.name} ({s.reason})" for s in examples.skipped), 3)
+        tell(f"{counted(len(examples.skipped), 'file')} passed over: {listed}.")
     for sentence in (*examples.remarks, *remarks_on_length(examples, backbone)):
         tell(sentence)
     return label_rows(bundle, examples.row_names, features, threshold)

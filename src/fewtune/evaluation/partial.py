@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from fewtune.errors import InputError
-from fewtune.files import RECORD, grow, new_folder, read_record, remove, sealed, write_bytes, written
+from fewtune.files import GROWS, RECORD, entries, grow, new_folder, read_record, remove, sealed, write_bytes, written
 
 KIND = "unfinished run"
 Place: TypeAlias = tuple[int, int]  # (protocol number, seed)
@@ -43,7 +43,7 @@ class Partial:
         """Make the folder, which appears whole, for the study of this digest."""
         if self.folder is not None and self._writes:
             with new_folder(self.folder, elsewhere=False) as folder:
-                write_bytes(folder / RECORD, sealed({"kind": KIND, "study": study}))
+                write_bytes(folder / RECORD, sealed({"kind": KIND, "study": study, GROWS: True}))
 
     def write(self, path: Path, content: bytes) -> None:
         """Write a file that is part of the run, here or where training runs are kept."""
@@ -106,6 +106,11 @@ class Partial:
         for part in ("weights", "curves"):
             if self.folder is not None and (self.folder / part).is_dir():
                 shutil.copytree(self.folder / part, folder / part)
+
+    @property
+    def empty(self) -> bool:
+        """Whether the folder holds nothing yet but what says which run it is of."""
+        return self.folder is not None and self.folder.is_dir() and not [name for name in entries(self.folder) if name != RECORD]
 
     def discard(self) -> None:
         """Nothing of it is needed any more: what fewtune wrote is removed."""

@@ -22,6 +22,7 @@ from fewtune.stopping import Stopped
 FORMAT = 3
 RESULT = "result.parquet"
 _FILES = ("study.txt", RESULT, "machine.json")
+_FOLDERS = ("episodes/", "weights/", "curves/")
 LIBRARIES = ("fewtune", "torch", "numpy", "scipy", "transformers", "timm", "open_clip_torch", "pillow")
 
 
@@ -45,13 +46,17 @@ def run_kept(
     wanted = digest(study.text())
     if (found := _kept(out, wanted, study)) is not None:
         return found
-    refuse_existing(out, overwrite=overwrite, writes=_FILES)
+    refuse_existing(out, overwrite=overwrite, writes=[*_FILES, *_in_the_way(out)])
     partial = _partial(study, out, wanted, trained, overwrite=overwrite, resume=resume, world=world)
     try:
         outcomes = run_study(study, partial, world=world, quiet=quiet)
     except Stopped as stopped:
         again = "with --resume to go on from there." if study.trains else "to go on."
         raise Stopped(str(stopped) or f"stopped; run the same command again {again}") from None
+    except InputError:
+        if partial.empty:  # a run that was refused at once leaves nothing
+            partial.discard()
+        raise
     if not world.leads:
         return outcomes
     with (made := new_folder(out, overwrite=overwrite)) as folder:
@@ -68,6 +73,11 @@ def run_kept(
     if made.where == out:
         return outcomes
     return replace(outcomes, notes=(*outcomes.notes, f"Another program took {out} meanwhile, so this run is in {made.where}."))
+
+
+def _in_the_way(out: Path) -> list[str]:
+    """What lies where a run writes files of its own, and is not fewtune's."""
+    return [name for name in foreign(out) if name.startswith(_FOLDERS)] if out.is_dir() else []
 
 
 def _partial(study: Study, out: Path, wanted: str, trained: Path | None, *, overwrite: bool, resume: bool, world: World) -> Partial:

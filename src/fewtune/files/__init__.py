@@ -2,10 +2,11 @@
 
 from fewtune.files.exchange import recover
 from fewtune.files.folder import foreign, new_folder, refuse_existing, refuse_foreign, remove
-from fewtune.files.manifest import add_to_manifest, entries, grow, read_record, sealed, written
+from fewtune.files.manifest import GROWS, add_to_manifest, entries, grow, read_record, sealed, written
 from fewtune.files.plain import RECORD, expanded, open_regular, read_json, read_regular, sha256, sync_folder, write_bytes
 
 __all__ = [
+    "GROWS",
     "RECORD",
     "add_to_manifest",
     "entries",

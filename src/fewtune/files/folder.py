@@ -162,13 +162,14 @@ def remove(folder: Path, *, kept_in: Path | None = None) -> None:
     files = written(folder)
     if files is None or folder == kept_in:
         return
+    last = [name for name in (GROWN, RECORD) if name == RECORD or is_ours(folder, name, files)]
     for name in sorted(entries(folder)):
         file = folder / name
         kept = kept_in is not None and _same(file, kept_in / name)
-        if name not in (RECORD, GROWN) and (kept or is_ours(folder, name, files)):
+        if name not in last and (kept or is_ours(folder, name, files)):
             with contextlib.suppress(OSError):
                 file.unlink()
-    for name in (GROWN, RECORD):  # last: a process that is killed here leaves a folder that can be told to be fewtune's
+    for name in last:  # a process that is killed here leaves a folder that can be told to be fewtune's
         (folder / name).unlink(missing_ok=True)
     for here, _, _ in os.walk(folder, topdown=False):
         with contextlib.suppress(OSError):  # one that holds something stays

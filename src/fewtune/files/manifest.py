@@ -17,7 +17,8 @@ from typing import Any
 from fewtune.errors import InputError
 from fewtune.files.plain import RECORD, read_regular, sha256, write_bytes
 
-GROWN = "written.txt"  # the list that goes on
+GROWN = "written.txt"  # the list that goes on, in a folder whose record says that it grows
+GROWS = "grows"
 _LONGEST = 256 << 20  # bytes of a record: more is no description of anything
 _DIGEST = "digest"
 _HALF = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.tmp")  # what `write_bytes` leaves where it is killed
@@ -92,7 +93,9 @@ def written(folder: Path) -> dict[str, set[str]] | None:
     if not whole or not isinstance(listed, dict) or any(name.is_absolute() or ".." in name.parts for name in names):
         return None
     found = {name: {str(digest)} for name, digest in listed.items()}
-    if (folder / GROWN).is_file():
+    if record.get(GROWS) is True:
+        found[GROWN] = set()  # it has no digest of its own
+    if GROWN in found and (folder / GROWN).is_file():
         for line in os.fsdecode(read_regular(folder / GROWN)).splitlines():
             digest, _, name = line.partition(" ")
             found.setdefault(name, set()).add(digest)
@@ -101,10 +104,12 @@ def written(folder: Path) -> dict[str, set[str]] | None:
 
 def is_ours(folder: Path, name: str, files: Mapping[str, set[str]]) -> bool:
     """Whether fewtune wrote a file and nobody changed it since; `files` as `written` gives them."""
-    if name in (RECORD, GROWN):
+    if name == RECORD:
         return True
-    path = PurePosixPath(name)
-    half = _HALF.fullmatch(path.name)
+    path, grows = PurePosixPath(name), files.get(GROWN) == set()
+    if name == GROWN and grows:
+        return (folder / GROWN).is_file()
+    half = _HALF.fullmatch(path.name) if grows else None
     if half is not None and ((path.parent / half[1]).as_posix() in files or half[1] == RECORD):
         return True
     try:

@@ -11,7 +11,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from fewtune.statistics.intervals import Interval
+from fewtune.statistics.intervals import Interval, wilson_interval
 from fewtune.statistics.sample import CHUNK, Floats, Integers, fraction
 
 
@@ -23,7 +23,8 @@ def best_of_candidates(
     `correct` [C, N] in [0, 1]: how often each candidate was right on each item while it was held out (a mean over repeated splits),
     NaN where it never was. Items are resampled (within each class when `labels` [N] are given), the best candidate in the bag is
     chosen (the first of equals) and scored on the items left out; mean and percentiles are over the resamples. `n` counts the items used.
-    The interval is on the safe side: it rests on the third of the items that a resample leaves out. NaN bounds where fewer than two
+    The interval is on the safe side: it rests on the third of the items that a resample leaves out. Where all resamples agree (every answer
+    was right, say) it is Wilson's for so many items. NaN bounds where fewer than two
     items were held out.
     """
     score, level = _scores(correct), fraction(level)
@@ -43,6 +44,9 @@ def best_of_candidates(
     if len(left_out) == 0:
         return Interval(float(np.nanmax(_means(np.ones((1, n)), score))), math.nan, math.nan, level, n, "bbc-cv")
     low, high = np.quantile(left_out, [(1 - level) / 2, (1 + level) / 2])
+    if low == high:  # all alike, as where every answer was right: how sure that is depends on how many there were
+        few = wilson_interval(round(float(left_out.mean()) * n), n, level)
+        low, high = min(low, few.low), max(high, few.high)
     return Interval(float(left_out.mean()), float(low), float(high), level, n, "bbc-cv")
 
 
