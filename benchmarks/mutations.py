@@ -73,7 +73,7 @@ _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
     ("adaptation", "confusion counts all repeats", "adaptation/choose.py", "reshape(ways, ways) / repeats", "reshape(ways, ways)", (CHOOSE,)),
     ("adaptation", "a size of the curve too many", "adaptation/forecast.py", "order < most", "order <= most", (FORECAST,)),
     ("adaptation", "a one-sided curve bound", "adaptation/forecast.py", "[0.025, 0.975], axis=0", "[0.025, 0.5], axis=0", (FORECAST,)),
-    ("adaptation", "recall of the answered class", "adaptation/evaluate.py", "recall = np.bincount(labels, weights", "recall = np.bincount(best, weights", ("tests/unit/test_evaluate.py",)),
+    ("adaptation", "precision for recall", "adaptation/evaluate.py", "    counts = np.bincount(labels, minlength=ways)\n", "    counts = np.bincount(best, minlength=ways)\n", ("tests/unit/test_evaluate.py",)),
     ("adaptation", "doubt by the label's own margin", "adaptation/doubts.py", "(own < threshold[given]) & (best > own)", "(own > threshold[given]) & (best > own)", ("tests/unit/test_doubts.py",)),
     ("adaptation", "embeddings leak at any distance", "adaptation/lending.py", "if part == highest[digest]]", "if part <= highest[digest]]", ("tests/unit/test_related.py",)),
     ("adaptation", "rows beyond the most are lent", "adaptation/lending.py", "if seen[label] <= most:", "if seen[label] <= most + 1:", ("tests/unit/test_borrow.py::test_what_serves_what",)),

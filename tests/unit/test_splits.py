@@ -50,6 +50,12 @@ def test_folds_are_even_and_stratified() -> None:
         assert torch.bincount(episodes.query_label[e]).tolist() == [2, 4, 6]
 
 
+def test_what_is_left_over_of_each_class_goes_to_different_folds() -> None:
+    episodes = stratified_splits(np.arange(12), np.repeat(np.arange(4), 3), 4, key(0), folds=2, repeats=1).episodes
+    assert episodes is not None
+    assert [int((episodes.query[e] >= 0).sum()) for e in range(2)] == [6, 6]  # 8 and 4 where each class begins with the first fold
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_splits_are_a_function_of_the_key(seed: int) -> None:
     labels = np.repeat([0, 1], 6)
