@@ -106,7 +106,7 @@ _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
     ("heads", "logistic C is divided by", "parts/heads/softmax_regression.py", "ridge = (1 / C)", "ridge = C", ("tests/references/test_heads_sklearn.py",)),
     ("heads", "the gradient of logistic changes sign", "parts/heads/softmax_regression.py", "return -(torch.bmm(T,", "return (torch.bmm(T,", ("tests/laws/test_heads.py",)),
     ("heads", "a neighbour too many", "parts/heads/matching.py", "kth = candidates.topk(min(k,", "kth = candidates.topk(min(k + 1,", ("tests/references/test_heads_sklearn.py", "tests/laws/test_heads.py")),
-    ("heads", "padded rows vote", "parts/heads/matching.py", "voters = ((candidates >= kth) & present)", "voters = (candidates >= kth)", ("tests/laws/test_heads.py",)),
+    ("heads", "the farthest rows vote", "parts/heads/matching.py", "candidates.topk(min(k, cosines.shape[-1]), dim=-1)", "candidates.topk(min(k, cosines.shape[-1]), dim=-1, largest=False)", ("tests/references/test_heads_sklearn.py",)),
     # statistics
     ("statistics", "an interval on one side", "statistics/intervals.py", "quantile = float(stdtrit(max(len(x) - 1, 1), (1 + level) / 2))", "quantile = float(stdtrit(max(len(x) - 1, 1), level))", ("tests/unit/test_statistics_intervals.py",)),
     ("statistics", "a divisor of n", "statistics/intervals.py", "values.std(ddof=1)", "values.std(ddof=0)", ("tests/unit/test_statistics_intervals.py",)),
