@@ -132,9 +132,9 @@ def compare(
     for remark in (*remarks, *outcomes.notes) if full else ():  # programs read rows alone, people shall know what was chosen
         note(remark)
     if bad:
-        note(f"Left out, for it cannot be read: {counted(len(bad), 'row')}.")
+        note(f"Left out because it cannot be read: {counted(len(bad), 'row')}.")
     if out is not None:
-        note(f"kept in {out}")
+        note(f"kept in {outcomes.kept or out}")
 
 
 def _sources(paths: Sequence[Path], reading: DataFlags, target: Examples, learning: LearningFlags) -> tuple[list[Examples], list[str]]:

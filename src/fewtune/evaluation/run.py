@@ -72,7 +72,9 @@ def run_kept(
     partial.discard()
     if made.where == out:
         return outcomes
-    return replace(outcomes, notes=(*outcomes.notes, f"Another program took {out} meanwhile, so this run is in {made.where}."))
+    return replace(
+        outcomes, kept=made.where, notes=(*outcomes.notes, f"Another program took {out} meanwhile, so this run is in {made.where}.")
+    )
 
 
 def _in_the_way(out: Path) -> list[str]:

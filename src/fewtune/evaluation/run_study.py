@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, final
 
 import numpy as np
@@ -27,12 +28,14 @@ from fewtune.tasks.episodes import Episodes
 @final
 @dataclass(frozen=True, eq=False)
 class Outcomes:
-    """The rows of all methods, the episodes by (protocol number, seed), what training cost, and what was noticed, a sentence each."""
+    """The rows of all methods, the episodes by (protocol number, seed), what training cost, what was noticed, a sentence each,
+    and where they are kept if that is not where it was asked for."""
 
     result: Result
     drawn: Drawn
     costs: tuple[Cost, ...]
     notes: tuple[str, ...]
+    kept: Path | None = None
 
 
 def run_study(study: Study, partial: Partial = NOTHING, *, world: World = ALONE, quiet: bool = True) -> Outcomes:
