@@ -11,11 +11,13 @@ from torch import nn
 
 from fewtune.errors import InputError
 from fewtune.keys import key
+from fewtune.learning import engine
 from fewtune.learning.engine import respond, tune
 from fewtune.learning.ground import Ground
 from fewtune.learning.phase import Adapt, Phase
+from fewtune.learning.support import support_tasks
 from fewtune.learning.train import train
-from fewtune.parts.aggregators import Fixed, PcGrad, WorstCase
+from fewtune.parts.aggregators import Fixed, Mean, PcGrad, WorstCase
 from fewtune.parts.heads import Centroid
 from fewtune.parts.heads.linear import Linear
 from fewtune.parts.keep import Ema
@@ -27,9 +29,18 @@ from fewtune.tasks.episodes import Episodes
 from fewtune.tasks.pooled import Pooled
 from fewtune.tasks.samplers import Sampled
 from fewtune.tasks.task import Tasks
-from tests.laws.grounds import WAYS, WIDTH, differences, gradient, maml, near, outer_phase, query_loss, shared_head
+from tests.laws.grounds import WAYS, WIDTH, differences, gradient, maml, near, outer_phase, query_loss, shared_head, some_episodes
 
 
+@pytest.fixture(params=["together", "one after another"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways in which episodes adapt: the laws of meta-gradients hold for each."""
+    if request.param == "one after another":
+        monkeypatch.setattr(engine, "fit_together", lambda *_: 0)
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("steps", [1, 3])
 def test_the_unrolled_meta_gradient_is_the_finite_difference(ground: Ground, episodes: Episodes, steps: int) -> None:
     weights = {**ground.backbone.start(), **shared_head()}
@@ -39,6 +50,7 @@ def test_the_unrolled_meta_gradient_is_the_finite_difference(ground: Ground, epi
         near(found[name], differences(lambda nudged: query_loss(ground, learner, nudged, episodes), weights, name))
 
 
+@pytest.mark.usefixtures("way")
 def test_first_order_is_the_query_gradient_at_the_tuned_weights(ground: Ground, episodes: Episodes) -> None:
     weights = {**ground.backbone.start(), **shared_head()}
     learner = maml(rate=0.3, steps=3, through="first_order")
@@ -72,6 +84,34 @@ def test_inner_steps_are_those_of_torch_optim(ground: Ground, episodes: Episodes
         optimizer.step()
     torch.testing.assert_close(own["0.weight"], network[0].weight.detach(), rtol=1e-9, atol=1e-11)
     torch.testing.assert_close(own["head.bias"], top.bias.detach(), rtol=1e-9, atol=1e-11)
+
+
+def test_inner_batches_are_drawn_one_after_another(ground: Ground, episodes: Episodes) -> None:
+    """Batches of 2 rows over 3 steps, an epoch of the support: plain SGD by hand on the batches in their order."""
+    weights, sampler = {**ground.backbone.start(), **shared_head()}, Pooled(batch=2)
+    learner = maml(rate=0.4, steps=3, sampler=sampler, batch=1)
+    one = episodes[:1]
+    own = tune(ground, learner, weights, one, key(0))
+    hand = {n: t.clone().requires_grad_() for n, t in weights.items()}
+    for number in range(3):
+        drawn = sampler.draw(support_tasks(one), key(0).child("phase", 0).child("draw"), number, 1)
+        x = torch.from_numpy(np.stack([np.asarray(ground.pool.fetch(int(r))) for r in drawn.query[0]])).double()
+        hidden = torch.tanh(x @ hand["0.weight"].T + hand["0.bias"])
+        logits = (hidden @ hand["2.weight"].T + hand["2.bias"]) @ hand["head.weight"].T + hand["head.bias"]
+        loss = nn.functional.cross_entropy(logits, drawn.query_label[0])
+        found = torch.autograd.grad(loss, list(hand.values()))
+        hand = {n: (t - 0.4 * g).detach().requires_grad_() for (n, t), g in zip(hand.items(), found, strict=True)}
+    for n in own:
+        torch.testing.assert_close(own[n], hand[n].detach(), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("aggregator", [Mean(), WorstCase(), PcGrad()])
+def test_a_batch_in_parts_is_the_whole_batch(ground: Ground, tasks: Tasks, aggregator: object) -> None:
+    weights, drawn = ground.backbone.start(), some_episodes(tasks, 5)
+    phase = outer_phase(Centroid(), aggregator=aggregator)
+    whole, parts = (gradient(ground, phase, weights, drawn, parts=number) for number in (1, 3))
+    for n in weights:
+        torch.testing.assert_close(parts[n], whole[n], rtol=1e-10, atol=1e-13)
 
 
 def test_the_reptile_direction_is_start_minus_tuned(ground: Ground, episodes: Episodes) -> None:
