@@ -23,22 +23,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from fewtune.adaptation.borrow import borrow, side_of
-from fewtune.adaptation.borrowing import Borrowing
-from fewtune.adaptation.clock import Clock
-from fewtune.adaptation.finetune import Finetuner
-from fewtune.adaptation.fitting import fit_head
-from fewtune.adaptation.guard import Side
-from fewtune.adaptation.usable import Target, usable_target
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import NO_SPLIT, SPLITS, Examples, of_classes
 from fewtune.data.few import few_labelled
 from fewtune.data.pool import Pool
-from fewtune.data.read import read_examples
+from fewtune.data.reading.read import read_examples
 from fewtune.keys import key
+from fewtune.learners.side import Side
+from fewtune.learners.target import Target, usable_target
 from fewtune.machine import Machine
-from fewtune.recipes.candidates import candidates
+from fewtune.models.fitting import fit_head
+from fewtune.recipes.default_learners import candidates
+from fewtune.sources.clock import Clock
+from fewtune.sources.finetune import Finetuner
+from fewtune.sources.outcome import Borrowing
+from fewtune.sources.stages import borrow, side_of
 from fewtune.statistics import t_interval
 from fewtune.tasks.selection import Evidence, all_tasks, consistency_diversity, no_consistency, no_diversity, random_tasks
 

@@ -26,8 +26,8 @@ import torch
 from PIL import Image
 
 from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.features.feature_table import feature_table
 from fewtune.backbones.load import load_backbone
-from fewtune.backbones.table import feature_table
 from fewtune.data.examples import make_examples
 from fewtune.data.images import decode
 from fewtune.data.items import Files

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fewtune.learning.table import correct_on_table
+from fewtune.learning.on_features import correct_on_table
 from fewtune.parts.heads import Centroid, Logistic, Matching, Ridge, Svm, Text, TextPrior
 from fewtune.tasks.episodes import Episodes
 

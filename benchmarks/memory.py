@@ -106,7 +106,7 @@ def bare(folder: Path, options: argparse.Namespace) -> None:
 
     from fewtune.backbones.load import load_backbone
     from fewtune.data.pool import Pool
-    from fewtune.data.read import read_examples
+    from fewtune.data.reading.read import read_examples
     from fewtune.machine import Machine
 
     backbone = load_backbone(options.backbone, weights=options.weights and Path(options.weights), machine=Machine(device="cpu"))

@@ -40,15 +40,15 @@ from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import Examples, make_examples
 from fewtune.data.items import Pixels
 from fewtune.data.pool import Pool
-from fewtune.data.read import read_examples
+from fewtune.data.reading.read import read_examples
 from fewtune.keys import key
 from fewtune.learning.ground import Ground
 from fewtune.learning.method import Method
 from fewtune.learning.phase import Phase
 from fewtune.learning.train import train
 from fewtune.machine import Machine
+from fewtune.recipes.many_tasks import multitask
 from fewtune.recipes.meta import maml
-from fewtune.recipes.sources import multitask
 from fewtune.tasks.episodes import Episodes
 from fewtune.tasks.task import Tasks, class_rows
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fewtune.backbones.quiet import transformers_quietly
+from fewtune.backbones.providers.quiet import transformers_quietly
 from fewtune.data.examples import make_examples
 from fewtune.data.items import Pixels, Texts, Vectors
 from fewtune.data.pool import Pool

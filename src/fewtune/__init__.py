@@ -14,25 +14,25 @@ from typing import TYPE_CHECKING
 from fewtune.version import __version__
 
 if TYPE_CHECKING:
-    from fewtune.adaptation.api import Adapted, Model, adapt, load
-    from fewtune.adaptation.borrowing import Borrowing
-    from fewtune.adaptation.estimator import FewShotClassifier
+    from fewtune.api.estimator import FewShotClassifier
+    from fewtune.api.functions import Adapted, Model, adapt, load
     from fewtune.backbones.load import load_backbone
     from fewtune.data.examples import Examples
-    from fewtune.data.read import read_examples
+    from fewtune.data.reading.read import read_examples
     from fewtune.machine import Machine
+    from fewtune.sources.outcome import Borrowing
 
 # names and where they live; imported when first asked for, so that `fewtune --help` answers at once
 _WHERE = {
-    "Adapted": "fewtune.adaptation.api",
-    "Borrowing": "fewtune.adaptation.borrowing",
-    "Model": "fewtune.adaptation.api",
-    "adapt": "fewtune.adaptation.api",
-    "load": "fewtune.adaptation.api",
-    "FewShotClassifier": "fewtune.adaptation.estimator",
+    "Adapted": "fewtune.api.functions",
+    "Borrowing": "fewtune.sources.outcome",
+    "Model": "fewtune.api.functions",
+    "adapt": "fewtune.api.functions",
+    "load": "fewtune.api.functions",
+    "FewShotClassifier": "fewtune.api.estimator",
     "load_backbone": "fewtune.backbones.load",
     "Examples": "fewtune.data.examples",
-    "read_examples": "fewtune.data.read",
+    "read_examples": "fewtune.data.reading.read",
     "Machine": "fewtune.machine",
 }
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fewtune.adaptation.bundle import load_bundle
-from fewtune.backbones.demo_encoder import demo_encoder
+from fewtune.backbones.providers.demo_encoder import demo_encoder
+from fewtune.models.bundle import load_bundle
 from tests.journeys.conftest import Ran
 
 Run = Callable[..., Ran]
@@ -37,7 +37,7 @@ def test_the_demo_runs_on_real_text_with_a_real_encoder(fewtune: Run, tmp_path: 
 
 
 def test_without_the_encoder_the_demo_shows_digits_and_says_so(fewtune: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fewtune.backbones.demo_encoder.demo_encoder", lambda: None)
+    monkeypatch.setattr("fewtune.backbones.providers.demo_encoder.demo_encoder", lambda: None)
     ran = fewtune("demo", "--out", tmp_path / "run", "--quiet")
     assert ran.code == 0, ran.err
     assert "handwritten digits" in ran.out and "no foundation model" in ran.out and "fewtune[demo]" in ran.out
@@ -49,7 +49,7 @@ def test_without_the_encoder_the_demo_shows_digits_and_says_so(fewtune: Run, tmp
 def test_a_model_file_that_is_not_the_one_we_know_is_refused(fewtune: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if demo_encoder() is None:
         pytest.skip("the extra `demo` is not installed")
-    monkeypatch.setattr("fewtune.backbones.demo_encoder.MODEL_SHA256", "0" * 64)
+    monkeypatch.setattr("fewtune.backbones.providers.demo_encoder.MODEL_SHA256", "0" * 64)
     ran = fewtune("demo", "--out", tmp_path / "run")
     assert ran.code == 2 and "not the one we know" in ran.err and not (tmp_path / "run").exists()
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fewtune.adaptation.bundle import load_bundle
 from fewtune.files import sealed
+from fewtune.models.bundle import load_bundle
 from tests.journeys.conftest import SHAPES, Ran, draw
 
 Run = Callable[..., Ran]

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from fewtune.adaptation.bundle import load_bundle
+from fewtune.models.bundle import load_bundle
 from fewtune.tasks.selection import Trace
 from tests.journeys.conftest import Ran
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fewtune.adaptation.bundle import load_bundle
+from fewtune.models.bundle import load_bundle
 from tests.journeys.conftest import Ran
 
 Run = Callable[..., Ran]

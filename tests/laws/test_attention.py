@@ -12,7 +12,7 @@ from fewtune.backbones.backbone import Backbone
 from fewtune.data.examples import make_examples
 from fewtune.data.items import Vectors
 from fewtune.data.pool import Pool
-from fewtune.data.views import IDENTITY
+from fewtune.data.views.views import IDENTITY
 from fewtune.keys import key
 from fewtune.learning import engine
 from fewtune.learning.engine import respond

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from fewtune.backbones.backbone import Backbone, Prepared
+from fewtune.backbones.features.feature_table import feature_table
 from fewtune.backbones.load import load_backbone
-from fewtune.backbones.table import feature_table
 from fewtune.data.pool import Pool
-from fewtune.data.views import Augment
+from fewtune.data.views.views import Augment
 from fewtune.errors import InputError
 from fewtune.machine import Machine
 from tests.tiny import image_pool, save_bert, save_clip, save_vit, text_pool, vector_pool

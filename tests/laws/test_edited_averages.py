@@ -11,8 +11,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from fewtune.adaptation.finetune import _between
-from fewtune.adaptation.moved import what_moved
 from fewtune.backbones.edits import LoRA, edited, settled
 from fewtune.keys import key
 from fewtune.learning.checkpoints import Checkpoints
@@ -21,9 +19,11 @@ from fewtune.learning.engine import answering, average, tune
 from fewtune.learning.ground import Ground
 from fewtune.learning.phase import Adapt, Average, Greedy, Phase
 from fewtune.learning.train import Trained, train
+from fewtune.models.finetuned_weights import what_moved
 from fewtune.parts.heads import Centroid
 from fewtune.parts.keep import Ema, Keep, Swa
 from fewtune.parts.plan import everything, only
+from fewtune.sources.finetune import _between
 from fewtune.stopping import Stopped, ask_to_stop
 from fewtune.tasks.episodes import Episodes
 from fewtune.tasks.samplers import Sampled

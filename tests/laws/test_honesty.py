@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from fewtune.adaptation.adapt import Adapted, adapt_examples
-from fewtune.adaptation.borrowing import Borrowing
 from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import TEST, TRAIN, Examples, make_examples
 from fewtune.data.items import Items, Pixels, Vectors
 from fewtune.machine import Machine
 from fewtune.recipes import read_method
+from fewtune.sources.outcome import Borrowing
 from tests.tiny import images
 
 METHODS = {name: read_method(name) for name in ("centroid", "ridge")}

@@ -20,19 +20,19 @@ from fewtune import version
 from fewtune.backbones import backbone as backbone_module
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.edits import LoRA
+from fewtune.backbones.features.feature_table import table_key
 from fewtune.backbones.load import load_backbone
 from fewtune.backbones.places import Place
-from fewtune.backbones.table import table_key
 from fewtune.data.examples import Column, Examples, Skipped, make_examples
 from fewtune.data.items import Vectors
 from fewtune.data.pool import Pool
 from fewtune.evaluation import identity as identity_module
 from fewtune.evaluation import study as study_module
-from fewtune.evaluation.chosen import Reserved
 from fewtune.evaluation.identity import trained_identity
 from fewtune.evaluation.protocol import Protocol
 from fewtune.evaluation.study import Study
-from fewtune.evaluation.training import Training
+from fewtune.evaluation.task_choice import Reserved
+from fewtune.evaluation.training_settings import Training
 from fewtune.learning.method import Method
 from fewtune.learning.phase import phases_of
 from fewtune.machine import Machine

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fewtune.data.views import Augment
+from fewtune.data.views.views import Augment
 from fewtune.errors import InputError
 from fewtune.keys import key
 from fewtune.learning.engine import respond

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fewtune
-from fewtune.adaptation.bundle import load_bundle
 from fewtune.errors import InputError
 from fewtune.files import new_folder, read_record, sealed, written
+from fewtune.models.bundle import load_bundle
 
 KEYS = st.text(st.characters(codec=None, exclude_categories=())).filter(lambda key: key != "digest")
 VALUES = st.recursive(

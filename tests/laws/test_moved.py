@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.edits import LoRA, edited
+from fewtune.backbones.features.feature_table import feature_table
 from fewtune.backbones.load import load_backbone
 from fewtune.backbones.moved import moved_network
-from fewtune.backbones.table import feature_table
 from fewtune.backbones.weights import digest_weights
 from fewtune.errors import InputError
 from fewtune.machine import Machine

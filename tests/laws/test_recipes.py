@@ -23,7 +23,7 @@ from fewtune.learning.phase import Adapt, phases_of
 from fewtune.learning.train import train
 from fewtune.machine import Machine
 from fewtune.recipes import RECIPES, read_method, variants
-from fewtune.recipes.candidates import candidates
+from fewtune.recipes.default_learners import candidates
 from fewtune.recipes.language import WORDS
 from fewtune.spec import digest, parse, text
 from fewtune.tasks.samplers import Sampled

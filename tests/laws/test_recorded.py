@@ -12,27 +12,31 @@ import numpy as np
 import pytest
 import torch
 
-from fewtune.adaptation import adapt, borrow, choose, finetune, guard
-from fewtune.adaptation import evaluate as evaluation
+from fewtune.adaptation import adapt
 from fewtune.adaptation.adapt import Adapted, adapt_examples
-from fewtune.adaptation.borrowing import Borrowing
-from fewtune.adaptation.finetune import Finetuner
-from fewtune.adaptation.guard import Side
-from fewtune.adaptation.usable import Target
+from fewtune.backbones.features.feature_table import feature_table
 from fewtune.backbones.load import load_backbone
-from fewtune.backbones.table import feature_table
 from fewtune.data.examples import TEST, TRAIN, Examples, Integers, make_examples
 from fewtune.data.items import Vectors
 from fewtune.data.pool import Pool
-from fewtune.evaluation import learn, run_study
-from fewtune.evaluation.chosen import reserve
-from fewtune.evaluation.learn import Learning
+from fewtune.evaluation import run_study
+from fewtune.evaluation import trainer as learn
+from fewtune.evaluation.class_roles import serving, tasks_of
 from fewtune.evaluation.protocol import Protocol
-from fewtune.evaluation.sources import serving, tasks_of
 from fewtune.evaluation.study import Study
-from fewtune.evaluation.training import Training
+from fewtune.evaluation.task_choice import reserve
+from fewtune.evaluation.trainer import Learning
+from fewtune.evaluation.training_settings import Training
+from fewtune.learners import choice as choose
+from fewtune.learners.side import Side
+from fewtune.learners.target import Target
 from fewtune.machine import Machine
+from fewtune.models import evaluate as evaluation
 from fewtune.recipes import read_method, variants
+from fewtune.sources import finetune, guard
+from fewtune.sources import stages as borrow
+from fewtune.sources.finetune import Finetuner
+from fewtune.sources.outcome import Borrowing
 from fewtune.tasks.samplers import Sampled
 from fewtune.tasks.selection import ConsistencyDiversity, Evidence
 from tests.laws.recorder import Recorder, Seen, asked, classes_of

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fewtune.errors import InputError
-from fewtune.learning.table import answer_table, correct_on_table
+from fewtune.learning.on_features import answer_table, correct_on_table
 from fewtune.parts.heads import HEADS, Centroid, Linear, Text
 from fewtune.parts.heads.head import answer
 from fewtune.tasks.episodes import Episodes, join

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fewtune.backbones.load import load_backbone
-from fewtune.data import augment_colours as ours
-from fewtune.data.augment import augment
-from fewtune.data.augment_geometry import crops, sampled, shear_x, shear_y, shift, turn
-from fewtune.data.augment_rand import OPS, Stage, colours, draw, moves
-from fewtune.data.views import IDENTITY, VIEWS, Augment, Identity
+from fewtune.data.views import colours as ours
+from fewtune.data.views.augment import augment
+from fewtune.data.views.geometry import crops, sampled, shear_x, shear_y, shift, turn
+from fewtune.data.views.rand import OPS, Stage, colours, draw, moves
+from fewtune.data.views.views import IDENTITY, VIEWS, Augment, Identity
 from fewtune.errors import InputError
 from fewtune.keys import Key, key
 from fewtune.machine import Machine

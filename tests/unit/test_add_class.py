@@ -13,16 +13,16 @@ import torch
 from sklearn.linear_model import Ridge
 
 import fewtune
-from fewtune.adaptation.add_class import add_class, put_back
-from fewtune.adaptation.api import Model
-from fewtune.adaptation.bundle import load_bundle
-from fewtune.adaptation.predict import probabilities
+from fewtune.api.functions import Model
 from fewtune.backbones.load import load_backbone
-from fewtune.data.read import read_examples
+from fewtune.data.reading.read import read_examples
 from fewtune.errors import InputError
 from fewtune.files import add_to_manifest, written
 from fewtune.learning.classes import class_vectors, prompts_of
 from fewtune.machine import Machine
+from fewtune.models.add_class import add_class, put_back
+from fewtune.models.bundle import load_bundle
+from fewtune.models.predict import probabilities
 from fewtune.recipes import read_method
 from tests.tiny import images, save_clip
 

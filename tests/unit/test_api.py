@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 import fewtune
-from fewtune.adaptation import api
-from fewtune.adaptation.predict import Prediction
+from fewtune.api import functions as api
 from fewtune.errors import InputError
+from fewtune.models.predict import Prediction
 from tests.journeys.conftest import SHAPES, draw
 
 PIXELS = "pixels,size=12"

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from fewtune.backbones import offline
 from fewtune.backbones.load import load_backbone
-from fewtune.backbones.names import read_name
+from fewtune.backbones.providers import offline
+from fewtune.backbones.providers.names import read_name
 from fewtune.errors import InputError
 
 

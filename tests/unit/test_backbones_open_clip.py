@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from fewtune.backbones.load import load_backbone
-from fewtune.backbones.quiet import quietly
+from fewtune.backbones.providers.quiet import quietly
 from fewtune.errors import InputError
 from tests.tiny import SENTENCES, drawn, image_pool
 

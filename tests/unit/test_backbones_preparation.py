@@ -13,10 +13,10 @@ from PIL import Image
 from torch import Tensor
 
 from fewtune.backbones.load import load_backbone
-from fewtune.backbones.names import read_name
 from fewtune.backbones.preparation import ImagePreparation
-from fewtune.backbones.processor import image_settings
-from fewtune.backbones.quiet import quietly, transformers_quietly
+from fewtune.backbones.providers.names import read_name
+from fewtune.backbones.providers.processor import image_settings
+from fewtune.backbones.providers.quiet import quietly, transformers_quietly
 from fewtune.data.examples import make_examples
 from fewtune.data.items import Files
 from fewtune.data.pool import Pool
@@ -71,7 +71,7 @@ def test_equals_open_clips_transform(shape: tuple[int, int], mode: str) -> None:
     pytest.importorskip("open_clip")
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
-    from fewtune.backbones.open_clip_provider import preparation_of
+    from fewtune.backbones.providers.open_clip_provider import preparation_of
 
     config = {"size": 48, "mean": (0.48, 0.45, 0.40), "std": (0.26, 0.26, 0.27), "interpolation": "bicubic", "resize_mode": mode}
     image = picture(*shape)

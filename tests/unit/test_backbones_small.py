@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from fewtune.backbones.backbone import Backbone
-from fewtune.backbones.dropblock import _uniform, drop_blocks
 from fewtune.backbones.load import load_backbone
-from fewtune.backbones.small import Conv4, Mlp, ResNet12
-from fewtune.data.views import Augment
+from fewtune.backbones.providers.dropblock import _uniform, drop_blocks
+from fewtune.backbones.providers.small import Conv4, Mlp, ResNet12
+from fewtune.data.views.views import Augment
 from fewtune.errors import InputError
 from fewtune.keys import Key
 from fewtune.machine import Machine

@@ -17,10 +17,10 @@ import pytest
 import torch
 from PIL import Image
 
-from fewtune.backbones import table_file
 from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.features import table_file
+from fewtune.backbones.features.feature_table import default_folder, feature_table
 from fewtune.backbones.load import load_backbone
-from fewtune.backbones.table import default_folder, feature_table
 from fewtune.data.examples import Examples, make_examples
 from fewtune.data.items import Files, Modality, Pixels, Vectors
 from fewtune.data.pool import Pool
@@ -167,7 +167,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 import numpy as np
-import fewtune.backbones.table as table
+import fewtune.backbones.features.feature_table as table
 from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import make_examples
 from fewtune.data.items import Pixels
@@ -325,6 +325,6 @@ def test_commits_are_seconds_apart(pixels: Backbone, tmp_path: Path, monkeypatch
     commit = table_file.TableFile.commit
     monkeypatch.setattr(table_file.TableFile, "commit", lambda self: (commits.append(self.done), commit(self)))
     clock = iter(np.arange(0, 1000, 0.5))
-    monkeypatch.setattr("fewtune.backbones.table.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("fewtune.backbones.features.feature_table.time.monotonic", lambda: float(next(clock)))
     feature_table(pixels, Pool([examples(80)]), folder=tmp_path, quiet=True)
     assert 1 <= len(commits) <= 5

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from fewtune.backbones.load import load_backbone
-from fewtune.backbones.quiet import quietly
+from fewtune.backbones.providers.quiet import quietly
 from fewtune.data.pool import Pool
-from fewtune.data.read import read_examples
+from fewtune.data.reading.read import read_examples
 from fewtune.errors import InputError
 from tests.tiny import drawn, image_pool
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from fewtune.backbones.features.feature_table import feature_table
 from fewtune.backbones.load import load_backbone
-from fewtune.backbones.quiet import transformers_quietly
-from fewtune.backbones.table import feature_table
+from fewtune.backbones.providers.quiet import transformers_quietly
 from fewtune.errors import InputError
 from tests.tiny import SENTENCES, image_pool, images, save_bert, save_clip, save_tokenizer, save_vit, text_pool
 

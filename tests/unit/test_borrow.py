@@ -11,26 +11,26 @@ import numpy as np
 import pytest
 
 from fewtune.adaptation.adapt import Adapted, adapt_examples
-from fewtune.adaptation.borrow import borrow, rows_within
-from fewtune.adaptation.borrowing import Borrowing
-from fewtune.adaptation.bundle import load_bundle
-from fewtune.adaptation.clock import Clock
-from fewtune.adaptation.finetune import Finetuner
-from fewtune.adaptation.guard import Side
-from fewtune.adaptation.predict import predict_examples
-from fewtune.adaptation.related import related_pool
-from fewtune.adaptation.usable import usable_target
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.load import load_backbone
 from fewtune.cli.borrowing import PoolFlags
 from fewtune.data.examples import TEST, TRAIN, Examples, make_examples
 from fewtune.data.items import Vectors
 from fewtune.errors import InputError
+from fewtune.learners.side import Side
+from fewtune.learners.target import usable_target
 from fewtune.machine import Machine
+from fewtune.models.bundle import load_bundle
+from fewtune.models.predict import predict_examples
 from fewtune.recipes import read_method
 from fewtune.report.adapted import learners_table
 from fewtune.report.collect import findings_of
 from fewtune.report.tables import to_terminal
+from fewtune.sources.clock import Clock
+from fewtune.sources.finetune import Finetuner
+from fewtune.sources.outcome import Borrowing
+from fewtune.sources.source_rows import related_pool
+from fewtune.sources.stages import borrow, rows_within
 from fewtune.tasks.selection import CHOICES
 
 WIDTH = 16
@@ -158,7 +158,7 @@ def test_a_short_budget_looks_at_fewer_rows_of_a_large_pool() -> None:
 
 
 def test_what_is_left_out_for_the_budget_is_said(backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fewtune.adaptation.borrow._seconds_a_row", lambda *_: 0.25 * 60 / 200)
+    monkeypatch.setattr("fewtune.sources.stages._seconds_a_row", lambda *_: 0.25 * 60 / 200)
     found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, minutes=1.0)
     assert found.borrowed is not None and found.borrowed.related.notes[0] == "The budget allows 6 rows of a class of the pool, not 20."
     assert len(found.borrowed.related.pool) == 30 * 6

@@ -15,10 +15,10 @@ import pytest
 import torch
 
 import fewtune
-from fewtune.adaptation.bundle import Bundle, load_bundle
-from fewtune.adaptation.predict import label_rows, probabilities
 from fewtune.errors import InputError
 from fewtune.files import new_folder, sealed, written
+from fewtune.models.bundle import Bundle, load_bundle
+from fewtune.models.predict import label_rows, probabilities
 from fewtune.recipes import read_method
 
 METHODS = ["centroid", "centroid(metric='euclidean')", "matching", "matching(neighbours=3)", "ridge(penalty='loo')", "logistic", "svm"]

@@ -17,18 +17,18 @@ from torch import Tensor
 
 import fewtune
 from fewtune.adaptation.adapt import Adapted, adapt_examples
-from fewtune.adaptation.bundle import FORMAT, HEAD, SUPPORT, WEIGHTS, Support, load_bundle
-from fewtune.adaptation.card import model_card
-from fewtune.adaptation.moved import Moved, what_moved
-from fewtune.adaptation.predict import load_its_backbone
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.edits import LoRA
 from fewtune.backbones.load import load_backbone
 from fewtune.backbones.places import remember
-from fewtune.data.read import read_examples
+from fewtune.data.reading.read import read_examples
 from fewtune.errors import InputError
 from fewtune.files import sealed, sha256
 from fewtune.machine import Machine
+from fewtune.models.bundle import FORMAT, HEAD, SUPPORT, WEIGHTS, Support, load_bundle
+from fewtune.models.card import model_card
+from fewtune.models.finetuned_weights import Moved, what_moved
+from fewtune.models.predict import load_its_backbone
 from fewtune.recipes import read_method
 from tests.tiny import SENTENCES, images, save_bert
 

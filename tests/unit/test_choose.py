@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from fewtune.adaptation.choose import Choice, choose_learner, held_out_answers
-from fewtune.adaptation.fitting import fit_head
+from fewtune.learners.choice import Choice, choose_learner, held_out_answers
 from fewtune.learning.method import Method
-from fewtune.recipes.candidates import candidates, remarks_on_candidates
+from fewtune.models.fitting import fit_head
+from fewtune.recipes.default_learners import candidates, remarks_on_candidates
 from fewtune.recipes.frozen import centroid, logistic, matching, ridge, text_prior, zero_shot
 from fewtune.statistics import best_of_candidates
 

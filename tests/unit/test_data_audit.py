@@ -12,7 +12,7 @@ from PIL import Image
 from fewtune.data.audit import Spread, inspect_examples, unreadable
 from fewtune.data.examples import make_examples
 from fewtune.data.items import Encoded, Files, Pixels, Texts, Vectors
-from fewtune.data.read import read_examples
+from fewtune.data.reading.read import read_examples
 
 
 def noise(path: Path, seed: int, size: tuple[int, int] = (10, 8), mode: str = "RGB") -> None:
@@ -120,7 +120,7 @@ def test_files_and_encoded_agree(tmp_path: Path) -> None:
 
 
 def test_wrapped_rows_are_looked_at_where_they_really_are(tmp_path: Path) -> None:
-    from fewtune.data.inputs import read_inputs
+    from fewtune.data.reading.inputs import read_inputs
 
     noise(tmp_path / "a.png", 0)
     (tmp_path / "b.png").write_bytes(b"junk")

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from fewtune.data.examples import NO_SPLIT, TEST, TRAIN, VALIDATION
-from fewtune.data.order import natural
-from fewtune.data.read import read_examples
+from fewtune.data.reading.order import natural
+from fewtune.data.reading.read import read_examples
 from fewtune.errors import InputError
 
 

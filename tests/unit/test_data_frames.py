@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fewtune.data.read import read_examples
+from fewtune.data.reading.read import read_examples
 from fewtune.errors import InputError
 
 

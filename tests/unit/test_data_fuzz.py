@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fewtune.data.audit import inspect_examples
-from fewtune.data.read import read_examples
+from fewtune.data.reading.read import read_examples
 from fewtune.errors import InputError
 
 few = settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck), database=None)

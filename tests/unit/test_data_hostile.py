@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fewtune.data import room
-from fewtune.data.read import read_examples
+from fewtune.data.reading.read import read_examples
 from fewtune.data.splits import split_classes
 from fewtune.errors import InputError
 

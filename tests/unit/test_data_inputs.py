@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fewtune.data.folders import read_folder
-from fewtune.data.inputs import read_inputs
+from fewtune.data.reading.folders import read_folder
+from fewtune.data.reading.inputs import read_inputs
 from fewtune.errors import InputError
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fewtune.data.audit import unreadable
-from fewtune.data.read import read_examples
+from fewtune.data.reading.read import read_examples
 
 IMAGES = ("caltech101", "cifar10", "clothing10", "dtd10", "nlvr_dev", "omniglot8", "pacs", "tiny_imagenet")
 TEXTS = ("agnews4", "clinc150", "cr", "hwu64", "news20", "sst2", "sst5", "subj", "trec6", "tweet_emotion4")

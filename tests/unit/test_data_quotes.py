@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fewtune.data.examples import Examples
-from fewtune.data.read import read_examples
+from fewtune.data.reading.read import read_examples
 from fewtune.errors import InputError
 
 SAID = "t{suffix} does not quote its fields: the quotation mark in line {line} is a letter, and every line is a row."

@@ -14,7 +14,7 @@ from PIL import Image
 
 from fewtune.data.audit import inspect_examples
 from fewtune.data.images import bits_used, decode
-from fewtune.data.read import read_examples
+from fewtune.data.reading.read import read_examples
 from fewtune.data.sixteen import depth
 
 Values = np.ndarray[Any, np.dtype[np.uint16]]

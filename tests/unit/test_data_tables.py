@@ -13,7 +13,7 @@ from PIL import Image
 
 from fewtune.data.audit import unreadable
 from fewtune.data.examples import Examples
-from fewtune.data.read import read_examples
+from fewtune.data.reading.read import read_examples
 from fewtune.errors import InputError
 
 

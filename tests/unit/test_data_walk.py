@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from fewtune.data.examples import Skipped
-from fewtune.data.walk import walk
+from fewtune.data.reading.walk import walk
 
 
 def found(root: Path, recursive: bool = True) -> tuple[list[str], dict[str, str]]:

@@ -13,7 +13,7 @@ from types import ModuleType
 
 import pytest
 
-from fewtune.backbones.table import default_folder
+from fewtune.backbones.features.feature_table import default_folder
 from fewtune.cli import doctor as doctor_module
 from fewtune.cli.doctor import CORE, EXTRAS, Finding, cache_folder, examine, installed_version
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from fewtune.adaptation.choose import Answers, Choice, choose_learner
-from fewtune.adaptation.doubts import held_out_probabilities, likely_mislabelled, most_uncertain
+from fewtune.learners.choice import Answers, Choice, choose_learner
+from fewtune.learners.doubts import held_out_probabilities, likely_mislabelled, most_uncertain
 from fewtune.recipes.frozen import centroid, logistic
 
 Integers = NDArray[np.int64]

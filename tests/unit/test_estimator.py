@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fewtune import FewShotClassifier
-from fewtune.adaptation import estimator
+from fewtune.api import estimator
 from tests.journeys.conftest import SHAPES, draw
 
 Floats = NDArray[np.float64]

@@ -14,17 +14,17 @@ import pytest
 import torch
 
 import fewtune
-from fewtune.adaptation import export as module
-from fewtune.adaptation.api import Model
-from fewtune.adaptation.bundle import Bundle
-from fewtune.adaptation.fitting import fit_head
-from fewtune.adaptation.moved import what_moved
-from fewtune.adaptation.predict import probabilities
+from fewtune.api.functions import Model
 from fewtune.backbones.edits import LoRA
 from fewtune.backbones.load import load_backbone
 from fewtune.errors import InputError
 from fewtune.learning.method import Method
 from fewtune.machine import Machine
+from fewtune.models import export as module
+from fewtune.models.bundle import Bundle
+from fewtune.models.finetuned_weights import what_moved
+from fewtune.models.fitting import fit_head
+from fewtune.models.predict import probabilities
 from fewtune.parts.heads import Centroid, Logistic, Matching, Ridge, Svm, Text, TextPrior
 from fewtune.parts.heads.head import Head
 from fewtune.spec import text

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from fewtune.adaptation import finetune
-from fewtune.adaptation.finetune import SWEEP, Finetuner, _between
 from fewtune.errors import Diverged
+from fewtune.sources import finetune
+from fewtune.sources.finetune import SWEEP, Finetuner, _between
 from fewtune.tasks.task import Tasks
 
 LOOKED_AT = {"lr=0.0001": (0.3, 0.5, 0.4), "lr=0.001": (0.4, 0.6, 0.6), "lr=0.01": (0.7, 0.2, 0.1)}

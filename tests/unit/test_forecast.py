@@ -7,11 +7,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from fewtune.adaptation.forecast import Forecast, forecast, too_short
-from fewtune.adaptation.splits import stratified_splits
 from fewtune.keys import key
+from fewtune.learners.folds import stratified_splits
+from fewtune.learners.forecast import Forecast, forecast, too_short
 from fewtune.learning.method import Method
-from fewtune.learning.table import correct_on_table
+from fewtune.learning.on_features import correct_on_table
 from fewtune.recipes.frozen import centroid, logistic, zero_shot
 from fewtune.statistics import wilson_interval
 

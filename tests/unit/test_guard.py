@@ -12,18 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fewtune.adaptation.borrowing import said_of
-from fewtune.adaptation.finetune import Advice, Finetuned
-from fewtune.adaptation.guard import LEVEL, OWN, RELATED, Guard, Side, guard_on_related, guard_on_target, own_splits_allow
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import Integers, make_examples
 from fewtune.data.items import Vectors
 from fewtune.data.pool import Pool
 from fewtune.keys import key
+from fewtune.learners.side import Side
 from fewtune.machine import Machine
 from fewtune.recipes import read_method
-from fewtune.recipes.candidates import candidates
+from fewtune.recipes.default_learners import candidates
+from fewtune.sources.finetune import Advice, Finetuned
+from fewtune.sources.guard import LEVEL, OWN, RELATED, Guard, guard_on_related, guard_on_target, own_splits_allow
+from fewtune.sources.outcome import said_of
 from fewtune.statistics import bootstrap_interval, t_interval
 from fewtune.tasks.samplers import Sampled
 from fewtune.tasks.task import class_rows

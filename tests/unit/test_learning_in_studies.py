@@ -11,22 +11,22 @@ import numpy as np
 import pytest
 import torch
 
+from fewtune.backbones.features.feature_table import feature_table
 from fewtune.backbones.load import load_backbone
-from fewtune.backbones.table import feature_table
 from fewtune.data.examples import Examples, make_examples
 from fewtune.data.items import Texts, Vectors
 from fewtune.data.pool import Pool
 from fewtune.data.splits import split_classes
 from fewtune.errors import Diverged, InputError
-from fewtune.evaluation.chosen import reserve
-from fewtune.evaluation.learn import Learning
+from fewtune.evaluation.class_roles import left_out, serving, tasks_of, without_test_rows
 from fewtune.evaluation.partial import Partial
 from fewtune.evaluation.protocol import Protocol
 from fewtune.evaluation.run_study import UNTRAINED, Outcomes, run_study
-from fewtune.evaluation.sources import left_out, serving, tasks_of, without_test_rows
 from fewtune.evaluation.study import Study
 from fewtune.evaluation.summary import summarise
-from fewtune.evaluation.training import Training
+from fewtune.evaluation.task_choice import reserve
+from fewtune.evaluation.trainer import Learning
+from fewtune.evaluation.training_settings import Training
 from fewtune.learning.world import ALONE
 from fewtune.machine import Machine
 from fewtune.recipes import variants

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 import fewtune
-from fewtune.adaptation.predict import predict_inputs
+from fewtune.backbones.features.readable import readable_features, remarks_on_length
 from fewtune.backbones.load import load_backbone
-from fewtune.backbones.readable import readable_features, remarks_on_length
 from fewtune.backbones.text import TextPreparation
-from fewtune.data.read import read_examples
+from fewtune.data.reading.read import read_examples
+from fewtune.models.predict import predict_inputs
 from tests.tiny_text import tiny
 
 LONG = "cat red " * 20

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import fewtune
-from fewtune.adaptation.api import Model
-from fewtune.adaptation.estimator import FewShotClassifier
+from fewtune.api.estimator import FewShotClassifier
+from fewtune.api.functions import Model
 from fewtune.errors import InputError
 from tests.journeys.conftest import SHAPES, draw
 from tests.tiny_text import tiny

@@ -17,7 +17,7 @@ from fewtune.data.items import Encoded, Texts, Vectors
 from fewtune.data.near import images as near_images
 from fewtune.data.near import near_pairs
 from fewtune.data.near.texts import normal_form, shingles_of
-from fewtune.data.read import read_examples
+from fewtune.data.reading.read import read_examples
 from fewtune.errors import InputError
 
 

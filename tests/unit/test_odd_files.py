@@ -14,9 +14,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fewtune.backbones import pretrained
-from fewtune.backbones.names import read_name
-from fewtune.backbones.pretrained import is_of_a_library, load_tokenizer, said_of_sentences
+from fewtune.backbones.providers import pretrained
+from fewtune.backbones.providers.names import read_name
+from fewtune.backbones.providers.pretrained import is_of_a_library, load_tokenizer, said_of_sentences
 from fewtune.backbones.weights import read_weights
 from fewtune.errors import InputError
 from fewtune.files import read_json

@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 import fewtune
-from fewtune.adaptation.predict import predict_inputs
 from fewtune.data.audit import inspect_examples
 from fewtune.data.images import decode
 from fewtune.data.pixels import as_pixels, one_or_many
-from fewtune.data.read import read_examples
+from fewtune.data.reading.read import read_examples
 from fewtune.errors import InputError
+from fewtune.models.predict import predict_inputs
 
 RNG = np.random.default_rng(0)
 Array = np.ndarray[Any, Any]
@@ -348,7 +348,7 @@ def test_too_many_pixels_are_refused_in_every_kind(model: Any, monkeypatch: pyte
 
 
 def test_a_text_model_does_not_take_pictures_for_texts() -> None:
-    from fewtune.adaptation.predict import Wanted
+    from fewtune.models.predict import Wanted
 
     for value in (FILE, [FILE], Image.fromarray(ONE), ONE):
         assert read_examples((value, None), labelled=False, wanted=Wanted("text")).modality == "image"

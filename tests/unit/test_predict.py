@@ -20,11 +20,11 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import fewtune
-from fewtune.adaptation.bundle import BackboneRecord, Bundle
-from fewtune.adaptation.predict import Prediction, label_rows, load_its_backbone, predict_examples, predict_inputs, probabilities
 from fewtune.backbones.load import load_backbone
-from fewtune.data.read import read_examples
+from fewtune.data.reading.read import read_examples
 from fewtune.errors import InputError
+from fewtune.models.bundle import BackboneRecord, Bundle
+from fewtune.models.predict import Prediction, label_rows, load_its_backbone, predict_examples, predict_inputs, probabilities
 from fewtune.report.predictions import render_predictions
 from tests.journeys.conftest import SHAPES, draw
 from tests.tiny_text import tiny

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fewtune.adaptation.lending import PARTS
-from fewtune.adaptation.lending import lend as lent
-from fewtune.adaptation.related import Related, related_pool
 from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import Examples, make_examples
 from fewtune.data.items import Files, Pixels, Vectors
 from fewtune.data.pool import Pool
-from fewtune.data.read import read_examples
+from fewtune.data.reading.read import read_examples
 from fewtune.data.rotations import rotated
 from fewtune.errors import InputError
 from fewtune.machine import Machine
+from fewtune.sources.roles import PARTS
+from fewtune.sources.roles import lend as lent
+from fewtune.sources.source_rows import Related, related_pool
 
 WIDTH = 16
 

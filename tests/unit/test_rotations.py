@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fewtune.backbones.features.readable import readable_features
 from fewtune.backbones.load import load_backbone
-from fewtune.backbones.readable import readable_features
 from fewtune.data.audit import inspect_examples
 from fewtune.data.examples import TEST, TRAIN, Column, Examples, make_examples
-from fewtune.data.folders import read_folder
 from fewtune.data.items import Pixels, Texts
 from fewtune.data.pool import Pool
+from fewtune.data.reading.folders import read_folder
 from fewtune.data.rotations import rotated, turn_of, unturned
 from fewtune.data.splits import held_out, split_classes
 from fewtune.errors import InputError

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fewtune.adaptation.splits import stratified_splits
 from fewtune.keys import key
+from fewtune.learners.folds import stratified_splits
 
 
 @settings(max_examples=60, deadline=None)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fewtune.adaptation import usable
 from fewtune.adaptation.adapt import adapt_examples
-from fewtune.adaptation.usable import BYTES
 from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import make_examples
 from fewtune.data.items import Vectors
 from fewtune.errors import InputError
+from fewtune.learners import target as usable
+from fewtune.learners.target import BYTES
 from fewtune.machine import Machine
 from fewtune.recipes.language import read_frozen
 

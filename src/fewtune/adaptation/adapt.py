@@ -10,29 +10,32 @@ from typing import Any, final
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from fewtune.adaptation.borrow import borrow
-from fewtune.adaptation.borrowing import Borrowed, Borrowing
-from fewtune.adaptation.bundle import REPORT, SELECTION, BackboneRecord, Bundle, support_of
-from fewtune.adaptation.card import model_card, verdict
-from fewtune.adaptation.choose import Choice
-from fewtune.adaptation.clock import Clock, Stage
-from fewtune.adaptation.fitting import fit_head
-from fewtune.adaptation.forecast import Forecast, forecast
-from fewtune.adaptation.guard import Side, inner_folds
-from fewtune.adaptation.predict import Prediction, predict_anything, probabilities
-from fewtune.adaptation.usable import Target, check_answers_fit, usable_target
+from fewtune.adaptation.verdict import verdict
 from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.features.readable import remarks_on_length
 from fewtune.backbones.places import remember
-from fewtune.backbones.readable import remarks_on_length
 from fewtune.data.class_names import odd_names
 from fewtune.data.examples import Examples
-from fewtune.data.inputs import taught_size
+from fewtune.data.reading.inputs import taught_size
 from fewtune.errors import InputError
 from fewtune.files import new_folder
+from fewtune.learners.choice import Choice
+from fewtune.learners.forecast import Forecast, forecast
+from fewtune.learners.side import Side
+from fewtune.learners.target import Target, check_answers_fit, usable_target
 from fewtune.learning.method import Method
-from fewtune.recipes.candidates import candidates, remarks_on_candidates
+from fewtune.models.bundle import REPORT, SELECTION, BackboneRecord, Bundle, Support
+from fewtune.models.card import model_card
+from fewtune.models.fitting import fit_head
+from fewtune.models.predict import Prediction, predict_anything, probabilities
+from fewtune.recipes.default_learners import candidates, remarks_on_candidates
+from fewtune.sources.clock import Clock, Stage
+from fewtune.sources.guard import inner_folds
+from fewtune.sources.outcome import Borrowed, Borrowing
+from fewtune.sources.stages import borrow
 from fewtune.spec import text
 from fewtune.statistics import Interval, wilson_interval
 
@@ -196,6 +199,17 @@ def _measure(bundle: Bundle, target: Target, features: Tensor) -> Interval | Non
     answered = probabilities(bundle, features[torch.from_numpy(target.test)].float()).argmax(-1).numpy()
     right = int((answered == target.labels[target.test]).sum())
     return wilson_interval(right, len(target.test))
+
+
+def support_of(target: Target, features: Float[Tensor, "N D"] | None = None) -> Support:
+    """The support of a target, with its features by a finetuned backbone where `features` gives those of every row."""
+    whole = target.features if features is None else features
+    digests = target.examples.row_digests
+    return Support(
+        features=whole[torch.from_numpy(target.support)].detach().float().cpu(),
+        labels=target.labels[target.support],
+        digests=tuple(digests[row] for row in target.support.tolist()),
+    )
 
 
 def _record(backbone: Backbone, width: int) -> BackboneRecord:

@@ -25,11 +25,11 @@ from fewtune.backbones.places import NOWHERE, Place
 from fewtune.backbones.prefetch import prefetched
 from fewtune.backbones.preparation import ImagePreparation
 from fewtune.backbones.weights import digest_weights
-from fewtune.data.augment import augment
 from fewtune.data.examples import Integers
 from fewtune.data.images import DECODING
 from fewtune.data.pool import Pool, Preparation
-from fewtune.data.views import IDENTITY, Identity, View
+from fewtune.data.views.augment import augment
+from fewtune.data.views.views import IDENTITY, Identity, View
 from fewtune.errors import InputError
 from fewtune.keys import Key
 from fewtune.machine import Machine

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from fewtune.backbones.backbone import Backbone
-from fewtune.backbones.names import SMALL, Name, in_folder, read_name
 from fewtune.backbones.places import Place
+from fewtune.backbones.providers.names import SMALL, Name, in_folder, read_name
 from fewtune.errors import InputError
 from fewtune.machine import Machine
 
@@ -32,22 +32,22 @@ def _loaded(parsed: Name, weights: Path | None, machine: Machine | None) -> Back
     if parsed.provider in ("pixels", "precomputed"):
         if weights is not None:
             raise InputError(f"{parsed.provider} has no weights: leave out --weights {weights}.")
-        from fewtune.backbones import plain
+        from fewtune.backbones.providers import plain
 
         return plain.load_pixels(parsed, where) if parsed.provider == "pixels" else plain.load_precomputed(parsed, where)
     if parsed.provider in SMALL:
-        from fewtune.backbones.small import load_small
+        from fewtune.backbones.providers.small import load_small
 
         return load_small(parsed, weights, where)
     if parsed.provider == "timm":
-        from fewtune.backbones.timm_provider import load_timm
+        from fewtune.backbones.providers.timm_provider import load_timm
 
         return load_timm(parsed, weights, where)
     if parsed.provider == "open_clip":
-        from fewtune.backbones.open_clip_provider import load_open_clip
+        from fewtune.backbones.providers.open_clip_provider import load_open_clip
 
         return load_open_clip(parsed, weights, where)
-    from fewtune.backbones.transformers_provider import load_transformers
+    from fewtune.backbones.providers.transformers_provider import load_transformers
 
     return load_transformers(parsed, weights, where)
 

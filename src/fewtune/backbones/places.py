@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from fewtune.backbones.cache import places_folder
+from fewtune.backbones.features.cache import places_folder
 from fewtune.errors import InputError
 from fewtune.files import read_regular, write_bytes
 

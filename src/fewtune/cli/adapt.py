@@ -52,10 +52,10 @@ def adapt(
         Replace the model that fewtune saved in --out; whatever else is in that folder stays.
     """
     from fewtune.adaptation.adapt import adapt_examples
-    from fewtune.adaptation.bundle import FILES, REPORT, SELECTION
     from fewtune.cli.say import expected_time, pool_line, saved_in, show, tell, understood
     from fewtune.errors import InputError
     from fewtune.files import refuse_existing
+    from fewtune.models.bundle import FILES, REPORT, SELECTION
     from fewtune.recipes import read_frozen
     from fewtune.report.adapted import learners_table, recall_table
 

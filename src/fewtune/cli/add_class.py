@@ -47,14 +47,14 @@ def add_class(
     overwrite: bool
         Replace the model that fewtune saved in --out; whatever else is in that folder stays.
     """
-    from fewtune.adaptation.add_class import add_class as added
-    from fewtune.adaptation.add_class import put_back
-    from fewtune.adaptation.bundle import FILES, load_bundle
-    from fewtune.adaptation.predict import load_its_backbone, wanted_by
     from fewtune.cli.say import saved_in, tell
-    from fewtune.data.inputs import read_inputs
+    from fewtune.data.reading.inputs import read_inputs
     from fewtune.errors import InputError
     from fewtune.files import refuse_existing
+    from fewtune.models.add_class import add_class as added
+    from fewtune.models.add_class import put_back
+    from fewtune.models.bundle import FILES, load_bundle
+    from fewtune.models.predict import load_its_backbone, wanted_by
 
     bundle = load_bundle(run)
     refuse_existing(out or run, overwrite=overwrite or out is None, writes=FILES)

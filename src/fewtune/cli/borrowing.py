@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
-    from fewtune.adaptation.borrowing import Borrowing
     from fewtune.data.examples import Examples
+    from fewtune.sources.outcome import Borrowing
 
 
 @Parameter(name="*")
@@ -51,15 +51,15 @@ class PoolFlags:
 
     def read(self) -> list[Examples]:
         """The pool's collections. Raises InputError for flags that mean nothing without one."""
-        from fewtune.data.read import read_examples
+        from fewtune.data.reading.read import read_examples
 
         return [read_examples(path) for path in self.pool]
 
     def borrowing(self) -> Borrowing:
         from dataclasses import replace
 
-        from fewtune.adaptation.borrowing import TRIES, Borrowing
         from fewtune.errors import InputError
+        from fewtune.sources.outcome import TRIES, Borrowing
         from fewtune.tasks.selection import CHOICES
 
         minutes, visits = budget_of(self.budget)

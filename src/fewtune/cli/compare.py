@@ -88,14 +88,14 @@ def compare(
         A folder that keeps trained models: another comparison that needs the very same training (on another target, say) takes it from
         there.
     """
-    from fewtune.backbones.readable import readable_features, remarks_on_length
+    from fewtune.backbones.features.readable import readable_features, remarks_on_length
     from fewtune.cli.say import answer, note, terminal_width
     from fewtune.data.class_names import remarks_on
     from fewtune.data.pool import Pool
-    from fewtune.evaluation.chosen import chooses, reserve
-    from fewtune.evaluation.run import run_kept
+    from fewtune.evaluation.run_folder import run_kept
     from fewtune.evaluation.study import Study
     from fewtune.evaluation.summary import summarise
+    from fewtune.evaluation.task_choice import chooses, reserve
     from fewtune.learning.world import join_world, leave_world
     from fewtune.report.comparison import comparison_table
     from fewtune.report.tables import render
@@ -139,7 +139,7 @@ def compare(
 
 def _sources(paths: Sequence[Path], reading: DataFlags, target: Examples, learning: LearningFlags) -> tuple[list[Examples], list[str]]:
     """What may be learned from of each source, and what was left out, in words."""
-    from fewtune.evaluation.sources import left_out, serving, without_test_rows
+    from fewtune.evaluation.class_roles import left_out, serving, without_test_rows
 
     found, said = [], []
     for path in paths:
@@ -152,7 +152,7 @@ def _sources(paths: Sequence[Path], reading: DataFlags, target: Examples, learni
 
 def _pool(sources: Sequence[Examples], *, skip_bad: bool, memory: float) -> Pool | None:
     """The sources in one row space; rows that cannot be read have no label, or are refused."""
-    from fewtune.backbones.readable import refuse_unreadable, without_labels
+    from fewtune.backbones.features.readable import refuse_unreadable, without_labels
     from fewtune.data.audit import unreadable
     from fewtune.data.pool import Pool
 
@@ -216,7 +216,7 @@ def _methods(
 ) -> dict[str, dict[str, Method]]:
     from fewtune.errors import InputError
     from fewtune.recipes import variants
-    from fewtune.recipes.candidates import candidates
+    from fewtune.recipes.default_learners import candidates
 
     if not texts:
         frozen = candidates(label_side=backbone.label_side, modality=backbone.preparation.modality)

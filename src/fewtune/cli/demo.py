@@ -64,14 +64,14 @@ def demo(
         No progress on standard error.
     """
     from fewtune.adaptation.adapt import adapt_examples
-    from fewtune.adaptation.borrowing import Borrowing
-    from fewtune.adaptation.bundle import FILES, REPORT, SELECTION
     from fewtune.backbones.load import load_backbone
     from fewtune.cli.borrowing import budget_of
     from fewtune.cli.say import pool_line, show, tell, understood
     from fewtune.data.few import few_labelled
     from fewtune.files import refuse_existing
+    from fewtune.models.bundle import FILES, REPORT, SELECTION
     from fewtune.report.adapted import learners_table, recall_table
+    from fewtune.sources.outcome import Borrowing
 
     where, replaced = out or DEFAULT_OUT, overwrite or out is None
     refuse_existing(where, overwrite=replaced, writes=(*FILES, REPORT, SELECTION))
@@ -93,7 +93,7 @@ def demo(
 
 
 def _material() -> Material:
-    from fewtune.backbones.demo_encoder import demo_encoder
+    from fewtune.backbones.providers.demo_encoder import demo_encoder
 
     folder = demo_encoder()
     if folder is None:
@@ -118,11 +118,11 @@ def _show_unseen(run: Path, examples: Examples) -> None:
     """A few rows that nothing was learned from, through the saved model, as `fewtune predict` would label them."""
     import numpy as np
 
-    from fewtune.adaptation.bundle import load_bundle
-    from fewtune.adaptation.predict import predict_examples
     from fewtune.cli.say import tell
     from fewtune.data.examples import TEST
     from fewtune.keys import key
+    from fewtune.models.bundle import load_bundle
+    from fewtune.models.predict import predict_examples
 
     unseen = np.flatnonzero(examples.row_split == TEST)
     rows = key(0, "shown").generator().permutation(unseen)[:UNSEEN_SHOWN]

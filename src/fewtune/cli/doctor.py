@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from fewtune.backbones.cache import default_folder as cache_folder
+from fewtune.backbones.features.cache import default_folder as cache_folder
 
 CORE = ("torch", "transformers", "safetensors", "numpy", "scipy", "sklearn", "pyarrow", "PIL", "rich", "matplotlib", "jinja2")
 EXTRAS = {
@@ -232,7 +232,7 @@ def _short(folder: Path) -> str:
 
 
 def _network() -> Finding:
-    from fewtune.backbones.offline import hub_reachable
+    from fewtune.backbones.providers.offline import hub_reachable
 
     if hub_reachable():
         return Finding("ok", "the model hub can be reached.")

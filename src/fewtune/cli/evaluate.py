@@ -50,10 +50,10 @@ def evaluate(
     skip_bad: bool
         Leave out rows that cannot be read.
     """
-    from fewtune.adaptation.bundle import load_bundle
-    from fewtune.adaptation.evaluate import evaluate as measured
-    from fewtune.adaptation.evaluate import read_labelled
     from fewtune.cli.say import answer, terminal_width
+    from fewtune.models.bundle import load_bundle
+    from fewtune.models.evaluate import evaluate as measured
+    from fewtune.models.evaluate import read_labelled
     from fewtune.report.evaluation import render_evaluation
 
     bundle = load_bundle(run)

@@ -37,12 +37,12 @@ def export(
     quiet: bool
         No remark on standard error while it works.
     """
-    from fewtune.adaptation.bundle import load_bundle
-    from fewtune.adaptation.export import export_onnx
-    from fewtune.adaptation.onnx_provider import need_onnx
-    from fewtune.adaptation.predict import wanted_by
     from fewtune.cli.say import note, tell
-    from fewtune.data.inputs import read_inputs
+    from fewtune.data.reading.inputs import read_inputs
+    from fewtune.models.bundle import load_bundle
+    from fewtune.models.export import export_onnx
+    from fewtune.models.onnx_provider import need_onnx
+    from fewtune.models.predict import wanted_by
 
     assert format == "onnx"
     bundle = load_bundle(run)

@@ -29,6 +29,6 @@ def inspect(
     """
     from fewtune.cli.say import answer, terminal_width
     from fewtune.data.audit import inspect_examples
-    from fewtune.report.audit import render_audit
+    from fewtune.report.inspection import render_audit
 
     answer(render_audit(inspect_examples(reading.read(data), deep=not quick), format, width=terminal_width()))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
-    from fewtune.evaluation.training import Training
+    from fewtune.evaluation.training_settings import Training
 
 
 @Parameter(name="*")
@@ -54,7 +54,7 @@ class LearningFlags:
     memory: float = 2.0
 
     def training(self) -> Training:
-        from fewtune.evaluation.training import Training
+        from fewtune.evaluation.training_settings import Training
 
         return Training(
             seeds=tuple(self.training_seeds),

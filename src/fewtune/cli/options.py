@@ -44,7 +44,7 @@ class DataFlags:
     rotations: Annotated[bool, Parameter(negative=())] = False
 
     def read(self, source: Path) -> Examples:
-        from fewtune.data.read import read_examples
+        from fewtune.data.reading.read import read_examples
         from fewtune.data.rotations import rotated
         from fewtune.data.splits import split_classes
 

@@ -41,9 +41,9 @@ def predict(
     skip_bad: bool
         Answer what can be read; unreadable inputs get no label.
     """
-    from fewtune.adaptation.bundle import load_bundle
-    from fewtune.adaptation.predict import predict_inputs
     from fewtune.cli.say import answer, note
+    from fewtune.models.bundle import load_bundle
+    from fewtune.models.predict import predict_inputs
     from fewtune.report.predictions import render_predictions
 
     bundle = load_bundle(run)

@@ -15,7 +15,7 @@ from fewtune.data.class_names import remarks_on
 from fewtune.data.examples import NO_SPLIT, SPLITS, Examples, Skipped, source_of
 from fewtune.data.images import Header, bits_used, header, why_unreadable
 from fewtune.data.items import NO_FILE, Files, Items, Modality, Texts, Vectors, content_digest
-from fewtune.data.order import some
+from fewtune.data.reading.order import some
 from fewtune.data.rotations import turn_of
 from fewtune.data.sixteen import remark_on_bits
 from fewtune.data.threads import in_threads

@@ -6,7 +6,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from fewtune.data.order import some
+from fewtune.data.reading.order import some
 from fewtune.data.twins import folded
 
 

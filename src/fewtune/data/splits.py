@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from fewtune.data.examples import NO_SPLIT, SPLITS, TEST, TRAIN, VALIDATION, Examples, Integers
-from fewtune.data.order import SPLIT_WORDS
+from fewtune.data.reading.order import SPLIT_WORDS
 from fewtune.data.rotations import unturned
 from fewtune.errors import InputError, unknown
 from fewtune.files import read_regular

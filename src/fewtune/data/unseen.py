@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from fewtune.data.examples import Skipped
-from fewtune.data.order import IMAGE_SUFFIXES, TEXT_SUFFIXES, ignored, natural, some
-from fewtune.data.walk import walk
+from fewtune.data.reading.order import IMAGE_SUFFIXES, TEXT_SUFFIXES, ignored, natural, some
+from fewtune.data.reading.walk import walk
 
 
 def unseen_folders(root: Path, splits: Iterable[str], read: Collection[str]) -> list[str]:

@@ -16,8 +16,8 @@ from fewtune.learning.classes import class_vectors, prompts_of
 from fewtune.learning.declared import for_testing, inner_moving
 from fewtune.learning.engine import respond
 from fewtune.learning.ground import Ground
+from fewtune.learning.on_features import answer_table
 from fewtune.learning.phase import Adapt, Learner
-from fewtune.learning.table import answer_table
 from fewtune.parts.heads.head import Head
 from fewtune.progress import Progress
 from fewtune.tasks.episodes import Episodes

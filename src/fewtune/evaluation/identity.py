@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from fewtune.evaluation.chosen import chooses
 from fewtune.evaluation.facts import backbone_fact
 from fewtune.evaluation.study import Study
+from fewtune.evaluation.task_choice import chooses
 from fewtune.learning.method import Method
 from fewtune.learning.phase import Greedy, Step, phases_of
 from fewtune.parts.keep import Best

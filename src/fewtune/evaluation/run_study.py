@@ -10,11 +10,11 @@ from typing import Any, final
 import numpy as np
 
 from fewtune.evaluation.answers import Scores, score_each, score_table
-from fewtune.evaluation.learn import Learned, Learning
 from fewtune.evaluation.partial import NOTHING, Partial
 from fewtune.evaluation.result import SCHEMA, UNTRAINED, Result, make_result
 from fewtune.evaluation.study import DEFAULTS, Drawn, Study
-from fewtune.evaluation.training import Cost
+from fewtune.evaluation.trainer import Learned, Learning
+from fewtune.evaluation.training_settings import Cost
 from fewtune.keys import key
 from fewtune.learning.classes import prompts_of, vectors_by_prompts
 from fewtune.learning.ground import Ground

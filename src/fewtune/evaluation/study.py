@@ -10,10 +10,10 @@ from torch import Tensor
 
 from fewtune.backbones.backbone import Backbone
 from fewtune.data.pool import Pool
-from fewtune.evaluation.chosen import Reserved
 from fewtune.evaluation.facts import array_digest, backbone_fact, pool_facts
 from fewtune.evaluation.protocol import Protocol
-from fewtune.evaluation.training import Training
+from fewtune.evaluation.task_choice import Reserved
+from fewtune.evaluation.training_settings import Training
 from fewtune.learning.method import Method
 from fewtune.spec import text
 from fewtune.tasks.episodes import Episodes

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fewtune.backbones.attention import plain_attention
 from fewtune.backbones.edits import Edit
-from fewtune.data.views import IDENTITY, View
+from fewtune.data.views.views import IDENTITY, View
 from fewtune.errors import InputError
 from fewtune.keys import Key
 from fewtune.learning.direction import Answer, Gradients, direction

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from fewtune.backbones.backbone import Backbone
-from fewtune.backbones.cut import CutStore, find_cut
+from fewtune.backbones.cutting.cut import CutStore, find_cut
 from fewtune.backbones.edits import Edit, declared_edits, edited
 from fewtune.data.pool import Pool
-from fewtune.data.views import IDENTITY, View
+from fewtune.data.views.views import IDENTITY, View
 from fewtune.errors import InputError
 from fewtune.keys import Key
 from fewtune.learning.classes import class_vectors, prompts_of

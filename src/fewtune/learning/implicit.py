@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, final
 import torch
 from torch import Tensor
 
-from fewtune.data.views import IDENTITY
+from fewtune.data.views.views import IDENTITY
 from fewtune.errors import InputError
 from fewtune.learning.phase import Implicit, Phase
 from fewtune.parts.aggregators import Mean

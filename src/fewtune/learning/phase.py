@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, final
 
-from fewtune.data.views import IDENTITY, View
+from fewtune.data.views.views import IDENTITY, View
 from fewtune.errors import InputError
 from fewtune.parts.aggregators import Aggregator, Mean
 from fewtune.parts.heads.head import Head

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from fewtune.data.views import IDENTITY, View
+from fewtune.data.views.views import IDENTITY, View
 from fewtune.learning.ground import RATES, Ground
 from fewtune.learning.phase import Adapt, Learner, Phase, distils, heads_of, phases_of
 from fewtune.parts.heads.head import Head, Parameters, State, mask_classes, stored

@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Sequence
 
 from fewtune.backbones.edits import EDITS
-from fewtune.data.views import VIEWS
+from fewtune.data.views.views import VIEWS
 from fewtune.errors import InputError
 from fewtune.learning.method import Method
 from fewtune.learning.phase import Adapt, Average, Greedy, Implicit, Phase
@@ -21,8 +21,8 @@ from fewtune.parts.plan import PLANS, Plan
 from fewtune.parts.rates import RATES
 from fewtune.recipes.finetuning import FINETUNING
 from fewtune.recipes.frozen import FROZEN
+from fewtune.recipes.many_tasks import SOURCES
 from fewtune.recipes.meta import META
-from fewtune.recipes.sources import SOURCES
 from fewtune.spec import Words, parse
 from fewtune.tasks.chosen import SELECTIONS
 from fewtune.tasks.samplers import SAMPLERS

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 
 from fewtune.adaptation.adapt import Adapted
-from fewtune.adaptation.borrowing import Borrowed
-from fewtune.adaptation.choose import Choice
-from fewtune.adaptation.doubts import Doubt as Doubtful
-from fewtune.adaptation.doubts import likely_mislabelled, most_uncertain
-from fewtune.adaptation.usable import Target
+from fewtune.learners.choice import Choice
+from fewtune.learners.doubts import Doubt as Doubtful
+from fewtune.learners.doubts import likely_mislabelled, most_uncertain
+from fewtune.learners.target import Target
 from fewtune.report.collect_pool import curves_of, guard_of, leaks_of, selection_of, shown_row
 from fewtune.report.findings import Confused, Confusion, Doubt, Example, Findings, Forecast, Maps, MethodRow, Stage
 from fewtune.report.maps import map_2d, map_rows, maps_2d, way_of
+from fewtune.sources.outcome import Borrowed
 from fewtune.words import counted
 
 WORST_CELLS, CELL_EXAMPLES = 5, 4

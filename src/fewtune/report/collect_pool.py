@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fewtune.adaptation.borrowing import Borrowed
-from fewtune.adaptation.usable import Target
 from fewtune.data.examples import Examples
+from fewtune.learners.target import Target
 from fewtune.report.findings import Added, Curve, Floats, Guard, Leak, Looked, Selection, Shown, Similarity
 from fewtune.report.thumbnails import thumbnail
+from fewtune.sources.outcome import Borrowed
 from fewtune.words import counted
 
 LEAKS = 12  # shown

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import final
 
 from fewtune.evaluation.summary import Line, Summary
-from fewtune.evaluation.training import Cost
+from fewtune.evaluation.training_settings import Cost
 from fewtune.report.tables import Cell, Table
 from fewtune.statistics import Interval
 

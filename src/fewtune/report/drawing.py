@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
-from fewtune.backbones.quiet import quietly
+from fewtune.backbones.providers.quiet import quietly
 from fewtune.report.inline_svg import inline
 from fewtune.words import one_line
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-from fewtune.adaptation.evaluate import Evaluation
+from fewtune.models.evaluate import Evaluation
 from fewtune.report.encoded import json_text
 from fewtune.report.tables import Cell, Table, to_terminal
 from fewtune.statistics import Interval

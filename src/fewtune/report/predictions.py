@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from fewtune.adaptation.predict import Prediction
+from fewtune.models.predict import Prediction
 from fewtune.report.encoded import csv_lines, json_text
 from fewtune.report.tables import Cell, Table, to_terminal
 

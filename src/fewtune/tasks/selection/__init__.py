@@ -1,7 +1,7 @@
 """Choosing what to finetune on: candidates are scored by frozen features of the target's support, and every decision is on record."""
 
 from fewtune.tasks.selection.affinity import GradientAffinity, TagAffinity
-from fewtune.tasks.selection.choose import choose_p
+from fewtune.tasks.selection.choose_p import choose_p
 from fewtune.tasks.selection.consistency import ConsistencyDiversity
 from fewtune.tasks.selection.evidence import Evidence
 from fewtune.tasks.selection.moments import Moments, coverage, moments_of

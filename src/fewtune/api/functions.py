@@ -1,0 +1,182 @@
+"""The main job from Python: `adapt(...)` makes a model, `load(...)` opens a saved one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, final
+
+from fewtune.adaptation.adapt import Adapted, adapt_examples
+from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.defaults import default_backbone
+from fewtune.backbones.load import load_backbone
+from fewtune.data.examples import Examples
+from fewtune.data.reading.read import read_examples
+from fewtune.errors import InputError
+from fewtune.machine import Machine
+from fewtune.models.add_class import add_class
+from fewtune.models.bundle import Bundle, load_bundle
+from fewtune.models.evaluate import Evaluation, evaluate, read_labelled
+from fewtune.models.export import Exported, export_onnx
+from fewtune.models.predict import Prediction, load_its_backbone, predict_anything, unlabelled
+from fewtune.recipes.language import read_frozen
+from fewtune.sources.outcome import Borrowing
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A saved model that labels new inputs.
+
+    `weights`: where the backbone's weights are, if they moved since it was saved. `machine`: what it runs on. The backbone is loaded, and
+    checked to be the one the model was made with, at the first prediction and then kept.
+    """
+
+    bundle: Bundle
+    weights: Path | None = None
+    machine: Machine | None = None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.bundle.class_names
+
+    @cached_property
+    def backbone(self) -> Backbone:
+        """The backbone that the model was made with. Raises InputError where its weights are gone or others."""
+        return load_its_backbone(self.bundle, weights=self.weights, machine=self.machine)
+
+    def predict(self, inputs: Any, *, threshold: float | None = None, skip_bad: bool = False, quiet: bool = True) -> list[Prediction]:
+        """One `Prediction` a row, in order: `label` (None where the model abstains), `probability`, `scores` by class name.
+
+        `inputs`: paths of files, folders and tables (one or a list); Examples; a data frame; embeddings [N, D]. To a model of texts,
+        strings are the texts themselves and `Path` objects are files. A model of images takes one picture or a list of pictures, of any
+        kinds and sizes: a path, encoded bytes (JPEG, PNG, ...), a Pillow image of any mode, or an array or tensor [H, W], [H, W, C] or
+        [3, H, W] of uint8, of floats in 0..1 or of 16-bit integers. Several pictures may also be one array [N, H, W], [N, H, W, C] or
+        [N, C, H, W]. An array of three axes is one picture where its last axis has 1, 3 or 4 channels or its first has 3; it holds grey
+        ones otherwise, or where the model learned from one array of grey pictures of that very size (see
+        `fewtune.data.pixels.one_or_many`). All kinds give the same answer, except that a large JPEG is decoded at a reduced size where its
+        file or its bytes are given.
+
+        `threshold` in [0, 1]: abstain below this probability, by default what `adapt` was told. `skip_bad`: rows that cannot be read get no
+        label instead of being refused. Raises InputError (a ValueError) for what this model cannot label.
+        """
+        return predict_anything(self.bundle, inputs, self.backbone, threshold=threshold, skip_bad=skip_bad, quiet=quiet)
+
+    def evaluate(
+        self,
+        data: Any,
+        *,
+        threshold: float | None = None,
+        skip_unknown: bool = False,
+        include_learned: bool = False,
+        skip_bad: bool = False,
+        label: str | None = None,
+        input: str | None = None,
+        quiet: bool = True,
+    ) -> Evaluation:
+        """What the model gets right on labelled `data` (anything that `adapt` takes); classes are matched by name.
+
+        Rows that it was learned from, by their content, are left out unless `include_learned`; classes that it does not know are refused,
+        or left out with `skip_unknown`. `label`, `input`: columns of a table. The answer has `.accuracy`, `.recall`, `.confusion`,
+        `.calibration_error` and `.sentences`, which say it all. Raises InputError where nothing can be measured.
+        """
+        return evaluate(
+            self.bundle,
+            read_labelled(data, label=label, input=input),
+            backbone=self.backbone,
+            threshold=threshold,
+            skip_unknown=skip_unknown,
+            include_learned=include_learned,
+            skip_bad=skip_bad,
+            quiet=quiet,
+        )
+
+    def add_class(self, name: str, inputs: Any, *, more: bool = False, skip_bad: bool = False, quiet: bool = True) -> Model:
+        """A model that knows one more class, from a few examples of it (as `predict` takes inputs) and without training.
+
+        With `more`, the examples are added to a class that it has. This model stays as it is; the new one's card says what changed.
+        Raises InputError for a name that exists already, for examples of another class, and where no example is left.
+        """
+        rows = unlabelled(self.bundle, inputs)
+        made = add_class(self.bundle, name, rows, backbone=self.backbone, more=more, skip_bad=skip_bad, quiet=quiet)
+        larger = Model(made.bundle, self.weights, self.machine)
+        larger.__dict__["backbone"] = self.backbone  # loaded and checked already
+        return larger
+
+    def export(self, path: Path | str, *, inputs: Any = None) -> Exported:
+        """Write the model as one ONNX file, `path`: class probabilities from prepared inputs, class names in its metadata.
+
+        It is written only once onnxruntime answers as fewtune does, to 1e-4, on `inputs` (as `predict` takes them; by default made-up
+        rows). The answer has `.difference`, `.size` and `.sentences`, which say how inputs are prepared. Raises InputError where the model
+        has no ONNX form or the optional packages are missing.
+        """
+        rows = None if inputs is None else unlabelled(self.bundle, inputs)
+        return export_onnx(self.bundle, Path(path), weights=self.weights, examples=rows)
+
+    def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
+        """Write the bundle, and return where it is (see `Bundle.save`)."""
+        return self.bundle.save(Path(path), overwrite=overwrite)
+
+
+def load(run: Path | str, *, weights: Path | str | None = None, machine: Machine | None = None) -> Model:
+    """Open a model that `adapt` saved. Raises InputError where it is missing, newer or changed."""
+    return Model(load_bundle(Path(run)), None if weights is None else Path(weights), machine)
+
+
+def adapt(
+    target: Examples | Path | str | Any,
+    *,
+    pool: Sequence[Examples | Path | str | Any] = (),
+    borrowing: Borrowing | None = None,
+    backbone: str | None = None,
+    weights: Path | str | None = None,
+    method: str | None = None,
+    prompts: Sequence[str] = (),
+    machine: Machine | None = None,
+    cache: Path | str | None = None,
+    skip_bad: bool = False,
+    threshold: float = 0.0,
+    seed: int = 0,
+    folds: int = 5,
+    quiet: bool = True,
+) -> Adapted:
+    """Make the best classifier from a few labelled examples, and other labelled data lying around.
+
+    `target`: anything that `read_examples` reads: a folder of class folders, a table, an `.npz`, Examples, a data frame, or a pair (x, y)
+    of N inputs and N labels. Inputs are embeddings [N, D], a list of texts, a list of pictures of any kinds and sizes (paths, encoded
+    bytes, Pillow images, arrays), or pictures as one array [N, H, W], [N, H, W, C] or [N, C, H, W] of uint8, floats in 0..1 or 16-bit
+    integers.
+    `pool`: other labelled data, each anything of the kind; the backbone is finetuned on those tasks of it that suit the target, and used
+    so where that is shown to help. `borrowing`: how, and within which budget (`Borrowing(minutes=10)`).
+    `backbone`, `weights`, `machine`: the foundation model, by default one that suits the data, and what it runs on.
+    `method`: one learner instead of the best of all. `prompts`: templates of learners that read class names. `cache`: the folder where
+    embedded rows are kept (by default the user's).
+    `threshold` in [0, 1]: answers with a lower probability abstain. `seed`, `folds` (at least 2): of the splits that choose.
+    The answer has `.predict(inputs)`, `.save(folder)`, `.report(file)`, `.sentences` (the verdict) and `.choice.expected` (the accuracy to
+    expect).
+    Raises InputError (a ValueError), in one sentence, for data it cannot learn from and for a wrong flag.
+    """
+    examples = target if isinstance(target, Examples) else read_examples(target)
+    where = None if weights is None else Path(weights)
+    made = load_backbone(backbone or default_backbone(examples.modality), weights=where, machine=machine or Machine())
+    if isinstance(pool, str | Path | Examples):
+        raise InputError("expected a list of other data as the pool, found one collection: write pool=[...].")
+    return adapt_examples(
+        examples,
+        made,
+        pool=[p if isinstance(p, Examples) else read_examples(p) for p in pool],
+        borrowing=borrowing,
+        prompts=tuple(prompts),
+        cache=None if cache is None else Path(cache),
+        methods={method: read_frozen(method)} if method else None,
+        skip_bad=skip_bad,
+        threshold=threshold,
+        seed=seed,
+        folds=folds,
+        quiet=quiet,
+    )
+
+
+__all__ = ["Adapted", "Model", "adapt", "load"]

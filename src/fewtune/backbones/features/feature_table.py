@@ -1,0 +1,150 @@
+"""The feature table: every row of a pool embedded once by a backbone as it starts, kept on disk, one file a source."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.features.cache import default_folder
+from fewtune.backbones.features.table_file import Floats, read_table, writing
+from fewtune.data.examples import Examples, Subset
+from fewtune.data.items import Items, Vectors
+from fewtune.data.pool import Pool
+from fewtune.errors import InputError
+from fewtune.progress import Progress
+from fewtune.spec import digest
+
+_COMMIT = 3.0  # seconds of work that a kill may cost
+_NOT_FINITE = "its features are not finite numbers"
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class FeatureTable:
+    """Features [N, D] of every row of a pool, float32 on the CPU; rows in `bad` could not be read (row -> reason) and are NaN.
+
+    With one source on disk, `features` is mapped from the file: do not keep it beyond the file's life, and do not change it in place.
+    """
+
+    features: Float[Tensor, "N D"]
+    bad: dict[int, str]
+
+
+def feature_table(backbone: Backbone, pool: Pool, *, folder: Path | None = None, memory: bool = False, quiet: bool = False) -> FeatureTable:
+    """Features of every row, read from `folder` (by default `default_folder()`) where they are known, embedded and kept there otherwise.
+
+    A table is filed under the digest of the backbone (weights with buffers, preprocessing, precision) and of its source's content: adding a
+    source keeps the others' tables. An interrupted embedding goes on where it stopped. `memory`: nothing is read from or kept on disk
+    (nor is it for a user without a home folder).
+    Rows that cannot be read are collected in `bad`. Embeddings given directly are their own table, without a copy. Raises InputError for
+    another modality and for a full disk.
+    """
+    if pool.modality != backbone.preparation.modality:
+        raise InputError(f"{backbone.name} takes {backbone.preparation.modality}s, but {pool.sources[0].name} holds {pool.modality}s.")
+    parts: list[Tensor] = []
+    bad: dict[int, str] = {}
+    kept = None if memory else folder or default_folder()
+    with Progress(len(pool), "embedding", quiet=quiet) as progress:
+        for source, start in zip(pool.sources, pool.starts, strict=False):
+            if backbone.structure == "precomputed":
+                features, failed = _vectors(source.items)
+            elif kept is None:
+                features, failed = _in_memory(backbone, source, progress)
+            else:
+                features, failed = _on_disk(backbone, source, kept, progress)
+            parts.append(torch.from_numpy(features))
+            bad.update({row + int(start): reason for row, reason in failed.items()})
+    if len({part.shape[1] for part in parts}) > 1:
+        widths = ", ".join(f"{s.name} has {p.shape[1]}" for s, p in zip(pool.sources, parts, strict=True))
+        raise InputError(f"embeddings of one width are expected, but {widths}.")
+    return FeatureTable(parts[0] if len(parts) == 1 else torch.cat(parts), bad)
+
+
+def table_key(backbone: Backbone, source: Examples) -> str:
+    """32 hexadecimal digits for all that the features of a collection depend on: the backbone's key, and the content of the rows in order.
+
+    Labels, names, splits and groups do not change what a row looks like, so they are not among it.
+    """
+    return digest(f"{backbone.key()} {source.digest()}")
+
+
+def _on_disk(backbone: Backbone, source: Examples, folder: Path, progress: Progress) -> tuple[Floats, dict[int, str]]:
+    path = folder / f"{table_key(backbone, source)}.npy"
+    while True:  # a second time only when another process finished the table, or the file was changed under us
+        known = read_table(path, len(source))
+        if known is not None:
+            progress.skip(len(source))
+            return known
+        with writing(path, len(source), backbone.width) as table:
+            if table is None:
+                continue
+            progress.skip(table.done)
+            committed = time.monotonic()
+            for features, failed in _embedded(backbone, source, table.done):
+                table.append(features, failed)
+                progress.advance(len(features))
+                if time.monotonic() - committed > _COMMIT:
+                    table.commit()
+                    committed = time.monotonic()
+            table.finish()
+            known = read_table(path, len(source))
+            assert known is not None
+            return known
+
+
+def _in_memory(backbone: Backbone, source: Examples, progress: Progress) -> tuple[Floats, dict[int, str]]:
+    whole = np.empty((len(source), backbone.width), dtype=np.float32)
+    bad: dict[int, str] = {}
+    done = 0
+    for features, failed in _embedded(backbone, source, 0):
+        whole[done : done + len(features)] = features
+        done += len(features)
+        bad.update(failed)
+        progress.advance(len(features))
+    return whole, bad
+
+
+def _embedded(backbone: Backbone, source: Examples, first: int) -> Iterator[tuple[Floats, dict[int, str]]]:
+    """Features of the rows from `first` on, in order, chunk by chunk, with those that failed."""
+    rows = np.arange(first, len(source))
+    bad: dict[int, str] = {}
+    for chunk, features in backbone.embed_chunks(backbone.start(), Pool([source]), rows, bad=bad):
+        held = features.cpu().numpy()
+        failed = {row: bad.pop(row) for row in list(bad)}
+        failed |= {int(chunk[i]): _NOT_FINITE for i in _not_finite(held) if int(chunk[i]) not in failed}
+        yield held, failed
+
+
+def _vectors(items: Items) -> tuple[Floats, dict[int, str]]:
+    """Embeddings as they are."""
+    found = _array(items)
+    if not found.flags.writeable:
+        with warnings.catch_warnings():  # torch warns of arrays that may not be written to; nobody writes to this one
+            warnings.simplefilter("ignore", UserWarning)
+            torch.from_numpy(found)
+    return found, {int(row): "it holds NaN or infinite values" for row in _not_finite(found)}
+
+
+def _array(items: Items) -> Floats:
+    if isinstance(items, Vectors):
+        return np.asarray(items.vectors, dtype=np.float32)
+    if isinstance(items, Subset) and isinstance(items.whole, Vectors):
+        return np.asarray(items.whole.vectors[items.rows], dtype=np.float32)
+    return np.stack([np.asarray(items.fetch(row), dtype=np.float32) for row in range(len(items))])
+
+
+def _not_finite(features: Floats) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Places of rows that hold NaN or infinity."""
+    size = 1 << 14  # rows looked at at once: the test makes a copy
+    found = [start + np.flatnonzero(~np.isfinite(features[start : start + size]).all(1)) for start in range(0, len(features), size)]
+    return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)

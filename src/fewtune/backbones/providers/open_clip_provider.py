@@ -1,0 +1,152 @@
+"""open_clip models: `open_clip:NAME[/PRETRAINED]`. The only file that imports open_clip."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, final
+
+import torch
+from torch import Tensor, nn
+
+from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.groups import group_names
+from fewtune.backbones.preparation import ImagePreparation
+from fewtune.backbones.providers.names import Name
+from fewtune.backbones.providers.offline import hub_reachable, not_found
+from fewtune.backbones.providers.quiet import quietly
+from fewtune.backbones.providers.seeded import seeded
+from fewtune.backbones.weights import fit_weights
+from fewtune.errors import InputError, unknown
+from fewtune.files import read_json
+from fewtune.machine import Machine
+from fewtune.spec import digest
+
+OPTIONS = ("pretrained",)
+PROBES = ["The quick brown fox, naïve café №1!", "UPPER lower  12345 -- (a_b) don't 你好"]  # what the tokenizer makes of them is recorded
+_INSTALL = "open_clip:NAME needs open_clip: pip install 'fewtune[clip]'."
+
+
+@final
+class OpenClip(nn.Module):
+    """Images to features, or (side "label") tokens to class vectors, in one space; neither is normalised here."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Tensor, side: Literal["item", "label"] = "item") -> Tensor:
+        features: Tensor = self.model.encode_text(inputs) if side == "label" else self.model.encode_image(inputs)
+        return features
+
+
+def load_open_clip(name: Name, weights: Path | None, machine: Machine) -> Backbone:
+    """An open_clip model with both sides. NAME is one of open_clip's configurations or a local folder with its files.
+
+    PRETRAINED is one of its tags, taken from the cache or the hub; without it (and without --weights) give `pretrained=false` for random
+    weights.
+    """
+    name.check(OPTIONS)
+    try:
+        with quietly():
+            import open_clip
+    except ImportError as problem:
+        raise InputError(f"{_INSTALL} ({problem})") from None
+    architecture, tag = _taken_apart(open_clip, name)
+    pretrained = weights is None and name.flag("pretrained", True)
+    if pretrained and tag is None and not Path(architecture).is_dir():
+        tags = open_clip.list_pretrained_tags_by_model(architecture)
+        raise InputError(
+            f"{name.full}: say which weights: open_clip:{architecture}/TAG with a tag of {', '.join(tags[:6])}, or --weights FILE."
+        )
+    local = Path(architecture).is_dir()
+    where = weights or (Path(architecture) if local and pretrained else None)
+    model = _create(open_clip, name, architecture, tag if pretrained else None)
+    source = fit_weights(model, where) if where is not None else {"weights": f"open_clip {architecture} {tag}" if pretrained else "random"}
+    network = OpenClip(model).eval()
+    preparation = preparation_of(open_clip.get_model_preprocess_cfg(model))
+    tokenizer = _tokenizer(open_clip, name, architecture)
+
+    def tokens(texts: Sequence[str]) -> Tensor:
+        found: Tensor = tokenizer(list(texts))
+        return found
+
+    with torch.no_grad():
+        width = network(torch.zeros(1, 3, preparation.height, preparation.width)).shape[-1]
+    structure = f"open_clip {_configuration(open_clip, architecture)} {digest(str(tokens(PROBES).tolist()))}"
+    names = [n for n, _ in network.named_parameters()]
+    image = [n for n in names if n.startswith("model.visual.")]
+    shared = tuple(n for n in names if n in ("model.logit_scale", "model.logit_bias"))
+    text = [n for n in names if n not in image and n not in shared]
+    groups = (*group_names(image, "image "), *group_names(text, "text "), *((("shared", shared),) if shared else ()))
+    return Backbone(
+        name.full, network, preparation, int(width), groups, machine, source, structure, tokens, float(model.logit_scale.detach().exp())
+    )
+
+
+def _taken_apart(open_clip: Any, name: Name) -> tuple[str, str | None]:
+    if Path(name.model).is_dir():
+        return name.model, None
+    architecture, _, tag = name.model.partition("/")
+    if architecture not in open_clip.list_models():
+        raise unknown("open_clip model", architecture, open_clip.list_models())
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    if tag and tag not in tags:
+        raise unknown(f"pretrained tag of open_clip:{architecture}", tag, tags)
+    return architecture, tag or None
+
+
+def _create(open_clip: Any, name: Name, architecture: str, tag: str | None) -> Any:
+    local = Path(architecture).is_dir()
+    if tag is not None:
+        hub_reachable()  # tells the libraries to stay offline where they would only wait
+    try:
+        with seeded(name.full), quietly():
+            if local:  # weights are read by our own rules
+                return open_clip.create_model(f"local-dir:{architecture}", load_weights=False, pretrained_text=False).eval()
+            return open_clip.create_model(architecture, pretrained=tag, pretrained_text=False).eval()
+    except Exception as problem:  # hub libraries raise many kinds
+        if local or tag is None:
+            raise InputError(f"{name.full} cannot be made: {(str(problem) or type(problem).__name__).splitlines()[0]}") from None
+        raise not_found(name.full, f"{architecture}/{tag}", "give a local file with --weights.") from problem
+
+
+def _configuration(open_clip: Any, architecture: str) -> str:
+    """The model's configuration, which says what its weights do not."""
+    if not Path(architecture).is_dir():
+        return str(sorted((open_clip.get_model_config(architecture) or {}).items()))
+    return json.dumps(_said(Path(architecture) / "open_clip_config.json").get("model_cfg"), sort_keys=True)
+
+
+def _said(path: Path) -> dict[str, Any]:
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: expected an object with model_cfg.")
+    return found
+
+
+def _tokenizer(open_clip: Any, name: Name, architecture: str) -> Any:
+    try:
+        with quietly():
+            return open_clip.get_tokenizer(f"local-dir:{architecture}" if Path(architecture).is_dir() else architecture)
+    except Exception as problem:
+        raise not_found(name.full, f"the tokenizer of {architecture}", "give a local folder, open_clip:FOLDER.") from problem
+
+
+def preparation_of(config: Any) -> ImagePreparation:
+    """open_clip's evaluation transform, from its settings."""
+    size = config["size"]
+    height, width = (size, size) if isinstance(size, int) else size
+    mode = config.get("resize_mode", "shortest")
+    if mode not in ("shortest", "squash"):
+        raise InputError(f"this open_clip model resizes by {mode!r}, which fewtune does not know: expected shortest or squash.")
+    return ImagePreparation(
+        height=height,
+        width=width,
+        short=min(height, width),
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        interpolation=config.get("interpolation", "bicubic"),
+        resize="short" if mode == "shortest" else "squash",
+    )

@@ -1,0 +1,180 @@
+"""Getting transformers models: from a local folder or the hub, checked, in float32, in silence, without remote code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import torch
+
+from fewtune.backbones.providers.names import Name
+from fewtune.backbones.providers.offline import hub_reachable, not_found
+from fewtune.backbones.providers.seeded import seeded
+from fewtune.backbones.weights import fit_weights, weights_record
+from fewtune.errors import InputError
+from fewtune.files import read_json
+
+_HEADS = ("classifier.", "lm_head.", "cls.", "qa_outputs.", "score.", "vocab_", "pre_classifier.", "distillation_classifier.", "decoder.")
+# may be on one side only: poolers (taken off where they are missing), constants, and what no evaluation reads
+_SPARE = ("pooler.", "embeddings.position_ids", "embeddings.token_type_ids", "embeddings.mask_token")
+_VOCABULARIES = ("tokenizer.json", "vocab*", "*.model", "*.tiktoken", "tekken.json", "*.bpe")
+_HINT = "give a local folder, hf:FOLDER (config.json, model.safetensors and, for texts, the tokenizer)."
+
+
+def load_model(name: Name, weights: Path | None) -> tuple[Any, dict[str, str]]:
+    """The bare encoder in eval mode and where its weights came from. Nothing but heads may be missing or unexpected.
+
+    A pooler that the file does not hold is taken off: it would be random.
+    """
+    from transformers import AutoConfig, AutoModel
+
+    folder = Path(name.model)
+    local = folder.is_dir()
+    offline = local or not hub_reachable()
+    try:
+        config = AutoConfig.from_pretrained(name.model, trust_remote_code=False, local_files_only=offline)
+        with seeded(name.full):  # also where a file lacks something: it shall start alike every time
+            if weights is not None or not name.flag("pretrained", True):
+                model: Any = AutoModel.from_config(config, dtype=torch.float32).eval()  # type: ignore[no-untyped-call]
+                source = {"weights": "random"} if weights is None else _fitted(model, weights)
+                return model, source
+            model, report = AutoModel.from_pretrained(
+                name.model, dtype=torch.float32, output_loading_info=True, trust_remote_code=False, local_files_only=offline
+            )
+    except InputError:
+        raise
+    except BaseException as problem:  # hub libraries raise many kinds; the first line says it best
+        if not is_of_a_library(problem):
+            raise
+        if local:
+            raise InputError(f"hf:{name.model} cannot be loaded: {_first(problem)}; {_HINT}") from None
+        raise not_found(name.full, name.model, _HINT) from problem
+    _check(name, report)
+    _without_pooler(model, report["missing_keys"])
+    if local:
+        return model.eval(), weights_record(folder)
+    revision = getattr(config, "_commit_hash", None)
+    return model.eval(), {"weights": name.model} | ({"revision": str(revision)} if revision else {})
+
+
+def _fitted(model: Any, weights: Path) -> dict[str, str]:
+    record = fit_weights(model, weights, heads=_HEADS, spare=_SPARE, prefixes=(f"{model.base_model_prefix}.",))
+    _without_pooler(model, record.get("not in the file", "").split(", "))
+    return record
+
+
+def _without_pooler(model: Any, missing: Iterable[str]) -> None:
+    if any(name.startswith("pooler.") for name in missing):
+        model.pooler = None
+
+
+def _check(name: Name, report: Mapping[str, Any]) -> None:
+    missing = [k for k in report["missing_keys"] if not any(spare in k for spare in _SPARE)]
+    strange = [k for k in report["unexpected_keys"] if not any(f".{part}" in f".{k}" for part in (*_HEADS, *_SPARE))]
+    wrong = list(report["mismatched_keys"])
+    if missing or wrong or strange:
+        first = ", ".join(str(k) for k in [*missing, *wrong, *strange][:3])
+        counts = f"{len(missing)} weights are missing, {len(wrong)} have another shape and {len(strange)} are unexpected"
+        raise InputError(f"hf:{name.model}: {counts} ({first}): the file does not fit its config.json.")
+
+
+def _first(problem: BaseException) -> str:
+    return (str(problem).strip() or type(problem).__name__).splitlines()[0].rstrip(".")
+
+
+def load_tokenizer(name: Name) -> Any:
+    """The tokenizer beside the model."""
+    from transformers import AutoTokenizer
+
+    local = Path(name.model).is_dir()
+    if local and not any(file for pattern in _VOCABULARIES for file in Path(name.model).glob(pattern)):
+        # transformers would make up a tokenizer without words
+        raise InputError(f"hf:{name.model} holds no tokenizer (such as tokenizer.json), so texts cannot be read: {_HINT}")
+    try:
+        made = AutoTokenizer.from_pretrained(name.model, trust_remote_code=False, local_files_only=local or not hub_reachable())
+        _tried(made)
+        return made
+    except BaseException as problem:
+        if not is_of_a_library(problem):
+            raise
+        if local:
+            raise InputError(f"hf:{name.model} has no tokenizer that can be read ({_first(problem)}); {_HINT}") from None
+        raise not_found(name.full, f"the tokenizer of {name.model}", _HINT) from problem
+
+
+def is_of_a_library(problem: BaseException) -> bool:
+    """Whether something raised is an error, or the panic of a Rust library, which Python does not count among errors."""
+    return isinstance(problem, Exception) or type(problem).__module__.startswith("pyo3")
+
+
+def _tried(tokenizer: Any) -> None:
+    """Use a tokenizer once: what is odd in its files is often found only then. Raises whatever the tokenizer does."""
+    if isinstance(tokenizer.model_max_length, bool) or not isinstance(tokenizer.model_max_length, int | float):
+        raise ValueError(f"model_max_length is {tokenizer.model_max_length!r}, expected a number")
+    tokenizer(["one text", ""], padding=True, truncation=True, max_length=8, return_tensors="pt")
+
+
+@final
+@dataclass(frozen=True)
+class Said:
+    """What a folder written by sentence-transformers says of reading sentences."""
+
+    pooling: str = "mean"
+    normalize: bool = True
+    max_length: int | None = None
+
+
+_POOLINGS = {
+    "mean": "mean",
+    "mean_tokens": "mean",
+    "cls": "cls",
+    "cls_token": "cls",
+    "max": "max",
+    "max_tokens": "max",
+    "lasttoken": "last",
+}
+
+
+def said_of_sentences(name: Name) -> Said:
+    """`modules.json` and what it names, where they are; else the mean over the mask, then L2. Refuses steps that we do not take."""
+    folder = Path(name.model)
+    modules = _json(folder / "modules.json")
+    if not isinstance(modules, list):
+        modules = [{"type": "Pooling", "path": "1_Pooling"}, {"type": "Normalize"}]  # the folder says nothing, or a part of it
+    steps = {str(m.get("type", "")).rsplit(".", 1)[-1]: folder / str(m.get("path", "")) for m in modules if isinstance(m, dict)}
+    modes = _modes(_settings(steps.get("Pooling", folder / "none") / "config.json"))
+    strange = sorted(steps.keys() - {"Transformer", "Pooling", "Normalize"})
+    mode = _POOLINGS.get(modes[0]) if len(modes) == 1 else None
+    if (strange or mode is None) and "pooling" not in name.options:
+        told = f"the step {strange[0]}" if strange else f"pooling by {' and '.join(modes)}"
+        raise InputError(
+            f"hf:{name.model} ends in {told}, which fewtune does not know: say pooling=mean, cls, max or last to leave it out."
+        )
+    return Said(mode or "mean", "Normalize" in steps, _longest(steps.get("Transformer", folder) / "sentence_bert_config.json"))
+
+
+def _longest(path: Path) -> int | None:
+    """The most tokens of a text, as a file says; None where it says nothing."""
+    most = _settings(path).get("max_seq_length")
+    if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
+        raise InputError(f"{path}: expected max_seq_length to be a whole number above 0, found {most!r}.")
+    return most
+
+
+def _modes(pooling: Mapping[str, Any]) -> list[str]:
+    """The ways of pooling in a file: one word or several, or, as it was written before, one flag a way."""
+    now = pooling.get("pooling_mode")
+    if now:
+        return [str(m) for m in now] if isinstance(now, list) else [str(now)]
+    return [k.removeprefix("pooling_mode_") for k, on in pooling.items() if k.startswith("pooling_mode_") and on is True] or ["mean"]
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    found = _json(path)
+    return found if isinstance(found, dict) else {}
+
+
+def _json(path: Path) -> Any:
+    return read_json(path) if path.is_file() else None

@@ -1,0 +1,220 @@
+"""From a table to Examples: which column is the input, which the label, and what their values are."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from fewtune.data.examples import Column, Examples, Integers, make_examples
+from fewtune.data.items import Files, Items, Texts, Vectors
+from fewtune.data.pictures import is_picture, read_pictures
+from fewtune.data.pixels import plain
+from fewtune.data.reading.arrays import as_vectors, split_codes
+from fewtune.data.reading.order import IMAGE_SUFFIXES, some
+from fewtune.data.reading.table_files import Table
+from fewtune.data.reading.targets import Kind, as_labels, decoded, missing
+from fewtune.errors import InputError, unknown
+
+USUAL: Mapping[str, tuple[str, ...]] = {
+    "path": ("path", "image", "img", "file", "filename", "file_name", "filepath", "file_path", "image_path", "img_path"),
+    "text": ("text", "sentence", "content", "utterance", "document", "query", "review", "tweet"),
+    "embedding": ("embedding", "embeddings", "vector", "features", "feature"),
+    "label": ("label", "class", "category", "target", "intent", "y", "labels", "class_name"),
+    "group": ("group", "domain"),
+    "split": ("split",),
+    "caption": ("caption",),
+}
+
+
+def from_table(
+    table: Table,
+    *,
+    input: str | None = None,
+    label: str | None = None,
+    group: str | None = None,
+    split: str | None = None,
+    name: str | None = None,
+    kind: Kind = "class",
+    labelled: bool = True,
+    classes: tuple[Sequence[str], Mapping[str, int]] | None = None,
+) -> Examples:
+    """Examples from a table; columns are found by usual names where they are not given.
+
+    `label` may name several columns, "a,b": the first is the target. `split=""` means that the column of that name is no split.
+    `classes` are class names in order with their splits, known from elsewhere. Without `labelled`, a missing label column is fine.
+    Raises InputError that lists the columns where one is missing or unclear.
+    """
+    if not table.count:
+        raise InputError(f"{table.name} holds a header but no rows.")
+    called = name or table.name
+    chosen = _input_column(table, input)
+    targets = _label_columns(table, label, chosen, labelled)
+    items, row_names = _items(table, chosen, kind_of_input(chosen, table.columns[chosen]))
+    columns = [_labels(table, target, kind, classes[0] if classes else ()) for target in targets]
+    grouping = _one(table, "group", group)
+    splitting = None if split == "" else _one(table, "split", split)
+    captions = _one(table, "caption", None)
+    return make_examples(
+        items,
+        columns[0] if columns else None,
+        name=called,
+        class_names=classes[0] if classes and columns and not isinstance(columns[0], Column) else None,
+        row_names=row_names or [table.where(row) for row in range(table.count)],
+        groups=[None if missing(g) else str(g) for g in table.columns[grouping]]
+        if grouping and grouping not in (*targets, chosen)
+        else None,
+        row_split=split_codes(table.columns[splitting], table.count, called) if splitting and splitting not in targets else None,
+        class_split=classes[1] if classes else None,
+        extra={t: _column(c) for t, c in zip(targets[1:], columns[1:], strict=True)},
+        caption=["" if missing(c) else str(c) for c in table.columns[captions]]
+        if captions and captions not in (*targets, chosen)
+        else None,
+        remarks=table.remarks,
+        target=targets[0] if targets else "label",
+    )
+
+
+def kind_of_input(column: str, values: Any) -> str:
+    """items (ready), path, text, embedding or picture (bytes, Pillow images, arrays): what values are, by type, then by column name."""
+    if hasattr(values, "fetch"):
+        return "items"
+    if isinstance(values, np.ndarray) and values.ndim == 2:
+        return "embedding"
+    first = plain(next((v for v in values if v is not None), None))
+    if isinstance(first, dict | bytes) or any(is_picture(v) for v in values):
+        return "picture"
+    if isinstance(first, list | tuple | np.ndarray):
+        return "picture" if _has_two_axes(first) and column.casefold() not in USUAL["embedding"] else "embedding"
+    if isinstance(first, Path):
+        return "path"
+    if column.casefold() in USUAL["embedding"] and isinstance(first, str) and first.lstrip().startswith("["):
+        return "embedding"
+    if column.casefold() in USUAL["text"]:
+        return "text"
+    sample = [str(v) for v in values[:50] if v is not None]
+    images = sum(Path(v[-8:]).suffix.lower() in IMAGE_SUFFIXES for v in sample)
+    return "path" if images * 2 > len(sample) or (column.casefold() in USUAL["path"] and not images) else "text"
+
+
+def _has_two_axes(value: Any) -> bool:
+    """Whether an array, or nested lists, are more than a row of numbers."""
+    shape = value.shape if isinstance(value, np.ndarray) else (len(value), len(value[0])) if value and isinstance(value[0], list) else ()
+    return len([length for length in shape if length > 1]) > 1
+
+
+def _input_column(table: Table, given: str | None) -> str:
+    if given is not None:
+        return _known(table, given, "input column")
+    by_kind = {kind: _one(table, kind, None) for kind in ("path", "text", "embedding")}
+    found = [column for column in by_kind.values() if column is not None]
+    if len(found) == 1:
+        return found[0]
+    listed = some(table.columns, 12)
+    if not found:
+        raise InputError(
+            f"{table.name} has the columns {listed}: none has a usual name for a path, a text or an embedding; pass input=NAME."
+        )
+    raise InputError(f"{table.name} has the columns {listed}: the input could be {' or '.join(found)}; pass input=NAME.")
+
+
+def _label_columns(table: Table, given: str | None, chosen: str, labelled: bool) -> list[str]:
+    if given is not None:
+        if given in table.columns:
+            return [given]
+        return [_known(table, part.strip(), "label column") for part in given.split(",") if part.strip()]
+    found = [c for c in _usual(table, "label") if c != chosen]
+    if len(found) == 1 or (found and found[0].casefold() == "label"):
+        return found[:1]
+    if not labelled:
+        return []
+    listed = some(table.columns, 12)
+    if not found:
+        raise InputError(f"{table.name} has the columns {listed}: none has a usual name for a label; pass label=NAME.")
+    raise InputError(f"{table.name} has the columns {listed}: the label could be {' or '.join(found)}; pass label=NAME.")
+
+
+def _usual(table: Table, role: str) -> list[str]:
+    by_fold = {column.casefold(): column for column in table.columns}
+    return [by_fold[word] for word in USUAL[role] if word in by_fold]
+
+
+def _one(table: Table, role: str, given: str | None) -> str | None:
+    """The given column, or the first with a usual name for this role."""
+    if given:
+        return _known(table, given, f"{role} column")
+    return next(iter(_usual(table, role)), None)
+
+
+def _known(table: Table, column: str, what: str) -> str:
+    if column not in table.columns:
+        raise InputError(f"{table.name}: {unknown(what, column, table.columns)} Its columns are {some(table.columns, 12)}.")
+    return column
+
+
+def _labels(table: Table, column: str, kind: Kind, names: Sequence[str] = ()) -> list[str | int | None] | Integers | Column:
+    values = table.columns[column]
+    if names and "-1" not in names:  # where classes are known from elsewhere, -1 is none of them
+        values = [None if _is_minus_one(value) else value for value in values]
+    labels = as_labels(values, f"{table.name}, column {column}", None, kind)
+    if not isinstance(labels, Column) and all(label is None for label in labels):
+        raise InputError(f"{table.name}: column {column!r} holds no label at all: expected a class name in each row.")
+    return labels
+
+
+def _is_minus_one(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value == -1
+
+
+def _column(labels: list[str | int | None] | Integers | Column) -> Column:
+    return labels if isinstance(labels, Column) else make_examples(Texts([""] * len(labels)), labels).column
+
+
+def _items(table: Table, column: str, kind: str) -> tuple[Items, list[str] | None]:
+    values = table.columns[column]
+    if kind == "items":
+        return cast(Items, values), None
+    if kind == "embedding":
+        return Vectors(as_vectors(_matrix(table, column), f"{table.name}, column {column}")), None
+    if all(missing(value) for value in values):
+        raise InputError(f"{table.name}: column {column!r} is empty in all {table.count} rows: pass input=NAME for another column.")
+    if kind == "text":  # an empty one is refused, or left out, by whoever learns from it or labels it
+        return Texts(["" if missing(value) else _as_text(value, table, row) for row, value in enumerate(values)]), None
+    if kind == "picture":
+        return read_pictures(values, [table.where(row) for row in range(table.count)], table.name, table.folder)[0], None
+    paths = [None if missing(value) else table.folder / _as_text(value, table, row) for row, value in enumerate(values)]
+    if not any(os.path.isfile(path) for path in paths if path is not None):  # noqa: PTH113  (Path.is_file raises for odd names)
+        listed = some((f"{values[row]} ({table.where(row)})" for row, path in enumerate(paths) if path is not None), 3)
+        raise InputError(f"{table.name}: none of the files of column {column!r} is below {table.folder}: {listed}.")
+    return Files(paths), [table.where(row) if paths[row] is None else str(value) for row, value in enumerate(values)]
+
+
+def _as_text(value: Any, table: Table, row: int) -> str:
+    return decoded(value, table.where(row)) if isinstance(value, bytes) else str(value)
+
+
+def _matrix(table: Table, column: str) -> np.ndarray[Any, Any]:
+    values = table.columns[column]
+    if isinstance(values, np.ndarray) and values.dtype != object:
+        return values
+    rows = []
+    width = 0
+    for row, value in enumerate(values):
+        if missing(value):
+            raise InputError(f"{table.name}: the embedding of {table.where(row)} is missing: fill it, or remove the row.")
+        try:
+            with np.errstate(over="ignore"):  # what is too large for float32 is refused later, as infinite
+                vector = np.asarray(json.loads(value) if isinstance(value, str) else value, dtype=np.float32).ravel()
+        except (TypeError, ValueError, OverflowError, RecursionError):
+            raise InputError(f"{table.name}: the embedding of {table.where(row)} is no list of numbers: {str(value)[:40]!r}.") from None
+        width = width or len(vector)
+        if len(vector) != width:
+            raise InputError(
+                f"{table.name}: the embedding of {table.where(row)} has {len(vector)} numbers: expected {width} as in the first row."
+            )
+        rows.append(vector)
+    return np.stack(rows)

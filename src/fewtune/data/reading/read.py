@@ -1,0 +1,115 @@
+"""`read_examples`: one call for every kind of source, told apart by type and suffix."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fewtune.data.examples import Examples
+from fewtune.data.items import Wanted
+from fewtune.data.reading.arrays import read_arrays, read_npz
+from fewtune.data.reading.columns import from_table
+from fewtune.data.reading.encoded import read_kit, sidecar
+from fewtune.data.reading.folders import LAYOUT, read_folder
+from fewtune.data.reading.npz import load_npz
+from fewtune.data.reading.order import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES
+from fewtune.data.reading.table_files import read_table
+from fewtune.data.reading.targets import Kind
+from fewtune.errors import InputError
+from fewtune.files import expanded
+
+TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json", ".parquet", ".pq"})
+
+
+def read_examples(
+    source: Any,
+    *,
+    label: str | None = None,
+    input: str | None = None,
+    group: str | None = None,
+    split: str | None = None,
+    name: str | None = None,
+    kind: Kind = "class",
+    recursive: bool = True,
+    labelled: bool = True,
+    wanted: Wanted | None = None,
+) -> Examples:
+    """Examples from a folder, a file, arrays, or a data frame; rows stay undecoded until asked for.
+
+    `source`: a folder of class folders (or of train, val, test with class folders inside); a CSV, TSV, JSONL, JSON or Parquet file;
+    an `.npz` (arrays x and y, or encoded images); a pair (x, y) or a mapping with x and y (arrays, tensors, lists of pictures or
+    strings, see `read_arrays`); a pandas DataFrame; a Hugging Face Dataset or DatasetDict; or Examples, which are returned.
+    `label`, `input`, `group`, `split`: columns of a table, found by usual names by default (`label` of a folder: see `read_folder`).
+    `kind`: what labels are: "class", "float", or "multi" (names joined by "|", lists, or multi-hot rows).
+    `labelled`: whether a label is needed; `wanted`: what inputs without labels are for, where they could be several things.
+    `name`: what the collection is called, by default the stem of its file or folder.
+    Raises InputError in one sentence for what cannot be used, also for fewer than two classes.
+    """
+    if kind not in ("class", "float", "multi"):
+        raise InputError(f"unknown kind of labels {kind!r}: expected class, float or multi.")
+    options = {"label": label, "input": input, "group": group, "split": split, "kind": kind, "labelled": labelled}
+    if isinstance(source, Examples):
+        return source if name is None else replace(source, name=name)
+    path = expanded(source) if isinstance(source, str | Path) else None
+    made = _from_object(source, name, options, wanted) if path is None else _from_path(path, name, recursive, options, wanted)
+    return _checked(made) if labelled and kind == "class" else made
+
+
+def _from_path(path: Path, name: str | None, recursive: bool, options: dict[str, Any], wanted: Wanted | None) -> Examples:
+    if not os.path.exists(path):  # noqa: PTH110  (Path.exists raises for too long a name)
+        raise InputError(_absent(path))
+    if path.is_dir():
+        return read_folder(path, label=options["label"], name=name, recursive=recursive)
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        arrays = load_npz(path)
+        called = name or path.stem
+        if {"bytes", "offsets"} <= arrays.keys():
+            return read_kit(arrays, name=called)
+        return read_npz(arrays, name=called, kind=options["kind"], wanted=wanted)
+    if suffix in TABLE_SUFFIXES:
+        return from_table(read_table(path), name=name, classes=sidecar(path), **options)
+    if suffix in ARCHIVE_SUFFIXES:
+        raise InputError(f"{path} is an archive: unpack it first and give the folder.")
+    if suffix in IMAGE_SUFFIXES:
+        raise InputError(f"{path} is a single image: {LAYOUT}.")
+    raise InputError(f"{path} is of no known kind: expected a folder of class folders, .csv, .tsv, .jsonl, .json, .parquet or .npz.")
+
+
+def _absent(path: Path) -> str:
+    folder = path.parent
+    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    near = difflib.get_close_matches(path.name, names, n=2, cutoff=0.6)
+    return f"{path} does not exist" + (f": did you mean {' or '.join(str(folder / n) for n in near)}?" if near else ".")
+
+
+def _from_object(source: Any, name: str | None, options: dict[str, Any], wanted: Wanted | None) -> Examples:
+    from fewtune.data.reading import frames
+
+    called = name or "data"
+    if frames.is_dataset(source) or frames.is_dataset_dict(source):
+        return frames.read_dataset(source, name=called, **options)
+    if frames.is_data_frame(source):
+        return from_table(frames.table_of(source, called), name=called, **options)
+    if isinstance(source, Mapping) and ("x" in source or "X" in source):
+        lowered = {str(key).lower(): value for key, value in source.items()}
+        given = {key: lowered[key] for key in ("names", "groups", "split") if key in lowered}
+        return read_arrays(lowered["x"], lowered.get("y"), name=called, kind=options["kind"], wanted=wanted, **given)
+    if isinstance(source, tuple | list) and len(source) == 2 and not all(isinstance(part, str | Path) for part in source):
+        return read_arrays(source[0], source[1], name=called, kind=options["kind"], wanted=wanted)
+    raise InputError(
+        f"a {type(source).__name__} cannot be read as examples: expected a folder, a file, a pair (x, y), a mapping with x and y, "
+        "a DataFrame or a Dataset."
+    )
+
+
+def _checked(made: Examples) -> Examples:
+    """Refuse what no classifier can learn from."""
+    if made.column.kind == "class" and len(made.class_names) < 2:
+        found = f"one, {made.class_names[0]!r}" if made.class_names else "no labels"
+        raise InputError(f"{made.name}: expected at least two classes, found {found}.")
+    return made

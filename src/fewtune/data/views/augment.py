@@ -1,0 +1,54 @@
+"""Augmented views of images: one batched kernel for CPU and GPU, with parameters of its own for every image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fewtune.data.examples import Integers
+from fewtune.data.views.colours import brightness, contrast, saturation
+from fewtune.data.views.geometry import crops, flipped, sampled
+from fewtune.data.views.rand import colours, draw, moves
+from fewtune.data.views.views import Augment
+from fewtune.keys import Counters, Key
+
+
+def augment(view: Augment, images: Float[Tensor, "B C H W"], rows: Integers, key: Key) -> Float[Tensor, "B C H W"]:
+    """Images in [0, 1], C = 1 or 3, as `view` shows them; the input stays as it is.
+
+    `rows` [B] are global pool rows: with the `key` of (seed, step, role, copy) they are all that the draws depend on, so a row is seen
+    alike in any batch (bit for bit on one machine). What is not moved is not resampled: a view that draws nothing returns the very pixels.
+    All geometry is one affine map and one bilinear sampling; beyond the image's edges it is mirrored, since black corners would be what
+    autocontrast and equalize look at.
+    Departs: the crop is cut from the prepared image and not from the original, and its sides are no whole pixels; RandAugment's geometry
+    comes before its colours whatever the order drawn, and sees what the crop left out; jitter's order is fixed.
+    """
+    counters = np.asarray(rows).astype(np.uint64)
+    height, width = images.shape[-2:]
+    drawn = draw(view.rand_ops, key, counters)
+    if view.flip:
+        images = flipped(images, np.flatnonzero(key.child("flip").uniform(counters) < 0.5))
+    maps = np.broadcast_to(np.eye(3), (len(counters), 3, 3))
+    if view.crop is not None:
+        maps = crops(view.crop, height, width, key.child("crop"), counters)
+    for stage in drawn:
+        maps = maps @ moves(stage, view.magnitude, height, width)
+    images = sampled(images, maps)
+    if view.colour > 0:
+        images = _jittered(images, view.colour, key.child("colour"), counters)
+    for stage in drawn:
+        images = colours(images, stage, view.magnitude)
+    return images
+
+
+def _jittered(images: Tensor, strength: float, key: Key, counters: Counters) -> Tensor:
+    """Brightness, contrast and saturation, each by a factor uniform in [max(0, 1 - strength), 1 + strength]."""
+    low, high = max(0.0, 1 - strength), 1 + strength
+    for change in (brightness, contrast, saturation):
+        factors: np.ndarray[Any, Any] = low + (high - low) * key.child(change.__name__).uniform(counters)
+        images = change(images, torch.from_numpy(factors).to(images))
+    return images

@@ -1,0 +1,55 @@
+"""Views: how an item is seen before it is normalised. Evaluation always sees it as it is; training may see it augmented.
+
+Specs only, and no torch: `fewtune.data.views.augment` makes the pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias, final
+
+from fewtune.errors import InputError
+
+MOST = 30  # the largest magnitude of RandAugment
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """The item as it is."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Augment:
+    """A random view of an image: flip, crop, RandAugment's geometry, colour jitter, RandAugment's colours, in this order.
+
+    `crop`: the least and the largest share of the area that is cut out (aspect ratio 3/4 to 4/3) and resized to the whole; None: no crop.
+    `flip`: left and right change places in half of the views. `colour`: strength s of the jitter; brightness, contrast and saturation are
+    each multiplied by a factor uniform in [max(0, 1 - s), 1 + s]. `rand_ops`: how many of RandAugment's 14 operations, each drawn anew.
+    `magnitude`: their strength, 0 to 30.
+    A network that has noise of its own (the DropBlock of `resnet12,dropblock=.1`) applies it in these views alone.
+    What is drawn is a pure function of (key, row), where the key stands for (seed, step, role, copy): the same row is seen alike whatever
+    the batch, the number of workers or a resumed run.
+    Raises InputError for values out of range.
+    Reference: crop, Szegedy et al. 2015 ("Going deeper with convolutions"); RandAugment, Cubuk et al. 2020.
+    """
+
+    crop: tuple[float, float] | None = (0.5, 1.0)
+    flip: bool = True
+    colour: float = 0.0
+    rand_ops: int = 0
+    magnitude: int = 9
+
+    def __post_init__(self) -> None:
+        if self.crop is not None and not (len(self.crop) == 2 and 0 < self.crop[0] <= self.crop[1] <= 1):
+            raise InputError(f"expected crop as two shares of the area, 0 < least <= largest <= 1, found {self.crop}.")
+        if not 0 <= self.colour < float("inf"):
+            raise InputError(f"expected colour of at least 0, found {self.colour}.")
+        if self.rand_ops < 0 or not 0 <= self.magnitude <= MOST:
+            raise InputError(f"expected rand_ops >= 0 and magnitude 0 to {MOST}, found {self.rand_ops} and {self.magnitude}.")
+
+
+View: TypeAlias = Identity | Augment
+VIEWS = (Identity, Augment)
+IDENTITY = Identity()

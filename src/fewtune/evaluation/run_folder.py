@@ -1,0 +1,140 @@
+"""A run folder: the study in full, its episodes, every result row, and what it ran on. Whole or absent."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from fewtune.errors import InputError
+from fewtune.evaluation.partial import NOTHING, Partial
+from fewtune.evaluation.result import load_result
+from fewtune.evaluation.run_study import Outcomes, run_study
+from fewtune.evaluation.study import Study
+from fewtune.evaluation.training_settings import Cost
+from fewtune.files import RECORD, foreign, new_folder, read_record, recover, refuse_existing, sealed, sha256, write_bytes
+from fewtune.learning.world import ALONE, World
+from fewtune.spec import digest
+from fewtune.stopping import Stopped
+
+FORMAT = 3
+RESULT = "result.parquet"
+_FILES = ("study.txt", RESULT, "machine.json")
+_FOLDERS = ("episodes/", "weights/", "curves/")
+LIBRARIES = ("fewtune", "torch", "numpy", "scipy", "transformers", "timm", "open_clip_torch", "pillow")
+
+
+def run_kept(
+    study: Study,
+    out: Path | None,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    trained: Path | None = None,
+    world: World = ALONE,
+    quiet: bool = True,
+) -> Outcomes:
+    """Run a study and keep it under `out`; the very same study that is complete there already is read instead of run again.
+
+    While it runs, what is done is kept in a folder beside `out`; with `resume` a run that was interrupted goes on from there. `trained`: a
+    folder of trained models that several studies share.
+    """
+    if out is None:
+        return run_study(study, Partial(None, trained, writes=world.leads), world=world, quiet=quiet)
+    wanted = digest(study.text())
+    if (found := _kept(out, wanted, study)) is not None:
+        return found
+    refuse_existing(out, overwrite=overwrite, writes=[*_FILES, *_in_the_way(out)])
+    partial = _partial(study, out, wanted, trained, overwrite=overwrite, resume=resume, world=world)
+    try:
+        outcomes = run_study(study, partial, world=world, quiet=quiet)
+    except Stopped as stopped:
+        again = "with --resume to go on from there." if study.trains else "to go on."
+        raise Stopped(str(stopped) or f"stopped; run the same command again {again}") from None
+    except InputError:
+        if partial.empty:  # a run that was refused at once leaves nothing
+            partial.discard()
+        raise
+    if not world.leads:
+        return outcomes
+    with (made := new_folder(out, overwrite=overwrite)) as folder:
+        write_bytes(folder / "study.txt", (study.text() + "\n").encode(errors="backslashreplace"))
+        for (setting, seed), episodes in outcomes.drawn.items():
+            episodes.save(folder / "episodes" / f"setting{setting}-seed{seed}.npz")
+        outcomes.result.save(folder / RESULT)
+        partial.hand_over(folder)
+        write_bytes(folder / "machine.json", json.dumps(_machine(study), indent=1).encode())
+        record = {"kind": "study", "format": FORMAT, "study": wanted, "methods": list(study.methods)}
+        record |= {"costs": [asdict(cost) for cost in outcomes.costs], "notes": list(outcomes.notes)}
+        write_bytes(folder / RECORD, sealed(record))
+    partial.discard()
+    if made.where == out:
+        return outcomes
+    return replace(
+        outcomes, kept=made.where, notes=(*outcomes.notes, f"Another program took {out} meanwhile, so this run is in {made.where}.")
+    )
+
+
+def _in_the_way(out: Path) -> list[str]:
+    """What lies where a run writes files of its own, and is not fewtune's."""
+    return [name for name in foreign(out) if name.startswith(_FOLDERS)] if out.is_dir() else []
+
+
+def _partial(study: Study, out: Path, wanted: str, trained: Path | None, *, overwrite: bool, resume: bool, world: World) -> Partial:
+    """The folder of what is done, beside `out`. Only studies that learn take long enough to need one."""
+    if not study.trains:
+        return NOTHING
+    out = out.resolve()
+    folder = out.with_name(f"{out.name}.partial")
+    partial = Partial(folder, trained, writes=world.leads)
+    begun = partial.begun
+    if begun is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} is in the way, and was not written by fewtune: choose another --out.")
+    if begun is not None and resume and begun != wanted:
+        raise InputError(f"{folder} holds another unfinished run: give the command it was begun with, or pass --overwrite to begin anew.")
+    if begun is not None and not resume and not overwrite:
+        raise InputError(f"an unfinished run is kept in {folder}: pass --resume to go on with it, or --overwrite to begin anew.")
+    if not resume and (strange := foreign(folder)):
+        raise InputError(f"{folder / strange[0]} was not written by fewtune: move it away, or choose another --out.")
+    world.any(False)  # all processes have looked before one of them writes
+    if not resume:
+        partial.discard()
+    if begun is None or not resume:
+        partial.begin(wanted)
+    return partial
+
+
+def _kept(out: Path, wanted: str, study: Study) -> Outcomes | None:
+    """What is complete in `out`, if it is this very study. Raises InputError where it was changed since."""
+    recover(out.resolve())
+    try:
+        record, whole = read_record(out)
+    except (OSError, ValueError):
+        return None
+    if record.get("kind") != "study" or record.get("study") != wanted:
+        return None
+    number = record.get("format", 0)
+    if not isinstance(number, int) or number > FORMAT:
+        raise InputError(f"{out} was written by a newer fewtune: upgrade fewtune, or choose another --out.")
+    if not whole or record["files"].get(RESULT) != sha256(out / RESULT):
+        raise InputError(f"the study in {out} was changed or damaged after it was saved (a digest differs): choose another --out.")
+    costs = tuple(Cost(**cost) for cost in record["costs"])
+    return Outcomes(load_result(out / RESULT), study.draw(), costs, tuple(record["notes"]))
+
+
+def _machine(study: Study) -> dict[str, object]:
+    def version(name: str) -> str | None:
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            return None
+
+    versions = {name: version(name) for name in LIBRARIES}
+    return {
+        "machine": asdict(study.backbone.machine),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "versions": versions,
+    }

@@ -1,0 +1,171 @@
+"""Choosing among frozen learners on the target's own support: every candidate answers the same repeated stratified splits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fewtune.data.examples import Integers
+from fewtune.keys import key
+from fewtune.learners.folds import Splits, stratified_splits
+from fewtune.learning.method import Method
+from fewtune.learning.on_features import answer_table
+from fewtune.statistics import Interval, adjust_against_best, best_of_candidates, bootstrap_interval, fit_temperature, held_out_difference
+
+Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
+
+HELD_OUT_ANSWERS = 2_000  # more rows need fewer repeats: these only average out how the rows fell into folds
+MOST_REPEATS = 10
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """A candidate's held-out answers: `logits` [A, K] for the rows `item` [A] (positions in the support) of repeat `repeat` [A]."""
+
+    logits: Tensor
+    item: Integers
+
+    def correct(self, labels: Integers, count: int) -> Floats:
+        """Mean held-out correctness of each of `count` items, NaN where an item was never held out."""
+        hit = (self.logits.argmax(-1).cpu().numpy() == labels[self.item]).astype(np.float64)
+        times = np.bincount(self.item, minlength=count)
+        with np.errstate(invalid="ignore"):
+            return np.bincount(self.item, weights=hit, minlength=count) / times
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """How one learner did on the held-out folds.
+
+    `accuracy` in [0, 1], its `interval` a bootstrap over rows (None: nothing could be held out). `difference`: the chosen learner's
+    accuracy minus this one's, None for the chosen one itself. `p`: of that difference, paired over rows (t test, corrected because the
+    folds learn from rows that they share) and adjusted for having picked the best of several; NaN for the chosen one.
+    """
+
+    name: str
+    method: Method
+    accuracy: float
+    interval: Interval | None
+    difference: Interval | None
+    p: float
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """The chosen learner and what is honestly known of it.
+
+    `expected`: accuracy to expect, corrected for having chosen the best of several (None: nothing could be held out).
+    `recall` [K]: held-out recall of each class, NaN where the class has a single row. `temperature` divides the logits.
+    `confusion` [K, K]: held-out answers, true by predicted, as mean counts over repeats. `answers`: those of the chosen learner, None
+    where nothing could be held out.
+    """
+
+    name: str
+    method: Method
+    candidates: tuple[Candidate, ...]
+    expected: Interval | None
+    recall: Floats
+    temperature: float
+    confusion: Floats
+    splits: Splits
+    unestimated: tuple[int, ...]
+    answers: Answers | None = None
+
+
+def choose_learner(
+    candidates: Mapping[str, Method],
+    features: Tensor,
+    rows: Integers,
+    labels: Integers,
+    ways: int,
+    *,
+    vectors: Callable[[Method], Tensor | None],
+    fallback: str,
+    seed: int = 0,
+    folds: int = 5,
+) -> Choice:
+    """The candidate with the best held-out accuracy on splits of `rows` [N] (labels 0..ways-1); ties go to the earlier one.
+
+    `features` [*, D] is indexed by row; `vectors(method)` gives the class vectors [ways, D] a method reads, or None. Where no class has
+    two rows nothing can be held out, and `fallback` is taken as it is.
+    """
+    count = len(rows)
+    repeats = int(np.clip(HELD_OUT_ANSWERS // max(count, 1), 1, MOST_REPEATS))
+    splits = stratified_splits(rows, labels, ways, key(seed, "splits"), folds=folds, repeats=repeats)
+    singles = tuple(np.flatnonzero(np.bincount(labels, minlength=ways) == 1).tolist())
+    if splits.episodes is None:
+        nothing = np.full(ways, np.nan)
+        alone = Candidate(fallback, candidates[fallback], float("nan"), None, None, float("nan"))
+        blank = np.zeros((ways, ways))
+        return Choice(fallback, candidates[fallback], (alone,), None, nothing, 1.0, blank, splits, singles)
+    answers = {name: held_out_answers(method, features, rows, splits, vectors(method)) for name, method in candidates.items()}
+    correct = {name: a.correct(labels, count) for name, a in answers.items()}
+    means = {name: float(np.nanmean(c)) for name, c in correct.items()}
+    best = max(means, key=lambda name: means[name])
+    chosen = answers[best]
+    return Choice(
+        name=best,
+        method=candidates[best],
+        candidates=_compared(candidates, correct, best, splits.folds),
+        expected=best_of_candidates(np.stack(list(correct.values())), labels=labels, seed=seed),
+        recall=_per_class(correct[best], labels, ways),
+        temperature=fit_temperature(chosen.logits.double().cpu().numpy(), labels[chosen.item]),
+        confusion=_confusion(chosen, labels, ways, repeats),
+        splits=splits,
+        unestimated=singles,
+        answers=chosen,
+    )
+
+
+def held_out_answers(method: Method, features: Tensor, rows: Integers, splits: Splits, vectors: Tensor | None) -> Answers:
+    """A method's answers to the held-out rows of `splits`, which are among `rows` [N]; `features` [*, D] is indexed by row."""
+    assert splits.episodes is not None
+    place = np.zeros(int(rows.max()) + 1, dtype=np.int64)
+    place[rows] = np.arange(len(rows))
+    logits, item = [], []
+    with torch.inference_mode():
+        for part, answered in answer_table(method.head, features, splits.episodes, class_vectors=vectors):
+            query = splits.episodes.query[part]
+            inside = query >= 0
+            logits.append(answered.cpu()[inside])
+            item.append(query[inside].numpy())
+    return Answers(torch.cat(logits), place[np.concatenate(item)])
+
+
+def _compared(candidates: Mapping[str, Method], correct: Mapping[str, Floats], best: str, folds: int) -> tuple[Candidate, ...]:
+    """Every candidate beside the best one: paired differences over items, p values adjusted for having picked the best."""
+    held = ~np.isnan(correct[best])
+    others = [name for name in candidates if name != best]
+    against = {name: held_out_difference((correct[best] - correct[name])[held], folds) for name in others}
+    adjusted = dict(zip(others, adjust_against_best([p for _, p in against.values()]).tolist(), strict=True))
+    return tuple(
+        Candidate(
+            name,
+            method,
+            float(np.nanmean(correct[name])),
+            bootstrap_interval(correct[name][held]),
+            None if name == best else against[name][0],
+            adjusted.get(name, float("nan")),
+        )
+        for name, method in candidates.items()
+    )
+
+
+def _per_class(correct: Floats, labels: Integers, ways: int) -> Floats:
+    held = ~np.isnan(correct)
+    total = np.bincount(labels[held], minlength=ways)
+    with np.errstate(invalid="ignore"):
+        return np.bincount(labels[held], weights=correct[held], minlength=ways) / total
+
+
+def _confusion(answers: Answers, labels: Integers, ways: int, repeats: int) -> Floats:
+    code = labels[answers.item] * ways + answers.logits.argmax(-1).numpy()
+    return np.bincount(code, minlength=ways * ways).reshape(ways, ways) / repeats

@@ -1,0 +1,54 @@
+"""A backbone and what it makes of rows, and the best learner on them: the frozen and the finetuned side are compared as two of these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+from torch import Tensor
+
+from fewtune.backbones.backbone import Backbone
+from fewtune.data.examples import Integers
+from fewtune.learners.choice import Choice, choose_learner
+from fewtune.learning.classes import prompts_of, vectors_by_prompts
+from fewtune.learning.method import Method
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One of the two that are compared: a backbone (as it is, or finetuned) and features [N, D] of the target's or the pool's rows by
+    it."""
+
+    backbone: Backbone
+    features: Tensor
+
+    def vectors(self, method: Method, class_names: Sequence[str]) -> Tensor | None:
+        """The class vectors [K, D] that a method reads, or None."""
+        return vectors_by_prompts(self.backbone, class_names, [method]).get(prompts_of(method.head))
+
+    def choose(
+        self,
+        methods: Mapping[str, Method],
+        rows: Integers,
+        labels: Integers,
+        class_names: Sequence[str],
+        seed: int,
+        *,
+        folds: int = 5,
+        fallback: str | None = None,
+    ) -> Choice:
+        """The best learner on these rows alone; `fallback`, by default the first, where they can tell nothing."""
+        known = vectors_by_prompts(self.backbone, class_names, methods.values())
+        return choose_learner(
+            methods,
+            self.features,
+            rows,
+            labels,
+            len(class_names),
+            vectors=lambda method: known.get(prompts_of(method.head)),
+            fallback=fallback or next(iter(methods)),
+            seed=seed,
+            folds=folds,
+        )

@@ -1,0 +1,169 @@
+"""One more class, or more examples of one, without training: the head is fitted again on the support and the new rows."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+
+from fewtune.backbones.backbone import Backbone
+from fewtune.data.class_names import odd_names
+from fewtune.data.examples import Examples, Integers
+from fewtune.data.names import plain_name
+from fewtune.errors import InputError
+from fewtune.files import entries, foreign, new_folder, read_record, refuse_existing
+from fewtune.learning.classes import prompts_of, vectors_by_prompts
+from fewtune.models.bundle import FILES, REPORT, SELECTION, Bundle, Support
+from fewtune.models.card import model_card
+from fewtune.models.fitting import fit_head
+from fewtune.models.predict import own_features
+from fewtune.recipes.language import read_method
+from fewtune.words import counted, harmless
+
+ONNX = "model.onnx"  # what `fewtune export` writes beside a model
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Added:
+    """The larger model, and what is to be said of it."""
+
+    bundle: Bundle
+    sentences: tuple[str, ...]
+
+
+def add_class(
+    bundle: Bundle, name: str, examples: Examples, *, backbone: Backbone, more: bool = False, skip_bad: bool = False, quiet: bool = True
+) -> Added:
+    """The model with the rows of `examples` as a class called `name`; with `more`, as further rows of a class that it has.
+
+    The backbone (`backbone`: the bundle's own) and the temperature stay; heads that read class names get the vector of the new one. Copies
+    of rows that the class has are left out. Raises InputError for a name that exists (or, with `more`, does not), for rows that are of
+    another class already, and where no row is left. With `skip_bad` such rows and those that cannot be read are left out instead.
+    """
+    support = bundle.support
+    if support is None:
+        raise InputError("this model was saved without the rows it was learned from: make it again with `fewtune adapt`.")
+    names, label = _place(bundle.class_names, name, more)
+    examples, left_out = _new_rows(examples, bundle, support, label, skip_bad)
+    features, bad = own_features(bundle, examples, backbone=backbone, skip_bad=skip_bad, quiet=quiet)
+    kept = [row for row in range(len(examples)) if row not in bad]
+    left_out += [(examples.row_names[row], reason) for row, reason in sorted(bad.items())]
+    if not kept:
+        raise InputError(f"no example of {names[label]!r} is left: {left_out[0][0]} ({left_out[0][1]}).")
+    whole = Support(
+        features=torch.cat([support.features, features[kept].cpu()]),
+        labels=np.concatenate([support.labels, np.full(len(kept), label, dtype=np.int64)]),
+        digests=(*support.digests, *(examples.row_digests[row] for row in kept)),
+    )
+    method = read_method(bundle.method)
+    vectors = vectors_by_prompts(backbone, names, [method]).get(prompts_of(method.head))
+    rows: Integers = np.arange(len(whole.labels))
+    state, parameters = fit_head(method, whole.features, rows, whole.labels, len(names), vectors, bundle.parameters)
+    facts = _facts(bundle, names, label, whole.labels, len(kept))
+    sentences = _sentences(bundle, names, label, len(kept), len(rows), left_out)
+    sentences += tuple(s for s in odd_names(names) if s not in odd_names(bundle.class_names))
+    made = replace(bundle, class_names=names, state=state, parameters=parameters, support=whole, facts=facts)
+    return Added(replace(made, card=model_card(made, facts, sentences)), sentences)
+
+
+def put_back(bundle: Bundle, run: Path) -> tuple[str, ...]:
+    """Write a model over the one it was made from, whole or not at all; returns sentences about what else lay there.
+
+    Files of other origin stay; an exported model, which would be the one before, is removed. Raises InputError where the model card was
+    edited.
+    """
+    said = []
+    refuse_existing(run, overwrite=True, writes=FILES)
+    if bundle.read and read_record(run)[0].get("digest") != bundle.read:
+        raise InputError(f"another program changed {run} meanwhile: run the same command again.")
+    before = set(entries(run)) - set(foreign(run))
+    with new_folder(run, overwrite=True) as folder:
+        for name in before & {REPORT, SELECTION}:
+            shutil.copy2(run / name, folder / name)
+        bundle.write(folder)
+    if ONNX in before:
+        said.append(f"{run / ONNX} was of the model before and is removed: export it again.")
+    if (run / REPORT).exists():
+        said.append(f"{run / REPORT} describes the model before.")
+    return tuple(said)
+
+
+def _place(names: Sequence[str], given: str, more: bool) -> tuple[tuple[str, ...], int]:
+    """The class names afterwards, and which of them the rows belong to."""
+    name = given
+    name = name.strip() if isinstance(name, str) else ""
+    if not name or not all(map(harmless, name)):
+        raise InputError(f"expected the name of a class, as text without control characters, found {given!r}.")
+    known = [plain_name(n) for n in names]
+    found = known.index(plain_name(name)) if plain_name(name) in known else None
+    shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    if found is None and more:
+        raise InputError(f"this model has no class {name!r} to add more examples to: it knows {shown}; leave out --more for a new class.")
+    if found is not None and not more:
+        raise InputError(f"this model has a class {names[found]!r} already: give another name, or pass --more to add examples to it.")
+    return (tuple(names), found) if found is not None else ((*names, name), len(names))
+
+
+def _new_rows(examples: Examples, bundle: Bundle, support: Support, label: int, skip_bad: bool) -> tuple[Examples, list[tuple[str, str]]]:
+    """Rows whose content the support does not hold, each once; embeddings count as they are, as `adapt` takes them."""
+    if examples.modality == "vector":
+        return examples, []
+    known = dict(zip(support.digests, support.labels.tolist(), strict=True))
+    kept, left_out, first = [], [], dict[bytes, str]()
+    for row, digest in enumerate(examples.row_digests):
+        named = examples.row_names[row]
+        if known.get(digest, label) != label:
+            other = bundle.class_names[known[digest]]
+            if not skip_bad:
+                raise InputError(f"{named} is an example of {other!r} already: take it out, or pass --skip-bad to leave such rows out.")
+            left_out.append((named, f"an example of {other} already"))
+        elif digest in known:
+            left_out.append((named, "the class holds it already"))
+        elif digest in first:
+            left_out.append((named, f"a copy of {first[digest]}"))
+        else:
+            first[digest] = named
+            kept.append(row)
+    if not kept:
+        raise InputError(f"no new example is left of {counted(len(examples), 'row')}: {left_out[0][0]} is left out ({left_out[0][1]}).")
+    return examples.take(kept), left_out
+
+
+def _facts(bundle: Bundle, names: Sequence[str], label: int, labels: Integers, new: int) -> dict[str, Any]:
+    """What was measured no longer holds, and is kept as what it was."""
+    shots = np.bincount(labels, minlength=len(names)).tolist()
+    before: Mapping[str, Any] = bundle.facts
+    return {
+        **before,
+        "rows": len(labels),
+        "shots": dict(zip(names, shots, strict=True)),
+        "expected_accuracy": None,
+        "measured_accuracy": None,
+        "recall": dict.fromkeys(names),
+        "expected_before": before.get("expected_accuracy") or before.get("expected_before"),
+        "added": [*before.get("added", []), {"class": names[label], "rows": new, "new": len(names) > len(bundle.class_names)}],
+    }
+
+
+def _sentences(
+    bundle: Bundle, names: Sequence[str], label: int, new: int, rows: int, left_out: Sequence[tuple[str, str]]
+) -> tuple[str, ...]:
+    grown = len(names) > len(bundle.class_names)
+    what = f"Class {names[label]} was added from" if grown else f"To class {names[label]} were added"
+    said = [
+        f"{what} {counted(new, 'example')}; the head was fitted again on {counted(rows, 'row')} of {len(names)} classes, without training."
+    ]
+    if left_out:
+        name, why = left_out[0]
+        said.append(f"{counted(len(left_out), 'row', ('was', 'were'))} left out, for example {name} ({why.rstrip('.')}).")
+    expected = bundle.facts.get("expected_accuracy")
+    past = f" (with the {len(bundle.class_names)} classes before it was {100 * expected['mean']:.1f}%)" if expected and grown else ""
+    larger = "for the larger set of classes" if grown else "with the new examples"
+    said.append(f"The accuracy to expect {larger} is not known{past}: `fewtune evaluate` measures it on labelled data.")
+    return tuple(said)

@@ -1,0 +1,281 @@
+"""Bundle: the model that is saved, moved and predicted with. JSON and safetensors, checked by sha256; no pickle.
+
+fewtune.json           what it is: classes, backbone, method, temperature, what accuracy to expect, provenance; the sha256 of every other
+                       file, and a digest of itself
+head.safetensors       the fitted head
+weights.safetensors    what finetuning moved in the backbone: whole tensors or the factors of edits; absent where nothing moved
+support.safetensors    features, labels and digests of the rows it was learned from: what a new class is added to
+README.md              the model card, which may be edited
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar, final, get_args
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fewtune.data.examples import Integers
+from fewtune.data.items import Modality
+from fewtune.errors import InputError
+from fewtune.files import RECORD, new_folder, read_record, read_regular, recover, sealed, sha256, write_bytes
+from fewtune.models.finetuned_weights import Moved, read_edits
+from fewtune.recipes.language import read_method
+
+T = TypeVar("T")
+
+FORMAT = 3
+CARD = "README.md"
+HEAD, WEIGHTS, SUPPORT = "head.safetensors", "weights.safetensors", "support.safetensors"
+FILES = (CARD, HEAD, WEIGHTS, SUPPORT)  # what `Bundle.write` may write beside the record
+REPORT, SELECTION = "report.html", "selection.parquet"  # what `Adapted.save` may put beside them
+_PARAMETER, _STATE = "parameter/", "state/"
+_DIGEST = 16  # bytes that stand for a row's content
+_BROKEN = (OSError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, AssertionError)
+_LONGEST_CARD = 16 << 20  # bytes
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class BackboneRecord:
+    """Which model the head reads, as it was before anything moved.
+
+    `folder`: the name is that of a local folder, its last part. `weights`: the last part of the file or folder that was given beside the
+    name, or None. Where they lie is kept for the user alone (`backbones.places`).
+    """
+
+    name: str
+    weights: str | None
+    digest: str
+    preparation: str
+    width: int
+    modality: Modality
+    source: Mapping[str, str] = field(default_factory=dict)
+    folder: bool = False
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Support:
+    """The rows a model was learned from: their features by its own backbone, labels 0..K-1, and 16 bytes for the content of each."""
+
+    features: Float[Tensor, "S D"]
+    labels: Integers
+    digests: tuple[bytes, ...]
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Bundle:
+    """A saved model. `state` and `parameters` are the fitted head's (leading axis 1); logits / `temperature` are calibrated.
+
+    `threshold`: answers with a lower probability abstain (0: never). `facts`: what was measured, for people and reports. `moved`: what
+    finetuning changed in the backbone, None where nothing did. `support`: what was learned from, None where it is not known. `read`: the
+    digest of the record that it was read from, "" for a new model.
+    """
+
+    backbone: BackboneRecord
+    method: str
+    class_names: tuple[str, ...]
+    state: Mapping[str, Tensor]
+    parameters: Mapping[str, Tensor]
+    temperature: float
+    threshold: float
+    facts: Mapping[str, Any]
+    card: str
+    moved: Moved | None = None
+    support: Support | None = None
+    read: str = ""
+
+    def save(self, path: Path, *, overwrite: bool = False) -> Path:
+        """Write the folder; it appears whole or not at all. An existing one is refused unless `overwrite`. Returns where it is (see
+        `files.new_folder`)."""
+        with (made := new_folder(path, overwrite=overwrite)) as folder:
+            self.write(folder)
+        return made.where
+
+    def write(self, folder: Path) -> None:
+        """Write the files into a folder that `new_folder` made: for those who put more beside them before it appears."""
+        kept = {HEAD: {_STATE + k: v for k, v in self.state.items()} | {_PARAMETER + k: v for k, v in self.parameters.items()}}
+        if self.moved is not None:
+            kept[WEIGHTS] = dict(self.moved.weights)
+        if self.support is not None:
+            kept[SUPPORT] = _of_support(self.support)
+        for name, tensors in kept.items():
+            write_bytes(folder / name, safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}))
+        write_bytes(folder / CARD, self.card.encode(errors="backslashreplace"))
+        record = {
+            "kind": "bundle",
+            "format": FORMAT,
+            "backbone": asdict(self.backbone),
+            "moved": None if self.moved is None else {"edits": self.moved.edits, "digest": self.moved.digest},
+            "method": self.method,
+            "class_names": list(self.class_names),
+            "temperature": self.temperature,
+            "threshold": self.threshold,
+            "facts": dict(self.facts),
+        }
+        write_bytes(folder / RECORD, sealed(record))
+
+
+def _of_support(support: Support) -> dict[str, Tensor]:
+    digests = np.frombuffer(b"".join(support.digests), dtype=np.uint8).reshape(-1, _DIGEST)
+    return {"features": support.features.float(), "labels": torch.from_numpy(support.labels), "digests": torch.from_numpy(digests.copy())}
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Read a saved model. Raises InputError, in one sentence, where it is missing, of another format, incomplete or changed."""
+    recover(path.resolve())
+    record = _record(path)
+    try:
+        files = _checked_files(path, record)
+        head = safetensors.torch.load_file(path / HEAD)
+        bundle = Bundle(
+            backbone=_backbone(_get(record, "backbone", dict)),
+            method=_get(record, "method", str),
+            class_names=_names(_get(record, "class_names", list)),
+            state={k.removeprefix(_STATE): v for k, v in head.items() if k.startswith(_STATE)},
+            parameters={k.removeprefix(_PARAMETER): v for k, v in head.items() if k.startswith(_PARAMETER)},
+            temperature=_within(record, "temperature", 1e-9, 1e9),
+            threshold=_within(record, "threshold", 0, 1),
+            facts=_facts(record),
+            card=_card(path / CARD),
+            moved=_moved(path, record),
+            support=_support(path) if SUPPORT in files else None,
+            read=str(record.get("digest", "")),
+        )
+        _check_whole(bundle)
+        return bundle
+    except InputError:
+        raise
+    except (*_BROKEN, safetensors.SafetensorError) as problem:
+        said = (str(problem).splitlines() or [""])[0].rstrip(".")
+        raise InputError(f"{path} is not a whole fewtune model ({type(problem).__name__}: {said}): make the model again.") from None
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """What fewtune.json says, as it was written."""
+    file = path / RECORD
+    if not file.is_file():
+        raise InputError(
+            f"{path} is no saved model: expected a folder with a fewtune.json, as `fewtune adapt DATA --out {path}` writes it."
+        )
+    try:
+        record, whole = read_record(path)
+    except (OSError, ValueError) as problem:
+        raise InputError(f"{file} cannot be read ({str(problem).rstrip('.')}): make the model again.") from None
+    if record.get("kind") != "bundle":
+        raise InputError(f"{path} is not a saved model (its fewtune.json describes something else): expected what `fewtune adapt` writes.")
+    number = record.get("format")
+    if type(number) is not int or number > FORMAT:
+        raise InputError(f"{path} has format {str(number)[:20]}, newer than this fewtune reads ({FORMAT}): upgrade fewtune.")
+    if number < FORMAT:
+        raise InputError(f"{path} has format {number}, in which a change could not be noticed: make the model again with `fewtune adapt`.")
+    if not whole:
+        raise InputError(f"{file} was changed or damaged after it was saved (its digest differs): make the model again.")
+    return record
+
+
+def _checked_files(path: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest, which names what a model is made of; every such file is what was saved."""
+    manifest = _get(record, "files", dict)
+    needed = {HEAD, *([WEIGHTS] if record["moved"] is not None else [])}
+    if lost := sorted(needed - manifest.keys()):
+        raise ValueError(f"no sha256 of {lost[0]}")
+    if WEIGHTS in manifest.keys() - needed:
+        raise ValueError(f"{WEIGHTS} is no part of it")
+    for name in sorted(needed | {SUPPORT} & manifest.keys()):
+        if sha256(path / name) != manifest[name]:
+            raise InputError(f"{path / name} was changed or damaged after it was saved (its sha256 differs): make the model again.")
+    return manifest
+
+
+def _card(file: Path) -> str:
+    """The model card, which people may edit or take away."""
+    try:
+        return read_regular(file, most=_LONGEST_CARD).decode("utf-8", "replace")
+    except (OSError, InputError):
+        return ""
+
+
+def _backbone(record: dict[str, Any]) -> BackboneRecord:
+    """Every field of the kind it must be."""
+    kinds = {"width": int, "source": dict, "weights": (str, type(None)), "folder": bool}
+    for one in fields(BackboneRecord):
+        if one.name in record and not isinstance(record[one.name], kinds.get(one.name, str)):  # type: ignore[arg-type]
+            raise TypeError(f"the backbone's {one.name} is {str(record[one.name])[:40]!r}")
+    made = BackboneRecord(**record)
+    if made.modality not in get_args(Modality) or made.width < 1:
+        raise ValueError(f"a backbone of {made.width} features of {made.modality!r}")
+    return made
+
+
+def _names(listed: list[Any]) -> tuple[str, ...]:
+    if len(listed) < 2 or not all(isinstance(name, str) for name in listed) or len(set(listed)) < len(listed):
+        raise ValueError("class_names are not the names of two or more classes")
+    return tuple(listed)
+
+
+def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Free-form, but for what sentences and cards are made of."""
+    facts = _get(record, "facts", dict)
+    for name, kind in (("shots", dict), ("recall", dict), ("pool", dict), ("added", list)):
+        if name in facts:
+            _get(facts, name, kind)
+    measured = [facts.get(name) for name in ("expected_accuracy", "expected_before", "measured_accuracy")]
+    intervals = [[one[end] for end in ("mean", "low", "high")] for one in measured if one is not None]
+    numbers = [*(n for ends in intervals for n in ends), *(n for n in facts.get("recall", {}).values() if n is not None)]
+    if not all(isinstance(n, int | float) for n in numbers):
+        raise TypeError("accuracies are not numbers")
+    return facts
+
+
+def _moved(path: Path, record: Mapping[str, Any]) -> Moved | None:
+    if record["moved"] is None:
+        return None
+    said = _get(record, "moved", dict)
+    edits = _get(said, "edits", str)
+    read_edits(edits)
+    return Moved(weights=safetensors.torch.load_file(path / WEIGHTS), edits=edits, digest=_get(said, "digest", str))
+
+
+def _support(path: Path) -> Support:
+    found = safetensors.torch.load_file(path / SUPPORT)
+    features, labels, digests = (found[name] for name in ("features", "labels", "digests"))
+    kinds = (features.dtype, labels.dtype, digests.dtype) == (torch.float32, torch.int64, torch.uint8)
+    if not kinds or features.ndim != 2 or labels.shape != features.shape[:1] or digests.shape != (len(features), _DIGEST):
+        raise ValueError(f"{SUPPORT} does not hold the features, labels and digests of rows")
+    return Support(features=features, labels=labels.numpy(), digests=tuple(bytes(row) for row in digests.numpy()))
+
+
+def _check_whole(bundle: Bundle) -> None:
+    """The head answers features of the backbone's width with one logit a class, and the support is of these classes and this width."""
+    width, ways = bundle.backbone.width, len(bundle.class_names)
+    with torch.inference_mode():
+        logits = read_method(bundle.method).head.score(dict(bundle.state), torch.zeros(1, 1, width), dict(bundle.parameters))
+    if logits.shape != (1, 1, ways):
+        raise ValueError(f"its head gives {logits.shape[-1]} logits for {ways} classes")
+    support = bundle.support
+    if support is not None and (support.features.shape[1] != width or not ((support.labels >= 0) & (support.labels < ways)).all()):
+        raise ValueError(f"{SUPPORT} is not of this model's width and classes")
+
+
+def _get(record: Mapping[str, Any], name: str, kind: type[T]) -> T:
+    value = record[name]
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} is {str(value)[:40]!r}")
+    return value
+
+
+def _within(record: Mapping[str, Any], name: str, low: float, high: float) -> float:
+    value = float(record[name])
+    if not low <= value <= high:  # NaN is not either
+        raise ValueError(f"{name} {value}")
+    return value

@@ -1,0 +1,84 @@
+"""The model card, Markdown beside the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fewtune.words import counted
+
+if TYPE_CHECKING:
+    from fewtune.models.bundle import Bundle
+
+
+def model_card(bundle: Bundle, facts: Mapping[str, Any], sentences: Sequence[str]) -> str:
+    """The model card (Markdown), after Mitchell et al., "Model Cards for Model Reporting", 2019. What `facts` do not hold is left out.
+
+    `facts["pool"]`, where there is one, is a mapping of anything that is to be said of what was finetuned on (its data, the tasks chosen,
+    the budget): one line a key.
+    """
+    recall = {name: value for name, value in facts.get("recall", {}).items() if value is not None}
+    shots = facts.get("shots", {})
+    rows = "\n".join(
+        f"| {_cell(name)} | {shots.get(name, '')} | {'' if recall.get(name) is None else f'{100 * recall[name]:.0f}%'} |"
+        for name in bundle.class_names
+    )
+    source = "\n".join(f"- {_cell(key)}: {_cell(value)}" for key, value in bundle.backbone.source.items())
+    calibrated = "on held-out folds" if facts.get("expected_accuracy") or facts.get("expected_before") else "not calibrated"
+    return f"""# A fewtune model for {_cell(facts.get("data", "unnamed data"))}
+
+{" ".join(_cell(s) for s in sentences)}
+
+| class | examples | recall on held-out folds |
+|---|---|---|
+{rows}
+
+## How it was made
+- backbone: `{bundle.backbone.name}`, {_what_moved(bundle)} (digest {bundle.backbone.digest})
+{source}
+- preprocessing: `{bundle.backbone.preparation}`
+- learner: `{bundle.method}`
+- probabilities: temperature {bundle.temperature:.3g}, {calibrated}; answers below {bundle.threshold:g} abstain
+- data: {facts.get("rows", "?")} labelled rows (digest {facts.get("data_digest", "?")}), seed {facts.get("seed", "?")}
+- fewtune {facts.get("fewtune", "?")}, torch {facts.get("torch", "?")}
+{_pool(facts)}
+## Use
+`fewtune predict THIS_FOLDER new.jpg more/`; `fewtune evaluate THIS_FOLDER LABELLED_DATA` measures it. An expected accuracy holds for new
+examples drawn like the labelled ones; other cameras, authors or classes are not covered. The backbone's own licence and biases apply.
+"""
+
+
+def _what_moved(bundle: Bundle) -> str:
+    """What finetuning changed in the backbone."""
+    moved = bundle.moved
+    if moved is None:
+        return "unchanged"
+    numbers = sum(tensor.numel() for tensor in moved.weights.values())
+    if moved.edits == "()":
+        return f"finetuned: {counted(len(moved.weights), 'tensor')} of {numbers:,} numbers moved, kept in weights.safetensors"
+    return (
+        f"finetuned by `{_cell(moved.edits)}`: {counted(len(moved.weights), 'tensor')} of {numbers:,} numbers, kept in weights.safetensors"
+    )
+
+
+def _pool(facts: Mapping[str, Any]) -> str:
+    """What was finetuned on, a line a key."""
+    pool = facts.get("pool")
+    if not isinstance(pool, Mapping) or not pool:
+        return ""
+    lines = [f"- {_cell(key)}: {_cell(_listed(value))}" for key, value in pool.items() if value]
+    return "\n".join(["\n## Other labelled data", *lines, ""])
+
+
+def _listed(value: object, most: int = 20) -> str:
+    """Entries one after another, the first of many; mappings as name and value."""
+    if isinstance(value, Mapping):
+        value = [f"{name} ({said})" for name, said in value.items()]
+    if not isinstance(value, list | tuple):
+        return str(value)
+    return ", ".join(map(str, value[:most])) + (f" and {len(value) - most} more" if len(value) > most else "")
+
+
+def _cell(value: object) -> str:
+    """User text in Markdown: no pipes, no line breaks, no HTML."""
+    return str(value).replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")

@@ -1,0 +1,186 @@
+"""How a saved model does on labelled data that it was not learned from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias, final
+
+import numpy as np
+
+from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.features.readable import remarks_on_length
+from fewtune.data.examples import Examples, Integers
+from fewtune.data.names import match_names, matched_in_words
+from fewtune.data.reading.read import read_examples
+from fewtune.errors import InputError
+from fewtune.machine import Machine
+from fewtune.models.bundle import Bundle
+from fewtune.models.predict import load_its_backbone, own_features, probabilities, refuse_other_modality
+from fewtune.statistics import Interval, expected_calibration_error, wilson_interval
+from fewtune.words import counted
+
+Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
+
+_SHOWN = 5
+UNKNOWN = "of a class that the model does not know"
+LEARNED = "the model was learned from it"
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evaluation:
+    """What a model got right on `count` labelled rows of `data`.
+
+    `accuracy`: how often the most probable class is the right one, with its 95% Wilson interval. `recall` [K]: of each class, NaN where
+    it has no rows; `counts` [K]: its rows. `confusion` [K, K]: rows by true and most probable class. `calibration_error` in [0, 1]: the
+    mean gap between confidence and accuracy, in 15 bins. `abstained`: rows whose best probability is below `threshold`; `answered`: the
+    accuracy on the rest, None where there is none. `left_out`: (row, reason) of rows that do not count. `sentences`: all this in words.
+    """
+
+    data: str
+    class_names: tuple[str, ...]
+    count: int
+    accuracy: Interval
+    recall: Floats
+    counts: Integers
+    confusion: Integers
+    calibration_error: float
+    threshold: float
+    abstained: int
+    answered: Interval | None
+    left_out: tuple[tuple[str, str], ...]
+    sentences: tuple[str, ...] = ()
+
+
+def read_labelled(data: Any, *, label: str | None = None, input: str | None = None) -> Examples:
+    """Labelled rows, of one class or more. Raises InputError where there are no labels."""
+    examples = read_examples(data, label=label, input=input, labelled=False)
+    if not (examples.labels >= 0).any():
+        raise InputError(f"{examples.name} holds no labels: expected class folders, or a label column (name it with --label).")
+    return examples
+
+
+def evaluate(
+    bundle: Bundle,
+    examples: Examples,
+    *,
+    backbone: Backbone | None = None,
+    weights: Path | None = None,
+    machine: Machine | None = None,
+    threshold: float | None = None,
+    skip_unknown: bool = False,
+    include_learned: bool = False,
+    skip_bad: bool = False,
+    quiet: bool = True,
+) -> Evaluation:
+    """Labelled rows through the model; classes are matched by name, also where they differ in case or in the form of an accent alone.
+
+    Left out, and said: rows without a label; rows whose content the model was learned from, unless `include_learned`; with `skip_unknown`
+    those of classes that it does not know, which are refused otherwise; with `skip_bad` those that cannot be read. `backbone`: the
+    bundle's own where it is loaded already; else it is loaded, from `weights` where they moved, onto `machine`. `threshold`: by default
+    the bundle's. Raises InputError where nothing is left to evaluate on.
+    """
+    refuse_other_modality(bundle, examples)
+    least = bundle.threshold if threshold is None else threshold
+    if not 0 <= least <= 1:
+        raise InputError(f"expected a threshold between 0 and 1, found {least:g}.")
+    labels, strange = _matched(examples, bundle.class_names)
+    if strange and not skip_unknown:
+        several = "a class" if len(strange) == 1 else f"{len(strange)} classes"
+        raise InputError(
+            f"{examples.name} has {several} that this model does not know: {_some(strange)}; it knows {_some(bundle.class_names)}. "
+            "Rename them, or pass --skip-unknown to leave them out."
+        )
+    reasons = dict.fromkeys(np.flatnonzero(examples.labels < 0).tolist(), "it has no label")
+    reasons |= dict.fromkeys(np.flatnonzero((examples.labels >= 0) & (labels < 0)).tolist(), UNKNOWN)
+    if not include_learned and bundle.support is not None:
+        known = set(bundle.support.digests)
+        reasons |= {row: LEARNED for row, d in enumerate(examples.row_digests) if d in known and row not in reasons}
+    rows = np.array([row for row in range(len(examples)) if row not in reasons], dtype=np.int64)
+    if len(rows):
+        measured = examples.take(rows)
+        own = backbone or load_its_backbone(bundle, weights=weights, machine=machine)
+        features, bad = own_features(bundle, measured, backbone=own, skip_bad=skip_bad, quiet=quiet)
+        reasons |= {int(rows[i]): reason for i, reason in bad.items()}
+        kept = np.array([i for i in range(len(rows)) if i not in bad], dtype=np.int64)
+    if not len(rows) or not len(kept):
+        todo = "give other rows, or pass --include-learned" if LEARNED in reasons.values() else "give other rows"
+        raise InputError(f"{examples.name} leaves no row to evaluate on: {_why(examples, reasons)}; {todo}.")
+    made = _measured(bundle, probabilities(bundle, features[kept]).numpy(), labels[rows[kept]], least, examples.name)
+    left_out = tuple((examples.row_names[row], reason) for row, reason in sorted(reasons.items()))
+    made = replace(made, left_out=left_out + tuple((s.name, s.reason) for s in examples.skipped))
+    matched = matched_in_words((examples.class_names[examples.labels[r]], bundle.class_names[labels[r]]) for r in rows[kept].tolist())
+    return replace(made, sentences=(*_sentences(made, bundle, strange), *matched, *examples.remarks, *remarks_on_length(measured, own)))
+
+
+def _matched(examples: Examples, names: Sequence[str]) -> tuple[Integers, list[str]]:
+    """The model's class of each row by name, -1 where it has none; the names of classes with rows that the model does not know."""
+    lookup = np.array([*match_names(examples.class_names, names), -1], dtype=np.int64)
+    counts = examples.counts()
+    strange = [name for name, k, n in zip(examples.class_names, lookup, counts, strict=False) if k < 0 and n]
+    found: Integers = lookup[examples.labels]
+    return found, strange
+
+
+def _measured(bundle: Bundle, p: Floats, labels: Integers, threshold: float, data: str) -> Evaluation:
+    ways, best = len(bundle.class_names), p.argmax(1)
+    right = best == labels
+    sure = p.max(1) >= threshold
+    counts = np.bincount(labels, minlength=ways)
+    with np.errstate(invalid="ignore"):
+        recall = np.bincount(labels, weights=right.astype(np.float64), minlength=ways) / counts
+    return Evaluation(
+        data=data,
+        class_names=bundle.class_names,
+        count=len(labels),
+        accuracy=wilson_interval(int(right.sum()), len(labels)),
+        recall=recall,
+        counts=counts,
+        confusion=np.bincount(labels * ways + best, minlength=ways * ways).reshape(ways, ways),
+        calibration_error=expected_calibration_error(p, labels),
+        threshold=threshold,
+        abstained=int((~sure).sum()),
+        answered=wilson_interval(int((right & sure).sum()), int(sure.sum())) if sure.any() else None,
+        left_out=(),
+    )
+
+
+def _sentences(made: Evaluation, bundle: Bundle, strange: Sequence[str]) -> tuple[str, ...]:
+    said = [f"Accuracy on {counted(made.count, 'row')} of {made.data}: {_percent(made.accuracy)}."]
+    expected = bundle.facts.get("expected_accuracy")
+    if isinstance(expected, dict) and {"mean", "low", "high"} <= expected.keys():
+        low, high = 100 * expected["low"], 100 * expected["high"]
+        said.append(f"When the model was made, {100 * expected['mean']:.1f}% ({low:.1f} to {high:.1f}) was to be expected.")
+    if made.abstained:
+        rest = "nothing is left" if made.answered is None else f"on the rest it is right in {_percent(made.answered)}"
+        said.append(f"It abstains from {counted(made.abstained, 'row')} (probability below {made.threshold:g}); {rest}.")
+    said.append(f"Confidence and accuracy differ by {100 * made.calibration_error:.1f} points on average (expected calibration error).")
+    if absent := [name for name, n in zip(made.class_names, made.counts, strict=True) if not n]:
+        said.append(f"Not measured, for the data has no rows of them: {_some(absent)}.")
+    for reason, words in (
+        (LEARNED, "the model was learned from {them}: --include-learned counts {them} too"),
+        (UNKNOWN, f"the model does not know their classes ({_some(strange)})"),
+    ):
+        if rows := [name for name, why in made.left_out if why == reason]:
+            clause = words.format(them="it" if len(rows) == 1 else "them")
+            said.append(f"{counted(len(rows), 'row', ('was', 'were'))} left out, for example {rows[0]}: {clause}.")
+    if others := [(name, why) for name, why in made.left_out if why not in (LEARNED, UNKNOWN)]:
+        name, why = others[0]
+        why = why.removeprefix(f"{name} ").rstrip(".")
+        said.append(f"{counted(len(others), 'row', ('was', 'were'))} left out, for example {name} ({why}).")
+    return tuple(said)
+
+
+def _why(examples: Examples, reasons: dict[int, str]) -> str:
+    row, reason = next(iter(sorted(reasons.items())))
+    return f"{counted(len(reasons), 'row', ('is', 'are'))} left out, for example {examples.row_names[row]} ({reason})"
+
+
+def _percent(interval: Interval) -> str:
+    return f"{100 * interval.mean:.1f}% ({100 * interval.level:.0f}% interval {100 * interval.low:.1f} to {100 * interval.high:.1f})"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

@@ -1,0 +1,172 @@
+"""A saved model for other programs: one ONNX file, in place only once it answers as fewtune does."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+
+from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.features.readable import refuse_unreadable
+from fewtune.backbones.text import TextPreparation
+from fewtune.data.audit import unreadable
+from fewtune.data.examples import Examples, make_examples
+from fewtune.data.items import Items, Pixels, Texts, Vectors
+from fewtune.data.pool import Pool
+from fewtune.errors import InputError
+from fewtune.files import add_to_manifest, refuse_foreign, write_bytes
+from fewtune.keys import key
+from fewtune.machine import Machine
+from fewtune.models.bundle import Bundle
+from fewtune.models.graph import Answering, Inputs, fed, inputs_of
+from fewtune.models.onnx_provider import as_onnx, need_onnx, run_onnx
+from fewtune.models.predict import load_its_backbone, probabilities, refuse_other_modality
+
+TOLERANCE = 1e-4  # of a probability
+MOST = 32  # rows that are checked
+MADE_UP = 8
+TOKENIZER = "tokenizer"
+_INVENTED = "made-up rows"
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Exported:
+    """The file that was written, its `size` in bytes, and the largest `difference` between its probabilities and fewtune's on `rows`
+    rows."""
+
+    path: Path
+    size: int
+    difference: float
+    rows: int
+    inputs: Inputs
+    sentences: tuple[str, ...]
+
+
+def export_onnx(bundle: Bundle, path: Path, *, weights: Path | None = None, examples: Examples | None = None) -> Exported:
+    """Write a model as `path`: preprocessing constants, backbone with what moved, head, temperature and softmax in one graph.
+
+    It is checked with onnxruntime against fewtune's own probabilities, in several batch sizes, on the first rows of `examples` (on made-up
+    ones, or for embeddings the model's own, where there are none). A tokenizer's files go to the folder `tokenizer` beside it. Raises
+    InputError, and writes nothing, where the network has no ONNX form, the two differ by more than 1e-4, or a
+    run folder holds such a file that fewtune did not write.
+    """
+    need_onnx()
+    if examples is not None:
+        refuse_other_modality(bundle, examples)
+    backbone = load_its_backbone(bundle, weights=weights, machine=Machine(device="cpu", dtype="float32", channels_last=False))
+    chosen = _made_up(bundle, backbone) if examples is None else examples
+    checked = chosen.take(np.arange(min(MOST, len(chosen))))
+    refuse_unreadable(checked, unreadable(checked, deep=False), skip_bad=False)
+    inputs = inputs_of(bundle, backbone)
+    example = _two(backbone, checked, inputs)
+    content = as_onnx(Answering(bundle, backbone).eval(), inputs, example, _metadata(bundle, backbone, inputs))
+    difference, sizes = _difference(bundle, backbone, checked, content)
+    if not difference <= TOLERANCE:
+        raise InputError(
+            f"the exported model differs from this one by up to {difference:.2g} in a probability (at most {TOLERANCE:g} is allowed), so "
+            f"nothing was written: {backbone.name} computes something that ONNX does otherwise."
+        )
+    beside = _tokenizer(backbone, path.parent / TOKENIZER)
+    refuse_foreign(path.parent, [path, *beside])
+    for file, wanted in {**beside, path: content}.items():
+        write_bytes(file, wanted)
+    add_to_manifest(path.parent, [path, *beside])
+    rows = "made-up " if chosen.name == _INVENTED else ""
+    sentences = (
+        f"Wrote {path} ({len(content) / 1e6:.1f} MB): {_shown(inputs)} -> probabilities [N, {len(bundle.class_names)}].",
+        inputs.how + _where_tokens(backbone, beside),
+        f"Checked with onnxruntime on {len(checked)} {rows}rows in batches of {', '.join(map(str, sizes))}: its probabilities differ from "
+        f"fewtune's by at most {difference:.1g}.",
+    )
+    return Exported(path, len(content), difference, len(checked), inputs, sentences)
+
+
+def _two(backbone: Backbone, examples: Examples, inputs: Inputs) -> list[torch.Tensor]:
+    """An example batch of two rows (the same twice, where there is one), of two tokens or more."""
+    rows = np.array([0, len(examples) - 1], dtype=np.int64)
+    given = fed(backbone, examples, rows)
+    return [torch.from_numpy(given[name]) for name in inputs.names]
+
+
+def _difference(bundle: Bundle, backbone: Backbone, examples: Examples, content: bytes) -> tuple[float, list[int]]:
+    """The largest difference of a probability over batches of 1, 2, 3 and all rows; these sizes. NaN differs from everything."""
+    sizes = sorted({size for size in (1, 2, 3, len(examples)) if size <= len(examples)})
+    parts = [np.arange(len(examples))[-size:] for size in sizes]
+    found = run_onnx(content, [fed(backbone, examples, part) for part in parts])
+    start, pool = backbone.start(), Pool([examples])
+    worst = 0.0
+    for part, answered in zip(parts, found, strict=True):
+        own = probabilities(bundle, backbone.embed(start, pool, part)).numpy()
+        gap = float(np.abs(own - answered).max()) if own.shape == answered.shape else float("nan")
+        worst = max(worst, gap) if gap == gap else float("inf")
+    return worst, sizes
+
+
+def _metadata(bundle: Bundle, backbone: Backbone, inputs: Inputs) -> dict[str, str]:
+    """What a program needs to use the file on its own. JSON in plain ASCII, for names need not be UTF-8."""
+    from fewtune.version import __version__
+
+    listed = [{"name": name, "kind": kind, "shape": list(shape)} for name, kind, shape in inputs.listed]
+    said: dict[str, Any] = {
+        "class_names": json.dumps(list(bundle.class_names)),
+        "inputs": json.dumps(listed),
+        "how_to_prepare": inputs.how,
+        "preprocessing": backbone.preparation.text,
+        "threshold": f"{bundle.threshold:g}",
+        "temperature": f"{bundle.temperature:.9g}",
+        "backbone": backbone.name,
+        "method": bundle.method,
+        "fewtune": __version__,
+    }
+    return {name: str(value).encode(errors="backslashreplace").decode() for name, value in said.items()}
+
+
+def _tokenizer(backbone: Backbone, folder: Path) -> dict[Path, bytes]:
+    """The tokenizer's files as they lie in `folder` beside the model."""
+    preparation = backbone.preparation
+    if not isinstance(preparation, TextPreparation) or not hasattr(preparation.tokenizer, "save_pretrained"):
+        return {}
+    with tempfile.TemporaryDirectory() as scratch:
+        preparation.tokenizer.save_pretrained(scratch)
+        return {folder / file.name: file.read_bytes() for file in sorted(Path(scratch).iterdir())}
+
+
+def _where_tokens(backbone: Backbone, beside: Mapping[Path, bytes]) -> str:
+    """A sentence that says where the tokenizer is."""
+    if not isinstance(backbone.preparation, TextPreparation):
+        return ""
+    return f" The tokenizer's files are in {next(iter(beside)).parent}." if beside else f" The tokenizer is that of {backbone.name}."
+
+
+def _made_up(bundle: Bundle, backbone: Backbone) -> Examples:
+    """Rows to check on where none are given: patches and noise, class names in sentences, or the embeddings learned from."""
+    generator = key(0, "export").generator()
+    items: Items
+    if bundle.backbone.modality == "image":
+        coarse = generator.integers(0, 256, (MADE_UP, 8, 8, 3), dtype=np.uint8)
+        noise = generator.integers(-30, 31, (MADE_UP, 256, 256, 3))
+        items = Pixels(np.clip(coarse.repeat(32, 1).repeat(32, 2) + noise, 0, 255).astype(np.uint8))
+    elif bundle.backbone.modality == "text":
+        names = bundle.class_names * MADE_UP
+        items = Texts([" ".join(("this is a text about", *names[i : i + 1 + 3 * i])) for i in range(MADE_UP)])
+    elif bundle.backbone.name == "precomputed" and bundle.support is not None:
+        return make_examples(Vectors(bundle.support.features.numpy()), name="support")
+    else:
+        width = int(getattr(backbone.network, "inputs", bundle.backbone.width))
+        items = Vectors(generator.normal(size=(MADE_UP, width)).astype(np.float32))
+    return make_examples(items, name=_INVENTED)
+
+
+def _shown(inputs: Inputs) -> str:
+    shapes = [
+        f"{name} [{', '.join({'batch': 'N', 'sequence': 'T'}.get(str(s), str(s)) for s in shape)}] {kind}"
+        for name, kind, shape in inputs.listed
+    ]
+    return ", ".join(shapes)

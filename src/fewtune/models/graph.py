@@ -1,0 +1,110 @@
+"""A saved model as one network, from prepared inputs to probabilities: what is written for other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.preparation import ImagePreparation
+from fewtune.backbones.text import TextPreparation
+from fewtune.data.examples import Examples, Integers
+from fewtune.data.pool import Pool
+from fewtune.models.bundle import Bundle
+from fewtune.recipes.language import read_method
+
+TOKENS = ("input_ids", "attention_mask")
+
+
+@final
+class Answering(nn.Module):
+    """Pixels [N, C, H, W] in 0..255, tokens or vectors to calibrated probabilities [N, K], all in float32."""
+
+    def __init__(self, bundle: Bundle, backbone: Backbone) -> None:
+        super().__init__()
+        self.network, self.head = backbone.network, read_method(bundle.method).head
+        self.temperature = bundle.temperature
+        self._names = [("state", n) for n in bundle.state] + [("parameter", n) for n in bundle.parameters]
+        for place, tensor in enumerate((*bundle.state.values(), *bundle.parameters.values())):
+            self.register_buffer(f"held{place}", tensor.detach().clone())
+        preparation = backbone.preparation
+        self.image = isinstance(preparation, ImagePreparation)
+        self.text = isinstance(preparation, TextPreparation)
+        if isinstance(preparation, ImagePreparation):
+            self.register_buffer("mean", torch.tensor(preparation.mean)[:, None, None])
+            self.register_buffer("std", torch.tensor(preparation.std)[:, None, None])
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        given: Any = inputs[0]
+        if self.image:
+            given = (given / 255.0 - self.get_buffer("mean")) / self.get_buffer("std")
+        elif self.text:
+            given = dict(zip(TOKENS, inputs, strict=True))
+        held = {key: self.get_buffer(f"held{place}") for place, key in enumerate(self._names)}
+        state, parameters = ({n: t for (kind, n), t in held.items() if kind == which} for which in ("state", "parameter"))
+        logits: Tensor = self.head.score(state, self.network(given)[None], parameters)[0]
+        return torch.softmax(logits / self.temperature, dim=-1)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What the graph takes: (name, kind, shape) each, "batch" and "sequence" standing for any number; and how they are made, in words.
+
+    `longest`: the most tokens.
+    """
+
+    listed: tuple[tuple[str, str, tuple[int | str, ...]], ...]
+    how: str
+    longest: int | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for name, _, _ in self.listed)
+
+
+def inputs_of(bundle: Bundle, backbone: Backbone) -> Inputs:
+    """What the graph of a model takes."""
+    preparation = backbone.preparation
+    if isinstance(preparation, ImagePreparation):
+        shape = ("batch", len(preparation.mean), preparation.height, preparation.width)
+        return Inputs((("pixels", "float32", shape),), _how(preparation))
+    if isinstance(preparation, TextPreparation):
+        listed = tuple((name, "int64", ("batch", "sequence")) for name in TOKENS)
+        how = f"Texts are tokenised, cut to {preparation.max_length} tokens and padded to the longest of the batch (attention_mask 0)."
+        return Inputs(listed, how, preparation.max_length)
+    width = getattr(backbone.network, "inputs", bundle.backbone.width)
+    return Inputs((("features", "float32", ("batch", int(width))),), "Embeddings as they are.")
+
+
+def _how(p: ImagePreparation) -> str:
+    """The preparation of images in words; scaling and normalisation are in the graph."""
+    colour = "one channel of grey (ITU-R 601 luma)" if p.grey else "RGB"
+    if p.resize == "squash":
+        wide = round(p.short * p.width / p.height)
+        size = f"resized to {wide} x {p.short} pixels (width x height) whatever their shape"
+    else:
+        size = f"resized so that the short side has {p.short} pixels"
+    cut = "" if p.resize == "squash" and p.short == p.height else f", and the middle {p.width} x {p.height} (width x height) is cut out"
+    return (
+        f"Images are turned upright (EXIF), made {colour}, {size} ({p.interpolation}, antialiased as Pillow does){cut}; "
+        "values stay 0 to 255, channels first; they are not normalised, the graph does that."
+    )
+
+
+def fed(backbone: Backbone, examples: Examples, rows: Integers) -> Mapping[str, np.ndarray[Any, Any]]:
+    """Rows as the graph takes them, by input name."""
+    preparation = backbone.preparation
+    pool = Pool([examples])
+    prepared = [pool.prepared(int(row), preparation) for row in rows]
+    if isinstance(preparation, ImagePreparation):
+        return {"pixels": torch.stack(prepared).float().numpy()}
+    if isinstance(preparation, TextPreparation):
+        tokens = preparation.batch(prepared)
+        return {name: tokens[name].numpy() for name in TOKENS}
+    return {"features": preparation.batch(prepared).numpy()}

@@ -1,0 +1,230 @@
+"""Predicting with a saved model: the backbone is found again and checked, rows are embedded once, the head answers."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.features.readable import readable_features, remarks_on_length
+from fewtune.backbones.load import load_backbone
+from fewtune.backbones.places import Place, remembered
+from fewtune.data.examples import Examples
+from fewtune.data.items import Wanted
+from fewtune.data.reading.frames import is_data_frame, is_dataset
+from fewtune.data.reading.inputs import read_inputs
+from fewtune.data.reading.order import some
+from fewtune.data.reading.read import read_examples
+from fewtune.errors import InputError
+from fewtune.learning.method import Method
+from fewtune.machine import Machine
+from fewtune.models.bundle import BackboneRecord, Bundle
+from fewtune.recipes.language import read_method
+from fewtune.words import counted, one_line
+
+
+@final
+@dataclass(frozen=True)
+class Prediction:
+    """One answer. `label` is None where the model abstains; `scores` are probabilities by class name and sum to 1."""
+
+    input: str
+    label: str | None
+    probability: float
+    scores: dict[str, float]
+
+
+def load_its_backbone(bundle: Bundle, *, weights: Path | None = None, machine: Machine | None = None) -> Backbone:
+    """The backbone a bundle was made with: the original, from `weights` or where it lay then, with what moved put in.
+
+    `weights`: the file, or the folder of a model that was read from a local folder. Refuses any other weights or preprocessing.
+    """
+    record = bundle.backbone
+    place = _found(record, weights)
+    backbone = load_backbone(record.name, weights=place.weights, folder=place.folder, machine=machine or Machine())
+    if backbone.digest() != record.digest:
+        raise InputError(
+            f"the weights or preprocessing of {record.name} differ from those this model was made with "
+            f"(expected digest {record.digest[:12]}, found {backbone.digest()[:12]}): give the original file with --weights."
+        )
+    return backbone if bundle.moved is None else bundle.moved.onto(backbone)
+
+
+def _found(record: BackboneRecord, given: Path | None) -> Place:
+    """Where the backbone's folder and weights are. Raises InputError where something that lay on a disk is not known or gone."""
+    if given is not None and not given.exists():
+        raise InputError(f"the backbone's weights are not at {given}: say where they are now with --weights.")
+    if not record.folder and record.weights is None:
+        return Place(None, given)
+    known = remembered(record.digest)
+    if given is not None:
+        return _meant(record, given, known)
+    for path, needed, kind in ((known.folder, record.folder, "folder"), (known.weights, record.weights is not None, "file")):
+        if needed and path is None:
+            name = one_line(record.name if record.folder else f"{record.name} with {record.weights}")
+            raise InputError(
+                f"the backbone of this model, {name}, was read from a local {kind} that is not known on this machine: say where it is now "
+                f"with --weights {kind.upper()}."
+            )
+        if needed and path is not None and not path.exists():
+            raise InputError(f"the backbone's weights are not at {path}: say where they are now with --weights.")
+    return known
+
+
+def _meant(record: BackboneRecord, given: Path, known: Place) -> Place:
+    """What a person who gives a file or folder for a backbone means by it."""
+    if not record.folder:
+        return Place(None, given)
+    if given.is_dir() and any(given.glob("*config.json")):
+        beside = given / Path(record.weights or "").name
+        return Place(given, None if record.weights is None else beside if beside.exists() else given)
+    return Place(known.folder if known.folder is not None and known.folder.exists() else given.parent, given)
+
+
+def probabilities(bundle: Bundle, features: Float[Tensor, "N D"]) -> Float[Tensor, "N K"]:
+    """Calibrated class probabilities of embedded rows."""
+    method: Method = read_method(bundle.method)
+    like = {k: v.to(features) for k, v in bundle.state.items()}
+    parameters = {k: v.to(features) for k, v in bundle.parameters.items()}
+    with torch.inference_mode():
+        logits = method.head.score(like, features[None], parameters)[0]
+    return torch.softmax(logits.double() / bundle.temperature, dim=-1)
+
+
+def label_rows(bundle: Bundle, names: Sequence[str], features: Float[Tensor, "N D"], threshold: float | None = None) -> list[Prediction]:
+    """One prediction a row, in order. A row without features (NaN) has no label and no scores."""
+    least = bundle.threshold if threshold is None else threshold
+    if not 0 <= least <= 1:
+        raise InputError(f"expected a threshold between 0 and 1, found {least}.")
+    out = []
+    for name, row in zip(names, probabilities(bundle, features).tolist(), strict=True):
+        if any(math.isnan(p) for p in row):
+            out.append(Prediction(name, None, 0.0, {}))
+            continue
+        best = max(range(len(row)), key=row.__getitem__)
+        label = bundle.class_names[best] if row[best] >= least else None
+        out.append(Prediction(name, label, row[best], dict(zip(bundle.class_names, row, strict=True))))
+    return out
+
+
+def refuse_other_modality(bundle: Bundle, examples: Examples) -> None:
+    """Raise InputError where a model is given rows that it cannot look at."""
+    if examples.modality != bundle.backbone.modality:
+        raise InputError(f"this model labels {bundle.backbone.modality}s, but {examples.name} holds {examples.modality}s.")
+
+
+def own_features(
+    bundle: Bundle,
+    examples: Examples,
+    *,
+    weights: Path | None = None,
+    machine: Machine | None = None,
+    backbone: Backbone | None = None,
+    skip_bad: bool = False,
+    quiet: bool = True,
+) -> tuple[Float[Tensor, "N D"], dict[int, str]]:
+    """Features of rows by the bundle's own backbone (`backbone`, where it is loaded already), and the rows that cannot be read.
+
+    Those are refused by name, or have features of NaN with `skip_bad`. Raises InputError for another modality or width.
+    """
+    refuse_other_modality(bundle, examples)
+    backbone = backbone or load_its_backbone(bundle, weights=weights, machine=machine)
+    _, features, bad = readable_features(examples, backbone, memory=True, skip_bad=skip_bad, quiet=quiet)
+    if features.shape[1] != bundle.backbone.width:
+        raise InputError(
+            f"this model labels embeddings of width {bundle.backbone.width}, but {examples.name} has width {features.shape[1]}."
+        )
+    return features.float(), bad
+
+
+def predict_examples(
+    bundle: Bundle,
+    examples: Examples,
+    *,
+    threshold: float | None = None,
+    skip_bad: bool = False,
+    weights: Path | None = None,
+    machine: Machine | None = None,
+    quiet: bool = False,
+    backbone: Backbone | None = None,
+    tell: Callable[[str], None] = warnings.warn,
+) -> list[Prediction]:
+    """One prediction a row. Rows that cannot be read are refused by name, or with `skip_bad` answered without a label.
+
+    `backbone`: the bundle's own where it is loaded already (see `load_its_backbone`). `tell` gets what should be known of the answers, such
+    as how many texts were cut; by default it is a warning.
+    """
+    refuse_other_modality(bundle, examples)
+    if not len(examples):
+        return []
+    backbone = backbone or load_its_backbone(bundle, weights=weights, machine=machine)
+    features, _ = own_features(bundle, examples, weights=weights, machine=machine, backbone=backbone, skip_bad=skip_bad, quiet=quiet)
+    if examples.skipped:
+        listed = some((f"{s.name} ({s.reason})" for s in examples.skipped), 3)
+        tell(f"{counted(len(examples.skipped), 'file')} passed over: {listed}.")
+    for sentence in (*examples.remarks, *remarks_on_length(examples, backbone)):
+        tell(sentence)
+    return label_rows(bundle, examples.row_names, features, threshold)
+
+
+def predict_inputs(
+    bundle: Bundle,
+    paths: Sequence[Path],
+    *,
+    texts: Sequence[str] = (),
+    column: str | None = None,
+    threshold: float | None = None,
+    skip_bad: bool = False,
+    weights: Path | None = None,
+    machine: Machine | None = None,
+    quiet: bool = False,
+    tell: Callable[[str], None] = warnings.warn,
+) -> list[Prediction]:
+    """Predictions for files, folders, tables and texts, in the order given (see `read_inputs`)."""
+    examples = read_inputs(paths, texts, wanted_by(bundle), column)
+    return predict_examples(
+        bundle, examples, threshold=threshold, skip_bad=skip_bad, weights=weights, machine=machine, quiet=quiet, tell=tell
+    )
+
+
+def predict_anything(
+    bundle: Bundle, inputs: Any, backbone: Backbone, *, threshold: float | None = None, skip_bad: bool = False, quiet: bool = True
+) -> list[Prediction]:
+    """Predictions for whatever Python has at hand: see `Model.predict`, which documents it."""
+    examples = unlabelled(bundle, inputs)
+    return predict_examples(bundle, examples, threshold=threshold, skip_bad=skip_bad, quiet=quiet, backbone=backbone)
+
+
+def wanted_by(bundle: Bundle) -> Wanted:
+    """What a model labels, and the size of the grey pictures that it learned from as one array."""
+    size = bundle.facts.get("picture_size")
+    return Wanted(bundle.backbone.modality, tuple(size) if isinstance(size, list | tuple) else None)
+
+
+def unlabelled(bundle: Bundle, inputs: Any) -> Examples:
+    """Whatever Python has at hand as rows that the model can look at."""
+    wanted = wanted_by(bundle)
+    if isinstance(inputs, str | Path):
+        inputs = [inputs]
+    if isinstance(inputs, list | tuple) and all(isinstance(i, str | Path) for i in inputs):
+        return _named(wanted, inputs)
+    if isinstance(inputs, Examples | Mapping) or is_data_frame(inputs) or is_dataset(inputs):
+        return read_examples(inputs, labelled=False, wanted=wanted)
+    return read_examples((inputs, None), labelled=False, wanted=wanted)
+
+
+def _named(wanted: Wanted, inputs: Sequence[str | Path]) -> Examples:
+    """Strings are texts for a text model and paths for any other; the order is kept, whichever they are."""
+    if wanted.modality != "text" or not any(isinstance(i, str) for i in inputs):
+        return read_inputs([Path(i) for i in inputs], (), wanted)
+    if paths := [i for i in inputs if isinstance(i, Path)]:
+        raise InputError(f"texts and paths are mixed, for example {str(paths[0])!r}: give the texts, or the paths, alone.")
+    return read_inputs([], [str(i) for i in inputs], wanted)

@@ -1,0 +1,123 @@
+"""Borrowing: how a pool is used, and what came of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+
+from fewtune.errors import InputError
+from fewtune.learners.side import Side
+from fewtune.sources.clock import Clock
+from fewtune.sources.finetune import RATES, Finetuned, Finetuner, at_rates
+from fewtune.sources.guard import LEAST_CLASSES, OWN, Guard
+from fewtune.sources.source_rows import MOST_ROWS, Related
+from fewtune.spec import text
+from fewtune.tasks.selection import ConsistencyDiversity, Trace
+from fewtune.tasks.task import Tasks
+from fewtune.words import counted
+
+CANDIDATES = 100  # tasks a source, as Xu et al. take
+SELECTION = ConsistencyDiversity(mode="skip")
+TRIES = (-0.05, -0.02, 0.0, 0.02, 0.05)  # values of p
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Borrowing:
+    """How to borrow from a pool.
+
+    `selection`: which candidate tasks are finetuned on, by default in `skip` mode (on the benchmark kit `stop` ended after four tasks or
+    fewer in 11 runs of 20, little to finetune on); with `tries`, the p of these whose tasks do best on validation tasks. `recipe`: the
+    text of a method that learns from a source; by default multitask finetuning by episodes like the target's. `minutes`: for
+    everything after the data were read; `visits`: rows that each run may look at instead of what the time allows, so that the outcome
+    does not depend on the machine. `most`: rows of a class.
+    """
+
+    selection: ConsistencyDiversity = SELECTION
+    tries: tuple[float, ...] = ()
+    recipe: str | None = None
+    minutes: float = 10.0
+    visits: int = 0
+    rates: tuple[float, ...] = RATES
+    candidates: int = CANDIDATES
+    most: int = MOST_ROWS
+
+    def __post_init__(self) -> None:
+        if not self.minutes > 0:
+            raise InputError(f"expected a budget above 0 minutes, found {self.minutes:g}.")
+        if self.visits < 0 or self.candidates < 1:
+            raise InputError(f"expected visits >= 0 and candidates >= 1, found {self.visits} and {self.candidates}.")
+        if self.most < 2:
+            raise InputError(f"expected to borrow at least 2 rows a class (one to show, one to ask), found {self.most}.")
+        if not self.rates or not all(0 < rate < math.inf for rate in self.rates):
+            raise InputError(f"expected learning rates above 0, found {', '.join(f'{rate:g}' for rate in self.rates) or 'none'}.")
+        if self.recipe is not None:  # now rather than after the pool was read
+            at_rates(self.recipe, self.rates)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Borrowed:
+    """What came of the pool. `tuned` and `guard` are None where it did not come so far; `why` says in a sentence what was decided.
+
+    `trace`: every candidate task and what was decided of it. `tuner`: what finetunes on any tasks of the pool, alike. `after`: the target
+    by the finetuned backbone; its test rows only where that is used.
+    """
+
+    related: Related
+    candidates: Tasks
+    trace: Trace
+    tuner: Finetuner
+    tuned: Finetuned | None
+    guard: Guard | None
+    after: Side | None
+    clock: Clock
+    spent: int
+    why: str
+
+    @property
+    def kept(self) -> bool:
+        """Whether the finetuned backbone is used."""
+        return self.guard is not None and self.guard.kept
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out of the pool and of the finetuning, a sentence each."""
+        return self.related.notes if self.tuned is None else (*self.related.notes, *self.tuned.notes)
+
+    def facts(self) -> dict[str, Any]:
+        """What a model card says of the pool."""
+        pool, tuned, guard = self.related.pool, self.tuned, self.guard
+        said: dict[str, Any] = {
+            "data": {s.name: f"{len(s):,} rows of {len(np.unique(s.labels)):,} classes, digest {s.digest()}" for s in pool.sources},
+            "left out": list(self.notes),
+            "chosen tasks": [self.candidates.names[i] for i in self.trace.taken],
+            "budget": f"{self.spent:,} rows looked at in training",
+            "decision": self.why,
+        }
+        if tuned is not None:
+            said["finetuning"] = (
+                f"{text(tuned.method)}, {counted(tuned.steps, 'step')}, {100 * tuned.advice.share:.0f}% of the way from the start"
+            )
+        if guard is not None:
+            said["guard"] = f"{guard.where}: gain {guard.gain.mean:.4f}, lower bound {guard.gain.low:.4f}"
+        return said
+
+
+def said_of(guard: Guard, tuned: Finetuned) -> str:
+    """What the guard found, in a sentence."""
+    of = "each answered by models that never saw it" if guard.where == OWN else "classes that nothing was learned from"
+    doubt = "which chance alone may give"
+    if guard.too_few:
+        doubt = f"but classes to judge by are too few to tell ({len(guard.differences)}; {LEAST_CLASSES} are the least)"
+    numbers = (
+        f"{100 * guard.finetuned:.1f}% right against {100 * guard.frozen:.1f}% of the best frozen learner on {guard.where} ({of}): "
+        f"{100 * guard.gain.mean:+.1f} points, " + (f"with 95% confidence more than {100 * guard.gain.low:.1f}" if guard.kept else doubt)
+    )
+    learned = f"Finetuning on {counted(len(tuned.tasks), 'related task')}"
+    if guard.kept:
+        return f"{learned} helped: {numbers}. The saved model is the finetuned one."
+    return f"{learned} was not shown to help: {numbers}. The saved model is the frozen one."
