@@ -33,11 +33,10 @@ from tests.laws.grounds import WAYS, WIDTH, differences, gradient, maml, near, o
 
 
 @pytest.fixture(params=["together", "one after another"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both ways in which episodes adapt: the laws of meta-gradients hold for each."""
     if request.param == "one after another":
         monkeypatch.setattr(engine, "fit_together", lambda *_: 0)
-    return str(request.param)
 
 
 @pytest.mark.usefixtures("way")

@@ -16,8 +16,8 @@ from fewtune.api.estimator import FewShotClassifier
 from fewtune.data.audit import inspect_examples
 from fewtune.data.class_names import odd_names
 from fewtune.data.examples import Examples
+from fewtune.data.reading.labels import missing
 from fewtune.data.reading.read import read_examples
-from fewtune.data.reading.targets import missing
 from fewtune.errors import InputError
 
 pd = pytest.importorskip("pandas")

@@ -22,8 +22,8 @@ from fewtune.data.examples import Examples, make_examples
 from fewtune.data.items import Texts, Wanted
 from fewtune.data.pool import Pool
 from fewtune.data.reading.inputs import taught_size
+from fewtune.data.reading.labels import missing
 from fewtune.data.reading.read import read_examples
-from fewtune.data.reading.targets import missing
 from fewtune.errors import InputError
 from fewtune.learners.choice import choose_learner
 from fewtune.learning.classes import prompts_of, vectors_by_prompts

@@ -18,7 +18,7 @@ from PIL import Image, ImageFile
 from fewtune.data.images import decode, finished, header, kind_of, pixel_limit
 from fewtune.data.items import Modality, content_digest, pixels_digest, read_file
 from fewtune.data.pixels import Bytes, as_image, as_pixels, one_or_many, plain
-from fewtune.data.reading.targets import missing
+from fewtune.data.reading.labels import missing
 from fewtune.errors import InputError
 
 Picture: TypeAlias = bytes | Path | Image.Image | Bytes

@@ -96,8 +96,7 @@ def put_back(bundle: Bundle, run: Path) -> tuple[str, ...]:
 
 def _place(names: Sequence[str], given: str, more: bool) -> tuple[tuple[str, ...], int]:
     """The class names afterwards, and which of them the rows belong to."""
-    name = given
-    name = name.strip() if isinstance(name, str) else ""
+    name = given.strip() if isinstance(given, str) else ""
     if not name or not all(map(harmless, name)):
         raise InputError(f"expected the name of a class, as text without control characters, found {given!r}.")
     known = [plain_name(n) for n in names]

@@ -14,8 +14,8 @@ from fewtune.data.examples import NO_SPLIT, Examples, Integers, make_examples
 from fewtune.data.items import Files, Items, Pixels, Texts, Vectors, Wanted
 from fewtune.data.pictures import is_encoded, is_picture, read_pictures
 from fewtune.data.pixels import as_pixels, fits, one_or_many, plain
+from fewtune.data.reading.labels import Kind, as_labels, decoded, missing
 from fewtune.data.reading.order import IMAGE_SUFFIXES, SPLIT_WORDS, some
-from fewtune.data.reading.targets import Kind, as_labels, decoded, missing
 from fewtune.errors import InputError
 
 

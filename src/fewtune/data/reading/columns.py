@@ -15,9 +15,9 @@ from fewtune.data.items import Files, Items, Texts, Vectors
 from fewtune.data.pictures import is_picture, read_pictures
 from fewtune.data.pixels import plain
 from fewtune.data.reading.arrays import as_vectors, split_codes
+from fewtune.data.reading.labels import Kind, as_labels, decoded, missing
 from fewtune.data.reading.order import IMAGE_SUFFIXES, some
 from fewtune.data.reading.table_files import Table
-from fewtune.data.reading.targets import Kind, as_labels, decoded, missing
 from fewtune.errors import InputError, unknown
 
 USUAL: Mapping[str, tuple[str, ...]] = {

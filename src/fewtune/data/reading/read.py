@@ -15,10 +15,10 @@ from fewtune.data.reading.arrays import read_arrays, read_npz
 from fewtune.data.reading.columns import from_table
 from fewtune.data.reading.encoded import read_kit, sidecar
 from fewtune.data.reading.folders import LAYOUT, read_folder
+from fewtune.data.reading.labels import Kind
 from fewtune.data.reading.npz import load_npz
 from fewtune.data.reading.order import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES
 from fewtune.data.reading.table_files import read_table
-from fewtune.data.reading.targets import Kind
 from fewtune.errors import InputError
 from fewtune.files import expanded
 

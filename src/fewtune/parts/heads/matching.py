@@ -94,7 +94,7 @@ def _vote(cosines: Float[Tensor, "E Q S"], members: Float[Tensor, "E S K"], k: i
     present = (members.sum(dim=-1) > 0)[:, None, :]
     candidates = cosines.detach().masked_fill(~present, -torch.inf)
     kth = candidates.topk(min(k, cosines.shape[-1]), dim=-1).values[..., -1:]
-    voters = ((candidates >= kth) & present).to(cosines)
+    voters = (candidates >= kth).to(cosines)
     votes = torch.bmm(voters, members)
     closeness = torch.bmm(voters * cosines, members) / votes.clamp_min(1)
     tie = torch.where(votes > 0, (1 + closeness) / 4, 0.0)
