@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 from fewtune.backbones.backbone import Backbone
-from fewtune.backbones.cutting.cut import CutStore, find_cut
+from fewtune.backbones.cutting.cut import find_cut
+from fewtune.backbones.cutting.cut_store import CutStore
 from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import make_examples
 from fewtune.data.items import Pixels

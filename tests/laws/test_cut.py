@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from fewtune.backbones.backbone import Backbone
-from fewtune.backbones.cutting.cut import Cut, CutStore, find_cut
+from fewtune.backbones.cutting.cut import Cut, find_cut
+from fewtune.backbones.cutting.cut_store import CutStore
 from fewtune.backbones.edits import LoRA
 from fewtune.backbones.load import load_backbone
 from fewtune.backbones.preparation import VectorPreparation

@@ -1,0 +1,1 @@
+"""Foundation models. Names of models come in; pure functions from named weights and rows to features go out."""

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from fewtune.backbones.backbone import Backbone
-from fewtune.backbones.cutting.cut import CutStore, find_cut
+from fewtune.backbones.cutting.cut import find_cut
+from fewtune.backbones.cutting.cut_store import CutStore
 from fewtune.backbones.edits import Edit, declared_edits, edited
 from fewtune.data.pool import Pool
 from fewtune.data.views.views import IDENTITY, View

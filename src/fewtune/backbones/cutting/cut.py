@@ -19,11 +19,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fewtune.backbones.backbone import Backbone, Weights
-from fewtune.backbones.cutting.cut_store import CutStore
 from fewtune.backbones.cutting.tracing import Call, Form, Leaf, Shape, Size, first_tensor, form, returning, shape, traced
 from fewtune.keys import key
-
-__all__ = ["Cut", "CutStore", "find_cut"]
 
 _EXACT, _ROUNDED = 1e-5, 3e-2  # float32 on the CPU, where only sums have another order; half precision and TF32
 _TRIED = ((nan, [0, 1]), (nan, [0]), (nan, [1, 0, 1]), (0.0, [0, 1]))  # a blank that is read shows as NaN, even times zero

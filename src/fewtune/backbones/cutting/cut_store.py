@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -12,12 +12,10 @@ from torch import Tensor
 
 from fewtune.backbones.activations import RowBytes, computed_again, rows_again
 from fewtune.backbones.backbone import Weights
+from fewtune.backbones.cutting.cut import Cut
 from fewtune.backbones.prefetch import prefetched
 from fewtune.data.examples import Integers
 from fewtune.data.pool import Pool
-
-if TYPE_CHECKING:
-    from fewtune.backbones.cutting.cut import Cut
 
 UPPER_ROWS = 64  # images in one pass of the upper part on the CPU: its activations are small, so larger passes are faster
 

@@ -17,7 +17,7 @@ from fewtune.data.pixels import plain
 from fewtune.data.reading.arrays import as_vectors, split_codes
 from fewtune.data.reading.labels import Kind, as_labels, decoded, missing
 from fewtune.data.reading.order import IMAGE_SUFFIXES, some
-from fewtune.data.reading.table_files import Table
+from fewtune.data.reading.table import Table
 from fewtune.errors import InputError, unknown
 
 USUAL: Mapping[str, tuple[str, ...]] = {

@@ -15,7 +15,7 @@ from fewtune.data.images import decode
 from fewtune.data.items import Modality, content_digest
 from fewtune.data.reading.columns import from_table
 from fewtune.data.reading.order import SPLIT_WORDS
-from fewtune.data.reading.table_files import Table
+from fewtune.data.reading.table import Table
 from fewtune.errors import InputError
 
 

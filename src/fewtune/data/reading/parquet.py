@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fewtune.data.reading.order import some
-from fewtune.data.reading.table_files import Lazy, Table
+from fewtune.data.reading.table import Lazy, Table
 from fewtune.data.room import byte_limit, check_room
 from fewtune.errors import InputError
 from fewtune.files import open_regular

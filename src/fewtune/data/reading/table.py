@@ -1,0 +1,45 @@
+"""A table as it was read: columns of plain values by name, each made when it is first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Columns of equal length. `where` tells how a row is called in messages; paths in it are relative to `folder`."""
+
+    name: str
+    columns: Mapping[str, Any]
+    count: int
+    where: Callable[[int], str]
+    folder: Path
+    remarks: tuple[str, ...] = ()
+
+
+@final
+class Lazy(Mapping[str, Any]):
+    """Columns by name, each made when it is first asked for."""
+
+    def __init__(self, names: Iterable[str], make: Callable[[str], Any]) -> None:
+        self._names, self._make, self._made = dict.fromkeys(names), make, dict[str, Any]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._names:
+            raise KeyError(name)
+        if name not in self._made:
+            self._made[name] = self._make(name)
+        return self._made[name]
