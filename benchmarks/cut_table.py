@@ -27,7 +27,7 @@ from fewtune.backbones.cutting.cut_store import CutStore
 from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import make_examples
 from fewtune.data.items import Pixels
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.machine import Machine
 
 Embed = Callable[[dict[str, Tensor], np.ndarray], Tensor]
@@ -57,19 +57,19 @@ def compared(options: argparse.Namespace, size: int) -> dict[str, object]:
     count = options.batch * options.steps
     coarse = np.random.default_rng(0).integers(0, 256, (count, 4, 4, 3), dtype=np.uint8)  # pictures that differ, unlike noise
     pixels = coarse.repeat(-(-size // 4), 1).repeat(-(-size // 4), 2)[:, :size, :size]
-    pool = Pool([make_examples(Pixels(pixels), name="pictures")], remember=2**31)
-    backbone.embed(backbone.start(), pool, np.arange(count))  # every image is decoded once
+    space = RowSpace([make_examples(Pixels(pixels), name="pictures")], remember=2**31)
+    backbone.embed(backbone.start(), space, np.arange(count))  # every image is decoded once
     began = time.perf_counter()
-    cut = find_cut(backbone, backbone.start(), pool.gather([0, 1], backbone.preparation), moving)
+    cut = find_cut(backbone, backbone.start(), space.gather([0, 1], backbone.preparation), moving)
     found = time.perf_counter() - began
     assert cut is not None
     store = CutStore(cut, 2**31)
     start = backbone.start()
     began = time.perf_counter()
     with torch.no_grad():
-        store.features(start, pool, np.arange(count))
+        store.features(start, space, np.arange(count))
     filled = time.perf_counter() - began
-    ways: dict[str, Embed] = {"live": lambda w, rows: backbone.embed(w, pool, rows), "cut": lambda w, rows: store.features(w, pool, rows)}
+    ways: dict[str, Embed] = {"live": lambda w, rows: backbone.embed(w, space, rows), "cut": lambda w, rows: store.features(w, space, rows)}
     taken: dict[str, list[float]] = {way: [] for way in ways}
     losses: dict[str, float] = {}
     for round_ in range(options.rounds + 1):

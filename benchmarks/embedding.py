@@ -31,7 +31,7 @@ from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import make_examples
 from fewtune.data.images import decode
 from fewtune.data.items import Files
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.machine import Machine
 
 ROUNDS = 3
@@ -113,7 +113,7 @@ def speed(options: argparse.Namespace, paths: list[Path]) -> dict[str, object]:
 
     def table() -> None:
         with tempfile.TemporaryDirectory() as cache:
-            feature_table(backbone, Pool([make_examples(Files(paths), name="photos")]), folder=Path(cache), quiet=True)
+            feature_table(backbone, RowSpace([make_examples(Files(paths), name="photos")]), folder=Path(cache), quiet=True)
 
     backbone.digest()  # once a process, whatever is embedded
     taken = interleaved({"bare": bare, "decode": decoding, "forward": forwards, "table": table})
@@ -159,11 +159,11 @@ def in_a_process(options: argparse.Namespace, photos: Path, count: int) -> dict[
 def peak(options: argparse.Namespace) -> dict[str, float]:
     paths = sorted(p for p in Path(options.photos).rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))[: options.only]
     backbone = loaded(options)
-    warm = Pool([make_examples(Files(paths[: options.chunk]), name="warm")])
+    warm = RowSpace([make_examples(Files(paths[: options.chunk]), name="warm")])
     with tempfile.TemporaryDirectory() as cache:
         feature_table(backbone, warm, memory=True, quiet=True)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        feature_table(backbone, Pool([make_examples(Files(paths), name="photos")]), folder=Path(cache), quiet=True)
+        feature_table(backbone, RowSpace([make_examples(Files(paths), name="photos")]), folder=Path(cache), quiet=True)
         after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {"images": len(paths), "peak_mb": round((after - before) / 1024, 1)}
 

@@ -1,8 +1,8 @@
-"""The memory that `adapt` with a pool of photos takes beyond the bare backbone. Prints a JSON line; exit code 1 above the bar of 2 GB.
+"""The memory that `adapt` with a source of photos takes beyond the bare backbone. Prints a JSON line; exit code 1 above the bar of 2 GB.
 
     python benchmarks/memory.py [--source 200] [--backbone conv4,size=224] [--weights FILE]
 
-Photos of 640 x 480 are made on the spot: a pool of 20 classes, and a target of 8 classes with 8 photos each. Two processes run: one loads
+Photos of 640 x 480 are made on the spot: a source of 20 classes, and a target of 8 classes with 8 photos each. Two processes run: one loads
 the backbone and embeds a batch of 64 photos; the other runs the whole command with episodes of 144 photos, larger than any default.
 The figures are the peaks of their resident memory in MB.
 """
@@ -40,7 +40,7 @@ def main() -> None:
         least, _ = peak([*again, "bare"])
         most, seconds = peak(command(folder, options))
     line = {
-        "benchmark": "memory of adapt with a pool",
+        "benchmark": "memory of adapt with a source",
         "backbone": options.backbone,
         "photos": options.source,
         "bare_mb": round(least),
@@ -55,7 +55,7 @@ def main() -> None:
 
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    found.add_argument("--source", type=int, default=200, help="photos of the pool")
+    found.add_argument("--source", type=int, default=200, help="photos of the source")
     found.add_argument("--backbone", default="conv4,size=224")
     found.add_argument("--weights")
     found.add_argument("--only", choices=("photos", "bare"), help=argparse.SUPPRESS)
@@ -77,7 +77,7 @@ def peak(words: list[str]) -> tuple[float, float]:
 def command(folder: Path, options: argparse.Namespace) -> list[str]:
     weights = ["--weights", options.weights] if options.weights else []
     return [
-        *(sys.executable, "-m", "fewtune", "adapt", str(folder / "target"), "--pool", str(folder / "source")),
+        *(sys.executable, "-m", "fewtune", "adapt", str(folder / "target"), "--source", str(folder / "source")),
         *("--backbone", options.backbone, *weights, "--device", "cpu", "--cache", str(folder / "cache"), "--select", "all"),
         *("--finetune", RECIPE, "--rates", "0.001", "--budget", f"visits={VISITS}", "--out", str(folder / "out"), "--quiet"),
     ]
@@ -105,13 +105,13 @@ def bare(folder: Path, options: argparse.Namespace) -> None:
     import torch
 
     from fewtune.backbones.load import load_backbone
-    from fewtune.data.pool import Pool
     from fewtune.data.reading.read import read_examples
+    from fewtune.data.row_space import RowSpace
     from fewtune.machine import Machine
 
     backbone = load_backbone(options.backbone, weights=options.weights and Path(options.weights), machine=Machine(device="cpu"))
     with torch.no_grad():
-        backbone.embed(backbone.start(), Pool([read_examples(folder / "source")]), np.arange(BATCH))
+        backbone.embed(backbone.start(), RowSpace([read_examples(folder / "source")]), np.arange(BATCH))
 
 
 if __name__ == "__main__":

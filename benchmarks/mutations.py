@@ -26,7 +26,7 @@ COMPARED = f"{RECORDED}::test_compare_sweeps_on_validation_classes_and_asks_test
 GUARD, UNSEEN, CHOOSE, FORECAST = (f"tests/unit/test_{name}.py" for name in ("guard", "unseen", "choose", "forecast"))
 FEW = f"{GUARD}::test_equal_gains_of_few_classes_prove_nothing"
 FROZEN = f"{HONEST}::test_labels_of_test_rows_decide_nothing_of_frozen_learners"
-BORROWED = f"{HONEST}::test_labels_of_test_rows_decide_nothing_of_what_is_borrowed"
+OUTCOME = f"{HONEST}::test_labels_of_test_rows_decide_nothing_of_what_the_sources_give"
 ONCE = f"{RECORDED}::test_without_a_pool_a_row_is_answered_by_what_never_saw_it_and_test_rows_come_last"
 LEFT_OUT = f"{RECORDED}::test_evaluate_learns_nothing_and_leaves_out_what_was_learned_from"
 
@@ -37,7 +37,7 @@ _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
     ("honesty", "rate, steps and share by training classes", "sources/finetune.py", 'self.episodes("validation", sources, EPISODES)', 'self.episodes("train", sources, EPISODES)', (JUDGED,)),
     ("honesty", "the sweep keeps the worst value", "evaluation/trainer.py", "best = max(found, key=lambda label: found[label])", "best = min(found, key=lambda label: found[label])", (SWEEP,)),
     ("honesty", "the finetuner keeps the worst rate", "sources/finetune.py", "best = max(tried,", "best = min(tried,", (FINETUNE,)),
-    ("honesty", "expected accuracy is not the guard's", "adaptation/adapt.py", "expected=borrowed.guard.expected or choice.expected", "expected=choice.expected", (FOLDS,)),
+    ("honesty", "expected accuracy is not the guard's", "adaptation/adapt.py", "expected=outcome.guard.expected or choice.expected", "expected=choice.expected", (FOLDS,)),
     ("honesty", "the guard's own mean is expected", "sources/guard.py", "np.stack([judged - self.differences, judged])", "np.stack([judged])", (GUARD,)),
     ("honesty", "the share of the way is swapped", "sources/finetune.py", "(1 - share, share)", "(share, 1 - share)", (FINETUNE,)),
     ("honesty", "the best part of the steps is ignored", "sources/finetune.py", "int(self.visits * advice.part)", "self.visits", (FINETUNE,)),
@@ -57,7 +57,7 @@ _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
     ("honesty", "test rows are learned from", "learners/target.py", "(examples.labels >= 0) & (examples.row_split != TEST)", "examples.labels >= 0", (ONCE,)),
     ("honesty", "test rows measure what was learned", "learners/unseen.py", "learned = _learned(examples, tested, support)", "learned: dict[int, int] = {}", (UNSEEN,)),
     ("honesty", "labels of test rows decide copies", "learners/target.py", "_duplicates(examples, [row for row in trained.tolist() if row not in bad])", "_duplicates(examples, [row for row in np.flatnonzero(examples.labels >= 0).tolist() if row not in bad])", (FROZEN,)),
-    ("honesty", "leaks of measured test rows alone", "sources/stages.py", "np.concatenate([target.support, target.tested])", "np.concatenate([target.support, target.test])", (BORROWED,)),
+    ("honesty", "leaks of measured test rows alone", "sources/stages.py", "np.concatenate([target.support, target.tested])", "np.concatenate([target.support, target.test])", (OUTCOME,)),
     ("honesty", "unknown classes are not counted", "learners/unseen.py", "        *told.strange([row for row in strange if row not in learned]),\n", "", (UNSEEN,)),
     ("honesty", "a fold answers itself", "learners/folds.py", "fold != f, fold == f", "fold != -2, fold == f", (ONCE,)),
     ("honesty", "evaluate counts what was learned from", "models/evaluate.py", "if not include_learned and", "if include_learned and", (LEFT_OUT,)),
@@ -75,8 +75,8 @@ _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
     ("adaptation", "a one-sided curve bound", "learners/forecast.py", "[0.025, 0.975], axis=0", "[0.025, 0.5], axis=0", (FORECAST,)),
     ("adaptation", "precision for recall", "models/evaluate.py", "    counts = np.bincount(labels, minlength=ways)\n", "    counts = np.bincount(best, minlength=ways)\n", ("tests/unit/test_evaluate.py",)),
     ("adaptation", "doubt by the label's own margin", "learners/doubts.py", "(own < threshold[given]) & (best > own)", "(own > threshold[given]) & (best > own)", ("tests/unit/test_doubts.py",)),
-    ("adaptation", "embeddings leak at any distance", "sources/roles.py", "if part == highest[digest]]", "if part <= highest[digest]]", ("tests/unit/test_related.py",)),
-    ("adaptation", "rows beyond the most are lent", "sources/roles.py", "if seen[label] <= most:", "if seen[label] <= most + 1:", ("tests/unit/test_borrow.py::test_what_serves_what",)),
+    ("adaptation", "embeddings leak at any distance", "sources/roles.py", "if part == highest[digest]]", "if part <= highest[digest]]", ("tests/unit/test_source_rows.py",)),
+    ("adaptation", "rows beyond the most are used", "sources/roles.py", "if seen[label] <= most:", "if seen[label] <= most + 1:", ("tests/unit/test_sources.py::test_what_serves_what",)),
     # engine
     ("engine", "an unrolled step is cut", "learning/engine.py", "gradients, _ = direction(step, answer, leaf, episodes, its, origin=origin, create_graph=unrolled)", "gradients, _ = direction(step, answer, leaf, episodes, its, origin=origin, create_graph=False)", ("tests/laws/test_engine.py",)),
     ("engine", "first order is cut off", "learning/engine.py", "begun[n] + (t - held[n]) if n in weights else t", "t", ("tests/laws/test_engine.py",)),

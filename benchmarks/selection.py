@@ -31,7 +31,7 @@ STOPS = {
 SOURCES, CLASSES, ROWS, WIDTH, WAYS, SHOTS = 20, 100, 10, 512, 15, 5
 
 
-def pool() -> tuple[Tasks, Evidence]:
+def many() -> tuple[Tasks, Evidence]:
     """The sources as tasks, and the evidence of a target near the first of them."""
     random = np.random.default_rng(0)
     centres = 1 + random.normal(size=(SOURCES, 1, 1, WIDTH)) * 0.5
@@ -50,7 +50,7 @@ def pool() -> tuple[Tasks, Evidence]:
 def measure(what: str, count: int, looks: int) -> None:
     """One line for one job."""
     torch.set_num_threads(1)  # gathering rows by two threads is many times slower beside other work
-    sources, evidence = pool()
+    sources, evidence = many()
     began = time.perf_counter()
     candidates = candidate_tasks(sources, WAYS, count // SOURCES, key(0, "bench"))
     made = time.perf_counter() - began

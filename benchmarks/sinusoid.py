@@ -25,7 +25,7 @@ from torch import Tensor
 from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import Column, Examples, make_examples
 from fewtune.data.items import Vectors
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.keys import key
 from fewtune.learning.engine import respond
 from fewtune.learning.ground import Ground
@@ -73,15 +73,15 @@ class Waves:
         """Tasks are the same for every seed; the network starts anew."""
         backbone = load_backbone(f"mlp,inputs=1,width=40,depth=2,seed={seed}", machine=Machine(device="cpu", chunk=4096))
         parts = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
-        pool = Pool([waves(name, *size, seed=number) for number, (name, size) in enumerate(parts.items())])
-        return Waves(Ground(backbone, pool), target_tasks(pool, rows=np.arange(pool.starts[1])))
+        space = RowSpace([waves(name, *size, seed=number) for number, (name, size) in enumerate(parts.items())])
+        return Waves(Ground(backbone, space), target_tasks(space, rows=np.arange(space.starts[1])))
 
     def episodes(self, part: Literal["validation", "test"], shots: int) -> Episodes:
         """The first `shots` points of every task, and its last 100."""
         source = {"validation": 1, "test": 2}[part]
         tasks, points = {"validation": VALIDATION, "test": TEST}[part]
-        rows = self.ground.pool.starts[source] + torch.arange(tasks * points).view(tasks, points)
-        label = torch.from_numpy(self.ground.pool.sources[source].column.values).view(tasks, points, 1)
+        rows = self.ground.space.starts[source] + torch.arange(tasks * points).view(tasks, points)
+        label = torch.from_numpy(self.ground.space.sources[source].column.values).view(tasks, points, 1)
         ends = slice(points - QUERIES, points)
         places = torch.zeros(tasks, 1, dtype=torch.long)
         return Episodes(rows[:, :shots], label[:, :shots], rows[:, ends], label[:, ends], places, torch.arange(tasks))

@@ -39,8 +39,8 @@ from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import Examples, make_examples
 from fewtune.data.items import Pixels
-from fewtune.data.pool import Pool
 from fewtune.data.reading.read import read_examples
+from fewtune.data.row_space import RowSpace
 from fewtune.keys import key
 from fewtune.learning.ground import Ground
 from fewtune.learning.method import Method
@@ -86,9 +86,9 @@ def parser() -> argparse.ArgumentParser:
 def loaded(options: argparse.Namespace, name: str, weights: Path | None = None) -> tuple[Ground, Tasks, Tensor]:
     """(where training runs, its tasks, every row as the network takes it), all rows decoded beforehand."""
     backbone = load_backbone(name, weights=weights, machine=Machine(device="cpu"))
-    pool = Pool([few(read_examples(options.data)) if options.data else made()], remember=4 << 30)
-    prepared = [pool.prepared(row, backbone.preparation) for row in range(len(pool))]
-    return Ground(backbone, pool), class_rows(pool), backbone.preparation.batch(prepared)
+    space = RowSpace([few(read_examples(options.data)) if options.data else made()], remember=4 << 30)
+    prepared = [space.prepared(row, backbone.preparation) for row in range(len(space))]
+    return Ground(backbone, space), class_rows(space), backbone.preparation.batch(prepared)
 
 
 def few(examples: Examples) -> Examples:

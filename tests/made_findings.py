@@ -50,14 +50,14 @@ def painted(count: int, size: int = 64) -> list[Shown]:
     return made
 
 
-def rich(pictures: Sequence[Shown], names: Sequence[str], pool: Sequence[str], *, source: str = "domainnet") -> Findings:
+def rich(pictures: Sequence[Shown], names: Sequence[str], sources: Sequence[str], *, source: str = "domainnet") -> Findings:
     """A job on images whose finetuned model was kept; every section has something to show."""
     random = np.random.default_rng(1)
     picture = iter(list(pictures) * 20)
     return Findings(
         title=f"photos: {len(names)} classes, 56 labelled images",
         sentences=(
-            "Finetuning on 38 chosen pool classes helped: expect 84.2% on new images like these, 4.6 points more than without.",
+            "Finetuning on 38 chosen source classes helped: expect 84.2% on new images like these, 4.6 points more than without.",
             "It beats the best frozen learner on the same paired splits of your own images (+4.6 points, 95% interval +1.9 to +7.3).",
             "3 rows were left out, for example photos/dog/0031.jpg (truncated).",
         ),
@@ -73,7 +73,7 @@ def rich(pictures: Sequence[Shown], names: Sequence[str], pool: Sequence[str], *
             gain=around(0.046, 0.027, 50, "corrected resampled t"),
             differences=random.normal(0.046, 0.04, 50).round(3),
         ),
-        selection=_selection(names, pool, source, random),
+        selection=_selection(names, sources, source, random),
         curves=_curves(random),
         confusion=_confusion(names, picture, random),
         uncertain=tuple(
@@ -87,8 +87,8 @@ def rich(pictures: Sequence[Shown], names: Sequence[str], pool: Sequence[str], *
         maps=_maps(names, random),
         forecast=_forecast(),
         leaks=tuple(
-            Leak(pool_row=f"{source}/dog/{i}.jpg", target_row=f"photos/dog/{i:04d}.jpg", how="perceptual hash", distance=float(i % 4),
-                 pool_shown=(shown := next(picture)), target_shown=shown) for i in range(3)
+            Leak(source_row=f"{source}/dog/{i}.jpg", target_row=f"photos/dog/{i:04d}.jpg", how="perceptual hash", distance=float(i % 4),
+                 source_shown=(shown := next(picture)), target_shown=shown) for i in range(3)
         ),
         stages=_stages(),
         budget="10 minutes were asked for; 8 min 41 s were used, on two CPU cores.",
@@ -122,16 +122,16 @@ def _methods() -> tuple[MethodRow, ...]:
     )
 
 
-def _selection(names: Sequence[str], pool: Sequence[str], source: str, random: np.random.Generator) -> Selection:
+def _selection(names: Sequence[str], sources: Sequence[str], source: str, random: np.random.Generator) -> Selection:
     sources = (source, "clipart-web", "holiday-photos")
-    origin = tuple(sources[0 if i < 0.6 * len(pool) else 1] for i in range(len(pool)))
+    origin = tuple(sources[0 if i < 0.6 * len(sources) else 1] for i in range(len(sources)))
     coverage, trace = 0.0, []
     for i in range(60):
         gain = max(0.0, 0.14 * 0.9**i + float(random.normal(0, 0.008)))
         taken = gain > 0.012
         trace.append(
             Looked(
-                name=f"task {i}: {pool[i % len(pool)]}, ...",
+                name=f"task {i}: {sources[i % len(sources)]}, ...",
                 source=sources[int(random.integers(0, 2 if taken else 3))],
                 similarity=0.83 - 0.006 * i,
                 coverage=min(1.0, coverage + gain * (1 - coverage)),
@@ -141,19 +141,19 @@ def _selection(names: Sequence[str], pool: Sequence[str], source: str, random: n
             )
         )
         coverage = trace[-1].coverage if taken else coverage
-    cosine = random.uniform(0.15, 0.45, (len(names), len(pool)))
-    for p in range(len(pool)):
+    cosine = random.uniform(0.15, 0.45, (len(names), len(sources)))
+    for p in range(len(sources)):
         cosine[p % len(names), p] += random.uniform(0.1, 0.45)
     return Selection(
-        sentence=f"{len(pool)} of 345 pool classes were chosen: those like yours, as long as each adds something that the others lack.",
+        sentence=f"{len(sources)} of 345 source classes were chosen: those like yours, as long as each adds something new.",
         trace=tuple(trace),
-        classes={s: tuple(n for n, o in zip(pool, origin, strict=True) if o == s) for s in sources},
+        classes={s: tuple(n for n, o in zip(sources, origin, strict=True) if o == s) for s in sources},
         added=(
             Added(name=source, classes=23, rows=1150, coverage=0.58, accuracy=around(0.031, 0.012)),
             Added(name="clipart-web", classes=15, rows=744, coverage=0.69, accuracy=around(0.013, 0.011)),
             Added(name="holiday-photos", classes=0, rows=0, coverage=0.69, accuracy=None),
         ),
-        similarity=Similarity(cosine=cosine, target=tuple(names), pool=tuple(pool), source=origin),
+        similarity=Similarity(cosine=cosine, target=tuple(names), chosen=tuple(sources), source=origin),
     )
 
 
@@ -188,9 +188,9 @@ def _maps(names: Sequence[str], random: np.random.Generator, rows: int = 480) ->
     centre = np.stack([np.cos(angle), np.sin(angle)], 1)
     before: Floats = 20 * centre[labels] + random.normal(0, 9, (rows, 2))
     after: Floats = 22 * centre[labels] + random.normal(0, 4, (rows, 2))
-    pool = np.arange(rows) >= rows // 2
-    shift = random.normal(0, 14, (rows, 2)) * pool[:, None]
-    return Maps(before=before + shift, after=after + shift, labels=np.where(pool, -1, labels), names=tuple(names), pool=pool)
+    sources = np.arange(rows) >= rows // 2
+    shift = random.normal(0, 14, (rows, 2)) * sources[:, None]
+    return Maps(before=before + shift, after=after + shift, labels=np.where(sources, -1, labels), names=tuple(names), from_sources=sources)
 
 
 def _forecast() -> Forecast:
@@ -214,7 +214,7 @@ def _forecast() -> Forecast:
 def _stages() -> tuple[Stage, ...]:
     return (
         Stage(name="embed your rows", seconds=3.4, visits=520),
-        Stage(name="embed the pool", seconds=96.2, visits=6_900, note="at most 20 rows a class"),
+        Stage(name="embed the sources", seconds=96.2, visits=6_900, note="at most 20 rows a class"),
         Stage(name="frozen learners", seconds=4.8),
         Stage(name="select", seconds=1.2),
         Stage(name="finetune", seconds=322, visits=48_000, note="400 steps at rate 5e-5"),
@@ -223,7 +223,7 @@ def _stages() -> tuple[Stage, ...]:
 
 
 def frozen(pictures: Sequence[Shown], names: Sequence[str]) -> Findings:
-    """A planted unrelated pool: the frozen model is kept."""
+    """A planted unrelated sources: the frozen model is kept."""
     random = np.random.default_rng(3)
     whole = rich(pictures, names, ["aspirin", "benzene", "caffeine"], source="molecules")
     return replace(
@@ -239,9 +239,9 @@ def frozen(pictures: Sequence[Shown], names: Sequence[str]) -> Findings:
         methods=tuple(replace(m, difference=None if m.name == "ridge" else around(0.012, 0.02), p=None if m.name == "ridge" else 0.4,
                               chosen=m.name == "ridge", accuracy=min(m.accuracy, 0.801)) for m in whole.methods),
         guard=Guard(
-            where="held-out related tasks",
+            where="held-out classes of the sources",
             kept_finetuned=False,
-            sentence="With 2 labels a class your own rows cannot be split, so both were compared on held-out related tasks of the pool.",
+            sentence="With 2 labels a class your own rows cannot be split, so both were compared on held-out classes of the sources.",
             gain=around(-0.004, 0.022, 30, "paired t"),
             differences=random.normal(-0.004, 0.05, 30).round(2),
         ),
@@ -261,13 +261,13 @@ def many(classes: int = 150) -> Findings:
         "what is the weather like in " + "Llanfairpwllgwyngyllgogerychwyrndrobwllllantysiliogogogoch",
         "turn the lights off",
     ]
-    pool = [f"banking_{i}" if i % 3 else f"очень длинное имя класса {i}" for i in range(90)]
-    made = rich(texts, names, pool, source="clinc-oos")
+    sources = [f"banking_{i}" if i % 3 else f"очень длинное имя класса {i}" for i in range(90)]
+    made = rich(texts, names, sources, source="clinc-oos")
     return replace(made, title=f"hwu64.csv: {classes} classes, 750 labelled texts")
 
 
 def least() -> Findings:
-    """One example a class: nothing could be held out, no pool was given."""
+    """One example a class: nothing could be held out, no source was given."""
     return Findings(
         title="photos: 2 classes, 2 labelled images",
         sentences=(

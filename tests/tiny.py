@@ -15,7 +15,7 @@ from PIL import Image
 from fewtune.backbones.providers.quiet import transformers_quietly
 from fewtune.data.examples import make_examples
 from fewtune.data.items import Pixels, Texts, Vectors
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 
 WORDS = "the a cat dog bird sat on mat red blue big small and of photo runs sleeps over under near".split()  # noqa: SIM905
 SENTENCES = (
@@ -43,17 +43,17 @@ def images(count: int, *, seed: int = 0, height: int = 40, width: int = 56) -> n
     return np.stack(made) if made else np.zeros((0, height, width, 3), dtype=np.uint8)
 
 
-def image_pool(count: int = 7, **options: Any) -> Pool:
-    return Pool([make_examples(Pixels(images(count, **options)), name="pictures")])
+def image_space(count: int = 7, **options: Any) -> RowSpace:
+    return RowSpace([make_examples(Pixels(images(count, **options)), name="pictures")])
 
 
-def text_pool(texts: tuple[str, ...] = SENTENCES) -> Pool:
-    return Pool([make_examples(Texts(list(texts)), name="sentences")])
+def text_space(texts: tuple[str, ...] = SENTENCES) -> RowSpace:
+    return RowSpace([make_examples(Texts(list(texts)), name="sentences")])
 
 
-def vector_pool(count: int = 5, width: int = 3, *, seed: int = 0) -> Pool:
+def vector_space(count: int = 5, width: int = 3, *, seed: int = 0) -> RowSpace:
     vectors = np.random.default_rng(seed).standard_normal((count, width)).astype(np.float32)
-    return Pool([make_examples(Vectors(vectors), name="vectors")])
+    return RowSpace([make_examples(Vectors(vectors), name="vectors")])
 
 
 def save_tokenizer(folder: Path, *, clip: bool = False) -> None:

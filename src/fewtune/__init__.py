@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from fewtune.data.examples import Examples
     from fewtune.data.reading.read import read_examples
     from fewtune.machine import Machine
-    from fewtune.sources.outcome import Borrowing
+    from fewtune.sources.outcome import SourceSettings
 
 # names and where they live; imported when first asked for, so that `fewtune --help` answers at once
 _WHERE = {
     "Adapted": "fewtune.api.functions",
-    "Borrowing": "fewtune.sources.outcome",
+    "SourceSettings": "fewtune.sources.outcome",
     "Model": "fewtune.api.functions",
     "adapt": "fewtune.api.functions",
     "load": "fewtune.api.functions",
@@ -38,11 +38,11 @@ _WHERE = {
 
 __all__ = [
     "Adapted",
-    "Borrowing",
     "Examples",
     "FewShotClassifier",
     "Machine",
     "Model",
+    "SourceSettings",
     "__version__",
     "adapt",
     "load",

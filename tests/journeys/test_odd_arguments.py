@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.journeys.conftest import Ran
 
 COMMANDS = ("adapt", "predict", "evaluate", "add-class", "export", "compare", "inspect", "adap", "")
-VALUES = ("--", "-", "--out", "--method", "--shots", "--format", "--budget", "--weights", "--pool", "--quiet", "--sweep", "--rates")
+VALUES = ("--", "-", "--out", "--method", "--shots", "--format", "--budget", "--weights", "--source", "--quiet", "--sweep", "--rates")
 PLACES = (
     "nowhere",
     "empty",

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fewtune.backbones.backbone import Backbone
 from fewtune.data.examples import make_examples
 from fewtune.data.items import Item, Modality, Vectors
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.keys import key
 from fewtune.learning.direction import direction
 from fewtune.learning.engine import answering, respond
@@ -57,14 +57,14 @@ def double_ground(**machine: Any) -> Ground:
     labels = np.repeat(np.arange(6), 10)
     vectors = (random.normal(size=(6, INPUTS))[labels] + 0.7 * random.normal(size=(60, INPUTS))).astype(np.float32)
     names, groups = [f"c{i}" for i in range(6)], [f"g{label // 2}" for label in labels]
-    pool = Pool([make_examples(Vectors(vectors), labels, class_names=names, groups=groups)])
+    space = RowSpace([make_examples(Vectors(vectors), labels, class_names=names, groups=groups)])
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = double_network().eval()
     parameters = [n for n, _ in network.named_parameters()]
     layers = (("stem", tuple(parameters[:2])), ("final", tuple(parameters[2:])))
     here = Machine(device="cpu", dtype="float32", **machine).resolved()
-    return Ground(Backbone("test", network, Doubles(), WIDTH, layers, here, {}, "test"), pool)
+    return Ground(Backbone("test", network, Doubles(), WIDTH, layers, here, {}, "test"), space)
 
 
 def some_episodes(tasks: Tasks, count: int = 2) -> Episodes:
@@ -72,7 +72,7 @@ def some_episodes(tasks: Tasks, count: int = 2) -> Episodes:
 
 
 def all_classes(ground: Ground) -> Tasks:
-    return class_rows(ground.pool)
+    return class_rows(ground.space)
 
 
 def shared_head() -> dict[str, Tensor]:

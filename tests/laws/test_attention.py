@@ -11,7 +11,7 @@ from fewtune.backbones.attention import plain_attention
 from fewtune.backbones.backbone import Backbone
 from fewtune.data.examples import make_examples
 from fewtune.data.items import Vectors
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.data.views.views import IDENTITY
 from fewtune.keys import key
 from fewtune.learning import engine
@@ -51,7 +51,7 @@ def ground_of(layer: bool, together: int = 2) -> Ground:
     machine = Machine(device="cpu", dtype="float32", together=together).resolved()
     names = tuple(n for n, _ in network.named_parameters())
     return Ground(
-        Backbone("own", network, Doubles(), 4, (("all", names),), machine, {}, "own"), Pool([make_examples(Vectors(vectors), labels)])
+        Backbone("own", network, Doubles(), 4, (("all", names),), machine, {}, "own"), RowSpace([make_examples(Vectors(vectors), labels)])
     )
 
 

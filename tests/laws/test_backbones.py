@@ -13,15 +13,15 @@ from torch import Tensor
 from fewtune.backbones.backbone import Backbone, Prepared
 from fewtune.backbones.features.feature_table import feature_table
 from fewtune.backbones.load import load_backbone
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.data.views.views import Augment
 from fewtune.errors import InputError
 from fewtune.machine import Machine
-from tests.tiny import image_pool, save_bert, save_clip, save_vit, text_pool, vector_pool
+from tests.tiny import image_space, save_bert, save_clip, save_vit, text_space, vector_space
 
 KINDS = ("bert", "vit", "clip", "timm_cnn", "timm_vit", "conv4", "resnet12", "mlp", "pixels", "precomputed")
 TRAINABLE = KINDS[:-2]
-POOLS: dict[str, Callable[[], Pool]] = {"text": text_pool, "image": lambda: image_pool(5), "vector": vector_pool}
+SPACES: dict[str, Callable[[], RowSpace]] = {"text": text_space, "image": lambda: image_space(5), "vector": vector_space}
 COUNT = 5
 NEAR = {"atol": 1e-5, "rtol": 1e-5}  # float32 sums in another order; features are of the order of 1
 
@@ -58,12 +58,12 @@ def load(names: dict[str, str]) -> Callable[..., Backbone]:
     return loaded
 
 
-def pool_of(backbone: Backbone) -> Pool:
-    return POOLS[backbone.preparation.modality]()
+def space_of(backbone: Backbone) -> RowSpace:
+    return SPACES[backbone.preparation.modality]()
 
 
 def embedded(backbone: Backbone, rows: object = range(COUNT)) -> Tensor:
-    return backbone.embed(backbone.start(), pool_of(backbone), np.asarray(rows))
+    return backbone.embed(backbone.start(), space_of(backbone), np.asarray(rows))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -89,7 +89,7 @@ def test_rows_of_any_shape_repeats_and_padding(load: Callable[..., Backbone], ki
     backbone = load(kind)
     whole = embedded(backbone)
     rows = torch.tensor([[[0, 4, -1], [4, 4, 1]], [[-1, -1, -1], [2, 3, 0]]])
-    found = backbone.embed(backbone.start(), pool_of(backbone), rows)
+    found = backbone.embed(backbone.start(), space_of(backbone), rows)
     expected = torch.where((rows >= 0)[..., None], whole[rows.clamp_min(0)], 0.0)
     assert found.shape == (2, 2, 3, whole.shape[1])
     torch.testing.assert_close(found, expected, **NEAR)
@@ -119,9 +119,9 @@ def test_half_precision_stays_near_and_has_its_own_key(load: Callable[..., Backb
 @pytest.mark.parametrize("kind", KINDS)
 def test_table_equals_live(load: Callable[..., Backbone], kind: str, tmp_path: Path) -> None:
     backbone = load(kind)
-    pool = Pool([*pool_of(backbone).sources, pool_of(backbone).sources[0].take([4, 1])])
+    space = RowSpace([*space_of(backbone).sources, space_of(backbone).sources[0].take([4, 1])])
     for _ in range(2):
-        found = feature_table(backbone, pool, folder=tmp_path, quiet=True)
+        found = feature_table(backbone, space, folder=tmp_path, quiet=True)
         assert found.bad == {}
         torch.testing.assert_close(found.features, embedded(backbone, [*range(COUNT), 4, 1]), **NEAR)
 
@@ -146,11 +146,11 @@ def test_weights_given_are_the_ones_used_and_nothing_else_changes(load: Callable
     backbone = load(kind)
     before, digest = embedded(backbone), backbone.digest()
     moved = {n: t + 0.1 * torch.sign(t) if t.is_floating_point() else t.clone() for n, t in backbone.start().items()}
-    assert not torch.allclose(backbone.embed(moved, pool_of(backbone), np.arange(COUNT)), before, atol=1e-3)
+    assert not torch.allclose(backbone.embed(moved, space_of(backbone), np.arange(COUNT)), before, atol=1e-3)
     one = backbone.groups[1][1][0]
-    partly = backbone.embed({one: moved[one]}, pool_of(backbone), np.arange(COUNT))
+    partly = backbone.embed({one: moved[one]}, space_of(backbone), np.arange(COUNT))
     assert not torch.equal(partly, before)
-    assert torch.equal(partly, backbone.embed(backbone.start() | {one: moved[one]}, pool_of(backbone), np.arange(COUNT)))
+    assert torch.equal(partly, backbone.embed(backbone.start() | {one: moved[one]}, space_of(backbone), np.arange(COUNT)))
     assert torch.equal(embedded(backbone), before) and load(kind).digest() == digest
 
 
@@ -163,7 +163,7 @@ def test_gradients_flow_to_every_weight_on_the_way_and_equal_differences(load: C
     probe = torch.linspace(-1, 1, backbone.width)
 
     def value(weights: dict[str, Tensor]) -> Tensor:
-        return (backbone.embed(weights, pool_of(backbone), rows) * probe).sum()
+        return (backbone.embed(weights, space_of(backbone), rows) * probe).sum()
 
     names = sorted(parameters)
     gradients = dict(zip(names, torch.autograd.grad(value(start), [start[n] for n in names], allow_unused=True), strict=True))
@@ -182,9 +182,9 @@ def test_gradients_flow_to_every_weight_on_the_way_and_equal_differences(load: C
 def test_no_graph_is_kept_where_nothing_moves(load: Callable[..., Backbone], kind: str) -> None:
     backbone = load(kind)
     moving = {n: t.clone().requires_grad_(t.is_floating_point() and "running" not in n) for n, t in backbone.start().items()}
-    assert backbone.embed(moving, pool_of(backbone), np.arange(2)).requires_grad
+    assert backbone.embed(moving, space_of(backbone), np.arange(2)).requires_grad
     with torch.no_grad():
-        assert not backbone.embed(moving, pool_of(backbone), np.arange(2)).requires_grad
+        assert not backbone.embed(moving, space_of(backbone), np.arange(2)).requires_grad
     assert not embedded(backbone).requires_grad and not any(p.requires_grad for p in backbone.network.parameters())
 
 
@@ -195,7 +195,7 @@ def test_running_statistics_never_move(load: Callable[..., Backbone], kind: str)
     try:
         moving = {n: t.clone().requires_grad_(t.is_floating_point() and "running" not in n) for n, t in backbone.start().items()}
         before = {n: t.detach().clone() for n, t in moving.items()}
-        first, second = (backbone.embed(moving, pool_of(backbone), np.arange(3)) for _ in range(2))
+        first, second = (backbone.embed(moving, space_of(backbone), np.arange(3)) for _ in range(2))
     finally:
         backbone.network.eval()
     assert torch.equal(first, second)
@@ -222,20 +222,20 @@ def test_label_side(load: Callable[..., Backbone], kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_another_modality_and_another_view_are_refused(load: Callable[..., Backbone], kind: str) -> None:
     backbone = load(kind)
-    wrong = text_pool() if backbone.preparation.modality != "text" else image_pool(2)
+    wrong = text_space() if backbone.preparation.modality != "text" else image_space(2)
     with pytest.raises(InputError, match=r"takes \w+s, but \w+ holds"):
         backbone.embed(backbone.start(), wrong, np.arange(2))
     refused = "expected a key" if backbone.preparation.modality == "image" else "identity view"
     with pytest.raises(InputError, match=refused):
-        backbone.embed(backbone.start(), pool_of(backbone), np.arange(2), Augment())
+        backbone.embed(backbone.start(), space_of(backbone), np.arange(2), Augment())
 
 
 @pytest.mark.parametrize("kind", TRAINABLE)
 def test_weights_of_each_episode_by_vmap_equal_a_loop(load: Callable[..., Backbone], kind: str) -> None:
     """`forward` is a function of weights that torch.func can map over a leading E."""
     backbone = load(kind)
-    preparation, pool = backbone.preparation, pool_of(backbone)
-    inputs = preparation.batch([preparation.prepare(pool.fetch(row)) for row in range(3)])
+    preparation, space = backbone.preparation, space_of(backbone)
+    inputs = preparation.batch([preparation.prepare(space.fetch(row)) for row in range(3)])
     scales = torch.tensor([1.0, 0.9, 1.1])
     name = backbone.groups[1][1][0]
     own = torch.stack([backbone.start()[name] * s for s in scales])

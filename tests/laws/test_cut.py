@@ -18,9 +18,9 @@ from fewtune.backbones.cutting.cut_store import CutStore
 from fewtune.backbones.edits import LoRA
 from fewtune.backbones.load import load_backbone
 from fewtune.backbones.preparation import VectorPreparation
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.machine import Machine
-from tests.tiny import WORDS, image_pool, save_bert, save_clip, save_vit, text_pool, vector_pool
+from tests.tiny import WORDS, image_space, save_bert, save_clip, save_vit, text_space, vector_space
 
 KINDS = ("bert", "vit", "clip", "mobilenet", "resnet10t", "timm_vit", "swin", "conv4", "resnet12", "mlp")
 NAMES = {
@@ -44,7 +44,7 @@ CUTS = {  # the last group moves: what is stored, by hand
     "resnet12": "blocks.2",
     "mlp": "layers.1",
 }
-POOLS: dict[str, Callable[[], Pool]] = {"text": text_pool, "image": lambda: image_pool(5), "vector": vector_pool}
+SPACES: dict[str, Callable[[], RowSpace]] = {"text": text_space, "image": lambda: image_space(5), "vector": vector_space}
 ROWS = np.array([3, 0, 4, 1])
 NEAR = {"atol": 1e-5, "rtol": 1e-5}
 
@@ -66,8 +66,8 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Backbone]:
     return loaded
 
 
-def pool_of(backbone: Backbone) -> Pool:
-    return POOLS[backbone.preparation.modality]()
+def space_of(backbone: Backbone) -> RowSpace:
+    return SPACES[backbone.preparation.modality]()
 
 
 def groups_of(backbone: Backbone) -> list[tuple[str, ...]]:
@@ -76,7 +76,7 @@ def groups_of(backbone: Backbone) -> list[tuple[str, ...]]:
 
 
 def cut_of(backbone: Backbone, moving: list[str]) -> Cut | None:
-    return find_cut(backbone, backbone.start(), pool_of(backbone).gather([0, 1], backbone.preparation), moving)
+    return find_cut(backbone, backbone.start(), space_of(backbone).gather([0, 1], backbone.preparation), moving)
 
 
 def elsewhere(backbone: Backbone, moving: list[str]) -> dict[str, Tensor]:
@@ -99,14 +99,14 @@ def alike(found: Tensor, expected: Tensor) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_features_and_gradients_through_the_cut_are_those_of_the_whole(load: Callable[..., Backbone], kind: str) -> None:
     backbone = load(kind)
-    pool, groups = pool_of(backbone), groups_of(backbone)
+    space, groups = space_of(backbone), groups_of(backbone)
     for first in range(1, len(groups), max(1, (len(groups) - 1) // 2)):
         moving = [name for group in groups[first:] for name in group]
         cut = cut_of(backbone, moving)
         assert cut is not None and cut.place
         store = CutStore(cut, 10**9)
         for weights in (elsewhere(backbone, moving), backbone.start() | {n: backbone.start()[n].clone().requires_grad_() for n in moving}):
-            found, live = store.features(weights, pool, ROWS), backbone.embed(weights, pool, ROWS)
+            found, live = store.features(weights, space, ROWS), backbone.embed(weights, space, ROWS)
             assert found.dtype == torch.float32 and found.shape == live.shape
             alike(found, live)
             one, other = gradients(found, weights, moving), gradients(live, weights, moving)
@@ -137,10 +137,10 @@ def test_where_nothing_moves_the_features_are_stored(load: Callable[..., Backbon
     cut = cut_of(backbone, [])
     assert cut is not None and cut.place == ""
     store = CutStore(cut, 10**9)
-    live = backbone.embed(backbone.start(), pool_of(backbone), ROWS)
-    pool = pool_of(backbone)
+    live = backbone.embed(backbone.start(), space_of(backbone), ROWS)
+    space = space_of(backbone)
     for _ in range(2):
-        found = store.features(backbone.start(), pool, ROWS)
+        found = store.features(backbone.start(), space, ROWS)
         torch.testing.assert_close(found, live, **NEAR)
         assert not found.requires_grad
 
@@ -162,14 +162,14 @@ def test_rows_in_any_order_are_computed_once(load: Callable[..., Backbone], kind
     computed: list[int] = []
     lower = Cut.lower
     monkeypatch.setattr(Cut, "lower", lambda self, w, x: (computed.append(1), lower(self, w, x))[1])
-    store, pool, start = CutStore(cut, 10**9), pool_of(backbone), backbone.start()
-    whole = backbone.embed(start, pool, np.arange(5))
+    store, space, start = CutStore(cut, 10**9), space_of(backbone), backbone.start()
+    whole = backbone.embed(start, space, np.arange(5))
     for rows in ([4, 1], [1, 4], [2, 1, 0, 4, 3], [3, 3, 1, 3], [], [0, 2]):
         index = np.asarray(rows, dtype=np.int64)
-        torch.testing.assert_close(store.features(start, pool, index), whole[index], **NEAR)
+        torch.testing.assert_close(store.features(start, space, index), whole[index], **NEAR)
     assert len(store) == 5 and len(computed) <= 3
     many = len(computed)
-    store.features(start, pool, np.arange(5))
+    store.features(start, space, np.arange(5))
     assert len(computed) == many
 
 
@@ -180,13 +180,13 @@ def test_rows_beyond_the_memory_run_through_the_whole_network(load: Callable[...
     moving = list(groups_of(backbone)[-1])
     cut = cut_of(backbone, moving)
     assert cut is not None
-    pool, weights = pool_of(backbone), elsewhere(backbone, moving)
+    space, weights = space_of(backbone), elsewhere(backbone, moving)
     roomy = CutStore(cut, 10**9)
-    roomy.features(weights, pool, np.arange(5))
+    roomy.features(weights, space, np.arange(5))
     held = sum(count for _, count in roomy._held.places.values()) * cut.entry_bytes
     store = CutStore(cut, int(share * held))
     for rows in (ROWS, np.arange(5)):
-        found, live = store.features(weights, pool, rows), backbone.embed(weights, pool, rows)
+        found, live = store.features(weights, space, rows), backbone.embed(weights, space, rows)
         alike(found, live)
         one, other = gradients(found, weights, moving), gradients(live, weights, moving)
         for name in moving:
@@ -201,13 +201,13 @@ def test_long_and_short_texts_in_any_company(load: Callable[..., Backbone]) -> N
     backbone = load("bert", chunk=3)
     g = np.random.default_rng(0)
     texts = tuple(" ".join(g.choice(WORDS, n)) for n in (1, 20, 3, 12, 2, 7, 25, 1, 4))
-    pool, moving = text_pool(texts), list(groups_of(backbone)[-1])
+    space, moving = text_space(texts), list(groups_of(backbone)[-1])
     cut = cut_of(backbone, moving)
     assert cut is not None and cut.by_token
     store, weights = CutStore(cut, 10**9), elsewhere(backbone, moving)
     for rows in ([1], [0, 1], [7, 3, 0], [6, 4, 2, 8, 5, 1, 0], [0], [6]):
         index = np.asarray(rows)
-        torch.testing.assert_close(store.features(weights, pool, index), backbone.embed(weights, pool, index), **NEAR)
+        torch.testing.assert_close(store.features(weights, space, index), backbone.embed(weights, space, index), **NEAR)
 
 
 @pytest.mark.parametrize("kind", ["bert", "mobilenet", "timm_vit"])
@@ -216,8 +216,8 @@ def test_half_precision(load: Callable[..., Backbone], kind: str) -> None:
     moving = list(groups_of(backbone)[-1])
     cut = cut_of(backbone, moving)
     assert cut is not None and cut.place == CUTS[kind]
-    weights, pool = elsewhere(backbone, moving), pool_of(backbone)
-    found, live = CutStore(cut, 10**9).features(weights, pool, ROWS), backbone.embed(weights, pool, ROWS)
+    weights, space = elsewhere(backbone, moving), space_of(backbone)
+    found, live = CutStore(cut, 10**9).features(weights, space, ROWS), backbone.embed(weights, space, ROWS)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, live, atol=0.03 * float(live.detach().abs().max()), rtol=0)
 
@@ -226,27 +226,27 @@ def test_half_precision(load: Callable[..., Backbone], kind: str) -> None:
 def test_recomputed_activations_do_not_lose_the_cut(load: Callable[..., Backbone], kind: str) -> None:
     backbone = load(kind, recompute=True)
     moving = list(groups_of(backbone)[-1])
-    cut, weights, pool = cut_of(backbone, moving), elsewhere(backbone, moving), pool_of(backbone)
+    cut, weights, space = cut_of(backbone, moving), elsewhere(backbone, moving), space_of(backbone)
     assert cut is not None
-    one, other = (e(weights, pool, ROWS) for e in (CutStore(cut, 10**9).features, backbone.embed))
+    one, other = (e(weights, space, ROWS) for e in (CutStore(cut, 10**9).features, backbone.embed))
     for a, b in zip(gradients(one, weights, moving).values(), gradients(other, weights, moving).values(), strict=True):
         alike(a, b)
 
 
 def test_the_network_is_left_as_it_was(load: Callable[..., Backbone]) -> None:
     backbone = load("mobilenet")
-    before = backbone.embed(backbone.start(), pool_of(backbone), ROWS)
+    before = backbone.embed(backbone.start(), space_of(backbone), ROWS)
     moving = list(groups_of(backbone)[-2])
     cut = cut_of(backbone, moving)
     assert cut is not None
-    x = pool_of(backbone).gather([0, 1], backbone.preparation)
+    x = space_of(backbone).gather([0, 1], backbone.preparation)
     activation = cut.lower(backbone.start(), x)
     kept = activation.clone()
     first, second = (cut.upper(backbone.start(), activation) for _ in range(2))
     assert torch.equal(first, second) and torch.equal(activation, kept) and torch.equal(first, backbone.forward(backbone.start(), x))
     with pytest.raises(RuntimeError):
         cut.upper(backbone.start(), activation[:, :3])
-    assert torch.equal(backbone.embed(backbone.start(), pool_of(backbone), ROWS), before)
+    assert torch.equal(backbone.embed(backbone.start(), space_of(backbone), ROWS), before)
     assert not any("forward" in vars(m) or m._forward_hooks for m in backbone.network.modules())
 
 
@@ -254,18 +254,18 @@ def test_what_is_frozen_may_not_change(load: Callable[..., Backbone]) -> None:
     backbone = load("mlp")
     cut = cut_of(backbone, ["layers.2.weight"])
     assert cut is not None
-    store, pool = CutStore(cut, 10**9), pool_of(backbone)
+    store, space = CutStore(cut, 10**9), space_of(backbone)
     weights = {n: t.clone() for n, t in backbone.start().items()}
-    store.features(weights, pool, ROWS)
-    with pytest.raises(AssertionError, match="another pool"):
-        store.features(weights, pool_of(backbone), ROWS)
+    store.features(weights, space, ROWS)
+    with pytest.raises(AssertionError, match="another row space"):
+        store.features(weights, space_of(backbone), ROWS)
     moved = weights | {"layers.2.weight": torch.ones(40, 40), "layers.0.bias": weights["layers.0.bias"].detach()}
-    torch.testing.assert_close(store.features(moved, pool, ROWS), backbone.embed(moved, pool, ROWS), **NEAR)
+    torch.testing.assert_close(store.features(moved, space, ROWS), backbone.embed(moved, space, ROWS), **NEAR)
     with pytest.raises(AssertionError, match=r"layers.0.bias is frozen"):
-        store.features(weights | {"layers.0.bias": weights["layers.0.bias"].clone()}, pool, ROWS)
+        store.features(weights | {"layers.0.bias": weights["layers.0.bias"].clone()}, space, ROWS)
     weights["layers.0.bias"].add_(1)
     with pytest.raises(AssertionError, match=r"layers.0.bias is frozen"):
-        store.features(weights, pool, ROWS)
+        store.features(weights, space, ROWS)
 
 
 def test_weights_that_an_edit_changes_move(load: Callable[..., Backbone]) -> None:
@@ -275,11 +275,11 @@ def test_weights_that_an_edit_changes_move(load: Callable[..., Backbone]) -> Non
     factors = {n: (t + 0.02 * torch.randn(t.shape, generator=g)).requires_grad_() for n, t in edit.declare(backbone).items()}
     cut = cut_of(backbone, [n.removeprefix("lora.").removesuffix(".up") for n in factors if n.endswith(".up")])
     assert cut is not None and cut.place == "blocks.1"
-    pool, store = pool_of(backbone), CutStore(cut, 10**9)
-    live = backbone.embed(edit.apply(backbone.start() | factors), pool, ROWS)
+    space, store = space_of(backbone), CutStore(cut, 10**9)
+    live = backbone.embed(edit.apply(backbone.start() | factors), space, ROWS)
     other = gradients(live, factors, list(factors))
     for _ in range(2):  # the edit makes new tensors each time: those that stay frozen are the same
-        found = store.features(edit.apply(backbone.start() | factors), pool, ROWS)
+        found = store.features(edit.apply(backbone.start() | factors), space, ROWS)
     one = gradients(found, factors, list(factors))
     for name in factors:
         alike(one[name], other[name])
@@ -291,13 +291,13 @@ def test_a_compiled_network_is_cut_too(load: Callable[..., Backbone]) -> None:
         pytest.skip("there is no C++ compiler here")
     load("timm_vit")
     backbone = load_backbone(NAMES["timm_vit"], machine=Machine(device="cpu", workers=1, compile=True))
-    moving, pool = list(groups_of(backbone)[-2]), pool_of(backbone)
+    moving, space = list(groups_of(backbone)[-2]), space_of(backbone)
     weights = elsewhere(backbone, moving)
-    live = backbone.embed(weights, pool, ROWS)
+    live = backbone.embed(weights, space, ROWS)
     cut = cut_of(backbone, moving)
     assert cut is not None and cut.place == "blocks.1"
-    alike(CutStore(cut, 10**9).features(weights, pool, ROWS), live)
-    alike(backbone.embed(weights, pool, ROWS), live)
+    alike(CutStore(cut, 10**9).features(weights, space, ROWS), live)
+    alike(backbone.embed(weights, space, ROWS), live)
 
 
 class Skipping(nn.Module):

@@ -15,7 +15,7 @@ from fewtune.backbones.load import load_backbone
 from fewtune.errors import InputError
 from fewtune.machine import Machine
 from fewtune.spec import parse, text
-from tests.tiny import image_pool, save_bert, save_clip, save_vit, text_pool, vector_pool
+from tests.tiny import image_space, save_bert, save_clip, save_vit, text_space, vector_space
 
 KINDS = ("bert", "vit", "clip", "timm_vit", "timm_cnn", "resnet10t", "conv4", "resnet12", "mlp")
 NAMES = {
@@ -44,8 +44,8 @@ def loaded(kind: str, folder: Path) -> Backbone:
 
 
 def embedded(backbone: Backbone, weights: dict[str, Tensor]) -> Tensor:
-    pool = {"text": text_pool, "image": image_pool, "vector": vector_pool}[backbone.preparation.modality]()
-    return backbone.embed(weights, pool, np.arange(3))
+    space = {"text": text_space, "image": image_space, "vector": vector_space}[backbone.preparation.modality]()
+    return backbone.embed(weights, space, np.arange(3))
 
 
 def moved(factors: dict[str, Tensor], seed: int = 0) -> dict[str, Tensor]:

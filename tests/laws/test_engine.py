@@ -76,7 +76,7 @@ def test_inner_steps_are_those_of_torch_optim(ground: Ground, episodes: Episodes
     top = nn.Linear(WIDTH, WAYS).double()
     top.load_state_dict({"weight": weights["head.weight"], "bias": weights["head.bias"]})
     optimizer = torch.optim.AdamW([*network.parameters(), *top.parameters()], lr=0.05, weight_decay=0.1)
-    x = torch.from_numpy(np.stack([np.asarray(ground.pool.fetch(int(r))) for r in one.support[0]])).double()
+    x = torch.from_numpy(np.stack([np.asarray(ground.space.fetch(int(r))) for r in one.support[0]])).double()
     for _ in range(4):
         optimizer.zero_grad()
         nn.functional.cross_entropy(top(network(x)), one.support_label[0]).backward()
@@ -94,7 +94,7 @@ def test_inner_batches_are_drawn_one_after_another(ground: Ground, episodes: Epi
     hand = {n: t.clone().requires_grad_() for n, t in weights.items()}
     for number in range(3):
         drawn = sampler.draw(support_tasks(one), key(0).child("phase", 0).child("draw"), number, 1)
-        x = torch.from_numpy(np.stack([np.asarray(ground.pool.fetch(int(r))) for r in drawn.query[0]])).double()
+        x = torch.from_numpy(np.stack([np.asarray(ground.space.fetch(int(r))) for r in drawn.query[0]])).double()
         hidden = torch.tanh(x @ hand["0.weight"].T + hand["0.bias"])
         logits = (hidden @ hand["2.weight"].T + hand["2.bias"]) @ hand["head.weight"].T + hand["head.bias"]
         loss = nn.functional.cross_entropy(logits, drawn.query_label[0])
@@ -139,7 +139,7 @@ def test_multitask_finetuning_is_a_plain_loop(ground: Ground, tasks: Tasks) -> N
     network = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, WIDTH)).double()
     network.load_state_dict(ground.backbone.start())
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
-    rows = torch.from_numpy(np.stack([np.asarray(ground.pool.fetch(i)) for i in range(60)])).double()
+    rows = torch.from_numpy(np.stack([np.asarray(ground.space.fetch(i)) for i in range(60)])).double()
     for number in range(5):
         one = sampler.draw(tasks, key(3).child("source", 0).child("draw"), number, 1)
         unit = nn.functional.normalize

@@ -31,7 +31,7 @@ SAMPLER = Sampled(ways=3, shots=1, queries=3)
 
 def by_hand(ground: Ground, weights: dict[str, Tensor], episodes: Episodes) -> tuple[Tensor, Tensor]:
     """(the gradient of each episode [E, n], the losses [E]), by a network and prototypes written out, one episode after another."""
-    rows = torch.from_numpy(np.stack([np.asarray(ground.pool.fetch(i)) for i in range(len(ground.pool))])).double()
+    rows = torch.from_numpy(np.stack([np.asarray(ground.space.fetch(i)) for i in range(len(ground.space))])).double()
     gradients, losses = [], []
     for e in range(len(episodes)):
         network = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, WIDTH)).double()
@@ -73,11 +73,11 @@ def expected_of(aggregator: object, gradients: Tensor, losses: Tensor, at: Any) 
 @pytest.fixture(params=["one collection", "three collections", "uneven episodes"])
 def tasks_and_sampler(request: pytest.FixtureRequest, ground: Ground) -> tuple[Tasks, Sampled]:
     if request.param == "one collection":
-        return class_rows(ground.pool), SAMPLER
+        return class_rows(ground.space), SAMPLER
     if request.param == "three collections":
-        return group_tasks(ground.pool), replace(SAMPLER, ways=2)
+        return group_tasks(ground.space), replace(SAMPLER, ways=2)
     rows = np.concatenate([np.arange(10 * c, 10 * c + n) for c, n in enumerate((10, 4, 3, 10, 2, 10))])
-    return class_rows(ground.pool, rows=rows), replace(SAMPLER, shots=2, ragged=True)
+    return class_rows(ground.space, rows=rows), replace(SAMPLER, shots=2, ragged=True)
 
 
 @pytest.mark.parametrize("aggregator", [Mean(), WorstCase(), PcGrad()], ids=lambda a: type(a).__name__)
@@ -104,7 +104,7 @@ def test_a_step_puts_the_episodes_gradients_together(
 def test_a_run_of_them_is_the_loop(aggregator: Any, accumulate: int) -> None:
     """Three steps of plain descent at rate 0.05."""
     ground = double_ground(accumulate=accumulate)
-    tasks = class_rows(ground.pool)
+    tasks = class_rows(ground.space)
     plan = only(NAMES, 0.05)
     phase = Phase(sampler=SAMPLER, learner=Centroid(), plan=plan, steps=3, batch=BATCH, aggregator=aggregator)
     found = train(ground, (phase,), tasks, key(2)).weights
@@ -122,7 +122,7 @@ def test_a_run_of_them_is_the_loop(aggregator: Any, accumulate: int) -> None:
 
 def test_all_episodes_of_a_collection_are_one_task_where_asked(ground: Ground) -> None:
     """The mean over groups of the mean over their episodes, which differs from the mean over episodes."""
-    tasks, weights = group_tasks(ground.pool), ground.backbone.start()
+    tasks, weights = group_tasks(ground.space), ground.backbone.start()
     sampler = replace(SAMPLER, ways=2, task="collection")
     episodes = sampler.draw(tasks, key(4), 0, BATCH)
     gradients, _ = by_hand(ground, weights, episodes)

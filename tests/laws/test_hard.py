@@ -10,7 +10,7 @@ from scipy import stats
 
 from fewtune.data.examples import make_examples
 from fewtune.data.items import Vectors
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from fewtune.keys import key
 from fewtune.tasks.hard import Hard, nearest_classes
@@ -23,7 +23,7 @@ def _pairs() -> tuple[Tasks, np.ndarray[Any, Any]]:
     labels = np.repeat(np.arange(8), 6)
     groups = [f"g{label % 2}" for label in labels]
     made = make_examples(Vectors(np.zeros((48, 1), dtype=np.float32)), labels, class_names=[f"c{i}" for i in range(8)], groups=groups)
-    return class_rows(Pool([made])), np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    return class_rows(RowSpace([made])), np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
 def test_near_classes_meet_and_others_do_not() -> None:
@@ -56,7 +56,7 @@ def test_an_anchor_that_is_too_small_has_no_episodes() -> None:
     """Five classes on a line of angles, the first with 2 rows of 3 asked: the other four are anchors, each with its own nearest."""
     sizes = [2, 6, 6, 6, 6]
     labels = np.repeat(np.arange(5), sizes)
-    tasks = class_rows(Pool([make_examples(Vectors(np.zeros((26, 1), dtype=np.float32)), labels, class_names=list("abcde"))]))
+    tasks = class_rows(RowSpace([make_examples(Vectors(np.zeros((26, 1), dtype=np.float32)), labels, class_names=list("abcde"))]))
     angles = np.array([0.0, 0.1, 0.3, 1.0, 1.1])
     near = nearest_classes(tasks, np.stack([np.cos(angles), np.sin(angles)], axis=1))
     drawn = Hard(ways=2, shots=1, queries=2).draw(near, key(0), 0, 400)
@@ -67,9 +67,9 @@ def test_hard_asks_for_tasks_in_order_of_nearness() -> None:
     labels = np.repeat(np.arange(12), 20)
     groups = [f"g{label % 2}" for label in labels]
     names = [f"c{i}" for i in range(12)]
-    pool = Pool([make_examples(Vectors(np.zeros((240, 1), dtype=np.float32)), labels, class_names=names, groups=groups)])
+    space = RowSpace([make_examples(Vectors(np.zeros((240, 1), dtype=np.float32)), labels, class_names=names, groups=groups)])
     with pytest.raises(InputError, match="these tasks do not say which are"):
-        Hard(ways=3).draw(class_rows(pool), key(0), 0, 1)
-    near = nearest_classes(group_tasks(pool).take([1]), np.random.default_rng(0).normal(size=(12, 3)))
+        Hard(ways=3).draw(class_rows(space), key(0), 0, 1)
+    near = nearest_classes(group_tasks(space).take([1]), np.random.default_rng(0).normal(size=(12, 3)))
     assert near.ids.tolist() == [1] * 6  # the group that each was made of, also of one that was itself taken
-    assert not uniform_tasks(class_rows(pool), 3, 2, key(0)).anchored
+    assert not uniform_tasks(class_rows(space), 3, 2, key(0)).anchored

@@ -45,7 +45,7 @@ CASES = (
     TextPrior(),
     TextPrior(form="cache", temperature=20.0),
 )
-NAMES = tuple(f"class {i}" for i in range(6))  # of the pool whose rows a class table holds
+NAMES = tuple(f"class {i}" for i in range(6))  # of the space whose rows a class table holds
 WORDS = {head.__name__: head for head in HEADS}
 each_head = pytest.mark.parametrize("head", CASES, ids=lambda head: text(head).replace("name='head'", ""))
 TIGHT = {"rtol": 1e-7, "atol": 1e-7}  # float64; the iterative solvers stop at 1e-9 and 1e-12 of their own measures

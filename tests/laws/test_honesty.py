@@ -15,7 +15,7 @@ from fewtune.data.examples import TEST, TRAIN, Examples, make_examples
 from fewtune.data.items import Items, Pixels, Vectors
 from fewtune.machine import Machine
 from fewtune.recipes import read_method
-from fewtune.sources.outcome import Borrowing
+from fewtune.sources.outcome import SourceSettings
 from tests.tiny import images
 
 METHODS = {name: read_method(name) for name in ("centroid", "ridge")}
@@ -36,7 +36,7 @@ def labellings(count: int) -> list[list[str | None]]:
 
 def learned(found: Adapted) -> dict[str, Any]:
     """All that an adaptation came to, but what is said of the test rows."""
-    bundle, borrowed = found.bundle, found.borrowed
+    bundle, outcome = found.bundle, found.outcome
     tensors = {**bundle.state, **bundle.parameters, **({} if bundle.moved is None else bundle.moved.weights)}
     assert bundle.support is not None
     facts = {k: v for k, v in bundle.facts.items() if k not in ("measured_accuracy", "not_measured")}
@@ -51,9 +51,9 @@ def learned(found: Adapted) -> dict[str, Any]:
         "forecast": None if found.forecast is None else found.forecast.sentence,
         "left out": found.target.left_out,
         "tasks": None
-        if borrowed is None
-        else (borrowed.trace.taken.tolist(), borrowed.related.notes, [s.digest() for s in borrowed.related.pool.sources]),
-        "guard": None if borrowed is None or borrowed.guard is None else (borrowed.guard.gain, borrowed.guard.learners),
+        if outcome is None
+        else (outcome.trace.taken.tolist(), outcome.source_rows.notes, [s.digest() for s in outcome.source_rows.space.sources]),
+        "guard": None if outcome is None or outcome.guard is None else (outcome.guard.gain, outcome.guard.learners),
     }
 
 
@@ -75,8 +75,8 @@ def test_labels_of_test_rows_decide_nothing_of_frozen_learners(skip_bad: bool, t
 
 
 @pytest.mark.parametrize("shots", [8, 1])
-def test_labels_of_test_rows_decide_nothing_of_what_is_borrowed(shots: int, tmp_path: Path) -> None:
-    """With a pool that holds some of the test rows, under any name; judged on the target's own rows, and on related tasks."""
+def test_labels_of_test_rows_decide_nothing_of_what_the_sources_give(shots: int, tmp_path: Path) -> None:
+    """With sources that hold some of the test rows, under any name; judged on the target's own rows, and on the sources."""
     random = np.random.default_rng(3)
     centres = np.where(np.arange(16) < 4, random.normal(scale=1.5, size=(40, 16)), 0.0)
 
@@ -87,16 +87,18 @@ def test_labels_of_test_rows_decide_nothing_of_what_is_borrowed(shots: int, tmp_
     mine = rows(np.tile(np.arange(WAYS), 12))
     classes = np.repeat(np.arange(WAYS, 40), 12)
     theirs = rows(classes)
-    theirs[::29] = mine[TRAINED + np.arange(len(theirs[::29])) % TESTED]  # the pool holds copies of test rows
-    pool = make_examples(Vectors(theirs), [f"p{c}" for c in classes], name="pool")
+    theirs[::29] = mine[TRAINED + np.arange(len(theirs[::29])) % TESTED]  # the sources hold copies of test rows
+    sources = make_examples(Vectors(theirs), [f"p{c}" for c in classes], name="pool")
     own = [f"c{i % WAYS}" if i < shots * WAYS else None for i in range(TRAINED)]
     backbone = load_backbone("mlp,inputs=16,width=24,depth=1", machine=Machine(device="cpu"))
-    how = Borrowing(visits=1000, rates=(0.1,), candidates=6)
+    how = SourceSettings(visits=1000, rates=(0.1,), candidates=6)
     found = []
     for labels in labellings(2):
         examples = target(Vectors(mine), own + labels)
-        found.append(adapt_examples(examples, backbone, pool=[pool], borrowing=how, methods=METHODS, cache=tmp_path, quiet=True))
-    first = found[0].borrowed
-    assert first is not None and len(first.related.leaks) >= TESTED and first.guard is not None
+        found.append(
+            adapt_examples(examples, backbone, sources=[sources], source_settings=how, methods=METHODS, cache=tmp_path, quiet=True)
+        )
+    first = found[0].outcome
+    assert first is not None and len(first.source_rows.leaks) >= TESTED and first.guard is not None
     assert all(learned(one) == learned(found[0]) for one in found)
     assert torch.isfinite(found[0].features[found[0].target.test]).all()

@@ -25,7 +25,7 @@ from fewtune.backbones.load import load_backbone
 from fewtune.backbones.places import Place
 from fewtune.data.examples import Column, Examples, Skipped, make_examples
 from fewtune.data.items import Vectors
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.evaluation import identity as identity_module
 from fewtune.evaluation import study as study_module
 from fewtune.evaluation.identity import trained_identity
@@ -88,12 +88,14 @@ def study() -> Study:
     protocol = Protocol(sampler=Sampled(ways=3, shots=1, queries=1), episodes=8)
     reserved = Reserved(np.array([0, 4]), np.array([0, 1]))
     methods = {"m": {"": method()}}
-    return Study(Pool([collection(0)]), model, torch.zeros(24, 8), (protocol,), methods, Pool([collection(1)]), Training(), reserved)
+    return Study(
+        RowSpace([collection(0)]), model, torch.zeros(24, 8), (protocol,), methods, RowSpace([collection(1)]), Training(), reserved
+    )
 
 
 def identities(of: Study) -> dict[str, str]:
     asked = next(m for made in of.methods.values() for m in made.values())
-    tables = [table_key(of.backbone, source) for pool in (of.target, of.source) if pool is not None for source in pool.sources]
+    tables = [table_key(of.backbone, source) for space in (of.target, of.source) if space is not None for source in space.sources]
     return {"study": digest(of.text()), "trained": trained_identity(of, asked.phases, asked, 0), "table": " ".join(tables)}
 
 
@@ -224,8 +226,8 @@ def test_examples(change: Callable[[Any], Any], counts: frozenset[str]) -> None:
     """The target counts for the study and its table, the source for trained weights too."""
     base = study()
     assert base.source is not None
-    check(base, replace(base, target=Pool([change(base.target.sources[0])])), counts - {"trained"})
-    check(base, replace(base, source=Pool([change(base.source.sources[0])])), counts)
+    check(base, replace(base, target=RowSpace([change(base.target.sources[0])])), counts - {"trained"})
+    check(base, replace(base, source=RowSpace([change(base.source.sources[0])])), counts)
 
 
 @pytest.mark.parametrize(("name", "change", "counts"), each(MACHINE))
@@ -269,7 +271,7 @@ def test_backbone(change: Callable[[Any], Any], counts: frozenset[str]) -> None:
 
 
 STUDIES: Mapping[str, list[Change]] = {
-    "target": [(to(Pool([collection(3)])), frozenset({"study", "table"})), (to(Pool([collection(0).take(range(23))])), STUDY)],
+    "target": [(to(RowSpace([collection(3)])), frozenset({"study", "table"})), (to(RowSpace([collection(0).take(range(23))])), STUDY)],
     "backbone": [(to(load_backbone("mlp,inputs=4,width=9", machine=machine())), ALL)],
     "features": [
         (lambda s: s.features.double(), STUDY),
@@ -290,7 +292,7 @@ STUDIES: Mapping[str, list[Change]] = {
         (lambda s: {"m": {"": s.methods["m"][""], "lr=0.1": s.methods["m"][""]}}, STUDY),
         (lambda s: {**s.methods, "second": s.methods["m"]}, STUDY),
     ],
-    "source": [(to(Pool([collection(1), collection(2)])), ALL), (to(None), ALL)],
+    "source": [(to(RowSpace([collection(1), collection(2)])), ALL), (to(None), ALL)],
     "training": [(to(Training(seeds=(0, 1))), STUDY)],
     "reserved": [(to(None), STUDY)],
 }
@@ -321,7 +323,7 @@ def test_a_model_that_is_not_judged_is_shared_by_learners_and_settings() -> None
     for other in (
         replace(base, protocols=(Protocol(sampler=Sampled(ways=2)),)),
         replace(base, training=replace(base.training, adapted=9, validation=9, candidates=9)),
-        replace(base, target=Pool([collection(5)])),
+        replace(base, target=RowSpace([collection(5)])),
     ):
         assert trained_identity(other, plain.phases, plain, 0) == before
     assert trained_identity(base, plain.phases, replace(plain, learner=Ridge(penalty=3.0)), 0) == before
@@ -333,12 +335,12 @@ def test_a_study_that_trains_nothing_depends_on_no_training() -> None:
     base = study()
     frozen = replace(base, methods={"m": variants("centroid", ())}, reserved=None)
     assert replace(frozen, source=None, training=Training(seeds=(3,))).text() == frozen.text()
-    assert replace(frozen, target=Pool([replace(collection(0), group=np.zeros(24, dtype=np.int64))])).text() != frozen.text()
+    assert replace(frozen, target=RowSpace([replace(collection(0), group=np.zeros(24, dtype=np.int64))])).text() != frozen.text()
 
 
 def test_collections_in_another_order_and_names_of_several_lines() -> None:
     base = study()
     one, two = collection(1), collection(2)
-    check(replace(base, source=Pool([one, two])), replace(base, source=Pool([two, one])), ALL)
-    odd = replace(base, target=Pool([replace(collection(0), name="a\nsource b")]))
+    check(replace(base, source=RowSpace([one, two])), replace(base, source=RowSpace([two, one])), ALL)
+    odd = replace(base, target=RowSpace([replace(collection(0), name="a\nsource b")]))
     assert len(odd.text().splitlines()) == len(base.text().splitlines())

@@ -12,7 +12,7 @@ from torch import Tensor
 from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import make_examples
 from fewtune.data.items import Pixels
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.keys import key
 from fewtune.learning.declared import begin
 from fewtune.learning.direction import Gradients, direction
@@ -30,13 +30,13 @@ from tests.tiny import images, save_vit
 
 def grounds(name: str, **machine: object) -> Ground:
     labels = np.repeat(np.arange(5), 6)
-    pool = Pool([make_examples(Pixels(images(30)), labels, class_names=[f"c{i}" for i in range(5)])])
-    return Ground(load_backbone(name, machine=Machine(device="cpu", workers=1, **machine)), pool)  # type: ignore[arg-type]
+    space = RowSpace([make_examples(Pixels(images(30)), labels, class_names=[f"c{i}" for i in range(5)])])
+    return Ground(load_backbone(name, machine=Machine(device="cpu", workers=1, **machine)), space)  # type: ignore[arg-type]
 
 
 def step(ground: Ground, phase: Phase) -> tuple[Gradients, Tensor]:
     leaves = {n: t.detach().clone().requires_grad_() for n, t in begin(ground, (phase,)).items()}
-    episodes = phase.sampler.draw(class_rows(ground.pool), key(0), 0, phase.batch)
+    episodes = phase.sampler.draw(class_rows(ground.space), key(0), 0, phase.batch)
     return direction(phase, answering(ground, phase, leaves, key(0)), leaves, episodes, key(0), origin=leaves)
 
 
@@ -69,7 +69,7 @@ def test_attention_is_differentiated_twice(tmp_path: Path, recipe: object) -> No
 def test_half_precision_learns_and_keeps_its_weights_whole() -> None:
     method = multitask(ways=3, queries=2, steps=6, lr=0.05)
     ground = grounds("conv4,size=16,width=8", dtype="bfloat16")
-    trained = train(ground, method.phases, class_rows(ground.pool), key(0))
+    trained = train(ground, method.phases, class_rows(ground.space), key(0))
     assert all(t.dtype == torch.float32 for t in trained.weights.values()) and trained.moved
     (phase,) = method.phases
     assert isinstance(phase, Phase) and phase.plan == everything(0.05)

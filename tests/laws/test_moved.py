@@ -17,9 +17,9 @@ from fewtune.backbones.moved import moved_network
 from fewtune.backbones.weights import digest_weights
 from fewtune.errors import InputError
 from fewtune.machine import Machine
-from tests.tiny import image_pool, save_bert, save_clip, save_vit, text_pool, vector_pool
+from tests.tiny import image_space, save_bert, save_clip, save_vit, text_space, vector_space
 
-POOLS = {"text": text_pool, "image": image_pool, "vector": vector_pool}
+SPACES = {"text": text_space, "image": image_space, "vector": vector_space}
 KINDS = ["conv4,width=8", "mlp,inputs=3", "timm:test_vit.r160_in1k,pretrained=false", "bert", "vit", "clip"]
 
 
@@ -48,13 +48,13 @@ def changed(backbone: Backbone, every: int = 2) -> dict[str, Tensor]:
 def test_it_embeds_as_the_original_does_at_those_weights(kind: str, folder: Path, tmp_path: Path) -> None:
     backbone = loaded(kind, folder)
     before, digest = {n: t.clone() for n, t in backbone.start().items()}, backbone.digest()
-    pool, rows, weights = POOLS[backbone.preparation.modality](), np.arange(3), changed(backbone)
+    space, rows, weights = SPACES[backbone.preparation.modality](), np.arange(3), changed(backbone)
     moved = backbone.with_weights(weights)
-    expected = backbone.embed({**backbone.start(), **weights}, pool, rows)
-    assert torch.equal(moved.embed(moved.start(), pool, rows), expected)
-    assert not torch.allclose(backbone.embed(backbone.start(), pool, rows), expected, atol=1e-5)
-    for one, features in ((moved, expected), (backbone, backbone.embed(before, pool, rows))):  # each has a table of its own
-        table = feature_table(one, pool, folder=tmp_path, quiet=True).features[:3]
+    expected = backbone.embed({**backbone.start(), **weights}, space, rows)
+    assert torch.equal(moved.embed(moved.start(), space, rows), expected)
+    assert not torch.allclose(backbone.embed(backbone.start(), space, rows), expected, atol=1e-5)
+    for one, features in ((moved, expected), (backbone, backbone.embed(before, space, rows))):  # each has a table of its own
+        table = feature_table(one, space, folder=tmp_path, quiet=True).features[:3]
         torch.testing.assert_close(table, features, rtol=1e-5, atol=1e-6)
     assert moved.digest() != digest == backbone.digest() and digest_weights(backbone.start()) == digest_weights(before)
     assert list(moved.start()) == list(before) and moved.groups == backbone.groups
@@ -77,9 +77,9 @@ def test_edits_are_folded_in_before(folder: Path) -> None:
     g = torch.Generator().manual_seed(1)
     factors = {n: t + 0.1 * torch.randn(t.shape, generator=g) for n, t in edit.declare(backbone).items()}
     whole = {**backbone.start(), **factors}
-    pool, rows = image_pool(), np.arange(3)
+    space, rows = image_space(), np.arange(3)
     moved = backbone.with_weights(edited((edit,), whole))
-    assert torch.equal(moved.embed(moved.start(), pool, rows), backbone.embed(edit.apply(whole), pool, rows))
+    assert torch.equal(moved.embed(moved.start(), space, rows), backbone.embed(edit.apply(whole), space, rows))
     with pytest.raises(InputError, match=r"no weights called lora\..* expected names as its"):
         backbone.with_weights(whole)
 

@@ -16,7 +16,7 @@ from fewtune.backbones.edits import LoRA
 from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import make_examples
 from fewtune.data.items import Pixels, Vectors
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from fewtune.evaluation.answers import score_each
 from fewtune.keys import key
@@ -55,7 +55,7 @@ HEADS = (
 
 
 def features_by_hand(weights: Mapping[str, Tensor], ground: Ground) -> Tensor:
-    rows = ground.pool.gather(range(60), ground.backbone.preparation)
+    rows = ground.space.gather(range(60), ground.backbone.preparation)
     made: Tensor = torch.tanh(rows @ weights["0.weight"].T + weights["0.bias"]) @ weights["2.weight"].T + weights["2.bias"]
     return made.detach()
 
@@ -68,7 +68,7 @@ def source(head: Head, **given: Any) -> Phase:
 @pytest.fixture(scope="module")
 def trained() -> dict[Head, dict[str, Tensor]]:
     ground = double_ground()
-    tasks = class_rows(ground.pool)
+    tasks = class_rows(ground.space)
     return {head: train(ground, (source(head),), tasks, key(0)).weights for head in HEADS}
 
 
@@ -150,10 +150,10 @@ class Odd(nn.Module):
 def odd_ground(network: nn.Module, **given: Any) -> Ground:
     random = np.random.default_rng(0)
     labels = np.repeat(np.arange(4), 6)
-    pool = Pool([make_examples(Vectors(random.normal(size=(24, 5)).astype(np.float32)), labels)])
+    space = RowSpace([make_examples(Vectors(random.normal(size=(24, 5)).astype(np.float32)), labels)])
     names = tuple(n for n, _ in network.named_parameters())
     machine = Machine(device="cpu", dtype="float32").resolved()
-    return Ground(Backbone("odd", network.eval(), Doubles(), 4, (("all", names),), machine, {}, "odd"), pool, **given)
+    return Ground(Backbone("odd", network.eval(), Doubles(), 4, (("all", names),), machine, {}, "odd"), space, **given)
 
 
 PHASE = {"sampler": Sampled(ways=3, shots=2, queries=2), "steps": 2}
@@ -169,7 +169,7 @@ def test_a_plan_for_the_head_moves_no_weight_of_a_network_that_has_one(name: str
     rules = Plan(rules=((spelled, 0.1), ("group:all", 0.0), ("*", 0.1))) if pattern != "*" else only(("head.*", "source.*", "rates.*"), 0.1)
     sampler = Pooled(batch=8)
     phase = Phase(sampler=sampler, learner=Linear(rows="class", start="random", name="source"), plan=rules, steps=2)
-    ended = train(ground, (phase,), class_rows(ground.pool), key(0))
+    ended = train(ground, (phase,), class_rows(ground.space), key(0))
     assert {*ended.moved} == {"source.weight", "source.bias"}
     assert all(torch.equal(ended.weights[n], t) for n, t in start.items())
 
@@ -194,11 +194,11 @@ def test_the_head_alone_of_a_convnext_is_the_head_alone() -> None:
     backbone = load_backbone("timm:convnext_atto,pretrained=false,size=32", machine=Machine(device="cpu"))
     assert any(n.startswith("head.norm.") for n in backbone.start())
     labels = np.repeat(np.arange(3), 4)
-    ground = Ground(backbone, Pool([make_examples(Pixels(images(12, height=32, width=32)), labels)]))
+    ground = Ground(backbone, RowSpace([make_examples(Pixels(images(12, height=32, width=32)), labels)]))
     for head in (Centroid(), Linear(rows="class", start="random")):
         sampler = PHASE["sampler"] if isinstance(head, Centroid) else Pooled(batch=6)
         phase = Phase(sampler=sampler, learner=head, plan=only("head.*", 0.1), steps=1)  # type: ignore[arg-type]
-        ended = train(ground, (phase,), class_rows(ground.pool), key(0))
+        ended = train(ground, (phase,), class_rows(ground.space), key(0))
         assert ended.moved and all(n not in ground.names for n in ended.moved)
 
 
@@ -242,7 +242,7 @@ def renamed(ground: Ground, *names: str) -> Ground:
     random = np.random.default_rng(0)
     vectors = random.normal(size=(60, 5)).astype(np.float32)
     labels = np.repeat(np.arange(len(names)), 60 // len(names))
-    return replace(ground, pool=Pool([make_examples(Vectors(vectors), labels, class_names=list(names))]))
+    return replace(ground, space=RowSpace([make_examples(Vectors(vectors), labels, class_names=list(names))]))
 
 
 def test_a_class_table_refuses_the_classes_of_another_data_set(ground: Ground, tasks: Tasks) -> None:
@@ -254,12 +254,12 @@ def test_a_class_table_refuses_the_classes_of_another_data_set(ground: Ground, t
     assert respond(ground, table, for_testing(ground, table, ended.weights), here, key(0)).logits.shape == (2, 6, 3)
     for names in (("c1", "c0", "c2", "c3", "c4", "c5"), tuple("abcdef"), tuple("abc"), tuple("abcdefghij")):
         other = renamed(ground, *names)
-        episodes = Sampled(ways=WAYS, shots=1, queries=2).draw(class_rows(other.pool), key(0), 0, 2)
+        episodes = Sampled(ways=WAYS, shots=1, queries=2).draw(class_rows(other.space), key(0), 0, 2)
         adapt = Adapt(phases=(replace(phase, sampler=Pooled()),), then=table)
         for learner in (table, adapt):
             with pytest.raises(InputError, match="head 'source' was trained for the classes of another data set") as error:
                 score_each(other, learner, ended.weights, [episodes])
             assert "\n" not in str(error.value)
     same = renamed(ground, *(f"c{i}" for i in range(6)))
-    episodes = Sampled(ways=WAYS, shots=1, queries=2).draw(class_rows(same.pool), key(0), 0, 2)
+    episodes = Sampled(ways=WAYS, shots=1, queries=2).draw(class_rows(same.space), key(0), 0, 2)
     assert score_each(same, table, ended.weights, [episodes])[0].accuracy.shape == (2,)

@@ -22,7 +22,7 @@ from torch import distributed as dist
 from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import make_examples
 from fewtune.data.items import Pixels
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.keys import key
 from fewtune.learning.checkpoints import Checkpoints
 from fewtune.learning.direction import direction
@@ -52,7 +52,7 @@ BACKBONE = only("group:*", 0.05)  # declared parameters are float32, and would r
 
 @pytest.fixture(scope="module")
 def groups(ground: Ground) -> Tasks:
-    return group_tasks(ground.pool)
+    return group_tasks(ground.space)
 
 
 @pytest.mark.parametrize("aggregator", AGGREGATORS, ids=lambda a: type(a).__name__)
@@ -96,15 +96,15 @@ def test_a_run_in_parts_is_the_whole_run(groups: Tasks, aggregator: Any) -> None
 @pytest.mark.parametrize("kind", ["centroid", "first_order", "unroll", "head"])
 def test_activations_computed_again_give_the_same_gradients(kind: str) -> None:
     pixels = images(24, height=16, width=16)
-    pool = Pool([make_examples(Pixels(pixels), np.repeat(np.arange(4), 6), class_names=list("abcd"))])
+    space = RowSpace([make_examples(Pixels(pixels), np.repeat(np.arange(4), 6), class_names=list("abcd"))])
     phase, found = outer_phase(_image_learner(kind), sampler=Sampled(ways=3, shots=2, queries=2), batch=2), []
     for recompute in (False, True):
         backbone = load_backbone("conv4,size=16,width=4", machine=Machine(device="cpu", recompute=recompute).resolved())
-        ground = Ground(backbone, pool)
+        ground = Ground(backbone, space)
         leaves = {n: t.clone().requires_grad_() for n, t in backbone.start().items()}
         if kind != "centroid":
             leaves |= {n: t.requires_grad_() for n, t in Linear(ways=3, start="random").declare(backbone.width).items()}
-        episodes = phase.sampler.draw(class_rows(pool), key(0), 0, 2)
+        episodes = phase.sampler.draw(class_rows(space), key(0), 0, 2)
         found.append(direction(phase, answering(ground, phase, leaves, key(0)), leaves, episodes, key(0), origin=leaves)[0])
     for n, expected in found[0].items():
         if expected is None:
@@ -127,7 +127,7 @@ def asked_by_the_second() -> Phase:
 
 def cases(ground: Ground) -> dict[str, tuple[Phase, Tasks]]:
     """What two processes share. The odd batch leaves one of them more to do, the lone one nothing to do."""
-    every, groups = class_rows(ground.pool), group_tasks(ground.pool)
+    every, groups = class_rows(ground.space), group_tasks(ground.space)
     base = Phase(sampler=Sampled(ways=3, shots=1, queries=3), learner=Centroid(), plan=BACKBONE, steps=4, batch=4)
     moving = replace(base, optimizer=SGD(momentum=0.9))
     paired = replace(base, sampler=PAIRS, batch=5)
@@ -163,7 +163,7 @@ def stopped(world: World, folder: Path) -> None:
     """A run that is stopped by one process, and gone on with by both."""
     torch.set_default_dtype(torch.float64)
     ground, kept = double_ground(), Checkpoints(folder / "kept", writes=world.leads)
-    groups = group_tasks(ground.pool)
+    groups = group_tasks(ground.space)
     phase = asked_by_the_second()
     said = ""
     try:

@@ -12,7 +12,7 @@ import torch
 from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import make_examples
 from fewtune.data.items import Pixels, Vectors
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from fewtune.evaluation.answers import score_each
 from fewtune.keys import key
@@ -92,14 +92,14 @@ def small() -> Ground:
     random = np.random.default_rng(0)
     labels = np.repeat(np.arange(6), 20)
     vectors = (random.normal(size=(6, 8))[labels] + 0.5 * random.normal(size=(120, 8))).astype(np.float32)
-    pool = Pool([make_examples(Vectors(vectors), labels, class_names=list(CLASSES))])
-    return Ground(load_backbone("mlp,inputs=8,width=12", machine=Machine(device="cpu").resolved()), pool)
+    space = RowSpace([make_examples(Vectors(vectors), labels, class_names=list(CLASSES))])
+    return Ground(load_backbone("mlp,inputs=8,width=12", machine=Machine(device="cpu").resolved()), space)
 
 
 def trains_and_answers(ground: Ground, method: Method) -> None:
     """Two steps on the source, then an answer to test episodes, better than nothing."""
-    ground = Ground(ground.backbone, ground.pool, method.edits)
-    tasks = class_rows(ground.pool)
+    ground = Ground(ground.backbone, ground.space, method.edits)
+    tasks = class_rows(ground.space)
     phases, _ = fit_phases(method.phases, tasks)
     run = train(ground, phases, tasks, key(0), validate=lambda _: 0.5)
     assert len(run.curve) == run.steps == sum(phase.steps for phase in phases_of(phases))
@@ -151,14 +151,14 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Ground:
     """Pictures of six classes and two small towers."""
     folder = tmp_path_factory.mktemp("clip")
     save_clip(folder)
-    pool = Pool([make_examples(Pixels(images(60, height=32, width=32)), np.repeat(np.arange(6), 10), class_names=list(CLASSES))])
-    return Ground(load_backbone(f"hf:{folder}", machine=Machine(device="cpu").resolved()), pool)
+    space = RowSpace([make_examples(Pixels(images(60, height=32, width=32)), np.repeat(np.arange(6), 10), class_names=list(CLASSES))])
+    return Ground(load_backbone(f"hf:{folder}", machine=Machine(device="cpu").resolved()), space)
 
 
 @pytest.mark.parametrize("name", sorted(BY_VIEW))
 def test_it_sees_views_of_images_and_answers(name: str) -> None:
-    pool = Pool([make_examples(Pixels(images(60, height=16, width=16)), np.repeat(np.arange(6), 10), class_names=list(CLASSES))])
-    ground = Ground(load_backbone("conv4,size=16,width=4", machine=Machine(device="cpu").resolved()), pool)
+    space = RowSpace([make_examples(Pixels(images(60, height=16, width=16)), np.repeat(np.arange(6), 10), class_names=list(CLASSES))])
+    ground = Ground(load_backbone("conv4,size=16,width=4", machine=Machine(device="cpu").resolved()), space)
     trains_and_answers(ground, read_method(short(name)))
 
 

@@ -18,7 +18,7 @@ from fewtune.backbones.features.feature_table import feature_table
 from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import TEST, TRAIN, Examples, Integers, make_examples
 from fewtune.data.items import Vectors
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.evaluation import run_study
 from fewtune.evaluation import trainer as learn
 from fewtune.evaluation.class_roles import serving, tasks_of
@@ -33,10 +33,9 @@ from fewtune.learners.target import Target
 from fewtune.machine import Machine
 from fewtune.models import evaluate as evaluation
 from fewtune.recipes import read_method, variants
-from fewtune.sources import finetune, guard
-from fewtune.sources import stages as borrow
+from fewtune.sources import finetune, guard, stages
 from fewtune.sources.finetune import Finetuner
-from fewtune.sources.outcome import Borrowing
+from fewtune.sources.outcome import SourceSettings
 from fewtune.tasks.samplers import Sampled
 from fewtune.tasks.selection import ConsistencyDiversity, Evidence
 from tests.laws.recorder import Recorder, Seen, asked, classes_of
@@ -72,8 +71,8 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorder:
         assert found.target_label.tolist() == whole.labels[rows].tolist()
         return {"rows": rows}
 
-    def embedded(_: object, pool: Pool, rows: Integers) -> dict[str, Iterable[int]]:
-        return {"rows" if pool.sources[0] is at.results["read"][0].examples else "pool rows": rows}
+    def embedded(_: object, space: RowSpace, rows: Integers) -> dict[str, Iterable[int]]:
+        return {"rows" if space.sources[0] is at.results["read"][0].examples else "source rows": rows}
 
     at.wrap(Side, "choose", "choose", lambda _, methods, rows, *__, **___: {"rows": rows})  # noqa: ARG005
     at.wrap(choose, "answer_table", "held out", lambda _, features, episodes, **__: asked([episodes]))  # noqa: ARG005
@@ -81,13 +80,13 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     at.wrap(adapt, "forecast", "forecast", lambda _, features, rows, *__, **___: {"rows": rows})  # noqa: ARG005
     at.wrap(adapt, "fit_head", "fit", lambda _, features, rows, *__, **___: {"rows": rows})  # noqa: ARG005
     at.wrap(adapt, "_measure", "measure", lambda _, whole, features: {"rows": whole.test})  # noqa: ARG005
-    at.wrap(borrow, "guard_on_target", "guard")
-    at.wrap(borrow, "guard_on_related", "guard")
+    at.wrap(stages, "guard_on_target", "guard")
+    at.wrap(stages, "guard_on_sources", "guard")
     at.wrap(guard, "answer_table", "judge", lambda _, features, episodes, *__: asked([episodes]))  # noqa: ARG005
     at.wrap(guard, "correct_on_table", "judge", lambda _, features, episodes, *__: asked([episodes]))  # noqa: ARG005
     at.wrap(ConsistencyDiversity, "trace", "select", evidence)
-    at.wrap(borrow, "choose_p", "p")
-    at.wrap(borrow, "side_of", "embed", embedded)
+    at.wrap(stages, "choose_p", "p")
+    at.wrap(stages, "side_of", "embed", embedded)
     at.wrap(Finetuner, "advice", "advice")
     at.wrap(Finetuner, "worth", "worth")
     at.wrap(finetune, "train", "train", lambda _, phases, tasks, *__, **___: {"classes": classes_of(tasks)})  # noqa: ARG005
@@ -95,10 +94,10 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     return at
 
 
-def run(at: Recorder, examples: Examples, pool: list[Examples], cache: Path, tries: tuple[float, ...] = ()) -> Adapted:  # noqa: ARG001
+def run(at: Recorder, examples: Examples, sources: list[Examples], cache: Path, tries: tuple[float, ...] = ()) -> Adapted:  # noqa: ARG001
     backbone = load_backbone(f"mlp,inputs={WIDTH},width=24,depth=1", machine=Machine(device="cpu"))
-    how = Borrowing(visits=1600, rates=(0.01, 0.1), candidates=6, tries=tries)
-    return adapt_examples(examples, backbone, pool=pool, borrowing=how, methods=METHODS, cache=cache, quiet=True)
+    how = SourceSettings(visits=1600, rates=(0.01, 0.1), candidates=6, tries=tries)
+    return adapt_examples(examples, backbone, sources=sources, source_settings=how, methods=METHODS, cache=cache, quiet=True)
 
 
 def all_of(seen: list[Seen], what: str) -> set[frozenset[int]]:
@@ -125,13 +124,13 @@ def test_without_a_pool_a_row_is_answered_by_what_never_saw_it_and_test_rows_com
 
 def pool_is_used_as_it_should(at: Recorder, found: Adapted) -> dict[str, frozenset[int]]:
     """What holds however the finetuned backbone is judged; returns the classes of each part."""
-    assert found.borrowed is not None
-    related = found.borrowed.related
+    assert found.outcome is not None
+    source_rows = found.outcome.source_rows
     parts = {}
     for part in ("train", "validation", "judging"):
-        tasks = related.tasks(part)  # type: ignore[arg-type]
+        tasks = source_rows.tasks(part)  # type: ignore[arg-type]
         parts[part] = frozenset() if tasks is None else frozenset(classes_of(tasks))
-        names = {related.pool.class_names[c] for c in parts[part]}
+        names = {source_rows.space.class_names[c] for c in parts[part]}
         assert len(names) == len(parts[part])
     assert not parts["train"] & parts["validation"] and not parts["judging"] & (parts["train"] | parts["validation"])
     assert all(s.given["classes"] and s.given["classes"] <= parts["train"] for s in at.of("train"))
@@ -153,7 +152,7 @@ def test_a_fold_of_the_guard_is_decided_by_its_training_rows_alone(monkeypatch: 
     at = recorded(monkeypatch)
     found = run(at, target(8), [clusters(24, 12)], tmp_path, (-0.1, 0.0))
     pool_is_used_as_it_should(at, found)
-    assert found.borrowed is not None and found.borrowed.guard is not None and found.borrowed.guard.where == "the target's own splits"
+    assert found.outcome is not None and found.outcome.guard is not None and found.outcome.guard.where == "the target's own splits"
     support = frozenset(found.target.support.tolist())
     judged = at.of("judge", inside="guard")
     assert len(judged) == 8 and all(a.given == b.given for a, b in zip(judged[::2], judged[1::2], strict=True))  # two sides, four folds
@@ -168,8 +167,8 @@ def test_a_fold_of_the_guard_is_decided_by_its_training_rows_alone(monkeypatch: 
         for held in [s for s in mine if s.step == "held out"]:
             assert held.given["support"] | held.given["query"] == fold["support"]
         assert [s for s in mine if s.step == "p"]
-    assert found.borrowed.kept  # so that what follows is of a finetuned backbone
-    assert found.choice.expected == found.borrowed.guard.expected != found.frozen.expected
+    assert found.outcome.kept  # so that what follows is of a finetuned backbone
+    assert found.choice.expected == found.outcome.guard.expected != found.frozen.expected
 
 
 def test_related_tasks_judge_what_neither_trained_nor_chose(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -177,7 +176,7 @@ def test_related_tasks_judge_what_neither_trained_nor_chose(monkeypatch: pytest.
     at = recorded(monkeypatch)
     found = run(at, target(1), [clusters(60, 12)], tmp_path)
     parts = pool_is_used_as_it_should(at, found)
-    assert found.borrowed is not None and found.borrowed.guard is not None and found.borrowed.guard.where == "held-out related tasks"
+    assert found.outcome is not None and found.outcome.guard is not None and found.outcome.guard.where == "held-out classes of the sources"
     judged = [s.given["classes"] for s in at.of("judge", inside="guard")]
     assert len(judged) == 2 * (len(METHODS) + 1)
     for side in (judged[: len(METHODS) + 1], judged[len(METHODS) + 1 :]):
@@ -196,8 +195,8 @@ def test_compare_sweeps_on_validation_classes_and_asks_test_rows_last(sampler: s
     at.wrap(run_study, "score_table", "test", lambda _, features, episodes, *__: asked([episodes]))  # noqa: ARG005
     backbone = load_backbone(f"mlp,inputs={WIDTH},width=8", machine=Machine(device="cpu").resolved())
     rest, reserved = reserve(clusters(5, 12, seed=9, name="target", letter="t"), 2)
-    tested, source = Pool([rest]), Pool([serving(clusters(12, 12))])
-    features = feature_table(backbone, Pool([clusters(5, 12, seed=9)]), memory=True, quiet=True).features
+    tested, source = RowSpace([rest]), RowSpace([serving(clusters(12, 12))])
+    features = feature_table(backbone, RowSpace([clusters(5, 12, seed=9)]), memory=True, quiet=True).features
     name = "multitask(steps=4)" if sampler == "sampled" else "multitask(steps=4, selection=ConsistencyDiversity())"
     protocol = Protocol(sampler=Sampled(ways=3, shots=1, queries=3), episodes=8)
     study = Study(
@@ -220,8 +219,8 @@ def test_compare_sweeps_on_validation_classes_and_asks_test_rows_last(sampler: s
 
 def test_labels_of_the_target_decide_nothing_of_what_compare_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     backbone = load_backbone(f"mlp,inputs={WIDTH},width=8", machine=Machine(device="cpu").resolved())
-    whole, source = clusters(5, 12, seed=9, name="target", letter="t"), Pool([serving(clusters(12, 12))])
-    features = feature_table(backbone, Pool([whole]), memory=True, quiet=True).features
+    whole, source = clusters(5, 12, seed=9, name="target", letter="t"), RowSpace([serving(clusters(12, 12))])
+    features = feature_table(backbone, RowSpace([whole]), memory=True, quiet=True).features
     ends, values = [], []
     for seed in (0, 1, 2):
         at = Recorder(monkeypatch)
@@ -230,7 +229,7 @@ def test_labels_of_the_target_decide_nothing_of_what_compare_trains(monkeypatch:
         shuffled = replace(whole, columns={whole.target: column})
         protocol = Protocol(sampler=Sampled(ways=3, shots=1, queries=3), episodes=8)
         methods = {"it": variants("multitask(steps=4)", (("lr", (1e-3, 1e-2)),))}
-        study = Study(Pool([shuffled]), backbone, features, (protocol,), methods, source, Training(validation=5, visits=400))
+        study = Study(RowSpace([shuffled]), backbone, features, (protocol,), methods, source, Training(validation=5, visits=400))
         outcomes = run_study.run_study(study)
         ends.append([{n: t.numpy().tobytes() for n, t in one.weights.items()} for one in at.results["train"]])
         values.append((outcomes.notes, [cost.chosen for cost in outcomes.costs]))

@@ -169,7 +169,7 @@ def test_a_loss_that_is_no_number_names_step_rows_and_checkpoint(ground: Ground,
     assert saved is not None
     assert said.startswith("the loss of step 4 of phase 0 is nan") and saved.facts["step"] == 3  # after which they were numbers still
     drawn = wild[0].sampler.draw(tasks, key(5).child("source", 0).child("draw"), 4, 1)
-    assert all(ground.pool.row_name(int(row)) in said for row in drawn.query[0, :3])
+    assert all(ground.space.row_name(int(row)) in said for row in drawn.query[0, :3])
     assert "lower the learning rate" in said and said.endswith(f"the last good checkpoint is {path}.")
     assert all(bool(t.isfinite().all()) for n, t in saved.tensors.items() if n.startswith("weights/"))
     with pytest.raises(Diverged, match="no checkpoint of this phase was kept"):
@@ -182,7 +182,7 @@ ENDLESS = replace(EPISODES, optimizer=SGD(momentum=0.9), steps=3000)
 def endless(folder: str) -> None:
     """What a process does that is killed."""
     ground = double_ground()
-    train(ground, (ENDLESS,), class_rows(ground.pool), key(5), checkpoints=Checkpoints(Path(folder), every=0.0))
+    train(ground, (ENDLESS,), class_rows(ground.space), key(5), checkpoints=Checkpoints(Path(folder), every=0.0))
 
 
 def test_kill_9_leaves_a_checkpoint_to_go_on_from(ground: Ground, tasks: Tasks, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from scipy import stats
 
 from fewtune.data.examples import Column, make_examples
 from fewtune.data.items import Vectors
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from fewtune.keys import key
 from fewtune.spec import parse, text
@@ -37,28 +37,28 @@ SIZES = [40, 23, 31, 60, 25, 90, 44, 38, 29, 55, 21, 33]
 
 
 @pytest.fixture(scope="module")
-def pool() -> Pool:
+def space() -> RowSpace:
     labels = np.repeat(np.arange(len(SIZES)), SIZES)
     labels = labels[np.random.default_rng(0).permutation(len(labels))]
     vectors = np.random.default_rng(1).normal(size=(len(labels), 4)).astype(np.float32) + labels[:, None]
     groups = [f"g{label % 2}" for label in labels]
     values = {"height": Column("float", np.random.default_rng(2).normal(size=(len(labels), 2)))}
     names = [f"c{i}" for i in range(len(SIZES))]
-    return Pool([make_examples(Vectors(vectors), labels, class_names=names, groups=groups, extra=values)])
+    return RowSpace([make_examples(Vectors(vectors), labels, class_names=names, groups=groups, extra=values)])
 
 
-def _tasks(pool: Pool, sampler: Sampler) -> Tasks:
-    tasks = class_rows(pool)
+def _tasks(space: RowSpace, sampler: Sampler) -> Tasks:
+    tasks = class_rows(space)
     if isinstance(sampler, Points):
-        return target_tasks(pool, "height")
+        return target_tasks(space, "height")
     if isinstance(sampler, PerTask | Chosen | InSequence):
-        return group_tasks(pool)
+        return group_tasks(space)
     if isinstance(sampler, Replayed):
         return uniform_tasks(tasks, 3, 1, key(0))
     if not isinstance(sampler, Hard):
         return tasks
-    labels = pool.labels
-    vectors = np.stack([pool.fetch(i) for i in range(len(pool))])
+    labels = space.labels
+    vectors = np.stack([space.fetch(i) for i in range(len(space))])
     means = slot_means(tasks, vectors)
     np.testing.assert_allclose(means, np.stack([vectors[labels == c].astype(float).mean(0) for c in range(len(SIZES))]), rtol=1e-6)
     return nearest_classes(tasks, means)
@@ -99,8 +99,8 @@ def _same(a: Episodes, b: Episodes) -> bool:
 
 @pytest.mark.parametrize("sampler", CASES, ids=text)
 class TestEverySampler:
-    def test_an_episode_is_a_function_of_the_key_and_its_number(self, pool: Pool, sampler: Sampler) -> None:
-        tasks = _tasks(pool, sampler)
+    def test_an_episode_is_a_function_of_the_key_and_its_number(self, space: RowSpace, sampler: Sampler) -> None:
+        tasks = _tasks(space, sampler)
         whole = sampler.draw(tasks, key(3), 0, 20)
         singles = join([sampler.draw(tasks, key(3), i, 1) for i in range(20)])
         for name in ("support", "support_label", "query", "query_label", "classes", "task"):
@@ -109,10 +109,10 @@ class TestEverySampler:
             assert torch.equal(a[..., :width], b[..., :width])
             assert (a[..., width:] == -1).all() and (b[..., width:] == -1).all()
 
-    def test_rows_belong_to_their_labels_and_sides_are_disjoint(self, pool: Pool, sampler: Sampler) -> None:
-        episodes = sampler.draw(_tasks(pool, sampler), key(1), 0, 50)
-        labels = torch.from_numpy(pool.labels)
-        values = torch.from_numpy(pool.sources[0].columns["height"].values)
+    def test_rows_belong_to_their_labels_and_sides_are_disjoint(self, space: RowSpace, sampler: Sampler) -> None:
+        episodes = sampler.draw(_tasks(space, sampler), key(1), 0, 50)
+        labels = torch.from_numpy(space.labels)
+        values = torch.from_numpy(space.sources[0].columns["height"].values)
         for e in range(len(episodes)):
             seen: list[int] = []
             for rows, local in ((episodes.support[e], episodes.support_label[e]), (episodes.query[e], episodes.query_label[e])):
@@ -136,16 +136,16 @@ class TestEverySampler:
             elif not isinstance(sampler, Pooled | PerTask | InSequence):  # their batches need not hold every class
                 assert set(met[met >= 0].tolist()) == set(range(ways))
 
-    def test_another_seed_gives_other_episodes(self, pool: Pool, sampler: Sampler) -> None:
-        tasks = _tasks(pool, sampler)
+    def test_another_seed_gives_other_episodes(self, space: RowSpace, sampler: Sampler) -> None:
+        tasks = _tasks(space, sampler)
         again = _same(sampler.draw(tasks, key(1), 0, 10), sampler.draw(tasks, key(2), 0, 10))
         assert again == isinstance(sampler, Replayed)  # which takes all there is
 
     def test_text_reads_back(self, sampler: Sampler) -> None:
         assert parse(text(sampler), {s.__name__: s for s in (*SAMPLERS, *SELECTIONS)}) == sampler
 
-    def test_saved_episodes_come_back_whole_and_a_changed_file_is_refused(self, pool: Pool, sampler: Sampler, tmp_path: Path) -> None:
-        episodes = sampler.draw(_tasks(pool, sampler), key(1), 0, 7)
+    def test_saved_episodes_come_back_whole_and_a_changed_file_is_refused(self, space: RowSpace, sampler: Sampler, tmp_path: Path) -> None:
+        episodes = sampler.draw(_tasks(space, sampler), key(1), 0, 7)
         episodes.save(tmp_path / "e.npz")
         assert load_episodes(tmp_path / "e.npz").digest() == episodes.digest()
         stored = dict(np.load(tmp_path / "e.npz"))
@@ -180,8 +180,8 @@ def test_random_bits_pass_plain_checks() -> None:
     assert stats.chisquare(np.bincount(key(0).below(7, counters), minlength=7)).pvalue > 1e-3
 
 
-def test_varied_follows_the_rules_of_meta_dataset(pool: Pool) -> None:
-    episodes = Varied(most_ways=8).draw(class_rows(pool), key(0), 0, 300)
+def test_varied_follows_the_rules_of_meta_dataset(space: RowSpace) -> None:
+    episodes = Varied(most_ways=8).draw(class_rows(space), key(0), 0, 300)
     ways = (episodes.classes >= 0).sum(1)
     assert ways.min() == 5 and ways.max() == 8
     counts = torch.tensor(SIZES)
@@ -193,24 +193,24 @@ def test_varied_follows_the_rules_of_meta_dataset(pool: Pool) -> None:
         assert (support >= 1).all() and (support <= counts[classes] - query).all() and support.sum() <= 500
 
 
-def test_linear_and_step_shots(pool: Pool) -> None:
-    linear = Imbalanced(ways=5, least=1, most=5, queries=2, shape="linear").draw(class_rows(pool), key(0), 0, 3)
+def test_linear_and_step_shots(space: RowSpace) -> None:
+    linear = Imbalanced(ways=5, least=1, most=5, queries=2, shape="linear").draw(class_rows(space), key(0), 0, 3)
     assert [torch.bincount(row[row >= 0]).tolist() for row in linear.support_label] == [[1, 2, 3, 4, 5]] * 3
-    step = Imbalanced(ways=4, least=1, most=5, queries=2, shape="step").draw(class_rows(pool), key(0), 0, 1)
+    step = Imbalanced(ways=4, least=1, most=5, queries=2, shape="step").draw(class_rows(space), key(0), 0, 1)
     assert torch.bincount(step.support_label[0]).tolist() == [1, 1, 5, 5]
 
 
-def test_group_tasks_stay_within_their_group(pool: Pool) -> None:
-    tasks = group_tasks(pool)
+def test_group_tasks_stay_within_their_group(space: RowSpace) -> None:
+    tasks = group_tasks(space)
     assert tasks.names == ("g0", "g1")
     episodes = Sampled(ways=3, shots=1, queries=2, task="collection").draw(tasks, key(0), 0, 40)
-    groups = pool.groups[episodes.query.numpy()]
+    groups = space.groups[episodes.query.numpy()]
     assert (groups == episodes.task.numpy()[:, None]).all() and set(episodes.task.tolist()) == {0, 1}
 
 
-def test_hard_episodes_hold_the_nearest_classes(pool: Pool) -> None:
+def test_hard_episodes_hold_the_nearest_classes(space: RowSpace) -> None:
     means = np.stack([[np.cos(i / 4), np.sin(i / 4)] for i in range(len(SIZES))]).astype(np.float32)  # nearest = neighbouring numbers
-    episodes = Hard(ways=3, shots=1, queries=1).draw(nearest_classes(class_rows(pool), means), key(0), 0, 60)
+    episodes = Hard(ways=3, shots=1, queries=1).draw(nearest_classes(class_rows(space), means), key(0), 0, 60)
     for classes in episodes.classes.tolist():
         assert max(classes) - min(classes) == 2
 
@@ -222,13 +222,13 @@ def test_hard_episodes_hold_the_nearest_classes(pool: Pool) -> None:
         (Sampled(shots=80), "5 classes with 95 or more examples each .shots . queries., found 0 .of 12; the smallest holds 21"),
     ],
 )
-def test_more_than_there_is_is_refused(pool: Pool, sampler: Sampled, sentence: str) -> None:
+def test_more_than_there_is_is_refused(space: RowSpace, sampler: Sampled, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
-        sampler.draw(class_rows(pool), key(0), 0, 1)
+        sampler.draw(class_rows(space), key(0), 0, 1)
 
 
-def test_classes_too_small_are_left_out(pool: Pool) -> None:
-    episodes = Sampled(ways=3, shots=10, queries=20).draw(class_rows(pool), key(0), 0, 200)
+def test_classes_too_small_are_left_out(space: RowSpace) -> None:
+    episodes = Sampled(ways=3, shots=10, queries=20).draw(class_rows(space), key(0), 0, 200)
     assert set(episodes.classes.flatten().tolist()) == {i for i, n in enumerate(SIZES) if n >= 30}
 
 
@@ -241,8 +241,8 @@ class Backwards:
         return tasks.take([len(tasks) - 1, len(tasks) - 2, len(tasks) - 3])
 
 
-def test_a_choice_is_resolved_to_names(pool: Pool) -> None:
-    tasks = uniform_tasks(class_rows(pool), 4, 6, key(0))
+def test_a_choice_is_resolved_to_names(space: RowSpace) -> None:
+    tasks = uniform_tasks(class_rows(space), 4, 6, key(0))
     chosen = Chosen(sampler=Sampled(ways=3, shots=1, queries=2, task="collection"), selection=Backwards())
     resolved = chosen.resolved(tasks)
     assert resolved.selection == Named(names=("all/5", "all/4", "all/3"))
@@ -268,8 +268,8 @@ def test_a_choice_is_resolved_to_names(pool: Pool) -> None:
     ],
     ids=text,
 )
-def test_episodes_to_measure_by_shrink_to_one_size(pool: Pool, asked: Sampled, given: Sampled) -> None:
-    tasks = class_rows(pool)
+def test_episodes_to_measure_by_shrink_to_one_size(space: RowSpace, asked: Sampled, given: Sampled) -> None:
+    tasks = class_rows(space)
     smaller, notes = fitted(asked, tasks)
     assert smaller == given and bool(notes) == (asked != given)
     assert fitted(smaller, tasks) == (smaller, ())
@@ -291,18 +291,18 @@ def test_episodes_to_measure_by_shrink_to_one_size(pool: Pool, asked: Sampled, g
     ],
     ids=text,
 )
-def test_samplers_are_made_to_serve_all_tasks(pool: Pool, asked: Sampler, given: Sampler) -> None:
-    made, notes = served(asked, class_rows(pool))
+def test_samplers_are_made_to_serve_all_tasks(space: RowSpace, asked: Sampler, given: Sampler) -> None:
+    made, notes = served(asked, class_rows(space))
     assert made == given and bool(notes) == (asked != given or isinstance(asked, Varied))
     if not isinstance(asked, Varied):
-        made.draw(class_rows(pool), key(0), 0, 2)
+        made.draw(class_rows(space), key(0), 0, 2)
 
 
-def test_what_shrank_is_said(pool: Pool) -> None:
-    smaller, notes = served(Chosen(sampler=Sampled(ways=9, shots=1, queries=2), selection=Named(names=("g1",))), group_tasks(pool))
+def test_what_shrank_is_said(space: RowSpace) -> None:
+    smaller, notes = served(Chosen(sampler=Sampled(ways=9, shots=1, queries=2), selection=Named(names=("g1",))), group_tasks(space))
     assert smaller == Chosen(sampler=Sampled(ways=6, shots=1, queries=2), selection=Named(names=("g1",)))
     assert notes == ("ways shrank from 9 to 6, as the data has no more to give",)
-    lone = uniform_tasks(class_rows(pool), 1, 3, key(0))
+    lone = uniform_tasks(class_rows(space), 1, 3, key(0))
     for sampler, rows in ((Sampled(), 2), (Sampled(shots=0), 1), (InSequence(), 1)):
         with pytest.raises(InputError, match=f"expected at least 2 classes of {rows} or more examples in one task, found 1"):
             served(sampler, lone)
@@ -311,32 +311,32 @@ def test_what_shrank_is_said(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize("make", [Sampled, Varied, Imbalanced, Hard, Points], ids=lambda kind: kind.__name__)
-def test_an_episode_is_a_task_or_its_collection_is(pool: Pool, make: type) -> None:
+def test_an_episode_is_a_task_or_its_collection_is(space: RowSpace, make: type) -> None:
     with pytest.raises(InputError, match="task is 'episode' or 'collection', found 'group'"):
         check_unit("group")
     if make is Points:
-        tasks = target_tasks(pool, "height")
+        tasks = target_tasks(space, "height")
     else:
-        tasks = group_tasks(pool)
+        tasks = group_tasks(space)
         tasks = nearest_classes(tasks, np.random.default_rng(0).normal(size=(12, 3))) if make is Hard else tasks
     small = {"queries": 3} if make is not Varied else {"least_ways": 3}
     assert make(**small).task == ("collection" if make is Points else "episode")
     assert make(**small, task="episode").draw(tasks, key(0), 5, 20).task.tolist() == list(range(5, 25))
     marked = make(**small, task="collection").draw(tasks, key(0), 5, 20)
-    groups = [{int(g) for g in pool.groups[q[q >= 0].numpy()]} for q in marked.query]
+    groups = [{int(g) for g in space.groups[q[q >= 0].numpy()]} for q in marked.query]
     assert groups == [{t} for t in marked.task.tolist()] and len(set(marked.task.tolist())) == 2
 
 
-def test_replayed_rows_are_all_rows_of_one_task(pool: Pool) -> None:
-    one = uniform_tasks(class_rows(pool), 3, 1, key(4))
+def test_replayed_rows_are_all_rows_of_one_task(space: RowSpace) -> None:
+    one = uniform_tasks(class_rows(space), 3, 1, key(4))
     found = Replayed().draw(one, key(0), 0, 2)
     classes = one.classes if hasattr(one, "classes") else one[0].classes
-    expected = [row for c in np.asarray(classes).tolist() for row in np.flatnonzero(pool.labels == c).tolist()]
+    expected = [row for c in np.asarray(classes).tolist() for row in np.flatnonzero(space.labels == c).tolist()]
     assert found.query.tolist() == found.support.tolist() == [found.query[0].tolist()] * 2
     assert sorted(found.query[0].tolist()) == sorted(expected)
     found.query_label[0, 0] = 2  # each batch owns its numbers
     with pytest.raises(InputError, match="Replayed takes all rows of one task, found 2 tasks"):
-        Replayed().draw(group_tasks(pool), key(0), 0, 1)
+        Replayed().draw(group_tasks(space), key(0), 0, 1)
 
 
 @pytest.mark.parametrize(
@@ -346,10 +346,10 @@ def test_episodes_name_their_task_where_small_ones_are_left_out(sampler: Sampler
     labels = np.repeat(np.arange(8), 12)
     groups = np.array(["few"] * 24 + ["many"] * 36 + ["more"] * 36)  # two classes, three, three
     examples = make_examples(Vectors(np.zeros((96, 1), dtype=np.float32)), labels, class_names=list("abcdefgh"), groups=list(groups))
-    tasks = group_tasks(Pool([examples]))
+    tasks = group_tasks(RowSpace([examples]))
     if isinstance(sampler, Hard):
         tasks = nearest_classes(tasks, np.random.default_rng(0).normal(size=(8, 3)))
-    names = group_tasks(Pool([examples])).names
+    names = group_tasks(RowSpace([examples])).names
     drawn = replace(sampler, task="collection").draw(tasks, key(0), 0, 20)
     for query, task in zip(drawn.query.tolist(), drawn.task.tolist(), strict=True):
         assert {groups[row] for row in query if row >= 0} == {names[task]}

@@ -13,7 +13,7 @@ from torch import nn
 from fewtune.backbones.backbone import Backbone
 from fewtune.data.examples import make_examples
 from fewtune.data.items import Vectors
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.keys import key
 from fewtune.learning.declared import begin
 from fewtune.learning.engine import respond
@@ -199,15 +199,15 @@ def finetuned(tasks: int, samples: int, seed: int) -> tuple[float, float]:
         groups = [f"{name} {label // WAYS}" for label in labels]
         names = [f"{name} {label}" for label in range(classes)]
         made.append(make_examples(Vectors(x.astype(np.float32)), labels, name=name, class_names=names, groups=groups))
-    pool = Pool(made)
+    space = RowSpace(made)
     network = nn.Linear(WIDTH, WIDTH, bias=False, dtype=torch.float64)
     nn.init.eye_(network.weight)
     here = Machine(device="cpu", dtype="float32").resolved()
-    ground = Ground(Backbone("linear", network.eval(), Doubles(), WIDTH, (("map", ("weight",)),), here, {}, "linear"), pool)
+    ground = Ground(Backbone("linear", network.eval(), Doubles(), WIDTH, (("map", ("weight",)),), here, {}, "linear"), space)
     method = read_method(f"multitask(ways={WAYS}, shots=1, queries=1, steps=40, batch=8, lr=0.3)")
     first = len(made[0])
-    weights = train(ground, method.phases, group_tasks(pool, rows=np.arange(first)), key(seed)).weights
-    asked = Sampled(ways=5, shots=1, queries=5).draw(class_rows(pool, rows=np.arange(first, len(pool))), key(9), 0, 100)
+    weights = train(ground, method.phases, group_tasks(space, rows=np.arange(first)), key(seed)).weights
+    asked = Sampled(ways=5, shots=1, queries=5).draw(class_rows(space, rows=np.arange(first, len(space))), key(9), 0, 100)
 
     def error(now: dict[str, torch.Tensor]) -> float:
         answers = respond(ground, method.learner, now, asked, key(0)).logits.argmax(dim=-1)

@@ -9,7 +9,7 @@ import pytest
 
 from fewtune.data.examples import make_examples
 from fewtune.data.items import Vectors
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.keys import key
 from fewtune.spec import text
 from fewtune.tasks.chosen import Chosen, Named
@@ -34,7 +34,7 @@ def _uneven() -> Tasks:
         class_names=[f"c{i}" for i in range(13)],
         groups=[groups[label] for label in labels],
     )
-    return group_tasks(Pool([examples]))
+    return group_tasks(RowSpace([examples]))
 
 
 UNEVEN = [

@@ -54,7 +54,7 @@ def by_hand(
 
 
 def rows_of(ground: Ground, episodes: Episodes) -> Tensor:
-    prepared: Tensor = ground.pool.gather(episodes.support[0].tolist(), ground.backbone.preparation)
+    prepared: Tensor = ground.space.gather(episodes.support[0].tolist(), ground.backbone.preparation)
     return prepared
 
 
@@ -104,7 +104,7 @@ def test_distilling_in_a_source_phase_is_a_plain_loop(ground: Ground, tasks: Tas
     phase = Phase(sampler=sampler, learner=Centroid(), plan=only(("0.*", "2.*"), rate), steps=steps, batch=2, losses=losses)
     ended = train(ground, (phase,), tasks, key(3))
     start = ground.backbone.start()
-    rows = ground.pool.gather(range(60), ground.backbone.preparation)
+    rows = ground.space.gather(range(60), ground.backbone.preparation)
 
     def answers(weights: dict[str, Tensor], episodes: Episodes, e: int) -> Tensor:
         features = torch.tanh(rows @ weights["0.weight"].T + weights["0.bias"]) @ weights["2.weight"].T + weights["2.bias"]

@@ -8,7 +8,7 @@ import torch
 
 from fewtune.data.examples import Column, make_examples
 from fewtune.data.items import Vectors
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from fewtune.keys import key
 from fewtune.learning.support import support_tasks
@@ -35,29 +35,29 @@ HOT = np.random.default_rng(2).integers(0, 2, size=(N, 3))
 GROUPS = [None if i == 7 else f"wave {i % 3}" for i in range(N)]
 
 
-def examples(column: Column, *, groups: list[str | None] | None = None, name: str = "waves") -> Pool:
-    return Pool([make_examples(Vectors(VECTORS), column, groups=groups, name=name)])
+def examples(column: Column, *, groups: list[str | None] | None = None, name: str = "waves") -> RowSpace:
+    return RowSpace([make_examples(Vectors(VECTORS), column, groups=groups, name=name)])
 
 
 @pytest.fixture(scope="module")
-def pool() -> Pool:
+def space() -> RowSpace:
     return examples(Column("float", VALUES), groups=GROUPS)
 
 
-def test_a_group_is_a_task_of_rows_with_targets(pool: Pool) -> None:
-    tasks = target_tasks(pool)
+def test_a_group_is_a_task_of_rows_with_targets(space: RowSpace) -> None:
+    tasks = target_tasks(space)
     assert tasks.names == ("wave 0", "wave 1", "wave 2") and tasks.sizes().tolist() == [14, 11, 13]
     for t, task in enumerate(tasks):
         assert task.kind == "float" and task.rows[0].tolist() == [i for i in range(N) if i % 3 == t and i not in (4, 7)]
     assert tasks.targets is not None and np.array_equal(tasks.targets, VALUES[tasks.order], equal_nan=True)
-    some = target_tasks(pool, rows=np.arange(10))
+    some = target_tasks(space, rows=np.arange(10))
     assert sorted(some.order.tolist()) == [0, 1, 2, 3, 5, 6, 8, 9]
     assert target_tasks(examples(Column("float", VALUES))).names == ("all",)
 
 
 @pytest.mark.parametrize("sampler", [Points(shots=4, queries=6), Pooled(batch=5), PerTask(batch=13)])
-def test_targets_stay_with_their_rows(pool: Pool, sampler: Points | Pooled | PerTask) -> None:
-    drawn = sampler.draw(target_tasks(pool), key(0), 0, 9)
+def test_targets_stay_with_their_rows(space: RowSpace, sampler: Points | Pooled | PerTask) -> None:
+    drawn = sampler.draw(target_tasks(space), key(0), 0, 9)
     for rows, label in ((drawn.support, drawn.support_label), (drawn.query, drawn.query_label)):
         assert label.shape == (*rows.shape, 2) and label.dtype == torch.float64
         known = rows >= 0
@@ -79,9 +79,9 @@ def test_multi_hot_targets_are_integers() -> None:
     assert torch.allclose(cost, torch.tensor([2.0]).log(), rtol=1e-6)
 
 
-def test_a_support_carries_its_targets(pool: Pool) -> None:
-    drawn = Points(shots=4, queries=6).draw(target_tasks(pool), key(3), 0, 2)
-    wide = join([drawn, Points(shots=6, queries=6).draw(target_tasks(pool), key(3), 0, 1)])[0:1]  # two rows of padding
+def test_a_support_carries_its_targets(space: RowSpace) -> None:
+    drawn = Points(shots=4, queries=6).draw(target_tasks(space), key(3), 0, 2)
+    wide = join([drawn, Points(shots=6, queries=6).draw(target_tasks(space), key(3), 0, 1)])[0:1]  # two rows of padding
     for episode in (drawn[0:1], wide):
         inner = Pooled().draw(support_tasks(episode), key(0), 0, 2)
         assert torch.equal(inner.query, drawn.support[:1].expand(2, -1)) and inner.support_label.shape == (2, 0, 2)
@@ -90,9 +90,9 @@ def test_a_support_carries_its_targets(pool: Pool) -> None:
         assert sorted(batches.query.flatten().tolist()) == sorted(drawn.support[0].tolist())
 
 
-def test_one_step_of_regression_is_the_one_by_hand(pool: Pool) -> None:
+def test_one_step_of_regression_is_the_one_by_hand(space: RowSpace) -> None:
     """theta - r dL/dtheta with L = 1 / (S L) sum (x W^T + b - y)^2, so dL/dW = 2 / (S L) (x W^T + b - y)^T x."""
-    episode = Points(shots=7, queries=5).draw(target_tasks(pool, rows=np.arange(6, N)), key(1), 0, 1)
+    episode = Points(shots=7, queries=5).draw(target_tasks(space, rows=np.arange(6, N)), key(1), 0, 1)
     inner = Pooled().draw(support_tasks(episode), key(0), 0, 1)
     head = Linear(rows="place", ways=2, start="random")
     held = {n: t.double().requires_grad_() for n, t in head.declare(3).items()}
@@ -110,14 +110,14 @@ def test_one_step_of_regression_is_the_one_by_hand(pool: Pool) -> None:
     assert torch.allclose(loss, torch.tensor((off**2).mean()), rtol=1e-12)
 
 
-def test_wrong_columns_and_samplers_are_told(pool: Pool) -> None:
-    tasks, labels = target_tasks(pool), np.arange(N) % 4
-    named = Pool([make_examples(Vectors(VECTORS), labels, class_names=["a", "b", "c", "d"])])
+def test_wrong_columns_and_samplers_are_told(space: RowSpace) -> None:
+    tasks, labels = target_tasks(space), np.arange(N) % 4
+    named = RowSpace([make_examples(Vectors(VECTORS), labels, class_names=["a", "b", "c", "d"])])
     with pytest.raises(InputError, match="label column 'label' holds classes: expected float or multi-hot targets"):
         target_tasks(named)
     with pytest.raises(InputError, match="unknown label column 'heigth'"):
-        target_tasks(pool, "heigth")
-    two = Pool([*pool.sources, *examples(Column("float", VALUES[:, :1]), name="other").sources])
+        target_tasks(space, "heigth")
+    two = RowSpace([*space.sources, *examples(Column("float", VALUES[:, :1]), name="other").sources])
     with pytest.raises(InputError, match=r"one kind and width in all data sets, found float \[1\], float \[2\]"):
         target_tasks(two)
     with pytest.raises(InputError, match="no row has a target"):

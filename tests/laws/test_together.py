@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fewtune.backbones.backbone import Backbone
 from fewtune.data.examples import Column, make_examples
 from fewtune.data.items import Item, Modality, Vectors
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.data.views.views import IDENTITY
 from fewtune.keys import key
 from fewtune.learning import engine
@@ -68,7 +68,7 @@ def ground() -> Ground:
         network = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, WIDTH)).double().eval()
     names = [n for n, _ in network.named_parameters()]
     machine = Machine(device="cpu", dtype="float32").resolved()
-    return Ground(Backbone("test", network, Doubles(), WIDTH, (("all", tuple(names)),), machine, {}, "test"), Pool([examples]))
+    return Ground(Backbone("test", network, Doubles(), WIDTH, (("all", tuple(names)),), machine, {}, "test"), RowSpace([examples]))
 
 
 def learner(
@@ -81,8 +81,8 @@ def learner(
 
 def episodes_of(ground: Ground, *, waves: bool) -> Episodes:
     if waves:
-        return Points(shots=4, queries=6).draw(target_tasks(ground.pool, "wave"), key(1), 0, 4)
-    return Sampled(ways=WAYS, shots=2, queries=3).draw(class_rows(ground.pool), key(1), 0, 4)
+        return Points(shots=4, queries=6).draw(target_tasks(ground.space, "wave"), key(1), 0, 4)
+    return Sampled(ways=WAYS, shots=2, queries=3).draw(class_rows(ground.space), key(1), 0, 4)
 
 
 BODY = Plan(rules=(("head.*", 0.0), ("*", 0.3)))

@@ -23,7 +23,7 @@ from fewtune.errors import InputError
 from fewtune.keys import Key, key
 from fewtune.machine import Machine
 from fewtune.spec import parse, text
-from tests.tiny import image_pool, images, text_pool, vector_pool
+from tests.tiny import image_space, images, text_space, vector_space
 
 VIEWS_SEEN = (
     Augment(),
@@ -330,11 +330,11 @@ def test_values_out_of_range_are_refused(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", ["conv4,size=16,width=8", "pixels,size=6", "resnet12,size=16"])
 def test_a_backbone_sees_a_row_alike_whatever_its_chunks_and_workers(name: str) -> None:
     view, rows = Augment(colour=0.2, rand_ops=1), np.array([[3, 0, -1], [9, 3, 6]])
-    pool = image_pool(10)
+    space = image_space(10)
 
     def embedded(rows: np.ndarray[Any, Any], key: Key = KEY, view: Identity | Augment = view, **machine: int) -> Tensor:
         backbone = load_backbone(name, machine=Machine(device="cpu", dtype="float32", **machine))
-        return backbone.embed(backbone.start(), pool, rows, view, key)
+        return backbone.embed(backbone.start(), space, rows, view, key)
 
     seen = embedded(rows, chunk=8, workers=2)
     near = {"atol": 1e-5, "rtol": 1e-4}
@@ -349,28 +349,28 @@ def test_a_backbone_sees_a_row_alike_whatever_its_chunks_and_workers(name: str) 
 
 def test_a_backbone_embeds_the_flipped_image() -> None:
     backbone = load_backbone("pixels,size=6", machine=Machine(device="cpu", dtype="float32"))
-    pool, rows = image_pool(10), np.arange(10)
-    plain, seen = (backbone.embed(backbone.start(), pool, rows, v, KEY).view(10, -1, 6, 6) for v in (IDENTITY, Augment(crop=None)))
+    space, rows = image_space(10), np.arange(10)
+    plain, seen = (backbone.embed(backbone.start(), space, rows, v, KEY).view(10, -1, 6, 6) for v in (IDENTITY, Augment(crop=None)))
     flips = KEY.child("flip").uniform(rows.astype(np.uint64)) < 0.5
     for row in rows:
         torch.testing.assert_close(seen[row], plain[row].flip(-1) if flips[row] else plain[row], atol=1e-6, rtol=0)
     for chunk in (1, 8):
         again = load_backbone("pixels,size=6", machine=Machine(device="cpu", dtype="float32", chunk=chunk))
-        assert torch.equal(again.embed(again.start(), pool, rows, Augment(crop=None), KEY).view_as(seen), seen)
+        assert torch.equal(again.embed(again.start(), space, rows, Augment(crop=None), KEY).view_as(seen), seen)
 
 
 def test_rows_that_cannot_be_read_do_not_shift_the_views() -> None:
     """The chunk's other rows keep the views of their own row numbers."""
     from dataclasses import replace
 
-    from fewtune.data.pool import Pool
+    from fewtune.data.row_space import RowSpace
 
     backbone = load_backbone("pixels,size=6", machine=Machine(device="cpu", dtype="float32"))
-    pool = image_pool(6)
-    broken = Pool([replace(pool.sources[0], items=_Broken(pool.sources[0].items))])
+    space = image_space(6)
+    broken = RowSpace([replace(space.sources[0], items=_Broken(space.sources[0].items))])
     bad: dict[int, str] = {}
     parts = [f for _, f in backbone.embed_chunks(backbone.start(), broken, np.arange(6), Augment(), KEY, bad=bad)]
-    seen = backbone.embed(backbone.start(), pool, np.arange(6), Augment(), KEY)
+    seen = backbone.embed(backbone.start(), space, np.arange(6), Augment(), KEY)
     good = [0, 1, 3, 4, 5]
     assert set(bad) == {2} and torch.equal(torch.cat(parts)[good], seen[good])
 
@@ -394,12 +394,12 @@ class _Broken:
 
 
 def test_texts_and_vectors_have_no_views() -> None:
-    for name, pool in (("mlp,inputs=3", vector_pool()), ("precomputed", vector_pool())):
+    for name, space in (("mlp,inputs=3", vector_space()), ("precomputed", vector_space())):
         backbone = load_backbone(name, machine=Machine(device="cpu"))
         with pytest.raises(InputError, match="takes vectors: expected the identity view"):
-            backbone.embed(backbone.start(), pool, np.arange(2), Augment(), KEY)
+            backbone.embed(backbone.start(), space, np.arange(2), Augment(), KEY)
     backbone = load_backbone("pixels,size=6", machine=Machine(device="cpu"))
     with pytest.raises(InputError, match="expected a key"):
-        backbone.embed(backbone.start(), image_pool(2), np.arange(2), Augment())
+        backbone.embed(backbone.start(), image_space(2), np.arange(2), Augment())
     with pytest.raises(InputError, match="holds texts"):
-        backbone.embed(backbone.start(), text_pool(), np.arange(2), Augment(), KEY)
+        backbone.embed(backbone.start(), text_space(), np.arange(2), Augment(), KEY)

@@ -9,7 +9,7 @@ import torch
 
 from fewtune.data.examples import Column, Examples, make_examples
 from fewtune.data.items import Vectors
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.keys import key
 from fewtune.tasks.candidates import candidate_tasks
 from fewtune.tasks.selection import Evidence
@@ -31,16 +31,16 @@ def source(name: str, classes: int, seed: int, *, rows: int = 8, height: np.ndar
 
 def ground(*, ways: int = 4, count: int = 12) -> tuple[Tasks, Evidence]:
     """Candidates of three sources, and a target of four classes like those of the first."""
-    pool = Pool([source("a", 9, 0), source("b", 7, 1), source("c", 2, 2)])
+    space = RowSpace([source("a", 9, 0), source("b", 7, 1), source("c", 2, 2)])
     target = source("target", 4, 0, rows=3)
-    return candidate_tasks(source_tasks(pool), ways, count, key(0)), evidence_of(pool, target)
+    return candidate_tasks(source_tasks(space), ways, count, key(0)), evidence_of(space, target)
 
 
-def evidence_of(pool: Pool, target: Examples, scale: float = 1.0) -> Evidence:
+def evidence_of(space: RowSpace, target: Examples, scale: float = 1.0) -> Evidence:
     """Frozen features are the vectors themselves, times `scale`."""
-    features = table(pool) * scale
-    return Evidence(lambda rows: features[torch.from_numpy(rows)], table(Pool([target])) * scale, torch.from_numpy(target.labels))
+    features = table(space) * scale
+    return Evidence(lambda rows: features[torch.from_numpy(rows)], table(RowSpace([target])) * scale, torch.from_numpy(target.labels))
 
 
-def table(pool: Pool) -> torch.Tensor:
-    return torch.from_numpy(np.stack([pool.fetch(i) for i in range(len(pool))]))
+def table(space: RowSpace) -> torch.Tensor:
+    return torch.from_numpy(np.stack([space.fetch(i) for i in range(len(space))]))

@@ -13,7 +13,7 @@ import torch
 from fewtune.backbones.load import load_backbone
 from fewtune.backbones.providers.quiet import quietly
 from fewtune.errors import InputError
-from tests.tiny import SENTENCES, drawn, image_pool
+from tests.tiny import SENTENCES, drawn, image_space
 
 open_clip = pytest.importorskip("open_clip")
 
@@ -41,14 +41,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
 def test_both_sides_equal_a_plain_loop(made: tuple[Path, Any]) -> None:
     folder, model = made
     backbone = load_backbone(f"open_clip:{folder}")
-    pool = image_pool()
+    space = image_space()
     with quietly(), torch.no_grad():
         transform = open_clip.transform.image_transform_v2(
             open_clip.transform.PreprocessCfg(**open_clip.get_model_preprocess_cfg(model)), is_train=False
         )
-        images = model.encode_image(torch.stack([transform(pool.fetch(i)) for i in range(7)]))
+        images = model.encode_image(torch.stack([transform(space.fetch(i)) for i in range(7)]))
         texts = model.encode_text(open_clip.get_tokenizer("ViT-B-32", context_length=16)(list(SENTENCES)))
-    torch.testing.assert_close(backbone.embed(backbone.start(), pool, np.arange(7)), images, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(backbone.embed(backbone.start(), space, np.arange(7)), images, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(backbone.embed_labels(backbone.start(), list(SENTENCES)), texts, atol=1e-5, rtol=1e-5)
     assert backbone.logit_scale == pytest.approx(float(model.logit_scale.detach().exp())) and backbone.width == 12
 

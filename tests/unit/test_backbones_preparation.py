@@ -19,7 +19,7 @@ from fewtune.backbones.providers.processor import image_settings
 from fewtune.backbones.providers.quiet import quietly, transformers_quietly
 from fewtune.data.examples import make_examples
 from fewtune.data.items import Files
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from tests.tiny import images
 
@@ -140,10 +140,10 @@ def test_drafted_photos_change_features_little(tmp_path: Path, size: int) -> Non
     large = picture(1200, 1600)
     large.save(tmp_path / "a.jpg", quality=92)
     preparation = ImagePreparation(height=size, width=size, short=size, mean=(0.0,) * 3, std=(1.0,) * 3)
-    pool = Pool([make_examples(Files([tmp_path / "a.jpg"]), name="photo")])
-    drafted = preparation.prepare(pool.fetch(0, preparation.size_hint)).int()
+    space = RowSpace([make_examples(Files([tmp_path / "a.jpg"]), name="photo")])
+    drafted = preparation.prepare(space.fetch(0, preparation.size_hint)).int()
     whole = preparation.prepare(Image.open(io.BytesIO((tmp_path / "a.jpg").read_bytes()))).int()
-    assert pool.fetch(0, preparation.size_hint).size[1] >= 2 * size  # type: ignore[union-attr,operator]
+    assert space.fetch(0, preparation.size_hint).size[1] >= 2 * size  # type: ignore[union-attr,operator]
     assert (drafted - whole).abs().float().mean() < 0.5 and (drafted - whole).abs().max() <= 4
 
 

@@ -20,7 +20,7 @@ from fewtune.data.views.views import Augment
 from fewtune.errors import InputError
 from fewtune.keys import Key
 from fewtune.machine import Machine
-from tests.tiny import image_pool, vector_pool
+from tests.tiny import image_space, vector_space
 
 CPU = Machine(device="cpu", workers=1)
 
@@ -76,13 +76,13 @@ def test_a_name_makes_a_network(name: str, width: int, groups: int, parameters: 
 
 def test_images_and_vectors_are_embedded() -> None:
     for name in ("conv4,size=28,grey=true", "conv4,size=20", "resnet12,size=16", "resnet12,size=37,pooling=flat"):
-        backbone, pool = loaded(name), image_pool(3)
-        features = backbone.embed(backbone.start(), pool, np.array([[0, 2], [1, -1]]))
+        backbone, space = loaded(name), image_space(3)
+        features = backbone.embed(backbone.start(), space, np.array([[0, 2], [1, -1]]))
         assert features.shape == (2, 2, backbone.width) and bool(features.isfinite().all())
         assert bool((features[1, 1] == 0).all()) and features[0, 0].std() > 0.01
-        torch.testing.assert_close(features[0, 1], backbone.embed(backbone.start(), pool, np.array([2]))[0], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(features[0, 1], backbone.embed(backbone.start(), space, np.array([2]))[0], rtol=1e-4, atol=1e-5)
     backbone = loaded("mlp,inputs=3")
-    assert backbone.embed(backbone.start(), vector_pool(5, 3), np.arange(5)).shape == (5, 40)
+    assert backbone.embed(backbone.start(), vector_space(5, 3), np.arange(5)).shape == (5, 40)
 
 
 def test_images_are_prepared_as_pixels_are() -> None:
@@ -145,7 +145,7 @@ def test_names_that_mean_nothing_are_refused(name: str, said: str) -> None:
 def test_vectors_of_another_width_are_refused() -> None:
     backbone = loaded("mlp")
     with pytest.raises(InputError, match="takes vectors of 1 numbers, found 3: say mlp,inputs=3"):
-        backbone.embed(backbone.start(), vector_pool(2, 3), np.arange(2))
+        backbone.embed(backbone.start(), vector_space(2, 3), np.arange(2))
 
 
 @pytest.mark.parametrize("kind", ["conv4", "conv4 signed"])
@@ -255,14 +255,14 @@ def test_noise_is_that_of_keys() -> None:
 def test_dropblock_acts_in_augmented_views_alone() -> None:
     backbone = loaded("resnet12,size=16,dropblock=0.5")
     plain = Augment(crop=None, flip=False)
-    pool, rows = image_pool(), np.array([[0, 3, 5]])
+    space, rows = image_space(), np.array([[0, 3, 5]])
     start = backbone.start()
-    seen = backbone.embed(start, pool, rows, plain, Key(1))
-    assert not torch.allclose(seen, backbone.embed(start, pool, rows))
-    torch.testing.assert_close(seen[:, 1:], backbone.embed(start, pool, rows[:, 1:], plain, Key(1)))  # a row's noise is its own
-    assert not torch.allclose(seen, backbone.embed(start, pool, rows, plain, Key(2)))
+    seen = backbone.embed(start, space, rows, plain, Key(1))
+    assert not torch.allclose(seen, backbone.embed(start, space, rows))
+    torch.testing.assert_close(seen[:, 1:], backbone.embed(start, space, rows[:, 1:], plain, Key(1)))  # a row's noise is its own
+    assert not torch.allclose(seen, backbone.embed(start, space, rows, plain, Key(2)))
     without = loaded("resnet12,size=16")
-    torch.testing.assert_close(without.embed(start, pool, rows, plain, Key(1)), backbone.embed(start, pool, rows))
+    torch.testing.assert_close(without.embed(start, space, rows, plain, Key(1)), backbone.embed(start, space, rows))
 
 
 class Tied(nn.Module):

@@ -14,10 +14,10 @@ import torch
 
 from fewtune.backbones.load import load_backbone
 from fewtune.backbones.providers.quiet import quietly
-from fewtune.data.pool import Pool
 from fewtune.data.reading.read import read_examples
+from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
-from tests.tiny import drawn, image_pool
+from tests.tiny import drawn, image_space
 
 timm = pytest.importorskip("timm")
 SMALL = "resnet10t"
@@ -28,9 +28,9 @@ def model(name: str, **options: Any) -> Any:
         return timm.create_model(name, pretrained=False, **options).eval()
 
 
-def plain(network: Any, pool: Pool, preparation: Any, rows: range) -> torch.Tensor:
+def plain(network: Any, space: RowSpace, preparation: Any, rows: range) -> torch.Tensor:
     with torch.no_grad():
-        return torch.cat([network(preparation.batch([preparation.prepare(pool.fetch(i))])) for i in rows])
+        return torch.cat([network(preparation.batch([preparation.prepare(space.fetch(i))])) for i in rows])
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pth", "nested.pth"])
@@ -45,9 +45,9 @@ def test_equals_a_plain_loop_and_leaves_the_head_out(tmp_path: Path, suffix: str
         torch.save({"model": {f"module.{n}": t for n, t in whole.state_dict().items()}} if "nested" in suffix else whole.state_dict(), file)
     backbone = load_backbone(f"timm:{SMALL},size=64", weights=file)
     whole.reset_classifier(0)
-    pool = image_pool()
-    expected = plain(whole, pool, backbone.preparation, range(7))
-    torch.testing.assert_close(backbone.embed(backbone.start(), pool, np.arange(7)), expected, atol=1e-5, rtol=1e-5)
+    space = image_space()
+    expected = plain(whole, space, backbone.preparation, range(7))
+    torch.testing.assert_close(backbone.embed(backbone.start(), space, np.arange(7)), expected, atol=1e-5, rtol=1e-5)
     assert backbone.source["weights"] == file.name and backbone.source["head left out"] == "fc.bias, fc.weight"
     assert not any(n.startswith("fc.") for n in backbone.start())
 
@@ -63,9 +63,9 @@ def test_pos_embeddings_of_another_size_are_translated(tmp_path: Path) -> None:
         state = {n: t for n, t in whole.state_dict().items() if not n.startswith("head.")}
         state["pos_embed"] = resample_abs_pos_embed(state["pos_embed"], new_size=[6, 6], num_prefix_tokens=1)
         expected.load_state_dict(state)
-    pool = image_pool(3)
-    found = backbone.embed(backbone.start(), pool, np.arange(3))
-    torch.testing.assert_close(found, plain(expected, pool, backbone.preparation, range(3)), atol=1e-5, rtol=1e-5)
+    space = image_space(3)
+    found = backbone.embed(backbone.start(), space, np.arange(3))
+    torch.testing.assert_close(found, plain(expected, space, backbone.preparation, range(3)), atol=1e-5, rtol=1e-5)
 
 
 def test_local_folders_in_timms_layout(tmp_path: Path) -> None:
@@ -80,10 +80,10 @@ def test_local_folders_in_timms_layout(tmp_path: Path) -> None:
     torch.save(whole.state_dict(), tmp_path / "pytorch_model.bin")
     backbone = load_backbone(f"timm:{tmp_path}")
     whole.reset_classifier(0)
-    pool = image_pool(3)
+    space = image_space(3)
     assert "height=48" in backbone.preparation.text and "mean=(0.1, 0.2, 0.3)" in backbone.preparation.text
-    expected = plain(whole, pool, backbone.preparation, range(3))
-    torch.testing.assert_close(backbone.embed(backbone.start(), pool, np.arange(3)), expected, atol=1e-5, rtol=1e-5)
+    expected = plain(whole, space, backbone.preparation, range(3))
+    torch.testing.assert_close(backbone.embed(backbone.start(), space, np.arange(3)), expected, atol=1e-5, rtol=1e-5)
     (tmp_path / "config.json").unlink()
     with pytest.raises(InputError, match=r"config\.json"):
         load_backbone(f"timm:{tmp_path}")
@@ -158,8 +158,8 @@ def test_the_kits_mobilenet_equals_a_plain_loop(kit: Path) -> None:
     network.load_state_dict(safetensors.torch.load_file(file))
     network.reset_classifier(0)
     transform = create_transform((3, 160, 160), mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bicubic", crop_pct=1.0)
-    pool = Pool([read_examples(kit / "images" / "caltech101.npz")])
+    space = RowSpace([read_examples(kit / "images" / "caltech101.npz")])
     rows = np.arange(0, 6000, 500)
     with torch.no_grad():
-        expected = torch.cat([network(transform(pool.fetch(int(r)))[None]) for r in rows])
-    torch.testing.assert_close(backbone.embed(backbone.start(), pool, rows), expected, atol=1e-5, rtol=1e-5)
+        expected = torch.cat([network(transform(space.fetch(int(r)))[None]) for r in rows])
+    torch.testing.assert_close(backbone.embed(backbone.start(), space, rows), expected, atol=1e-5, rtol=1e-5)

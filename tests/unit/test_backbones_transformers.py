@@ -16,7 +16,7 @@ from fewtune.backbones.features.feature_table import feature_table
 from fewtune.backbones.load import load_backbone
 from fewtune.backbones.providers.quiet import transformers_quietly
 from fewtune.errors import InputError
-from tests.tiny import SENTENCES, image_pool, images, save_bert, save_clip, save_tokenizer, save_vit, text_pool
+from tests.tiny import SENTENCES, image_space, images, save_bert, save_clip, save_tokenizer, save_vit, text_space
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_text_equals_a_plain_loop(bert: tuple[Path, Any], pooling: str, normaliz
     if normalize == "true":
         expected = expected / expected.norm(dim=1, keepdim=True)
     backbone = load_backbone(f"hf:{folder},pooling={pooling},normalize={normalize}")
-    found = backbone.embed(backbone.start(), text_pool(), np.arange(len(SENTENCES)))
+    found = backbone.embed(backbone.start(), text_space(), np.arange(len(SENTENCES)))
     assert found.dtype == torch.float32 and backbone.width == 16
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
@@ -78,9 +78,9 @@ def test_text_defaults_to_the_unit_mean_and_reads_labels_alike(bert: tuple[Path,
     folder, _ = bert
     backbone = load_backbone(f"hf:{folder}")
     start = backbone.start()
-    found = backbone.embed(start, text_pool(), np.arange(5))
+    found = backbone.embed(start, text_space(), np.arange(5))
     explicit = load_backbone(f"hf:{folder},pooling=mean,normalize=true")
-    assert torch.equal(found, explicit.embed(explicit.start(), text_pool(), np.arange(5)))
+    assert torch.equal(found, explicit.embed(explicit.start(), text_space(), np.arange(5)))
     assert backbone.label_side
     torch.testing.assert_close(backbone.embed_labels(start, list(SENTENCES)), found, atol=1e-6, rtol=0)
     assert backbone.embed_labels(start, []).shape == (0, 16)
@@ -93,13 +93,13 @@ def test_max_length_cuts(bert: tuple[Path, Any]) -> None:
     cut = {k: torch.cat([v[:, :3], v[:, -1:]], 1) for k, v in tokens.items()}
     with torch.no_grad():
         expected = model(**cut).last_hidden_state.mean(1)
-    torch.testing.assert_close(backbone.embed(backbone.start(), text_pool(), np.array([3])), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(backbone.embed(backbone.start(), text_space(), np.array([3])), expected, atol=1e-5, rtol=0)
 
 
 def test_hostile_texts_are_embedded(bert: tuple[Path, Any]) -> None:
     backbone = load_backbone(f"hf:{bert[0]}")
-    pool = text_pool(("", " ", "\x00", "\ud800 half a pair", "word " * 5000, "a"))
-    assert bool(torch.isfinite(backbone.embed(backbone.start(), pool, np.arange(6))).all())
+    space = text_space(("", " ", "\x00", "\ud800 half a pair", "word " * 5000, "a"))
+    assert bool(torch.isfinite(backbone.embed(backbone.start(), space, np.arange(6))).all())
 
 
 @pytest.mark.parametrize("legacy", [True, False])
@@ -142,8 +142,8 @@ def test_weights_file_equals_the_folder_and_half_precision_is_computed_in_float3
     assert "cls.predictions.bias" in half.source["head left out"]
     assert all(t.dtype == torch.float32 for t in half.start().values() if t.is_floating_point())
     torch.testing.assert_close(
-        half.embed(half.start(), text_pool(), np.arange(5)),
-        from_folder.embed(from_folder.start(), text_pool(), np.arange(5)),
+        half.embed(half.start(), text_space(), np.arange(5)),
+        from_folder.embed(from_folder.start(), text_space(), np.arange(5)),
         atol=2e-3,
         rtol=0,
     )
@@ -172,7 +172,7 @@ def test_poolers_that_a_file_lacks_are_never_random(tmp_path: Path) -> None:
     backbone = load_backbone(f"hf:{tmp_path / 'vit'}")
     with torch.no_grad():
         expected = model(pixel_values=pixels_of(tmp_path / "vit", 7)).last_hidden_state[:, 0]
-    torch.testing.assert_close(backbone.embed(backbone.start(), image_pool(), np.arange(7)), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(backbone.embed(backbone.start(), image_space(), np.arange(7)), expected, atol=1e-5, rtol=0)
     with pytest.raises(InputError, match="no pooler"):
         load_backbone(f"hf:{tmp_path / 'vit'},pooling=pooler")
 
@@ -186,17 +186,17 @@ def test_vision_equals_a_plain_loop(vit: tuple[Path, Any], pooling: str) -> None
     expected = {"cls": states[:, 0], "mean": states[:, 1:].mean(1)}.get(pooling.rpartition("=")[2], out.pooler_output)
     backbone = load_backbone(f"hf:{folder}{pooling}")
     assert not backbone.label_side
-    torch.testing.assert_close(backbone.embed(backbone.start(), image_pool(), np.arange(7)), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(backbone.embed(backbone.start(), image_space(), np.arange(7)), expected, atol=1e-5, rtol=0)
 
 
 def test_another_image_size_interpolates_positions(vit: tuple[Path, Any]) -> None:
     folder, model = vit
     backbone = load_backbone(f"hf:{folder},size=48,pooling=cls")
-    pixels = backbone.preparation.batch([backbone.preparation.prepare(image_pool().fetch(i)) for i in range(7)])
+    pixels = backbone.preparation.batch([backbone.preparation.prepare(image_space().fetch(i)) for i in range(7)])
     assert pixels.shape == (7, 3, 48, 48)
     with torch.no_grad():
         expected = model(pixel_values=pixels, interpolate_pos_encoding=True).last_hidden_state[:, 0]
-    torch.testing.assert_close(backbone.embed(backbone.start(), image_pool(), np.arange(7)), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(backbone.embed(backbone.start(), image_space(), np.arange(7)), expected, atol=1e-5, rtol=0)
 
 
 def test_clip_has_two_sides(clip: tuple[Path, Any]) -> None:
@@ -204,7 +204,7 @@ def test_clip_has_two_sides(clip: tuple[Path, Any]) -> None:
     backbone = load_backbone(f"hf:{folder}")
     with torch.no_grad():
         out = model(pixel_values=pixels_of(folder, 7), **tokens_of(folder, list(SENTENCES)))
-    images_found = backbone.embed(backbone.start(), image_pool(), np.arange(7))
+    images_found = backbone.embed(backbone.start(), image_space(), np.arange(7))
     texts_found = backbone.embed_labels(backbone.start(), list(SENTENCES))
     unit = torch.nn.functional.normalize
     torch.testing.assert_close(unit(images_found), out.image_embeds, atol=1e-5, rtol=0)
@@ -285,5 +285,5 @@ def test_minilm_equals_a_plain_loop(kit: Path) -> None:
             )
     backbone = load_backbone(f"hf:{folder}")
     assert backbone.source["sha256"] == "553c9ff2a4d968014fb1c66fdb6f2c9dc19b3ac2360ba58a51c69e177e55d765"
-    table = feature_table(backbone, text_pool(tuple(texts)), memory=True, quiet=True)
+    table = feature_table(backbone, text_space(tuple(texts)), memory=True, quiet=True)
     torch.testing.assert_close(table.features, torch.stack(expected), atol=1e-5, rtol=0)

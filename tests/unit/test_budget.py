@@ -12,7 +12,7 @@ import torch
 from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import make_examples
 from fewtune.data.items import Vectors
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from fewtune.keys import key
 from fewtune.learning.budget import budgeted, fit_phases, step_visits, total_visits
@@ -37,8 +37,8 @@ from fewtune.tasks.task import Tasks, class_rows, group_tasks
 @pytest.fixture(scope="module")
 def tasks() -> Tasks:
     labels = np.repeat(np.arange(8), 12)
-    pool = Pool([make_examples(Vectors(np.zeros((96, 2), dtype=np.float32)), labels, class_names=[f"c{i}" for i in range(8)])])
-    return class_rows(pool)
+    space = RowSpace([make_examples(Vectors(np.zeros((96, 2), dtype=np.float32)), labels, class_names=[f"c{i}" for i in range(8)])])
+    return class_rows(space)
 
 
 def steps_of(phases: object) -> list[int]:
@@ -104,12 +104,12 @@ def test_a_budget_thaws_what_the_whole_run_thaws() -> None:
     """Six groups, the last ones first, one more after each tenth of the phase: every one moves, whatever the number of steps."""
     labels = np.repeat(np.arange(6), 20)
     vectors = np.random.default_rng(0).normal(size=(120, 8)).astype(np.float32)
-    pool = Pool([make_examples(Vectors(vectors), labels, class_names=list("abcdef"))])
-    ground = Ground(load_backbone("mlp,inputs=8,depth=6", machine=Machine(device="cpu", dtype="float32")), pool)
+    space = RowSpace([make_examples(Vectors(vectors), labels, class_names=list("abcdef"))])
+    ground = Ground(load_backbone("mlp,inputs=8,depth=6", machine=Machine(device="cpu", dtype="float32")), space)
     start, moved = ground.start(), []
     for visits in (200 * 64, 20 * 64, 11 * 64):
-        phases = budgeted(gradual_unfreezing(lr=0.1).phases, class_rows(pool), visits)
-        ended = train(ground, phases, class_rows(pool), key(0)).weights
+        phases = budgeted(gradual_unfreezing(lr=0.1).phases, class_rows(space), visits)
+        ended = train(ground, phases, class_rows(space), key(0)).weights
         moved.append({title for title, names in ground.backbone.groups if any(not torch.equal(ended[n], start[n]) for n in names)})
     assert moved == [{title for title, _ in ground.backbone.groups}] * 3
 
@@ -120,14 +120,14 @@ def test_the_length_of_a_task_in_sequence_is_not_stretched(tasks: Tasks) -> None
     assert isinstance(phase, Phase) and phase.steps == 20 and phase.restart == 4
 
 
-def uneven() -> tuple[Pool, Tasks]:
+def uneven() -> tuple[RowSpace, Tasks]:
     """Two groups: "large" of six classes of 20 rows and two of 3, "small" of two classes of 9."""
     sizes = [20] * 6 + [3] * 2 + [9] * 2
     labels = np.repeat(np.arange(10), sizes)
     vectors = np.random.default_rng(0).normal(size=(len(labels), 8)).astype(np.float32)
     groups = ["large" if label < 8 else "small" for label in labels]
-    pool = Pool([make_examples(Vectors(vectors), labels, class_names=[f"c{i}" for i in range(10)], groups=groups)])
-    return pool, group_tasks(pool)
+    space = RowSpace([make_examples(Vectors(vectors), labels, class_names=[f"c{i}" for i in range(10)], groups=groups)])
+    return space, group_tasks(space)
 
 
 def test_uneven_episodes_count_as_what_they_are_on_average() -> None:
@@ -145,8 +145,8 @@ def test_uneven_episodes_count_as_what_they_are_on_average() -> None:
 @pytest.mark.parametrize("method", [maml, anil, boil, imaml, r2d2, matching_networks, shared_heads, mamf])
 def test_uneven_tasks_are_trained_on(method: Callable[..., Method]) -> None:
     """A head of places is as wide as ever where a task has fewer classes; the mean of visits is what was foretold."""
-    pool, tasks = uneven()
-    ground = Ground(load_backbone("mlp,inputs=8", machine=Machine(device="cpu", dtype="float32")), pool)
+    space, tasks = uneven()
+    ground = Ground(load_backbone("mlp,inputs=8", machine=Machine(device="cpu", dtype="float32")), space)
     phases, _ = fit_phases(method(ways=4, batch=2, steps=64).phases, tasks)
     ended = train(ground, phases, tasks, key(0))
     assert ended.visits == pytest.approx(total_visits(phases, tasks), rel=0.1) and ended.moved

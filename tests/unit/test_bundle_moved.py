@@ -175,7 +175,7 @@ def test_a_file_that_was_changed_cut_or_lost_is_refused(saved: Path, tmp_path: P
         {"facts": {"expected_accuracy": "good"}},
         {"facts": {"expected_accuracy": {"mean": 0.5}}},
         {"facts": {"expected_accuracy": {"mean": "x", "low": 0, "high": 1}}},
-        {"facts": {"pool": "photos"}},
+        {"facts": {"sources": "photos"}},
         {"temperature": int("9" * 400)},
         {"method": "zero_shot"},
         {"method": "matching"},  # reads another state than was saved
@@ -235,7 +235,7 @@ def test_models_of_earlier_formats_are_asked_for_again(saved: Path, tmp_path: Pa
 def test_the_card_says_what_moved_and_where_the_pool_came_from(saved: Path) -> None:
     bundle = load_bundle(saved)
     assert "finetuned by `(LoRA(" in model_card(bundle, {}, ()) and "Other labelled data" not in model_card(bundle, {}, ())
-    said = model_card(bundle, {"pool": {"data": {"a|b": "3 rows"}, "chosen": ["t1", "t2"], "none": [], "budget": "10 minutes"}}, ())
+    said = model_card(bundle, {"sources": {"data": {"a|b": "3 rows"}, "chosen": ["t1", "t2"], "none": [], "budget": "10 minutes"}}, ())
     assert "- data: a\\|b (3 rows)\n- chosen: t1, t2\n- budget: 10 minutes\n" in said and "none" not in said
     assert ", unchanged (digest" in model_card(replace(bundle, moved=None), {}, ())
     moved = Moved(weights={"w": torch.zeros(1200)}, edits="()", digest="")

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from fewtune.data.audit import unreadable
-from fewtune.data.pool import Pool
 from fewtune.data.reading.read import read_examples
+from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -257,8 +257,8 @@ def test_a_pool_passes_the_size_that_its_preparation_wants() -> None:
 
     from fewtune.data.examples import make_examples
 
-    pool = Pool([make_examples(Spy(), [0, 1], name="one"), make_examples(Spy(), [0, 1], name="two")])  # type: ignore[arg-type]
-    assert pool.gather([3, 0], Preparation()) == [1, 0] and wanted == [96, 96]  # type: ignore[arg-type]
+    space = RowSpace([make_examples(Spy(), [0, 1], name="one"), make_examples(Spy(), [0, 1], name="two")])  # type: ignore[arg-type]
+    assert space.gather([3, 0], Preparation()) == [1, 0] and wanted == [96, 96]  # type: ignore[arg-type]
     del Preparation.size_hint
-    pool.gather([2], Preparation())  # type: ignore[arg-type]
+    space.gather([2], Preparation())  # type: ignore[arg-type]
     assert wanted[-1] is None

@@ -11,11 +11,11 @@ from fewtune.data.docstrings import LEAST_ROWS, LEAST_WORDS, MOST_ROWS, SUBPACKA
 
 
 def test_pool_and_target() -> None:
-    pool, target = docstring_examples()
-    assert len(pool) > 1500 and len(pool.class_names) > 35 and set(pool.group_names) == {"scikit-learn", "standard library"}
+    space, target = docstring_examples()
+    assert len(space) > 1500 and len(space.class_names) > 35 and set(space.group_names) == {"scikit-learn", "standard library"}
     assert target.class_names == tuple(sorted(SUBPACKAGES)) and target.counts().min() >= LEAST_ROWS
-    assert pool.counts().max() <= MOST_ROWS and target.counts().max() <= MOST_ROWS
-    for examples in (pool, target):
+    assert space.counts().max() <= MOST_ROWS and target.counts().max() <= MOST_ROWS
+    for examples in (space, target):
         texts = [str(examples.items.fetch(row)) for row in range(len(examples))]
         assert len({t.casefold() for t in texts}) == len(texts)
         assert all("\n" not in t and "`" not in t and len(t.split()) >= LEAST_WORDS for t in texts)

@@ -51,9 +51,9 @@ def tuner(shares: dict[float, float], monkeypatch: pytest.MonkeyPatch) -> Finetu
         return shares[min(shares, key=lambda a: abs(a - float(gone[0])))]
 
     monkeypatch.setattr(Finetuner, "accuracy", accuracy)
-    related: Any = SimpleNamespace(tasks=lambda part, _: part, leading=lambda *_: ("pool",))
+    source_rows: Any = SimpleNamespace(tasks=lambda part, _: part, leading=lambda *_: ("pool",))
     backbone: Any = SimpleNamespace()
-    return Finetuner(backbone, related, "multitask", 5, 1, 900)
+    return Finetuner(backbone, source_rows, "multitask", 5, 1, 900)
 
 
 EMPTY = np.zeros(0, dtype=np.int64)

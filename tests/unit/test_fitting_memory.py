@@ -16,7 +16,7 @@ from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.preparation import squashed
 from fewtune.data.examples import make_examples
 from fewtune.data.items import Pixels
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from fewtune.keys import key
 from fewtune.learning import train as training
@@ -48,7 +48,7 @@ def hand_ground(**machine: Any) -> Ground:
     here = Machine(device="cpu", dtype="float32", channels_last=False, **machine).resolved()  # else Flatten keeps a copy
     backbone = Backbone("test", network, squashed(16, grey=False), 5, (("all", tuple(names)),), here, {}, "test")
     labels = np.repeat(np.arange(4), 10)
-    return Ground(backbone, Pool([make_examples(Pixels(images(40, height=16, width=16)), labels, class_names=list("abcd"))]))
+    return Ground(backbone, RowSpace([make_examples(Pixels(images(40, height=16, width=16)), labels, class_names=list("abcd"))]))
 
 
 def moving(ground: Ground, begins: str = "") -> dict[str, Tensor]:
@@ -151,7 +151,7 @@ def test_parts_of_learners_with_a_gradient_a_task(rows_of_room: Callable[[float]
 
 @pytest.mark.parametrize("through", [None, "first_order", "unroll"])
 def test_gradients_are_the_same_whatever_the_room(rows_of_room: Callable[[float], None], through: str | None) -> None:
-    episodes = Sampled(ways=3, shots=2, queries=2).draw(class_rows(hand_ground().pool), key(0), 0, 2)
+    episodes = Sampled(ways=3, shots=2, queries=2).draw(class_rows(hand_ground().space), key(0), 0, 2)
     phase = outer_phase(Centroid() if through is None else maml(steps=2, through=through), batch=2)
     found = []
     for rows in (1000, 5, 0.5):
@@ -167,7 +167,7 @@ def test_gradients_are_the_same_whatever_the_room(rows_of_room: Callable[[float]
 
 
 def test_a_run_is_the_same_whatever_the_room_and_keeps_less(rows_of_room: Callable[[float], None]) -> None:
-    tasks = class_rows(hand_ground().pool)
+    tasks = class_rows(hand_ground().space)
     phase = outer_phase(Centroid(), sampler=Sampled(ways=2, shots=1, queries=1), batch=4, aggregator=Mean())
     ends, kept = [], []
     for rows in (1000, 4, 0.5):
@@ -223,8 +223,8 @@ def test_training_steps_are_answered_in_these_parts(rows_of_room: Callable[[floa
     monkeypatch.setattr(training, "direction", spied)
     ground, sampler = hand_ground(), Sampled(ways=2, shots=1, queries=1)
     phase = outer_phase(Centroid(), sampler=sampler, batch=4, steps=3)
-    train(ground, (phase,), class_rows(ground.pool), key(0))
-    drawn = [sampler.draw(class_rows(ground.pool), key(0).child("source", 0).child("draw"), 4 * step, 4) for step in range(3)]
+    train(ground, (phase,), class_rows(ground.space), key(0))
+    drawn = [sampler.draw(class_rows(ground.space), key(0).child("source", 0).child("draw"), 4 * step, 4) for step in range(3)]
     assert asked == [parts_of(ground, phase, moving(ground), episodes) for episodes in drawn] and max(asked) > 1
 
 

@@ -16,14 +16,14 @@ from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import Integers, make_examples
 from fewtune.data.items import Vectors
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.keys import key
 from fewtune.learners.side import Side
 from fewtune.machine import Machine
 from fewtune.recipes import read_method
 from fewtune.recipes.default_learners import candidates
 from fewtune.sources.finetune import Advice, Finetuned
-from fewtune.sources.guard import LEVEL, OWN, RELATED, Guard, guard_on_related, guard_on_target, own_splits_allow
+from fewtune.sources.guard import LEVEL, ON_SOURCES, OWN, Guard, guard_on_sources, guard_on_target, own_splits_allow
 from fewtune.sources.outcome import said_of
 from fewtune.statistics import bootstrap_interval, t_interval
 from fewtune.tasks.samplers import Sampled
@@ -120,26 +120,26 @@ def test_the_accuracy_to_expect_pays_for_having_been_chosen() -> None:
 
 
 def test_related_tasks_judge_by_class() -> None:
-    pool = Pool([make_examples(Vectors(np.zeros((96, 8), np.float32)), np.repeat(np.arange(8), 12))])
-    tasks = class_rows(pool)
+    space = RowSpace([make_examples(Vectors(np.zeros((96, 8), np.float32)), np.repeat(np.arange(8), 12))])
+    tasks = class_rows(space)
     sampler = Sampled(ways=3, shots=2, queries=4)
     validation, judging = ([sampler.draw(tasks, key(0, part), 0, 20)] for part in ("validation", "judging"))
     plain = load_backbone("precomputed", machine=Machine(device="cpu"))
-    noise = torch.from_numpy(np.random.default_rng(0).normal(size=(len(pool), 8)).astype("float32"))
-    clear = noise + 6 * torch.nn.functional.one_hot(torch.from_numpy(pool.labels), 8).float()
-    names = pool.class_names
-    helped = guard_on_related(METHODS, Side(plain, noise), Side(plain, clear), names, validation, judging)
-    assert helped.kept and helped.where == "held-out related tasks" and len(helped.differences) == 8
+    noise = torch.from_numpy(np.random.default_rng(0).normal(size=(len(space), 8)).astype("float32"))
+    clear = noise + 6 * torch.nn.functional.one_hot(torch.from_numpy(space.labels), 8).float()
+    names = space.class_names
+    helped = guard_on_sources(METHODS, Side(plain, noise), Side(plain, clear), names, validation, judging)
+    assert helped.kept and helped.where == "held-out classes of the sources" and len(helped.differences) == 8
     assert helped.expected is None  # nothing is known of the target itself
     assert helped.gain == t_interval(helped.differences, 0.9)
-    same = guard_on_related(METHODS, Side(plain, clear), Side(plain, clear), names, validation, judging)
+    same = guard_on_sources(METHODS, Side(plain, clear), Side(plain, clear), names, validation, judging)
     assert not same.kept and not same.differences.any()
 
 
 def related(differences: Sequence[float]) -> Guard:
-    """What judging classes of the pool with these differences decide."""
+    """What judging classes of the space with these differences decide."""
     of_classes = np.array(differences, dtype=np.float64)
-    return Guard(RELATED, t_interval(of_classes, LEVEL), 0.5, 0.5, of_classes, (("a", "b"),), np.zeros(0))
+    return Guard(ON_SOURCES, t_interval(of_classes, LEVEL), 0.5, 0.5, of_classes, (("a", "b"),), np.zeros(0))
 
 
 def test_equal_gains_of_few_classes_prove_nothing() -> None:
@@ -173,7 +173,7 @@ def test_without_a_true_gain_few_classes_are_kept_in_one_case_of_twenty(sizes: l
 def test_few_judging_classes_do_not_keep_chance(classes: int) -> None:
     """A bootstrap over two classes keeps a third of such sides, and over four a sixth."""
     labels, random = np.repeat(np.arange(classes), 12), np.random.default_rng(0)
-    pool = Pool([make_examples(Vectors(np.zeros((len(labels), 4), np.float32)), labels)])
+    space = RowSpace([make_examples(Vectors(np.zeros((len(labels), 4), np.float32)), labels)])
     sampler = Sampled(ways=min(classes, 4), shots=1, queries=6)
     plain, few = load_backbone("precomputed", machine=Machine(device="cpu")), {"centroid": METHODS["centroid"]}
 
@@ -183,13 +183,13 @@ def test_few_judging_classes_do_not_keep_chance(classes: int) -> None:
 
     kept = 0
     for seed in range(60):
-        episodes = [sampler.draw(class_rows(pool), key(seed, "judging"), 0, 50)]
-        kept += guard_on_related(few, chance(), chance(), pool.class_names, episodes, episodes).kept
+        episodes = [sampler.draw(class_rows(space), key(seed, "judging"), 0, 50)]
+        kept += guard_on_sources(few, chance(), chance(), space.class_names, episodes, episodes).kept
     assert kept <= 8  # the 99.5% quantile of 60 draws at 6%
 
 
 def test_class_names_are_read_once_on_either_side(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a pool of many classes only those that are asked about, and once, whatever the number of learners and of batches."""
+    """Of a space of many classes only those that are asked about, and once, whatever the number of learners and of batches."""
     read: list[int] = []
 
     def embed_labels(_: Backbone, weights: object, texts: list[str]) -> Tensor:  # noqa: ARG001
@@ -199,11 +199,11 @@ def test_class_names_are_read_once_on_either_side(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Backbone, "label_side", True)
     monkeypatch.setattr(Backbone, "embed_labels", embed_labels)
     labels = np.repeat(np.arange(40), 6)
-    pool = Pool([make_examples(Vectors(np.zeros((240, 8), np.float32)), [f"c{k}" for k in labels])])
+    space = RowSpace([make_examples(Vectors(np.zeros((240, 8), np.float32)), [f"c{k}" for k in labels])])
     methods = {name: read_method(name) for name in ("centroid", "zero_shot(prompts='{}')", "text_prior(prompts='{}')")}
-    episodes = [Sampled(ways=3, shots=1, queries=2).draw(class_rows(pool), key(0, "part", n), 0, 3) for n in range(4)]
+    episodes = [Sampled(ways=3, shots=1, queries=2).draw(class_rows(space), key(0, "part", n), 0, 3) for n in range(4)]
     asked = len(np.unique(np.concatenate([e.classes.numpy().ravel() for e in episodes])))
     plain = load_backbone("precomputed", machine=Machine(device="cpu"))
     sides = [Side(plain, torch.randn(240, 8)) for _ in range(2)]
-    guard_on_related(methods, sides[0], sides[1], pool.class_names, episodes[:2], episodes[2:])
+    guard_on_sources(methods, sides[0], sides[1], space.class_names, episodes[:2], episodes[2:])
     assert asked < 40 and read == [asked, asked]

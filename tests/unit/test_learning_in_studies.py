@@ -15,7 +15,7 @@ from fewtune.backbones.features.feature_table import feature_table
 from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import Examples, make_examples
 from fewtune.data.items import Texts, Vectors
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.data.splits import split_classes
 from fewtune.errors import Diverged, InputError
 from fewtune.evaluation.class_roles import left_out, serving, tasks_of, without_test_rows
@@ -43,7 +43,7 @@ def collection(classes: int, seed: int, rows: int = 12) -> Examples:
 
 def run(methods: list[str], source: Examples | None, partial: Partial | None = None, **training: object) -> Outcomes:
     backbone = load_backbone("mlp,inputs=4,width=8", machine=Machine(device="cpu").resolved())
-    target = Pool([collection(5, 9)])
+    target = RowSpace([collection(5, 9)])
     features = feature_table(backbone, target, memory=True, quiet=True).features
     sweep = (("lr", (1e-3, 1e-2)),)
     study = Study(
@@ -52,7 +52,7 @@ def run(methods: list[str], source: Examples | None, partial: Partial | None = N
         features,
         (Protocol(sampler=Sampled(ways=3, shots=1, queries=3), episodes=8),),
         {m: variants(m, sweep) for m in methods},
-        None if source is None else Pool([serving(source)]),
+        None if source is None else RowSpace([serving(source)]),
         Training(adapted=4, validation=5, **training),  # type: ignore[arg-type]
     )
     return run_study(study, partial or Partial())
@@ -60,15 +60,15 @@ def run(methods: list[str], source: Examples | None, partial: Partial | None = N
 
 def test_classes_serve_what_their_split_says() -> None:
     split = split_classes(collection(10, 1), {"train": [f"c1-{i}" for i in range(5)], "validation": ["c1-5", "c1-6"], "test": ["c1-7"]})
-    pool = Pool([serving(split)])
-    train, validation = (tasks_of(pool, part, "all") for part in ("train", "validation"))  # type: ignore[arg-type]
+    space = RowSpace([serving(split)])
+    train, validation = (tasks_of(space, part, "all") for part in ("train", "validation"))  # type: ignore[arg-type]
     assert train is not None and validation is not None
     assert train.slot_class.tolist() == [0, 1, 2, 3, 4] and validation.slot_class.tolist() == [5, 6]
-    assert not np.isin(pool.labels, [7, 8, 9]).any()  # test classes and those without a split are not even there
+    assert not np.isin(space.labels, [7, 8, 9]).any()  # test classes and those without a split are not even there
 
 
 def test_without_validation_classes_a_fifth_is_held_out_and_very_few_classes_all_train() -> None:
-    ten, three = (Pool([serving(collection(n, 2))]) for n in (10, 3))
+    ten, three = (RowSpace([serving(collection(n, 2))]) for n in (10, 3))
     held = tasks_of(ten, "validation", "all")
     assert held is not None and len(held.slot_class) == 2 and len(tasks_of(ten, "train", "all").slot_class) == 8  # type: ignore[union-attr]
     assert tasks_of(three, "validation", "all") is None and len(tasks_of(three, "train", "all").slot_class) == 3  # type: ignore[union-attr]
@@ -162,12 +162,12 @@ def study_of(selections: Sequence[str], *, reserved: bool = True, candidates: in
     """A study of methods that choose their tasks by two rows of each class of the target."""
     backbone = load_backbone("mlp,inputs=4,width=8", machine=Machine(device="cpu").resolved())
     examples, kept = reserve(collection(5, 9), 2)
-    target = Pool([examples])
+    target = RowSpace([examples])
     methods = {s: variants(CHOOSES.format(s), ()) for s in selections}
     protocol = Protocol(sampler=Sampled(ways=3, shots=1, queries=3), episodes=40)
     features = feature_table(backbone, target, memory=True, quiet=True).features
     training = Training(candidates=candidates, validation=5)
-    source = Pool([serving(collection(20, 4))])
+    source = RowSpace([serving(collection(20, 4))])
     return Study(target, backbone, features, (protocol,), methods, source, training, kept if reserved else None)
 
 
@@ -245,10 +245,10 @@ def test_the_sweep_keeps_the_best_value(monkeypatch: pytest.MonkeyPatch) -> None
 
 def learning_of(methods: list[str], *sources: Examples) -> Learning:
     backbone = load_backbone("mlp,inputs=4,width=8", machine=Machine(device="cpu").resolved())
-    target = Pool([collection(5, 9)])
+    target = RowSpace([collection(5, 9)])
     features = feature_table(backbone, target, memory=True, quiet=True).features
     protocols = (Protocol(sampler=Sampled(ways=3, shots=1, queries=3), episodes=8),)
-    study = Study(target, backbone, features, protocols, {m: variants(m, ()) for m in methods}, Pool(list(map(serving, sources))))
+    study = Study(target, backbone, features, protocols, {m: variants(m, ()) for m in methods}, RowSpace(list(map(serving, sources))))
     return Learning(study, Partial(), ALONE, True)
 
 
@@ -256,12 +256,12 @@ def test_every_source_is_learned_from_and_what_is_smaller_is_noted() -> None:
     """8 ways from sources of 8 and of 3 train classes: of the class table the rows of both move, those of validation classes stay."""
     methods = ["shared_heads(ways=8,steps=60)", "mamf(ways=8,steps=60)"]
     learning = learning_of(methods, collection(10, 1), collection(5, 2))
-    pool = learning.study.source
-    assert pool is not None
+    space = learning.study.source
+    assert space is not None
     for name in methods:
         method = learning.study.methods[name][""]
         (table,) = [head for head in method.heads if head.name == "source"]
-        start = table.declare(8, pool.class_names)["source.weight"]
+        start = table.declare(8, space.class_names)["source.weight"]
         moved = (learning.learn(name, {"": method}, "", 0).trained.weights["source.weight"] != start).any(dim=1)
         np.testing.assert_array_equal(np.flatnonzero(moved.numpy()), np.sort(learning.tasks.slot_class))
     notes = [note for note in learning.notes if "1 of 2 tasks (s2) has fewer than 8 classes (the smallest 3)" in note]

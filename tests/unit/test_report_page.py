@@ -138,7 +138,7 @@ def test_sections_are_absent_without_data_and_say_none_where_none_was_found(page
     assert few.sections == ["learners", "confusion", "next"]
     assert "unknown" in few.text and "No row could be held out" in few.text and "nan" not in few.text.lower()
     kept = Read(pages["frozen"])
-    assert "Frozen model kept" in kept.text and "None: no pool row is nearly the same" in kept.text
+    assert "Frozen model kept" in kept.text and "None: no source row is nearly the same" in kept.text
     assert "None: there is no row" in kept.text and "tasks" in kept.text
 
 
@@ -212,14 +212,14 @@ def test_odd_data_is_borne() -> None:
             kept="frozen",
             expected=Interval(0.5, nan, nan, 0.95, 1, "t"),
             guard=Guard(
-                where="held-out related tasks",
+                where="held-out classes of the sources",
                 kept_finetuned=False,
                 sentence="One task only.",
                 gain=Interval(0, nan, nan, 0.95, 1, "t"),
                 differences=np.array([0.0]),
             ),
             selection=Selection(
-                trace=(looked,), classes={"pool": ()}, similarity=Similarity(cosine=np.zeros((2, 0)), target=("x", "y"), pool=())
+                trace=(looked,), classes={"pool": ()}, similarity=Similarity(cosine=np.zeros((2, 0)), target=("x", "y"), chosen=())
             ),
             curves=(
                 Curve(label="one", steps=np.array([1]), loss=np.array([2.0])),
@@ -230,7 +230,7 @@ def test_odd_data_is_borne() -> None:
         )
     )
     said = Read(made).text
-    assert "nan" not in said.lower() and "No pool class was chosen" in said and "unlike the target" in said
+    assert "nan" not in said.lower() and "No source class was chosen" in said and "unlike the target" in said
 
 
 def test_a_long_trace_is_cut_and_says_so() -> None:

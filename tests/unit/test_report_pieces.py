@@ -155,10 +155,10 @@ def test_a_folder_called_umap_is_not_the_library(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    ("where", "said"), [("the target's own splits", "3 held-out rows"), ("held-out related tasks", "3 held-out classes")]
+    ("where", "said"), [("the target's own splits", "3 held-out rows"), ("held-out classes of the sources", "3 held-out classes")]
 )
 def test_the_dots_of_the_guard_are_called_what_they_are(
-    where: Literal["the target's own splits", "held-out related tasks"], said: str
+    where: Literal["the target's own splits", "held-out classes of the sources"], said: str
 ) -> None:
     drawn = guard_figure(Guard(where=where, kept_finetuned=True, sentence="", differences=np.array([1.0, 0.0, 1.0])))
     assert drawn is not None and said in drawn.caption

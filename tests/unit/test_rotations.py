@@ -15,13 +15,13 @@ from fewtune.backbones.load import load_backbone
 from fewtune.data.audit import inspect_examples
 from fewtune.data.examples import TEST, TRAIN, Column, Examples, make_examples
 from fewtune.data.items import Pixels, Texts
-from fewtune.data.pool import Pool
 from fewtune.data.reading.folders import read_folder
 from fewtune.data.rotations import rotated, turn_of, unturned
+from fewtune.data.row_space import RowSpace
 from fewtune.data.splits import held_out, split_classes
 from fewtune.errors import InputError
 from fewtune.machine import Machine
-from tests.tiny import images, vector_pool
+from tests.tiny import images, vector_space
 
 NAMES = ("a", "b", "c")
 
@@ -71,8 +71,8 @@ def test_take_digests_and_pools() -> None:
     assert np.array_equal(seen(taken, 1), seen(made, 13)) and turn_of(taken.items, 1) == 180 and turn_of(whole.items, 1) == 0
     again = rotated(whole.take([4, 0]), (90,))
     assert np.array_equal(seen(again, 0), np.rot90(seen(whole, 4))) and again.row_digests == [made.row_digests[10], made.row_digests[6]]
-    pool = Pool([made, whole])
-    assert len(pool) == 30 and pool.labels[24] == 12 and pool.row_name(23).endswith("@270")
+    space = RowSpace([made, whole])
+    assert len(space) == 30 and space.labels[24] == 12 and space.row_name(23).endswith("@270")
 
 
 def test_features_are_those_of_the_turned_image(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_what_cannot_be_turned_is_refused() -> None:
     with pytest.raises(InputError, match="holds texts: expected images"):
         rotated(make_examples(Texts(["a", "b"]), ["x", "y"]))
     with pytest.raises(InputError, match="holds vectors"):
-        rotated(vector_pool().sources[0])
+        rotated(vector_space().sources[0])
     for turns in ((0, 45), (90, 90), (), (0, 360), (-90,)):
         with pytest.raises(InputError, match="expected distinct turns"):
             rotated(whole, turns)

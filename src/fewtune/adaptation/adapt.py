@@ -34,8 +34,8 @@ from fewtune.models.predict import Prediction, predict_anything, probabilities
 from fewtune.recipes.default_learners import candidates, remarks_on_candidates
 from fewtune.sources.clock import Clock, Stage
 from fewtune.sources.guard import inner_folds
-from fewtune.sources.outcome import Borrowed, Borrowing
-from fewtune.sources.stages import borrow
+from fewtune.sources.outcome import SourceOutcome, SourceSettings
+from fewtune.sources.stages import use_sources
 from fewtune.spec import text
 from fewtune.statistics import Interval, wilson_interval
 
@@ -46,7 +46,7 @@ class Adapted:
     """An adapted model before it is saved. `measured`: accuracy on the target's own test rows, where it has some.
 
     `choice`: what is known of the candidates (`choice.expected`: the accuracy to expect), on the features of `backbone`, which is the
-    finetuned one where the guard kept it; `frozen`: the same on the backbone as it came. `borrowed`: what came of the pool, None where
+    finetuned one where the guard kept it; `frozen`: the same on the backbone as it came. `outcome`: what came of the sources, None where
     there was none. `forecast`: what more labels would bring, None where the learning curve is too short. `sentences`: the verdict in
     words. `stages`: what the time went on.
     """
@@ -59,7 +59,7 @@ class Adapted:
     measured: Interval | None
     sentences: tuple[str, ...]
     backbone: Backbone
-    borrowed: Borrowed | None
+    outcome: SourceOutcome | None
     forecast: Forecast | None
     stages: tuple[Stage, ...]
 
@@ -79,15 +79,15 @@ class Adapted:
         write_page(Path(path), findings_of(self))
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
-        """Write the bundle, the report and, where there was a pool, what was decided of each candidate task; whole or not at all.
+        """Write the bundle, the report and, where there were sources, what was decided of each candidate task; whole or not at all.
 
         An existing folder is refused unless `overwrite`. Returns where the model is: `path`, or `path-2` beside it where another program
         took `path` meanwhile.
         """
         with (made := new_folder(Path(path), overwrite=overwrite)) as folder:
             self.bundle.write(folder)
-            if self.borrowed is not None:
-                self.borrowed.trace.save(folder / SELECTION)
+            if self.outcome is not None:
+                self.outcome.trace.save(folder / SELECTION)
             self.report(folder / REPORT)
         return made.where
 
@@ -96,8 +96,8 @@ def adapt_examples(
     examples: Examples,
     backbone: Backbone,
     *,
-    pool: Sequence[Examples] = (),
-    borrowing: Borrowing | None = None,
+    sources: Sequence[Examples] = (),
+    source_settings: SourceSettings | None = None,
     cache: Path | None = None,
     methods: Mapping[str, Method] | None = None,
     prompts: tuple[str, ...] = (),
@@ -107,18 +107,18 @@ def adapt_examples(
     folds: int = 5,
     quiet: bool = False,
 ) -> Adapted:
-    """The best model of the target: a learner chosen on its own support, on the backbone as it is or finetuned on what the `pool` lends.
+    """The best model of the target: a learner chosen on its own support, on the backbone as it is or finetuned on tasks of the `sources`.
 
-    Rows of a test split serve nothing but the final measurement. `borrowing`: how the pool is used. `methods`: the learners to choose from,
-    by default all that suit; `prompts`: the templates of those that read class names. `threshold`: answers with a lower probability
-    abstain, 0 to 1. `folds`: of each split, at least 2. Raises InputError for data that cannot be learned from.
+    Rows of a test split serve nothing but the final measurement. `source_settings`: how the sources are used. `methods`: the learners to
+    choose from, by default all that suit; `prompts`: the templates of those that read class names. `threshold`: answers with a lower
+    probability abstain, 0 to 1. `folds`: of each split, at least 2. Raises InputError for data that cannot be learned from.
     """
     if not 0 <= threshold <= 1:
         raise InputError(f"expected a threshold between 0 and 1, found {threshold:g}.")
     if folds < 2:
         raise InputError(f"expected at least 2 folds, found {folds}.")
-    how = borrowing or Borrowing()
-    clock = Clock(how.minutes if pool else math.inf)
+    how = source_settings or SourceSettings()
+    clock = Clock(how.minutes if sources else math.inf)
     with clock.stage("embedding the target"):
         target = usable_target(examples, backbone, cache=cache, skip_bad=skip_bad, quiet=quiet)
     check_answers_fit(target)
@@ -131,17 +131,17 @@ def adapt_examples(
     side = Side(backbone, target.features)
     with clock.stage("choosing a learner on frozen features"):
         choice = frozen = side.choose(methods, target.support, labels, names, seed, folds=folds)
-    borrowed, moved = None, None
-    if pool:
-        borrowed = borrow(target, side, methods, pool, how, clock=clock, cache=cache, skip_bad=skip_bad, seed=seed, quiet=quiet)
-        if borrowed.kept:
-            assert borrowed.tuned is not None and borrowed.after is not None and borrowed.guard is not None
-            side, moved = borrowed.after, borrowed.tuned.moved
+    outcome, moved = None, None
+    if sources:
+        outcome = use_sources(target, side, methods, sources, how, clock=clock, cache=cache, skip_bad=skip_bad, seed=seed, quiet=quiet)
+        if outcome.kept:
+            assert outcome.tuned is not None and outcome.after is not None and outcome.guard is not None
+            side, moved = outcome.after, outcome.tuned.moved
             with clock.stage("choosing a learner on finetuned features"):
-                choice = side.choose(methods, target.support, labels, names, seed, folds=folds, fallback=borrowed.guard.advised)
-            choice = replace(choice, expected=borrowed.guard.expected or choice.expected)
-        elif choice.expected is None and borrowed.guard is not None:  # one row a class: related tasks know which learner is best
-            best = borrowed.guard.learners[0][0]
+                choice = side.choose(methods, target.support, labels, names, seed, folds=folds, fallback=outcome.guard.advised)
+            choice = replace(choice, expected=outcome.guard.expected or choice.expected)
+        elif choice.expected is None and outcome.guard is not None:  # one row a class: the sources know which learner is best
+            best = outcome.guard.learners[0][0]
             choice = frozen = side.choose(methods, target.support, labels, names, seed, folds=folds, fallback=best)
     with clock.stage("forecasting from a learning curve"):
         ahead = forecast(
@@ -172,9 +172,9 @@ def adapt_examples(
     facts = _facts(choice, target, measured, seed)
     if (size := taught_size(target.examples)) is not None:
         facts["picture_size"] = list(size)
-    if borrowed is not None:
-        facts["pool"] = borrowed.facts()
-    sentences = verdict(choice, target, measured, () if borrowed is None else (borrowed.why, *borrowed.notes))
+    if outcome is not None:
+        facts["sources"] = outcome.facts()
+    sentences = verdict(choice, target, measured, () if outcome is None else (outcome.why, *outcome.notes))
     sentences += (*remarks, *examples.remarks, *odd_names(names), *remarks_on_length(examples, backbone))
     whole = replace(bundle, facts=facts, card=model_card(bundle, facts, sentences))
     return Adapted(
@@ -186,7 +186,7 @@ def adapt_examples(
         measured=measured,
         sentences=sentences,
         backbone=side.backbone,
-        borrowed=borrowed,
+        outcome=outcome,
         forecast=ahead,
         stages=tuple(clock.stages),
     )

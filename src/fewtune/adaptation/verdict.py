@@ -14,10 +14,10 @@ def _percent(interval: Interval) -> str:
     return f"{100 * interval.mean:.1f}% ({100 * interval.level:.0f}% interval {100 * interval.low:.1f} to {100 * interval.high:.1f})"
 
 
-def verdict(choice: Choice, target: Target, measured: Interval | None, pool: Sequence[str] = ()) -> tuple[str, ...]:
-    """Plain sentences: what came of the `pool` (and what was left out of it), what was chosen, what to expect, what could not
+def verdict(choice: Choice, target: Target, measured: Interval | None, sources: Sequence[str] = ()) -> tuple[str, ...]:
+    """Plain sentences: what came of the `sources` (and what was left out of it), what was chosen, what to expect, what could not
     be known."""
-    said = list(pool[:1])
+    said = list(sources[:1])
     if choice.expected is None:
         said.append(
             f"Every class has a single example, so nothing could be held out: the accuracy is unknown, and no example had a say in the "
@@ -39,7 +39,7 @@ def verdict(choice: Choice, target: Target, measured: Interval | None, pool: Seq
     elif len(target.tested):
         said.append("Nothing was measured on the data's own test split: none of its rows counts.")
     said += target.about_test
-    said += pool[1:]
+    said += sources[1:]
     if target.left_out:
         name, reason = target.left_out[0]
         why = reason.removeprefix(f"{name} ").rstrip(".")

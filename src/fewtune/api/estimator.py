@@ -20,10 +20,10 @@ from fewtune.backbones.load import load_backbone
 from fewtune.backbones.providers.names import read_name
 from fewtune.data.examples import Examples, make_examples
 from fewtune.data.items import Texts, Wanted
-from fewtune.data.pool import Pool
 from fewtune.data.reading.inputs import taught_size
 from fewtune.data.reading.labels import missing
 from fewtune.data.reading.read import read_examples
+from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from fewtune.learners.choice import choose_learner
 from fewtune.learning.classes import prompts_of, vectors_by_prompts
@@ -190,11 +190,11 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         examples = _examples(X, wanted, several=fitting)
         if fitting:
             self.picture_size_ = taught_size(examples)
-        pool = Pool([examples])
-        table = feature_table(model, pool, folder=None if self.cache is None else Path(self.cache), memory=self.cache is None, quiet=True)
+        space = RowSpace([examples])
+        table = feature_table(model, space, folder=None if self.cache is None else Path(self.cache), memory=self.cache is None, quiet=True)
         if table.bad:
             row, reason = next(iter(table.bad.items()))
-            raise InputError(f"{len(table.bad)} of {len(pool)} rows cannot be read, the first is row {row}: {reason}")
+            raise InputError(f"{len(table.bad)} of {len(space)} rows cannot be read, the first is row {row}: {reason}")
         return table.features
 
     def _methods(self, model: Backbone, rows: int) -> dict[str, Method]:

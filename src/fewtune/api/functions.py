@@ -22,7 +22,7 @@ from fewtune.models.evaluate import Evaluation, evaluate, read_labelled
 from fewtune.models.export import Exported, export_onnx
 from fewtune.models.predict import Prediction, load_its_backbone, predict_anything, unlabelled
 from fewtune.recipes.language import read_frozen
-from fewtune.sources.outcome import Borrowing
+from fewtune.sources.outcome import SourceSettings
 
 
 @final
@@ -128,8 +128,8 @@ def load(run: Path | str, *, weights: Path | str | None = None, machine: Machine
 def adapt(
     target: Examples | Path | str | Any,
     *,
-    pool: Sequence[Examples | Path | str | Any] = (),
-    borrowing: Borrowing | None = None,
+    sources: Sequence[Examples | Path | str | Any] = (),
+    source_settings: SourceSettings | None = None,
     backbone: str | None = None,
     weights: Path | str | None = None,
     method: str | None = None,
@@ -148,8 +148,8 @@ def adapt(
     of N inputs and N labels. Inputs are embeddings [N, D], a list of texts, a list of pictures of any kinds and sizes (paths, encoded
     bytes, Pillow images, arrays), or pictures as one array [N, H, W], [N, H, W, C] or [N, C, H, W] of uint8, floats in 0..1 or 16-bit
     integers.
-    `pool`: other labelled data, each anything of the kind; the backbone is finetuned on those tasks of it that suit the target, and used
-    so where that is shown to help. `borrowing`: how, and within which budget (`Borrowing(minutes=10)`).
+    `sources`: other labelled data, each anything of the kind; the backbone is finetuned on those tasks of it that suit the target, and used
+    so where that is shown to help. `source_settings`: how, and within which budget (`SourceSettings(minutes=10)`).
     `backbone`, `weights`, `machine`: the foundation model, by default one that suits the data, and what it runs on.
     `method`: one learner instead of the best of all. `prompts`: templates of learners that read class names. `cache`: the folder where
     embedded rows are kept (by default the user's).
@@ -161,13 +161,13 @@ def adapt(
     examples = target if isinstance(target, Examples) else read_examples(target)
     where = None if weights is None else Path(weights)
     made = load_backbone(backbone or default_backbone(examples.modality), weights=where, machine=machine or Machine())
-    if isinstance(pool, str | Path | Examples):
-        raise InputError("expected a list of other data as the pool, found one collection: write pool=[...].")
+    if isinstance(sources, str | Path | Examples):
+        raise InputError("expected a list of other data as the sources, found one collection: write sources=[...].")
     return adapt_examples(
         examples,
         made,
-        pool=[p if isinstance(p, Examples) else read_examples(p) for p in pool],
-        borrowing=borrowing,
+        sources=[p if isinstance(p, Examples) else read_examples(p) for p in sources],
+        source_settings=source_settings,
         prompts=tuple(prompts),
         cache=None if cache is None else Path(cache),
         methods={method: read_frozen(method)} if method else None,

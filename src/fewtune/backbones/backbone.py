@@ -1,4 +1,4 @@
-"""Backbone: a foundation model as a pure function of named weights, `embed(weights, pool, rows, view) -> features`.
+"""Backbone: a foundation model as a pure function of named weights, `embed(weights, space, rows, view) -> features`.
 
 Everything about one model that the rest of the house may know: how inputs are prepared (once, deterministic at evaluation), its
 named weights in ordered groups from input to output, the width of its features, and, where it has one, its label side.
@@ -27,7 +27,7 @@ from fewtune.backbones.preparation import ImagePreparation
 from fewtune.backbones.weights import digest_weights
 from fewtune.data.examples import Integers
 from fewtune.data.images import DECODING
-from fewtune.data.pool import Pool, Preparation
+from fewtune.data.row_space import Preparation, RowSpace
 from fewtune.data.views.augment import augment
 from fewtune.data.views.views import IDENTITY, Identity, View
 from fewtune.errors import InputError
@@ -121,7 +121,7 @@ class Backbone:
         return digest(f"{self.digest()} {self.machine.dtype} float32{decoding} fewtune {__version__}")
 
     def embed(
-        self, weights: Weights, pool: Pool, rows: Integers | Tensor, view: View = IDENTITY, key: Key | None = None
+        self, weights: Weights, space: RowSpace, rows: Integers | Tensor, view: View = IDENTITY, key: Key | None = None
     ) -> Float[Tensor, "*B D"]:
         """Features of rows of any shape, float32, on the machine's device; rows of -1 give zeros.
 
@@ -132,7 +132,7 @@ class Backbone:
         index = np.asarray(rows, dtype=np.int64)
         unique, inverse = np.unique(index.reshape(-1), return_inverse=True)
         real = unique[unique >= 0]
-        parts = [features for _, features in self.embed_chunks(weights, pool, real, view, key)]
+        parts = [features for _, features in self.embed_chunks(weights, space, real, view, key)]
         features = torch.cat(parts) if parts else torch.zeros(0, self.width, device=self.machine.device)
         width = features.shape[1]
         if len(real) < len(unique):
@@ -142,7 +142,7 @@ class Backbone:
     def embed_chunks(
         self,
         weights: Weights,
-        pool: Pool,
+        space: RowSpace,
         rows: Integers,
         view: View = IDENTITY,
         key: Key | None = None,
@@ -153,15 +153,15 @@ class Backbone:
 
         With `bad`, rows that cannot be decoded go there with the reason and have features of NaN; without, they raise.
         """
-        if pool.modality != self.preparation.modality:
-            raise InputError(f"{self.name} takes {self.preparation.modality}s, but {pool.sources[0].name} holds {pool.modality}s.")
+        if space.modality != self.preparation.modality:
+            raise InputError(f"{self.name} takes {self.preparation.modality}s, but {space.sources[0].name} holds {space.modality}s.")
         self._check_view(view, key)
-        again = rows_again(self.machine, len(rows), lambda: self.row_bytes(weights, pool, rows))
+        again = rows_again(self.machine, len(rows), lambda: self.row_bytes(weights, space, rows))
         if self.preparation.modality == "text":
-            yield from self._text_chunks(weights, pool, rows, again)
+            yield from self._text_chunks(weights, space, rows, again)
             return
         chunks = self._chunks(rows)
-        for chunk, prepared, failed in prefetched(pool, self.preparation, chunks, self.machine.workers, tolerant=bad is not None):
+        for chunk, prepared, failed in prefetched(space, self.preparation, chunks, self.machine.workers, tolerant=bad is not None):
             good = [i for i in range(len(chunk)) if i not in failed]
             features = self._passes(weights, prepared, chunk[good], view, key, again) if prepared else None
             if failed and bad is not None:
@@ -218,12 +218,12 @@ class Backbone:
         size = min(self.machine.chunk, most or self.machine.chunk)
         return [rows[i : i + size] for i in range(0, len(rows), size)]
 
-    def _text_chunks(self, weights: Weights, pool: Pool, rows: Integers, again: int) -> Iterator[tuple[Integers, Tensor]]:
+    def _text_chunks(self, weights: Weights, space: RowSpace, rows: Integers, again: int) -> Iterator[tuple[Integers, Tensor]]:
         """As `embed_chunks`, with texts of like length in one forward pass, so that little of it is padding."""
         window = _WINDOW * self.machine.chunk
         for i in range(0, len(rows), window):
             near = rows[i : i + window]
-            texts = [str(pool.fetch(int(row))) for row in near]
+            texts = [str(space.fetch(int(row))) for row in near]
             order = np.argsort([len(t) for t in texts], kind="stable")
             batches = [self.preparation.batch([texts[j] for j in chunk]) for chunk in self._chunks(order, again)]
             parts = [self.forward(weights, batch, again=bool(again)) for batch in batches]
@@ -231,7 +231,7 @@ class Backbone:
             for chunk in self._chunks(np.arange(len(near))):
                 yield near[chunk], features[torch.from_numpy(chunk)]
 
-    def row_bytes(self, weights: Weights, pool: Pool, rows: Integers) -> int:
+    def row_bytes(self, weights: Weights, space: RowSpace, rows: Integers) -> int:
         """Bytes of activations that a row keeps for the gradient of the weights that require one; of texts, the longest of `rows`.
 
         0 where nothing requires a gradient, and for vectors.
@@ -240,9 +240,9 @@ class Backbone:
         if not moving or not len(rows) or self.preparation.modality == "vector":
             return 0
         if self.preparation.modality == "text":
-            longest = max((str(pool.fetch(int(row))) for row in rows), key=len)
+            longest = max((str(space.fetch(int(row))) for row in rows), key=len)
             return self._row_bytes.of(weights, longest, self.preparation.batch, size=len(longest))
-        return self._row_bytes.of(weights, pool.prepared(int(rows[0]), self.preparation), self.preparation.batch)
+        return self._row_bytes.of(weights, space.prepared(int(rows[0]), self.preparation), self.preparation.batch)
 
     @cached_property
     def _row_bytes(self) -> RowBytes:

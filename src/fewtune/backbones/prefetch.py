@@ -8,14 +8,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from fewtune.data.examples import Integers
-from fewtune.data.pool import Pool, Preparation
+from fewtune.data.row_space import Preparation, RowSpace
 from fewtune.errors import InputError
 
 _AHEAD = 2  # chunks decoded beyond the one at hand: memory stays flat
 
 
 def prefetched(
-    pool: Pool, preparation: Preparation, chunks: Sequence[Integers], workers: int, *, tolerant: bool
+    space: RowSpace, preparation: Preparation, chunks: Sequence[Integers], workers: int, *, tolerant: bool
 ) -> Iterator[tuple[Integers, list[Any], dict[int, str]]]:
     """(rows, their prepared items, place in the chunk -> reason for those that failed), chunk by chunk in order.
 
@@ -24,18 +24,18 @@ def prefetched(
 
     def one(row: int) -> Any:
         try:
-            return pool.prepared(row, preparation)
+            return space.prepared(row, preparation)
         except InputError as problem:
             if not tolerant:
                 raise
             return problem
         except OSError as problem:  # a source that does not name its rows itself
-            explained = InputError(f"{pool.row_name(row)} cannot be read: {problem.strerror or problem}.")
+            explained = InputError(f"{space.row_name(row)} cannot be read: {problem.strerror or problem}.")
             if not tolerant:
                 raise explained from None
             return explained
 
-    if pool.modality != "image" or workers <= 1 or all(pool.holds(int(row)) for chunk in chunks for row in chunk):
+    if space.modality != "image" or workers <= 1 or all(space.holds(int(row)) for chunk in chunks for row in chunk):
         for chunk in chunks:
             yield _sorted(chunk, [one(int(row)) for row in chunk])
         return

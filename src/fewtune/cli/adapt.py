@@ -1,4 +1,4 @@
-"""`fewtune adapt DATA --pool MORE --out RUN`."""
+"""`fewtune adapt DATA --source MORE --out RUN`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from fewtune.cli.borrowing import NO_POOL_FLAGS, PoolFlags
 from fewtune.cli.options import NO_BACKBONE_FLAGS, NO_DATA_FLAGS, BackboneFlags, DataFlags
+from fewtune.cli.source_flags import NO_SOURCE_FLAGS, SourceFlags
 
 
 def adapt(
@@ -22,15 +22,15 @@ def adapt(
     folds: int = 5,
     seed: int = 0,
     overwrite: bool = False,
-    lending: PoolFlags = NO_POOL_FLAGS,
+    other: SourceFlags = NO_SOURCE_FLAGS,
     reading: DataFlags = NO_DATA_FLAGS,
     model: BackboneFlags = NO_BACKBONE_FLAGS,
 ) -> None:
     """Make the best classifier from a few labelled examples, and say what to expect of it.
 
-    Learners on frozen features are compared on repeated stratified splits of the labelled rows. With --pool, the backbone is also finetuned
-    on those tasks of the other data that suit the target; it is used only where, on rows it never saw, it is shown to beat the best frozen
-    learner. The model and report.html are saved in --out.
+    Learners on frozen features are compared on repeated stratified splits of the labelled rows. With --source, the backbone is also
+    finetuned on those tasks of the other data that suit the target; it is used only where, on rows it never saw, it is shown to beat the
+    best frozen learner. The model and report.html are saved in --out.
 
     Parameters
     ----------
@@ -52,29 +52,29 @@ def adapt(
         Replace the model that fewtune saved in --out; whatever else is in that folder stays.
     """
     from fewtune.adaptation.adapt import adapt_examples
-    from fewtune.cli.say import expected_time, pool_line, saved_in, show, tell, understood
+    from fewtune.cli.say import expected_time, saved_in, show, source_line, tell, understood
     from fewtune.errors import InputError
     from fewtune.files import refuse_existing
     from fewtune.models.bundle import FILES, REPORT, SELECTION
     from fewtune.recipes import read_frozen
     from fewtune.report.adapted import learners_table, recall_table
 
-    refuse_existing(out, overwrite=overwrite, writes=(*FILES, REPORT, *((SELECTION,) if lending.pool else ())))
+    refuse_existing(out, overwrite=overwrite, writes=(*FILES, REPORT, *((SELECTION,) if other.source else ())))
     if not 0 <= threshold <= 1:
         raise InputError(f"expected a threshold between 0 and 1, found {threshold:g}.")
     if folds < 2:
         raise InputError(f"expected at least 2 folds, found {folds}.")
     methods = {method: read_frozen(method)} if method else None
-    how = lending.borrowing()
-    examples, pool = reading.read(data), lending.read()
+    how = other.settings()
+    examples, sources = reading.read(data), other.read()
     backbone = model.load(examples.modality)
-    tell(*understood(examples, backbone), *map(pool_line, pool))
+    tell(*understood(examples, backbone), *map(source_line, sources))
     tell(expected_time(examples, backbone))
     adapted = adapt_examples(
         examples,
         backbone,
-        pool=pool,
-        borrowing=how,
+        sources=sources,
+        source_settings=how,
         cache=model.cache,
         methods=methods,
         prompts=tuple(prompts or ()),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from fewtune.backbones.backbone import Backbone
     from fewtune.data.examples import Examples
-    from fewtune.data.pool import Pool
+    from fewtune.data.row_space import RowSpace
     from fewtune.evaluation.protocol import Protocol
     from fewtune.evaluation.study import Study
     from fewtune.learning.method import Method
@@ -91,7 +91,7 @@ def compare(
     from fewtune.backbones.features.readable import readable_features, remarks_on_length
     from fewtune.cli.say import answer, note, terminal_width
     from fewtune.data.class_names import remarks_on
-    from fewtune.data.pool import Pool
+    from fewtune.data.row_space import RowSpace
     from fewtune.evaluation.run_folder import run_kept
     from fewtune.evaluation.study import Study
     from fewtune.evaluation.summary import summarise
@@ -111,15 +111,15 @@ def compare(
     if any(chooses(m) for variants in methods.values() for m in variants.values()):
         examples, reserved = reserve(examples, learning.reserved)
         for protocol in protocols:
-            protocol.check(Pool([examples]))
+            protocol.check(RowSpace([examples]))
         remarks.append(f"{learning.reserved} rows of each class were reserved to choose tasks by; no episode uses them.")
     world = join_world(backbone.machine.device)
     quiet = model.quiet or not world.leads
     try:
         target, features, bad = readable_features(examples, backbone, cache=model.cache, skip_bad=reading.skip_bad, quiet=quiet)
         remarks += (*remarks_on(examples), *remarks_on_length(examples, backbone))
-        source_pool = _pool(sources, skip_bad=reading.skip_bad, memory=learning.memory)
-        study = Study(target, backbone, features, protocols, methods, source_pool, learning.training(), reserved)
+        source_space = _space(sources, skip_bad=reading.skip_bad, memory=learning.memory)
+        study = Study(target, backbone, features, protocols, methods, source_space, learning.training(), reserved)
         outcomes = run_kept(study, out, overwrite=overwrite, resume=resume, trained=trained, world=world, quiet=quiet)
     finally:
         leave_world()
@@ -150,11 +150,11 @@ def _sources(paths: Sequence[Path], reading: DataFlags, target: Examples, learni
     return found, said
 
 
-def _pool(sources: Sequence[Examples], *, skip_bad: bool, memory: float) -> Pool | None:
+def _space(sources: Sequence[Examples], *, skip_bad: bool, memory: float) -> RowSpace | None:
     """The sources in one row space; rows that cannot be read have no label, or are refused."""
     from fewtune.backbones.features.readable import refuse_unreadable, without_labels
     from fewtune.data.audit import unreadable
-    from fewtune.data.pool import Pool
+    from fewtune.data.row_space import RowSpace
 
     if not sources:
         return None
@@ -163,7 +163,7 @@ def _pool(sources: Sequence[Examples], *, skip_bad: bool, memory: float) -> Pool
         bad = unreadable(one, deep=False)
         refuse_unreadable(one, bad, skip_bad)
         kept.append(without_labels(one, bad))
-    return Pool(kept, remember=int(memory * 2**30))
+    return RowSpace(kept, remember=int(memory * 2**30))
 
 
 def _caption(study: Study) -> str:
@@ -187,15 +187,15 @@ def _protocols(
     episode: str | None,
 ) -> tuple[Protocol, ...]:
     """The settings asked for, tried on the data before anything is embedded."""
-    from fewtune.data.pool import Pool
+    from fewtune.data.row_space import RowSpace
     from fewtune.errors import InputError
     from fewtune.evaluation.protocol import Protocol
     from fewtune.spec import parse
     from fewtune.tasks.samplers import EPISODIC, Sampled
     from fewtune.tasks.task import default_classes
 
-    pool = Pool([examples])
-    part = classes or default_classes(pool)
+    space = RowSpace([examples])
+    part = classes or default_classes(space)
     if episode is None:
         samplers = tuple(Sampled(ways=ways, shots=s, queries=queries) for s in shots)
     else:
@@ -207,7 +207,7 @@ def _protocols(
         Protocol(sampler=s, episodes=episodes, seeds=tuple(seeds), classes=part, within=within, least_rows=rows) for s in samplers
     )
     for protocol in found:
-        protocol.check(pool)
+        protocol.check(space)
     return found
 
 

@@ -17,7 +17,7 @@ DEFAULT_OUT = Path("runs/demo")
 
 DOCSTRINGS = """\
 Data: first paragraphs of the docstrings of the installed scipy; the question is which sub-package a function belongs to.
-Pool: docstrings of the standard library and of scikit-learn, labelled with their module: related data to finetune on.
+Sources: docstrings of the standard library and of scikit-learn, labelled with their module: other data to finetune on.
 Encoder: all-MiniLM-L6-v2 (a sentence encoder, 22.7 million weights). It read public code and documentation in its pretraining, these
 docstrings probably among them: the demo shows how the job is done, not what to expect of text it has never seen."""
 
@@ -33,7 +33,7 @@ class Material:
     story: str
     examples: Examples
     backbone: str
-    pool: tuple[Examples, ...] = ()
+    sources: tuple[Examples, ...] = ()
 
 
 def demo(
@@ -65,13 +65,13 @@ def demo(
     """
     from fewtune.adaptation.adapt import adapt_examples
     from fewtune.backbones.load import load_backbone
-    from fewtune.cli.borrowing import budget_of
-    from fewtune.cli.say import pool_line, show, tell, understood
+    from fewtune.cli.say import show, source_line, tell, understood
+    from fewtune.cli.source_flags import budget_of
     from fewtune.data.few import few_labelled
     from fewtune.files import refuse_existing
     from fewtune.models.bundle import FILES, REPORT, SELECTION
     from fewtune.report.adapted import learners_table, recall_table
-    from fewtune.sources.outcome import Borrowing
+    from fewtune.sources.outcome import SourceSettings
 
     where, replaced = out or DEFAULT_OUT, overwrite or out is None
     refuse_existing(where, overwrite=replaced, writes=(*FILES, REPORT, SELECTION))
@@ -80,9 +80,9 @@ def demo(
     tell(*material.story.split("\n"), "")
     examples = few_labelled(material.examples, shots, seed)
     backbone = load_backbone(material.backbone)
-    tell(*understood(examples, backbone), *map(pool_line, material.pool), "")
-    how = Borrowing(minutes=minutes, visits=visits)
-    adapted = adapt_examples(examples, backbone, pool=material.pool, borrowing=how, seed=seed, quiet=quiet)
+    tell(*understood(examples, backbone), *map(source_line, material.sources), "")
+    how = SourceSettings(minutes=minutes, visits=visits)
+    adapted = adapt_examples(examples, backbone, sources=material.sources, source_settings=how, seed=seed, quiet=quiet)
     where = adapted.save(where, overwrite=replaced)
     show(learners_table(adapted))
     show(recall_table(adapted))
@@ -110,8 +110,8 @@ def _material() -> Material:
     from fewtune.data.docstrings import docstring_examples
     from fewtune.data.examples import by_group
 
-    pool, target = docstring_examples()
-    return Material(DOCSTRINGS, target, f"hf:{folder}", tuple(by_group(pool)))
+    sources, target = docstring_examples()
+    return Material(DOCSTRINGS, target, f"hf:{folder}", tuple(by_group(sources)))
 
 
 def _show_unseen(run: Path, examples: Examples) -> None:

@@ -80,24 +80,24 @@ def understood(examples: Examples, backbone: Backbone) -> list[str]:
     return lines
 
 
-def pool_line(source: Examples) -> str:
-    """What a collection of the pool is, in a line."""
-    return f"Pool: {source.name}, {len(source):,} {source.modality}s, {int((source.counts() > 0).sum())} classes."
+def source_line(source: Examples) -> str:
+    """What a source is, in a line."""
+    return f"Source: {source.name}, {len(source):,} {source.modality}s, {int((source.counts() > 0).sum())} classes."
 
 
 def expected_time(examples: Examples, backbone: Backbone) -> str:
     """About how long embedding every row takes, from a few of them; empty where it is nothing or cannot be told."""
-    from fewtune.data.pool import Pool
+    from fewtune.data.row_space import RowSpace
     from fewtune.errors import InputError
 
     if examples.modality == "vector" or len(examples) <= _PROBE:
         return ""
     rows = np.linspace(0, len(examples) - 1, 2 * _PROBE).astype(np.int64)
     try:
-        start, pool = backbone.start(), Pool([examples])
-        backbone.embed(start, pool, rows[:_PROBE])  # the first pass warms up
+        start, space = backbone.start(), RowSpace([examples])
+        backbone.embed(start, space, rows[:_PROBE])  # the first pass warms up
         began = time.perf_counter()
-        backbone.embed(start, pool, rows[_PROBE:])
+        backbone.embed(start, space, rows[_PROBE:])
     except InputError:
         return ""
     seconds = (time.perf_counter() - began) / _PROBE * len(examples)

@@ -1,7 +1,7 @@
 """Real text that is on every machine: first paragraphs of the docstrings of the standard library, scikit-learn and scipy.
 
 Read at run time from the installed sources, by parsing and never by importing; nothing of them is part of this project. The question
-is which module (pool) or scipy sub-package (target) a function or class belongs to. So that it cannot be answered by spotting a name:
+is which module (sources) or scipy sub-package (target) a function or class belongs to. So that it cannot be answered by spotting a name:
 dotted names keep their last part only ("scipy.sparse.linalg.eigs" becomes "eigs"), and a paragraph that still says its own class's
 name as a word is left out. So are signatures, very short paragraphs, and texts that occur twice.
 """
@@ -28,7 +28,7 @@ SUBPACKAGES = ("integrate", "interpolate", "linalg", "ndimage", "optimize", "sig
 """The classes of the target: sub-packages of scipy that document many functions, in Python sources, each with a subject of its own."""
 
 LEAST_WORDS = 5
-LEAST_ROWS = 20  # a pool class with fewer paragraphs is left out
+LEAST_ROWS = 20  # a source class with fewer paragraphs is left out
 MOST_ROWS = 100  # of one class, spread over its files by the order of names
 _LEFT_OUT = frozenset({"antigravity", "encodings", "ensurepip", "idlelib", "lib2to3", "pydoc_data", "test", "this", "turtledemo"})
 _NO_SUBJECT = frozenset({"base", "callback", "exceptions", "utils"})  # of scikit-learn: a bit of everything
@@ -38,14 +38,14 @@ _Row: TypeAlias = tuple[str, str]  # (dotted name, first paragraph)
 
 
 def docstring_examples() -> tuple[Examples, Examples]:
-    """(pool, target): texts with their module, grouped by library; and texts of scipy with their sub-package.
+    """(sources, target): texts with their module, grouped by library; and texts of scipy with their sub-package.
 
     The same sources give the same examples in the same order. Raises InputError where the sources are not on this machine.
     """
-    return docstring_pool(), docstring_target()
+    return docstring_space(), docstring_target()
 
 
-def docstring_pool() -> Examples:
+def docstring_space() -> Examples:
     """Standard library and scikit-learn: one class for each module with enough paragraphs, group = library."""
     library = {module: _rows(root, module, module) for module, root in _standard_modules().items()}
     folder = _package("sklearn")

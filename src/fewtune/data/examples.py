@@ -48,7 +48,7 @@ class Skipped:
 class Examples:
     """One collection.
 
-    `name`: what the collection is called (class ids of a pool are "name/class"). `row_names`: how a row is called in messages
+    `name`: what the collection is called (class ids of a row space are "name/class"). `row_names`: how a row is called in messages
     and predictions (a path, or "file:line"). `columns`: label columns by name; `target` names the one to learn.
     `class_split` [K] and `row_split` [N]: -1 none, 0 train, 1 validation, 2 test. `group` [N]: -1 none, else into `group_names`.
     `caption`: a text of each row, where there is one. `skipped`: what was left out while reading; `remarks`: sentences that a person

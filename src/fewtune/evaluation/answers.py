@@ -91,7 +91,7 @@ def _by_table(ground: Ground, head: Head, weights: Mapping[str, Tensor], batches
         features = ground.embed(weights, torch.from_numpy(rows)[None])[0]
         vectors = None
         if head.reads_classes:
-            vectors = class_vectors(ground.backbone, ground.held(weights), ground.pool.class_names, prompts_of(head))
+            vectors = class_vectors(ground.backbone, ground.held(weights), ground.space.class_names, prompts_of(head))
     place = np.full(int(rows[-1]) + 2, -1, dtype=np.int64)
     place[rows] = np.arange(len(rows))
     parameters = ground.read(head, weights)

@@ -11,7 +11,7 @@ import numpy as np
 
 from fewtune.data.examples import NO_SPLIT, SPLITS, Examples, Integers
 from fewtune.data.near import Leak, find_leaks, without_leaks
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.data.splits import held_out
 from fewtune.errors import InputError
 from fewtune.keys import key
@@ -44,18 +44,18 @@ def serving(examples: Examples, seed: int = 0) -> Examples:
     return marked.take(np.flatnonzero(chosen))
 
 
-def tasks_of(pool: Pool, part: Literal["train", "validation"], within: Literal["all", "group"]) -> Tasks | None:
+def tasks_of(space: RowSpace, part: Literal["train", "validation"], within: Literal["all", "group"]) -> Tasks | None:
     """One task a source (or a group of one), of its classes of a part; None where there are fewer than two such classes."""
-    classes = np.unique(pool.labels[pool.labels >= 0])
-    if (pool.class_split[classes] == SPLITS[part]).sum() < 2:
+    classes = np.unique(space.labels[space.labels >= 0])
+    if (space.class_split[classes] == SPLITS[part]).sum() < 2:
         return None
-    return (group_tasks if within == "group" else source_tasks)(pool, part)
+    return (group_tasks if within == "group" else source_tasks)(space, part)
 
 
 def without_test_rows(source: Examples, target: Examples) -> tuple[Examples, tuple[Leak, ...]]:
     """(the source without the rows that are test rows too, as they are or nearly so; those rows, each with what it was found by).
 
-    Found by content, by the look of images and by the words of texts, as `adapt` finds them in its pool; not by embeddings, since a
+    Found by content, by the look of images and by the words of texts, as `adapt` finds them in its space; not by embeddings, since a
     source is not embedded as it is. Raises InputError where rows of fewer than two classes are left.
     """
     _ = target.row_digests, source.row_digests  # computed once: the study asks for them too

@@ -9,13 +9,13 @@ import numpy as np
 
 from fewtune.backbones.backbone import Backbone
 from fewtune.data.examples import Examples
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.spec import digest
 
 
-def pool_facts(pool: Pool, what: str) -> list[str]:
+def space_facts(space: RowSpace, what: str) -> list[str]:
     """A line for each collection, in order: rows, labels, names, splits, groups and captions."""
-    return [collection_fact(source, what) for source in pool.sources]
+    return [collection_fact(source, what) for source in space.sources]
 
 
 def collection_fact(examples: Examples, what: str) -> str:

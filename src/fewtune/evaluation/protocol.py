@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from fewtune.data.examples import Examples, Integers
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from fewtune.keys import key
 from fewtune.tasks.episodes import Episodes
@@ -43,17 +43,17 @@ class Protocol:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise InputError(f"expected distinct seeds, found {self.seeds}.")
 
-    def tasks(self, pool: Pool) -> Tasks:
+    def tasks(self, space: RowSpace) -> Tasks:
         """The tasks that episodes are drawn from."""
-        return (group_tasks if self.within == "group" else class_rows)(pool, self.classes)
+        return (group_tasks if self.within == "group" else class_rows)(space, self.classes)
 
     def rows(self, examples: Examples) -> Integers:
         """The rows of a collection that episodes may come from, in increasing order."""
-        return np.sort(class_rows(Pool([examples]), self.classes).order)
+        return np.sort(class_rows(RowSpace([examples]), self.classes).order)
 
-    def check(self, pool: Pool) -> None:
-        """Raise InputError where the pool cannot give such episodes."""
-        self.tasks(pool).keep(*self.needs)
+    def check(self, space: RowSpace) -> None:
+        """Raise InputError where the row space cannot give such episodes."""
+        self.tasks(space).keep(*self.needs)
 
     @property
     def needs(self) -> tuple[int, int]:
@@ -61,13 +61,15 @@ class Protocol:
         rows, ways = self.sampler.needs
         return max(rows, self.least_rows), ways
 
-    def left_out(self, pool: Pool) -> tuple[str, ...]:
+    def left_out(self, space: RowSpace) -> tuple[str, ...]:
         """What no episode is drawn from, a sentence each."""
-        return left_out(self.tasks(pool), *self.needs)
+        return left_out(self.tasks(space), *self.needs)
 
-    def draw(self, pool: Pool, features: Tensor) -> dict[int, Episodes]:
-        """The episodes of each seed. `features` [N, D]: the pool's rows through the frozen backbone, which `Hard` measures nearness by."""
-        tasks = self.tasks(pool).keep(*self.needs)
+    def draw(self, space: RowSpace, features: Tensor) -> dict[int, Episodes]:
+        """The episodes of each seed. `features` [N, D]: the row space's rows through the frozen backbone, which `Hard` measures nearness
+        by.
+        """
+        tasks = self.tasks(space).keep(*self.needs)
         if isinstance(self.sampler, Hard):
             most = self.sampler.among or self.sampler.ways - 1
             tasks = nearest_classes(tasks, slot_means(tasks, features.cpu().numpy()), most)

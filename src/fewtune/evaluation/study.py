@@ -1,4 +1,4 @@
-"""A study: methods x protocols x seeds on one pool and backbone, every method on the same episodes."""
+"""A study: methods x protocols x seeds on one row space and backbone, every method on the same episodes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TypeAlias, final
 from torch import Tensor
 
 from fewtune.backbones.backbone import Backbone
-from fewtune.data.pool import Pool
-from fewtune.evaluation.facts import array_digest, backbone_fact, pool_facts
+from fewtune.data.row_space import RowSpace
+from fewtune.evaluation.facts import array_digest, backbone_fact, space_facts
 from fewtune.evaluation.protocol import Protocol
 from fewtune.evaluation.task_choice import Reserved
 from fewtune.evaluation.training_settings import Training
@@ -29,16 +29,16 @@ DEFAULTS = ""
 class Study:
     """What is compared. `methods` by the name they are shown under; `features` [N, D] are the target's rows through the backbone.
 
-    `source`: what methods that learn may learn from, a pool apart: training never sees the target, so a trained model serves any of them.
-    `training`: how such methods are treated. `reserved`: what methods that choose their tasks may know of the target.
+    `source`: what methods that learn may learn from, a row space apart: training never sees the target, so a trained model serves any of
+    them. `training`: how such methods are treated. `reserved`: what methods that choose their tasks may know of the target.
     """
 
-    target: Pool
+    target: RowSpace
     backbone: Backbone
     features: Tensor
     protocols: tuple[Protocol, ...]
     methods: Mapping[str, Variants]
-    source: Pool | None = None
+    source: RowSpace | None = None
     training: Training = field(default_factory=Training)
     reserved: Reserved | None = None
 
@@ -60,12 +60,12 @@ class Study:
         training = [f"training {text(self.training)}", *self.learned_from()] if self.trains else []
         if self.reserved is not None:
             training.append(f"reserved {array_digest(self.reserved.rows)} {array_digest(self.reserved.labels)}")
-        lines = [version, backbone_fact(self.backbone), *pool_facts(self.target, "target"), features, *protocols, *training, *methods]
+        lines = [version, backbone_fact(self.backbone), *space_facts(self.target, "target"), features, *protocols, *training, *methods]
         return "\n".join(lines)
 
     def learned_from(self) -> list[str]:
         """What source phases learn from, one fact a line."""
-        return [] if self.source is None else pool_facts(self.source, "source")
+        return [] if self.source is None else space_facts(self.source, "source")
 
     def draw(self) -> Drawn:
         """The episodes by (protocol number, seed)."""

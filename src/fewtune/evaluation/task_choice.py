@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fewtune.backbones.backbone import Backbone
 from fewtune.data.examples import Examples, Integers
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from fewtune.keys import key
 from fewtune.learning.budget import each_phase
@@ -30,7 +30,7 @@ WAYS = 15  # its classes where the sampler does not say: tasks of 150 rows, as X
 @final
 @dataclass(frozen=True, eq=False)
 class Reserved:
-    """Rows of the target that choose tasks and that no episode uses: their places in the target's pool, and their classes."""
+    """Rows of the target that choose tasks and that no episode uses: their places in the target's space, and their classes."""
 
     rows: Integers
     labels: Integers
@@ -74,12 +74,12 @@ def candidate_ways(method: Method) -> int:
     return max((s.ways for s in inner if isinstance(s, Sampled)), default=WAYS)
 
 
-def candidates_of(tasks: Tasks, source: Pool, ways: int, count: int) -> Tasks:
+def candidates_of(tasks: Tasks, source: RowSpace, ways: int, count: int) -> Tasks:
     """What is chosen from: `count` candidates of `ways` classes a source, a few rows of each class."""
     return candidate_tasks(few_rows(tasks, source, ROWS), ways, count, key(0, "candidates"))
 
 
-def evidence_of(backbone: Backbone, source: Pool, features: Tensor, reserved: Reserved) -> Evidence:
+def evidence_of(backbone: Backbone, source: RowSpace, features: Tensor, reserved: Reserved) -> Evidence:
     """What a choice looks at: the target's reserved rows among its `features` [N, D], and the source's rows by the backbone as it is."""
     known: dict[int, Tensor] = {}
 

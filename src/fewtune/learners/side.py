@@ -18,7 +18,7 @@ from fewtune.learning.method import Method
 @final
 @dataclass(frozen=True, eq=False)
 class Side:
-    """One of the two that are compared: a backbone (as it is, or finetuned) and features [N, D] of the target's or the pool's rows by
+    """One of the two that are compared: a backbone (as it is, or finetuned) and features [N, D] of the target's or the row space's rows by
     it."""
 
     backbone: Backbone

@@ -15,11 +15,11 @@ from fewtune.tasks.episodes import Episodes
 
 @final
 class Ahead:
-    """Fills the pool's memory of prepared rows. A context manager; without such a memory it does nothing."""
+    """Fills the row space's memory of prepared rows. A context manager; without such a memory it does nothing."""
 
     def __init__(self, ground: Ground) -> None:
-        self._pool, self._preparation = ground.pool, ground.backbone.preparation
-        useful = self._pool.remembers and ground.store is None
+        self._space, self._preparation = ground.space, ground.backbone.preparation
+        useful = self._space.remembers and ground.store is None
         self._threads = ThreadPoolExecutor(max(1, ground.backbone.machine.workers - 1)) if useful else None
 
     def fetch(self, episodes: Episodes) -> None:
@@ -28,12 +28,12 @@ class Ahead:
             return
         rows = np.unique(np.concatenate([episodes.support.reshape(-1).cpu().numpy(), episodes.query.reshape(-1).cpu().numpy()]))
         for row in rows[rows >= 0].tolist():
-            if not self._pool.holds(row):
+            if not self._space.holds(row):
                 self._threads.submit(self._one, row)
 
     def _one(self, row: int) -> None:
         try:
-            self._pool.prepared(row, self._preparation)
+            self._space.prepared(row, self._preparation)
         except (InputError, OSError):
             return  # whoever needs the row meets the problem, and says it
 

@@ -1,4 +1,4 @@
-"""What a method runs on: a backbone with its edits, and the pool its rows come from."""
+"""What a method runs on: a backbone with its edits, and the row space its rows come from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.cutting.cut import find_cut
 from fewtune.backbones.cutting.cut_store import CutStore
 from fewtune.backbones.edits import Edit, declared_edits, edited
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.data.views.views import IDENTITY, View
 from fewtune.errors import InputError
 from fewtune.keys import Key
@@ -47,7 +47,7 @@ class Ground:
     """Every function of the engine takes one. `store` holds activations below which nothing moves, `memo` the features of an inner loop."""
 
     backbone: Backbone
-    pool: Pool
+    space: RowSpace
     edits: tuple[Edit, ...] = ()
     store: CutStore | None = None
     memo: Memo | None = None
@@ -94,7 +94,7 @@ class Ground:
         """Features of rows [E, B] by the weights at hand, seen through `view` by `key`; rows of -1 have features of zero."""
         self.meter.visits += int((rows >= 0).sum())
         if view != IDENTITY:
-            return self.backbone.embed(self.held(weights), self.pool, rows, view, key)
+            return self.backbone.embed(self.held(weights), self.space, rows, view, key)
         if self.memo is None:
             return self._embedded(weights, rows)
         mine = {n: t for n, t in weights.items() if n in self.names}
@@ -106,10 +106,10 @@ class Ground:
 
     def _embedded(self, weights: Mapping[str, Tensor], rows: Tensor) -> Tensor:
         if self.store is None:
-            return self.backbone.embed(self.held(weights), self.pool, rows)
+            return self.backbone.embed(self.held(weights), self.space, rows)
         unique, inverse = np.unique(rows.cpu().numpy().reshape(-1), return_inverse=True)
         real = unique[unique >= 0]
-        features: Tensor = self.store.features(self.held(weights), self.pool, real)
+        features: Tensor = self.store.features(self.held(weights), self.space, real)
         if len(real) < len(unique):
             features = torch.cat([features.new_zeros(1, features.shape[1]), features])
         return features[torch.from_numpy(inverse.reshape(-1)).to(features.device)].view(*rows.shape, -1)
@@ -120,7 +120,7 @@ class Ground:
             return 0
         with torch.enable_grad():
             held = self.held(weights)
-        return (self.backbone if self.store is None else self.store).row_bytes(held, self.pool, rows)
+        return (self.backbone if self.store is None else self.store).row_bytes(held, self.space, rows)
 
     def metered(self) -> Ground:
         """The same ground with a meter of its own."""
@@ -131,7 +131,7 @@ class Ground:
 
         At most `most_bytes` are kept; beyond them, and where the network cannot be cut, rows run through all of it, with the same result.
         """
-        if self.backbone.structure == "precomputed" or not len(self.pool):
+        if self.backbone.structure == "precomputed" or not len(self.space):
             return self
         touched = {n for n in moving if n in self._backbone_names}
         for name in self.edit_names:  # "lora.WEIGHT.up"
@@ -143,16 +143,16 @@ class Ground:
 
     def _two_rows(self) -> object:
         """Inputs to try a cut on: labelled rows, for those that cannot be read have no label."""
-        labelled = np.flatnonzero(self.pool.labels >= 0)
-        rows = labelled if len(labelled) else np.arange(len(self.pool))
-        return self.pool.gather([int(rows[0]), int(rows[len(rows) // 2])], self.backbone.preparation)
+        labelled = np.flatnonzero(self.space.labels >= 0)
+        rows = labelled if len(labelled) else np.arange(len(self.space))
+        return self.space.gather([int(rows[0]), int(rows[len(rows) // 2])], self.backbone.preparation)
 
     def class_vectors(self, head: Head, weights: Mapping[str, Tensor], episodes: Episodes) -> Tensor | None:
         """The class vectors [E, K, D] that a head reads, by the weights at hand; None where it reads none."""
         if not head.reads_classes:
             return None
         ids = sorted({c for c in episodes.classes.flatten().tolist() if c >= 0})
-        names = [self.pool.class_names[c] for c in ids]
+        names = [self.space.class_names[c] for c in ids]
         vectors = class_vectors(self.backbone, self.held(weights), names, prompts_of(head))
         place = {c: i for i, c in enumerate(ids)}
         index = torch.tensor([[place.get(c, 0) for c in row] for row in episodes.classes.tolist()], device=vectors.device)
@@ -160,12 +160,12 @@ class Ground:
 
     def declared(self, head: Head) -> dict[str, Tensor]:
         """The parameters a head starts from, by the names under which weights hold them, on the machine's device."""
-        return {stored(head, n): t.to(self.backbone.machine.device) for n, t in head.declare(self.width, self.pool.class_names).items()}
+        return {stored(head, n): t.to(self.backbone.machine.device) for n, t in head.declare(self.width, self.space.class_names).items()}
 
     def read(self, head: Head, weights: Mapping[str, Tensor]) -> Parameters:
         """The parameters of a head by its own names: what weights hold of it, else its start.
 
-        Raises InputError where weights hold the rows of a class table for other classes than the pool's.
+        Raises InputError where weights hold the rows of a class table for other classes than the row space's.
         """
         given = self.declared(head)
         for name, mark in given.items():
@@ -181,4 +181,4 @@ class Ground:
     @cached_property
     def width(self) -> int:
         """The width of the features."""
-        return self.backbone.width or int(np.asarray(self.pool.fetch(0)).shape[-1])
+        return self.backbone.width or int(np.asarray(self.space.fetch(0)).shape[-1])

@@ -26,7 +26,7 @@ def answer_table(
 ) -> Iterator[tuple[slice, Float[Tensor, "e Q K"]]]:
     """Logits of every episode's queries, chunk by chunk in order: (which episodes, their logits). No gradient is kept.
 
-    `table`: features of pool rows, row by row, on the device where heads shall run. `class_vectors`: [E, K, D], or [C, D] by global
+    `table`: features of space rows, row by row, on the device where heads shall run. `class_vectors`: [E, K, D], or [C, D] by global
     class id (the ids in `episodes.classes`). `parameters`: the head's declared ones, by default its start. `chunk`: episodes in a
     chunk, by default so many that buffers stay small; it changes no result. Logits of padded classes are -inf, those of padded
     queries mean nothing. Raises InputError when class vectors are needed and absent, or when episodes name rows the table has not.
@@ -105,4 +105,4 @@ def _check(head: Head, table: Tensor, episodes: Episodes, class_vectors: Tensor 
         )
     highest = max((int(rows.max()) for rows in (episodes.support, episodes.query) if rows.numel()), default=-1)
     if highest >= len(table):
-        raise InputError(f"the episodes name row {highest}, but the feature table has {len(table)} rows: make it of the same pool.")
+        raise InputError(f"the episodes name row {highest}, but the feature table has {len(table)} rows: make it of the same space.")

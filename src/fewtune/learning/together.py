@@ -134,5 +134,5 @@ def _state(ground: Ground, head: Head, shared: Weights, own: Weights, episodes: 
 
 def _inputs(ground: Ground, rows: Tensor) -> Tensor:
     """The network's inputs [E, B, ...]."""
-    prepared: Tensor = ground.pool.gather(rows.flatten().tolist(), ground.backbone.preparation)
+    prepared: Tensor = ground.space.gather(rows.flatten().tolist(), ground.backbone.preparation)
     return prepared.to(ground.backbone.machine.device).view(*rows.shape, *prepared.shape[1:])

@@ -288,7 +288,7 @@ class _Loop:
     def _diverged(self, number: int, episodes: Episodes, losses: Tensor) -> str:
         bad = (~torch.isfinite(losses)).nonzero()[:, 0]
         query = episodes.query[bad[0]]
-        rows = [self.ground.pool.row_name(int(r)) for r in query[query >= 0][:5].tolist()]
+        rows = [self.ground.space.row_name(int(r)) for r in query[query >= 0][:5].tolist()]
         last = self.its.checkpoints.named(self.name)
         return (
             f"the loss of step {number} of phase {self.name} is {float(losses[bad[0]])} (rows such as {', '.join(rows)}): "

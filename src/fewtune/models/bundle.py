@@ -226,7 +226,7 @@ def _names(listed: list[Any]) -> tuple[str, ...]:
 def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
     """Free-form, but for what sentences and cards are made of."""
     facts = _get(record, "facts", dict)
-    for name, kind in (("shots", dict), ("recall", dict), ("pool", dict), ("added", list)):
+    for name, kind in (("shots", dict), ("recall", dict), ("sources", dict), ("added", list)):
         if name in facts:
             _get(facts, name, kind)
     measured = [facts.get(name) for name in ("expected_accuracy", "expected_before", "measured_accuracy")]

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 def model_card(bundle: Bundle, facts: Mapping[str, Any], sentences: Sequence[str]) -> str:
     """The model card (Markdown), after Mitchell et al., "Model Cards for Model Reporting", 2019. What `facts` do not hold is left out.
 
-    `facts["pool"]`, where there is one, is a mapping of anything that is to be said of what was finetuned on (its data, the tasks chosen,
-    the budget): one line a key.
+    `facts["sources"]`, where there is one, is a mapping of anything that is to be said of what was finetuned on (its data, the tasks
+    chosen, the budget): one line a key.
     """
     recall = {name: value for name, value in facts.get("recall", {}).items() if value is not None}
     shots = facts.get("shots", {})
@@ -41,7 +41,7 @@ def model_card(bundle: Bundle, facts: Mapping[str, Any], sentences: Sequence[str
 - probabilities: temperature {bundle.temperature:.3g}, {calibrated}; answers below {bundle.threshold:g} abstain
 - data: {facts.get("rows", "?")} labelled rows (digest {facts.get("data_digest", "?")}), seed {facts.get("seed", "?")}
 - fewtune {facts.get("fewtune", "?")}, torch {facts.get("torch", "?")}
-{_pool(facts)}
+{_sources(facts)}
 ## Use
 `fewtune predict THIS_FOLDER new.jpg more/`; `fewtune evaluate THIS_FOLDER LABELLED_DATA` measures it. An expected accuracy holds for new
 examples drawn like the labelled ones; other cameras, authors or classes are not covered. The backbone's own licence and biases apply.
@@ -61,12 +61,12 @@ def _what_moved(bundle: Bundle) -> str:
     )
 
 
-def _pool(facts: Mapping[str, Any]) -> str:
+def _sources(facts: Mapping[str, Any]) -> str:
     """What was finetuned on, a line a key."""
-    pool = facts.get("pool")
-    if not isinstance(pool, Mapping) or not pool:
+    sources = facts.get("sources")
+    if not isinstance(sources, Mapping) or not sources:
         return ""
-    lines = [f"- {_cell(key)}: {_cell(_listed(value))}" for key, value in pool.items() if value]
+    lines = [f"- {_cell(key)}: {_cell(_listed(value))}" for key, value in sources.items() if value]
     return "\n".join(["\n## Other labelled data", *lines, ""])
 
 

@@ -18,7 +18,7 @@ from fewtune.backbones.text import TextPreparation
 from fewtune.data.audit import unreadable
 from fewtune.data.examples import Examples, make_examples
 from fewtune.data.items import Items, Pixels, Texts, Vectors
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from fewtune.files import add_to_manifest, refuse_foreign, write_bytes
 from fewtune.keys import key
@@ -100,10 +100,10 @@ def _difference(bundle: Bundle, backbone: Backbone, examples: Examples, content:
     sizes = sorted({size for size in (1, 2, 3, len(examples)) if size <= len(examples)})
     parts = [np.arange(len(examples))[-size:] for size in sizes]
     found = run_onnx(content, [fed(backbone, examples, part) for part in parts])
-    start, pool = backbone.start(), Pool([examples])
+    start, space = backbone.start(), RowSpace([examples])
     worst = 0.0
     for part, answered in zip(parts, found, strict=True):
-        own = probabilities(bundle, backbone.embed(start, pool, part)).numpy()
+        own = probabilities(bundle, backbone.embed(start, space, part)).numpy()
         gap = float(np.abs(own - answered).max()) if own.shape == answered.shape else float("nan")
         worst = max(worst, gap) if gap == gap else float("inf")
     return worst, sizes

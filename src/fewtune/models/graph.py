@@ -14,7 +14,7 @@ from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.preparation import ImagePreparation
 from fewtune.backbones.text import TextPreparation
 from fewtune.data.examples import Examples, Integers
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.models.bundle import Bundle
 from fewtune.recipes.language import read_method
 
@@ -100,8 +100,8 @@ def _how(p: ImagePreparation) -> str:
 def fed(backbone: Backbone, examples: Examples, rows: Integers) -> Mapping[str, np.ndarray[Any, Any]]:
     """Rows as the graph takes them, by input name."""
     preparation = backbone.preparation
-    pool = Pool([examples])
-    prepared = [pool.prepared(int(row), preparation) for row in rows]
+    space = RowSpace([examples])
+    prepared = [space.prepared(int(row), preparation) for row in rows]
     if isinstance(preparation, ImagePreparation):
         return {"pixels": torch.stack(prepared).float().numpy()}
     if isinstance(preparation, TextPreparation):

@@ -15,10 +15,10 @@ from fewtune.learners.choice import Choice
 from fewtune.learners.doubts import Doubt as Doubtful
 from fewtune.learners.doubts import likely_mislabelled, most_uncertain
 from fewtune.learners.target import Target
-from fewtune.report.collect_pool import curves_of, guard_of, leaks_of, selection_of, shown_row
+from fewtune.report.collect_sources import curves_of, guard_of, leaks_of, selection_of, shown_row
 from fewtune.report.findings import Confused, Confusion, Doubt, Example, Findings, Forecast, Maps, MethodRow, Stage
 from fewtune.report.maps import map_2d, map_rows, maps_2d, way_of
-from fewtune.sources.outcome import Borrowed
+from fewtune.sources.outcome import SourceOutcome
 from fewtune.words import counted
 
 WORST_CELLS, CELL_EXAMPLES = 5, 4
@@ -27,8 +27,8 @@ DOUBTFUL = 12
 
 def findings_of(adapted: Adapted) -> Findings:
     """All that the page says of a model."""
-    choice, target, borrowed = adapted.choice, adapted.target, adapted.borrowed
-    kept = borrowed is not None and borrowed.kept
+    choice, target, outcome = adapted.choice, adapted.target, adapted.outcome
+    kept = outcome is not None and outcome.kept
     return Findings(
         sentences=adapted.sentences,
         kept="finetuned" if kept else "frozen",
@@ -37,17 +37,17 @@ def findings_of(adapted: Adapted) -> Findings:
         measured=adapted.measured,
         beats=_beats(adapted),
         methods=_methods(adapted),
-        guard=None if borrowed is None else guard_of(borrowed),
-        selection=None if borrowed is None else selection_of(borrowed, target),
-        curves=() if borrowed is None else curves_of(borrowed),
+        guard=None if outcome is None else guard_of(outcome),
+        selection=None if outcome is None else selection_of(outcome, target),
+        curves=() if outcome is None else curves_of(outcome),
         confusion=None if choice.answers is None else _confusion(choice, target),
         uncertain=_doubts(choice, target, most_uncertain),
         mislabelled=None if choice.answers is None else _doubts(choice, target, likely_mislabelled),
         maps=_maps(adapted),
         forecast=_forecast(adapted),
-        leaks=None if borrowed is None else leaks_of(borrowed, target),
+        leaks=None if outcome is None else leaks_of(outcome, target),
         stages=tuple(Stage(name=s.name, seconds=s.seconds, visits=s.visits or None, note=s.note) for s in adapted.stages),
-        budget=_budget(borrowed),
+        budget=_budget(outcome),
         environment=_environment(adapted),
         skipped=target.left_out + target.unmeasured,
         commands=("fewtune predict THIS_FOLDER NEW_FILES_OR_FOLDERS", "fewtune evaluate THIS_FOLDER LABELLED_DATA"),
@@ -55,10 +55,10 @@ def findings_of(adapted: Adapted) -> Findings:
 
 
 def _beats(adapted: Adapted) -> str:
-    borrowed = adapted.borrowed
-    if borrowed is None or borrowed.guard is None or not borrowed.kept:
+    outcome = adapted.outcome
+    if outcome is None or outcome.guard is None or not outcome.kept:
         return ""
-    guard = borrowed.guard
+    guard = outcome.guard
     return f"the best frozen learner by {100 * guard.gain.mean:.1f} points on {guard.where}"
 
 
@@ -131,29 +131,29 @@ def _forecast(adapted: Adapted) -> Forecast | None:
 
 
 def _maps(adapted: Adapted) -> Maps | None:
-    """Where the target's rows lie, by the backbone as it came and, where one was finetuned, by that; with some of the pool's around
+    """Where the target's rows lie, by the backbone as it came and, where one was finetuned, by that; with some of the sources' around
     them."""
-    target, borrowed = adapted.target, adapted.borrowed
-    tried = borrowed is not None and borrowed.after is not None and not borrowed.kept
+    target, outcome = adapted.target, adapted.outcome
+    tried = outcome is not None and outcome.after is not None and not outcome.kept
     rows = np.sort(target.support if tried else np.concatenate([target.support, target.test]))
     rows = rows[map_rows(len(rows))]
     if len(rows) < 3:
         return None
     labels, before = target.labels[rows], target.features[torch.from_numpy(rows)].float().numpy()
-    if borrowed is None or borrowed.after is None:
+    if outcome is None or outcome.after is None:
         return Maps(before=map_2d(before), labels=labels, names=target.class_names, method=way_of(len(rows)))
-    after = borrowed.after.features[torch.from_numpy(rows)].float().numpy()
+    after = outcome.after.features[torch.from_numpy(rows)].float().numpy()
     first, second = maps_2d(before, after)
     return Maps(before=first, after=second, labels=labels, names=target.class_names, method=way_of(len(rows)))
 
 
-def _budget(borrowed: Borrowed | None) -> str:
-    if borrowed is None:
+def _budget(outcome: SourceOutcome | None) -> str:
+    if outcome is None:
         return ""
-    minutes = borrowed.clock.minutes
+    minutes = outcome.clock.minutes
     allowed = "No limit of time" if math.isinf(minutes) else f"A budget of {minutes:g} minutes"
-    spent = sum(s.seconds for s in borrowed.clock.stages)
-    return f"{allowed}; {spent / 60:.1f} minutes were spent, and {counted(borrowed.spent, 'row')} looked at in training."
+    spent = sum(s.seconds for s in outcome.clock.stages)
+    return f"{allowed}; {spent / 60:.1f} minutes were spent, and {counted(outcome.spent, 'row')} looked at in training."
 
 
 def _environment(adapted: Adapted) -> dict[str, str]:

@@ -16,7 +16,7 @@ MOST_IN_A_STACK = 9
 
 
 def guard_figure(guard: Guard) -> Drawn | None:
-    """One dot a row of the target, or a class of the pool, stacked; None where there are fewer than two to show."""
+    """One dot a row of the target, or a class of the sources, stacked; None where there are fewer than two to show."""
     differences = guard.differences[np.isfinite(guard.differences)]
     if len(differences) < 2:
         return None

@@ -22,21 +22,21 @@ def map_figures(maps: Maps, confusion: Confusion | None = None) -> list[Drawn]:
     """One figure, or two (before, after). Beyond ten classes the ten with the most mistakes have a colour, the others are grey."""
     if not len(maps.labels):
         return []
-    pool = np.zeros(len(maps.labels), dtype=np.bool_) if maps.pool is None else np.asarray(maps.pool, dtype=np.bool_)
-    coloured = _coloured(maps, pool, confusion)
+    sources = np.zeros(len(maps.labels), dtype=np.bool_) if maps.from_sources is None else np.asarray(maps.from_sources, dtype=np.bool_)
+    coloured = _coloured(maps, sources, confusion)
     legend = [(series(k), short(maps.names[c], 40)) for k, c in enumerate(coloured)]
-    if np.isin(maps.labels[~pool], coloured, invert=True).any():
+    if np.isin(maps.labels[~sources], coloured, invert=True).any():
         legend.append((OTHER, "other classes"))
-    frame = _frame([maps.before] if maps.after is None else [maps.before, maps.after], pool)
+    frame = _frame([maps.before] if maps.after is None else [maps.before, maps.after], sources)
     titles = [("map-before", "Before finetuning" if maps.after is not None else "Frozen features", maps.before)]
     if maps.after is not None:
         titles.append(("map-after", "After finetuning", maps.after))
-    return [_map(name, title, places, maps, pool, coloured, frame, legend) for name, title, places in titles]
+    return [_map(name, title, places, maps, sources, coloured, frame, legend) for name, title, places in titles]
 
 
-def _frame(maps: Sequence[Floats], pool: Truths) -> tuple[float, float, float, float]:
-    """One square for all maps (left, right, low, high): around the target's rows, for far pool rows would make these small."""
-    mine = np.concatenate([places[~pool] if (~pool).any() else places for places in maps])
+def _frame(maps: Sequence[Floats], sources: Truths) -> tuple[float, float, float, float]:
+    """One square for all maps (left, right, low, high): around the target's rows, for far source rows would make these small."""
+    mine = np.concatenate([places[~sources] if (~sources).any() else places for places in maps])
     mine = mine[np.isfinite(mine).all(1)] if len(mine) else mine
     if not len(mine):
         return -1.0, 1.0, -1.0, 1.0
@@ -45,9 +45,9 @@ def _frame(maps: Sequence[Floats], pool: Truths) -> tuple[float, float, float, f
     return float(middle[0] - half), float(middle[0] + half), float(middle[1] - half), float(middle[1] + half)
 
 
-def _coloured(maps: Maps, pool: Truths, confusion: Confusion | None) -> list[int]:
+def _coloured(maps: Maps, sources: Truths, confusion: Confusion | None) -> list[int]:
     """The classes with a colour: all of the target's, or the ten with the most mistakes, or else the ten with the most rows."""
-    labels = maps.labels[~pool & (maps.labels >= 0)]
+    labels = maps.labels[~sources & (maps.labels >= 0)]
     present = np.unique(labels)
     if len(present) <= MOST_COLOURS:
         return [int(c) for c in present]
@@ -63,12 +63,12 @@ def _map(
     title: str,
     places: Floats,
     maps: Maps,
-    pool: Truths,
+    sources: Truths,
     coloured: list[int],
     frame: tuple[float, float, float, float],
     legend: list[tuple[str, str]],
 ) -> Drawn:
-    few = bool((~pool & ~np.isin(maps.labels, coloured)).any())  # the coloured ones among many: let them stand out
+    few = bool((~sources & ~np.isin(maps.labels, coloured)).any())  # the coloured ones among many: let them stand out
     dots = 6.0 if len(places) < 300 else 4.4 if len(places) < 1500 else 3.2
 
     def build(figure: Figure) -> None:
@@ -79,14 +79,14 @@ def _map(
         ax.spines[:].set_visible(True)
         ax.set_xlim(frame[0], frame[1])
         ax.set_ylim(frame[2], frame[3])
-        _dots(ax, places[pool], OTHER, 0.6 * dots, 0.45)
-        mine = ~pool
+        _dots(ax, places[sources], OTHER, 0.6 * dots, 0.45)
+        mine = ~sources
         _dots(ax, places[mine & ~np.isin(maps.labels, coloured)], OTHER, dots, 0.75)
         for k, c in enumerate(coloured):
             _dots(ax, places[mine & (maps.labels == c)], series(k), dots * (1.5 if few else 1.0), 0.85)
         _names(ax, places, maps.labels, mine, coloured, maps.names)
 
-    many = f"{int((~pool).sum())} target rows" + (f" and {int(pool.sum())} pool rows" if pool.any() else "")
+    many = f"{int((~sources).sum())} target rows" + (f" and {int(sources.sum())} source rows" if sources.any() else "")
     return drawn(build, name=name, label=f"{title}: a map of {many}.", caption=title, height=360, legend=legend)
 
 

@@ -1,4 +1,4 @@
-"""Which pool data was chosen, as pictures: how coverage grew, and which chosen class resembles which target class."""
+"""Which source data was chosen, as pictures: how coverage grew, and which chosen class resembles which target class."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 MOST_DOTS = 400
 MOST_SOURCES = 8
 MOST_TARGET = 10
-MOST_POOL = 22
+MOST_SOURCE_ROWS = 22
 NUMBERED = 7  # columns up to which a cell has room for its number
 
 
@@ -102,7 +102,7 @@ def _thinned(trace: Sequence[Looked], known: Sequence[int]) -> list[int]:
 
 
 def similarity_figure(similarity: Similarity) -> Drawn | None:
-    """Cosines of chosen pool classes (rows) and target classes (columns); the least covered columns and the most alike rows."""
+    """Cosines of chosen source classes (rows) and target classes (columns); the least covered columns and the most alike rows."""
     cosine = np.nan_to_num(np.asarray(similarity.cosine, dtype=np.float64))
     if not cosine.size:
         return None
@@ -110,7 +110,7 @@ def similarity_figure(similarity: Similarity) -> Drawn | None:
     rows = _most_alike(cosine[columns])
     shown = cosine[np.ix_(columns, rows)].T
     low, high = float(shown.min()), float(shown.max())
-    names = [short(similarity.pool[r], 20) for r in rows]
+    names = [short(similarity.chosen[r], 20) for r in rows]
     cells = grid(names, [short(similarity.target[c], 14) for c in columns], widest=46, tallest=19)
 
     def build(figure: Figure) -> None:
@@ -125,11 +125,11 @@ def similarity_figure(similarity: Similarity) -> Drawn | None:
                 ax.text(c + 0.5, r + 0.5, said, ha="center", va="center_baseline", color=INK, fontsize=TEXT - 1.5)
 
     of = f" (the {len(columns)} least covered of {len(similarity.target)})" if len(columns) < len(similarity.target) else ""
-    by = f" (the {len(rows)} most alike of {len(similarity.pool)})" if len(rows) < len(similarity.pool) else ""
-    label = f"Cosine similarity of {len(rows)} chosen pool classes and {len(columns)} target classes, from {low:.2f} to {high:.2f}."
+    by = f" (the {len(rows)} most alike of {len(similarity.chosen)})" if len(rows) < len(similarity.chosen) else ""
+    label = f"Cosine similarity of {len(rows)} chosen source classes and {len(columns)} target classes, from {low:.2f} to {high:.2f}."
     caption = (
-        f"Columns: target classes{of}. Rows: chosen pool classes{by}. The stronger the colour, the more alike (cosine {low:.2f} to "
-        f"{high:.2f}); a column without a strong cell is a class that the pool has nothing like."
+        f"Columns: target classes{of}. Rows: chosen source classes{by}. The stronger the colour, the more alike (cosine {low:.2f} to "
+        f"{high:.2f}); a column without a strong cell is a class that the sources have nothing like."
     )
     return drawn(build, name="similarity", label=label, caption=caption, height=cells.height)
 
@@ -140,8 +140,8 @@ def _least_covered(cosine: Floats) -> Integers:
 
 
 def _most_alike(cosine: Floats) -> Integers:
-    """Each class's best pool classes in turn, then sorted along the diagonal."""
+    """Each class's best source classes in turn, then sorted along the diagonal."""
     ranked = np.argsort(-cosine, axis=1, kind="stable")
-    chosen = list(dict.fromkeys(int(row) for turn in ranked.T for row in turn))[:MOST_POOL]
+    chosen = list(dict.fromkeys(int(row) for turn in ranked.T for row in turn))[:MOST_SOURCE_ROWS]
     order = sorted(chosen, key=lambda r: (int(cosine[:, r].argmax()), -float(cosine[:, r].max())))
     return np.array(order, dtype=np.int64)

@@ -42,12 +42,12 @@ class MethodRow:
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Guard:
     """Whether finetuning may be used. `differences` [n]: finetuned minus the best frozen learner, on each held-out row of the target or
-    each held-out class of the pool.
+    each held-out class of the sources.
 
     `where`: what was split. `gain`: their mean with its interval. `sentence`: the rule and what came of it.
     """
 
-    where: Literal["the target's own splits", "held-out related tasks"]
+    where: Literal["the target's own splits", "held-out classes of the sources"]
     kept_finetuned: bool
     sentence: str
     gain: Interval | None = None
@@ -55,7 +55,7 @@ class Guard:
 
     @property
     def by_rows(self) -> bool:
-        """Whether rows of the target judged, not classes of the pool."""
+        """Whether rows of the target judged, not classes of the sources."""
         return self.where == "the target's own splits"
 
 
@@ -76,7 +76,7 @@ class Looked:
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Added:
-    """What one pool data set gave. `coverage`: with it and those before it; `accuracy`: the change it made, where that was measured."""
+    """What one source data set gave. `coverage`: with it and those before it; `accuracy`: the change it made, where that was measured."""
 
     name: str
     classes: int
@@ -88,22 +88,22 @@ class Added:
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Similarity:
-    """Cosines [K, P] of the means of the K target classes and of P chosen pool classes; `source` [P]: the data set of each."""
+    """Cosines [K, P] of the means of the K target classes and of P chosen source classes; `source` [P]: the data set of each."""
 
     cosine: Floats
     target: tuple[str, ...]
-    pool: tuple[str, ...]
+    chosen: tuple[str, ...]
     source: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        assert self.cosine.shape == (len(self.target), len(self.pool))
-        assert len(self.source) in (0, len(self.pool))
+        assert self.cosine.shape == (len(self.target), len(self.chosen))
+        assert len(self.source) in (0, len(self.chosen))
 
 
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Selection:
-    """Which pool data was chosen: `trace` in the order looked at, the chosen `classes` of each source, what each source `added`."""
+    """Which source data was chosen: `trace` in the order looked at, the chosen `classes` of each source, what each source `added`."""
 
     sentence: str = ""
     trace: tuple[Looked, ...] = ()
@@ -176,20 +176,20 @@ class Doubt:
 class Maps:
     """Places of rows in the plane [N, 2] before finetuning and, where it was kept or tried, after (see `maps.maps_2d`).
 
-    `labels` [N] index `names`, -1 for none; `pool` [N]: which rows are of the pool rather than the target.
+    `labels` [N] index `names`, -1 for none; `from_sources` [N]: which rows are of the sources rather than the target.
     """
 
     before: Floats
     labels: Integers
     names: tuple[str, ...]
     after: Floats | None = None
-    pool: Truths | None = None
+    from_sources: Truths | None = None
     method: str = "t-SNE"
 
     def __post_init__(self) -> None:
         n = len(self.labels)
         assert self.before.shape == (n, 2) and (self.after is None or self.after.shape == (n, 2))
-        assert self.pool is None or len(self.pool) == n
+        assert self.from_sources is None or len(self.from_sources) == n
 
 
 @final
@@ -215,13 +215,13 @@ class Forecast:
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Leak:
-    """A pool row that is nearly a target row, and so was kept out. `how`: what found it; `distance`: in the units of `how`."""
+    """A source row that is nearly a target row, and so was kept out. `how`: what found it; `distance`: in the units of `how`."""
 
-    pool_row: str
+    source_row: str
     target_row: str
     how: str
     distance: float
-    pool_shown: Shown = None
+    source_shown: Shown = None
     target_shown: Shown = None
 
 

@@ -82,7 +82,7 @@ def _sections(f: Findings) -> list[tuple[str, str, str]]:
         ("mislabelled", "Rows that may be mislabelled", "Mislabelled", f.mislabelled is not None),
         ("maps", "Embedding map", "Map", f.maps is not None and len(f.maps.labels) > 0),
         ("forecast", "How many labels are needed", "Labels needed", f.forecast is not None),
-        ("leaks", "Leaks between the pool and your data", "Leaks", f.leaks is not None),
+        ("leaks", "Leaks between the sources and your data", "Leaks", f.leaks is not None),
         ("budget", "Budget and environment", "Budget", bool(f.stages or f.budget or f.environment)),
         ("skipped", "Rows left out", "Left out", bool(f.skipped)),
         ("next", "What to type next", "Next", bool(f.commands)),

@@ -85,22 +85,22 @@ def trace_rows(trace: Sequence[Looked]) -> list[TraceLine]:
 @final
 @dataclass(frozen=True)
 class Nearest:
-    """A target class and the chosen pool class most like it."""
+    """A target class and the chosen source class most like it."""
 
     target: str
-    pool: str
+    source_class: str
     source: str
     cosine: float
 
 
 def nearest(similarity: Similarity) -> list[Nearest]:
-    """For each target class the chosen pool class most like it, the least covered first."""
+    """For each target class the chosen source class most like it, the least covered first."""
     if not similarity.cosine.size:
         return []
     cosine = np.nan_to_num(similarity.cosine, nan=-1.0)
     best = cosine.argmax(1)
     made = [
-        Nearest(name, similarity.pool[p], similarity.source[p] if similarity.source else "", float(cosine[k, p]))
+        Nearest(name, similarity.chosen[p], similarity.source[p] if similarity.source else "", float(cosine[k, p]))
         for k, (name, p) in enumerate(zip(similarity.target, best.tolist(), strict=True))
     ]
     return sorted(made, key=lambda n: n.cosine)

@@ -97,7 +97,7 @@ def change(value: Interval | float | None) -> str:
 
 
 def classes(count: int, before: str = "") -> str:
-    """1 class, 3 pool classes."""
+    """1 class, 3 source classes."""
     return f"{count:,} {before}{'class' if count == 1 else 'classes'}"
 
 

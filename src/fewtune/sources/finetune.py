@@ -1,4 +1,4 @@
-"""Finetuning on related tasks: the rate, the steps and the share of the start are chosen on held-out classes of the pool.
+"""Finetuning on tasks of the sources: the rate, the steps and the share of the start are chosen on held-out classes of the sources.
 
 They are advised by the sources alone, so a split of the target that chooses other tasks of the same sources is advised alike. Nothing
 here sees the target: what is learned from is decided by the chosen tasks alone, so that two splits of the target that choose the same
@@ -31,7 +31,7 @@ from fewtune.parts.heads import Centroid
 from fewtune.parts.keep import Best
 from fewtune.recipes.language import variants
 from fewtune.sources.roles import Part
-from fewtune.sources.source_rows import Related
+from fewtune.sources.source_rows import SourceRows
 from fewtune.stopping import Stopped
 from fewtune.tasks.episodes import Episodes
 from fewtune.tasks.fit import fitted
@@ -70,14 +70,14 @@ def at_rates(recipe: str, rates: Sequence[float]) -> dict[str, Method]:
     """A recipe at every rate, by "lr=0.001"; under "" where its text names one. Raises InputError for what learns nothing from a source."""
     found = variants(recipe, (("lr", rates),))
     if not found[""].phases:
-        raise InputError(f"{recipe!r} learns nothing from a pool: expected a recipe such as multitask, standard or protonet.")
+        raise InputError(f"{recipe!r} learns nothing from a source: expected a recipe such as multitask, standard or protonet.")
     return {label: m for label, m in found.items() if label} or found
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Finetuned:
-    """A backbone finetuned on some tasks of the pool, as the `advice` has it.
+    """A backbone finetuned on some tasks of the sources, as the `advice` has it.
 
     `moved`: the weights that changed, (1 - share) of the start and `share` of the end; None where the start was best, and nothing was run.
     `curve`: a row a step. `notes`: which classes and tasks gave less than an episode asks for, or nothing, a sentence each.
@@ -102,14 +102,14 @@ class Finetuned:
 @final
 @dataclass(eq=False)
 class Finetuner:
-    """Finetunes `backbone` on chosen tasks of `related`, always alike: `recipe` by its text, with episodes of `ways` and `shots`.
+    """Finetunes `backbone` on chosen tasks of `source_rows`, always alike: `recipe` by its text, with episodes of `ways` and `shots`.
 
     `visits`: rows that a run may look at. `rates`: the learning rates that are tried where the recipe names none. Runs are kept: the
     same tasks are finetuned on once. `spent` counts the rows looked at in all of them, those that only tried a rate too.
     """
 
     backbone: Backbone
-    related: Related
+    source_rows: SourceRows
     recipe: str
     ways: int
     shots: int
@@ -180,15 +180,15 @@ class Finetuner:
         return self._variants[label]
 
     def _ground(self) -> Ground:
-        return Ground(self.backbone, self.related.pool, self._method(next(iter(self._variants))).edits)
+        return Ground(self.backbone, self.source_rows.space, self._method(next(iter(self._variants))).edits)
 
     def _train_tasks(self) -> Tasks:
-        found = self.related.tasks("train")
+        found = self.source_rows.tasks("train")
         assert found is not None  # `serving` refuses a source with fewer than two training classes
         return found
 
     def _finetune(self, chosen: Tasks) -> Finetuned:
-        advice = self.advice(self.related.leading(chosen, MOST_SOURCES), chosen)
+        advice = self.advice(self.source_rows.leading(chosen, MOST_SOURCES), chosen)
         method = self._method(advice.rate)
         if advice.share == 0:
             return Finetuned(chosen.names, method, None, advice, [], 0, 0, 0.0)
@@ -207,7 +207,7 @@ class Finetuner:
         if not self._validation(sources):
             return Advice(labels[len(labels) // 2], 1.0, 1.0)
         if sources not in self._advised:
-            tasks = self.related.tasks("train", sources) or chosen
+            tasks = self.source_rows.tasks("train", sources) or chosen
             runs: dict[str, Trained] = {}
             tried = dict.fromkeys(labels, float("-inf"))
             for label in labels:
@@ -260,7 +260,7 @@ class Finetuner:
         """Mean accuracy of nearest centroids on the validation tasks of some sources, each weighing the same."""
         batches = self._validation(sources)
         known = {n: t for n, t in weights.items() if n in self._ground().names}
-        scores = score_each(Ground(self.backbone, self.related.pool, method.edits), Centroid(), known, batches)
+        scores = score_each(Ground(self.backbone, self.source_rows.space, method.edits), Centroid(), known, batches)
         return float(np.mean([s.accuracy.mean() for s in scores]))
 
     def _validation(self, sources: Sequence[str]) -> list[Episodes]:
@@ -270,7 +270,7 @@ class Finetuner:
         """Episodes like the target's on held-out classes: a batch of `count` for each of these sources that has some."""
         made = []
         for name in sources:
-            tasks = self.related.tasks(part, [name])
+            tasks = self.source_rows.tasks(part, [name])
             if tasks is not None:
                 sampler, _ = fitted(Sampled(ways=self.ways, shots=self.shots, queries=10), tasks)
                 made.append(sampler.draw(tasks, key(self.seed, part, name), 0, count))

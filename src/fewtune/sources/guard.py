@@ -22,15 +22,15 @@ from fewtune.tasks.episodes import Episodes
 
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 Vectors: TypeAlias = Mapping[tuple[str, ...], Tensor]
-Place = Literal["the target's own splits", "held-out related tasks"]
+Place = Literal["the target's own splits", "held-out classes of the sources"]
 
 OWN: Place = "the target's own splits"
-RELATED: Place = "held-out related tasks"
+ON_SOURCES: Place = "held-out classes of the sources"
 LEVEL = 0.90  # of the interval whose lower bound decides: 95% on the one side that matters
 FOLDS = 4
 LEAST_SHOTS = 4  # of a class: below, a fold leaves too little to learn from
 MANY_ROWS = 1_000
-LEAST_CLASSES = 5  # of the pool to judge by: with fewer, all of them gain by chance alone in more than one case of twenty
+LEAST_CLASSES = 5  # of the sources to judge by: with fewer, all of them gain by chance alone in more than one case of twenty
 LEAST_ITEMS = 30  # held-out answers on the target itself: with fewer, no gain short of a dozen points could be shown
 
 
@@ -38,11 +38,12 @@ LEAST_ITEMS = 30  # held-out answers on the target itself: with fewer, no gain s
 @dataclass(frozen=True, eq=False)
 class Guard:
     """The comparison that decides. `differences` [n]: finetuned minus frozen correctness, one number an item (a row of the target, or a
-    held-out class of the pool), whose mean is the `gain`; its lower bound above 0 keeps the finetuned backbone. Classes of the pool may be
-    few and alike, so an exact sign-flip test must agree there: an interval over four equal numbers has no width, and is no proof.
+    held-out class of the sources), whose mean is the `gain`; its lower bound above 0 keeps the finetuned backbone. Classes of the
+    sources may be few and alike, so an exact sign-flip test must agree there: an interval over four equal numbers has no width, and is
+    no proof.
 
     `frozen` and `finetuned`: the two accuracies in [0, 1]. `learners`: what was chosen on either side, a fold each.
-    `correct` [N]: the finetuned side's on the target's rows, empty where related tasks were asked.
+    `correct` [N]: the finetuned side's on the target's rows, empty where the sources were asked.
     """
 
     where: Place
@@ -64,8 +65,10 @@ class Guard:
 
     @property
     def advised(self) -> str | None:
-        """The learner on the finetuned side that related tasks were answered by; None where the target's own rows chose, a fold each."""
-        return self.learners[0][1] if self.where == RELATED else None
+        """The learner on the finetuned side that the sources' classes were answered by; None where the target's own rows chose, a fold
+        each.
+        """
+        return self.learners[0][1] if self.where == ON_SOURCES else None
 
     @property
     def kept(self) -> bool:
@@ -74,8 +77,8 @@ class Guard:
 
     @property
     def too_few(self) -> bool:
-        """Whether it was judged by so few classes of the pool that no gain of theirs could be shown."""
-        return self.where == RELATED and len(self.differences) < LEAST_CLASSES
+        """Whether it was judged by so few classes of the sources that no gain of theirs could be shown."""
+        return self.where == ON_SOURCES and len(self.differences) < LEAST_CLASSES
 
 
 def inner_folds(rows: int) -> int:
@@ -142,7 +145,7 @@ def guard_on_target(
     )
 
 
-def guard_on_related(
+def guard_on_sources(
     methods: Mapping[str, Method],
     frozen: Side,
     finetuned: Side,
@@ -150,7 +153,8 @@ def guard_on_related(
     validation: Sequence[Episodes],
     judging: Sequence[Episodes],
 ) -> Guard:
-    """Episodes like the target's on classes of the pool that nothing was learned from. `class_names`: of the pool, by global class id.
+    """Episodes like the target's on classes of the sources that nothing was learned from. `class_names`: of the sources, by global class
+    id.
 
     On either side the learner that is best on the `validation` episodes answers the `judging` ones. The interval is a t interval over the
     judging classes: what counts is how the gain differs between things to learn, not between draws of the same rows. Classes are few, and a
@@ -165,7 +169,7 @@ def guard_on_related(
         by_class.append(_by_class(side, methods[best], judging, vectors))
     differences = by_class[1] - by_class[0]
     return Guard(
-        where=RELATED,
+        where=ON_SOURCES,
         gain=t_interval(differences, LEVEL),
         frozen=float(by_class[0].mean()),
         finetuned=float(by_class[1].mean()),

@@ -1,4 +1,4 @@
-"""Borrowing: how a pool is used, and what came of it."""
+"""How the sources are used (SourceSettings), and what came of it (SourceOutcome)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fewtune.learners.side import Side
 from fewtune.sources.clock import Clock
 from fewtune.sources.finetune import RATES, Finetuned, Finetuner, at_rates
 from fewtune.sources.guard import LEAST_CLASSES, OWN, Guard
-from fewtune.sources.source_rows import MOST_ROWS, Related
+from fewtune.sources.source_rows import MOST_ROWS, SourceRows
 from fewtune.spec import text
 from fewtune.tasks.selection import ConsistencyDiversity, Trace
 from fewtune.tasks.task import Tasks
@@ -26,8 +26,8 @@ TRIES = (-0.05, -0.02, 0.0, 0.02, 0.05)  # values of p
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Borrowing:
-    """How to borrow from a pool.
+class SourceSettings:
+    """How other labelled data is used.
 
     `selection`: which candidate tasks are finetuned on, by default in `skip` mode (on the benchmark kit `stop` ended after four tasks or
     fewer in 11 runs of 20, little to finetune on); with `tries`, the p of these whose tasks do best on validation tasks. `recipe`: the
@@ -51,23 +51,23 @@ class Borrowing:
         if self.visits < 0 or self.candidates < 1:
             raise InputError(f"expected visits >= 0 and candidates >= 1, found {self.visits} and {self.candidates}.")
         if self.most < 2:
-            raise InputError(f"expected to borrow at least 2 rows a class (one to show, one to ask), found {self.most}.")
+            raise InputError(f"expected at least 2 rows a class (one to show, one to ask), found {self.most}.")
         if not self.rates or not all(0 < rate < math.inf for rate in self.rates):
             raise InputError(f"expected learning rates above 0, found {', '.join(f'{rate:g}' for rate in self.rates) or 'none'}.")
-        if self.recipe is not None:  # now rather than after the pool was read
+        if self.recipe is not None:  # now rather than after the sources were read
             at_rates(self.recipe, self.rates)
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Borrowed:
-    """What came of the pool. `tuned` and `guard` are None where it did not come so far; `why` says in a sentence what was decided.
+class SourceOutcome:
+    """What came of the sources. `tuned` and `guard` are None where it did not come so far; `why` says in a sentence what was decided.
 
-    `trace`: every candidate task and what was decided of it. `tuner`: what finetunes on any tasks of the pool, alike. `after`: the target
-    by the finetuned backbone; its test rows only where that is used.
+    `trace`: every candidate task and what was decided of it. `tuner`: what finetunes on any tasks of the sources, alike. `after`: the
+    target by the finetuned backbone; its test rows only where that is used.
     """
 
-    related: Related
+    source_rows: SourceRows
     candidates: Tasks
     trace: Trace
     tuner: Finetuner
@@ -85,14 +85,14 @@ class Borrowed:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was left out of the pool and of the finetuning, a sentence each."""
-        return self.related.notes if self.tuned is None else (*self.related.notes, *self.tuned.notes)
+        """What was left out of the sources and of the finetuning, a sentence each."""
+        return self.source_rows.notes if self.tuned is None else (*self.source_rows.notes, *self.tuned.notes)
 
     def facts(self) -> dict[str, Any]:
-        """What a model card says of the pool."""
-        pool, tuned, guard = self.related.pool, self.tuned, self.guard
+        """What a model card says of the sources."""
+        space, tuned, guard = self.source_rows.space, self.tuned, self.guard
         said: dict[str, Any] = {
-            "data": {s.name: f"{len(s):,} rows of {len(np.unique(s.labels)):,} classes, digest {s.digest()}" for s in pool.sources},
+            "data": {s.name: f"{len(s):,} rows of {len(np.unique(s.labels)):,} classes, digest {s.digest()}" for s in space.sources},
             "left out": list(self.notes),
             "chosen tasks": [self.candidates.names[i] for i in self.trace.taken],
             "budget": f"{self.spent:,} rows looked at in training",
@@ -117,7 +117,7 @@ def said_of(guard: Guard, tuned: Finetuned) -> str:
         f"{100 * guard.finetuned:.1f}% right against {100 * guard.frozen:.1f}% of the best frozen learner on {guard.where} ({of}): "
         f"{100 * guard.gain.mean:+.1f} points, " + (f"with 95% confidence more than {100 * guard.gain.low:.1f}" if guard.kept else doubt)
     )
-    learned = f"Finetuning on {counted(len(tuned.tasks), 'related task')}"
+    learned = f"Finetuning on {counted(len(tuned.tasks), 'task')} of the sources"
     if guard.kept:
         return f"{learned} helped: {numbers}. The saved model is the finetuned one."
     return f"{learned} was not shown to help: {numbers}. The saved model is the frozen one."

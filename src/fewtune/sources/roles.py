@@ -1,4 +1,4 @@
-"""What a collection of the pool lends: a few rows of each class, and which of its classes serve what."""
+"""Which rows of a source may be used: a few rows of each class, and which of its classes serve what."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ Part = Literal["train", "validation", "judging"]
 PARTS: dict[Part, int] = {"train": SPLITS["train"], "validation": SPLITS["validation"], "judging": SPLITS["test"]}
 
 
-class NothingToLendError(Exception):
+class TooSmallError(Exception):
     """A collection is too small to finetune on; the text says how small."""
 
 
-def lend(source: Examples, most: int, seed: int, skip_bad: bool, notes: list[str]) -> Examples:
+def mark_rows(source: Examples, most: int, seed: int, skip_bad: bool, notes: list[str]) -> Examples:
     """The rows of a source that may be used, its classes marked by what they serve: no test rows, at most `most` different rows of a class.
 
-    Classes of a single row teach nothing and are left out. `notes` is told what cannot be read. Raises NothingToLendError
+    Classes of a single row teach nothing and are left out. `notes` is told what cannot be read. Raises TooSmallError
     where no two classes are left to train on, and InputError for targets that are no classes and for rows that cannot be read (unless
     `skip_bad`).
     """
     if source.column.kind != "class":
-        raise InputError(f"pool {source.name} holds {source.column.kind} targets: expected class labels.")
+        raise InputError(f"source {source.name} holds {source.column.kind} targets: expected class labels.")
     trained = source.take(np.flatnonzero((source.labels >= 0) & (source.row_split != TEST)))
     try:
         served = serving(of_classes(trained, np.flatnonzero(trained.counts() >= 2)), seed=seed)
     except InputError as problem:
-        raise NothingToLendError(str(problem)) from problem
+        raise TooSmallError(str(problem)) from problem
     marked = _judged(served, seed)
     few = marked.take(_first_rows(marked, most))
     bad = unreadable(few, deep=skip_bad)  # what is not left out now is refused when it is decoded
@@ -64,7 +64,7 @@ def without_overlap(sources: Sequence[Examples], notes: list[str]) -> list[Examp
     for source, mine in zip(sources, serves, strict=True):
         rows = [r for r, (digest, part) in enumerate(zip(source.row_digests, mine.tolist(), strict=True)) if part == highest[digest]]
         if lost := len(source) - len(rows):
-            notes.append(f"{source.name}: {counted(lost, 'row', ('is', 'are'))} in held out classes of the pool too, and left out.")
+            notes.append(f"{source.name}: {counted(lost, 'row', ('is', 'are'))} in held out classes of the sources too, and left out.")
         kept.append(source.take(rows) if lost else source)
     return kept
 

@@ -1,4 +1,4 @@
-"""Related data: what a pool of other labelled collections lends to a target, and which of its classes serve what."""
+"""SourceRows: which rows of other labelled data may be used for a target, and what each of their classes is used for."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.features.feature_table import feature_table
 from fewtune.data.examples import Examples, Integers
 from fewtune.data.near import Leak, find_leaks, without_leaks
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
-from fewtune.sources.roles import PARTS, NothingToLendError, Part, lend, without_overlap
+from fewtune.sources.roles import PARTS, Part, TooSmallError, mark_rows, without_overlap
 from fewtune.tasks.task import Tasks, source_tasks
 from fewtune.words import counted
 
-MOST_ROWS = 20  # of a class: enough for episodes of 10 shots and 10 queries; a class always lends the same ones
+MOST_ROWS = 20  # of a class: enough for episodes of 10 shots and 10 queries; always the same ones
 REMEMBERED = 2 << 30  # bytes of prepared images: every one is looked at many times
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Related:
-    """The rows of the pool that may be used, at most a few of each class, in one row space.
+class SourceRows:
+    """The rows of the sources that may be used, at most a few of each class, in one row space.
 
     Of each source train classes are learned from, validation classes choose the learning rate, the steps and the share of the start, and
     judging classes do nothing but judge the outcome; its own test classes and test rows are never touched. `leaks`: rows that the target
-    has too, which were left out, by their place in `lent`, the sources with them. `notes`: what was left out and why, a sentence each.
-    `features` [N, D]: of the pool's rows, by the backbone as it is.
+    has too, which were left out, by their place in `marked`, the sources with them. `notes`: what was left out and why, a sentence each.
+    `features` [N, D]: of the sources' rows, by the backbone as it is.
     """
 
-    pool: Pool
-    lent: Sequence[Examples]
+    space: RowSpace
+    marked: Sequence[Examples]
     leaks: tuple[Leak, ...]
     notes: tuple[str, ...]
     features: Tensor
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(s.name for s in self.pool.sources)
+        return tuple(s.name for s in self.space.sources)
 
     @cached_property
     def _parts(self) -> dict[str, Tasks | None]:
@@ -65,23 +65,23 @@ class Related:
 
     def leading(self, tasks: Tasks, most: int) -> tuple[str, ...]:
         """Of the sources of some tasks the `most` that most of their classes are from, by name."""
-        source = np.searchsorted(self.pool.class_starts, tasks.slot_class[tasks.slots], side="right") - 1
+        source = np.searchsorted(self.space.class_starts, tasks.slot_class[tasks.slots], side="right") - 1
         found, count = np.unique(source, return_counts=True)
         ranked = sorted(zip((-count).tolist(), (self.names[i] for i in found), strict=True))
         return tuple(sorted(name for _, name in ranked[:most]))
 
     def _tasks(self, code: int) -> Tasks | None:
-        labels = self.pool.labels
-        rows = np.flatnonzero((labels >= 0) & (np.append(self.pool.class_split, -1)[labels] == code))
+        labels = self.space.labels
+        rows = np.flatnonzero((labels >= 0) & (np.append(self.space.class_split, -1)[labels] == code))
         rows = rows[np.bincount(labels[rows], minlength=1)[labels[rows]] >= 2]  # one to show, one to ask
         if not len(rows):
             return None
-        found = source_tasks(self.pool, "all", rows)
+        found = source_tasks(self.space, "all", rows)
         enough = [t for t in range(len(found)) if len(found.slots_of(t)) >= 2]
         return found.take(enough) if enough else None
 
 
-def related_pool(
+def usable_rows(
     sources: Sequence[Examples],
     target: Examples,
     target_rows: Integers,
@@ -93,27 +93,27 @@ def related_pool(
     skip_bad: bool = False,
     cache: Path | None = None,
     quiet: bool = False,
-) -> Related:
-    """What the pool lends, with at most `most` rows of a class. `target_rows`: the target's rows, test rows among them; none of them may
-    be in the pool under any name. `target_features`: of all its rows.
+) -> SourceRows:
+    """The usable rows of the sources, at most `most` of a class. `target_rows`: the target's rows, test rows among them; none of them may
+    be in the sources under any name. `target_features`: of all its rows.
 
-    Raises InputError for another modality, where no source lends anything, and for rows that cannot be read (unless `skip_bad`).
+    Raises InputError for another modality, where no source has enough, and for rows that cannot be read (unless `skip_bad`).
     """
     named = _named(sources)
     for source in named:
         if source.modality != target.modality:
-            raise InputError(f"the target holds {target.modality}s, but pool {source.name} holds {source.modality}s.")
+            raise InputError(f"the target holds {target.modality}s, but source {source.name} holds {source.modality}s.")
     notes: list[str] = []
-    usable = without_overlap(_lent(named, most, seed, skip_bad, notes), notes)
-    whole = Pool(usable)
+    usable = without_overlap(_marked(named, most, seed, skip_bad, notes), notes)
+    whole = RowSpace(usable)
     table = feature_table(backbone, whole, folder=cache, quiet=quiet)
     if table.bad:  # headers were fine
         row, reason = next(iter(sorted(table.bad.items())))
         raise InputError(f"{whole.row_name(row)} cannot be read ({reason}): mend or remove it, or pass --skip-bad.")
     if table.features.shape[1] != target_features.shape[1]:
-        raise InputError(f"the target's embeddings have width {target_features.shape[1]}, the pool's {table.features.shape[1]}.")
+        raise InputError(f"the target's embeddings have width {target_features.shape[1]}, the sources' {table.features.shape[1]}.")
     leaks = find_leaks(
-        target, usable, target_rows, target_features=target_features[torch.from_numpy(target_rows)], pool_features=table.features
+        target, usable, target_rows, target_features=target_features[torch.from_numpy(target_rows)], source_features=table.features
     )
     kept, places = [], []
     for source, start in zip(usable, whole.starts.tolist(), strict=False):
@@ -122,25 +122,25 @@ def related_pool(
             notes.append(f"{source.name}: {counted(len(lost), 'row', ('is', 'are'))} in the target too, and left out.")
         kept.append(without_leaks(source, leaks))
         places += [start + row for row in range(len(source)) if row not in lost]
-    pool = Pool(kept, remember=REMEMBERED)
-    related = Related(pool, usable, leaks, tuple(notes), table.features[torch.tensor(places, dtype=torch.int64)])
-    if related.tasks("train") is None:
-        raise InputError("no two classes of the pool are left to finetune on, once rows of the target are left out: give other data.")
-    return related
+    space = RowSpace(kept, remember=REMEMBERED)
+    source_rows = SourceRows(space, usable, leaks, tuple(notes), table.features[torch.tensor(places, dtype=torch.int64)])
+    if source_rows.tasks("train") is None:
+        raise InputError("no two classes of the sources are left to finetune on, once rows of the target are left out: give other data.")
+    return source_rows
 
 
-def _lent(sources: Sequence[Examples], most: int, seed: int, skip_bad: bool, notes: list[str]) -> list[Examples]:
-    """What each source lends; one that is too small is left out with a note, and refused only where no other is left."""
-    lent, problems = [], []
+def _marked(sources: Sequence[Examples], most: int, seed: int, skip_bad: bool, notes: list[str]) -> list[Examples]:
+    """The usable rows of each source; one that is too small is left out with a note, and refused only where no other is left."""
+    marked, problems = [], []
     for source in sources:
         try:
-            lent.append(lend(source, most, seed, skip_bad, notes))
-        except NothingToLendError as problem:
+            marked.append(mark_rows(source, most, seed, skip_bad, notes))
+        except TooSmallError as problem:
             problems.append(problem)
             notes.append(f"{source.name} was left out: it {str(problem).removeprefix(source.name).strip()}")
-    if problems and not lent:
+    if problems and not marked:
         raise InputError(str(problems[0]))
-    return lent
+    return marked
 
 
 def _named(sources: Sequence[Examples]) -> list[Examples]:

@@ -1,4 +1,4 @@
-"""Borrowing from a pool: choose related tasks, finetune on them, and let the guard decide whether it helped the target."""
+"""The stages of using other labelled data: choose tasks, finetune on them, and let the guard decide whether it helped the target."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fewtune.backbones.backbone import Backbone
 from fewtune.data.examples import Examples, Integers
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.errors import Diverged, InputError
 from fewtune.keys import key
 from fewtune.learners.side import Side
@@ -23,9 +23,9 @@ from fewtune.learners.target import Target
 from fewtune.learning.method import Method
 from fewtune.sources.clock import Clock
 from fewtune.sources.finetune import EPISODES, LOOKS, MOST_SOURCES, SHARES, SWEEP, Finetuned, Finetuner
-from fewtune.sources.guard import FOLDS, LEAST_ITEMS, LEAST_SHOTS, Guard, guard_on_related, guard_on_target, own_splits_allow
-from fewtune.sources.outcome import Borrowed, Borrowing, said_of
-from fewtune.sources.source_rows import Related, related_pool
+from fewtune.sources.guard import FOLDS, LEAST_ITEMS, LEAST_SHOTS, Guard, guard_on_sources, guard_on_target, own_splits_allow
+from fewtune.sources.outcome import SourceOutcome, SourceSettings, said_of
+from fewtune.sources.source_rows import SourceRows, usable_rows
 from fewtune.tasks.candidates import candidate_tasks
 from fewtune.tasks.selection import Evidence, Trace, choose_p, no_diversity
 from fewtune.words import counted
@@ -36,7 +36,7 @@ LEAST_STEPS = 20  # of a run, if need be with fewer rows a step
 NEAREST = 10  # tasks whose sources judge the values of p that are tried
 MOST_VISITS = 60_000  # rows that a run looks at, however long the budget is
 _FORWARD = 0.3  # of what a row costs in training it costs to look at one
-_READ = 0.25  # of the budget at most, for embedding the pool
+_READ = 0.25  # of the budget at most, for embedding the sources
 _TRIED = 32  # rows that the speed of embedding is measured on
 _PLANNED = 0.8  # of the time that is left: embedding and the choice of learners need the rest
 
@@ -45,12 +45,12 @@ class _OutOfTimeError(Exception):
     """The budget ended."""
 
 
-def borrow(
+def use_sources(
     target: Target,
     frozen: Side,
     methods: Mapping[str, Method],
     sources: Sequence[Examples],
-    how: Borrowing,
+    how: SourceSettings,
     *,
     clock: Clock,
     cache: Path | None = None,
@@ -58,58 +58,61 @@ def borrow(
     seed: int = 0,
     judge: bool = True,
     quiet: bool = False,
-) -> Borrowed:
+) -> SourceOutcome:
     """Finetune the frozen side's backbone on what suits the target, and compare. `methods`: the learners either side may choose from.
 
     Without `judge` the guard is not asked, and the frozen model is what comes of it (for studies of the choice of tasks). The target's
-    test rows serve for nothing but to keep their copies out of the pool, whatever their labels.
+    test rows are used for nothing but to keep their copies out of the sources, whatever their labels.
     """
     if not frozen.backbone.groups:
         raise InputError(
-            f"a pool is finetuned on, but {frozen.backbone.name} has no weights to move: leave the pool out, or give the data behind the "
+            f"a backbone is finetuned on sources, but {frozen.backbone.name} has no weights to move: leave the sources out, or "
+            "give the data behind the "
             "features and a backbone."
         )
-    with clock.stage("reading the pool"):
+    with clock.stage("reading the sources"):
         known = np.concatenate([target.support, target.tested])
         most = how.most
         if not math.isinf(clock.minutes):
             most = rows_within(sources, most, _READ * clock.left / _seconds_a_row(target, frozen))
-        related = related_pool(
+        source_rows = usable_rows(
             sources, target.examples, known, frozen.features, frozen.backbone,
             most=most, seed=seed, skip_bad=skip_bad, cache=cache, quiet=quiet,
         )  # fmt: skip
         if most < how.most:
-            related = replace(related, notes=(f"The budget allows {most} rows of a class of the pool, not {how.most}.", *related.notes))
+            source_rows = replace(
+                source_rows, notes=(f"The budget allows {most} rows of a class of the sources, not {how.most}.", *source_rows.notes)
+            )
             how = replace(how, most=most)
-    return _Job(target, frozen, methods, how, clock, seed, judge, quiet, related).run()
+    return _Job(target, frozen, methods, how, clock, seed, judge, quiet, source_rows).run()
 
 
 @final
 @dataclass(eq=False)
 class _Job:
-    """The stages after the pool was read, and what each of them is given."""
+    """The stages after the sources were read, and what each of them is given."""
 
     target: Target
     frozen: Side
     methods: Mapping[str, Method]
-    how: Borrowing
+    how: SourceSettings
     clock: Clock
     seed: int
     judge: bool
     quiet: bool
-    related: Related
+    source_rows: SourceRows
 
     def __post_init__(self) -> None:
-        self.pool = Pool([self.target.examples], remember=1 << 30)
+        self.space = RowSpace([self.target.examples], remember=1 << 30)
         self.sides: dict[tuple[str, ...], Side] = {}
         if self.how.selection.seed == 0:  # the job's seed is the selection's, where that has none of its own
             self.how = replace(self.how, selection=replace(self.how.selection, seed=self.seed))
-        tasks = self.related.tasks("train")
-        assert tasks is not None  # `related_pool` refuses a pool without
+        tasks = self.source_rows.tasks("train")
+        assert tasks is not None  # `usable_rows` refuses sources without
         ways = min(len(self.target.class_names), MOST_WAYS)
         self.candidates = candidate_tasks(tasks, ways, self.how.candidates, key(self.seed, "candidates"))
 
-    def run(self) -> Borrowed:
+    def run(self) -> SourceOutcome:
         """Choose, finetune, judge; an end for each way in which that can stop."""
         clock, target = self.clock, self.target
         with clock.stage("measuring the speed") as stage:
@@ -123,14 +126,14 @@ class _Job:
             return self.judged(tuner, trace, enough)
         except Diverged as problem:
             why = f"Finetuning failed ({str(problem).rstrip('.')}): the saved model is the frozen one. Give lower --rates."
-            return Borrowed(self.related, self.candidates, trace, tuner, None, None, None, clock, tuner.spent, why)
+            return SourceOutcome(self.source_rows, self.candidates, trace, tuner, None, None, None, clock, tuner.spent, why)
 
-    def judged(self, tuner: Finetuner, trace: Trace, enough: bool) -> Borrowed:
+    def judged(self, tuner: Finetuner, trace: Trace, enough: bool) -> SourceOutcome:
         """What comes of the chosen tasks; raises Diverged where training does."""
         clock, target = self.clock, self.target
 
-        def end(why: str, tuned: Finetuned | None = None, guard: Guard | None = None, after: Side | None = None) -> Borrowed:
-            return Borrowed(self.related, self.candidates, trace, tuner, tuned, guard, after, clock, tuner.spent, why)
+        def end(why: str, tuned: Finetuned | None = None, guard: Guard | None = None, after: Side | None = None) -> SourceOutcome:
+            return SourceOutcome(self.source_rows, self.candidates, trace, tuner, tuned, guard, after, clock, tuner.spent, why)
 
         if not enough:
             return end(
@@ -142,7 +145,7 @@ class _Job:
             tuned = tuner.tuned(self.candidates.take(trace.taken))
             stage.visits = tuner.spent - before
         if not tuned.changed:
-            return end("On held-out classes of the pool no finetuned weights beat the frozen ones, so none are used.", tuned)
+            return end("On held-out classes of the sources no finetuned weights beat the frozen ones, so none are used.", tuned)
         after = self.side(tuner, tuned)
         if not self.judge:
             return end("The guard was not asked: the saved model is the frozen one.", tuned, after=after)
@@ -156,14 +159,14 @@ class _Job:
         if guard is None:
             return end(
                 f"There are too few labelled examples to judge finetuning by ({LEAST_ITEMS} are needed, in classes of {LEAST_SHOTS} or "
-                "more), and no classes of the pool are left to judge by: whether it helps cannot be shown, and the saved model is the "
+                "more), and no classes of the sources are left to judge by: whether it helps cannot be shown, and the saved model is the "
                 "frozen one.",
                 tuned,
                 after=after,
             )
         if guard.kept and len(target.test):  # only now are test rows looked at by the finetuned backbone
             after = Side(after.backbone, after.features.clone())
-            after.features[target.test] = side_of(after.backbone, self.pool, target.test).features[target.test]
+            after.features[target.test] = side_of(after.backbone, self.space, target.test).features[target.test]
         return end(said_of(guard, tuned), tuned, guard, after)
 
     @property
@@ -176,15 +179,15 @@ class _Job:
 
     def decide(self, tuner: Finetuner, rows: Integers, *, tries: bool = True) -> Trace:
         """Which candidates suit these rows of the target."""
-        related, candidates = self.related, self.candidates
+        source_rows, candidates = self.source_rows, self.candidates
         evidence = Evidence(
-            features=lambda pool_rows: related.features[torch.from_numpy(pool_rows)],
+            features=lambda asked: source_rows.features[torch.from_numpy(asked)],
             target=self.frozen.features[torch.from_numpy(rows)],
             target_label=torch.from_numpy(self.target.labels[rows]),
         )
         selection = self.how.selection
         if self.how.tries and tries:
-            nearest = related.leading(no_diversity(most=NEAREST).select(candidates, evidence), MOST_SOURCES)
+            nearest = source_rows.leading(no_diversity(most=NEAREST).select(candidates, evidence), MOST_SOURCES)
             selection = choose_p(selection, self.how.tries, candidates, evidence, lambda tasks: tuner.worth(tasks, nearest))
         return selection.trace(candidates, evidence)
 
@@ -195,7 +198,7 @@ class _Job:
         each = max(2, (min(STEP_ROWS, visits // LEAST_STEPS) if visits else STEP_ROWS) // ways)  # rows of a class in a step
         support = min(shots, each // 2)
         recipe = self.how.recipe or f"multitask(ways={ways}, shots={support}, queries={min(self.how.most, each) - support})"
-        return Finetuner(self.frozen.backbone, self.related, recipe, ways, shots, visits, self.how.rates, self.seed, self.quiet)
+        return Finetuner(self.frozen.backbone, self.source_rows, recipe, ways, shots, visits, self.how.rates, self.seed, self.quiet)
 
     def affordable(self) -> int:
         """The rows that each run may look at, so that all of them fit into the time that is left."""
@@ -207,32 +210,32 @@ class _Job:
         trials = len(tuner.rates) + tries
         cost = tuner.seconds_a_visit()
         looks = LOOKS * len(tuner.rates) + len(SHARES) - 1 + tries  # the way to the end was looked at
-        judged = _FORWARD * looks * tuner.looked_at(self.related.names[:MOST_SOURCES])
+        judged = _FORWARD * looks * tuner.looked_at(self.source_rows.names[:MOST_SOURCES])
         return int(max(0, min(MOST_VISITS, (_PLANNED * self.clock.left / cost - judged) / (runs + SWEEP * trials))))
 
     def side(self, tuner: Finetuner, tuned: Finetuned) -> Side:
         """The target's support by a finetuned backbone, embedded once."""
         if tuned.tasks not in self.sides:
-            self.sides[tuned.tasks] = side_of(tuner.embedder(tuned), self.pool, self.target.support)
+            self.sides[tuned.tasks] = side_of(tuner.embedder(tuned), self.space, self.target.support)
         return self.sides[tuned.tasks]
 
     def guard(self, trace: Trace, tuner: Finetuner, after: Side) -> Guard | None:
-        """The comparison on the target's own splits where labels allow, else on judging classes of the pool; None where there are none."""
+        """The comparison on the target's own splits where labels allow, else on judging classes of the sources; None without any."""
         if self.own_splits:
             return guard_on_target(
                 self.methods, self.frozen, self._blind(tuner), self.target.support, self.labels,
                 self.target.class_names, seed=self.seed,
             )  # fmt: skip
-        related = self.related
-        sources = related.leading(self.candidates.take(trace.taken), MOST_SOURCES)
+        source_rows = self.source_rows
+        sources = source_rows.leading(self.candidates.take(trace.taken), MOST_SOURCES)
         validation = tuner.episodes("validation", sources, EPISODES)
         judging = tuner.episodes("judging", sources, 5 * EPISODES)
         if not validation or not judging:
             return None
         rows = np.unique(np.concatenate([t.numpy().reshape(-1) for e in (*validation, *judging) for t in (e.support, e.query)]))
-        sides = [side_of(b, related.pool, rows[rows >= 0]) for b in (self.frozen.backbone, after.backbone)]
-        names = related.pool.class_names
-        return guard_on_related(self.methods, sides[0], sides[1], names, validation, judging)
+        sides = [side_of(b, source_rows.space, rows[rows >= 0]) for b in (self.frozen.backbone, after.backbone)]
+        names = source_rows.space.class_names
+        return guard_on_sources(self.methods, sides[0], sides[1], names, validation, judging)
 
     def _blind(self, tuner: Finetuner) -> Callable[[Integers], Side]:
         """The finetuned side that knows some rows of the target alone."""
@@ -254,21 +257,21 @@ def rows_within(sources: Sequence[Examples], most: int, affordable: float) -> in
 
 def _seconds_a_row(target: Target, frozen: Side) -> float:
     """What embedding a row costs, reading it included."""
-    pool, backbone = Pool([target.examples]), frozen.backbone
+    space, backbone = RowSpace([target.examples]), frozen.backbone
     few, weights = target.support[:_TRIED], backbone.start()
     with torch.no_grad():
-        backbone.embed(weights, pool, few[:1])  # the first pass pays for what later ones share
+        backbone.embed(weights, space, few[:1])  # the first pass pays for what later ones share
         began = time.monotonic()
-        backbone.embed(weights, pool, few)
+        backbone.embed(weights, space, few)
     return max(time.monotonic() - began, 1e-9) / len(few)
 
 
-def side_of(backbone: Backbone, pool: Pool, rows: Integers) -> Side:
-    """Some rows of a pool by a backbone; rows that are not asked for have features of zero."""
-    features = torch.zeros(len(pool), backbone.width)
+def side_of(backbone: Backbone, space: RowSpace, rows: Integers) -> Side:
+    """Some rows of a row space by a backbone; rows that are not asked for have features of zero."""
+    features = torch.zeros(len(space), backbone.width)
     with torch.no_grad():
-        found: Tensor = backbone.embed(backbone.start(), pool, rows)
+        found: Tensor = backbone.embed(backbone.start(), space, rows)
     if found.shape[1] != features.shape[1]:
-        features = torch.zeros(len(pool), found.shape[1])
+        features = torch.zeros(len(space), found.shape[1])
     features[torch.from_numpy(rows)] = found.cpu()
     return Side(backbone, features)

@@ -20,7 +20,7 @@ def slot_positions(tasks: Tasks, key: Key, episodes: Integers, slots: Integers, 
 
 
 def rows_at(tasks: Tasks, position: Integers) -> Integers:
-    """The rows of the pool at positions of `tasks.order` (any shape), -1 where the position is."""
+    """The rows of the row space at positions of `tasks.order` (any shape), -1 where the position is."""
     rows = tasks.order[position]
     return rows if (position >= 0).all() else np.where(position >= 0, rows, -1)
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from fewtune.data.examples import Integers
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from fewtune.keys import Key
 from fewtune.tasks.draw import choose
@@ -18,7 +18,7 @@ from fewtune.tasks.sampler import at_least
 from fewtune.tasks.task import Tasks
 
 
-def few_rows(tasks: Tasks, pool: Pool, most: int) -> Tasks:
+def few_rows(tasks: Tasks, space: RowSpace, most: int) -> Tasks:
     """The same tasks with `most` rows a class at most: those whose content digests come first.
 
     They are the same rows in every task, run and order of reading, so that a class is embedded and summed once; and nearly the same when
@@ -28,8 +28,8 @@ def few_rows(tasks: Tasks, pool: Pool, most: int) -> Tasks:
     rows: list[int] = tasks.order.tolist()
 
     def content(place: int) -> tuple[bytes, int]:
-        source, local = pool.locate(rows[place])
-        return pool.sources[source].row_digests[local], rows[place]
+        source, local = space.locate(rows[place])
+        return space.sources[source].row_digests[local], rows[place]
 
     places = []
     for start, count in zip(tasks.start.tolist(), tasks.count.tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""Episodes: a batch of few-shot problems as integers with a leading E. Rows of a pool, never pixels."""
+"""Episodes: a batch of few-shot problems as integers with a leading E. Rows of a row space, never pixels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fewtune.files import write_bytes
 class Episodes:
     """E few-shot problems.
 
-    `support` [E, S] and `query` [E, Q] are rows of a pool; `support_label` [E, S] and `query_label` [E, Q] are 0..K-1, positions in
+    `support` [E, S] and `query` [E, Q] are rows of a row space; `support_label` [E, S] and `query_label` [E, Q] are 0..K-1, positions in
     `classes` [E, K] (global class ids); episodes with the same `task` [E] count as one task (see the sampler). Float and multi-hot targets
     are `support_label` [E, S, L] and `query_label` [E, Q, L]. Ragged episodes are padded with -1, always at the end: rows, labels, classes.
     """

@@ -156,5 +156,5 @@ def _classes(count: int) -> str:
 def _too_small(tasks: Tasks, rows: int) -> InputError:
     found = _most_ways(tasks)(rows)
     return InputError(
-        f"expected at least 2 classes of {rows} or more examples in one task, found {found}: add labelled examples, or pool the tasks."
+        f"expected at least 2 classes of {rows} or more examples in one task, found {found}: add labelled examples, or space the tasks."
     )

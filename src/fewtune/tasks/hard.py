@@ -21,7 +21,7 @@ _BLOCK = 1 << 8  # classes that are compared with all others at a time
 
 
 def slot_means(tasks: Tasks, features: SlotMeans) -> SlotMeans:
-    """The mean feature of each slot (a class as a task sees it) [slots, D], float64; `features` [N, D] by row of the pool."""
+    """The mean feature of each slot (a class as a task sees it) [slots, D], float64; `features` [N, D] by row of the row space."""
     means = np.zeros((len(tasks.start), features.shape[1]))
     for slot in np.unique(tasks.slots).tolist():
         rows = tasks.order[tasks.start[slot] : tasks.start[slot] + tasks.count[slot]]

@@ -1,4 +1,4 @@
-"""Task: a labelled set restricted to some classes and rows. Tasks: many of them over one pool, laid out for fast drawing."""
+"""Task: a labelled set restricted to some classes and rows. Tasks: many of them over one row space, laid out for fast drawing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, final
 import numpy as np
 
 from fewtune.data.examples import NO_SPLIT, SPLITS, Integers
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError, unknown
 from fewtune.keys import Key
 
@@ -20,7 +20,7 @@ Kind: TypeAlias = Literal["class", "float", "multi"]
 @final
 @dataclass(frozen=True, eq=False)
 class Task:
-    """`classes` [M]: global class ids. `rows`: for each class, its rows of the pool, sorted."""
+    """`classes` [M]: global class ids. `rows`: for each class, its rows of the row space, sorted."""
 
     column: str
     kind: Kind
@@ -112,25 +112,25 @@ class Tasks:
             raise InputError(f"{who} draws by classes, but these rows are labelled with float or multi-hot targets: use Points or Pooled.")
 
 
-def class_rows(pool: Pool, classes: ClassChoice = "all", rows: Integers | None = None) -> Tasks:
+def class_rows(space: RowSpace, classes: ClassChoice = "all", rows: Integers | None = None) -> Tasks:
     """One task: every labelled row of the chosen classes (of `rows` only, where given).
 
     "test" of data without class splits is an error that says so; classes without any row are left out.
     """
-    return _tasks(pool, np.zeros(len(pool), dtype=np.int64), (classes,), classes, rows)
+    return _tasks(space, np.zeros(len(space), dtype=np.int64), (classes,), classes, rows)
 
 
-def group_tasks(pool: Pool, classes: ClassChoice = "all", rows: Integers | None = None) -> Tasks:
+def group_tasks(space: RowSpace, classes: ClassChoice = "all", rows: Integers | None = None) -> Tasks:
     """One task a group (an alphabet, a domain): the rows of that group. Raises InputError where the data has no groups."""
-    if not pool.group_names:
-        raise InputError(f"{pool.sources[0].name} has no groups (alphabets, domains): expected a group column.")
-    return _tasks(pool, pool.groups, pool.group_names, classes, rows)
+    if not space.group_names:
+        raise InputError(f"{space.sources[0].name} has no groups (alphabets, domains): expected a group column.")
+    return _tasks(space, space.groups, space.group_names, classes, rows)
 
 
-def source_tasks(pool: Pool, classes: ClassChoice = "all", rows: Integers | None = None) -> Tasks:
+def source_tasks(space: RowSpace, classes: ClassChoice = "all", rows: Integers | None = None) -> Tasks:
     """One task a source: its labelled rows of the chosen classes (of `rows` only, where given)."""
-    source = np.repeat(np.arange(len(pool.sources)), np.diff(pool.starts))
-    return _tasks(pool, source, [s.name for s in pool.sources], classes, rows)
+    source = np.repeat(np.arange(len(space.sources)), np.diff(space.starts))
+    return _tasks(space, source, [s.name for s in space.sources], classes, rows)
 
 
 def uniform_tasks(tasks: Tasks, ways: int, count: int, key: Key) -> Tasks:
@@ -147,41 +147,41 @@ def uniform_tasks(tasks: Tasks, ways: int, count: int, key: Key) -> Tasks:
     return replace(tasks, slots=chosen.reshape(-1), bounds=np.arange(count + 1) * ways, names=names, taken=None, anchored=False)
 
 
-def allowed_classes(pool: Pool, classes: ClassChoice) -> Integers:
+def allowed_classes(space: RowSpace, classes: ClassChoice) -> Integers:
     """The global class ids of a choice."""
     if classes == "all":
-        return np.arange(len(pool.class_names))
+        return np.arange(len(space.class_names))
     if classes not in SPLITS:
         raise unknown("choice of classes", classes, [*SPLITS, "all"])
-    if (pool.class_split == NO_SPLIT).all():
-        raise InputError(f"{pool.sources[0].name} has no train, validation and test classes: use all classes, or give it a class split.")
-    found = np.flatnonzero(pool.class_split == SPLITS[classes])
+    if (space.class_split == NO_SPLIT).all():
+        raise InputError(f"{space.sources[0].name} has no train, validation and test classes: use all classes, or give it a class split.")
+    found = np.flatnonzero(space.class_split == SPLITS[classes])
     if not len(found):
-        raise InputError(f"{pool.sources[0].name} has no {classes} classes: choose another part or all classes.")
+        raise InputError(f"{space.sources[0].name} has no {classes} classes: choose another part or all classes.")
     return found
 
 
-def default_classes(pool: Pool) -> ClassChoice:
+def default_classes(space: RowSpace) -> ClassChoice:
     """ "test" where the data has test classes, else "all"."""
-    return "test" if (pool.class_split == SPLITS["test"]).any() else "all"
+    return "test" if (space.class_split == SPLITS["test"]).any() else "all"
 
 
-def _tasks(pool: Pool, part: Integers, names: Sequence[str], classes: ClassChoice, rows: Integers | None) -> Tasks:
+def _tasks(space: RowSpace, part: Integers, names: Sequence[str], classes: ClassChoice, rows: Integers | None) -> Tasks:
     """One task for each value of `part`; a slot is one (part, class) with its rows in increasing order."""
-    allowed = np.zeros(len(pool.class_names) + 1, dtype=bool)
-    allowed[allowed_classes(pool, classes)] = True
-    labels = pool.labels
+    allowed = np.zeros(len(space.class_names) + 1, dtype=bool)
+    allowed[allowed_classes(space, classes)] = True
+    labels = space.labels
     usable = allowed[labels] & (labels >= 0) & (part >= 0)
     if rows is not None:
-        inside = np.zeros(len(pool), dtype=bool)
+        inside = np.zeros(len(space), dtype=bool)
         inside[rows] = True
         usable &= inside
     order = np.flatnonzero(usable)
-    code = part[order] * len(pool.class_names) + labels[order]
+    code = part[order] * len(space.class_names) + labels[order]
     order = order[np.argsort(code, kind="stable")]
     found, start, count = np.unique(np.sort(code), return_index=True, return_counts=True)
-    owner = found // max(len(pool.class_names), 1)
+    owner = found // max(len(space.class_names), 1)
     present = np.unique(owner)
     bounds = np.concatenate([np.searchsorted(owner, present), [len(found)]])
-    slot_class = found % max(len(pool.class_names), 1)
+    slot_class = found % max(len(space.class_names), 1)
     return Tasks(order, start, count, slot_class, np.arange(len(found)), bounds, tuple(names[i] for i in present))

@@ -15,14 +15,14 @@ from fewtune.backbones.backbone import Weights
 from fewtune.backbones.cutting.cut import Cut
 from fewtune.backbones.prefetch import prefetched
 from fewtune.data.examples import Integers
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 
 UPPER_ROWS = 64  # images in one pass of the upper part on the CPU: its activations are small, so larger passes are faster
 
 
 @final
 class CutStore:
-    """The activations at a cut of the rows of one pool, computed as they are asked for, in at most `most_bytes`.
+    """The activations at a cut of the rows of one row space, computed as they are asked for, in at most `most_bytes`.
 
     Rows that do not fit run through the whole network, with the same result. Only what the cut says moves may move while it lives.
     """
@@ -30,7 +30,7 @@ class CutStore:
     def __init__(self, cut: Cut, most_bytes: int) -> None:
         self.cut = cut
         self._held = _Held(cut, most_bytes)
-        self._pool: Pool | None = None
+        self._space: RowSpace | None = None
         self._frozen: dict[str, tuple[Tensor, int]] = {}
         self._row_bytes = RowBytes(self._upper)
 
@@ -38,70 +38,70 @@ class CutStore:
         """How many rows are held."""
         return len(self._held.places)
 
-    def features(self, weights: Weights, pool: Pool, rows: Integers) -> Float[Tensor, "B D"]:
+    def features(self, weights: Weights, space: RowSpace, rows: Integers) -> Float[Tensor, "B D"]:
         """Features of rows >= 0 in their order, float32, as `Backbone.embed` gives them: gradients flow to the weights that require them.
 
         Raises InputError for a row that cannot be decoded.
         """
-        self._check(weights, pool)
-        self._fill(weights, pool, rows)
+        self._check(weights, space)
+        self._fill(weights, space, rows)
         here = np.array([row in self._held.places for row in rows.tolist()], dtype=bool)
-        again = rows_again(self.cut.backbone.machine, int(here.sum()), lambda: self.row_bytes(weights, pool, rows))
+        again = rows_again(self.cut.backbone.machine, int(here.sum()), lambda: self.row_bytes(weights, space, rows))
         places, parts = [], []
         for chosen in self._passes(rows, np.flatnonzero(here), again):
             places.append(chosen)
             parts.append(self._upper(weights, rows[chosen], again=bool(again)))
         if not here.all():
             places.append(np.flatnonzero(~here))
-            parts.append(self.cut.backbone.embed(weights, pool, rows[~here]))
+            parts.append(self.cut.backbone.embed(weights, space, rows[~here]))
         if not parts:
             return torch.zeros(0, self.cut.backbone.width, device=self.cut.backbone.machine.device)
         features = torch.cat(parts)
         return features[torch.from_numpy(np.argsort(np.concatenate(places))).to(features.device)]
 
-    def row_bytes(self, weights: Weights, pool: Pool, rows: Integers) -> int:
+    def row_bytes(self, weights: Weights, space: RowSpace, rows: Integers) -> int:
         """Bytes of activations that the upper part keeps of a row for the gradient (see `Backbone.row_bytes`)."""
         held = [row for row in rows.tolist() if row in self._held.places]
         if not held:
-            return self.cut.backbone.row_bytes(weights, pool, rows)
+            return self.cut.backbone.row_bytes(weights, space, rows)
         tokens = {row: self._held.places[row][1] for row in held}
         longest = max(held, key=lambda row: tokens[row])
         return self._row_bytes.of(weights, longest, list, size=tokens[longest])
 
-    def _check(self, weights: Weights, pool: Pool) -> None:
-        """Rows are those of one pool, and what does not move is what it was: the same tensors, not written to since."""
-        if self._pool is None:
-            self._pool = pool
+    def _check(self, weights: Weights, space: RowSpace) -> None:
+        """Rows are those of one row space, and what does not move is what it was: the same tensors, not written to since."""
+        if self._space is None:
+            self._space = space
             self._frozen = {n: (t, t._version) for n, t in weights.items() if n not in self.cut.moving}
-        assert pool is self._pool, "the rows of another pool have a store of their own"
+        assert space is self._space, "the rows of another row space have a store of their own"
         for name, (tensor, version) in self._frozen.items():
             now = weights[name]
             same = now is tensor or (now.data_ptr() == tensor.data_ptr() and now.shape == tensor.shape)
             assert same and now._version == version, f"{name} is frozen by the plan of this cut, but it has changed"
 
-    def _fill(self, weights: Weights, pool: Pool, rows: Integers) -> None:
+    def _fill(self, weights: Weights, space: RowSpace, rows: Integers) -> None:
         """Compute and keep the activations of rows that are new, as long as there is room."""
         new = np.unique([row for row in rows.tolist() if row not in self._held.places]).astype(np.int64)
-        for chunk, inputs in self._batches(pool, new[: self._held.room]):
+        for chunk, inputs in self._batches(space, new[: self._held.room]):
             if not self._held.add(chunk, self.cut.lower(weights, inputs)):
                 return
 
-    def _batches(self, pool: Pool, rows: Integers) -> Iterator[tuple[Integers, Any]]:
+    def _batches(self, space: RowSpace, rows: Integers) -> Iterator[tuple[Integers, Any]]:
         """Prepared rows, as many as go through the lower part at once: texts with others of like length, images decoded ahead."""
         backbone = self.cut.backbone
         machine, preparation = backbone.machine, backbone.preparation
         if preparation.modality == "text":
-            by_length = rows[np.argsort([len(str(pool.fetch(int(row)))) for row in rows], kind="stable")] if len(rows) else rows
+            by_length = rows[np.argsort([len(str(space.fetch(int(row)))) for row in rows], kind="stable")] if len(rows) else rows
             for chunk in _chunks(by_length, machine.chunk):
-                yield chunk, self._texts(pool, chunk)
+                yield chunk, self._texts(space, chunk)
             return
         few = backbone.cpu_rows if machine.device == "cpu" else machine.chunk
-        for chunk, prepared, _ in prefetched(pool, preparation, _chunks(rows, machine.chunk), machine.workers, tolerant=False):
+        for chunk, prepared, _ in prefetched(space, preparation, _chunks(rows, machine.chunk), machine.workers, tolerant=False):
             for i in range(0, len(chunk), few):
                 yield chunk[i : i + few], preparation.batch(prepared[i : i + few])
 
-    def _texts(self, pool: Pool, rows: Integers) -> Any:
-        return self.cut.backbone.preparation.batch([str(pool.fetch(int(row))) for row in rows])
+    def _texts(self, space: RowSpace, rows: Integers) -> Any:
+        return self.cut.backbone.preparation.batch([str(space.fetch(int(row))) for row in rows])
 
     def _passes(self, rows: Integers, places: Integers, again: int) -> list[Integers]:
         """Places in `rows`, as many as go through the upper part at once (at most `again`): texts with others of like length."""
@@ -114,9 +114,9 @@ class CutStore:
         return _chunks(places, min(size, again or size))
 
     def _upper(self, weights: Weights, rows: Integers | list[int], *, again: bool = False) -> Tensor:
-        assert self._pool is not None
+        assert self._space is not None
         needs = self.cut.backbone.preparation.modality == "text" and self.cut.place != ""
-        inputs = self._texts(self._pool, np.asarray(rows)) if needs else None
+        inputs = self._texts(self._space, np.asarray(rows)) if needs else None
         run = computed_again(self.cut.upper) if again else self.cut.upper
         return run(weights, self._held.take(np.asarray(rows), self.cut.tokens_of(inputs)), inputs)
 

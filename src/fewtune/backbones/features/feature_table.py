@@ -1,4 +1,4 @@
-"""The feature table: every row of a pool embedded once by a backbone as it starts, kept on disk, one file a source."""
+"""The feature table: every row of a row space embedded once by a backbone as it starts, kept on disk, one file a source."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fewtune.backbones.features.cache import default_folder
 from fewtune.backbones.features.table_file import Floats, read_table, writing
 from fewtune.data.examples import Examples, Subset
 from fewtune.data.items import Items, Vectors
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from fewtune.progress import Progress
 from fewtune.spec import digest
@@ -31,7 +31,7 @@ _NOT_FINITE = "its features are not finite numbers"
 @final
 @dataclass(frozen=True, eq=False)
 class FeatureTable:
-    """Features [N, D] of every row of a pool, float32 on the CPU; rows in `bad` could not be read (row -> reason) and are NaN.
+    """Features [N, D] of every row of a row space, float32 on the CPU; rows in `bad` could not be read (row -> reason) and are NaN.
 
     With one source on disk, `features` is mapped from the file: do not keep it beyond the file's life, and do not change it in place.
     """
@@ -40,7 +40,9 @@ class FeatureTable:
     bad: dict[int, str]
 
 
-def feature_table(backbone: Backbone, pool: Pool, *, folder: Path | None = None, memory: bool = False, quiet: bool = False) -> FeatureTable:
+def feature_table(
+    backbone: Backbone, space: RowSpace, *, folder: Path | None = None, memory: bool = False, quiet: bool = False
+) -> FeatureTable:
     """Features of every row, read from `folder` (by default `default_folder()`) where they are known, embedded and kept there otherwise.
 
     A table is filed under the digest of the backbone (weights with buffers, preprocessing, precision) and of its source's content: adding a
@@ -49,13 +51,13 @@ def feature_table(backbone: Backbone, pool: Pool, *, folder: Path | None = None,
     Rows that cannot be read are collected in `bad`. Embeddings given directly are their own table, without a copy. Raises InputError for
     another modality and for a full disk.
     """
-    if pool.modality != backbone.preparation.modality:
-        raise InputError(f"{backbone.name} takes {backbone.preparation.modality}s, but {pool.sources[0].name} holds {pool.modality}s.")
+    if space.modality != backbone.preparation.modality:
+        raise InputError(f"{backbone.name} takes {backbone.preparation.modality}s, but {space.sources[0].name} holds {space.modality}s.")
     parts: list[Tensor] = []
     bad: dict[int, str] = {}
     kept = None if memory else folder or default_folder()
-    with Progress(len(pool), "embedding", quiet=quiet) as progress:
-        for source, start in zip(pool.sources, pool.starts, strict=False):
+    with Progress(len(space), "embedding", quiet=quiet) as progress:
+        for source, start in zip(space.sources, space.starts, strict=False):
             if backbone.structure == "precomputed":
                 features, failed = _vectors(source.items)
             elif kept is None:
@@ -65,7 +67,7 @@ def feature_table(backbone: Backbone, pool: Pool, *, folder: Path | None = None,
             parts.append(torch.from_numpy(features))
             bad.update({row + int(start): reason for row, reason in failed.items()})
     if len({part.shape[1] for part in parts}) > 1:
-        widths = ", ".join(f"{s.name} has {p.shape[1]}" for s, p in zip(pool.sources, parts, strict=True))
+        widths = ", ".join(f"{s.name} has {p.shape[1]}" for s, p in zip(space.sources, parts, strict=True))
         raise InputError(f"embeddings of one width are expected, but {widths}.")
     return FeatureTable(parts[0] if len(parts) == 1 else torch.cat(parts), bad)
 
@@ -118,7 +120,7 @@ def _embedded(backbone: Backbone, source: Examples, first: int) -> Iterator[tupl
     """Features of the rows from `first` on, in order, chunk by chunk, with those that failed."""
     rows = np.arange(first, len(source))
     bad: dict[int, str] = {}
-    for chunk, features in backbone.embed_chunks(backbone.start(), Pool([source]), rows, bad=bad):
+    for chunk, features in backbone.embed_chunks(backbone.start(), RowSpace([source]), rows, bad=bad):
         held = features.cpu().numpy()
         failed = {row: bad.pop(row) for row in list(bad)}
         failed |= {int(chunk[i]): _NOT_FINITE for i in _not_finite(held) if int(chunk[i]) not in failed}

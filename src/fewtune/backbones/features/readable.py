@@ -13,7 +13,7 @@ from fewtune.backbones.features.feature_table import feature_table
 from fewtune.backbones.text import TextPreparation
 from fewtune.data.audit import unreadable
 from fewtune.data.examples import Examples
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from fewtune.words import counted
 
@@ -22,8 +22,8 @@ _SHOWN = 5
 
 def readable_features(
     examples: Examples, backbone: Backbone, *, cache: Path | None = None, memory: bool = False, skip_bad: bool = False, quiet: bool = False
-) -> tuple[Pool, Tensor, dict[int, str]]:
-    """The pool of one collection, its features [N, D], and the rows that cannot be read with the reason of each.
+) -> tuple[RowSpace, Tensor, dict[int, str]]:
+    """The space of one collection, its features [N, D], and the rows that cannot be read with the reason of each.
 
     `cache` is the folder of feature tables (by default the user's), `memory` keeps none. Headers are looked at first, so most bad files are
     named before any work. With `skip_bad`, bad rows stay in place (row numbers do not move) with no label and features of NaN; without,
@@ -33,14 +33,14 @@ def readable_features(
         raise InputError(f"{examples.name} holds no rows: expected one at least.")
     bad = unreadable(examples, deep=False)
     refuse_unreadable(examples, bad, skip_bad)
-    table = feature_table(backbone, Pool([examples]), folder=cache, memory=memory, quiet=quiet)
+    table = feature_table(backbone, RowSpace([examples]), folder=cache, memory=memory, quiet=quiet)
     refuse_unreadable(examples, table.bad, skip_bad)
     features = table.features
     if embedded := sorted(bad.keys() - table.bad.keys()):  # an empty text has features, too
         features = features.clone()
         features[embedded] = torch.nan
     bad = {**bad, **table.bad}
-    return Pool([without_labels(examples, bad)]), features, bad
+    return RowSpace([without_labels(examples, bad)]), features, bad
 
 
 def without_labels(examples: Examples, rows: dict[int, str]) -> Examples:

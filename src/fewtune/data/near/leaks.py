@@ -1,4 +1,4 @@
-"""Leaks: rows of the pool that the target holds too, as they are or nearly so. A model that trained on them would be judged on them."""
+"""Leaks: rows of the sources that the target holds too, as they are or nearly so. A model that trained on them would be judged on them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fewtune.data.examples import Examples, Integers
 from fewtune.data.near.pairs import near_in_each
-from fewtune.data.pool import Pool
+from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 
 How = Literal["content", "perceptual hash", "text", "embedding"]
@@ -30,7 +30,7 @@ in sentences that ask the same in other words.
 FARTHEST = 0.1
 """No cosine distance above this is called a leak, however far apart the target's rows lie."""
 
-MOST = 5  # target rows named for one pool row: a row of a series of alike ones is left out once, not paired with all of them
+MOST = 5  # target rows named for one source row: a row of a series of alike ones is left out once, not paired with all of them
 _JUDGED = 2000  # target rows from which the usual distance is taken
 _BLOCK = 1 << 22  # cosines at once: 16 MB
 
@@ -40,7 +40,7 @@ Found: TypeAlias = tuple[Integers, Integers, Integers, np.ndarray[tuple[int, ...
 @final
 @dataclass(frozen=True)
 class Leak:
-    """A row of a pool collection (`source`, by name, and `row` in it) that is also row `target` of the target.
+    """A row of the sources collection (`source`, by name, and `row` in it) that is also row `target` of the target.
 
     `how`: the strongest evidence. `distance`: 0 for content; bits of 64; 1 - Jaccard; 1 - cosine.
     """
@@ -54,37 +54,39 @@ class Leak:
 
 def find_leaks(
     target: Examples,
-    pool: Sequence[Examples],
+    sources: Sequence[Examples],
     target_rows: Integers | None = None,
-    pool_rows: Integers | None = None,
+    source_rows: Integers | None = None,
     *,
     target_features: Tensor | None = None,
-    pool_features: Tensor | None = None,
+    source_features: Tensor | None = None,
 ) -> tuple[Leak, ...]:
-    """Pool rows that are near-duplicates of target rows: each pair once, the strongest evidence first, and of a pool row the nearest few.
+    """RowSpace rows that are near-duplicates of target rows: each pair once, the strongest evidence first, and of the sources row the
+    nearest few.
 
-    `target_rows` [n]: by default all; test rows belong among them, for labels are not looked at. `pool_rows` [m]: rows of the pool as
-    `Pool` numbers them, by default all. Evidence is the digest of the content, the perceptual hash of images, the shingles of texts, and,
-    where both are given, features: `target_features` [n, D] and `pool_features` [m, D], rows in the order of `target_rows` and `pool_rows`
-    (NaN: not known). Vectors have content and features only. Raises InputError for another modality or two pool collections of one name.
+    `target_rows` [n]: by default all; test rows belong among them, for labels are not looked at. `source_rows` [m]: rows of the sources as
+    `RowSpace` numbers them, by default all. Evidence is the digest of the content, the perceptual hash of images, the shingles of texts,
+    and, where both are given, features: `target_features` [n, D] and `source_features` [m, D], rows in the order of `target_rows` and
+    `source_rows` (NaN: not known). Vectors have content and features only. Raises InputError for another modality or two source collections
+    of one name.
     """
-    if not pool:
+    if not sources:
         return ()
-    if len({source.name for source in pool}) < len(pool):
-        raise InputError(f"expected pool collections of distinct names, found {', '.join(source.name for source in pool)}.")
-    starts = Pool(pool).starts
+    if len({source.name for source in sources}) < len(sources):
+        raise InputError(f"expected source collections of distinct names, found {', '.join(source.name for source in sources)}.")
+    starts = RowSpace(sources).starts
     target_rows = np.arange(len(target)) if target_rows is None else np.asarray(target_rows, dtype=np.int64)
-    pool_rows = np.arange(int(starts[-1])) if pool_rows is None else np.asarray(pool_rows, dtype=np.int64)
-    places = [np.flatnonzero((pool_rows >= a) & (pool_rows < b)) for a, b in pairwise(starts.tolist())]
-    local = [pool_rows[place] - start for place, start in zip(places, starts, strict=False)]
-    found = [_by_content(target, pool, target_rows, local, starts), *_by_look(target, pool, target_rows, local, starts)]
-    if target_features is not None and pool_features is not None:
-        found.append(_by_features(target_rows, pool_rows, target_features, pool_features))
-    return _strongest(found, pool, starts)
+    source_rows = np.arange(int(starts[-1])) if source_rows is None else np.asarray(source_rows, dtype=np.int64)
+    places = [np.flatnonzero((source_rows >= a) & (source_rows < b)) for a, b in pairwise(starts.tolist())]
+    local = [source_rows[place] - start for place, start in zip(places, starts, strict=False)]
+    found = [_by_content(target, sources, target_rows, local, starts), *_by_look(target, sources, target_rows, local, starts)]
+    if target_features is not None and source_features is not None:
+        found.append(_by_features(target_rows, source_rows, target_features, source_features))
+    return _strongest(found, sources, starts)
 
 
 def without_leaks(source: Examples, leaks: Sequence[Leak]) -> Examples:
-    """A pool collection without its leaking rows; itself where it has none."""
+    """A source collection without its leaking rows; itself where it has none."""
     rows = {leak.row for leak in leaks if leak.source == source.name}
     return source.take([row for row in range(len(source)) if row not in rows]) if rows else source
 
@@ -103,39 +105,39 @@ def embedding_threshold(features: Tensor) -> float:
     return float(min(FARTHEST, SHARE * max(0.0, float(torch.cat(nearest).median()))))
 
 
-def _by_content(target: Examples, pool: Sequence[Examples], rows: Integers, local: Sequence[Integers], starts: Integers) -> Found:
+def _by_content(target: Examples, sources: Sequence[Examples], rows: Integers, local: Sequence[Integers], starts: Integers) -> Found:
     known: dict[bytes, list[int]] = {}
     for row, digest in zip(rows.tolist(), target.take(rows).row_digests, strict=True):
         if len(mine := known.setdefault(digest, [])) < MOST:
             mine.append(row)
     pairs = [
         (int(start) + row, other)
-        for source, mine, start in zip(pool, local, starts, strict=False)
+        for source, mine, start in zip(sources, local, starts, strict=False)
         for row, digest in zip(mine.tolist(), source.take(mine).row_digests, strict=True)  # of these rows only, for files are read
         for other in known.get(digest, ())
     ]
     return _found(np.array(pairs, dtype=np.int64).reshape(-1, 2), 0, np.zeros(len(pairs)))
 
 
-def _by_look(target: Examples, pool: Sequence[Examples], rows: Integers, local: Sequence[Integers], starts: Integers) -> list[Found]:
+def _by_look(target: Examples, sources: Sequence[Examples], rows: Integers, local: Sequence[Integers], starts: Integers) -> list[Found]:
     how = HOWS.index("text" if target.modality == "text" else "perceptual hash")
-    near = near_in_each(target, rows, list(zip(pool, local, strict=True)))
+    near = near_in_each(target, rows, list(zip(sources, local, strict=True)))
     return [_found(np.stack([p.second + start, p.first], 1), how, p.distance) for p, start in zip(near, starts, strict=False)]
 
 
-def _by_features(target_rows: Integers, pool_rows: Integers, target: Tensor, pool: Tensor) -> Found:
-    if len(target) != len(target_rows) or len(pool) != len(pool_rows):
+def _by_features(target_rows: Integers, source_rows: Integers, target: Tensor, sources: Tensor) -> Found:
+    if len(target) != len(target_rows) or len(sources) != len(source_rows):
         raise InputError(
-            f"expected features of {len(target_rows)} target and {len(pool_rows)} pool rows, found {len(target)} and {len(pool)}."
+            f"expected features of {len(target_rows)} target and {len(source_rows)} source rows, found {len(target)} and {len(sources)}."
         )
     within = embedding_threshold(target)
     unit = _unit(target)
     pairs, distance = [np.zeros((0, 2), dtype=np.int64)], [np.zeros(0)]
     step = max(1, _BLOCK // max(1, len(unit)))
-    for start in range(0, len(pool), step):
-        apart = 1 - _unit(pool[start : start + step]).to(unit) @ unit.T
+    for start in range(0, len(sources), step):
+        apart = 1 - _unit(sources[start : start + step]).to(unit) @ unit.T
         i, j = (index.cpu().numpy() for index in torch.nonzero(apart <= within, as_tuple=True))
-        pairs.append(np.stack([pool_rows[start + i], target_rows[j]], 1))
+        pairs.append(np.stack([source_rows[start + i], target_rows[j]], 1))
         distance.append(apart[i, j].double().clamp_min(0).cpu().numpy())
     return _found(np.concatenate(pairs), HOWS.index("embedding"), np.concatenate(distance))
 
@@ -149,7 +151,7 @@ def _found(pairs: Integers, how: int, distance: np.ndarray[tuple[int, ...], np.d
     return pairs[:, 0], pairs[:, 1], np.full(len(pairs), how), distance.astype(np.float64)
 
 
-def _strongest(found: Sequence[Found], pool: Sequence[Examples], starts: Integers) -> tuple[Leak, ...]:
+def _strongest(found: Sequence[Found], sources: Sequence[Examples], starts: Integers) -> tuple[Leak, ...]:
     row, target, how, distance = (np.concatenate([f[i] for f in found]) for i in range(4))
     order = np.lexsort((target, distance, how, row))
     row, target, how, distance = row[order], target[order], how[order], distance[order]
@@ -162,5 +164,5 @@ def _strongest(found: Sequence[Found], pool: Sequence[Examples], starts: Integer
     kept = kept[np.lexsort((target[kept], row[kept], distance[kept], how[kept]))]
     source = np.searchsorted(starts, row, "right") - 1
     return tuple(
-        Leak(pool[source[k]].name, int(row[k] - starts[source[k]]), int(target[k]), HOWS[how[k]], float(distance[k])) for k in kept
+        Leak(sources[source[k]].name, int(row[k] - starts[source[k]]), int(target[k]), HOWS[how[k]], float(distance[k])) for k in kept
     )

@@ -20,7 +20,7 @@ from fewtune.keys import Counters, Key
 def augment(view: Augment, images: Float[Tensor, "B C H W"], rows: Integers, key: Key) -> Float[Tensor, "B C H W"]:
     """Images in [0, 1], C = 1 or 3, as `view` shows them; the input stays as it is.
 
-    `rows` [B] are global pool rows: with the `key` of (seed, step, role, copy) they are all that the draws depend on, so a row is seen
+    `rows` [B] are rows of the row space: with the `key` of (seed, step, role, copy) they are all that the draws depend on, so a row is seen
     alike in any batch (bit for bit on one machine). What is not moved is not resampled: a view that draws nothing returns the very pixels.
     All geometry is one affine map and one bilinear sampling; beyond the image's edges it is mirrored, since black corners would be what
     autocontrast and equalize look at.

@@ -45,7 +45,8 @@ class Head(Protocol):
         ...
 
     def declare(self, width: int, classes: Sequence[str] = ()) -> Parameters:
-        """The named parameters it starts from, for features of this width and a pool of these classes; names begin with `name` and a dot.
+        """The named parameters it starts from, for features of this width and a row space of these classes; names begin with `name` and a
+        dot.
 
         Whole numbers among them are marks that are compared and never move.
         """

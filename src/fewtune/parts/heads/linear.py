@@ -22,7 +22,7 @@ from fewtune.tasks.episodes import Episodes
 class Linear:
     """logits = f W^T + b, with `<name>.weight` and, with `bias`, `<name>.bias`.
 
-    `rows` "class": one row for each class of the pool, [C, D]; an episode reads the rows of its classes (standard finetuning over all
+    `rows` "class": one row for each class of the row space, [C, D]; an episode reads the rows of its classes (standard finetuning over all
     base classes; the shared class table of Wang et al. 2021). "place": one row for each place 0..ways-1 of an episode, [ways, D].
 
     `start` of a "place" head: "zeros"; "random" (normal, 1 / sqrt(D), a function of the name); "centroid": what makes the logits those of

@@ -1,4 +1,4 @@
-"""Evidence: what a selection may look at. Frozen features of the pool, and of the target's support."""
+"""Evidence: what a selection may look at. Frozen features of the row space, and of the target's support."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 class Evidence:
     """Frozen features, and the target's support; queries and test rows have no place here.
 
-    `features`: global rows of the pool [n] -> [n, D]. A row may be asked for more than once, so what computes features should remember
+    `features`: global rows of the row space [n] -> [n, D]. A row may be asked for more than once, so what computes features should remember
     them. `target` [S, D] and `target_label` [S]: the support's features and classes. Raises InputError where these do not fit together
     or are no numbers.
     """

@@ -1,4 +1,4 @@
-"""adapt with a pool: other labelled photos to finetune on, as a newcomer gives them."""
+"""adapt with the sources: other labelled photos to finetune on, as a newcomer gives them."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ def test_a_pool_from_beginning_to_end(fewtune: Run, target: Path, tmp_path: Path
     more, other = patterns(tmp_path / "more", 14, 12, seed=2), patterns(tmp_path / "other", 6, 8, seed=3)
     out = tmp_path / "run"
     ran = fewtune(
-        "adapt", target, "--pool", more, "--pool", other, *CONV, "--budget", "visits=1200", "--rates", 0.01, 0.1, "--method", "centroid",
-        "--select", "all", "--out", out,
+        "adapt", target, "--source", more, "--source", other, *CONV, "--budget", "visits=1200", "--rates", 0.01, 0.1,
+        "--method", "centroid", "--select", "all", "--out", out,
     )  # fmt: skip
     assert ran.code == 0, ran.err
-    assert "Pool: more, 168 images, 14 classes." in ran.out and "Pool: other, 48 images, 6 classes." in ran.out
+    assert "Source: more, 168 images, 14 classes." in ran.out and "Source: other, 48 images, 6 classes." in ran.out
     assert "Finetuning on " in ran.out and "The saved model is the " in ran.out and "report.html" in ran.out
     trace = Trace(pq.read_table(out / "selection.parquet"))
     assert len(trace.taken) == len(trace) and set(trace.column("source")) == {"more", "other"}
     bundle, page = load_bundle(out), (out / "report.html").read_text()
-    assert set(bundle.facts["pool"]["data"]) == {"more", "other"} and bundle.facts["pool"]["decision"] in ran.out
+    assert set(bundle.facts["sources"]["data"]) == {"more", "other"} and bundle.facts["sources"]["decision"] in ran.out
     assert "more" in page and "<script" not in page
     assert "Other labelled data" in (out / "README.md").read_text()
     again = fewtune("predict", out, target / "mine0", "--quiet", "--format", "csv")
@@ -59,7 +59,19 @@ def test_copies_of_the_target_are_left_out_of_the_pool(fewtune: Run, target: Pat
     more = patterns(tmp_path / "more", 6, 8, seed=2)
     (more / "more0" / "copy.png").write_bytes((target / "mine0" / "0.png").read_bytes())
     ran = fewtune(
-        "adapt", target, "--pool", more, *CONV, "--budget", "visits=900", "--rates", 0.01, "--method", "centroid", "--out", tmp_path / "run"
+        "adapt",
+        target,
+        "--source",
+        more,
+        *CONV,
+        "--budget",
+        "visits=900",
+        "--rates",
+        0.01,
+        "--method",
+        "centroid",
+        "--out",
+        tmp_path / "run",
     )
     assert ran.code == 0, ran.err
     assert "1 row is in the target too" in ran.out
@@ -73,7 +85,7 @@ def test_copies_of_the_target_are_left_out_of_the_pool(fewtune: Run, target: Pat
         (("--budget", "minutes=0"), "expected minutes=NUMBER or visits=ROWS"),
         (("--select", "all", "--gain", "0.1"), "leave --gain out"),
         (("--gain", "much"), "expected a number such as 0.01, or auto"),
-        (("--finetune", "ridge"), "learns nothing from a pool"),
+        (("--finetune", "ridge"), "learns nothing from a source"),
         (("--finetune", "nonsense"), "unknown name 'nonsense'"),
         (("--rows", "1"), "at least 2 rows a class"),
         (("--budget", "visits=1e400"), "expected minutes=NUMBER or visits=ROWS"),
@@ -83,7 +95,7 @@ def test_copies_of_the_target_are_left_out_of_the_pool(fewtune: Run, target: Pat
 )
 def test_wrong_flags(fewtune: Run, target: Path, tmp_path: Path, flags: tuple[str, ...], said: str) -> None:
     more = patterns(tmp_path / "more", 6, 4, seed=2)
-    ran = fewtune("adapt", target, "--pool", more, *CONV, "--method", "centroid", *flags, "--out", tmp_path / "run")
+    ran = fewtune("adapt", target, "--source", more, *CONV, "--method", "centroid", *flags, "--out", tmp_path / "run")
     assert ran.code == 2 and said in ran.err and ran.err.count("\n") == 1, ran.err
     assert not (tmp_path / "run").exists()
 
@@ -95,15 +107,15 @@ def test_pools_that_cannot_serve(fewtune: Run, target: Path, embeddings: Path, t
         return ran.err
 
     lone = patterns(tmp_path / "lone", 1, 4, seed=2)
-    assert "expected at least two classes" in refused(target, "--pool", lone, "--backbone", "conv4,size=16")
-    assert "holds vectors" in refused(target, "--pool", embeddings, "--backbone", "conv4,size=16")
-    assert "no weights to move" in refused(embeddings, "--pool", embeddings)
-    assert "does not exist" in refused(target, "--pool", tmp_path / "absent", "--backbone", "conv4,size=16")
-    assert "no two classes of the pool are left" in refused(target, "--pool", target, "--backbone", "conv4,size=16")
+    assert "expected at least two classes" in refused(target, "--source", lone, "--backbone", "conv4,size=16")
+    assert "holds vectors" in refused(target, "--source", embeddings, "--backbone", "conv4,size=16")
+    assert "no weights to move" in refused(embeddings, "--source", embeddings)
+    assert "does not exist" in refused(target, "--source", tmp_path / "absent", "--backbone", "conv4,size=16")
+    assert "no two classes of the sources are left" in refused(target, "--source", target, "--backbone", "conv4,size=16")
 
 
 def test_a_wrong_recipe_is_refused_before_any_work(fewtune: Run, target: Path, tmp_path: Path) -> None:
-    """The pool is not even there, but that is found out later."""
-    for recipe, said in (("ridge", "learns nothing from a pool"), ("multitask(steps=-3)", "expected steps >= 0")):
-        ran = fewtune("adapt", target, "--pool", tmp_path / "absent", *CONV, "--finetune", recipe, "--out", tmp_path / "run")
+    """The source is not even there, but that is found out later."""
+    for recipe, said in (("ridge", "learns nothing from a source"), ("multitask(steps=-3)", "expected steps >= 0")):
+        ran = fewtune("adapt", target, "--source", tmp_path / "absent", *CONV, "--finetune", recipe, "--out", tmp_path / "run")
         assert ran.code == 2 and said in ran.err and ran.err.count("\n") == 1, ran.err

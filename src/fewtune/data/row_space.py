@@ -1,4 +1,4 @@
-"""Pool: the one row space of a run. Sources are concatenated; rows, classes and groups get global ids."""
+"""RowSpace: the one row space of a run. Sources are concatenated; rows, classes and groups get global ids."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Preparation(Protocol):
 
 
 @final
-class Pool:
+class RowSpace:
     """Sources in one row space: global row = row of its source + `starts[source]`; the same class name in two sources is two classes."""
 
     def __init__(self, sources: Sequence[Examples], *, remember: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""What came of a pool, as the page shows it: the guard, the chosen tasks, the training runs, the rows that both sides hold."""
+"""What came of the sources, as the page shows it: the guard, the chosen tasks, the training runs, the rows that both sides hold."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from fewtune.data.examples import Examples
 from fewtune.learners.target import Target
 from fewtune.report.findings import Added, Curve, Floats, Guard, Leak, Looked, Selection, Shown, Similarity
 from fewtune.report.thumbnails import thumbnail
-from fewtune.sources.outcome import Borrowed
+from fewtune.sources.outcome import SourceOutcome
 from fewtune.words import counted
 
 LEAKS = 12  # shown
-POOL_CLASSES = 30  # of the similarity map: those most like a class of the target
+SOURCE_CLASSES = 30  # of the similarity map: those most like a class of the target
 
 
 def shown_row(examples: Examples, row: int) -> Shown:
@@ -28,17 +28,17 @@ def shown_row(examples: Examples, row: int) -> Shown:
         return None
 
 
-def guard_of(borrowed: Borrowed) -> Guard | None:
+def guard_of(outcome: SourceOutcome) -> Guard | None:
     """What the guard found; None where it was not asked."""
-    guard = borrowed.guard
+    guard = outcome.guard
     if guard is None:
         return None
-    return Guard(where=guard.where, kept_finetuned=guard.kept, sentence=borrowed.why, gain=guard.gain, differences=guard.differences)
+    return Guard(where=guard.where, kept_finetuned=guard.kept, sentence=outcome.why, gain=guard.gain, differences=guard.differences)
 
 
-def curves_of(borrowed: Borrowed) -> tuple[Curve, ...]:
+def curves_of(outcome: SourceOutcome) -> tuple[Curve, ...]:
     """The trial of the rate that was chosen, with its looks at validation tasks, and the run behind the finetuned backbone."""
-    tuned = borrowed.tuned
+    tuned = outcome.tuned
     if tuned is None:
         return ()
     rate = tuned.advice.rate
@@ -57,23 +57,23 @@ def _curve(label: str, curve: Sequence[Mapping[str, Any]]) -> Curve:
     )
 
 
-def leaks_of(borrowed: Borrowed, target: Target) -> tuple[Leak, ...]:
-    """The first few pairs of rows that pool and target share."""
-    lent = {source.name: source for source in borrowed.related.lent}
+def leaks_of(outcome: SourceOutcome, target: Target) -> tuple[Leak, ...]:
+    """The first few pairs of rows that a source and the target share."""
+    marked = {source.name: source for source in outcome.source_rows.marked}
     return tuple(
         Leak(
-            pool_row=f"{leak.source}: {lent[leak.source].row_names[leak.row]}",
+            source_row=f"{leak.source}: {marked[leak.source].row_names[leak.row]}",
             target_row=target.examples.row_names[leak.target],
             how=leak.how,
             distance=leak.distance,
-            pool_shown=shown_row(lent[leak.source], leak.row),
+            source_shown=shown_row(marked[leak.source], leak.row),
             target_shown=shown_row(target.examples, leak.target),
         )
-        for leak in borrowed.related.leaks[:LEAKS]
+        for leak in outcome.source_rows.leaks[:LEAKS]
     )
 
 
-def selection_of(borrowed: Borrowed, target: Target) -> Selection:
+def selection_of(outcome: SourceOutcome, target: Target) -> Selection:
     """Every candidate that was looked at, and what the chosen ones are made of."""
     trace = tuple(
         Looked(
@@ -85,57 +85,60 @@ def selection_of(borrowed: Borrowed, target: Target) -> Selection:
             taken=row["taken"],
             reason=row["reason"],
         )
-        for row in borrowed.trace.table.to_pylist()
+        for row in outcome.trace.table.to_pylist()
     )
-    classes = _chosen_classes(borrowed)
+    classes = _chosen_classes(outcome)
     taken = sum(look.taken for look in trace)
     return Selection(
-        sentence=f"{taken:,} of {counted(len(borrowed.candidates), 'candidate task')} {'was' if taken == 1 else 'were'} chosen, "
+        sentence=f"{taken:,} of {counted(len(outcome.candidates), 'candidate task')} {'was' if taken == 1 else 'were'} chosen, "
         f"from {counted(len(classes), 'data set')}.",
         trace=trace,
         classes=classes,
-        added=_added(borrowed, classes),
-        similarity=_similarity(borrowed, target),
+        added=_added(outcome, classes),
+        similarity=_similarity(outcome, target),
     )
 
 
-def _chosen_classes(borrowed: Borrowed) -> dict[str, tuple[str, ...]]:
+def _chosen_classes(outcome: SourceOutcome) -> dict[str, tuple[str, ...]]:
     """The classes of the chosen tasks, by source."""
-    pool, chosen = borrowed.related.pool, borrowed.candidates.take(borrowed.trace.taken)
+    space, chosen = outcome.source_rows.space, outcome.candidates.take(outcome.trace.taken)
     found: dict[str, list[str]] = {}
     for c in np.unique(chosen.slot_class[chosen.slots]).tolist():
-        source = int(np.searchsorted(pool.class_starts, c, side="right") - 1)
-        found.setdefault(pool.sources[source].name, []).append(pool.class_names[c])
+        source = int(np.searchsorted(space.class_starts, c, side="right") - 1)
+        found.setdefault(space.sources[source].name, []).append(space.class_names[c])
     return {name: tuple(names) for name, names in sorted(found.items())}
 
 
-def _added(borrowed: Borrowed, classes: Mapping[str, tuple[str, ...]]) -> tuple[Added, ...]:
+def _added(outcome: SourceOutcome, classes: Mapping[str, tuple[str, ...]]) -> tuple[Added, ...]:
     """Each source that something was chosen from, with the coverage after its last chosen task."""
-    rows = [row for row in borrowed.trace.table.to_pylist() if row["taken"]]
-    chosen = borrowed.candidates.take(borrowed.trace.taken)
+    rows = [row for row in outcome.trace.table.to_pylist() if row["taken"]]
+    chosen = outcome.candidates.take(outcome.trace.taken)
     made = []
     for name, names in classes.items():
-        mine = [i for i in range(len(chosen)) if borrowed.related.sources_of(chosen.take([i])) == (name,)]
+        mine = [i for i in range(len(chosen)) if outcome.source_rows.sources_of(chosen.take([i])) == (name,)]
         count = int(chosen.count[np.unique(np.concatenate([chosen.slots_of(i) for i in mine]))].sum()) if mine else 0
         coverage = rows[mine[-1]]["coverage"] if mine else float("nan")
         made.append(Added(name=name, classes=len(names), rows=count, coverage=None if np.isnan(coverage) else coverage))
     return tuple(made)
 
 
-def _similarity(borrowed: Borrowed, target: Target) -> Similarity | None:
-    """Cosines of class means: the target's classes beside those chosen classes of the pool that are most like one of them."""
-    pool, chosen = borrowed.related.pool, borrowed.candidates.take(borrowed.trace.taken)
+def _similarity(outcome: SourceOutcome, target: Target) -> Similarity | None:
+    """Cosines of class means: the target's classes beside those chosen classes of the sources that are most like one of them."""
+    space, chosen = outcome.source_rows.space, outcome.candidates.take(outcome.trace.taken)
     slots = np.unique(chosen.slots)
     ours = torch.stack([_mean(target.features, target.support[target.labels[target.support] == k]) for k in range(len(target.class_names))])
     theirs = torch.stack(
-        [_mean(borrowed.related.features, chosen.order[chosen.start[s] : chosen.start[s] + chosen.count[s]]) for s in slots]
+        [_mean(outcome.source_rows.features, chosen.order[chosen.start[s] : chosen.start[s] + chosen.count[s]]) for s in slots]
     )
     cosine: Floats = (ours @ theirs.T).double().numpy()
-    first = np.argsort(-cosine.max(0), kind="stable")[:POOL_CLASSES]
+    first = np.argsort(-cosine.max(0), kind="stable")[:SOURCE_CLASSES]
     ids = chosen.slot_class[slots[first]]
-    sources = [pool.sources[int(np.searchsorted(pool.class_starts, c, side="right") - 1)].name for c in ids.tolist()]
+    sources = [space.sources[int(np.searchsorted(space.class_starts, c, side="right") - 1)].name for c in ids.tolist()]
     return Similarity(
-        cosine=cosine[:, first], target=target.class_names, pool=tuple(pool.class_names[c] for c in ids.tolist()), source=tuple(sources)
+        cosine=cosine[:, first],
+        target=target.class_names,
+        chosen=tuple(space.class_names[c] for c in ids.tolist()),
+        source=tuple(sources),
     )
 
 

@@ -1,6 +1,7 @@
-"""Does a pool help? The best frozen learner, finetuning on a pool by several choices of tasks, standard finetuning on all of it, the guard.
+"""Do sources help? The best frozen learner, finetuning on sources by several choices of tasks, standard finetuning on all of them, the
+guard.
 
-    OMP_NUM_THREADS=1 python benchmarks/borrowing.py KIT --out borrowing.jsonl [--targets pacs dtd10] [--shots 8] [--seeds 0 1 2 3 4]
+    OMP_NUM_THREADS=1 python benchmarks/sources.py KIT --out sources.jsonl [--targets pacs dtd10] [--shots 8] [--seeds 0 1 2 3 4]
 
 KIT is the folder of the benchmark kit. Each (target, shots, seed) is a line of the file, written when it is done; what is there is not
 done again. At the end, or alone with --tables, the tables: the mean over the seeds, and t intervals of the paired differences.
@@ -27,8 +28,8 @@ from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import NO_SPLIT, SPLITS, Examples, of_classes
 from fewtune.data.few import few_labelled
-from fewtune.data.pool import Pool
 from fewtune.data.reading.read import read_examples
+from fewtune.data.row_space import RowSpace
 from fewtune.keys import key
 from fewtune.learners.side import Side
 from fewtune.learners.target import Target, usable_target
@@ -37,8 +38,8 @@ from fewtune.models.fitting import fit_head
 from fewtune.recipes.default_learners import candidates
 from fewtune.sources.clock import Clock
 from fewtune.sources.finetune import Finetuner
-from fewtune.sources.outcome import Borrowing
-from fewtune.sources.stages import borrow, side_of
+from fewtune.sources.outcome import SourceSettings
+from fewtune.sources.stages import side_of, use_sources
 from fewtune.statistics import t_interval
 from fewtune.tasks.selection import Evidence, all_tasks, consistency_diversity, no_consistency, no_diversity, random_tasks
 
@@ -78,19 +79,19 @@ def measured(name: str, sets: dict[str, Examples], backbone: Backbone, shots: in
     """One line of the file."""
     whole = sets[name]
     own = (whole.class_split == SPLITS["train"]).any()
-    pool = [examples for other, examples in sets.items() if other != name or own]
+    sources = [examples for other, examples in sets.items() if other != name or own]
     target = usable_target(target_of(whole, shots, seed, given.classes), backbone, cache=given.cache, skip_bad=True, quiet=False)
     methods = candidates(label_side=backbone.label_side, modality=backbone.preparation.modality, rows=len(target.support))
     frozen = Side(backbone, target.features)
     found: dict[str, Any] = {"frozen": accuracy(frozen, target, seed, methods)}
-    how = Borrowing(visits=given.visits, rates=tuple(given.rates), selection=consistency_diversity(mode=given.mode))
-    got = borrow(
-        target, frozen, methods, pool, how, clock=Clock(float("inf")),
+    how = SourceSettings(visits=given.visits, rates=tuple(given.rates), selection=consistency_diversity(mode=given.mode))
+    got = use_sources(
+        target, frozen, methods, sources, how, clock=Clock(float("inf")),
         cache=given.cache, skip_bad=True, seed=seed, judge=not given.unguarded, quiet=False,
     )  # fmt: skip
-    rows, inputs = np.concatenate([target.support, target.test]), Pool([target.examples], remember=1 << 30)
+    rows, inputs = np.concatenate([target.support, target.test]), RowSpace([target.examples], remember=1 << 30)
     evidence = Evidence(
-        features=lambda places: got.related.features[torch.from_numpy(places)],
+        features=lambda places: got.source_rows.features[torch.from_numpy(places)],
         target=target.features[torch.from_numpy(target.support)],
         target_label=torch.from_numpy(target.labels[target.support]),
     )
@@ -107,7 +108,7 @@ def measured(name: str, sets: dict[str, Examples], backbone: Backbone, shots: in
         choices = {"selected": how.selection}
     runs: list[tuple[str, Finetuner, Any]] = [(label, got.tuner, one.select(got.candidates, evidence)) for label, one in choices.items()]
     standard = with_recipe(got.tuner, "standard")
-    runs.append(("standard", standard, got.related.tasks("train")))
+    runs.append(("standard", standard, got.source_rows.tasks("train")))
     tuned = {}
     for label, tuner, tasks in runs:
         run = tuner.tuned(tasks)
@@ -131,7 +132,7 @@ def measured(name: str, sets: dict[str, Examples], backbone: Backbone, shots: in
         "classes": len(target.class_names),
         "visits": given.visits,
         "mode": given.mode,
-        "leaks": len(got.related.leaks),
+        "leaks": len(got.source_rows.leaks),
         "kept": got.kept,
         "guard": guard,
         "accuracy": {label: value for label, (value, _) in found.items()},
@@ -142,7 +143,7 @@ def measured(name: str, sets: dict[str, Examples], backbone: Backbone, shots: in
 
 def with_recipe(tuner: Finetuner, recipe: str) -> Finetuner:
     """The same finetuner with another recipe, and nothing remembered."""
-    return Finetuner(tuner.backbone, tuner.related, recipe, tuner.ways, tuner.shots, tuner.visits, tuner.rates, tuner.seed, tuner.quiet)
+    return Finetuner(tuner.backbone, tuner.source_rows, recipe, tuner.ways, tuner.shots, tuner.visits, tuner.rates, tuner.seed, tuner.quiet)
 
 
 def lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -180,7 +181,7 @@ def _gap(differences: np.ndarray[Any, np.dtype[np.float64]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kit", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("borrowing.jsonl"))
+    parser.add_argument("--out", type=Path, default=Path("sources.jsonl"))
     parser.add_argument("--targets", nargs="+", default=["omniglot8", "pacs", "dtd10", "clothing10", "hwu64"])
     parser.add_argument("--shots", type=int, nargs="+", default=[8])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])

@@ -1,4 +1,4 @@
-"""Flags of a pool: other labelled data to finetune on."""
+"""Flags of the sources, the other labelled data to finetune on."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from cyclopts import Parameter
 
 if TYPE_CHECKING:
     from fewtune.data.examples import Examples
-    from fewtune.sources.outcome import Borrowing
+    from fewtune.sources.outcome import SourceSettings
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class PoolFlags:
+class SourceFlags:
     """Other labelled data, and how it is used.
 
     Parameters
     ----------
-    pool: Path
+    source: Path
         Other labelled data: a folder of class folders, a table or an .npz file; repeat for more. Its test classes and test rows are never
         touched, rows that the target has too are left out.
     select: str
@@ -33,14 +33,14 @@ class PoolFlags:
     finetune: str
         The recipe that learns from the chosen tasks, by default multitask with episodes like the target's.
     rates: float
-        The learning rates that are tried on held-out classes of the pool.
+        The learning rates that are tried on held-out classes of the sources.
     budget: str
         minutes=10: for everything after the data were read; visits=6000: the rows that each training run may look at, whatever the time.
     rows: int
-        Rows that a class of the pool lends, at most.
+        Rows of each class of the other data, at most.
     """
 
-    pool: Annotated[list[Path], Parameter(negative=())] = field(default_factory=list)
+    source: Annotated[list[Path], Parameter(negative=())] = field(default_factory=list)
     select: Literal["consistency_diversity", "no_diversity", "no_consistency", "random", "all"] = "consistency_diversity"
     mode: Literal["skip", "stop"] = "skip"
     gain: str | None = None
@@ -50,16 +50,16 @@ class PoolFlags:
     rows: int | None = None
 
     def read(self) -> list[Examples]:
-        """The pool's collections. Raises InputError for flags that mean nothing without one."""
+        """The collections. Raises InputError for flags that mean nothing without one."""
         from fewtune.data.reading.read import read_examples
 
-        return [read_examples(path) for path in self.pool]
+        return [read_examples(path) for path in self.source]
 
-    def borrowing(self) -> Borrowing:
+    def settings(self) -> SourceSettings:
         from dataclasses import replace
 
         from fewtune.errors import InputError
-        from fewtune.sources.outcome import TRIES, Borrowing
+        from fewtune.sources.outcome import TRIES, SourceSettings
         from fewtune.tasks.selection import CHOICES
 
         minutes, visits = budget_of(self.budget)
@@ -73,7 +73,7 @@ class PoolFlags:
             except ValueError:
                 raise InputError(f"--gain {self.gain}: expected a number such as 0.01, or auto.") from None
             tries = TRIES if self.gain == "auto" else ()
-        made = Borrowing(selection=selection, tries=tries, recipe=self.finetune, minutes=minutes, visits=visits)
+        made = SourceSettings(selection=selection, tries=tries, recipe=self.finetune, minutes=minutes, visits=visits)
         if self.rates is not None:
             made = replace(made, rates=tuple(self.rates))
         return made if self.rows is None else replace(made, most=self.rows)
@@ -95,4 +95,4 @@ def budget_of(source: str) -> tuple[float, int]:
     raise InputError(f"--budget {source}: expected minutes=NUMBER or visits=ROWS, for example minutes=10.")
 
 
-NO_POOL_FLAGS = PoolFlags()
+NO_SOURCE_FLAGS = SourceFlags()

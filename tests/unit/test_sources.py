@@ -1,4 +1,4 @@
-"""Borrowing from a pool: what helps is used, what does not is not, and nothing of the target leaks into the choice."""
+"""Other labelled data: what helps is used, what does not is not, and nothing of the target leaks into the choice."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from fewtune.adaptation.adapt import Adapted, adapt_examples
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.load import load_backbone
-from fewtune.cli.borrowing import PoolFlags
+from fewtune.cli.source_flags import SourceFlags
 from fewtune.data.examples import TEST, TRAIN, Examples, make_examples
 from fewtune.data.items import Vectors
 from fewtune.errors import InputError
@@ -28,9 +28,9 @@ from fewtune.report.collect import findings_of
 from fewtune.report.tables import to_terminal
 from fewtune.sources.clock import Clock
 from fewtune.sources.finetune import Finetuner
-from fewtune.sources.outcome import Borrowing
-from fewtune.sources.source_rows import related_pool
-from fewtune.sources.stages import borrow, rows_within
+from fewtune.sources.outcome import SourceSettings
+from fewtune.sources.source_rows import usable_rows
+from fewtune.sources.stages import rows_within, use_sources
 from fewtune.tasks.selection import CHOICES
 
 WIDTH = 16
@@ -59,10 +59,12 @@ def backbone() -> Backbone:
     return load_backbone(f"mlp,inputs={WIDTH},width=32,depth=1", machine=Machine(device="cpu"))
 
 
-def adapted(backbone: Backbone, examples: Examples, pool: list[Examples], tmp_path: Path, **how: Any) -> Adapted:
+def adapted(backbone: Backbone, examples: Examples, sources: list[Examples], tmp_path: Path, **how: Any) -> Adapted:
     given = {"visits": 4000, "rates": (0.01, 0.1), "candidates": 20, **how}
     methods = {name: read_method(name) for name in ("centroid", "ridge")}
-    return adapt_examples(examples, backbone, pool=pool, borrowing=Borrowing(**given), methods=methods, cache=tmp_path, quiet=True)
+    return adapt_examples(
+        examples, backbone, sources=sources, source_settings=SourceSettings(**given), methods=methods, cache=tmp_path, quiet=True
+    )
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +72,9 @@ def helped(backbone: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Adap
     return adapted(backbone, target(), [clusters(30, 20)], tmp_path_factory.mktemp("cache"))
 
 
-def test_a_related_pool_helps(helped: Adapted) -> None:
-    assert helped.borrowed is not None and helped.borrowed.kept
-    guard = helped.borrowed.guard
+def test_related_sources_help(helped: Adapted) -> None:
+    assert helped.outcome is not None and helped.outcome.kept
+    guard = helped.outcome.guard
     assert guard is not None and guard.gain.low > 0 and guard.where == "the target's own splits"
     assert helped.measured is not None and helped.choice.expected is not None
     assert helped.measured.mean > helped.frozen.candidates[0].accuracy + 0.05
@@ -102,78 +104,80 @@ def test_what_is_saved_is_the_finetuned_model(helped: Adapted, tmp_path: Path) -
 
 def test_a_study_of_choices_may_leave_the_guard_out(backbone: Backbone, tmp_path: Path) -> None:
     usable = usable_target(target(), backbone, cache=tmp_path, skip_bad=False, quiet=True)
-    how = Borrowing(visits=4000, rates=(0.01, 0.1), candidates=20)
+    how = SourceSettings(visits=4000, rates=(0.01, 0.1), candidates=20)
     side, learners, clock = Side(backbone, usable.features), {"ridge": read_method("ridge")}, Clock(math.inf)
-    got = borrow(usable, side, learners, [clusters(30, 20)], how, clock=clock, cache=tmp_path, judge=False, quiet=True)
+    got = use_sources(usable, side, learners, [clusters(30, 20)], how, clock=clock, cache=tmp_path, judge=False, quiet=True)
     assert got.tuned is not None and got.tuned.changed and not got.kept and got.guard is None
     assert "the guard" not in [stage.name for stage in clock.stages] and "The guard was not asked" in got.why
 
 
-def test_an_unrelated_pool_leaves_the_model_frozen_and_says_so(backbone: Backbone, tmp_path: Path) -> None:
+def test_unrelated_sources_leave_the_model_frozen_and_says_so(backbone: Backbone, tmp_path: Path) -> None:
     """The target differs in dimensions that are noise to every class of the pool."""
     found = adapted(backbone, target(where=slice(10, 14)), [clusters(30, 20)], tmp_path)
-    assert found.borrowed is not None and not found.borrowed.kept
+    assert found.outcome is not None and not found.outcome.kept
     assert found.choice is found.frozen and found.backbone is backbone and found.bundle.moved is None
     assert "The saved model is the frozen one." in found.sentences[0]
 
 
-def test_too_few_labels_are_judged_on_related_tasks(backbone: Backbone, tmp_path: Path) -> None:
+def test_too_few_labels_are_judged_on_the_sources(backbone: Backbone, tmp_path: Path) -> None:
     found = adapted(backbone, target(shots=1), [clusters(60, 20)], tmp_path)
-    assert found.borrowed is not None and found.borrowed.guard is not None
-    assert found.borrowed.guard.where == "held-out related tasks"
-    judging = found.borrowed.related.tasks("judging")
-    assert judging is not None and len(found.borrowed.guard.differences) == len(judging.slots_of(0))
-    assert "held-out related tasks" in found.sentences[0]
-    assert found.borrowed.kept and found.choice.name == found.borrowed.guard.learners[0][1]
-    assert findings_of(found).beats.endswith(" points on held-out related tasks")  # which is not the target itself
+    assert found.outcome is not None and found.outcome.guard is not None
+    assert found.outcome.guard.where == "held-out classes of the sources"
+    judging = found.outcome.source_rows.tasks("judging")
+    assert judging is not None and len(found.outcome.guard.differences) == len(judging.slots_of(0))
+    assert "held-out classes of the sources" in found.sentences[0]
+    assert found.outcome.kept and found.choice.name == found.outcome.guard.learners[0][1]
+    assert findings_of(found).beats.endswith(" points on held-out classes of the sources")  # which is not the target itself
 
 
 def test_the_learner_that_was_judged_is_the_one_that_is_saved(backbone: Backbone, tmp_path: Path) -> None:
-    """With one example a class nothing can be held out, and the first learner is taken; but it was another that related tasks advised."""
+    """With one example a class nothing can be held out, and the first learner is taken; but it was another that the sources advised."""
     methods = {"plain": read_method("centroid(metric='euclidean')"), "centroid": read_method("centroid")}
-    how = Borrowing(visits=4000, rates=(0.01, 0.1), candidates=20)
+    how = SourceSettings(visits=4000, rates=(0.01, 0.1), candidates=20)
     for names in (list(methods), list(methods)[::-1]):
         given = {name: methods[name] for name in names}
-        found = adapt_examples(target(shots=1), backbone, pool=[clusters(60, 20)], borrowing=how, methods=given, cache=tmp_path, quiet=True)
-        assert found.borrowed is not None and found.borrowed.kept and found.borrowed.guard is not None
-        assert found.frozen.name == names[0] and found.choice.name == found.borrowed.guard.learners[0][1] == "plain"
+        found = adapt_examples(
+            target(shots=1), backbone, sources=[clusters(60, 20)], source_settings=how, methods=given, cache=tmp_path, quiet=True
+        )
+        assert found.outcome is not None and found.outcome.kept and found.outcome.guard is not None
+        assert found.frozen.name == names[0] and found.choice.name == found.outcome.guard.learners[0][1] == "plain"
 
 
 def test_classes_with_fewer_rows_than_an_episode_asks_for_are_said(backbone: Backbone, tmp_path: Path) -> None:
-    pool = clusters(30, 20)
-    uneven = pool.take(np.flatnonzero((np.arange(len(pool)) % 20 < 3) | (pool.labels >= 12)))
+    sources = clusters(30, 20)
+    uneven = sources.take(np.flatnonzero((np.arange(len(sources)) % 20 < 3) | (sources.labels >= 12)))
     found = adapted(backbone, target(), [uneven], tmp_path)
-    assert found.borrowed is not None and found.borrowed.tuned is not None
-    (said,) = found.borrowed.tuned.notes
+    assert found.outcome is not None and found.outcome.tuned is not None
+    (said,) = found.outcome.tuned.notes
     assert said.startswith("Finetuning: ") and "(the smallest 3): all they have is drawn." in said
-    assert said in found.sentences and said in found.borrowed.facts()["left out"]
+    assert said in found.sentences and said in found.outcome.facts()["left out"]
 
 
-def test_a_short_budget_looks_at_fewer_rows_of_a_large_pool() -> None:
-    pool = [clusters(30, 20), clusters(10, 5)]
-    assert rows_within(pool, 20, 650) == 20  # 30 classes of 20 rows, 10 of 5
-    assert rows_within(pool, 20, 649) == 19
-    assert rows_within(pool, 20, 200) == 5
-    assert rows_within(pool, 20, 1) == 2  # one to show, one to ask
+def test_a_short_budget_looks_at_fewer_rows_of_large_sources() -> None:
+    sources = [clusters(30, 20), clusters(10, 5)]
+    assert rows_within(sources, 20, 650) == 20  # 30 classes of 20 rows, 10 of 5
+    assert rows_within(sources, 20, 649) == 19
+    assert rows_within(sources, 20, 200) == 5
+    assert rows_within(sources, 20, 1) == 2  # one to show, one to ask
 
 
 def test_what_is_left_out_for_the_budget_is_said(backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fewtune.sources.stages._seconds_a_row", lambda *_: 0.25 * 60 / 200)
     found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, minutes=1.0)
-    assert found.borrowed is not None and found.borrowed.related.notes[0] == "The budget allows 6 rows of a class of the pool, not 20."
-    assert len(found.borrowed.related.pool) == 30 * 6
-    assert found.borrowed.related.notes[0] in found.sentences
+    assert found.outcome is not None and found.outcome.source_rows.notes[0] == "The budget allows 6 rows of a class of the sources, not 20."
+    assert len(found.outcome.source_rows.space) == 30 * 6
+    assert found.outcome.source_rows.notes[0] in found.sentences
 
 
 def test_without_classes_to_judge_by_nothing_is_used(backbone: Backbone, tmp_path: Path) -> None:
     found = adapted(backbone, target(shots=1), [clusters(5, 20)], tmp_path)
-    assert found.borrowed is not None and found.borrowed.guard is None and not found.borrowed.kept
+    assert found.outcome is not None and found.outcome.guard is None and not found.outcome.kept
     assert "cannot be shown" in found.sentences[0]
 
 
 def test_a_small_budget_is_said(backbone: Backbone, tmp_path: Path) -> None:
     found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, visits=60)
-    assert found.borrowed is not None and found.borrowed.tuned is None
+    assert found.outcome is not None and found.outcome.tuned is None
     assert "nothing is learned" in found.sentences[0] and "longer --budget" in found.sentences[0]
 
 
@@ -183,18 +187,18 @@ def test_minutes_become_rows(backbone: Backbone, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(Clock, "left", 10.0)
     monkeypatch.setattr(Finetuner, "seconds_a_visit", lambda _: 0.001)
     found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, visits=0, minutes=1.0, rates=(0.1,))
-    assert found.borrowed is not None
-    looks = 0.3 * (3 + 3) * found.borrowed.tuner.looked_at(["pool"])
-    assert found.borrowed.tuner.visits == int((0.8 * 10 / 0.001 - looks) / (1 + 4 + 1 / 3)) > 1000
-    tuned = found.borrowed.tuned
-    assert tuned is not None and 0.9 < tuned.visits / (found.borrowed.tuner.visits * tuned.advice.part) <= 1
-    assert f"{found.borrowed.tuner.visits:,} rows a run" in next(s.note for s in found.stages if s.name == "measuring the speed")
+    assert found.outcome is not None
+    looks = 0.3 * (3 + 3) * found.outcome.tuner.looked_at(["pool"])
+    assert found.outcome.tuner.visits == int((0.8 * 10 / 0.001 - looks) / (1 + 4 + 1 / 3)) > 1000
+    tuned = found.outcome.tuned
+    assert tuned is not None and 0.9 < tuned.visits / (found.outcome.tuner.visits * tuned.advice.part) <= 1
+    assert f"{found.outcome.tuner.visits:,} rows a run" in next(s.note for s in found.stages if s.name == "measuring the speed")
 
 
 @pytest.mark.parametrize("tries", [(), (-0.5, 0.0)])
 def test_training_that_diverges_leaves_the_model_frozen_and_says_so(backbone: Backbone, tmp_path: Path, tries: tuple[float, ...]) -> None:
     found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, rates=(1e18, 1e19), tries=tries, recipe="standard", visits=2000)
-    assert found.borrowed is not None and not found.borrowed.kept and found.bundle.moved is None
+    assert found.outcome is not None and not found.outcome.kept and found.bundle.moved is None
     assert (
         found.sentences[0].startswith("Finetuning failed (training diverged") and "the saved model is the frozen one" in found.sentences[0]
     )
@@ -204,30 +208,37 @@ def test_another_seed_draws_other_tasks_at_random(backbone: Backbone, tmp_path: 
     how = {"selection": CHOICES["random"](), "visits": 60}
     first, second = (
         adapt_examples(
-            target(), backbone, pool=[clusters(30, 20)], borrowing=Borrowing(**how), cache=tmp_path, seed=seed, methods=None, quiet=True
+            target(),
+            backbone,
+            sources=[clusters(30, 20)],
+            source_settings=SourceSettings(**how),
+            cache=tmp_path,
+            seed=seed,
+            methods=None,
+            quiet=True,
         )
         for seed in (1, 2)
     )
-    assert first.borrowed is not None and second.borrowed is not None
-    assert first.borrowed.trace.taken.tolist() != second.borrowed.trace.taken.tolist()
+    assert first.outcome is not None and second.outcome is not None
+    assert first.outcome.trace.taken.tolist() != second.outcome.trace.taken.tolist()
 
 
 def test_no_time_is_said(backbone: Backbone, tmp_path: Path) -> None:
     found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, visits=0, minutes=1e-6)
-    assert found.borrowed is not None and not found.borrowed.kept and "nothing is learned" in found.sentences[0]
+    assert found.outcome is not None and not found.outcome.kept and "nothing is learned" in found.sentences[0]
 
 
 @pytest.mark.parametrize("name", sorted(CHOICES))
 def test_every_selection(name: str, backbone: Backbone, tmp_path: Path) -> None:
-    pool = [clusters(12, 12, name="a"), clusters(12, 12, where=NOISE, seed=3, name="b", names="d")]
-    found = adapted(backbone, target(), pool, tmp_path, selection=CHOICES[name](), visits=900)
-    assert found.borrowed is not None and len(found.borrowed.trace.taken) >= 1
-    assert all(0 <= i < len(found.borrowed.candidates) for i in found.borrowed.trace.taken)
+    sources = [clusters(12, 12, name="a"), clusters(12, 12, where=NOISE, seed=3, name="b", names="d")]
+    found = adapted(backbone, target(), sources, tmp_path, selection=CHOICES[name](), visits=900)
+    assert found.outcome is not None and len(found.outcome.trace.taken) >= 1
+    assert all(0 <= i < len(found.outcome.candidates) for i in found.outcome.trace.taken)
 
 
 def test_p_by_validation_tasks(backbone: Backbone, tmp_path: Path) -> None:
     found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, tries=(-0.5, 0.0), visits=2000)
-    assert found.borrowed is not None and found.borrowed.tuned is not None
+    assert found.outcome is not None and found.outcome.tuned is not None
 
 
 def test_the_same_seed_gives_the_same_model(helped: Adapted, backbone: Backbone, tmp_path: Path) -> None:
@@ -236,56 +247,56 @@ def test_the_same_seed_gives_the_same_model(helped: Adapted, backbone: Backbone,
 
 
 def test_what_serves_what(backbone: Backbone, tmp_path: Path) -> None:
-    examples, pool = target(), clusters(30, 30)
+    examples, sources = target(), clusters(30, 30)
     features = backbone_features(backbone, examples)
-    related = related_pool([pool], examples, np.arange(len(examples)), features, backbone, most=20, cache=tmp_path, quiet=True)
-    parts = {part: related.tasks(part) for part in ("train", "validation", "judging")}  # type: ignore[arg-type]
+    source_rows = usable_rows([sources], examples, np.arange(len(examples)), features, backbone, most=20, cache=tmp_path, quiet=True)
+    parts = {part: source_rows.tasks(part) for part in ("train", "validation", "judging")}  # type: ignore[arg-type]
     classes = {part: set(t.slot_class[t.slots].tolist()) for part, t in parts.items() if t is not None}
     assert len(classes["train"]) == 24 and len(classes["validation"]) == len(classes["judging"]) == 3
     assert not classes["train"] & classes["validation"] and not classes["judging"] & (classes["train"] | classes["validation"])
-    assert np.bincount(related.pool.labels).max() == 20
+    assert np.bincount(source_rows.space.labels).max() == 20
 
 
 def test_rows_of_the_target_and_test_rows_stay_out(backbone: Backbone, tmp_path: Path) -> None:
     examples = target()
-    pool = clusters(8, 12)
+    sources = clusters(8, 12)
     shared = make_examples(
-        Vectors(np.concatenate([np.stack([pool.items.fetch(i) for i in range(len(pool))]), np.stack([examples.items.fetch(3)])])),
-        [*(pool.class_names[k] for k in pool.labels), "c0"],
+        Vectors(np.concatenate([np.stack([sources.items.fetch(i) for i in range(len(sources))]), np.stack([examples.items.fetch(3)])])),
+        [*(sources.class_names[k] for k in sources.labels), "c0"],
         name="pool",
-        row_split=np.array([TEST if i % 12 == 0 else TRAIN for i in range(len(pool))] + [TRAIN]),
+        row_split=np.array([TEST if i % 12 == 0 else TRAIN for i in range(len(sources))] + [TRAIN]),
     )
     features = backbone_features(backbone, examples)
-    related = related_pool([shared], examples, np.arange(len(examples)), features, backbone, cache=tmp_path, quiet=True)
-    assert len(related.leaks) == 1 and related.leaks[0].target == 3 and "in the target too" in related.notes[0]
-    assert len(related.pool) == 8 * 11
+    source_rows = usable_rows([shared], examples, np.arange(len(examples)), features, backbone, cache=tmp_path, quiet=True)
+    assert len(source_rows.leaks) == 1 and source_rows.leaks[0].target == 3 and "in the target too" in source_rows.notes[0]
+    assert len(source_rows.space) == 8 * 11
 
 
 def test_the_flags_ask_for_what_python_does_by_default() -> None:
     """The command line names the defaults for its help page without importing what they belong to."""
-    assert PoolFlags().borrowing() == Borrowing()
+    assert SourceFlags().settings() == SourceSettings()
 
 
-def test_bad_pools(backbone: Backbone, tmp_path: Path) -> None:
+def test_bad_sources(backbone: Backbone, tmp_path: Path) -> None:
     examples, features = target(), backbone_features(backbone, target())
 
-    def lend(*pool: Examples) -> None:
-        related_pool(pool, examples, np.arange(len(examples)), features, backbone, cache=tmp_path, quiet=True)
+    def use(*sources: Examples) -> None:
+        usable_rows(sources, examples, np.arange(len(examples)), features, backbone, cache=tmp_path, quiet=True)
 
     from fewtune.data.items import Texts
 
-    with pytest.raises(InputError, match="the target holds vectors, but pool words holds texts"):
-        lend(make_examples(Texts(["a", "b"]), ["x", "y"], name="words"))
+    with pytest.raises(InputError, match="the target holds vectors, but source words holds texts"):
+        use(make_examples(Texts(["a", "b"]), ["x", "y"], name="words"))
     with pytest.raises(InputError, match="training classes"):
-        lend(clusters(1, 10))
+        use(clusters(1, 10))
     with pytest.raises(InputError, match="above 0 minutes"):
-        Borrowing(minutes=0.0)
-    with pytest.raises(InputError, match="learns nothing from a pool"):
+        SourceSettings(minutes=0.0)
+    with pytest.raises(InputError, match="learns nothing from a source"):
         adapted(backbone, examples, [clusters(8, 12)], tmp_path, recipe="ridge")
-    assert math.isfinite(Borrowing().minutes)
+    assert math.isfinite(SourceSettings().minutes)
 
 
 def backbone_features(backbone: Backbone, examples: Examples) -> Any:
-    from fewtune.data.pool import Pool
+    from fewtune.data.row_space import RowSpace
 
-    return backbone.embed(backbone.start(), Pool([examples]), np.arange(len(examples)))
+    return backbone.embed(backbone.start(), RowSpace([examples]), np.arange(len(examples)))
