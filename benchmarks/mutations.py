@@ -18,12 +18,14 @@ class Mutant:
     tests: tuple[str, ...]
 
 
-RECORDED, FINETUNE, HONEST = "tests/laws/test_recorded.py", "tests/unit/test_finetune.py", "tests/laws/test_honesty.py"
-SWEEP = "tests/unit/test_learning_in_studies.py::test_the_sweep_keeps_the_best_value"
+RECORDED, FINETUNE, HONEST = "tests/laws/test_recorded.py", "tests/unit/sources/test_finetune.py", "tests/laws/test_honesty.py"
+SWEEP = "tests/unit/evaluation/test_trainer.py::test_the_sweep_keeps_the_best_value"
 FOLDS = f"{RECORDED}::test_a_fold_of_the_guard_is_decided_by_its_training_rows_alone"
 JUDGED = f"{RECORDED}::test_related_tasks_judge_what_neither_trained_nor_chose"
 COMPARED = f"{RECORDED}::test_compare_sweeps_on_validation_classes_and_asks_test_rows_last"
-GUARD, UNSEEN, CHOOSE, FORECAST = (f"tests/unit/test_{name}.py" for name in ("guard", "unseen", "choose", "forecast"))
+GUARD, UNSEEN, CHOOSE, FORECAST = (
+    f"tests/unit/{name}.py" for name in ("sources/test_guard", "learners/test_unseen", "learners/test_choice", "learners/test_forecast")
+)
 FEW = f"{GUARD}::test_equal_gains_of_few_classes_prove_nothing"
 FROZEN = f"{HONEST}::test_labels_of_test_rows_decide_nothing_of_frozen_learners"
 OUTCOME = f"{HONEST}::test_labels_of_test_rows_decide_nothing_of_what_the_sources_give"
@@ -65,18 +67,18 @@ _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
     ("honesty", "compare trains on validation classes", "evaluation/trainer.py", 'found = self._part("train")', 'found = self._part("validation")', (COMPARED,)),
     ("honesty", "reserved rows are asked too", "evaluation/task_choice.py", "    labels[rows] = -1\n", "", (COMPARED,)),
     # adaptation
-    ("adaptation", "the temperature multiplies", "models/predict.py", "/ bundle.temperature", "* bundle.temperature", ("tests/unit/test_predict.py", "tests/unit/test_evaluate.py")),
-    ("adaptation", "folds of one class start at 0", "learners/folds.py", "        dealt += len(mine)\n", "", ("tests/unit/test_splits.py",)),
-    ("adaptation", "lone rows are held out", "learners/folds.py", "np.flatnonzero(counts >= 2):", "np.flatnonzero(counts >= 1):", ("tests/unit/test_splits.py",)),
+    ("adaptation", "the temperature multiplies", "models/predict.py", "/ bundle.temperature", "* bundle.temperature", ("tests/unit/models/test_predict.py", "tests/unit/models/test_evaluate.py")),
+    ("adaptation", "folds of one class start at 0", "learners/folds.py", "        dealt += len(mine)\n", "", ("tests/unit/learners/test_folds.py",)),
+    ("adaptation", "lone rows are held out", "learners/folds.py", "np.flatnonzero(counts >= 2):", "np.flatnonzero(counts >= 1):", ("tests/unit/learners/test_folds.py",)),
     ("adaptation", "ties go to the last learner", "learners/choice.py", "best = max(means, key=lambda name: means[name])", "best = max(reversed(means), key=lambda name: means[name])", (CHOOSE,)),
     ("adaptation", "confusion is turned over", "learners/choice.py", "labels[answers.item] * ways + answers.logits.argmax(-1).numpy()", "labels[answers.item] + ways * answers.logits.argmax(-1).numpy()", (CHOOSE,)),
     ("adaptation", "confusion counts all repeats", "learners/choice.py", "reshape(ways, ways) / repeats", "reshape(ways, ways)", (CHOOSE,)),
     ("adaptation", "a size of the curve too many", "learners/forecast.py", "order < most", "order <= most", (FORECAST,)),
     ("adaptation", "a one-sided curve bound", "learners/forecast.py", "[0.025, 0.975], axis=0", "[0.025, 0.5], axis=0", (FORECAST,)),
-    ("adaptation", "precision for recall", "models/evaluate.py", "    counts = np.bincount(labels, minlength=ways)\n", "    counts = np.bincount(best, minlength=ways)\n", ("tests/unit/test_evaluate.py",)),
-    ("adaptation", "doubt by the label's own margin", "learners/doubts.py", "(own < threshold[given]) & (best > own)", "(own > threshold[given]) & (best > own)", ("tests/unit/test_doubts.py",)),
-    ("adaptation", "embeddings leak at any distance", "sources/roles.py", "if part == highest[digest]]", "if part <= highest[digest]]", ("tests/unit/test_source_rows.py",)),
-    ("adaptation", "rows beyond the most are used", "sources/roles.py", "if seen[label] <= most:", "if seen[label] <= most + 1:", ("tests/unit/test_sources.py::test_what_serves_what",)),
+    ("adaptation", "precision for recall", "models/evaluate.py", "    counts = np.bincount(labels, minlength=ways)\n", "    counts = np.bincount(best, minlength=ways)\n", ("tests/unit/models/test_evaluate.py",)),
+    ("adaptation", "doubt by the label's own margin", "learners/doubts.py", "(own < threshold[given]) & (best > own)", "(own > threshold[given]) & (best > own)", ("tests/unit/learners/test_doubts.py",)),
+    ("adaptation", "embeddings leak at any distance", "sources/roles.py", "if part == highest[digest]]", "if part <= highest[digest]]", ("tests/unit/sources/test_source_rows.py",)),
+    ("adaptation", "rows beyond the most are used", "sources/roles.py", "if seen[label] <= most:", "if seen[label] <= most + 1:", ("tests/unit/sources/test_sources.py::test_what_serves_what",)),
     # engine
     ("engine", "an unrolled step is cut", "learning/engine.py", "gradients, _ = direction(step, answer, leaf, episodes, its, origin=origin, create_graph=unrolled)", "gradients, _ = direction(step, answer, leaf, episodes, its, origin=origin, create_graph=False)", ("tests/laws/test_engine.py",)),
     ("engine", "first order is cut off", "learning/engine.py", "begun[n] + (t - held[n]) if n in weights else t", "t", ("tests/laws/test_engine.py",)),
@@ -108,19 +110,19 @@ _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
     ("heads", "a neighbour too many", "parts/heads/matching.py", "kth = candidates.topk(min(k,", "kth = candidates.topk(min(k + 1,", ("tests/references/test_heads_sklearn.py", "tests/laws/test_heads.py")),
     ("heads", "the farthest rows vote", "parts/heads/matching.py", "candidates.topk(min(k, cosines.shape[-1]), dim=-1)", "candidates.topk(min(k, cosines.shape[-1]), dim=-1, largest=False)", ("tests/references/test_heads_sklearn.py",)),
     # statistics
-    ("statistics", "an interval on one side", "statistics/intervals.py", "quantile = float(stdtrit(max(len(x) - 1, 1), (1 + level) / 2))", "quantile = float(stdtrit(max(len(x) - 1, 1), level))", ("tests/unit/test_statistics_intervals.py",)),
-    ("statistics", "a divisor of n", "statistics/intervals.py", "values.std(ddof=1)", "values.std(ddof=0)", ("tests/unit/test_statistics_intervals.py",)),
-    ("statistics", "a bootstrap of one side", "statistics/intervals.py", "low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])", "low, high = np.quantile(means, [1 - level, level])", ("tests/unit/test_statistics_intervals.py",)),
-    ("statistics", "no running maximum", "statistics/best.py", "np.maximum.accumulate(p[order] * left * (left + 1) / 2)", "p[order] * left * (left + 1) / 2", ("tests/unit/test_statistics_best.py",)),
-    ("statistics", "Holm's factor for having picked the best", "statistics/best.py", "p[order] * left * (left + 1) / 2", "p[order] * left", ("tests/unit/test_statistics_best.py",)),
-    ("statistics", "training runs do not count", "statistics/best.py", "parts = [differences, *several]", "parts = [differences]", ("tests/unit/test_statistics_best.py",)),
-    ("statistics", "zeros take part in sign flips", "statistics/paired.py", "min(1.0, max(p, float(np.finfo(np.float64).tiny)))", "min(1.0, max(p / 2, float(np.finfo(np.float64).tiny)))", ("tests/unit/test_statistics_paired.py",)),
-    ("statistics", "Monte Carlo p may be 0", "statistics/paired.py", "return (b + 1) / (resamples + 1)", "return b / resamples", ("tests/unit/test_statistics_paired.py",)),
-    ("statistics", "folds count as apart", "statistics/resampled.py", "math.sqrt(1 + folds / (folds - 1))", "math.sqrt(1)", ("tests/unit/test_statistics_best.py", "tests/unit/test_statistics_paired.py", CHOOSE)),
-    ("statistics", "the temperature of the logits is turned round", "statistics/calibration.py", "log_softmax(z / math.exp(log_temperature), axis=1)", "log_softmax(z * math.exp(log_temperature), axis=1)", ("tests/unit/test_statistics_calibration.py",)),
-    ("statistics", "no smoothing of a perfect answer", "statistics/calibration.py", "share = 1 / (len(z) + 2) if", "share = 0.0 if", ("tests/unit/test_statistics_calibration.py",)),
-    ("statistics", "the winner is scored on its own bag", "statistics/selection.py", "left_out = left_out[~np.isnan(left_out)]", "left_out = np.maximum(left_out[~np.isnan(left_out)], np.nanmax(_means(np.ones((1, score.shape[1])), score)))", ("tests/unit/test_statistics_selection.py",)),
-    ("statistics", "a power law that grows", "statistics/power_law.py", "math.exp(-self.exponent * math.log(", "math.exp(self.exponent * math.log(", ("tests/unit/test_statistics_power_law.py",)),
-    ("statistics", "the forecast resamples without strata", "statistics/power_law.py", "np.zeros(len(e), dtype=np.int64) if strata is None else", "np.zeros(len(e), dtype=np.int64) if strata is not None else", ("tests/unit/test_statistics_power_law.py",)),
+    ("statistics", "an interval on one side", "statistics/intervals.py", "quantile = float(stdtrit(max(len(x) - 1, 1), (1 + level) / 2))", "quantile = float(stdtrit(max(len(x) - 1, 1), level))", ("tests/unit/statistics/test_intervals.py",)),
+    ("statistics", "a divisor of n", "statistics/intervals.py", "values.std(ddof=1)", "values.std(ddof=0)", ("tests/unit/statistics/test_intervals.py",)),
+    ("statistics", "a bootstrap of one side", "statistics/intervals.py", "low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])", "low, high = np.quantile(means, [1 - level, level])", ("tests/unit/statistics/test_intervals.py",)),
+    ("statistics", "no running maximum", "statistics/best.py", "np.maximum.accumulate(p[order] * left * (left + 1) / 2)", "p[order] * left * (left + 1) / 2", ("tests/unit/statistics/test_best.py",)),
+    ("statistics", "Holm's factor for having picked the best", "statistics/best.py", "p[order] * left * (left + 1) / 2", "p[order] * left", ("tests/unit/statistics/test_best.py",)),
+    ("statistics", "training runs do not count", "statistics/best.py", "parts = [differences, *several]", "parts = [differences]", ("tests/unit/statistics/test_best.py",)),
+    ("statistics", "zeros take part in sign flips", "statistics/paired.py", "min(1.0, max(p, float(np.finfo(np.float64).tiny)))", "min(1.0, max(p / 2, float(np.finfo(np.float64).tiny)))", ("tests/unit/statistics/test_paired.py",)),
+    ("statistics", "Monte Carlo p may be 0", "statistics/paired.py", "return (b + 1) / (resamples + 1)", "return b / resamples", ("tests/unit/statistics/test_paired.py",)),
+    ("statistics", "folds count as apart", "statistics/resampled.py", "math.sqrt(1 + folds / (folds - 1))", "math.sqrt(1)", ("tests/unit/statistics/test_best.py", "tests/unit/statistics/test_paired.py", CHOOSE)),
+    ("statistics", "the temperature of the logits is turned round", "statistics/calibration.py", "log_softmax(z / math.exp(log_temperature), axis=1)", "log_softmax(z * math.exp(log_temperature), axis=1)", ("tests/unit/statistics/test_calibration.py",)),
+    ("statistics", "no smoothing of a perfect answer", "statistics/calibration.py", "share = 1 / (len(z) + 2) if", "share = 0.0 if", ("tests/unit/statistics/test_calibration.py",)),
+    ("statistics", "the winner is scored on its own bag", "statistics/selection.py", "left_out = left_out[~np.isnan(left_out)]", "left_out = np.maximum(left_out[~np.isnan(left_out)], np.nanmax(_means(np.ones((1, score.shape[1])), score)))", ("tests/unit/statistics/test_selection.py",)),
+    ("statistics", "a power law that grows", "statistics/power_law.py", "math.exp(-self.exponent * math.log(", "math.exp(self.exponent * math.log(", ("tests/unit/statistics/test_power_law.py",)),
+    ("statistics", "the forecast resamples without strata", "statistics/power_law.py", "np.zeros(len(e), dtype=np.int64) if strata is None else", "np.zeros(len(e), dtype=np.int64) if strata is not None else", ("tests/unit/statistics/test_power_law.py",)),
 )  # fmt: skip
 MUTANTS = tuple(Mutant(*row) for row in _TABLE)

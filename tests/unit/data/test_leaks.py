@@ -13,7 +13,7 @@ from fewtune.data.items import Texts, Vectors
 from fewtune.data.near import Leak, embedding_threshold, find_leaks, without_leaks
 from fewtune.data.near.leaks import FARTHEST
 from fewtune.errors import InputError
-from tests.unit.test_near import COPIES, encoded, scenes
+from tests.unit.data.test_near import COPIES, encoded, scenes
 
 
 def named(examples: Examples, name: str) -> Examples:

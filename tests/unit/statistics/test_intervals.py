@@ -20,7 +20,7 @@ from fewtune.statistics import (
     wilson_interval,
 )
 
-REFERENCES = json.loads((Path(__file__).parents[1] / "references" / "statistics.json").read_text(encoding="utf-8"))
+REFERENCES = json.loads((Path(__file__).parents[2] / "references" / "statistics.json").read_text(encoding="utf-8"))
 INTERVALS = [normal_interval, t_interval, bootstrap_interval]
 
 

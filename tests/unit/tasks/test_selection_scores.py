@@ -26,7 +26,7 @@ from fewtune.tasks.selection.evidence import Floats
 from fewtune.tasks.selection.score import responses
 from fewtune.tasks.selection.transferability import h_score, leep, log_evidence
 from fewtune.tasks.task import Tasks
-from tests.unit.selection_grounds import WIDTH, ground
+from tests.unit.tasks.selection_grounds import WIDTH, ground
 
 
 def cosine(a: Floats, b: Floats) -> float:

@@ -16,7 +16,7 @@ from scipy import stats
 from fewtune.statistics import paired_interval, sign_flip_test, t_interval, wilcoxon_test
 from fewtune.statistics.paired import on_lattice
 
-ZEA_MAYS = json.loads((Path(__file__).parents[1] / "references" / "statistics.json").read_text(encoding="utf-8"))["zea_mays"]
+ZEA_MAYS = json.loads((Path(__file__).parents[2] / "references" / "statistics.json").read_text(encoding="utf-8"))["zea_mays"]
 
 
 def enumerated(x: np.ndarray) -> float:

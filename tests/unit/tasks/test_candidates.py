@@ -13,7 +13,7 @@ from fewtune.keys import key
 from fewtune.tasks.candidates import candidate_tasks, few_rows, source_of
 from fewtune.tasks.targets import target_tasks
 from fewtune.tasks.task import Tasks, source_tasks
-from tests.unit.selection_grounds import source
+from tests.unit.tasks.selection_grounds import source
 
 
 @pytest.fixture(scope="module")

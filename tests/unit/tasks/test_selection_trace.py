@@ -27,7 +27,7 @@ from fewtune.tasks.selection import (
 )
 from fewtune.tasks.selection.moments import LEAST, covariance
 from fewtune.tasks.task import Tasks
-from tests.unit.selection_grounds import WIDTH, ground
+from tests.unit.tasks.selection_grounds import WIDTH, ground
 
 
 @pytest.mark.parametrize(("rows", "width"), [(3, 5), (7, 5), (150, 40), (30, 64), (50, 1), (5, 200)])

@@ -31,7 +31,7 @@ from fewtune.learning.world import ALONE
 from fewtune.machine import Machine
 from fewtune.recipes import variants
 from fewtune.tasks.samplers import Sampled
-from tests.unit.test_near import COPIES, encoded, scenes
+from tests.unit.data.test_near import COPIES, encoded, scenes
 
 
 def collection(classes: int, seed: int, rows: int = 12) -> Examples:

@@ -17,7 +17,7 @@ from fewtune.statistics import (
     reuse_sentence,
 )
 
-REFERENCES = json.loads((Path(__file__).parents[1] / "references" / "statistics.json").read_text(encoding="utf-8"))
+REFERENCES = json.loads((Path(__file__).parents[2] / "references" / "statistics.json").read_text(encoding="utf-8"))
 DEMSAR = REFERENCES["demsar_auc"]
 
 
