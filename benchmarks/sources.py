@@ -38,7 +38,8 @@ from fewtune.models.fitting import fit_head
 from fewtune.recipes.default_learners import candidates
 from fewtune.sources.clock import Clock
 from fewtune.sources.finetune import Finetuner
-from fewtune.sources.outcome import SourceSettings
+from fewtune.sources.job import Job
+from fewtune.sources.settings import SourceSettings
 from fewtune.sources.stages import side_of, use_sources
 from fewtune.statistics import t_interval
 from fewtune.tasks.selection import Evidence, all_tasks, consistency_diversity, no_consistency, no_diversity, random_tasks
@@ -86,8 +87,8 @@ def measured(name: str, sets: dict[str, Examples], backbone: Backbone, shots: in
     found: dict[str, Any] = {"frozen": accuracy(frozen, target, seed, methods)}
     how = SourceSettings(visits=given.visits, rates=tuple(given.rates), selection=consistency_diversity(mode=given.mode))
     got = use_sources(
-        target, frozen, methods, sources, how, clock=Clock(float("inf")),
-        cache=given.cache, skip_bad=True, seed=seed, judge=not given.unguarded, quiet=False,
+        target, frozen, methods, sources, how,
+        Job(clock=Clock(float("inf")), cache=given.cache, skip_bad=True, seed=seed), judge=not given.unguarded,
     )  # fmt: skip
     rows, inputs = np.concatenate([target.support, target.test]), RowSpace([target.examples], remember=1 << 30)
     evidence = Evidence(

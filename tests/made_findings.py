@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
+from fewtune.learners.forecast import Forecast
 from fewtune.report.findings import (
     Added,
     Confused,
@@ -18,8 +19,6 @@ from fewtune.report.findings import (
     Example,
     Findings,
     Floats,
-    Forecast,
-    Guard,
     Leak,
     Looked,
     Maps,
@@ -27,15 +26,20 @@ from fewtune.report.findings import (
     Selection,
     Shown,
     Similarity,
-    Stage,
 )
-from fewtune.statistics import Interval
+from fewtune.sources.clock import Stage
+from fewtune.sources.guard import ON_SOURCES, OWN, Guard, Place
+from fewtune.statistics import FittedPowerLaw, Interval, PowerLaw
 
 HOSTILE = '<script>alert("1")</script> & </text></svg></title><img src=x onerror=alert(1)> $x^2$ {{ 7*7 }} \u202e\x1b[31m'
 
 
 def around(mean: float, half: float, n: int = 140, kind: str = "bootstrap") -> Interval:
     return Interval(mean, mean - half, mean + half, 0.95, n, kind)
+
+
+def judged(where: Place, gain: Interval, differences: Floats) -> Guard:
+    return Guard(where, gain, 0.5, 0.5 + gain.mean, differences, (), np.zeros(0))
 
 
 def painted(count: int, size: int = 64) -> list[Shown]:
@@ -66,13 +70,8 @@ def rich(pictures: Sequence[Shown], names: Sequence[str], sources: Sequence[str]
         measured=Interval(0.828, 0.791, 0.859, 0.95, 464, "wilson"),
         beats="ridge on frozen features by 4.6 points, and standard finetuning by 2.1",
         methods=_methods(),
-        guard=Guard(
-            where="the target's own splits",
-            kept_finetuned=True,
-            sentence="The finetuned model is used because its gain over ridge, the best frozen learner, is above zero beyond chance.",
-            gain=around(0.046, 0.027, 50, "corrected resampled t"),
-            differences=random.normal(0.046, 0.04, 50).round(3),
-        ),
+        guard=judged(OWN, around(0.046, 0.027, 50, "corrected resampled t"), random.normal(0.046, 0.04, 50).round(3)),
+        decision="The finetuned model is used because its gain over ridge, the best frozen learner, is above zero beyond chance.",
         selection=_selection(names, sources, source, random),
         curves=_curves(random),
         confusion=_confusion(names, picture, random),
@@ -194,7 +193,7 @@ def _maps(names: Sequence[str], random: np.random.Generator, rows: int = 480) ->
 
 
 def _forecast() -> Forecast:
-    shots = np.array([1, 2, 4, 8])
+    shots = np.array([1.0, 2.0, 4.0, 8.0])
     grid = np.geomspace(1, 64, 40)
     curve = 0.94 - 0.31 * grid**-0.52
     spread = 0.015 + 0.012 * np.log2(grid)
@@ -203,6 +202,8 @@ def _forecast() -> Forecast:
         accuracy=np.array([0.63, 0.727, 0.789, 0.842]),
         low=np.array([0.59, 0.69, 0.75, 0.8]),
         high=np.array([0.67, 0.76, 0.83, 0.88]),
+        law=FittedPowerLaw(PowerLaw(0.06, 0.31, 0.52), np.array([[0.06, 0.31, 0.52]]), 40),
+        ahead=(),
         grid=grid,
         curve=curve,
         curve_low=curve - spread,
@@ -238,13 +239,8 @@ def frozen(pictures: Sequence[Shown], names: Sequence[str]) -> Findings:
         beats="",
         methods=tuple(replace(m, difference=None if m.name == "ridge" else around(0.012, 0.02), p=None if m.name == "ridge" else 0.4,
                               chosen=m.name == "ridge", accuracy=min(m.accuracy, 0.801)) for m in whole.methods),
-        guard=Guard(
-            where="held-out classes of the sources",
-            kept_finetuned=False,
-            sentence="With 2 labels a class your own rows cannot be split, so both were compared on held-out classes of the sources.",
-            gain=around(-0.004, 0.022, 30, "paired t"),
-            differences=random.normal(-0.004, 0.05, 30).round(2),
-        ),
+        guard=judged(ON_SOURCES, around(-0.004, 0.022, 30, "paired t"), random.normal(-0.004, 0.05, 30).round(2)),
+        decision="With 2 labels a class your own rows cannot be split, so both were compared on held-out classes of the sources.",
         selection=replace(whole.selection, added=whole.selection.added[:1], trace=whole.selection.trace[:6]) if whole.selection else None,
         mislabelled=(),
         leaks=(),
@@ -291,7 +287,7 @@ def hostile() -> Findings:
         sentences=text,
         beats=HOSTILE,
         methods=tuple(replace(m, name=HOSTILE) for m in made.methods),
-        guard=replace(made.guard, sentence=HOSTILE),
+        decision=HOSTILE,
         curves=tuple(replace(c, label=HOSTILE) for c in made.curves),
         uncertain=tuple(replace(d, name=HOSTILE, shown=HOSTILE) for d in made.uncertain),
         forecast=replace(made.forecast, sentence=HOSTILE),

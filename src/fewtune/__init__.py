@@ -14,18 +14,19 @@ from typing import TYPE_CHECKING
 from fewtune.version import __version__
 
 if TYPE_CHECKING:
+    from fewtune.api.adapted import Adapted
     from fewtune.api.estimator import FewShotClassifier
-    from fewtune.api.functions import Adapted, Model, adapt, load
+    from fewtune.api.functions import Model, adapt, load
     from fewtune.backbones.load import load_backbone
     from fewtune.data.examples import Examples
     from fewtune.data.reading.read import read_examples
     from fewtune.machine import Machine
-    from fewtune.sources.outcome import SourceSettings
+    from fewtune.sources.settings import SourceSettings
 
 # names and where they live; imported when first asked for, so that `fewtune --help` answers at once
 _WHERE = {
-    "Adapted": "fewtune.api.functions",
-    "SourceSettings": "fewtune.sources.outcome",
+    "Adapted": "fewtune.api.adapted",
+    "SourceSettings": "fewtune.sources.settings",
     "Model": "fewtune.api.functions",
     "adapt": "fewtune.api.functions",
     "load": "fewtune.api.functions",

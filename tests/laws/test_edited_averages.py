@@ -23,7 +23,7 @@ from fewtune.models.finetuned_weights import what_moved
 from fewtune.parts.heads import Centroid
 from fewtune.parts.keep import Ema, Keep, Swa
 from fewtune.parts.plan import everything, only
-from fewtune.sources.finetune import _between
+from fewtune.sources.advice import part_way
 from fewtune.stopping import Stopped, ask_to_stop
 from fewtune.tasks.episodes import Episodes
 from fewtune.tasks.samplers import Sampled
@@ -157,7 +157,7 @@ def test_averages_over_steps_are_resumed_bit_for_bit(ground: Ground, tasks: Task
 def test_the_way_back_to_the_start_is_saved_in_few_numbers_and_read_again(ground: Ground, tasks: Tasks, share: float) -> None:
     run = ended(ground, tasks, phase(0.3, plan=only((*FACTORS, "0.bias"), 0.3)))
     start = ground.start()
-    found = _between(start, run, share, EDITS)
+    found = part_way(start, run, share, EDITS)
     expected = mean([merged(start), merged(run.weights)], (1 - share, share))
     same(merged({**start, **found}), expected)
     assert "0.weight" not in found and "2.weight" not in found  # factors of the rank they had, no whole matrices

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from fewtune.adaptation.adapt import Adapted, adapt_examples
+from fewtune.adaptation.adapt import adapt_examples
+from fewtune.adaptation.outcome import Outcome
+from fewtune.adaptation.settings import AdaptSettings
 from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import TEST, TRAIN, Examples, make_examples
 from fewtune.data.items import Items, Pixels, Vectors
 from fewtune.machine import Machine
 from fewtune.recipes import read_method
-from fewtune.sources.outcome import SourceSettings
+from fewtune.sources.settings import SourceSettings
 from tests.tiny import images
 
 METHODS = {name: read_method(name) for name in ("centroid", "ridge")}
@@ -34,9 +36,9 @@ def labellings(count: int) -> list[list[str | None]]:
     return [own, list(random.permutation(own)), *([names[i] for i in random.integers(0, len(names), TESTED)] for _ in range(count))]
 
 
-def learned(found: Adapted) -> dict[str, Any]:
+def learned(found: Outcome) -> dict[str, Any]:
     """All that an adaptation came to, but what is said of the test rows."""
-    bundle, outcome = found.bundle, found.outcome
+    bundle, outcome = found.bundle, found.sources
     tensors = {**bundle.state, **bundle.parameters, **({} if bundle.moved is None else bundle.moved.weights)}
     assert bundle.support is not None
     facts = {k: v for k, v in bundle.facts.items() if k not in ("measured_accuracy", "not_measured")}
@@ -67,7 +69,14 @@ def test_labels_of_test_rows_decide_nothing_of_frozen_learners(skip_bad: bool, t
     own: list[str | None] = [f"c{i % WAYS}" for i in range(TRAINED)]
     backbone = load_backbone("pixels,size=6", machine=Machine(device="cpu"))
     found = [
-        adapt_examples(target(Pixels(content), own + labels), backbone, methods=METHODS, cache=tmp_path, skip_bad=skip_bad, quiet=True)
+        adapt_examples(
+            target(Pixels(content), own + labels),
+            backbone,
+            methods=METHODS,
+            cache=tmp_path,
+            settings=AdaptSettings(skip_bad=skip_bad),
+            quiet=True,
+        )
         for labels in labellings(8)
     ]
     assert all(learned(one) == learned(found[0]) for one in found)
@@ -96,9 +105,11 @@ def test_labels_of_test_rows_decide_nothing_of_what_the_sources_give(shots: int,
     for labels in labellings(2):
         examples = target(Vectors(mine), own + labels)
         found.append(
-            adapt_examples(examples, backbone, sources=[sources], source_settings=how, methods=METHODS, cache=tmp_path, quiet=True)
+            adapt_examples(
+                examples, backbone, sources=[sources], settings=AdaptSettings(sources=how), methods=METHODS, cache=tmp_path, quiet=True
+            )
         )
-    first = found[0].outcome
+    first = found[0].sources
     assert first is not None and len(first.source_rows.leaks) >= TESTED and first.guard is not None
     assert all(learned(one) == learned(found[0]) for one in found)
     assert torch.isfinite(found[0].features[found[0].target.test]).all()

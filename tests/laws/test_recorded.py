@@ -13,7 +13,9 @@ import pytest
 import torch
 
 from fewtune.adaptation import adapt
-from fewtune.adaptation.adapt import Adapted, adapt_examples
+from fewtune.adaptation.adapt import adapt_examples
+from fewtune.adaptation.outcome import Outcome
+from fewtune.adaptation.settings import AdaptSettings
 from fewtune.backbones.features.feature_table import feature_table
 from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import TEST, TRAIN, Examples, Integers, make_examples
@@ -35,7 +37,7 @@ from fewtune.models import evaluate as evaluation
 from fewtune.recipes import read_method, variants
 from fewtune.sources import finetune, guard, stages
 from fewtune.sources.finetune import Finetuner
-from fewtune.sources.outcome import SourceSettings
+from fewtune.sources.settings import SourceSettings
 from fewtune.tasks.samplers import Sampled
 from fewtune.tasks.selection import ConsistencyDiversity, Evidence
 from tests.laws.recorder import Recorder, Seen, asked, classes_of
@@ -79,7 +81,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     at.wrap(choose, "fit_temperature", "temperature")
     at.wrap(adapt, "forecast", "forecast", lambda _, features, rows, *__, **___: {"rows": rows})  # noqa: ARG005
     at.wrap(adapt, "fit_head", "fit", lambda _, features, rows, *__, **___: {"rows": rows})  # noqa: ARG005
-    at.wrap(adapt, "_measure", "measure", lambda _, whole, features: {"rows": whole.test})  # noqa: ARG005
+    at.wrap(adapt, "_measured", "measure", lambda _, whole, side: {"rows": whole.test})  # noqa: ARG005
     at.wrap(stages, "guard_on_target", "guard")
     at.wrap(stages, "guard_on_sources", "guard")
     at.wrap(guard, "answer_table", "judge", lambda _, features, episodes, *__: asked([episodes]))  # noqa: ARG005
@@ -94,10 +96,12 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     return at
 
 
-def run(at: Recorder, examples: Examples, sources: list[Examples], cache: Path, tries: tuple[float, ...] = ()) -> Adapted:  # noqa: ARG001
+def run(at: Recorder, examples: Examples, sources: list[Examples], cache: Path, tries: tuple[float, ...] = ()) -> Outcome:  # noqa: ARG001
     backbone = load_backbone(f"mlp,inputs={WIDTH},width=24,depth=1", machine=Machine(device="cpu"))
     how = SourceSettings(visits=1600, rates=(0.01, 0.1), candidates=6, tries=tries)
-    return adapt_examples(examples, backbone, sources=sources, source_settings=how, methods=METHODS, cache=cache, quiet=True)
+    return adapt_examples(
+        examples, backbone, sources=sources, settings=AdaptSettings(sources=how), methods=METHODS, cache=cache, quiet=True
+    )
 
 
 def all_of(seen: list[Seen], what: str) -> set[frozenset[int]]:
@@ -122,10 +126,10 @@ def test_without_a_pool_a_row_is_answered_by_what_never_saw_it_and_test_rows_com
     assert [s.within for s in at.of("temperature")] == [("choose", "temperature")]
 
 
-def pool_is_used_as_it_should(at: Recorder, found: Adapted) -> dict[str, frozenset[int]]:
+def pool_is_used_as_it_should(at: Recorder, found: Outcome) -> dict[str, frozenset[int]]:
     """What holds however the finetuned backbone is judged; returns the classes of each part."""
-    assert found.outcome is not None
-    source_rows = found.outcome.source_rows
+    assert found.sources is not None
+    source_rows = found.sources.source_rows
     parts = {}
     for part in ("train", "validation", "judging"):
         tasks = source_rows.tasks(part)  # type: ignore[arg-type]
@@ -152,7 +156,7 @@ def test_a_fold_of_the_guard_is_decided_by_its_training_rows_alone(monkeypatch: 
     at = recorded(monkeypatch)
     found = run(at, target(8), [clusters(24, 12)], tmp_path, (-0.1, 0.0))
     pool_is_used_as_it_should(at, found)
-    assert found.outcome is not None and found.outcome.guard is not None and found.outcome.guard.where == "the target's own splits"
+    assert found.sources is not None and found.sources.guard is not None and found.sources.guard.where == "the target's own splits"
     support = frozenset(found.target.support.tolist())
     judged = at.of("judge", inside="guard")
     assert len(judged) == 8 and all(a.given == b.given for a, b in zip(judged[::2], judged[1::2], strict=True))  # two sides, four folds
@@ -167,8 +171,8 @@ def test_a_fold_of_the_guard_is_decided_by_its_training_rows_alone(monkeypatch: 
         for held in [s for s in mine if s.step == "held out"]:
             assert held.given["support"] | held.given["query"] == fold["support"]
         assert [s for s in mine if s.step == "p"]
-    assert found.outcome.kept  # so that what follows is of a finetuned backbone
-    assert found.choice.expected == found.outcome.guard.expected != found.frozen.expected
+    assert found.sources.kept  # so that what follows is of a finetuned backbone
+    assert found.choice.expected == found.sources.guard.expected != found.frozen.expected
 
 
 def test_related_tasks_judge_what_neither_trained_nor_chose(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -176,7 +180,7 @@ def test_related_tasks_judge_what_neither_trained_nor_chose(monkeypatch: pytest.
     at = recorded(monkeypatch)
     found = run(at, target(1), [clusters(60, 12)], tmp_path)
     parts = pool_is_used_as_it_should(at, found)
-    assert found.outcome is not None and found.outcome.guard is not None and found.outcome.guard.where == "held-out classes of the sources"
+    assert found.sources is not None and found.sources.guard is not None and found.sources.guard.where == "held-out classes of the sources"
     judged = [s.given["classes"] for s in at.of("judge", inside="guard")]
     assert len(judged) == 2 * (len(METHODS) + 1)
     for side in (judged[: len(METHODS) + 1], judged[len(METHODS) + 1 :]):

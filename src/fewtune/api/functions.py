@@ -8,7 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
-from fewtune.adaptation.adapt import Adapted, adapt_examples
+from fewtune.adaptation.adapt import adapt_examples
+from fewtune.adaptation.settings import AdaptSettings
+from fewtune.api.adapted import Adapted
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.defaults import default_backbone
 from fewtune.backbones.load import load_backbone
@@ -22,7 +24,7 @@ from fewtune.models.evaluate import Evaluation, evaluate, read_labelled
 from fewtune.models.export import Exported, export_onnx
 from fewtune.models.predict import Prediction, load_its_backbone, predict_anything, unlabelled
 from fewtune.recipes.language import read_frozen
-from fewtune.sources.outcome import SourceSettings
+from fewtune.sources.settings import SourceSettings
 
 
 @final
@@ -163,20 +165,24 @@ def adapt(
     made = load_backbone(backbone or default_backbone(examples.modality), weights=where, machine=machine or Machine())
     if isinstance(sources, str | Path | Examples):
         raise InputError("expected a list of other data as the sources, found one collection: write sources=[...].")
-    return adapt_examples(
+    settings = AdaptSettings(
+        sources=source_settings or SourceSettings(),
+        prompts=tuple(prompts),
+        threshold=threshold,
+        folds=folds,
+        skip_bad=skip_bad,
+        seed=seed,
+    )
+    outcome = adapt_examples(
         examples,
         made,
-        sources=[p if isinstance(p, Examples) else read_examples(p) for p in sources],
-        source_settings=source_settings,
-        prompts=tuple(prompts),
-        cache=None if cache is None else Path(cache),
+        sources=[s if isinstance(s, Examples) else read_examples(s) for s in sources],
+        settings=settings,
         methods={method: read_frozen(method)} if method else None,
-        skip_bad=skip_bad,
-        threshold=threshold,
-        seed=seed,
-        folds=folds,
+        cache=None if cache is None else Path(cache),
         quiet=quiet,
     )
+    return Adapted(outcome)
 
 
 __all__ = ["Adapted", "Model", "adapt", "load"]

@@ -52,40 +52,31 @@ def adapt(
         Replace the model that fewtune saved in --out; whatever else is in that folder stays.
     """
     from fewtune.adaptation.adapt import adapt_examples
+    from fewtune.adaptation.settings import AdaptSettings
+    from fewtune.api.adapted import Adapted
     from fewtune.cli.say import expected_time, saved_in, show, source_line, tell, understood
-    from fewtune.errors import InputError
     from fewtune.files import refuse_existing
     from fewtune.models.bundle import FILES, REPORT, SELECTION
     from fewtune.recipes import read_frozen
     from fewtune.report.adapted import learners_table, recall_table
 
     refuse_existing(out, overwrite=overwrite, writes=(*FILES, REPORT, *((SELECTION,) if other.source else ())))
-    if not 0 <= threshold <= 1:
-        raise InputError(f"expected a threshold between 0 and 1, found {threshold:g}.")
-    if folds < 2:
-        raise InputError(f"expected at least 2 folds, found {folds}.")
     methods = {method: read_frozen(method)} if method else None
-    how = other.settings()
+    settings = AdaptSettings(
+        sources=other.settings(),
+        prompts=tuple(prompts or ()),
+        threshold=threshold,
+        folds=folds,
+        skip_bad=reading.skip_bad,
+        seed=seed,
+    )
     examples, sources = reading.read(data), other.read()
     backbone = model.load(examples.modality)
     tell(*understood(examples, backbone), *map(source_line, sources))
     tell(expected_time(examples, backbone))
-    adapted = adapt_examples(
-        examples,
-        backbone,
-        sources=sources,
-        source_settings=how,
-        cache=model.cache,
-        methods=methods,
-        prompts=tuple(prompts or ()),
-        skip_bad=reading.skip_bad,
-        threshold=threshold,
-        seed=seed,
-        folds=folds,
-        quiet=model.quiet,
-    )
-    where = adapted.save(out, overwrite=overwrite)
-    show(learners_table(adapted))
-    show(recall_table(adapted))
-    tell(*adapted.sentences)
+    outcome = adapt_examples(examples, backbone, sources=sources, settings=settings, methods=methods, cache=model.cache, quiet=model.quiet)
+    where = Adapted(outcome).save(out, overwrite=overwrite)
+    show(learners_table(outcome))
+    show(recall_table(outcome))
+    tell(*outcome.sentences)
     tell("", f"{saved_in(where, out)}; open {where / 'report.html'}. Next: fewtune predict {where} NEW_FILES_OR_FOLDERS")

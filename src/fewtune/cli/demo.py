@@ -64,6 +64,8 @@ def demo(
         No progress on standard error.
     """
     from fewtune.adaptation.adapt import adapt_examples
+    from fewtune.adaptation.settings import AdaptSettings
+    from fewtune.api.adapted import Adapted
     from fewtune.backbones.load import load_backbone
     from fewtune.cli.say import show, source_line, tell, understood
     from fewtune.cli.source_flags import budget_of
@@ -71,7 +73,7 @@ def demo(
     from fewtune.files import refuse_existing
     from fewtune.models.bundle import FILES, REPORT, SELECTION
     from fewtune.report.adapted import learners_table, recall_table
-    from fewtune.sources.outcome import SourceSettings
+    from fewtune.sources.settings import SourceSettings
 
     where, replaced = out or DEFAULT_OUT, overwrite or out is None
     refuse_existing(where, overwrite=replaced, writes=(*FILES, REPORT, SELECTION))
@@ -81,12 +83,12 @@ def demo(
     examples = few_labelled(material.examples, shots, seed)
     backbone = load_backbone(material.backbone)
     tell(*understood(examples, backbone), *map(source_line, material.sources), "")
-    how = SourceSettings(minutes=minutes, visits=visits)
-    adapted = adapt_examples(examples, backbone, sources=material.sources, source_settings=how, seed=seed, quiet=quiet)
-    where = adapted.save(where, overwrite=replaced)
-    show(learners_table(adapted))
-    show(recall_table(adapted))
-    tell(*adapted.sentences)
+    settings = AdaptSettings(sources=SourceSettings(minutes=minutes, visits=visits), seed=seed)
+    outcome = adapt_examples(examples, backbone, sources=material.sources, settings=settings, quiet=quiet)
+    where = Adapted(outcome).save(where, overwrite=replaced)
+    show(learners_table(outcome))
+    show(recall_table(outcome))
+    tell(*outcome.sentences)
     _show_unseen(where, examples)
     tell("", f"Saved to {where}: its report is {where / 'report.html'}, its model card {where / 'README.md'}.")
     tell("Next, type:", f"  {_next(where, examples.modality)}")

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 if TYPE_CHECKING:
     from fewtune.data.examples import Examples
-    from fewtune.sources.outcome import SourceSettings
+    from fewtune.sources.settings import SourceSettings
 
 
 @Parameter(name="*")
@@ -59,7 +59,7 @@ class SourceFlags:
         from dataclasses import replace
 
         from fewtune.errors import InputError
-        from fewtune.sources.outcome import TRIES, SourceSettings
+        from fewtune.sources.settings import TRIES, SourceSettings
         from fewtune.tasks.selection import CHOICES
 
         minutes, visits = budget_of(self.budget)

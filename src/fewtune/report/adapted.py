@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-from fewtune.adaptation.adapt import Adapted
+from fewtune.adaptation.outcome import Outcome
 from fewtune.report.tables import Cell, Table
 
 
-def learners_table(adapted: Adapted) -> Table:
+def learners_table(outcome: Outcome) -> Table:
     """Held-out accuracy of every learner, and how far it is behind the chosen one."""
-    choice = adapted.choice
+    choice = outcome.choice
     rows = []
     for candidate in choice.candidates:
         chosen = candidate.name == choice.name
@@ -26,7 +26,7 @@ def learners_table(adapted: Adapted) -> Table:
                 Cell(candidate.p, "" if math.isnan(candidate.p) else f"{candidate.p:.3f}"),
             )
         )
-    splits, features = choice.splits, "frozen" if choice is adapted.frozen else "finetuned"
+    splits, features = choice.splits, "frozen" if choice is outcome.frozen else "finetuned"
     notes = (
         f"Held-out accuracy on {splits.repeat.max(initial=-1) + 1} x {splits.folds}-fold splits of the labelled rows; "
         "p: against the chosen one, paired over rows (corrected resampled t test), adjusted for having picked the best.",
@@ -45,10 +45,10 @@ def _points(value: float) -> str:
     return f"{round(100 * value, 1) + 0.0:+.1f}"
 
 
-def recall_table(adapted: Adapted, most: int = 30) -> Table:
+def recall_table(outcome: Outcome, most: int = 30) -> Table:
     """Held-out recall of each class and what it is most often taken for; the `most` worst classes where there are more."""
-    choice, names = adapted.choice, adapted.bundle.class_names
-    shots = adapted.target.shots()
+    choice, names = outcome.choice, outcome.bundle.class_names
+    shots = outcome.target.shots()
     order = sorted(range(len(names)), key=lambda k: (math.isnan(choice.recall[k]), choice.recall[k]))
     shown = order[:most]
     rows = []

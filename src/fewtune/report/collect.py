@@ -5,18 +5,17 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Callable
-from dataclasses import fields
 
 import numpy as np
 import torch
 
-from fewtune.adaptation.adapt import Adapted
+from fewtune.adaptation.outcome import Outcome
 from fewtune.learners.choice import Choice
 from fewtune.learners.doubts import Doubt as Doubtful
 from fewtune.learners.doubts import likely_mislabelled, most_uncertain
 from fewtune.learners.target import Target
-from fewtune.report.collect_sources import curves_of, guard_of, leaks_of, selection_of, shown_row
-from fewtune.report.findings import Confused, Confusion, Doubt, Example, Findings, Forecast, Maps, MethodRow, Stage
+from fewtune.report.collect_sources import curves_of, leaks_of, selection_of, shown_row
+from fewtune.report.findings import Confused, Confusion, Doubt, Example, Findings, Maps, MethodRow
 from fewtune.report.maps import map_2d, map_rows, maps_2d, way_of
 from fewtune.sources.outcome import SourceOutcome
 from fewtune.words import counted
@@ -25,48 +24,48 @@ WORST_CELLS, CELL_EXAMPLES = 5, 4
 DOUBTFUL = 12
 
 
-def findings_of(adapted: Adapted) -> Findings:
+def findings_of(outcome: Outcome) -> Findings:
     """All that the page says of a model."""
-    choice, target, outcome = adapted.choice, adapted.target, adapted.outcome
-    kept = outcome is not None and outcome.kept
+    choice, target, used = outcome.choice, outcome.target, outcome.sources
     return Findings(
-        sentences=adapted.sentences,
-        kept="finetuned" if kept else "frozen",
+        sentences=outcome.sentences,
+        kept="finetuned" if outcome.finetuned else "frozen",
         title=f"A model for {target.examples.name}",
         expected=choice.expected,
-        measured=adapted.measured,
-        beats=_beats(adapted),
-        methods=_methods(adapted),
-        guard=None if outcome is None else guard_of(outcome),
-        selection=None if outcome is None else selection_of(outcome, target),
-        curves=() if outcome is None else curves_of(outcome),
+        measured=outcome.measured,
+        beats=_beats(outcome),
+        methods=_methods(outcome),
+        guard=None if used is None else used.guard,
+        decision="" if used is None else used.why,
+        selection=None if used is None else selection_of(used, target),
+        curves=() if used is None else curves_of(used),
         confusion=None if choice.answers is None else _confusion(choice, target),
         uncertain=_doubts(choice, target, most_uncertain),
         mislabelled=None if choice.answers is None else _doubts(choice, target, likely_mislabelled),
-        maps=_maps(adapted),
-        forecast=_forecast(adapted),
-        leaks=None if outcome is None else leaks_of(outcome, target),
-        stages=tuple(Stage(name=s.name, seconds=s.seconds, visits=s.visits or None, note=s.note) for s in adapted.stages),
-        budget=_budget(outcome),
-        environment=_environment(adapted),
+        maps=_maps(outcome),
+        forecast=outcome.forecast,
+        leaks=None if used is None else leaks_of(used, target),
+        stages=outcome.stages,
+        budget=_budget(used),
+        environment=_environment(outcome),
         skipped=target.left_out + target.unmeasured,
         commands=("fewtune predict THIS_FOLDER NEW_FILES_OR_FOLDERS", "fewtune evaluate THIS_FOLDER LABELLED_DATA"),
     )
 
 
-def _beats(adapted: Adapted) -> str:
-    outcome = adapted.outcome
-    if outcome is None or outcome.guard is None or not outcome.kept:
+def _beats(outcome: Outcome) -> str:
+    used = outcome.sources
+    if used is None or used.guard is None or not used.kept:
         return ""
-    guard = outcome.guard
+    guard = used.guard
     return f"the best frozen learner by {100 * guard.gain.mean:.1f} points on {guard.where}"
 
 
-def _methods(adapted: Adapted) -> tuple[MethodRow, ...]:
+def _methods(outcome: Outcome) -> tuple[MethodRow, ...]:
     """The learners on frozen features, and those on finetuned ones where these are used."""
-    sides: list[tuple[Choice, bool]] = [(adapted.frozen, False)]
-    if adapted.choice is not adapted.frozen:
-        sides.append((adapted.choice, True))
+    sides: list[tuple[Choice, bool]] = [(outcome.frozen, False)]
+    if outcome.choice is not outcome.frozen:
+        sides.append((outcome.choice, True))
     rows = []
     for choice, finetuned in sides:
         for candidate in choice.candidates:
@@ -78,9 +77,9 @@ def _methods(adapted: Adapted) -> tuple[MethodRow, ...]:
                     kind="finetuned" if finetuned else "frozen",
                     accuracy=candidate.accuracy,
                     interval=candidate.interval,
-                    difference=candidate.difference if choice is adapted.choice else None,  # else to another than the chosen one
-                    p=None if math.isnan(candidate.p) or choice is not adapted.choice else candidate.p,
-                    chosen=choice is adapted.choice and candidate.name == choice.name,
+                    difference=candidate.difference if choice is outcome.choice else None,  # else to another than the chosen one
+                    p=None if math.isnan(candidate.p) or choice is not outcome.choice else candidate.p,
+                    chosen=choice is outcome.choice and candidate.name == choice.name,
                 )
             )
     return tuple(rows)
@@ -122,52 +121,44 @@ def _doubts(choice: Choice, target: Target, which: Callable[..., tuple[Doubtful,
     )
 
 
-def _forecast(adapted: Adapted) -> Forecast | None:
-    """The learning curve and where it leads."""
-    known = adapted.forecast
-    if known is None:
-        return None
-    return Forecast(**{field.name: getattr(known, field.name) for field in fields(Forecast)})
-
-
-def _maps(adapted: Adapted) -> Maps | None:
+def _maps(outcome: Outcome) -> Maps | None:
     """Where the target's rows lie, by the backbone as it came and, where one was finetuned, by that; with some of the sources' around
     them."""
-    target, outcome = adapted.target, adapted.outcome
-    tried = outcome is not None and outcome.after is not None and not outcome.kept
+    target, used = outcome.target, outcome.sources
+    tried = used is not None and used.after is not None and not used.kept
     rows = np.sort(target.support if tried else np.concatenate([target.support, target.test]))
     rows = rows[map_rows(len(rows))]
     if len(rows) < 3:
         return None
     labels, before = target.labels[rows], target.features[torch.from_numpy(rows)].float().numpy()
-    if outcome is None or outcome.after is None:
+    if used is None or used.after is None:
         return Maps(before=map_2d(before), labels=labels, names=target.class_names, method=way_of(len(rows)))
-    after = outcome.after.features[torch.from_numpy(rows)].float().numpy()
+    after = used.after.features[torch.from_numpy(rows)].float().numpy()
     first, second = maps_2d(before, after)
     return Maps(before=first, after=second, labels=labels, names=target.class_names, method=way_of(len(rows)))
 
 
-def _budget(outcome: SourceOutcome | None) -> str:
-    if outcome is None:
+def _budget(used: SourceOutcome | None) -> str:
+    if used is None:
         return ""
-    minutes = outcome.clock.minutes
+    minutes = used.clock.minutes
     allowed = "No limit of time" if math.isinf(minutes) else f"A budget of {minutes:g} minutes"
-    spent = sum(s.seconds for s in outcome.clock.stages)
-    return f"{allowed}; {spent / 60:.1f} minutes were spent, and {counted(outcome.spent, 'row')} looked at in training."
+    spent = sum(s.seconds for s in used.clock.stages)
+    return f"{allowed}; {spent / 60:.1f} minutes were spent, and {counted(used.spent, 'row')} looked at in training."
 
 
-def _environment(adapted: Adapted) -> dict[str, str]:
+def _environment(outcome: Outcome) -> dict[str, str]:
     from fewtune.version import __version__
 
-    backbone = adapted.backbone
+    backbone = outcome.backbone
     return {
         "fewtune": __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "backbone": adapted.bundle.backbone.name,
+        "backbone": outcome.bundle.backbone.name,
         "preprocessing": backbone.preparation.text,
-        "learner": adapted.bundle.method,
+        "learner": outcome.bundle.method,
         "device": f"{backbone.machine.device}, {backbone.machine.dtype}",
-        "data": f"{adapted.target.examples.name}, digest {adapted.target.digest}",
-        "seed": str(adapted.bundle.facts["seed"]),
+        "data": f"{outcome.target.examples.name}, digest {outcome.target.digest}",
+        "seed": str(outcome.bundle.facts["seed"]),
     }

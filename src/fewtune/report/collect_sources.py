@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fewtune.data.examples import Examples
 from fewtune.learners.target import Target
-from fewtune.report.findings import Added, Curve, Floats, Guard, Leak, Looked, Selection, Shown, Similarity
+from fewtune.report.findings import Added, Curve, Floats, Leak, Looked, Selection, Shown, Similarity
 from fewtune.report.thumbnails import thumbnail
 from fewtune.sources.outcome import SourceOutcome
 from fewtune.words import counted
@@ -28,17 +28,9 @@ def shown_row(examples: Examples, row: int) -> Shown:
         return None
 
 
-def guard_of(outcome: SourceOutcome) -> Guard | None:
-    """What the guard found; None where it was not asked."""
-    guard = outcome.guard
-    if guard is None:
-        return None
-    return Guard(where=guard.where, kept_finetuned=guard.kept, sentence=outcome.why, gain=guard.gain, differences=guard.differences)
-
-
-def curves_of(outcome: SourceOutcome) -> tuple[Curve, ...]:
+def curves_of(used: SourceOutcome) -> tuple[Curve, ...]:
     """The trial of the rate that was chosen, with its looks at validation tasks, and the run behind the finetuned backbone."""
-    tuned = outcome.tuned
+    tuned = used.tuned
     if tuned is None:
         return ()
     rate = tuned.advice.rate
@@ -57,9 +49,9 @@ def _curve(label: str, curve: Sequence[Mapping[str, Any]]) -> Curve:
     )
 
 
-def leaks_of(outcome: SourceOutcome, target: Target) -> tuple[Leak, ...]:
+def leaks_of(used: SourceOutcome, target: Target) -> tuple[Leak, ...]:
     """The first few pairs of rows that a source and the target share."""
-    marked = {source.name: source for source in outcome.source_rows.marked}
+    marked = {source.name: source for source in used.source_rows.marked}
     return tuple(
         Leak(
             source_row=f"{leak.source}: {marked[leak.source].row_names[leak.row]}",
@@ -69,11 +61,11 @@ def leaks_of(outcome: SourceOutcome, target: Target) -> tuple[Leak, ...]:
             source_shown=shown_row(marked[leak.source], leak.row),
             target_shown=shown_row(target.examples, leak.target),
         )
-        for leak in outcome.source_rows.leaks[:LEAKS]
+        for leak in used.source_rows.leaks[:LEAKS]
     )
 
 
-def selection_of(outcome: SourceOutcome, target: Target) -> Selection:
+def selection_of(used: SourceOutcome, target: Target) -> Selection:
     """Every candidate that was looked at, and what the chosen ones are made of."""
     trace = tuple(
         Looked(
@@ -85,23 +77,23 @@ def selection_of(outcome: SourceOutcome, target: Target) -> Selection:
             taken=row["taken"],
             reason=row["reason"],
         )
-        for row in outcome.trace.table.to_pylist()
+        for row in used.trace.table.to_pylist()
     )
-    classes = _chosen_classes(outcome)
+    classes = _chosen_classes(used)
     taken = sum(look.taken for look in trace)
     return Selection(
-        sentence=f"{taken:,} of {counted(len(outcome.candidates), 'candidate task')} {'was' if taken == 1 else 'were'} chosen, "
+        sentence=f"{taken:,} of {counted(len(used.candidates), 'candidate task')} {'was' if taken == 1 else 'were'} chosen, "
         f"from {counted(len(classes), 'data set')}.",
         trace=trace,
         classes=classes,
-        added=_added(outcome, classes),
-        similarity=_similarity(outcome, target),
+        added=_added(used, classes),
+        similarity=_similarity(used, target),
     )
 
 
-def _chosen_classes(outcome: SourceOutcome) -> dict[str, tuple[str, ...]]:
+def _chosen_classes(used: SourceOutcome) -> dict[str, tuple[str, ...]]:
     """The classes of the chosen tasks, by source."""
-    space, chosen = outcome.source_rows.space, outcome.candidates.take(outcome.trace.taken)
+    space, chosen = used.source_rows.space, used.candidates.take(used.trace.taken)
     found: dict[str, list[str]] = {}
     for c in np.unique(chosen.slot_class[chosen.slots]).tolist():
         source = int(np.searchsorted(space.class_starts, c, side="right") - 1)
@@ -109,26 +101,26 @@ def _chosen_classes(outcome: SourceOutcome) -> dict[str, tuple[str, ...]]:
     return {name: tuple(names) for name, names in sorted(found.items())}
 
 
-def _added(outcome: SourceOutcome, classes: Mapping[str, tuple[str, ...]]) -> tuple[Added, ...]:
+def _added(used: SourceOutcome, classes: Mapping[str, tuple[str, ...]]) -> tuple[Added, ...]:
     """Each source that something was chosen from, with the coverage after its last chosen task."""
-    rows = [row for row in outcome.trace.table.to_pylist() if row["taken"]]
-    chosen = outcome.candidates.take(outcome.trace.taken)
+    rows = [row for row in used.trace.table.to_pylist() if row["taken"]]
+    chosen = used.candidates.take(used.trace.taken)
     made = []
     for name, names in classes.items():
-        mine = [i for i in range(len(chosen)) if outcome.source_rows.sources_of(chosen.take([i])) == (name,)]
+        mine = [i for i in range(len(chosen)) if used.source_rows.sources_of(chosen.take([i])) == (name,)]
         count = int(chosen.count[np.unique(np.concatenate([chosen.slots_of(i) for i in mine]))].sum()) if mine else 0
         coverage = rows[mine[-1]]["coverage"] if mine else float("nan")
         made.append(Added(name=name, classes=len(names), rows=count, coverage=None if np.isnan(coverage) else coverage))
     return tuple(made)
 
 
-def _similarity(outcome: SourceOutcome, target: Target) -> Similarity | None:
+def _similarity(used: SourceOutcome, target: Target) -> Similarity | None:
     """Cosines of class means: the target's classes beside those chosen classes of the sources that are most like one of them."""
-    space, chosen = outcome.source_rows.space, outcome.candidates.take(outcome.trace.taken)
+    space, chosen = used.source_rows.space, used.candidates.take(used.trace.taken)
     slots = np.unique(chosen.slots)
     ours = torch.stack([_mean(target.features, target.support[target.labels[target.support] == k]) for k in range(len(target.class_names))])
     theirs = torch.stack(
-        [_mean(outcome.source_rows.features, chosen.order[chosen.start[s] : chosen.start[s] + chosen.count[s]]) for s in slots]
+        [_mean(used.source_rows.features, chosen.order[chosen.start[s] : chosen.start[s] + chosen.count[s]]) for s in slots]
     )
     cosine: Floats = (ours @ theirs.T).double().numpy()
     first = np.argsort(-cosine.max(0), kind="stable")[:SOURCE_CLASSES]

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fewtune.learners.forecast import Forecast
 from fewtune.report.drawing import ACCENT, INK, Drawn, axes, drawn, percent_ticks
-from fewtune.report.findings import Forecast
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

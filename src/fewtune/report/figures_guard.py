@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fewtune.report.drawing import ACCENT, INK, MUTED, Drawn, axes, drawn, percent_ticks
-from fewtune.report.findings import Floats, Guard
+from fewtune.report.findings import Floats
+from fewtune.sources.guard import Guard
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,7 +22,7 @@ def guard_figure(guard: Guard) -> Drawn | None:
     if len(differences) < 2:
         return None
     gain = guard.gain
-    bounds = () if gain is None else tuple(v for v in (gain.mean, gain.low, gain.high) if np.isfinite(v))
+    bounds = [v for v in (gain.mean, gain.low, gain.high) if np.isfinite(v)]
     reach = np.array([*differences, *bounds, 0.0])
     low, high = float(reach.min()), float(reach.max())
     margin = 0.07 * (high - low) or 0.01
@@ -36,10 +37,9 @@ def guard_figure(guard: Guard) -> Drawn | None:
         top = max(float(y.max()) + 2.4, 5.0)
         ax.set_ylim(-2.4, top)
         ax.plot(x, y, linestyle="none", marker="o", markersize=5.4, color=ACCENT, alpha=0.75, markeredgewidth=0)
-        if gain is not None:
-            if np.isfinite(gain.low) and np.isfinite(gain.high):
-                ax.plot([gain.low, gain.high], [-1.2, -1.2], color=INK, linewidth=2.4)
-            ax.plot([gain.mean], [-1.2], marker="D", markersize=6.5, color=INK)
+        if np.isfinite(gain.low) and np.isfinite(gain.high):
+            ax.plot([gain.low, gain.high], [-1.2, -1.2], color=INK, linewidth=2.4)
+        ax.plot([gain.mean], [-1.2], marker="D", markersize=6.5, color=INK)
         percent_ticks(ax.xaxis, 6)
         ax.set_xlabel("finetuned minus frozen, points of accuracy")
         side = 1 if -low < high else -1

@@ -11,6 +11,9 @@ from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
 
+from fewtune.learners.forecast import Forecast
+from fewtune.sources.clock import Stage
+from fewtune.sources.guard import Guard
 from fewtune.statistics import Interval
 
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
@@ -36,27 +39,6 @@ class MethodRow:
     difference: Interval | None = None
     p: float | None = None
     chosen: bool = False
-
-
-@final
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Guard:
-    """Whether finetuning may be used. `differences` [n]: finetuned minus the best frozen learner, on each held-out row of the target or
-    each held-out class of the sources.
-
-    `where`: what was split. `gain`: their mean with its interval. `sentence`: the rule and what came of it.
-    """
-
-    where: Literal["the target's own splits", "held-out classes of the sources"]
-    kept_finetuned: bool
-    sentence: str
-    gain: Interval | None = None
-    differences: Floats = field(default_factory=lambda: np.zeros(0))
-
-    @property
-    def by_rows(self) -> bool:
-        """Whether rows of the target judged, not classes of the sources."""
-        return self.where == "the target's own splits"
 
 
 @final
@@ -194,26 +176,6 @@ class Maps:
 
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Forecast:
-    """Accuracy at shots a class [n] with its bounds, the curve fitted to it on `grid` [g], and what follows in words."""
-
-    shots: Floats | Integers
-    accuracy: Floats
-    low: Floats
-    high: Floats
-    sentence: str
-    grid: Floats = field(default_factory=lambda: np.zeros(0))
-    curve: Floats = field(default_factory=lambda: np.zeros(0))
-    curve_low: Floats = field(default_factory=lambda: np.zeros(0))
-    curve_high: Floats = field(default_factory=lambda: np.zeros(0))
-
-    def __post_init__(self) -> None:
-        assert len(self.shots) == len(self.accuracy) == len(self.low) == len(self.high)
-        assert len(self.grid) == len(self.curve) == len(self.curve_low) == len(self.curve_high)
-
-
-@final
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Leak:
     """A source row that is nearly a target row, and so was kept out. `how`: what found it; `distance`: in the units of `how`."""
 
@@ -227,20 +189,10 @@ class Leak:
 
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Stage:
-    """What one stage of the job took; `visits`: images (or texts) run through the backbone."""
-
-    name: str
-    seconds: float
-    visits: int | None = None
-    note: str = ""
-
-
-@final
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Findings:
     """All that the page says. `sentences`: the verdict in plain words; `kept`: which model it ended with.
 
+    `decision`: what the guard decided, in a sentence.
     `expected`: the accuracy to expect on new rows, None where nothing could be held out; `measured`: on the target's own test rows.
     `beats`: what the chosen model is better than, as the end of "better than ..." ("ridge on frozen features by 3.1 points").
     `mislabelled`, `leaks`: None = not looked for, () = none found. `budget`: one sentence. `skipped`: (row, reason).
@@ -255,6 +207,7 @@ class Findings:
     beats: str = ""
     methods: tuple[MethodRow, ...] = ()
     guard: Guard | None = None
+    decision: str = ""
     selection: Selection | None = None
     curves: tuple[Curve, ...] = ()
     confusion: Confusion | None = None

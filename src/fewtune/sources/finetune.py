@@ -8,7 +8,7 @@ tasks share one finetuned backbone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, final
 
@@ -16,20 +16,16 @@ import numpy as np
 from torch import Tensor
 
 from fewtune.backbones.backbone import Backbone
-from fewtune.backbones.edits import Edit
-from fewtune.errors import Diverged, InputError
+from fewtune.errors import Diverged
 from fewtune.evaluation.answers import score_each
 from fewtune.keys import key
-from fewtune.learning.budget import budgeted, each_phase, fit_phases, step_visits
-from fewtune.learning.engine import average
+from fewtune.learning.budget import budgeted, fit_phases
 from fewtune.learning.ground import Ground
 from fewtune.learning.method import Method
-from fewtune.learning.phase import Step, phases_of
 from fewtune.learning.train import Trained, train
 from fewtune.models.finetuned_weights import Moved, what_moved
 from fewtune.parts.heads import Centroid
-from fewtune.parts.keep import Best
-from fewtune.recipes.language import variants
+from fewtune.sources.advice import RATES, SHARES, Advice, at_rates, keeping_best, part_way
 from fewtune.sources.roles import Part
 from fewtune.sources.source_rows import SourceRows
 from fewtune.stopping import Stopped
@@ -39,39 +35,9 @@ from fewtune.tasks.samplers import Sampled
 from fewtune.tasks.task import Tasks
 from fewtune.words import counted
 
-RATES = (1e-4, 1e-3, 1e-2)
-SHARES = (0.0, 1 / 3, 2 / 3, 1.0)
 MOST_SOURCES = 3  # that validate: those most of the chosen classes are from
-LOOKS = 3  # at the validation tasks in a run that tries a rate
 EPISODES = 40  # a source
 SWEEP = 1 / 3  # of a run's visits, for each rate that is tried
-_MEASURED = 3  # steps
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Advice:
-    """What held-out classes of some sources say of finetuning on them: the learning `rate` by its label, the `part` of the steps and the
-    `share` of the way from the start to the end that are best.
-
-    `tried`: accuracy by rate; `shares`: by share, whose 0 is the frozen backbone; `curve`: of the run at the best rate, a row a step. All
-    empty where there is nothing to validate on.
-    """
-
-    rate: str
-    part: float
-    share: float
-    tried: Mapping[str, float] = field(default_factory=dict)
-    shares: Mapping[float, float] = field(default_factory=dict)
-    curve: Sequence[Mapping[str, Any]] = ()
-
-
-def at_rates(recipe: str, rates: Sequence[float]) -> dict[str, Method]:
-    """A recipe at every rate, by "lr=0.001"; under "" where its text names one. Raises InputError for what learns nothing from a source."""
-    found = variants(recipe, (("lr", rates),))
-    if not found[""].phases:
-        raise InputError(f"{recipe!r} learns nothing from a source: expected a recipe such as multitask, standard or protonet.")
-    return {label: m for label, m in found.items() if label} or found
 
 
 @final
@@ -100,12 +66,36 @@ class Finetuned:
 
 
 @final
-@dataclass(eq=False)
-class Finetuner:
-    """Finetunes `backbone` on chosen tasks of `source_rows`, always alike: `recipe` by its text, with episodes of `ways` and `shots`.
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A training run. `notes`: what its tasks could not give, a sentence each."""
 
-    `visits`: rows that a run may look at. `rates`: the learning rates that are tried where the recipe names none. Runs are kept: the
-    same tasks are finetuned on once. `spent` counts the rows looked at in all of them, those that only tried a rate too.
+    trained: Trained
+    notes: tuple[str, ...]
+
+
+@final
+@dataclass(eq=False)
+class Done:
+    """What was run already, so that nothing runs twice, and what it cost.
+
+    `visits`: rows looked at in all runs, those that only tried a rate too. `tuned`: by the names of the tasks; `worth`: by those and the
+    sources that judged; `advised`: by the sources.
+    """
+
+    visits: int = 0
+    tuned: dict[tuple[str, ...], Finetuned] = field(default_factory=dict)
+    worth: dict[tuple[tuple[str, ...], tuple[str, ...]], float] = field(default_factory=dict)
+    advised: dict[tuple[str, ...], Advice] = field(default_factory=dict)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Finetuner:
+    """Finetunes `backbone` on chosen tasks of `source_rows`, always in the same way.
+
+    `recipe`: the text of the method; its learning rate is chosen from `rates` unless the text names one. `ways`, `shots`: of the episodes
+    that judge. `visits`: rows that a run may look at. `done`: what was run already.
     """
 
     backbone: Backbone
@@ -117,21 +107,22 @@ class Finetuner:
     rates: tuple[float, ...] = RATES
     seed: int = 0
     quiet: bool = True
-    spent: int = 0
-    _tuned: dict[tuple[str, ...], Finetuned] = field(default_factory=dict)
-    _worth: dict[tuple[tuple[str, ...], tuple[str, ...]], float] = field(default_factory=dict)
-    _advised: dict[tuple[str, ...], Advice] = field(default_factory=dict)
-    _notes: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)  # by the tasks of a run
+    done: Done = field(default_factory=Done)
 
     def tuned(self, chosen: Tasks) -> Finetuned:
         """The backbone finetuned on these tasks."""
-        if chosen.names not in self._tuned:
-            self._tuned[chosen.names] = self._finetune(chosen)
-        return self._tuned[chosen.names]
+        if chosen.names not in self.done.tuned:
+            self.done.tuned[chosen.names] = self._finetune(chosen)
+        return self.done.tuned[chosen.names]
+
+    @property
+    def spent(self) -> int:
+        """Rows looked at in all runs so far."""
+        return self.done.visits
 
     def knows(self, chosen: Tasks) -> bool:
         """Whether these tasks were finetuned on already."""
-        return chosen.names in self._tuned
+        return chosen.names in self.done.tuned
 
     def embedder(self, tuned: Finetuned) -> Backbone:
         """The finetuned backbone."""
@@ -139,111 +130,86 @@ class Finetuner:
 
     def worth(self, tasks: Tasks, sources: tuple[str, ...]) -> float:
         """What a short run on some tasks reaches on the validation tasks of `sources`; without any, all tasks are worth the same."""
-        if not self._validation(sources):
+        if not self.validation(sources):
             return 0.0
-        if (tasks.names, sources) not in self._worth:
+        if (tasks.names, sources) not in self.done.worth:
             try:
-                method = self._method(self.advice(sources, tasks).rate)
-                done = self._train(method, tasks, int(self.visits * SWEEP), f"trying {counted(len(tasks), 'task')}")
-                self._worth[tasks.names, sources] = self.accuracy(method, done.weights, sources)
+                method = self.variants[self.advice(sources, tasks).rate]
+                done = self._train(method, tasks, int(self.visits * SWEEP), f"trying {counted(len(tasks), 'task')}").trained
+                self.done.worth[tasks.names, sources] = self.accuracy(method, done.weights, sources)
             except Diverged:
-                self._worth[tasks.names, sources] = float("-inf")
-        return self._worth[tasks.names, sources]
-
-    def seconds_a_visit(self) -> float:
-        """What looking at one row costs in training, measured in a few steps on all sources."""
-        tasks = self._train_tasks()
-        phases, _ = fit_phases(self._method(next(iter(self._variants))).phases, tasks)
-        few = each_phase(phases, lambda phase: replace(phase, steps=1))
-        train(self._ground(), few, tasks, key(self.seed, "speed"))  # the first step pays for what later ones share
-        more = each_phase(phases, lambda phase: replace(phase, steps=_MEASURED))
-        done = train(self._ground(), more, tasks, key(self.seed, "speed"))
-        return done.seconds / max(done.visits, 1)
-
-    def looked_at(self, sources: Sequence[str]) -> int:
-        """Rows that one look at the validation tasks of some sources takes."""
-        rows = [t.numpy().reshape(-1) for e in self._validation(sources) for t in (e.support, e.query)]
-        return len(np.unique(np.concatenate(rows))) if rows else 0
-
-    def least_visits(self) -> int:
-        """The rows that a run of ten steps looks at: fewer are not worth a run."""
-        tasks = self._train_tasks()
-        phases, _ = fit_phases(self._method(next(iter(self._variants))).phases, tasks)
-        return int(10 * max(step_visits(phase, tasks) for phase in phases_of(phases)))
+                self.done.worth[tasks.names, sources] = float("-inf")
+        return self.done.worth[tasks.names, sources]
 
     @cached_property
-    def _variants(self) -> dict[str, Method]:
+    def variants(self) -> dict[str, Method]:
         """The recipe at every rate (see `at_rates`)."""
         return at_rates(self.recipe, self.rates)
 
-    def _method(self, label: str) -> Method:
-        return self._variants[label]
+    def ground(self) -> Ground:
+        return Ground(self.backbone, self.source_rows.space, next(iter(self.variants.values())).edits)
 
-    def _ground(self) -> Ground:
-        return Ground(self.backbone, self.source_rows.space, self._method(next(iter(self._variants))).edits)
-
-    def _train_tasks(self) -> Tasks:
+    def train_tasks(self) -> Tasks:
         found = self.source_rows.tasks("train")
         assert found is not None  # `serving` refuses a source with fewer than two training classes
         return found
 
     def _finetune(self, chosen: Tasks) -> Finetuned:
         advice = self.advice(self.source_rows.leading(chosen, MOST_SOURCES), chosen)
-        method = self._method(advice.rate)
+        method = self.variants[advice.rate]
         if advice.share == 0:
             return Finetuned(chosen.names, method, None, advice, [], 0, 0, 0.0)
         title = f"finetuning on {counted(len(chosen), 'task')}, {advice.rate or 'its own rate'}"
-        done = self._train(method, chosen, int(self.visits * advice.part), title)
-        moved = what_moved(self.backbone, _between(self._ground().start(), done, advice.share, method.edits), method.edits)
-        notes = self._notes.get(chosen.names, ())
-        return Finetuned(chosen.names, method, moved, advice, done.curve, done.visits, done.steps, done.seconds, notes)
+        run = self._train(method, chosen, int(self.visits * advice.part), title)
+        done = run.trained
+        moved = what_moved(self.backbone, part_way(self.ground().start(), done, advice.share, method.edits), method.edits)
+        return Finetuned(chosen.names, method, moved, advice, done.curve, done.visits, done.steps, done.seconds, run.notes)
 
     def advice(self, sources: tuple[str, ...], chosen: Tasks) -> Advice:
         """What validation tasks of some sources say of finetuning on all train classes of theirs, in runs of a third of the visits.
 
         Raises Diverged where every rate does. Without validation tasks nothing is tried: the middle rate, all steps, all the way.
         """
-        labels = list(self._variants)
-        if not self._validation(sources):
+        labels = list(self.variants)
+        if not self.validation(sources):
             return Advice(labels[len(labels) // 2], 1.0, 1.0)
-        if sources not in self._advised:
+        if sources not in self.done.advised:
             tasks = self.source_rows.tasks("train", sources) or chosen
             runs: dict[str, Trained] = {}
             tried = dict.fromkeys(labels, float("-inf"))
             for label in labels:
                 try:
-                    runs[label] = self._train(self._method(label), tasks, int(self.visits * SWEEP), f"trying {label}", sources)
+                    runs[label] = self._train(self.variants[label], tasks, int(self.visits * SWEEP), f"trying {label}", sources).trained
                     tried[label] = max(row["validation"] for row in runs[label].curve if "validation" in row)
                 except Diverged:
                     continue
             if not runs:
                 raise Diverged(f"training diverged at every learning rate ({', '.join(labels)})")
             best = max(tried, key=lambda label: tried[label])
-            self._advised[sources] = self._advised_by(best, runs[best], tried, sources)
-        return self._advised[sources]
+            self.done.advised[sources] = self._advised_by(best, runs[best], tried, sources)
+        return self.done.advised[sources]
 
     def _advised_by(self, label: str, run: Trained, tried: Mapping[str, float], sources: tuple[str, ...]) -> Advice:
         """The share of the steps after which a run was best, and how far to go from its start to there."""
         judged = [(row["validation"], -number) for number, row in enumerate(run.curve) if "validation" in row]
         part = (1 - max(judged)[1]) / len(run.curve)
-        start, method = self._ground().start(), self._method(label)
+        start, method = self.ground().start(), self.variants[label]
         shares = {
-            a: tried[label] if a == 1 else self.accuracy(method, {**start, **_between(start, run, a, method.edits)}, sources)
+            a: tried[label] if a == 1 else self.accuracy(method, {**start, **part_way(start, run, a, method.edits)}, sources)
             for a in SHARES
         }
         share = max(shares, key=lambda a: (shares[a], -a))
         return Advice(label, part, share, dict(tried), shares, run.curve)
 
-    def _train(self, method: Method, tasks: Tasks, visits: int, title: str, judged: tuple[str, ...] = ()) -> Trained:
+    def _train(self, method: Method, tasks: Tasks, visits: int, title: str, judged: tuple[str, ...] = ()) -> Run:
         """A run; with `judged` it keeps the weights that are best on validation tasks of these sources."""
         phases, notes = fit_phases(method.phases, tasks)
-        self._notes[tasks.names] = tuple(f"Finetuning: {note}." for note in notes)
         phases = budgeted(phases, tasks, visits)
         if judged:
-            phases = _kept(phases)
+            phases = keeping_best(phases)
         try:
             trained = train(
-                self._ground(),
+                self.ground(),
                 phases,
                 tasks,
                 key(self.seed, "finetuning"),
@@ -253,17 +219,17 @@ class Finetuner:
             )
         except Stopped:  # what it says is of runs that can be resumed
             raise Stopped from None
-        self.spent += trained.visits
-        return trained
+        self.done.visits += trained.visits
+        return Run(trained, tuple(f"Finetuning: {note}." for note in notes))
 
     def accuracy(self, method: Method, weights: Mapping[str, Tensor], sources: tuple[str, ...]) -> float:
         """Mean accuracy of nearest centroids on the validation tasks of some sources, each weighing the same."""
-        batches = self._validation(sources)
-        known = {n: t for n, t in weights.items() if n in self._ground().names}
+        batches = self.validation(sources)
+        known = {n: t for n, t in weights.items() if n in self.ground().names}
         scores = score_each(Ground(self.backbone, self.source_rows.space, method.edits), Centroid(), known, batches)
         return float(np.mean([s.accuracy.mean() for s in scores]))
 
-    def _validation(self, sources: Sequence[str]) -> list[Episodes]:
+    def validation(self, sources: Sequence[str]) -> list[Episodes]:
         return self.episodes("validation", sources, EPISODES)
 
     def episodes(self, part: Part, sources: Sequence[str], count: int) -> list[Episodes]:
@@ -275,18 +241,3 @@ class Finetuner:
                 sampler, _ = fitted(Sampled(ways=self.ways, shots=self.shots, queries=10), tasks)
                 made.append(sampler.draw(tasks, key(self.seed, part, name), 0, count))
         return made
-
-
-def _kept(phases: tuple[Step, ...]) -> tuple[Step, ...]:
-    """The same phases, the last of which keeps its best weights on validation tasks."""
-    last = list(phases_of(phases))[-1]
-    return each_phase(phases, lambda p: replace(p, keep=Best(every=max(1, -(-p.steps // LOOKS)))) if p is last else p)
-
-
-def _between(start: Mapping[str, Tensor], trained: Trained, share: float, edits: tuple[Edit, ...]) -> dict[str, Tensor]:
-    """The backbone's and edits' weights that moved, so that the edited ones are `share` of the way from the start to the end."""
-    if share == 0:
-        return {}
-    ends = {n: trained.weights[n] for n in trained.moved if n in start}
-    mixed = ends if share == 1 else average([start, {**start, **ends}], (1 - share, share), edits, start)
-    return {n: t for n, t in mixed.items() if t is not start[n]}

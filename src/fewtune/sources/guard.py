@@ -71,6 +71,11 @@ class Guard:
         return self.learners[0][1] if self.where == ON_SOURCES else None
 
     @property
+    def by_rows(self) -> bool:
+        """Whether the target's own rows judged, not classes of the sources."""
+        return self.where == OWN
+
+    @property
     def kept(self) -> bool:
         """Whether the finetuned backbone is used."""
         return bool(self.gain.low > 0) and (self.where == OWN or sign_flip_test(self.differences) <= 1 - LEVEL)  # two-sided, as LEVEL is

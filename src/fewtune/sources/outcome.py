@@ -1,61 +1,22 @@
-"""How the sources are used (SourceSettings), and what came of it (SourceOutcome)."""
+"""SourceOutcome: what came of the other labelled data."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
 
-from fewtune.errors import InputError
 from fewtune.learners.side import Side
+from fewtune.models.finetuned_weights import Moved
 from fewtune.sources.clock import Clock
-from fewtune.sources.finetune import RATES, Finetuned, Finetuner, at_rates
+from fewtune.sources.finetune import Finetuned, Finetuner
 from fewtune.sources.guard import LEAST_CLASSES, OWN, Guard
-from fewtune.sources.source_rows import MOST_ROWS, SourceRows
+from fewtune.sources.source_rows import SourceRows
 from fewtune.spec import text
-from fewtune.tasks.selection import ConsistencyDiversity, Trace
+from fewtune.tasks.selection import Trace
 from fewtune.tasks.task import Tasks
 from fewtune.words import counted
-
-CANDIDATES = 100  # tasks a source, as Xu et al. take
-SELECTION = ConsistencyDiversity(mode="skip")
-TRIES = (-0.05, -0.02, 0.0, 0.02, 0.05)  # values of p
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class SourceSettings:
-    """How other labelled data is used.
-
-    `selection`: which candidate tasks are finetuned on, by default in `skip` mode (on the benchmark kit `stop` ended after four tasks or
-    fewer in 11 runs of 20, little to finetune on); with `tries`, the p of these whose tasks do best on validation tasks. `recipe`: the
-    text of a method that learns from a source; by default multitask finetuning by episodes like the target's. `minutes`: for
-    everything after the data were read; `visits`: rows that each run may look at instead of what the time allows, so that the outcome
-    does not depend on the machine. `most`: rows of a class.
-    """
-
-    selection: ConsistencyDiversity = SELECTION
-    tries: tuple[float, ...] = ()
-    recipe: str | None = None
-    minutes: float = 10.0
-    visits: int = 0
-    rates: tuple[float, ...] = RATES
-    candidates: int = CANDIDATES
-    most: int = MOST_ROWS
-
-    def __post_init__(self) -> None:
-        if not self.minutes > 0:
-            raise InputError(f"expected a budget above 0 minutes, found {self.minutes:g}.")
-        if self.visits < 0 or self.candidates < 1:
-            raise InputError(f"expected visits >= 0 and candidates >= 1, found {self.visits} and {self.candidates}.")
-        if self.most < 2:
-            raise InputError(f"expected at least 2 rows a class (one to show, one to ask), found {self.most}.")
-        if not self.rates or not all(0 < rate < math.inf for rate in self.rates):
-            raise InputError(f"expected learning rates above 0, found {', '.join(f'{rate:g}' for rate in self.rates) or 'none'}.")
-        if self.recipe is not None:  # now rather than after the sources were read
-            at_rates(self.recipe, self.rates)
 
 
 @final
@@ -82,6 +43,11 @@ class SourceOutcome:
     def kept(self) -> bool:
         """Whether the finetuned backbone is used."""
         return self.guard is not None and self.guard.kept
+
+    @property
+    def moved(self) -> Moved | None:
+        """The weights that finetuning moved, where they are used."""
+        return self.tuned.moved if self.kept and self.tuned is not None else None
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import final
 
 import numpy as np
@@ -18,6 +17,7 @@ from fewtune.data.examples import Examples, Integers
 from fewtune.data.near import Leak, find_leaks, without_leaks
 from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
+from fewtune.sources.job import Job
 from fewtune.sources.roles import PARTS, Part, TooSmallError, mark_rows, without_overlap
 from fewtune.tasks.task import Tasks, source_tasks
 from fewtune.words import counted
@@ -87,26 +87,23 @@ def usable_rows(
     target_rows: Integers,
     target_features: Tensor,
     backbone: Backbone,
+    job: Job,
     *,
     most: int = MOST_ROWS,
-    seed: int = 0,
-    skip_bad: bool = False,
-    cache: Path | None = None,
-    quiet: bool = False,
 ) -> SourceRows:
     """The usable rows of the sources, at most `most` of a class. `target_rows`: the target's rows, test rows among them; none of them may
     be in the sources under any name. `target_features`: of all its rows.
 
-    Raises InputError for another modality, where no source has enough, and for rows that cannot be read (unless `skip_bad`).
+    Raises InputError for another modality, where no source has enough, and for rows that cannot be read (unless `job.skip_bad`).
     """
     named = _named(sources)
     for source in named:
         if source.modality != target.modality:
             raise InputError(f"the target holds {target.modality}s, but source {source.name} holds {source.modality}s.")
     notes: list[str] = []
-    usable = without_overlap(_marked(named, most, seed, skip_bad, notes), notes)
+    usable = without_overlap(_marked(named, most, job, notes), notes)
     whole = RowSpace(usable)
-    table = feature_table(backbone, whole, folder=cache, quiet=quiet)
+    table = feature_table(backbone, whole, folder=job.cache, quiet=job.quiet)
     if table.bad:  # headers were fine
         row, reason = next(iter(sorted(table.bad.items())))
         raise InputError(f"{whole.row_name(row)} cannot be read ({reason}): mend or remove it, or pass --skip-bad.")
@@ -129,12 +126,12 @@ def usable_rows(
     return source_rows
 
 
-def _marked(sources: Sequence[Examples], most: int, seed: int, skip_bad: bool, notes: list[str]) -> list[Examples]:
+def _marked(sources: Sequence[Examples], most: int, job: Job, notes: list[str]) -> list[Examples]:
     """The usable rows of each source; one that is too small is left out with a note, and refused only where no other is left."""
     marked, problems = [], []
     for source in sources:
         try:
-            marked.append(mark_rows(source, most, seed, skip_bad, notes))
+            marked.append(mark_rows(source, most, job.seed, job.skip_bad, notes))
         except TooSmallError as problem:
             problems.append(problem)
             notes.append(f"{source.name} was left out: it {str(problem).removeprefix(source.name).strip()}")

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fewtune.adaptation.adapt import Adapted, adapt_examples
+from fewtune.adaptation.adapt import adapt_examples
+from fewtune.adaptation.outcome import Outcome
+from fewtune.adaptation.settings import AdaptSettings
 from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import TEST, TRAIN, make_examples
 from fewtune.data.items import Pixels, Vectors
@@ -20,7 +22,7 @@ from tests.tiny import images
 THE = unicodedata.normalize("NFD", "th\u00e9")
 
 
-def vectors(train: list[str | None], test: list[str | None], cache: Path, means: dict[str, int] | None = None) -> Adapted:
+def vectors(train: list[str | None], test: list[str | None], cache: Path, means: dict[str, int] | None = None) -> Outcome:
     """Six rows of every name; classes whose names are alike in lower case and NFC lie together."""
     names = [name for name in train + test for _ in range(6)]
     keys = [unicodedata.normalize("NFC", name or "").casefold() for name in names]
@@ -64,7 +66,7 @@ def test_a_name_that_could_be_either_of_two_is_not_guessed(tmp_path: Path) -> No
     assert any("6 of 12 test rows are of class CAT" in s for s in found.sentences)
 
 
-def pictures(labels: list[str], rows: list[int], split: list[int], cache: Path, *, skip_bad: bool = False) -> Adapted:
+def pictures(labels: list[str], rows: list[int], split: list[int], cache: Path, *, skip_bad: bool = False) -> Outcome:
     """Pictures of eight kinds by number."""
     examples = make_examples(
         Pixels(images(16, seed=1, height=12, width=12)[rows]),
@@ -73,7 +75,14 @@ def pictures(labels: list[str], rows: list[int], split: list[int], cache: Path, 
         row_names=[f"r{i}" for i in range(len(rows))],
     )
     backbone = load_backbone("pixels,size=6", machine=Machine(device="cpu"))
-    return adapt_examples(examples, backbone, methods={"centroid": read_method("centroid")}, cache=cache, skip_bad=skip_bad, quiet=True)
+    return adapt_examples(
+        examples,
+        backbone,
+        methods={"centroid": read_method("centroid")},
+        cache=cache,
+        settings=AdaptSettings(skip_bad=skip_bad),
+        quiet=True,
+    )
 
 
 def test_content_that_is_learned_from_is_not_measured_on(tmp_path: Path) -> None:

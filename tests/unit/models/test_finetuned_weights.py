@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 import fewtune
-from fewtune.adaptation.adapt import Adapted, adapt_examples
+from fewtune.adaptation.adapt import adapt_examples
+from fewtune.api.adapted import Adapted
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.edits import LoRA
 from fewtune.backbones.load import load_backbone
@@ -77,7 +78,7 @@ def finetuned(kind: str, names: Mapping[str, str], how: str, cache: Path) -> tup
     adapted = adapt_examples(read_examples(data(kind)), mover, cache=cache, methods=METHODS, quiet=True)
     remember(backbone.digest(), backbone.place)
     bundle = replace(adapted.bundle, backbone=replace(adapted.bundle.backbone, digest=backbone.digest()), moved=moved)
-    return replace(adapted, bundle=bundle), backbone
+    return Adapted(replace(adapted, bundle=bundle)), backbone
 
 
 @pytest.mark.parametrize("how", HOW)

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fewtune.report.findings import Confusion, Curve, Doubt, Findings, Guard, Looked, MethodRow, Selection, Similarity
+from fewtune.report.findings import Confusion, Curve, Doubt, Findings, Looked, MethodRow, Selection, Similarity
 from fewtune.report.page import page, write_page
 from fewtune.statistics import Interval
-from tests.made_findings import HOSTILE, frozen, hostile, least, many, painted, rich
+from tests.made_findings import HOSTILE, frozen, hostile, judged, least, many, painted, rich
 
 NAMES = ("dog", "elephant", "giraffe", "guitar", "horse", "house", "person")
 POOL = ("tiger", "wolf", "violin", "cello", "barn", "castle", "zebra", "okapi", "fox")
@@ -211,13 +211,8 @@ def test_odd_data_is_borne() -> None:
             sentences=("Done.",),
             kept="frozen",
             expected=Interval(0.5, nan, nan, 0.95, 1, "t"),
-            guard=Guard(
-                where="held-out classes of the sources",
-                kept_finetuned=False,
-                sentence="One task only.",
-                gain=Interval(0, nan, nan, 0.95, 1, "t"),
-                differences=np.array([0.0]),
-            ),
+            guard=judged("held-out classes of the sources", Interval(0, nan, nan, 0.95, 1, "t"), np.array([0.0])),
+            decision="One task only.",
             selection=Selection(
                 trace=(looked,), classes={"pool": ()}, similarity=Similarity(cosine=np.zeros((2, 0)), target=("x", "y"), chosen=())
             ),

@@ -14,13 +14,14 @@ from PIL import Image
 from fewtune.report.drawing import cells, short
 from fewtune.report.figures_guard import guard_figure
 from fewtune.report.figures_selection import coverage_figure
-from fewtune.report.findings import Confusion, Guard, Looked, MethodRow
+from fewtune.report.findings import Confusion, Looked, MethodRow
 from fewtune.report.maps import map_2d, map_rows, maps_2d, turned_onto, way_of
 from fewtune.report.page_tables import class_rows, method_rows, mistakes
 from fewtune.report.page_words import breakable, chance, duration, percent, points
 from fewtune.report.thumbnails import data_address, thumbnail
 from fewtune.report.umap_provider import has_umap
 from fewtune.statistics import Interval
+from tests.made_findings import around, judged
 
 
 def blobs(rows: int = 36, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -160,7 +161,7 @@ def test_a_folder_called_umap_is_not_the_library(tmp_path: Path, monkeypatch: py
 def test_the_dots_of_the_guard_are_called_what_they_are(
     where: Literal["the target's own splits", "held-out classes of the sources"], said: str
 ) -> None:
-    drawn = guard_figure(Guard(where=where, kept_finetuned=True, sentence="", differences=np.array([1.0, 0.0, 1.0])))
+    drawn = guard_figure(judged(where, around(2 / 3, 0.2), np.array([1.0, 0.0, 1.0])))
     assert drawn is not None and said in drawn.caption
 
 

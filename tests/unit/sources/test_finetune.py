@@ -11,7 +11,8 @@ import torch
 
 from fewtune.errors import Diverged
 from fewtune.sources import finetune
-from fewtune.sources.finetune import SWEEP, Finetuner, _between
+from fewtune.sources.advice import part_way
+from fewtune.sources.finetune import SWEEP, Finetuner, Run
 from fewtune.tasks.task import Tasks
 
 LOOKED_AT = {"lr=0.0001": (0.3, 0.5, 0.4), "lr=0.001": (0.4, 0.6, 0.6), "lr=0.01": (0.7, 0.2, 0.1)}
@@ -31,13 +32,13 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     def train(_: Finetuner, method: Any, tasks: Any, visits: int, title: str, judged: tuple[str, ...] = ()) -> Any:  # noqa: ARG001
         seen.append((title, visits))
         if not judged:
-            return trained()
+            return Run(trained(), ())
         looks = LOOKED_AT[title.removeprefix("trying ")]
-        return trained([{"loss": 1.0} | ({"validation": looks[step // 3 - 1]} if step % 3 == 0 else {}) for step in range(1, 10)])
+        return Run(trained([{"loss": 1.0} | ({"validation": looks[step // 3 - 1]} if step % 3 == 0 else {}) for step in range(1, 10)]), ())
 
     monkeypatch.setattr(Finetuner, "_train", train)
-    monkeypatch.setattr(Finetuner, "_ground", lambda _: SimpleNamespace(start=lambda: dict(START)))
-    monkeypatch.setattr(Finetuner, "_validation", lambda _, sources: list(sources))
+    monkeypatch.setattr(Finetuner, "ground", lambda _: SimpleNamespace(start=lambda: dict(START)))
+    monkeypatch.setattr(Finetuner, "validation", lambda _, sources: list(sources))
     monkeypatch.setattr(finetune, "what_moved", lambda backbone, weights, edits: weights)  # noqa: ARG005
     return seen
 
@@ -105,13 +106,13 @@ def test_of_equal_looks_the_first_is_taken_and_rates_that_diverge_are_passed_ove
 
 def test_without_validation_tasks_the_middle_rate_goes_all_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
     one = tuner({0.0: 1.0}, monkeypatch)
-    monkeypatch.setattr(Finetuner, "_validation", lambda *_: [])
+    monkeypatch.setattr(Finetuner, "validation", lambda *_: [])
     advice = one.advice(("pool",), CHOSEN)
     assert (advice.rate, advice.part, advice.share) == ("lr=0.001", 1.0, 1.0) and one.worth(CHOSEN, ("pool",)) == 0
 
 
 def test_the_share_is_that_of_the_way_from_the_start_to_the_end() -> None:
     for share, a in ((1 / 3, [3.0, 1.0]), (2 / 3, [6.0, 0.0]), (1.0, [9.0, -1.0])):
-        moved = _between(START, trained(), share, ())
+        moved = part_way(START, trained(), share, ())
         assert list(moved) == ["a"] and torch.allclose(moved["a"], torch.tensor(a))
-    assert _between(START, trained(), 0.0, ()) == {}
+    assert part_way(START, trained(), 0.0, ()) == {}

@@ -22,7 +22,8 @@ from fewtune.learners.side import Side
 from fewtune.machine import Machine
 from fewtune.recipes import read_method
 from fewtune.recipes.default_learners import candidates
-from fewtune.sources.finetune import Advice, Finetuned
+from fewtune.sources.advice import Advice
+from fewtune.sources.finetune import Finetuned
 from fewtune.sources.guard import LEVEL, ON_SOURCES, OWN, Guard, guard_on_sources, guard_on_target, own_splits_allow
 from fewtune.sources.outcome import said_of
 from fewtune.statistics import bootstrap_interval, t_interval

@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fewtune.adaptation.adapt import Adapted, adapt_examples
+from fewtune.adaptation.adapt import adapt_examples
+from fewtune.adaptation.outcome import Outcome
+from fewtune.adaptation.settings import AdaptSettings
+from fewtune.api.adapted import Adapted
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.load import load_backbone
 from fewtune.cli.source_flags import SourceFlags
@@ -27,10 +30,11 @@ from fewtune.report.adapted import learners_table
 from fewtune.report.collect import findings_of
 from fewtune.report.tables import to_terminal
 from fewtune.sources.clock import Clock
-from fewtune.sources.finetune import Finetuner
-from fewtune.sources.outcome import SourceSettings
+from fewtune.sources.job import Job
+from fewtune.sources.planning import looked_at, rows_within
+from fewtune.sources.settings import SourceSettings
 from fewtune.sources.source_rows import usable_rows
-from fewtune.sources.stages import rows_within, use_sources
+from fewtune.sources.stages import use_sources
 from fewtune.tasks.selection import CHOICES
 
 WIDTH = 16
@@ -59,22 +63,28 @@ def backbone() -> Backbone:
     return load_backbone(f"mlp,inputs={WIDTH},width=32,depth=1", machine=Machine(device="cpu"))
 
 
-def adapted(backbone: Backbone, examples: Examples, sources: list[Examples], tmp_path: Path, **how: Any) -> Adapted:
+def adapted(backbone: Backbone, examples: Examples, sources: list[Examples], tmp_path: Path, **how: Any) -> Outcome:
     given = {"visits": 4000, "rates": (0.01, 0.1), "candidates": 20, **how}
     methods = {name: read_method(name) for name in ("centroid", "ridge")}
     return adapt_examples(
-        examples, backbone, sources=sources, source_settings=SourceSettings(**given), methods=methods, cache=tmp_path, quiet=True
+        examples,
+        backbone,
+        sources=sources,
+        settings=AdaptSettings(sources=SourceSettings(**given)),
+        methods=methods,
+        cache=tmp_path,
+        quiet=True,
     )
 
 
 @pytest.fixture(scope="module")
-def helped(backbone: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Adapted:
+def helped(backbone: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     return adapted(backbone, target(), [clusters(30, 20)], tmp_path_factory.mktemp("cache"))
 
 
-def test_related_sources_help(helped: Adapted) -> None:
-    assert helped.outcome is not None and helped.outcome.kept
-    guard = helped.outcome.guard
+def test_related_sources_help(helped: Outcome) -> None:
+    assert helped.sources is not None and helped.sources.kept
+    guard = helped.sources.guard
     assert guard is not None and guard.gain.low > 0 and guard.where == "the target's own splits"
     assert helped.measured is not None and helped.choice.expected is not None
     assert helped.measured.mean > helped.frozen.candidates[0].accuracy + 0.05
@@ -82,7 +92,7 @@ def test_related_sources_help(helped: Adapted) -> None:
     assert "choosing a learner on finetuned features" in [s.name for s in helped.stages]
 
 
-def test_differences_are_to_the_chosen_learner_alone(helped: Adapted) -> None:
+def test_differences_are_to_the_chosen_learner_alone(helped: Outcome) -> None:
     """Those of the frozen side are to the best frozen learner, which is not the chosen one."""
     rows = findings_of(helped).methods
     assert [(r.kind, r.chosen) for r in rows].count(("finetuned", True)) == 1 and len(rows) == 4
@@ -93,12 +103,12 @@ def test_differences_are_to_the_chosen_learner_alone(helped: Adapted) -> None:
     assert "-0.0" not in to_terminal(learners_table(helped))
 
 
-def test_what_is_saved_is_the_finetuned_model(helped: Adapted, tmp_path: Path) -> None:
-    helped.save(tmp_path / "run")
+def test_what_is_saved_is_the_finetuned_model(helped: Outcome, tmp_path: Path) -> None:
+    Adapted(helped).save(tmp_path / "run")
     assert {"report.html", "selection.parquet", "weights.safetensors", "fewtune.json"} <= {f.name for f in (tmp_path / "run").iterdir()}
     rows = helped.target.examples.take(helped.target.test[:10])
     again = predict_examples(load_bundle(tmp_path / "run"), rows, quiet=True)
-    assert [p.label for p in again] == [p.label for p in helped.predict(rows)]
+    assert [p.label for p in again] == [p.label for p in Adapted(helped).predict(rows)]
     assert "finetuned" in (tmp_path / "run" / "README.md").read_text()
 
 
@@ -106,7 +116,8 @@ def test_a_study_of_choices_may_leave_the_guard_out(backbone: Backbone, tmp_path
     usable = usable_target(target(), backbone, cache=tmp_path, skip_bad=False, quiet=True)
     how = SourceSettings(visits=4000, rates=(0.01, 0.1), candidates=20)
     side, learners, clock = Side(backbone, usable.features), {"ridge": read_method("ridge")}, Clock(math.inf)
-    got = use_sources(usable, side, learners, [clusters(30, 20)], how, clock=clock, cache=tmp_path, judge=False, quiet=True)
+    job = Job(clock=clock, cache=tmp_path, quiet=True)
+    got = use_sources(usable, side, learners, [clusters(30, 20)], how, job, judge=False)
     assert got.tuned is not None and got.tuned.changed and not got.kept and got.guard is None
     assert "the guard" not in [stage.name for stage in clock.stages] and "The guard was not asked" in got.why
 
@@ -114,19 +125,19 @@ def test_a_study_of_choices_may_leave_the_guard_out(backbone: Backbone, tmp_path
 def test_unrelated_sources_leave_the_model_frozen_and_says_so(backbone: Backbone, tmp_path: Path) -> None:
     """The target differs in dimensions that are noise to every class of the pool."""
     found = adapted(backbone, target(where=slice(10, 14)), [clusters(30, 20)], tmp_path)
-    assert found.outcome is not None and not found.outcome.kept
+    assert found.sources is not None and not found.sources.kept
     assert found.choice is found.frozen and found.backbone is backbone and found.bundle.moved is None
     assert "The saved model is the frozen one." in found.sentences[0]
 
 
 def test_too_few_labels_are_judged_on_the_sources(backbone: Backbone, tmp_path: Path) -> None:
     found = adapted(backbone, target(shots=1), [clusters(60, 20)], tmp_path)
-    assert found.outcome is not None and found.outcome.guard is not None
-    assert found.outcome.guard.where == "held-out classes of the sources"
-    judging = found.outcome.source_rows.tasks("judging")
-    assert judging is not None and len(found.outcome.guard.differences) == len(judging.slots_of(0))
+    assert found.sources is not None and found.sources.guard is not None
+    assert found.sources.guard.where == "held-out classes of the sources"
+    judging = found.sources.source_rows.tasks("judging")
+    assert judging is not None and len(found.sources.guard.differences) == len(judging.slots_of(0))
     assert "held-out classes of the sources" in found.sentences[0]
-    assert found.outcome.kept and found.choice.name == found.outcome.guard.learners[0][1]
+    assert found.sources.kept and found.choice.name == found.sources.guard.learners[0][1]
     assert findings_of(found).beats.endswith(" points on held-out classes of the sources")  # which is not the target itself
 
 
@@ -137,20 +148,26 @@ def test_the_learner_that_was_judged_is_the_one_that_is_saved(backbone: Backbone
     for names in (list(methods), list(methods)[::-1]):
         given = {name: methods[name] for name in names}
         found = adapt_examples(
-            target(shots=1), backbone, sources=[clusters(60, 20)], source_settings=how, methods=given, cache=tmp_path, quiet=True
+            target(shots=1),
+            backbone,
+            sources=[clusters(60, 20)],
+            settings=AdaptSettings(sources=how),
+            methods=given,
+            cache=tmp_path,
+            quiet=True,
         )
-        assert found.outcome is not None and found.outcome.kept and found.outcome.guard is not None
-        assert found.frozen.name == names[0] and found.choice.name == found.outcome.guard.learners[0][1] == "plain"
+        assert found.sources is not None and found.sources.kept and found.sources.guard is not None
+        assert found.frozen.name == names[0] and found.choice.name == found.sources.guard.learners[0][1] == "plain"
 
 
 def test_classes_with_fewer_rows_than_an_episode_asks_for_are_said(backbone: Backbone, tmp_path: Path) -> None:
     sources = clusters(30, 20)
     uneven = sources.take(np.flatnonzero((np.arange(len(sources)) % 20 < 3) | (sources.labels >= 12)))
     found = adapted(backbone, target(), [uneven], tmp_path)
-    assert found.outcome is not None and found.outcome.tuned is not None
-    (said,) = found.outcome.tuned.notes
+    assert found.sources is not None and found.sources.tuned is not None
+    (said,) = found.sources.tuned.notes
     assert said.startswith("Finetuning: ") and "(the smallest 3): all they have is drawn." in said
-    assert said in found.sentences and said in found.outcome.facts()["left out"]
+    assert said in found.sentences and said in found.sources.facts()["left out"]
 
 
 def test_a_short_budget_looks_at_fewer_rows_of_large_sources() -> None:
@@ -162,43 +179,43 @@ def test_a_short_budget_looks_at_fewer_rows_of_large_sources() -> None:
 
 
 def test_what_is_left_out_for_the_budget_is_said(backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fewtune.sources.stages._seconds_a_row", lambda *_: 0.25 * 60 / 200)
+    monkeypatch.setattr("fewtune.sources.planning.seconds_a_row", lambda *_: 0.25 * 60 / 200)
     found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, minutes=1.0)
-    assert found.outcome is not None and found.outcome.source_rows.notes[0] == "The budget allows 6 rows of a class of the sources, not 20."
-    assert len(found.outcome.source_rows.space) == 30 * 6
-    assert found.outcome.source_rows.notes[0] in found.sentences
+    assert found.sources is not None and found.sources.source_rows.notes[0] == "The budget allows 6 rows of a class of the sources, not 20."
+    assert len(found.sources.source_rows.space) == 30 * 6
+    assert found.sources.source_rows.notes[0] in found.sentences
 
 
 def test_without_classes_to_judge_by_nothing_is_used(backbone: Backbone, tmp_path: Path) -> None:
     found = adapted(backbone, target(shots=1), [clusters(5, 20)], tmp_path)
-    assert found.outcome is not None and found.outcome.guard is None and not found.outcome.kept
+    assert found.sources is not None and found.sources.guard is None and not found.sources.kept
     assert "cannot be shown" in found.sentences[0]
 
 
 def test_a_small_budget_is_said(backbone: Backbone, tmp_path: Path) -> None:
     found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, visits=60)
-    assert found.outcome is not None and found.outcome.tuned is None
-    assert "nothing is learned" in found.sentences[0] and "longer --budget" in found.sentences[0]
+    assert found.sources is not None and found.sources.tuned is None
+    assert "too few to learn from" in found.sentences[0] and "longer --budget" in found.sentences[0]
 
 
 def test_minutes_become_rows(backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten seconds are left and a row costs 1 ms: 0.8 of the time, for one run, a third of one for the lone rate, and four folds; less what
     looking at validation tasks takes, three times for the rate and once for each other share of the way."""
     monkeypatch.setattr(Clock, "left", 10.0)
-    monkeypatch.setattr(Finetuner, "seconds_a_visit", lambda _: 0.001)
+    monkeypatch.setattr("fewtune.sources.planning.seconds_a_visit", lambda _: 0.001)
     found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, visits=0, minutes=1.0, rates=(0.1,))
-    assert found.outcome is not None
-    looks = 0.3 * (3 + 3) * found.outcome.tuner.looked_at(["pool"])
-    assert found.outcome.tuner.visits == int((0.8 * 10 / 0.001 - looks) / (1 + 4 + 1 / 3)) > 1000
-    tuned = found.outcome.tuned
-    assert tuned is not None and 0.9 < tuned.visits / (found.outcome.tuner.visits * tuned.advice.part) <= 1
-    assert f"{found.outcome.tuner.visits:,} rows a run" in next(s.note for s in found.stages if s.name == "measuring the speed")
+    assert found.sources is not None
+    looks = 0.3 * (3 + 3) * looked_at(found.sources.tuner, ["pool"])
+    assert found.sources.tuner.visits == int((0.8 * 10 / 0.001 - looks) / (1 + 4 + 1 / 3)) > 1000
+    tuned = found.sources.tuned
+    assert tuned is not None and 0.9 < tuned.visits / (found.sources.tuner.visits * tuned.advice.part) <= 1
+    assert f"{found.sources.tuner.visits:,} rows a run" in next(s.note for s in found.stages if s.name == "measuring the speed")
 
 
 @pytest.mark.parametrize("tries", [(), (-0.5, 0.0)])
 def test_training_that_diverges_leaves_the_model_frozen_and_says_so(backbone: Backbone, tmp_path: Path, tries: tuple[float, ...]) -> None:
     found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, rates=(1e18, 1e19), tries=tries, recipe="standard", visits=2000)
-    assert found.outcome is not None and not found.outcome.kept and found.bundle.moved is None
+    assert found.sources is not None and not found.sources.kept and found.bundle.moved is None
     assert (
         found.sentences[0].startswith("Finetuning failed (training diverged") and "the saved model is the frozen one" in found.sentences[0]
     )
@@ -211,37 +228,36 @@ def test_another_seed_draws_other_tasks_at_random(backbone: Backbone, tmp_path: 
             target(),
             backbone,
             sources=[clusters(30, 20)],
-            source_settings=SourceSettings(**how),
+            settings=AdaptSettings(sources=SourceSettings(**how), seed=seed),
             cache=tmp_path,
-            seed=seed,
             methods=None,
             quiet=True,
         )
         for seed in (1, 2)
     )
-    assert first.outcome is not None and second.outcome is not None
-    assert first.outcome.trace.taken.tolist() != second.outcome.trace.taken.tolist()
+    assert first.sources is not None and second.sources is not None
+    assert first.sources.trace.taken.tolist() != second.sources.trace.taken.tolist()
 
 
 def test_no_time_is_said(backbone: Backbone, tmp_path: Path) -> None:
     found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, visits=0, minutes=1e-6)
-    assert found.outcome is not None and not found.outcome.kept and "nothing is learned" in found.sentences[0]
+    assert found.sources is not None and not found.sources.kept and "too few to learn from" in found.sentences[0]
 
 
 @pytest.mark.parametrize("name", sorted(CHOICES))
 def test_every_selection(name: str, backbone: Backbone, tmp_path: Path) -> None:
     sources = [clusters(12, 12, name="a"), clusters(12, 12, where=NOISE, seed=3, name="b", names="d")]
     found = adapted(backbone, target(), sources, tmp_path, selection=CHOICES[name](), visits=900)
-    assert found.outcome is not None and len(found.outcome.trace.taken) >= 1
-    assert all(0 <= i < len(found.outcome.candidates) for i in found.outcome.trace.taken)
+    assert found.sources is not None and len(found.sources.trace.taken) >= 1
+    assert all(0 <= i < len(found.sources.candidates) for i in found.sources.trace.taken)
 
 
 def test_p_by_validation_tasks(backbone: Backbone, tmp_path: Path) -> None:
     found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, tries=(-0.5, 0.0), visits=2000)
-    assert found.outcome is not None and found.outcome.tuned is not None
+    assert found.sources is not None and found.sources.tuned is not None
 
 
-def test_the_same_seed_gives_the_same_model(helped: Adapted, backbone: Backbone, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_model(helped: Outcome, backbone: Backbone, tmp_path: Path) -> None:
     again = adapted(backbone, target(), [clusters(30, 20)], tmp_path)
     assert again.backbone.digest() == helped.backbone.digest() and again.bundle.method == helped.bundle.method
 
@@ -249,7 +265,7 @@ def test_the_same_seed_gives_the_same_model(helped: Adapted, backbone: Backbone,
 def test_what_serves_what(backbone: Backbone, tmp_path: Path) -> None:
     examples, sources = target(), clusters(30, 30)
     features = backbone_features(backbone, examples)
-    source_rows = usable_rows([sources], examples, np.arange(len(examples)), features, backbone, most=20, cache=tmp_path, quiet=True)
+    source_rows = usable_rows([sources], examples, np.arange(len(examples)), features, backbone, quiet_job(tmp_path), most=20)
     parts = {part: source_rows.tasks(part) for part in ("train", "validation", "judging")}  # type: ignore[arg-type]
     classes = {part: set(t.slot_class[t.slots].tolist()) for part, t in parts.items() if t is not None}
     assert len(classes["train"]) == 24 and len(classes["validation"]) == len(classes["judging"]) == 3
@@ -267,7 +283,7 @@ def test_rows_of_the_target_and_test_rows_stay_out(backbone: Backbone, tmp_path:
         row_split=np.array([TEST if i % 12 == 0 else TRAIN for i in range(len(sources))] + [TRAIN]),
     )
     features = backbone_features(backbone, examples)
-    source_rows = usable_rows([shared], examples, np.arange(len(examples)), features, backbone, cache=tmp_path, quiet=True)
+    source_rows = usable_rows([shared], examples, np.arange(len(examples)), features, backbone, quiet_job(tmp_path))
     assert len(source_rows.leaks) == 1 and source_rows.leaks[0].target == 3 and "in the target too" in source_rows.notes[0]
     assert len(source_rows.space) == 8 * 11
 
@@ -281,7 +297,7 @@ def test_bad_sources(backbone: Backbone, tmp_path: Path) -> None:
     examples, features = target(), backbone_features(backbone, target())
 
     def use(*sources: Examples) -> None:
-        usable_rows(sources, examples, np.arange(len(examples)), features, backbone, cache=tmp_path, quiet=True)
+        usable_rows(sources, examples, np.arange(len(examples)), features, backbone, quiet_job(tmp_path))
 
     from fewtune.data.items import Texts
 
@@ -294,6 +310,10 @@ def test_bad_sources(backbone: Backbone, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="learns nothing from a source"):
         adapted(backbone, examples, [clusters(8, 12)], tmp_path, recipe="ridge")
     assert math.isfinite(SourceSettings().minutes)
+
+
+def quiet_job(cache: Path) -> Job:
+    return Job(clock=Clock(math.inf), cache=cache, quiet=True)
 
 
 def backbone_features(backbone: Backbone, examples: Examples) -> Any:

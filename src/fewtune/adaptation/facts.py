@@ -1,0 +1,80 @@
+"""What a bundle keeps beside the model: its facts, the backbone's record, the examples it was made from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.places import remember
+from fewtune.data.reading.inputs import taught_size
+from fewtune.learners.choice import Choice
+from fewtune.learners.target import Target
+from fewtune.models.bundle import BackboneRecord, Support
+from fewtune.sources.outcome import SourceOutcome
+from fewtune.statistics import Interval
+
+
+def _interval(interval: Interval | None) -> dict[str, float] | None:
+    return None if interval is None else {"mean": interval.mean, "low": interval.low, "high": interval.high, "level": interval.level}
+
+
+def facts_of(choice: Choice, target: Target, measured: Interval | None, seed: int, used: SourceOutcome | None) -> dict[str, Any]:
+    """What the bundle's JSON file says of how the model was made."""
+    from fewtune.version import __version__
+
+    def known(value: float) -> float | None:
+        return None if np.isnan(value) else float(value)
+
+    facts: dict[str, Any] = {
+        "fewtune": __version__,
+        "torch": torch.__version__,
+        "data": target.examples.name,
+        "data_digest": target.digest,
+        "rows": len(target.support),
+        "shots": {name: int(n) for name, n in zip(target.class_names, target.shots(), strict=True)},
+        "learner": choice.name,
+        "expected_accuracy": _interval(choice.expected),
+        "measured_accuracy": _interval(measured),
+        "recall": {name: known(r) for name, r in zip(target.class_names, choice.recall, strict=True)},
+        "held_out_accuracy": {c.name: known(c.accuracy) for c in choice.candidates},
+        "skipped": dict(target.left_out),
+        "not_measured": dict(target.unmeasured),
+        "seed": seed,
+    }
+    if (size := taught_size(target.examples)) is not None:
+        facts["picture_size"] = list(size)
+    if used is not None:
+        facts["sources"] = used.facts()
+    return facts
+
+
+def support_of(target: Target, features: Float[Tensor, "N D"] | None = None) -> Support:
+    """The support of a target, with its features by a finetuned backbone where `features` gives those of every row."""
+    whole = target.features if features is None else features
+    digests = target.examples.row_digests
+    return Support(
+        features=whole[torch.from_numpy(target.support)].detach().float().cpu(),
+        labels=target.labels[target.support],
+        digests=tuple(digests[row] for row in target.support.tolist()),
+    )
+
+
+def record_of(backbone: Backbone, width: int) -> BackboneRecord:
+    """What a bundle says of the backbone it was made with; where its weights lie is remembered on this machine."""
+    place = backbone.place
+    remember(backbone.digest(), place)
+    return BackboneRecord(
+        name=backbone.name,
+        weights=None if place.weights is None else place.weights.name,
+        folder=place.folder is not None,
+        digest=backbone.digest(),
+        preparation=backbone.preparation.text,
+        width=width,
+        modality=backbone.preparation.modality,
+        source=dict(backbone.source),
+    )

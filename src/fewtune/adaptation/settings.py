@@ -1,0 +1,34 @@
+"""How `adapt` is asked to work: everything but the data and the backbone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import final
+
+from fewtune.errors import InputError
+from fewtune.sources.settings import SourceSettings
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class AdaptSettings:
+    """How a model is made.
+
+    `sources`: how other labelled data is used. `prompts`: templates of the learners that read class names, such as "a photo of a {}".
+    `threshold` in [0, 1]: an answer with a lower probability abstains. `folds` (at least 2): of the splits that choose. `skip_bad`: leave
+    out examples that cannot be read instead of refusing them. `seed`: of the splits, the candidate tasks and the training. Raises
+    InputError for values out of range.
+    """
+
+    sources: SourceSettings = field(default_factory=SourceSettings)
+    prompts: tuple[str, ...] = ()
+    threshold: float = 0.0
+    folds: int = 5
+    skip_bad: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold <= 1:
+            raise InputError(f"expected a threshold between 0 and 1, found {self.threshold:g}.")
+        if self.folds < 2:
+            raise InputError(f"expected at least 2 folds, found {self.folds}.")

@@ -1,0 +1,95 @@
+"""What a budget of time affords: the rows of a class that are read, and the rows that each training run may look at."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from fewtune.data.examples import Examples
+from fewtune.data.row_space import RowSpace
+from fewtune.keys import key
+from fewtune.learners.side import Side
+from fewtune.learners.target import Target
+from fewtune.learning.budget import each_phase, fit_phases, step_visits
+from fewtune.learning.phase import phases_of
+from fewtune.learning.train import train
+from fewtune.sources.advice import LOOKS, SHARES
+from fewtune.sources.clock import Clock
+from fewtune.sources.finetune import MOST_SOURCES, SWEEP, Finetuner
+from fewtune.sources.guard import FOLDS
+
+MOST_VISITS = 60_000  # rows that a run looks at, however long the budget is
+_FORWARD = 0.3  # the cost of looking at a row, as a part of its cost in training
+_READ = 0.25  # of the budget at most, for embedding the sources
+_TRIED = 32  # rows that the speed of embedding is measured on
+_PLANNED = 0.8  # of the time that is left: embedding and the choice of learners need the rest
+_MEASURED = 3  # steps
+
+
+def affordable_rows(sources: Sequence[Examples], most: int, clock: Clock, target: Target, frozen: Side) -> int:
+    """How many rows of a class may be read in the time that is left, `most` or fewer."""
+    if math.isinf(clock.minutes):
+        return most
+    return rows_within(sources, most, _READ * clock.left / seconds_a_row(target, frozen))
+
+
+def rows_within(sources: Sequence[Examples], most: int, affordable: float) -> int:
+    """How many rows of a class may be looked at, `most` or fewer, so that they are `affordable` rows together; 2 at least."""
+    counts = np.concatenate([source.counts() for source in sources])
+    return next((rows for rows in range(most, 2, -1) if np.minimum(counts, rows).sum() <= affordable), 2)
+
+
+def seconds_a_row(target: Target, frozen: Side) -> float:
+    """The cost of embedding a row, reading it included."""
+    space, backbone = RowSpace([target.examples]), frozen.backbone
+    few, weights = target.support[:_TRIED], backbone.start()
+    with torch.no_grad():
+        backbone.embed(weights, space, few[:1])  # the first pass pays for what later ones share
+        began = time.monotonic()
+        backbone.embed(weights, space, few)
+    return max(time.monotonic() - began, 1e-9) / len(few)
+
+
+def affordable_visits(tuner: Finetuner, clock: Clock, *, tries: int, own_splits: bool) -> int:
+    """The rows that each run may look at, so that all of them fit into the time that is left.
+
+    `tries`: values of p that are tried. `own_splits`: whether the guard finetunes once more for each of its folds.
+    """
+    if math.isinf(clock.minutes):
+        return MOST_VISITS
+    runs = 1 + (FOLDS if own_splits else 0)
+    tried = tries * runs  # each fold chooses its own
+    trials = len(tuner.rates) + tried
+    cost = seconds_a_visit(tuner)
+    looks = LOOKS * len(tuner.rates) + len(SHARES) - 1 + tried  # the run itself looked at its end
+    judged = _FORWARD * looks * looked_at(tuner, tuner.source_rows.names[:MOST_SOURCES])
+    return int(max(0, min(MOST_VISITS, (_PLANNED * clock.left / cost - judged) / (runs + SWEEP * trials))))
+
+
+def seconds_a_visit(tuner: Finetuner) -> float:
+    """The cost of looking at one row in training, measured in a few steps on all sources."""
+    tasks = tuner.train_tasks()
+    phases, _ = fit_phases(next(iter(tuner.variants.values())).phases, tasks)
+    few = each_phase(phases, lambda phase: replace(phase, steps=1))
+    train(tuner.ground(), few, tasks, key(tuner.seed, "speed"))  # the first step pays for what later ones share
+    more = each_phase(phases, lambda phase: replace(phase, steps=_MEASURED))
+    done = train(tuner.ground(), more, tasks, key(tuner.seed, "speed"))
+    return done.seconds / max(done.visits, 1)
+
+
+def looked_at(tuner: Finetuner, sources: Sequence[str]) -> int:
+    """Rows that one look at the validation tasks of some sources takes."""
+    rows = [t.numpy().reshape(-1) for e in tuner.validation(sources) for t in (e.support, e.query)]
+    return len(np.unique(np.concatenate(rows))) if rows else 0
+
+
+def least_visits(tuner: Finetuner) -> int:
+    """The rows that a run of ten steps looks at: fewer are not worth a run."""
+    tasks = tuner.train_tasks()
+    phases, _ = fit_phases(next(iter(tuner.variants.values())).phases, tasks)
+    return int(10 * max(step_visits(phase, tasks) for phase in phases_of(phases)))
