@@ -83,7 +83,7 @@ def test_evaluate_leaves_out_what_was_learned_from(fewtune: Run, model: Path, ph
 def test_evaluate_refuses_what_it_cannot_measure(fewtune: Run, model: Path, unseen: Path, tmp_path: Path) -> None:
     crosses(unseen / "cross")
     err = refused(fewtune("evaluate", model, unseen))
-    assert "does not know: cross; it knows circle, square, triangle" in err and "--skip-unknown" in err
+    assert "does not have: cross; its classes are circle, square, triangle" in err and "--skip-unknown" in err
     ran = fewtune("evaluate", model, unseen, "--skip-unknown")
     assert ran.code == 0 and "4 rows were left out" in ran.out and "(cross)" in ran.out
     shutil.rmtree(unseen / "cross")

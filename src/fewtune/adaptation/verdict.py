@@ -15,13 +15,12 @@ def _percent(interval: Interval) -> str:
 
 
 def verdict(choice: Choice, target: Target, measured: Interval | None, sources: Sequence[str] = ()) -> tuple[str, ...]:
-    """Plain sentences: what came of the `sources` (and what was left out of it), what was chosen, what to expect, what could not
-    be known."""
+    """Plain sentences: what came of the `sources` (and what was left out of them), what was chosen, what to expect, what stays unknown."""
     said = list(sources[:1])
     if choice.expected is None:
         said.append(
-            f"Every class has a single example, so nothing could be held out: the accuracy is unknown, and no example had a say in the "
-            f"choice of the learner, {choice.name}. Two or more examples a class would allow an estimate."
+            f"Every class has a single example, so nothing could be held out: the accuracy is unknown, and the learner, "
+            f"{choice.name}, was not chosen by your examples. Two or more examples a class would allow an estimate."
         )
     else:
         said.append(f"Chosen learner: {choice.name}. Accuracy to expect on new examples like these: {_percent(choice.expected)}.")
@@ -33,11 +32,11 @@ def verdict(choice: Choice, target: Target, measured: Interval | None, sources: 
             said.append("It beats every other learner on the same splits (paired over held-out rows, adjusted p < 0.05).")
     if choice.expected is not None and choice.unestimated:
         names = [target.class_names[c] for c in choice.unestimated]
-        said.append(f"Not estimated, for they have a single example: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}.")
+        said.append(f"Not estimated, because they have a single example: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}.")
     if measured is not None:
         said.append(f"Measured once on the {len(target.test)} rows of the data's own test split: {_percent(measured)}.")
     elif len(target.tested):
-        said.append("Nothing was measured on the data's own test split: none of its rows counts.")
+        said.append("Nothing was measured on the data's own test split: none of its rows can be used.")
     said += target.about_test
     said += sources[1:]
     if target.left_out:

@@ -78,7 +78,7 @@ def likely_mislabelled(
     given = labels[held]
     own = p[np.arange(len(p)), given]
     sums, counts = np.bincount(given, weights=own, minlength=p.shape[1]), np.bincount(given, minlength=p.shape[1])
-    threshold = np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)  # a class of which nothing was held out accuses nobody
+    threshold = np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)  # no row of this class was held out
     likely = np.where(p >= threshold, p, -1.0)
     likely[np.arange(len(p)), given] = -1.0
     answer = likely.argmax(1)

@@ -187,7 +187,7 @@ def _sentence(shots: Floats, now: float, gain: float, ahead: tuple[tuple[float, 
     if near.high - near.low > VAGUE:
         return (
             f"How much more labels would help cannot be told: with twice the labels ({twice:.3g} a class) the accuracy may be "
-            f"anything from {100 * near.low:.0f} to {100 * near.high:.0f}%, for {curve} is too short or too noisy."
+            f"anything from {100 * near.low:.0f} to {100 * near.high:.0f}%, because {curve} is too short or too noisy."
         )
     return (
         f"With twice the labels ({twice:.3g} a class) expect about {_percent(near)}, with four times ({fourfold:.3g} a class) "

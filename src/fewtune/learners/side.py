@@ -1,4 +1,4 @@
-"""A backbone and what it makes of rows, and the best learner on them: the frozen and the finetuned side are compared as two of these."""
+"""Side: a backbone with its features, and the best learner on them. The frozen and the finetuned model are compared as two sides."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from fewtune.learning.method import Method
 @final
 @dataclass(frozen=True, eq=False)
 class Side:
-    """One of the two that are compared: a backbone (as it is, or finetuned) and features [N, D] of the target's or the row space's rows by
-    it."""
+    """A backbone, frozen or finetuned, and its features [N, D] of the rows of the target or of a row space."""
 
     backbone: Backbone
     features: Tensor
@@ -39,7 +38,7 @@ class Side:
         folds: int = 5,
         fallback: str | None = None,
     ) -> Choice:
-        """The best learner on these rows alone; `fallback`, by default the first, where they can tell nothing."""
+        """The best learner on these rows alone; `fallback`, by default the first, where nothing can be held out."""
         known = vectors_by_prompts(self.backbone, class_names, methods.values())
         return choose_learner(
             methods,

@@ -1,6 +1,6 @@
 """The rows of a test split: which of them a model is measured on, and what is said of the others.
 
-Their labels serve nothing else. Whatever a test row is labelled, the same rows are learned from, and the same model comes out.
+Their labels are used for nothing else: with other labels of the test rows, the same model comes out.
 """
 
 from __future__ import annotations

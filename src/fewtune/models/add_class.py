@@ -103,7 +103,9 @@ def _place(names: Sequence[str], given: str, more: bool) -> tuple[tuple[str, ...
     found = known.index(plain_name(name)) if plain_name(name) in known else None
     shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
     if found is None and more:
-        raise InputError(f"this model has no class {name!r} to add more examples to: it knows {shown}; leave out --more for a new class.")
+        raise InputError(
+            f"this model has no class {name!r} to add more examples to: its classes are {shown}; leave out --more for a new class."
+        )
     if found is not None and not more:
         raise InputError(f"this model has a class {names[found]!r} already: give another name, or pass --more to add examples to it.")
     return (tuple(names), found) if found is not None else ((*names, name), len(names))

@@ -24,7 +24,7 @@ from fewtune.words import counted
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
 _SHOWN = 5
-UNKNOWN = "of a class that the model does not know"
+UNKNOWN = "its class is not one of the model's"
 LEARNED = "the model was learned from it"
 
 
@@ -78,7 +78,7 @@ def evaluate(
     """Labelled rows through the model; classes are matched by name, also where they differ in case or in the form of an accent alone.
 
     Left out, and said: rows without a label; rows whose content the model was learned from, unless `include_learned`; with `skip_unknown`
-    those of classes that it does not know, which are refused otherwise; with `skip_bad` those that cannot be read. `backbone`: the
+    those of classes that it does not have, which are refused otherwise; with `skip_bad` those that cannot be read. `backbone`: the
     bundle's own where it is loaded already; else it is loaded, from `weights` where they moved, onto `machine`. `threshold`: by default
     the bundle's. Raises InputError where nothing is left to evaluate on.
     """
@@ -90,7 +90,7 @@ def evaluate(
     if strange and not skip_unknown:
         several = "a class" if len(strange) == 1 else f"{len(strange)} classes"
         raise InputError(
-            f"{examples.name} has {several} that this model does not know: {_some(strange)}; it knows {_some(bundle.class_names)}. "
+            f"{examples.name} has {several} that this model does not have: {_some(strange)}; its classes are {_some(bundle.class_names)}. "
             "Rename them, or pass --skip-unknown to leave them out."
         )
     reasons = dict.fromkeys(np.flatnonzero(examples.labels < 0).tolist(), "it has no label")
@@ -116,7 +116,7 @@ def evaluate(
 
 
 def _matched(examples: Examples, names: Sequence[str]) -> tuple[Integers, list[str]]:
-    """The model's class of each row by name, -1 where it has none; the names of classes with rows that the model does not know."""
+    """The model's class of each row by name, -1 where it has none; the names of classes with rows that the model does not have."""
     lookup = np.array([*match_names(examples.class_names, names), -1], dtype=np.int64)
     counts = examples.counts()
     strange = [name for name, k, n in zip(examples.class_names, lookup, counts, strict=False) if k < 0 and n]
@@ -158,10 +158,10 @@ def _sentences(made: Evaluation, bundle: Bundle, strange: Sequence[str]) -> tupl
         said.append(f"It abstains from {counted(made.abstained, 'row')} (probability below {made.threshold:g}); {rest}.")
     said.append(f"Confidence and accuracy differ by {100 * made.calibration_error:.1f} points on average (expected calibration error).")
     if absent := [name for name, n in zip(made.class_names, made.counts, strict=True) if not n]:
-        said.append(f"Not measured, for the data has no rows of them: {_some(absent)}.")
+        said.append(f"Not measured, because the data has no examples of them: {_some(absent)}.")
     for reason, words in (
         (LEARNED, "the model was learned from {them}: --include-learned counts {them} too"),
-        (UNKNOWN, f"the model does not know their classes ({_some(strange)})"),
+        (UNKNOWN, f"the model does not have their classes ({_some(strange)})"),
     ):
         if rows := [name for name, why in made.left_out if why == reason]:
             clause = words.format(them="it" if len(rows) == 1 else "them")

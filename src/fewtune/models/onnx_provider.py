@@ -34,7 +34,8 @@ def need_onnx() -> None:
 def as_onnx(network: nn.Module, inputs: Inputs, example: Sequence[Tensor], metadata: Mapping[str, str]) -> bytes:
     """One whole ONNX file, weights inside; any number of rows (and tokens) at once.
 
-    `example`: inputs of two rows, for a single one would be taken for a constant. Raises InputError where the network cannot be written.
+    `example`: inputs of two rows, because a single one would be taken for a constant. Raises InputError where the network cannot be
+    written.
     """
     size = sum(t.numel() * t.element_size() for t in (*network.parameters(), *network.buffers()))
     if size > LARGEST:

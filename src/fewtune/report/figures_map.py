@@ -35,7 +35,7 @@ def map_figures(maps: Maps, confusion: Confusion | None = None) -> list[Drawn]:
 
 
 def _frame(maps: Sequence[Floats], sources: Truths) -> tuple[float, float, float, float]:
-    """One square for all maps (left, right, low, high): around the target's rows, for far source rows would make these small."""
+    """One square for all maps (left, right, low, high): around the target's rows, because far source rows would make these small."""
     mine = np.concatenate([places[~sources] if (~sources).any() else places for places in maps])
     mine = mine[np.isfinite(mine).all(1)] if len(mine) else mine
     if not len(mine):

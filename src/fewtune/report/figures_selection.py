@@ -81,7 +81,7 @@ def coverage_figure(trace: Sequence[Looked]) -> Drawn | None:
         legend.append((OTHER, f"{len(counts) - len(sources)} other sources"))
     label = f"Coverage of the target over {len(known)} candidates looked at, of which {sum(looked.taken for looked in trace)} were taken."
     caption = (
-        f"Coverage of the target{' (%)' if fraction else ''}: how much of what tells its classes apart the chosen data also varies. "
+        f"Coverage of the target{' (%)' if fraction else ''}: how much of what separates its classes also varies in the chosen data. "
         "Full dots were taken; hollow ones were looked at and left."
     )
     return drawn(build, name="coverage", label=label, caption=caption, height=230, legend=legend)

@@ -1,8 +1,8 @@
 """Finetuning on tasks of the sources: the rate, the steps and the share of the start are chosen on held-out classes of the sources.
 
-They are advised by the sources alone, so a split of the target that chooses other tasks of the same sources is advised alike. Nothing
-here sees the target: what is learned from is decided by the chosen tasks alone, so that two splits of the target that choose the same
-tasks share one finetuned backbone.
+The advice comes from the sources alone, so a split of the target that chooses other tasks of the same sources gets the same advice.
+Nothing here looks at the target: a run depends on the chosen tasks alone, so two splits of the target that choose the same tasks share
+one finetuned backbone.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Finetuner:
         """Rows looked at in all runs so far."""
         return self.done.visits
 
-    def knows(self, chosen: Tasks) -> bool:
+    def has_run(self, chosen: Tasks) -> bool:
         """Whether these tasks were finetuned on already."""
         return chosen.names in self.done.tuned
 

@@ -75,10 +75,10 @@ class SourceOutcome:
 
 def said_of(guard: Guard, tuned: Finetuned) -> str:
     """What the guard found, in a sentence."""
-    of = "each answered by models that never saw it" if guard.where == OWN else "classes that nothing was learned from"
-    doubt = "which chance alone may give"
+    of = "each answered by models that never saw it" if guard.where == OWN else "none of them was used in training"
+    doubt = "which may be chance"
     if guard.too_few:
-        doubt = f"but classes to judge by are too few to tell ({len(guard.differences)}; {LEAST_CLASSES} are the least)"
+        doubt = f"but there are too few classes to judge by ({len(guard.differences)}; at least {LEAST_CLASSES} are needed)"
     numbers = (
         f"{100 * guard.finetuned:.1f}% right against {100 * guard.frozen:.1f}% of the best frozen learner on {guard.where} ({of}): "
         f"{100 * guard.gain.mean:+.1f} points, " + (f"with 95% confidence more than {100 * guard.gain.low:.1f}" if guard.kept else doubt)

@@ -1,4 +1,4 @@
-"""Which rows of a source may be used: a few rows of each class, and which of its classes serve what."""
+"""Which rows of a source may be used: a few rows of each class, and what each class is used for."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class TooSmallError(Exception):
 
 
 def mark_rows(source: Examples, most: int, seed: int, skip_bad: bool, notes: list[str]) -> Examples:
-    """The rows of a source that may be used, its classes marked by what they serve: no test rows, at most `most` different rows of a class.
+    """The rows of a source that may be used, each class marked with its use: no test rows, at most `most` different rows of a class.
 
-    Classes of a single row teach nothing and are left out. `notes` is told what cannot be read. Raises TooSmallError
+    Classes of a single row are left out. What cannot be read is added to `notes`. Raises TooSmallError
     where no two classes are left to train on, and InputError for targets that are no classes and for rows that cannot be read (unless
     `skip_bad`).
     """
@@ -53,15 +53,16 @@ def mark_rows(source: Examples, most: int, seed: int, skip_bad: bool, notes: lis
 
 
 def without_overlap(sources: Sequence[Examples], notes: list[str]) -> list[Examples]:
-    """The same collections, in which no content serves two parts: what judges anywhere does not validate or train, what validates does not
-    train. Collections overlap where one is a part of another."""
-    serves = [np.append(s.class_split, -1)[s.labels] for s in sources]
+    """The same collections, without content that would have two uses: what judges anywhere does not validate or train, what validates does
+    not train. Collections overlap where one is a part of another.
+    """
+    uses = [np.append(s.class_split, -1)[s.labels] for s in sources]
     highest: dict[bytes, int] = {}
-    for source, mine in zip(sources, serves, strict=True):
+    for source, mine in zip(sources, uses, strict=True):
         for digest, part in zip(source.row_digests, mine.tolist(), strict=True):
             highest[digest] = max(part, highest.get(digest, part))
     kept = []
-    for source, mine in zip(sources, serves, strict=True):
+    for source, mine in zip(sources, uses, strict=True):
         rows = [r for r, (digest, part) in enumerate(zip(source.row_digests, mine.tolist(), strict=True)) if part == highest[digest]]
         if lost := len(source) - len(rows):
             notes.append(f"{source.name}: {counted(lost, 'row', ('is', 'are'))} in held out classes of the sources too, and left out.")
@@ -92,8 +93,8 @@ def _judged(source: Examples, seed: int) -> Examples:
 def _first_rows(source: Examples, most: int) -> Integers:
     """At most `most` different rows of each class: the same ones whatever else is in the collection.
 
-    By the digests of their content; files by those of their names, for reading all of many to choose a few would take longer than the
-    rest.
+    By the digests of their content; files by those of their names, because reading many files to choose a few would take longer than
+    everything else.
     """
     if on_disk(source.items):
         marks: Sequence[bytes] = [content_digest(name.encode(errors="surrogatepass")) for name in source.row_names]

@@ -235,7 +235,7 @@ class _Stages:
     def blind(self, tuner: Finetuner, rows: Integers) -> Side:
         """The finetuned side that has seen these rows of the target alone."""
         chosen = self.candidates.take(self.decide(tuner, rows).taken)
-        if self.job.clock.left == 0 and not tuner.knows(chosen):
+        if self.job.clock.left == 0 and not tuner.has_run(chosen):
             raise _OutOfTimeError
         return self.side(tuner, tuner.tuned(chosen))
 

@@ -46,7 +46,7 @@ def test_rows_of_a_class_that_training_lacks_are_left_out_and_counted(tmp_path: 
 def test_nothing_is_measured_where_training_has_none_of_the_classes(tmp_path: Path) -> None:
     found = vectors(["cat", "dog"], ["fox", "owl", None], tmp_path)
     assert found.measured is None
-    assert "Nothing was measured on the data's own test split: none of its rows counts." in found.sentences
+    assert "Nothing was measured on the data's own test split: none of its rows can be used." in found.sentences
     assert any(s.startswith("12 of 18 test rows are of 2 classes (fox, owl), which training does not have") for s in found.sentences)
     assert "6 of 18 test rows have no label: left out of this measurement." in found.sentences
 

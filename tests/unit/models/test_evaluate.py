@@ -87,7 +87,7 @@ def test_a_name_that_fits_two_classes_is_not_guessed() -> None:
     model = by_hand(class_names=("caf\u00e9", "cafe\u0301", "z"))
     found = evaluate(model, read_labelled((x, np.array(model.class_names)[np.searchsorted(NAMES, y)])))
     assert (found.confusion == evaluate(by_hand(), read_labelled((x, y))).confusion).all()
-    with pytest.raises(InputError, match="a class that this model does not know: CAF"):
+    with pytest.raises(InputError, match="a class that this model does not have: CAF"):
         evaluate(model, read_labelled((x, np.where(y == "x", "CAF\u00c9", "z"))))
 
 
@@ -95,7 +95,9 @@ def test_a_class_that_is_not_known_is_refused_or_left_out() -> None:
     x, y = rows()
     strange = y.tolist()
     strange[:4] = ["cow", "dog", "dog", "eel"]
-    with pytest.raises(InputError, match=r"3 classes that this model does not know: cow, dog, eel; it knows x, y, z\. .*--skip-unknown"):
+    with pytest.raises(
+        InputError, match=r"3 classes that this model does not have: cow, dog, eel; its classes are x, y, z\. .*--skip-unknown"
+    ):
         evaluate(by_hand(), read_labelled((x, strange)))
     found = evaluate(by_hand(), read_labelled((x, strange)), skip_unknown=True)
     assert found.count == 56 and len(found.left_out) == 4
@@ -126,7 +128,7 @@ def test_images_are_known_by_their_content(tmp_path: Path) -> None:
     model.save(tmp_path / "run")
     found = fewtune.load(tmp_path / "run").evaluate((np.concatenate([pixels[:6], images(5, seed=1)]), (y[:6] + ["a"] * 5)))
     assert found.count == 5 and math.isnan(found.recall[1]) and found.counts.tolist() == [5, 0, 0]
-    assert any("no rows of them: b, c" in s for s in found.sentences)
+    assert any("no examples of them: b, c" in s for s in found.sentences)
 
 
 def test_rows_without_labels_and_wrong_data_are_named() -> None:
