@@ -47,8 +47,7 @@ from fewtune.learning.method import Method
 from fewtune.learning.phase import Phase
 from fewtune.learning.train import train
 from fewtune.machine import Machine
-from fewtune.recipes.many_tasks import multitask
-from fewtune.recipes.meta import maml
+from fewtune.recipes import maml, multitask
 from fewtune.tasks.episodes import Episodes
 from fewtune.tasks.task import Tasks, class_rows
 

@@ -37,6 +37,9 @@ _WHERE = {
     "Machine": "fewtune.machine",
 }
 
+# rooms that open by their name, as in `fewtune.recipes.multitask(steps=100)`
+_ROOMS = ("recipes", "learning", "parts", "tasks", "statistics")
+
 __all__ = [
     "Adapted",
     "Examples",
@@ -53,6 +56,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
+    if name in _ROOMS:
+        return importlib.import_module(f"fewtune.{name}")
     if name not in _WHERE:
         raise AttributeError(f"module 'fewtune' has no attribute {name!r}")
     return getattr(importlib.import_module(_WHERE[name]), name)

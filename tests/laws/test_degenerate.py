@@ -91,7 +91,7 @@ def test_anil_and_boil_are_maml_but_for_the_inner_plan(name: str, inner: str) ->
         assert every == repr(read_method("maml"))
     assert read_method("fomaml") == read_method("maml(through='first_order')")
     assert plan_of(read_method("maml(inner_lr=0.03, head_lr=0.3)")) == Plan(rules=(("head.*", 0.3), ("*", 0.03)))
-    with pytest.raises(InputError, match="asks for an inner loop over all weights, found inner='head'"):
+    with pytest.raises(InputError, match="is for an inner loop over all weights, found inner='head'"):
         read_method("maml(head_lr=0.3, inner='head')")
     assert read_method("minibatch_prox(strength=0.0, inner_batch=0)") == read_method("reptile(inner_batch=0)")
 

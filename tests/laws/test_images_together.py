@@ -22,8 +22,7 @@ from fewtune.learning.phase import Phase
 from fewtune.learning.train import train
 from fewtune.machine import Machine
 from fewtune.parts.plan import everything
-from fewtune.recipes.many_tasks import multitask
-from fewtune.recipes.meta import imaml, maml
+from fewtune.recipes import imaml, maml, multitask
 from fewtune.tasks.task import class_rows
 from tests.tiny import images, save_vit
 

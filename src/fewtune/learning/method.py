@@ -13,10 +13,15 @@ from fewtune.parts.heads.head import Head
 @final
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """A method is an expression: `edits` of the backbone, source `phases` that move its weights, and the `learner` of test episodes.
+    """A method: `edits` of the backbone, source `phases` that train its weights, and the `learner` that answers test episodes.
 
-    A `Head` is a learner that reads features; `Adapt` moves weights on each episode's support first. The text of a method, every
-    default spelled out, is what results are filed under.
+    A learner is a `Head`, which reads features, or an `Adapt`, which trains on each episode's support first. Results are filed under the
+    text of a method (`fewtune.spec.text`), which spells out every default.
+
+    >>> Method(learner=Ridge(penalty=10.0)) == ridge(penalty=10.0)
+    True
+    >>> Method(learner=Ridge(penalty=10.0)).frozen, multitask().frozen
+    (True, False)
     """
 
     edits: tuple[Edit, ...] = ()
@@ -25,15 +30,15 @@ class Method:
 
     @property
     def head(self) -> Head:
-        """The head that answers in the end."""
+        """The head that gives the final answer."""
         return heads_of(self.learner)[0]
 
     @property
     def heads(self) -> list[Head]:
-        """Every head, of source phases too."""
+        """Every head, those of source phases too."""
         return [head for learner in (self.learner, *(phase.learner for phase in phases_of(self.phases))) for head in heads_of(learner)]
 
     @property
     def frozen(self) -> bool:
-        """Whether nothing of the backbone is touched, so that features are the same for every method like it."""
+        """Whether the backbone stays as it is, so that all frozen methods share one table of features."""
         return not self.edits and not self.phases and not isinstance(self.learner, Adapt)

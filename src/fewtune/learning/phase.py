@@ -1,4 +1,4 @@
-"""Phase, Adapt, Average, Greedy: what a method is made of (DESIGN, section 1). Specs only; the one engine runs them."""
+"""Phase, Adapt, Average, Greedy: what a method is made of. These are descriptions; `engine` and `train` run them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,20 @@ _MEAN, _SGD, _LAST = Mean(), SGD(), Last()
 @final
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """One training loop: `steps` steps on `batch` episodes each, of `sampler`, answered by `learner`.
+    """One training loop: `steps` updates. Each draws `batch` episodes by `sampler` and lets `learner` answer them.
 
-    A step's loss is the sum of `losses`, averaged over the episodes of each task and put together by `aggregator`; `plan` says what moves
-    and how fast, `optimizer` how; its state is new at the start and every `restart` steps (0: never again). `clip`: the largest norm of a
-    step's gradients (None: any). `support_view` and `query_view`: how rows are seen while training. For a learner that adapts,
-    the views of its own phases say how the support is seen, and `support_view` is not looked at. `keep`: which weights are handed on.
+    The loss of an episode is the sum of `losses`. Losses are averaged over the episodes of each task, and `aggregator` combines the tasks.
+    `plan` says which weights move and how fast; `optimizer` turns gradients into updates, and its state is new at the start and every
+    `restart` steps (0: only at the start). `clip`: the largest norm of a step's gradients, above 0 (None: no limit). `support_view` and
+    `query_view`: random augmentation of the rows in training. If the learner is an `Adapt`, its own phases say how the support is
+    augmented, and `support_view` is not used. `keep`: which weights the phase ends with.
+
+    Raises InputError if `steps` or `restart` is negative, `batch` is below 1, or there is no loss.
+
+    >>> sampler = Sampled(ways=5, shots=1, queries=15)
+    >>> phase = Phase(sampler=sampler, learner=Centroid(), plan=everything(1e-3), steps=100)
+    >>> phase.batch, phase.optimizer
+    (1, SGD(momentum=0.0, nesterov=False, weight_decay=0.0))
     """
 
     sampler: Sampler
@@ -58,8 +66,14 @@ class Phase:
 class Average:
     """Run each member from one start and average the ends: sum_i weights_i theta_i. An empty member is the start.
 
-    A name that a member has not moved counts at the start's value. Where edits change weights (LoRA), the changed weights are averaged,
-    not the factors. WiSE-FT is `Average(members=((), phases), weights=(1 - a, a))`.
+    A name that a member has not moved has the start's value. Where edits change weights (LoRA), the changed weights are averaged, not the
+    factors. WiSE-FT is `Average(members=((), phases), weights=(1 - a, a))`.
+
+    Raises InputError unless there is one weight for each member and the weights sum to 1.
+
+    >>> phase = Phase(sampler=Pooled(batch=64), learner=Linear(rows="class"), plan=everything(1e-3), steps=10)
+    >>> Average(members=((), (phase,)), weights=(0.5, 0.5)).weights
+    (0.5, 0.5)
     """
 
     members: tuple[tuple[Step, ...], ...]
@@ -73,11 +87,12 @@ class Average:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Greedy:
-    """A greedy soup: run each member from one start, take them in order of accuracy on validation episodes, and average in each one with
-    which the accuracy of the (uniform) average does not fall.
+    """A greedy soup: run each member from one start, take them in order of accuracy on validation episodes, and add each one to the
+    (uniform) average unless the average's accuracy falls.
 
-    Reference: Wortsman et al., "Model soups", ICML 2022, recipe 1. Departs: the authors' code asks for a strict rise; the paper, and we, do
-    not. Needs validation episodes, so it stands among source phases only.
+    It needs validation episodes, so it can only be a source phase. Raises InputError without a member.
+    Reference: Wortsman et al., "Model soups", ICML 2022, recipe 1. Departs: the authors' code asks for a strict rise; the paper and we do
+    not.
     """
 
     members: tuple[tuple[Step, ...], ...]
@@ -90,13 +105,15 @@ class Greedy:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Implicit:
-    """An outer gradient that crosses an inner solution without its path: exact where the inner problem is solved.
+    """An outer gradient through the solution of the inner problem, not through the inner steps: exact if that problem is solved.
 
-    At theta' with gradient zero of F(theta', theta) = losses (with Anchor of strength lambda), the gradient g that arrives at theta' goes
-    on as lambda v to theta, where H v = g and H is the Hessian of F in theta', and as -(d2F / dtheta' dphi)^T v to every other shared
-    weight phi. H v = g is solved by at most `steps` steps of conjugate gradients, which end where |H v - g| <= `tolerance` |g|; the
-    residual that is left is computed anew and reported. `damping`: the outer gradient is computed as if the anchor were stronger by so
-    much: biased, but solvable where H is not positive definite because the inner problem was left before it was solved.
+    At theta', where the gradient of F(theta', theta) = losses (with Anchor of strength lambda) is zero, a gradient g by theta' becomes
+    lambda v by theta, where H v = g and H is the Hessian of F in theta', and -(d2F / dtheta' dphi)^T v by every other shared weight phi.
+    H v = g is solved by at most `steps` steps of conjugate gradients, which end when |H v - g| <= `tolerance` |g|; the remaining residual
+    is computed anew and reported. `damping`: compute as if the anchor were stronger by this much. That is biased, but it can be solved
+    when H is not positive definite because the inner steps ended too early.
+
+    Raises InputError if `steps` is below 1, or `tolerance` or `damping` below 0.
 
     Reference: Rajeswaran et al., "Meta-learning with implicit gradients", NeurIPS 2019 (5 steps; the authors' code damps by 10, which
     the paper does not say).
@@ -116,10 +133,17 @@ class Implicit:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Adapt:
-    """Move parameters on each episode's own support by `phases`, then let `then` answer with them.
+    """Train on each episode's own support by `phases`, then let the head `then` answer with the weights that result.
 
-    `through`: how an outer gradient crosses the inner steps. "unroll": exactly (second order); "first_order": as if the moved weights
-    were the start plus a constant; `Implicit()`: through the solution, not the path (every moved name needs an Anchor).
+    `through`: how an outer gradient goes through the inner steps. "unroll": exactly (second order); "first_order": as if the moved weights
+    were the start plus a constant; `Implicit()`: through the solution, not the steps (every moved name needs an Anchor).
+
+    Raises InputError if a phase holds another `Adapt`, clips, keeps other weights than the last, or learns rates without "unroll".
+
+    >>> head = Linear(start="centroid")
+    >>> inner = Phase(sampler=Pooled(), learner=head, plan=only("head.*", 0.1), steps=20)
+    >>> Adapt(phases=(inner,), then=head).through
+    'first_order'
     """
 
     phases: tuple[Step, ...]
@@ -130,7 +154,7 @@ class Adapt:
         if self.through not in ("unroll", "first_order") and not isinstance(self.through, Implicit):
             raise InputError(f"through is 'unroll', 'first_order' or Implicit(), found {self.through!r}.")
         if isinstance(self.through, Implicit) and (len(self.phases) != 1 or not isinstance(self.phases[0], Phase)):
-            raise InputError("implicit gradients cross one inner problem: Adapt(through=Implicit()) has exactly one phase.")
+            raise InputError("implicit gradients are of one inner problem: Adapt(through=Implicit()) has exactly one phase.")
         for phase in phases_of(self.phases):
             if isinstance(phase.learner, Adapt):
                 raise InputError("a phase inside Adapt is answered by a head, found another Adapt.")

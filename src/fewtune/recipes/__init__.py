@@ -1,5 +1,70 @@
-"""Methods as expressions, and the words in which they can be written."""
+"""Methods as functions: each recipe returns a `Method`, and its name is what `--method` takes.
 
+What goes in are the recipe's options, by keyword or as text; what comes out is a `Method` with every default filled in, for
+`learning` to run. `read_method` reads a text such as "multitask(steps=100)"; `RECIPES` lists the recipes.
+
+>>> import fewtune.recipes
+>>> fewtune.recipes.multitask(steps=6, lr=1e-3) == fewtune.recipes.read_method("multitask(steps=6, lr=1e-3)")
+True
+"""
+
+from fewtune.recipes.episodic import matching_networks, metaoptnet, multitask, protonet, r2d2
+from fewtune.recipes.finetuning import (
+    bitfit,
+    gradual_unfreezing,
+    l2_sp,
+    layerwise,
+    linear_probe_then_finetune,
+    lora,
+    soup,
+    standard,
+    surgical,
+    wise_ft,
+)
+from fewtune.recipes.frozen import centroid, logistic, matching, ridge, svm, text_prior, zero_shot
 from fewtune.recipes.language import RECIPES, WORDS, read_frozen, read_method, variants
+from fewtune.recipes.meta import anil, boil, fomaml, imaml, maml, meta_sgd, minibatch_prox, reptile
+from fewtune.recipes.source_training import flyp, mamf, meta_baseline, p_m_f, shared_heads
 
-__all__ = ["RECIPES", "WORDS", "read_frozen", "read_method", "variants"]
+__all__ = [
+    "RECIPES",
+    "WORDS",
+    "anil",
+    "bitfit",
+    "boil",
+    "centroid",
+    "flyp",
+    "fomaml",
+    "gradual_unfreezing",
+    "imaml",
+    "l2_sp",
+    "layerwise",
+    "linear_probe_then_finetune",
+    "logistic",
+    "lora",
+    "mamf",
+    "maml",
+    "matching",
+    "matching_networks",
+    "meta_baseline",
+    "meta_sgd",
+    "metaoptnet",
+    "minibatch_prox",
+    "multitask",
+    "p_m_f",
+    "protonet",
+    "r2d2",
+    "read_frozen",
+    "read_method",
+    "reptile",
+    "ridge",
+    "shared_heads",
+    "soup",
+    "standard",
+    "surgical",
+    "svm",
+    "text_prior",
+    "variants",
+    "wise_ft",
+    "zero_shot",
+]

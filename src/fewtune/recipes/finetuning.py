@@ -1,29 +1,29 @@
 """Finetuning one network with a linear head, on the source (then nearest centroid answers) or on each test support (then the head does).
 
-`on` says which. On the source, batches of `batch` rows of all base classes; on the support, all its rows in every step, from a head that
-starts at the class means (`zeros`: at zero). `lr` is a number or a rate over time. Settings that work are in docs/reproductions.md.
+`on` says which. On the source an update sees `batch` rows of all base classes. On the support it sees all rows, and the head starts at the
+class means. `lr` is a number or a rate over time. Settings that work are in docs/reproductions.md.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, final
+from typing import Literal, Unpack, final
 
 from fewtune.backbones.edits import LoRA
 from fewtune.learning.method import Method
 from fewtune.learning.phase import Adapt, Average, Greedy, Phase, Step
 from fewtune.parts.heads import Centroid
-from fewtune.parts.heads.head import Head
 from fewtune.parts.heads.linear import Linear
 from fewtune.parts.losses import Anchor, CrossEntropy, Loss
 from fewtune.parts.optimizers import Optimizer
 from fewtune.parts.plan import Plan, bias_and_norm, everything, gradual, only
 from fewtune.parts.plan import layerwise as by_depth
 from fewtune.parts.rates import Cosine, Rate
-from fewtune.recipes.parts import MOMENTUM, as_head
+from fewtune.recipes.defaults import defaults
+from fewtune.recipes.pieces import MOMENTUM, as_head
+from fewtune.recipes.settings import Answer, Finetuning, On, Place
 from fewtune.tasks.pooled import Pooled
 
-On: TypeAlias = Literal["source", "support"]
 _CROSS_ENTROPY = (CrossEntropy(),)
 
 
@@ -33,13 +33,22 @@ class _Site:
     """Where finetuning takes place: the phases there, and the method they make."""
 
     on: On
+    steps: int
     batch: int
     optimizer: Optimizer
-    head: Head | Method | None
+    head: Answer
+    lr: Rate | float
 
-    def phase(self, plan: Plan, steps: int, losses: tuple[Loss, ...] = _CROSS_ENTROPY) -> Phase:
-        sampler = Pooled(batch=self.batch if self.on == "source" else 0)
-        return Phase(sampler=sampler, learner=self.linear, plan=plan, steps=steps, losses=losses, optimizer=self.optimizer)
+    def phase(self, plan: Plan, *, steps: int | None = None, losses: tuple[Loss, ...] = _CROSS_ENTROPY) -> Phase:
+        """A phase under `plan`, of as many steps as the recipe was given unless `steps` says otherwise."""
+        return Phase(
+            sampler=Pooled(batch=self.batch if self.on == "source" else 0),
+            learner=self.linear,
+            plan=plan,
+            steps=self.steps if steps is None else steps,
+            losses=losses,
+            optimizer=self.optimizer,
+        )
 
     @property
     def linear(self) -> Linear:
@@ -56,157 +65,123 @@ class _Site:
         return Method(edits=edits, learner=Adapt(phases=phases, then=as_head(self.head) or self.linear))
 
 
-def _site(on: On, batch: int, optimizer: Optimizer, head: Head | Method | None) -> _Site:
-    return _Site(on=on, batch=batch, optimizer=optimizer, head=head)
-
-
-def standard(
-    on: On = "source",
-    steps: int = 200,
-    batch: int = 64,
-    lr: Rate | float = 1e-3,
-    optimizer: Optimizer = MOMENTUM,
-    head: Head | Method | None = None,
-) -> Method:
+@defaults(on="source", steps=200, batch=64, lr=1e-3, optimizer=MOMENTUM, head=None)
+def standard(**settings: Unpack[Finetuning]) -> Method:
     """Standard finetuning: cross-entropy through a linear head over all classes, all weights at one rate.
 
     Reference: Xu et al., ICLR 2024, as their baseline. Departs: there the head is fitted first and the encoder's rate is 10 to 100 times
-    below that of multitask finetuning; here it is swept alike.
+    below that of multitask finetuning; here both are swept over the same rates.
+
+    >>> standard(steps=50).phases[0].steps
+    50
+    >>> standard(on="support").phases
+    ()
     """
-    site = _site(on, batch, optimizer, head)
-    return site.method(site.phase(everything(lr), steps))
+    site = _Site(**settings)
+    return site.method(site.phase(everything(site.lr)))
 
 
-def linear_probe_then_finetune(
-    on: On = "source",
-    probe_steps: int = 100,
-    probe_lr: float = 0.01,
-    steps: int = 100,
-    batch: int = 64,
-    lr: float = 1e-3,
-    optimizer: Optimizer = MOMENTUM,
-    head: Head | Method | None = None,
-) -> Method:
-    """LP-FT: the head alone first, then all weights at a lower rate, which falls to 0 by half a cosine.
+@defaults(on="source", probe_steps=..., probe_lr=..., steps=100, batch=64, lr=..., optimizer=MOMENTUM, head=None)
+def linear_probe_then_finetune(*, probe_steps: int = 100, probe_lr: float = 0.01, lr: float = 1e-3, **settings: Unpack[Place]) -> Method:
+    """LP-FT: the head alone first, then all weights at a lower rate, which falls to 0 along half a cosine.
 
+    `probe_steps` (0 or more) and `probe_lr` (0 or more) are those of the head; `lr` is a number here.
     Reference: Kumar et al., "Fine-tuning can distort pretrained features", ICLR 2022. Departs: the probe is trained, not fitted by logistic
     regression.
+
+    >>> [phase.steps for phase in linear_probe_then_finetune(probe_steps=10, steps=20).phases]
+    [10, 20]
     """
-    site = _site(on, batch, optimizer, head)
-    probe = site.phase(only(site.patterns, probe_lr), probe_steps)
-    return site.method(probe, site.phase(everything(Cosine(lr=lr)), steps))
+    site = _Site(lr=lr, **settings)
+    probe = site.phase(only(site.patterns, probe_lr), steps=probe_steps)
+    return site.method(probe, site.phase(everything(Cosine(lr=lr))))
 
 
-def surgical(
-    group: str,
-    on: On = "source",
-    steps: int = 200,
-    batch: int = 64,
-    lr: Rate | float = 1e-3,
-    optimizer: Optimizer = MOMENTUM,
-    head: Head | Method | None = None,
-) -> Method:
-    """Surgical finetuning: the groups whose names match `group` ("blocks.0", "*") and the head move.
+@defaults(on="source", steps=200, batch=64, lr=1e-3, optimizer=MOMENTUM, head=None)
+def surgical(group: str, **settings: Unpack[Finetuning]) -> Method:
+    """Surgical finetuning: the head and the groups whose names match `group` ("blocks.0", "*") move.
 
     Reference: Lee et al., "Surgical fine-tuning improves adaptation to distribution shifts", ICLR 2023.
+
+    >>> surgical("blocks.0", lr=0.01).phases[0].plan.rules[0]
+    ('group:blocks.0', Constant(lr=0.01))
     """
-    site = _site(on, batch, optimizer, head)
-    return site.method(site.phase(only((f"group:{group}", site.patterns), lr), steps))
+    site = _Site(**settings)
+    return site.method(site.phase(only((f"group:{group}", site.patterns), site.lr)))
 
 
-def gradual_unfreezing(
-    on: On = "source",
-    every: int = 20,
-    steps: int = 200,
-    batch: int = 64,
-    lr: Rate | float = 1e-3,
-    optimizer: Optimizer = MOMENTUM,
-    head: Head | Method | None = None,
-) -> Method:
+@defaults(on="source", every=..., steps=200, batch=64, lr=1e-3, optimizer=MOMENTUM, head=None)
+def gradual_unfreezing(*, every: int = 20, **settings: Unpack[Finetuning]) -> Method:
     """Gradual unfreezing: head and last group first, one group more every `every` steps of `steps`; a budget scales both.
 
     Reference: Howard, Ruder, "ULMFiT", ACL 2018.
+
+    >>> gradual_unfreezing(every=10, steps=100).phases[0].steps
+    100
     """
-    site = _site(on, batch, optimizer, head)
-    return site.method(site.phase(gradual(None, lr, every), steps))
+    site = _Site(**settings)
+    return site.method(site.phase(gradual(None, site.lr, every)))
 
 
-def layerwise(
-    on: On = "source",
-    decay: float = 0.75,
-    steps: int = 200,
-    batch: int = 64,
-    lr: Rate | float = 1e-3,
-    optimizer: Optimizer = MOMENTUM,
-    head: Head | Method | None = None,
-) -> Method:
-    """Layer-wise rates: lr x decay^depth, depth counted from the head down. Reference: Clark et al., "ELECTRA", ICLR 2020."""
-    site = _site(on, batch, optimizer, head)
-    return site.method(site.phase(by_depth(None, lr, decay), steps))
+@defaults(on="source", decay=..., steps=200, batch=64, lr=1e-3, optimizer=MOMENTUM, head=None)
+def layerwise(*, decay: float = 0.75, **settings: Unpack[Finetuning]) -> Method:
+    """Layer-wise rates: lr x decay^depth, depth counted from the head down. Reference: Clark et al., "ELECTRA", ICLR 2020.
+
+    >>> layerwise(decay=0.5, on="support").frozen
+    False
+    """
+    site = _Site(**settings)
+    return site.method(site.phase(by_depth(None, site.lr, decay)))
 
 
-def bitfit(
-    on: On = "source",
-    steps: int = 200,
-    batch: int = 64,
-    lr: Rate | float = 1e-2,
-    optimizer: Optimizer = MOMENTUM,
-    head: Head | Method | None = None,
-) -> Method:
-    """Biases, normalisation scales and the head move. Reference: Ben Zaken et al., "BitFit", ACL 2022 (biases only)."""
-    site = _site(on, batch, optimizer, head)
-    plan = Plan(rules=((site.patterns, lr), *bias_and_norm(lr).rules))
-    return site.method(site.phase(plan, steps))
+@defaults(on="source", steps=200, batch=64, lr=1e-2, optimizer=MOMENTUM, head=None)
+def bitfit(**settings: Unpack[Finetuning]) -> Method:
+    """Biases, normalisation scales and the head move. Reference: Ben Zaken et al., "BitFit", ACL 2022 (biases only).
+
+    >>> bitfit(lr=0.1).phases[0].plan.rules[0]
+    ('source.*', Constant(lr=0.1))
+    """
+    site = _Site(**settings)
+    plan = Plan(rules=((site.patterns, site.lr), *bias_and_norm(site.lr).rules))
+    return site.method(site.phase(plan))
 
 
-def lora(
-    on: On = "source",
-    rank: int = 8,
-    alpha: float = 8.0,
-    steps: int = 200,
-    batch: int = 64,
-    lr: Rate | float = 1e-2,
-    optimizer: Optimizer = MOMENTUM,
-    head: Head | Method | None = None,
-) -> Method:
-    """LoRA: every linear weight W gets W + alpha / rank x up down of rank `rank`; these and the head move.
+@defaults(on="source", rank=..., alpha=..., steps=200, batch=64, lr=1e-2, optimizer=MOMENTUM, head=None)
+def lora(*, rank: int = 8, alpha: float = 8.0, **settings: Unpack[Finetuning]) -> Method:
+    """LoRA: every linear weight W becomes W + alpha / rank x up down, where up and down have rank `rank`; these and the head move.
 
     Reference: Hu et al., "LoRA", ICLR 2022 (attention weights of language models).
+
+    >>> lora(rank=4).edits[0].rank
+    4
     """
-    site = _site(on, batch, optimizer, head)
+    site = _Site(**settings)
     edit = LoRA(rank=rank, alpha=alpha)
-    return site.method(site.phase(only((f"{edit.name}.*", site.patterns), lr), steps), edits=(edit,))
+    return site.method(site.phase(only((f"{edit.name}.*", site.patterns), site.lr)), edits=(edit,))
 
 
-def l2_sp(
-    strength: float = 0.01,
-    on: On = "source",
-    steps: int = 200,
-    batch: int = 64,
-    lr: Rate | float = 1e-3,
-    optimizer: Optimizer = MOMENTUM,
-    head: Head | Method | None = None,
-) -> Method:
+@defaults(on="source", steps=200, batch=64, lr=1e-3, optimizer=MOMENTUM, head=None)
+def l2_sp(strength: float = 0.01, **settings: Unpack[Finetuning]) -> Method:
     """L2-SP: standard finetuning with strength / 2 ||theta - theta_0||^2. Reference: Li, Grandvalet, Davoine, ICML 2018.
 
     Departs: a head that starts anew is held near its start too, where theirs has a plain L2 penalty.
+
+    >>> l2_sp(strength=0.1).phases[0].losses[1].strength
+    0.1
     """
-    site = _site(on, batch, optimizer, head)
-    return site.method(site.phase(everything(lr), steps, (CrossEntropy(), Anchor(strength=strength))))
+    site = _Site(**settings)
+    return site.method(site.phase(everything(site.lr), losses=(CrossEntropy(), Anchor(strength=strength))))
 
 
-def wise_ft(
-    share: float = 0.5,
-    on: On = "source",
-    steps: int = 200,
-    batch: int = 64,
-    lr: Rate | float = 1e-3,
-    optimizer: Optimizer = MOMENTUM,
-    head: Head | Method | None = None,
-) -> Method:
-    """WiSE-FT: (1 - share) theta_0 + share theta_finetuned, weight by weight. Reference: Wortsman et al., CVPR 2022."""
-    site = _site(on, batch, optimizer, head)
-    return site.method(Average(members=((), (site.phase(everything(lr), steps),)), weights=(1 - share, share)))
+@defaults(on="source", steps=200, batch=64, lr=1e-3, optimizer=MOMENTUM, head=None)
+def wise_ft(share: float = 0.5, **settings: Unpack[Finetuning]) -> Method:
+    """WiSE-FT: (1 - share) theta_0 + share theta_finetuned, weight by weight. Reference: Wortsman et al., CVPR 2022.
+
+    >>> wise_ft(share=0.25).phases[0].weights
+    (0.75, 0.25)
+    """
+    site = _Site(**settings)
+    return site.method(Average(members=((), (site.phase(everything(site.lr)),)), weights=(1 - share, share)))
 
 
 def soup(
@@ -215,15 +190,18 @@ def soup(
     steps: int = 200,
     batch: int = 64,
     optimizer: Optimizer = MOMENTUM,
-    head: Head | Method | None = None,
+    head: Answer = None,
 ) -> Method:
     """Model soup: source finetuning once for each rate of `lrs`, each in an order of its own, and the average of the ends.
 
-    "greedy" takes them in order of validation accuracy and keeps those with which the average's does not fall.
+    "greedy" takes them in order of validation accuracy and keeps those with which the average's accuracy does not fall.
     Reference: Wortsman et al., "Model soups", ICML 2022.
+
+    >>> len(soup(lrs=(1e-3, 1e-2), how="greedy").phases[0].members)
+    2
     """
-    site = _site("source", batch, optimizer, head)
-    members = tuple((site.phase(everything(lr), steps),) for lr in lrs)
+    site = _Site(on="source", steps=steps, batch=batch, optimizer=optimizer, head=head, lr=0.0)
+    members = tuple((site.phase(everything(lr)),) for lr in lrs)
     uniform = Average(members=members, weights=(1 / len(members),) * len(members))
     return site.method(uniform if how == "uniform" else Greedy(members=members))
 

@@ -1,6 +1,6 @@
-"""Direct adaptation: the backbone stays as it is and a head reads the answer off its features (METHODS, section 2).
+"""Frozen methods: the backbone stays as it is, and a head reads the answer off its features (METHODS, section 2).
 
-Each is an expression; its parameters are documented at the head it names.
+The options are those of the head that a recipe names, and are described there.
 """
 
 from __future__ import annotations
@@ -15,41 +15,68 @@ from fewtune.parts.heads import Centroid, Logistic, Matching, Ridge, Svm, Text, 
 def centroid(
     metric: Literal["cosine", "euclidean"] = "cosine", temperature: float | None = None, normalize_first: bool | None = None
 ) -> Method:
-    """Nearest class centroid. Snell et al. 2017 (euclidean); cosine as in Xu et al. 2024, who average before normalising."""
+    """Nearest class centroid. Snell et al. 2017 (euclidean); cosine as in Xu et al. 2024, who average before normalising.
+
+    >>> centroid(metric="euclidean").learner.metric
+    'euclidean'
+    """
     return Method(learner=Centroid(metric=metric, temperature=temperature, normalize_first=normalize_first))
 
 
 def matching(neighbours: int = 0, temperature: float = 10.0) -> Method:
-    """Attention over the support (Vinyals et al. 2016); with `neighbours`, the vote of the k nearest."""
+    """Attention over the support (Vinyals et al. 2016); with `neighbours`, the vote of the k nearest.
+
+    >>> matching(neighbours=3).frozen
+    True
+    """
     return Method(learner=Matching(neighbours=neighbours, temperature=temperature))
 
 
 def ridge(penalty: float | Literal["loo"] = "loo") -> Method:
-    """Ridge regression on one-hot labels (R2D2, Bertinetto et al. 2019); "loo": the penalty is chosen on the support, in closed form."""
+    """Ridge regression on one-hot labels (R2D2, Bertinetto et al. 2019); "loo": the penalty is chosen on the support, in closed form.
+
+    >>> ridge(penalty=10.0).learner.penalty
+    10.0
+    """
     return Method(learner=Ridge(penalty=penalty))
 
 
 def logistic(C: float = 3.0) -> Method:
-    """Multinomial logistic regression on unit features, C = 3 as in Wang et al. 2021."""
+    """Multinomial logistic regression on unit features, C = 3 as in Wang et al. 2021.
+
+    >>> logistic(C=1.0).learner.C
+    1.0
+    """
     return Method(learner=Logistic(C=C))
 
 
 def svm(C: float = 10.0, form: Literal["crammer_singer", "one_vs_rest"] = "crammer_singer") -> Method:
     """Linear support vector machine (MetaOptNet, Lee et al. 2019).
 
-    Departs: C = 10 for unit features, which on the training classes of Omniglot and DTD is as good as any of .1, 1 and 10 or better
-    (docs/reproductions.md); the authors' .1 is for unnormalised features of a network trained through it.
+    Departs: C = 10, for unit features. On the training classes of Omniglot and DTD it is as good as .1 and 1, or better
+    (docs/reproductions.md). The authors' .1 is for unnormalised features of a network trained with this head.
+
+    >>> svm(form="one_vs_rest").learner.form
+    'one_vs_rest'
     """
     return Method(learner=Svm(C=C, form=form))
 
 
 def zero_shot(prompts: tuple[str, ...] = PHOTO_TEMPLATES, temperature: float = 100.0) -> Method:
-    """Class names alone: cosine to the texts of the prompts (CLIP, Radford et al. 2021). Ignores the support."""
+    """Class names alone: cosine to the texts of the prompts (CLIP, Radford et al. 2021). Ignores the support.
+
+    >>> zero_shot(prompts="a photo of a {}").learner.prompts
+    ('a photo of a {}',)
+    """
     return Method(learner=Text(prompts=_prompts(prompts), temperature=temperature))
 
 
 def text_prior(prompts: tuple[str, ...] = PHOTO_TEMPLATES, penalty: float = 1.0) -> Method:
-    """Ridge regression towards the class texts: the prior where labels are few, the support where they are many."""
+    """Ridge regression towards the class texts: they decide where labels are few, the support where labels are many.
+
+    >>> text_prior(penalty=0.1).learner.penalty
+    0.1
+    """
     return Method(learner=TextPrior(prompts=_prompts(prompts), penalty=penalty))
 
 

@@ -19,16 +19,17 @@ from fewtune.parts.losses import LOSSES
 from fewtune.parts.optimizers import OPTIMIZERS
 from fewtune.parts.plan import PLANS, Plan
 from fewtune.parts.rates import RATES
+from fewtune.recipes.episodic import EPISODIC
 from fewtune.recipes.finetuning import FINETUNING
 from fewtune.recipes.frozen import FROZEN
-from fewtune.recipes.many_tasks import SOURCES
 from fewtune.recipes.meta import META
+from fewtune.recipes.source_training import SOURCES
 from fewtune.spec import Words, parse
 from fewtune.tasks.chosen import SELECTIONS
 from fewtune.tasks.samplers import SAMPLERS
 from fewtune.tasks.selection import CHOICES, SCORES
 
-RECIPES = (*FROZEN, *FINETUNING, *SOURCES, *META)
+RECIPES = (*FROZEN, *FINETUNING, *EPISODIC, *SOURCES, *META)
 _PARTS = (
     *HEADS,
     *LOSSES,

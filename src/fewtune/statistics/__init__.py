@@ -1,6 +1,7 @@
-"""Statistics for honest comparisons: numpy and scipy only, knows nothing of the rest of the package.
+"""Statistics for honest comparisons: arrays of numbers come in; intervals, p-values and fits go out.
 
-Input that cannot be used raises ValueError with what was expected and what was found.
+It uses NumPy and SciPy only and nothing else of fewtune. Input that cannot be used raises ValueError, which says what was expected and
+what was found.
 """
 
 from fewtune.statistics.best import adjust_against_best, runs_difference

@@ -1,1 +1,107 @@
-"""Tasks, and episodes drawn from them: integers alone. `selection` says which tasks to finetune on."""
+"""Tasks, and the episodes drawn from them: integers only, no network.
+
+Labelled rows come in as a row space, `class_rows`, `group_tasks`, `source_tasks` and `target_tasks` cut it into `Tasks`, and a sampler
+draws `Episodes` (support, query, labels, classes). `selection` chooses which tasks to finetune on. `SAMPLERS` and `SELECTIONS` list what
+the text of a method can name.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fewtune.tasks.candidates import candidate_tasks
+    from fewtune.tasks.chosen import SELECTIONS, Chosen, Named, Selection
+    from fewtune.tasks.episodes import Episodes, join, load_episodes
+    from fewtune.tasks.fit import fitted, left_out, served
+    from fewtune.tasks.hard import Hard
+    from fewtune.tasks.in_sequence import InSequence
+    from fewtune.tasks.per_task import PerTask
+    from fewtune.tasks.points import Points
+    from fewtune.tasks.pooled import Pairs, Pooled
+    from fewtune.tasks.replayed import Replayed
+    from fewtune.tasks.sampler import Sampler
+    from fewtune.tasks.samplers import EPISODIC, SAMPLERS, Imbalanced, Sampled, Varied
+    from fewtune.tasks.targets import target_tasks
+    from fewtune.tasks.task import Task, Tasks, class_rows, group_tasks, source_tasks
+
+# where each name lives; imported when first asked for, so that a file of this room that needs no torch loads none
+_WHERE = {
+    "candidate_tasks": "candidates",
+    "Chosen": "chosen",
+    "Named": "chosen",
+    "SELECTIONS": "chosen",
+    "Selection": "chosen",
+    "Episodes": "episodes",
+    "join": "episodes",
+    "load_episodes": "episodes",
+    "fitted": "fit",
+    "left_out": "fit",
+    "served": "fit",
+    "Hard": "hard",
+    "InSequence": "in_sequence",
+    "PerTask": "per_task",
+    "Points": "points",
+    "Pairs": "pooled",
+    "Pooled": "pooled",
+    "Replayed": "replayed",
+    "Sampler": "sampler",
+    "EPISODIC": "samplers",
+    "Imbalanced": "samplers",
+    "SAMPLERS": "samplers",
+    "Sampled": "samplers",
+    "Varied": "samplers",
+    "target_tasks": "targets",
+    "Task": "task",
+    "Tasks": "task",
+    "class_rows": "task",
+    "group_tasks": "task",
+    "source_tasks": "task",
+}
+_ROOMS = ("selection",)
+
+__all__ = [
+    "EPISODIC",
+    "SAMPLERS",
+    "SELECTIONS",
+    "Chosen",
+    "Episodes",
+    "Hard",
+    "Imbalanced",
+    "InSequence",
+    "Named",
+    "Pairs",
+    "PerTask",
+    "Points",
+    "Pooled",
+    "Replayed",
+    "Sampled",
+    "Sampler",
+    "Selection",
+    "Task",
+    "Tasks",
+    "Varied",
+    "candidate_tasks",
+    "class_rows",
+    "fitted",
+    "group_tasks",
+    "join",
+    "left_out",
+    "load_episodes",
+    "served",
+    "source_tasks",
+    "target_tasks",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name in _ROOMS:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -25,9 +25,20 @@ from fewtune.parts.aggregators import PcGrad, WorstCase
 from fewtune.parts.keep import Best
 from fewtune.parts.plan import resolve
 from fewtune.parts.rates import Steps
-from fewtune.recipes.finetuning import gradual_unfreezing, linear_probe_then_finetune, wise_ft
-from fewtune.recipes.many_tasks import mamf, matching_networks, multitask, r2d2, shared_heads
-from fewtune.recipes.meta import anil, boil, imaml, maml
+from fewtune.recipes import (
+    anil,
+    boil,
+    gradual_unfreezing,
+    imaml,
+    linear_probe_then_finetune,
+    mamf,
+    maml,
+    matching_networks,
+    multitask,
+    r2d2,
+    shared_heads,
+    wise_ft,
+)
 from fewtune.tasks.in_sequence import InSequence
 from fewtune.tasks.pooled import Pooled
 from fewtune.tasks.samplers import Sampled

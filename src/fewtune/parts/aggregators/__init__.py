@@ -1,4 +1,8 @@
-"""Aggregators: how several tasks' gradients become one update. `AGGREGATORS` lists every one of them."""
+"""Aggregators: how the gradients of several tasks become one update.
+
+The tasks' losses [T], or the Gram matrix [T, T] of their gradients, come in; a weight for each task, [T], goes out. `AGGREGATORS` lists
+every aggregator.
+"""
 
 from fewtune.parts.aggregators.aggregator import Aggregator
 from fewtune.parts.aggregators.fixed import Fixed

@@ -1,6 +1,11 @@
-"""Heads: how the answer is read off features. `HEADS` lists every one of them."""
+"""Heads: how answers are read off features.
+
+Features of the support [E, S, D] and of the query [E, Q, D] come in (for some heads class vectors [E, K, D] too); logits [E, Q, K] go out.
+`HEADS` lists every head; `Head` says what one must have.
+"""
 
 from fewtune.parts.heads.centroid import Centroid
+from fewtune.parts.heads.head import Head
 from fewtune.parts.heads.linear import Linear
 from fewtune.parts.heads.logistic import Logistic
 from fewtune.parts.heads.matching import Matching
@@ -11,4 +16,4 @@ from fewtune.parts.heads.text_prior import TextPrior
 
 HEADS = (Centroid, Linear, Logistic, Matching, Ridge, Svm, Text, TextPrior)
 
-__all__ = ["HEADS", "Centroid", "Linear", "Logistic", "Matching", "Ridge", "Svm", "Text", "TextPrior"]
+__all__ = ["HEADS", "Centroid", "Head", "Linear", "Logistic", "Matching", "Ridge", "Svm", "Text", "TextPrior"]

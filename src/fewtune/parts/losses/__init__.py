@@ -1,4 +1,7 @@
-"""Losses: what an answer costs. `LOSSES` lists every one of them."""
+"""Losses: what an answer costs.
+
+An `Outcome` (logits [E, Q, K], the episodes, the weights) comes in; one number for each episode, [E], goes out. `LOSSES` lists every loss.
+"""
 
 from fewtune.parts.losses.binary_cross_entropy import BinaryCrossEntropy
 from fewtune.parts.losses.contrast import Contrast

@@ -1,4 +1,8 @@
-"""Choosing what to finetune on: candidates are scored by frozen features of the target's support, and every decision is on record."""
+"""Choosing the tasks to finetune on.
+
+Candidate tasks and the evidence about them (frozen features of their rows and of the target's support) come in; the chosen tasks go out,
+and a `Trace` of every decision. `SCORES` and `CHOICES` list what the text of a method can name.
+"""
 
 from fewtune.tasks.selection.affinity import GradientAffinity, TagAffinity
 from fewtune.tasks.selection.choose_p import choose_p

@@ -1,0 +1,96 @@
+"""Train what you test: episodes of the source are answered by a head, and its loss on the query rows moves the weights.
+
+Every recipe here is one phase. Settings that work are in docs/reproductions.md (MobileNetV2, SGD with momentum 0.9).
+"""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+from fewtune.learning.method import Method
+from fewtune.parts.heads import Centroid, Matching, Ridge, Svm
+from fewtune.parts.heads.head import Head
+from fewtune.parts.optimizers import Adam
+from fewtune.recipes.defaults import defaults
+from fewtune.recipes.pieces import MOMENTUM, as_head, sampled, train_all
+from fewtune.recipes.settings import Answer, Episodic
+from fewtune.tasks.chosen import Chosen, Selection
+
+
+@defaults(ways=15, shots=1, queries=9, steps=200, batch=1, lr=1e-3, optimizer=MOMENTUM)
+def multitask(*, head: Answer = None, selection: Selection | None = None, **settings: Unpack[Episodic]) -> Method:
+    """Multitask finetuning: theta <- theta - lr grad CE(temperature x cosine(f(query), prototypes of f(support))), temperature too.
+
+    `head` answers test episodes: a head or a frozen recipe such as `ridge(penalty=10)`. By default the head of training, with the
+    temperature that it learned. `selection`, such as `consistency_diversity()`, chooses the tasks to train on for the target
+    (algorithm 1 of the paper).
+    Reference: Xu et al., "Towards few-shot adaptation of foundation models via multitask finetuning", ICLR 2024 (15 ways, 1 + 9 rows, 200
+    tasks x 10 epochs, SGD .9, lr 1e-5 for CLIP and 1e-6 for DINOv2). Departs: features are normalised before they are averaged, and every
+    step draws new tasks instead of ten epochs over the same ones.
+
+    >>> multitask(steps=6, lr=1e-3).phases[0].steps
+    6
+    >>> multitask(head=ridge(penalty=10)).learner.penalty
+    10
+    """
+    sampler = sampled(settings) if selection is None else Chosen(sampler=sampled(settings), selection=selection)
+    phase = train_all(sampler, Centroid(), settings)
+    return Method(phases=(phase,), learner=as_head(head) or Centroid())
+
+
+@defaults(ways=20, shots=1, queries=5, steps=1000, batch=1, lr=1e-3, optimizer=Adam())
+def protonet(**settings: Unpack[Episodic]) -> Method:
+    """Prototypical networks: as `multitask`, by squared Euclidean distance to the prototypes.
+
+    Reference: Snell, Swersky, Zemel, NeurIPS 2017 (Adam 1e-3, more ways in training than in testing). Departs: the temperature is learned.
+
+    >>> protonet(ways=60).phases[0].sampler.ways
+    60
+    """
+    return _episodic(Centroid(metric="euclidean"), settings)
+
+
+@defaults(ways=15, shots=1, queries=9, steps=200, batch=1, lr=1e-3, optimizer=MOMENTUM)
+def matching_networks(**settings: Unpack[Episodic]) -> Method:
+    """Matching networks: attention over the support rows, with the gradient through it.
+
+    Reference: Vinyals et al., NeurIPS 2016. Departs: no full-context embedding; a learned temperature.
+
+    >>> matching_networks(shots=5).learner == Matching()
+    True
+    """
+    return _episodic(Matching(), settings)
+
+
+@defaults(ways=5, shots=5, queries=6, steps=200, batch=8, lr=1e-3, optimizer=MOMENTUM)
+def r2d2(*, penalty: float = 1.0, **settings: Unpack[Episodic]) -> Method:
+    """R2D2: cross-entropy on the query through ridge regression on the support; `penalty` (above 0) and scale are learned from here.
+
+    Reference: Bertinetto et al., ICLR 2019; the batch of 8 episodes is MetaOptNet's. Departs: unit features, so the penalty starts at 1.
+
+    >>> r2d2(penalty=0.5).learner.penalty
+    0.5
+    """
+    return _episodic(Ridge(penalty=penalty, scale=10.0), settings)
+
+
+@defaults(ways=5, shots=5, queries=6, steps=200, batch=8, lr=1e-3, optimizer=MOMENTUM)
+def metaoptnet(*, C: float = 0.1, **settings: Unpack[Episodic]) -> Method:
+    """MetaOptNet: cross-entropy on the query through a support vector machine, by the implicit function theorem; the scale is learned.
+
+    `C`, above 0, is the weight of the training errors.
+    Reference: Lee et al., CVPR 2019 (SGD .9 with Nesterov, 8 episodes a batch). Departs: the dual is solved to the end, features are unit
+    vectors.
+
+    >>> metaoptnet(C=1.0).learner.C
+    1.0
+    """
+    return _episodic(Svm(C=C, scale=10.0), settings)
+
+
+def _episodic(head: Head, settings: Episodic) -> Method:
+    """The same head in training and in testing."""
+    return Method(phases=(train_all(sampled(settings), head, settings),), learner=head)
+
+
+EPISODIC = (multitask, protonet, matching_networks, r2d2, metaoptnet)

@@ -1,0 +1,117 @@
+"""Recipes take their shared settings by keyword, and show them in their signatures."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TypedDict, Unpack
+
+import pytest
+
+from fewtune import recipes
+from fewtune.errors import InputError
+from fewtune.learning.method import Method
+from fewtune.parts.rates import Cosine
+from fewtune.recipes.defaults import defaults
+from fewtune.spec import digest
+
+# every option of some recipes, in order: a text gives options by place too, as in "multitask(15, 5)"
+OPTIONS = {
+    "multitask": "ways shots queries steps batch lr optimizer head selection",
+    "r2d2": "ways shots queries steps batch lr optimizer penalty",
+    "shared_heads": "ways queries steps batch lr optimizer head",
+    "mamf": "ways rows epochs batch steps lr optimizer prompts head test_steps test_lr",
+    "meta_baseline": "batch probe_steps ways shots queries steps lr optimizer",
+    "p_m_f": "ways shots queries steps lr test_steps test_lr optimizer view",
+    "flyp": "batch steps lr prompts optimizer on",
+    "standard": "on steps batch lr optimizer head",
+    "linear_probe_then_finetune": "on probe_steps probe_lr steps batch lr optimizer head",
+    "surgical": "group on steps batch lr optimizer head",
+    "lora": "on rank alpha steps batch lr optimizer head",
+    "maml": "ways shots queries inner_steps inner_lr test_steps steps batch lr optimizer through inner head_lr",
+    "anil": "ways shots queries inner_steps inner_lr test_steps steps batch lr optimizer through",
+    "meta_sgd": "ways shots queries inner_steps inner_lr per steps batch lr optimizer",
+    "reptile": "ways shots inner_steps inner_batch inner_lr test_steps steps batch lr strength",
+    "minibatch_prox": "ways shots strength inner_steps inner_batch inner_lr test_steps steps batch lr",
+    "imaml": "ways shots queries strength inner_steps inner_lr solver_steps damping inner steps batch lr optimizer",
+}
+
+
+# what the text of each recipe hashes to
+TEXTS = {
+    "centroid": "ad08174a51bd",
+    "matching": "fb955007c7b2",
+    "ridge": "f864d189ba7f",
+    "logistic": "2c8986c1eeec",
+    "svm": "986cfa149e31",
+    "zero_shot": "e44935967cb4",
+    "text_prior": "14817d8d1d19",
+    "standard": "fb45f7f7af24",
+    "linear_probe_then_finetune": "9a516179a657",
+    "surgical": "11f07cf13a1e",
+    "gradual_unfreezing": "5ed2520b7a39",
+    "layerwise": "79d5ed6884dd",
+    "bitfit": "f6b6a8b371bc",
+    "lora": "17c0f845fee2",
+    "l2_sp": "7531fc4065d5",
+    "wise_ft": "96a836321426",
+    "soup": "a0b74a1d25b1",
+    "multitask": "269e3cc323f0",
+    "protonet": "c6249dd07845",
+    "matching_networks": "3420cfa6b0b1",
+    "r2d2": "86ff40740fc6",
+    "metaoptnet": "b33b83e27689",
+    "shared_heads": "c63be7e76405",
+    "mamf": "de3be740c16e",
+    "meta_baseline": "44aafa4d3ff9",
+    "p_m_f": "bff9fa326fe5",
+    "flyp": "4bb208ed0174",
+    "maml": "88e4a59a4fa9",
+    "fomaml": "12b2aeeab4af",
+    "anil": "072fa3bacada",
+    "boil": "1365d8bdb174",
+    "meta_sgd": "6eef56faef39",
+    "reptile": "7e8a6e7f6a6f",
+    "minibatch_prox": "b9f91fa52384",
+    "imaml": "97dafba9af51",
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_the_options_come_in_this_order(name: str) -> None:
+    parameters = inspect.signature(getattr(recipes, name)).parameters
+    assert list(parameters) == OPTIONS[name].split()
+    assert {p.kind for p in parameters.values()} == {inspect.Parameter.POSITIONAL_OR_KEYWORD}
+
+
+def test_a_keyword_call_and_its_text_are_one_method() -> None:
+    called = recipes.multitask(ways=7, steps=6, lr=Cosine(lr=1e-3), head=recipes.ridge(penalty=10.0))
+    assert called == recipes.read_method("multitask(ways=7, steps=6, lr=Cosine(lr=0.001), head=ridge(penalty=10))")
+    assert recipes.multitask(15, 5, 9, 6) == recipes.multitask(shots=5, steps=6)  # type: ignore[call-arg, misc]
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_the_text_of_a_recipe_stays_as_it_is(name: str) -> None:
+    """Saved models and results are filed under the text of their method, with every default."""
+    spelled = f"{name}('blocks.0')" if name == "surgical" else name
+    assert digest(recipes.read_method(spelled))[:12] == TEXTS[name]
+
+
+def test_what_a_recipe_does_not_take_is_refused() -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'stepz'"):
+        recipes.multitask(stepz=6)  # type: ignore[call-arg]
+    with pytest.raises(InputError, match="reptile has no option 'queries': it takes ways, shots, inner_steps"):
+        recipes.read_method("reptile(queries=3)")
+
+
+def test_every_setting_of_a_group_has_one_default() -> None:
+    class Group(TypedDict, total=False):
+        penalty: float
+        scale: float
+
+    def mine(**settings: Unpack[Group]) -> Method:
+        return recipes.ridge(penalty=settings["penalty"])
+
+    mine.__globals__.setdefault("Group", Group)
+    with pytest.raises(AssertionError, match="one default"):
+        defaults(penalty=1.0)(mine)
+    assert defaults(penalty=1.0, scale=2.0)(mine)() == recipes.ridge(penalty=1.0)
