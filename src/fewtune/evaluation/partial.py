@@ -6,6 +6,8 @@ import io
 import json
 import re
 import shutil
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias, final
@@ -62,14 +64,14 @@ class Partial:
         if path is None or not path.exists():
             return None
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                found: dict[Place, dict[str, Any]] = {}
+            found: dict[Place, dict[str, Any]] = {}
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
                 for name in stored.files:
                     setting, seed, column = name.split("/")
                     found.setdefault((int(setting), int(seed)), {})[column] = stored[name]
-        except (OSError, ValueError) as problem:
+            return {place: {**columns, "seconds": float(columns["seconds"])} for place, columns in found.items()}
+        except (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as problem:
             raise InputError(f"{path} is damaged ({problem}): remove it to test again.") from None
-        return {place: {**columns, "seconds": float(columns["seconds"])} for place, columns in found.items()}
 
     def keep_rows(self, identity: str, rows: Mapping[Place, Mapping[str, Any]]) -> None:
         path = self._path("rows", identity, "npz")
@@ -84,7 +86,10 @@ class Partial:
         """A number that is computed once."""
         path = None if self._trained is None else self._trained / "validation" / f"{identity}.json"
         if path is not None and path.exists():
-            return float(json.loads(path.read_bytes()))
+            try:
+                return float(json.loads(path.read_bytes()))
+            except (OSError, ValueError, TypeError) as problem:
+                raise InputError(f"{path} is damaged ({problem}): remove it to compute it again.") from None
         found = compute()
         if path is not None and self._writes:
             self.write(path, json.dumps(found).encode())
