@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 from fewtune.adaptation.outcome import Outcome
+from fewtune.api.values import Inputs
 from fewtune.backbones.backbone import Backbone
 from fewtune.files import new_folder
 from fewtune.learners.choice import Choice
@@ -58,7 +59,7 @@ class Adapted:
         """The backbone that the model uses: as it came, or finetuned."""
         return self.outcome.backbone
 
-    def predict(self, inputs: Any, *, threshold: float | None = None, skip_bad: bool = False, quiet: bool = True) -> list[Prediction]:
+    def predict(self, inputs: Inputs, *, threshold: float | None = None, skip_bad: bool = False, quiet: bool = True) -> list[Prediction]:
         """Labels for new inputs, in order (see `Model.predict`)."""
         return predict_anything(self.bundle, inputs, self.backbone, threshold=threshold, skip_bad=skip_bad, quiet=quiet)
 

@@ -14,6 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite, check_consistent_length, check_is_fitted, column_or_1d, validate_data
 from torch import Tensor
 
+from fewtune.api.values import backbone_of
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.features.feature_table import feature_table
 from fewtune.backbones.load import load_backbone
@@ -45,7 +46,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     method : str, default "auto"
         A learner by its constructor text (`"ridge(penalty=10)"`), or "auto": the best of the frozen learners on repeated stratified
         splits of the training rows.
-    backbone : str, default "precomputed"
+    backbone : str or Backbone, default "precomputed"
         What turns rows into features, as for the command line. "precomputed" takes X as features, [N, D]; a text backbone takes strings; an
         image backbone takes pictures: a list, an object array or a pandas column of paths, encoded bytes, Pillow images and arrays, in any
         mix and size, or one array [N, H, W], [N, H, W, C] or [N, C, H, W] of uint8, of floats in 0..1 or of 16-bit integers. Other methods
@@ -73,7 +74,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     def __init__(
         self,
         method: str = "auto",
-        backbone: str = "precomputed",
+        backbone: str | Backbone = "precomputed",
         weights: str | Path | None = None,
         folds: int = 5,
         seed: int = 0,
@@ -90,9 +91,15 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = self.backbone == "precomputed"
-        tags.input_tags.string = self.backbone != "precomputed"
+        tags.input_tags.two_d_array = self._on_features
+        tags.input_tags.string = not self._on_features
         return tags
+
+    @property
+    def _on_features(self) -> bool:
+        """Whether X holds features, not inputs of a backbone."""
+        given = self.backbone
+        return given.structure == "precomputed" if isinstance(given, Backbone) else given == "precomputed"
 
     def fit(self, X: Any, y: Any) -> FewShotClassifier:
         """Choose the learner (with "auto"), calibrate it and fit it on all rows. Raises ValueError for input it cannot learn from."""
@@ -147,8 +154,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         check_is_fitted(self)
         model = self._load()
         if model.digest() != self.backbone_digest_:
-            raise InputError(f"the weights of {self.backbone} are not those this classifier was fitted with: fit it again.")
-        if self.backbone == "precomputed":
+            raise InputError(f"the weights of {model.name} are not those this classifier was fitted with: fit it again.")
+        if self._on_features:
             X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         features = self._features(X, model)
         learner = read_method(self.method_).head
@@ -161,7 +168,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
 
     def _checked(self, X: Any, y: Any) -> tuple[Any, np.ndarray[Any, Any]]:
         """The rows, and one label for each."""
-        if self.backbone == "precomputed":
+        if self._on_features:
             X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
         else:
             if y is None:
@@ -178,13 +185,17 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         return X, y
 
     def _load(self) -> Backbone:
+        if not isinstance(self.backbone, str):
+            if self.weights is not None:
+                raise InputError("weights go with a backbone's name: leave them out, or give them to load_backbone.")
+            return backbone_of(self.backbone, "vector")
         weights = None if self.weights is None else Path(self.weights)
         model = Path(read_name(self.backbone).model or "/nowhere")
         return _loaded(self.backbone, weights, self.device, (_stamp(weights), _stamp(model)))
 
     def _features(self, X: Any, model: Backbone, *, fitting: bool = False) -> Tensor:
         """[N, D] on the CPU: float32, or the float64 of X where it is given as features."""
-        if self.backbone == "precomputed":
+        if self._on_features:
             return torch.from_numpy(np.require(X, requirements=["C", "W"]))
         wanted = Wanted(model.preparation.modality, None if fitting else self.picture_size_)
         examples = _examples(X, wanted, several=fitting)

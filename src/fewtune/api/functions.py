@@ -6,17 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 from fewtune.adaptation.adapt import adapt_examples
 from fewtune.adaptation.settings import AdaptSettings
 from fewtune.api.adapted import Adapted
+from fewtune.api.values import Data, Inputs, backbone_of, examples_of, sources_of
 from fewtune.backbones.backbone import Backbone
-from fewtune.backbones.defaults import default_backbone
-from fewtune.backbones.load import load_backbone
-from fewtune.data.examples import Examples
-from fewtune.data.reading.read import read_examples
-from fewtune.errors import InputError
 from fewtune.machine import Machine
 from fewtune.models.add_class import add_class
 from fewtune.models.bundle import Bundle, load_bundle
@@ -24,7 +20,8 @@ from fewtune.models.evaluate import Evaluation, evaluate, read_labelled
 from fewtune.models.export import Exported, export_onnx
 from fewtune.models.predict import Prediction, load_its_backbone, predict_anything, unlabelled
 from fewtune.recipes.language import read_frozen
-from fewtune.sources.settings import SourceSettings
+
+_DEFAULT = AdaptSettings()
 
 
 @final
@@ -49,7 +46,7 @@ class Model:
         """The backbone that the model was made with. Raises InputError where its weights are gone or others."""
         return load_its_backbone(self.bundle, weights=self.weights, machine=self.machine)
 
-    def predict(self, inputs: Any, *, threshold: float | None = None, skip_bad: bool = False, quiet: bool = True) -> list[Prediction]:
+    def predict(self, inputs: Inputs, *, threshold: float | None = None, skip_bad: bool = False, quiet: bool = True) -> list[Prediction]:
         """One `Prediction` a row, in order: `label` (None where the model abstains), `probability`, `scores` by class name.
 
         `inputs`: paths of files, folders and tables (one or a list); Examples; a data frame; embeddings [N, D]. To a model of texts,
@@ -68,7 +65,7 @@ class Model:
 
     def evaluate(
         self,
-        data: Any,
+        data: Data,
         *,
         threshold: float | None = None,
         skip_unknown: bool = False,
@@ -95,7 +92,7 @@ class Model:
             quiet=quiet,
         )
 
-    def add_class(self, name: str, inputs: Any, *, more: bool = False, skip_bad: bool = False, quiet: bool = True) -> Model:
+    def add_class(self, name: str, inputs: Inputs, *, more: bool = False, skip_bad: bool = False, quiet: bool = True) -> Model:
         """A model that knows one more class, from a few examples of it (as `predict` takes inputs) and without training.
 
         With `more`, the examples are added to a class that it has. This model stays as it is; the new one's card says what changed.
@@ -107,7 +104,7 @@ class Model:
         larger.__dict__["backbone"] = self.backbone  # loaded and checked already
         return larger
 
-    def export(self, path: Path | str, *, inputs: Any = None) -> Exported:
+    def export(self, path: Path | str, *, inputs: Inputs | None = None) -> Exported:
         """Write the model as one ONNX file, `path`: class probabilities from prepared inputs, class names in its metadata.
 
         It is written only once onnxruntime answers as fewtune does, to 1e-4, on `inputs` (as `predict` takes them; by default made-up
@@ -123,60 +120,61 @@ class Model:
 
 
 def load(run: Path | str, *, weights: Path | str | None = None, machine: Machine | None = None) -> Model:
-    """Open a model that `adapt` saved. Raises InputError where it is missing, newer or changed."""
+    """Open a model that `adapt` saved.
+
+    `run`: its folder. `weights`: where the backbone's weights are now, if they moved. `machine`: what it runs on. Raises InputError where
+    the model is missing, was changed, or was written by a newer fewtune.
+
+    >>> import numpy, tempfile, fewtune
+    >>> x = numpy.eye(2, dtype="float32").repeat(8, axis=0)
+    >>> folder = tempfile.mkdtemp() + "/pets"
+    >>> _ = fewtune.adapt((x, ["cat"] * 8 + ["dog"] * 8), method="centroid").save(folder)
+    >>> fewtune.load(folder).predict(x[:1])[0].label
+    'cat'
+    """
     return Model(load_bundle(Path(run)), None if weights is None else Path(weights), machine)
 
 
 def adapt(
-    target: Examples | Path | str | Any,
+    target: Data,
     *,
-    sources: Sequence[Examples | Path | str | Any] = (),
-    source_settings: SourceSettings | None = None,
-    backbone: str | None = None,
-    weights: Path | str | None = None,
+    sources: Sequence[Data] = (),
+    backbone: Backbone | str | None = None,
     method: str | None = None,
-    prompts: Sequence[str] = (),
-    machine: Machine | None = None,
+    settings: AdaptSettings = _DEFAULT,
     cache: Path | str | None = None,
-    skip_bad: bool = False,
-    threshold: float = 0.0,
-    seed: int = 0,
-    folds: int = 5,
     quiet: bool = True,
 ) -> Adapted:
-    """Make the best classifier from a few labelled examples, and other labelled data lying around.
+    """Make the best classifier from a few labelled examples, and other labelled data if there is any.
 
     `target`: anything that `read_examples` reads: a folder of class folders, a table, an `.npz`, Examples, a data frame, or a pair (x, y)
     of N inputs and N labels. Inputs are embeddings [N, D], a list of texts, a list of pictures of any kinds and sizes (paths, encoded
     bytes, Pillow images, arrays), or pictures as one array [N, H, W], [N, H, W, C] or [N, C, H, W] of uint8, floats in 0..1 or 16-bit
     integers.
-    `sources`: other labelled data, each anything of the kind; the backbone is finetuned on those tasks of it that suit the target, and used
-    so where that is shown to help. `source_settings`: how, and within which budget (`SourceSettings(minutes=10)`).
-    `backbone`, `weights`, `machine`: the foundation model, by default one that suits the data, and what it runs on.
-    `method`: one learner instead of the best of all. `prompts`: templates of learners that read class names. `cache`: the folder where
-    embedded rows are kept (by default the user's).
-    `threshold` in [0, 1]: answers with a lower probability abstain. `seed`, `folds` (at least 2): of the splits that choose.
+    `sources`: other labelled data, each anything of the kind. The backbone is finetuned on those of its tasks that suit the target, and
+    the finetuned one is used only where that is shown to help.
+    `backbone`: the foundation model, by its name or as a `Backbone` (`load_backbone` takes its weights and the machine to run on); by
+    default one that suits the data. `method`: the text of one learner, instead of the best of all.
+    `settings`: what is seldom changed, such as `AdaptSettings(seed=1, sources=SourceSettings(minutes=5))`. `cache`: the folder for embedded
+    rows (by default the user's). `quiet`: no progress on standard error.
     The answer has `.predict(inputs)`, `.save(folder)`, `.report(file)`, `.sentences` (the verdict) and `.choice.expected` (the accuracy to
-    expect).
-    Raises InputError (a ValueError), in one sentence, for data it cannot learn from and for a wrong flag.
+    expect, 0 to 1).
+    Raises InputError (a ValueError), in one sentence, for data it cannot learn from and for a wrong setting.
+
+    >>> import numpy, fewtune
+    >>> x = numpy.eye(2, dtype="float32").repeat(8, axis=0)  # embeddings [16, 2]
+    >>> adapted = fewtune.adapt((x, ["cat"] * 8 + ["dog"] * 8), method="centroid")
+    >>> adapted.class_names
+    ('cat', 'dog')
+    >>> [answer.label for answer in adapted.predict(numpy.array([[0.9, 0.1], [0.2, 0.8]], dtype="float32"))]
+    ['cat', 'dog']
     """
-    examples = target if isinstance(target, Examples) else read_examples(target)
-    where = None if weights is None else Path(weights)
-    made = load_backbone(backbone or default_backbone(examples.modality), weights=where, machine=machine or Machine())
-    if isinstance(sources, str | Path | Examples):
-        raise InputError("expected a list of other data as the sources, found one collection: write sources=[...].")
-    settings = AdaptSettings(
-        sources=source_settings or SourceSettings(),
-        prompts=tuple(prompts),
-        threshold=threshold,
-        folds=folds,
-        skip_bad=skip_bad,
-        seed=seed,
-    )
+    examples = examples_of(target)
+    model = backbone_of(backbone, examples.modality)
     outcome = adapt_examples(
         examples,
-        made,
-        sources=[s if isinstance(s, Examples) else read_examples(s) for s in sources],
+        model,
+        sources=sources_of(sources),
         settings=settings,
         methods={method: read_frozen(method)} if method else None,
         cache=None if cache is None else Path(cache),

@@ -14,7 +14,7 @@ from fewtune.errors import InputError
 from fewtune.machine import Machine
 
 
-def load_backbone(name: str, *, weights: Path | None = None, machine: Machine | None = None, folder: Path | None = None) -> Backbone:
+def load_backbone(name: str, *, weights: Path | str | None = None, machine: Machine | None = None, folder: Path | None = None) -> Backbone:
     """The backbone of a name: `timm:NAME`, `open_clip:NAME[/PRETRAINED]`, `hf:NAME`, `conv4`, `resnet12`, `mlp`, `pixels`,
     `precomputed`, options after commas.
 
@@ -23,8 +23,9 @@ def load_backbone(name: str, *, weights: Path | None = None, machine: Machine | 
     missing or do not fit.
     """
     parsed = read_name(name) if folder is None else in_folder(read_name(name), folder.absolute())
-    place = Place(parsed.folder, None if weights is None else weights.absolute())
-    return replace(_placed(_loaded(parsed, weights, machine)), place=place)
+    given = None if weights is None else Path(weights)
+    place = Place(parsed.folder, None if given is None else given.absolute())
+    return replace(_placed(_loaded(parsed, given, machine)), place=place)
 
 
 def _loaded(parsed: Name, weights: Path | None, machine: Machine | None) -> Backbone:

@@ -9,6 +9,8 @@ from typing import Literal
 
 import numpy as np
 
+from fewtune.backbones.features.readable import refuse_unreadable, without_labels
+from fewtune.data.audit import unreadable
 from fewtune.data.examples import NO_SPLIT, SPLITS, Examples, Integers
 from fewtune.data.near import Leak, find_leaks, without_leaks
 from fewtune.data.row_space import RowSpace
@@ -67,6 +69,32 @@ def without_test_rows(source: Examples, target: Examples) -> tuple[Examples, tup
             "classes (--class-split 0 takes them at random), or name another source."
         )
     return kept, leaks
+
+
+def usable_sources(sources: Sequence[Examples], target: Examples, seed: int = 0) -> tuple[list[Examples], list[str]]:
+    """(the rows of each source that may be learned from, what was left out of them, a sentence each). `target`: the rows tested on."""
+    found, said = [], []
+    for source in sources:
+        kept, leaks = without_test_rows(serving(source, seed=seed), target)
+        if leaks:
+            said.append(left_out(kept, leaks))
+        found.append(kept)
+    return found, said
+
+
+def source_space(sources: Sequence[Examples], *, skip_bad: bool, memory: float) -> RowSpace | None:
+    """The sources in one row space that keeps `memory` GiB of prepared images; None where there are no sources.
+
+    Rows that cannot be read have no label with `skip_bad`; without, they are refused in one InputError.
+    """
+    if not sources:
+        return None
+    kept = []
+    for one in sources:
+        bad = unreadable(one, deep=False)
+        refuse_unreadable(one, bad, skip_bad)
+        kept.append(without_labels(one, bad))
+    return RowSpace(kept, remember=int(memory * 2**30))
 
 
 def left_out(source: Examples, leaks: Sequence[Leak]) -> str:

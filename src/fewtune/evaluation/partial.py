@@ -26,12 +26,13 @@ Place: TypeAlias = tuple[int, int]  # (protocol number, seed)
 class Partial:
     """The folder of an unfinished run; with None nothing is kept. Pieces are filed by digests of all that they depend on.
 
-    `trained`: where training runs are kept instead, to be shared by several studies; it is never discarded.
+    `trained`: where training runs are kept instead, to be shared by several studies; it is never discarded. `resumes`: whether training
+    keeps checkpoints to go on from.
     """
 
-    def __init__(self, folder: Path | None = None, trained: Path | None = None, *, writes: bool = True) -> None:
+    def __init__(self, folder: Path | None = None, trained: Path | None = None, *, writes: bool = True, resumes: bool = True) -> None:
         self.folder, self._writes = folder, writes
-        self._trained = trained or (None if folder is None else folder / "trained")
+        self._trained = trained or (folder / "trained" if folder is not None and resumes else None)
 
     @property
     def begun(self) -> str | None:
@@ -106,12 +107,6 @@ class Partial:
         lines = "".join(json.dumps(row) + "\n" for row in curve)
         self.write(self.folder / "curves" / f"{stem}.jsonl", lines.encode())
 
-    def hand_over(self, folder: Path) -> None:
-        """Move the trained weights and curves into the complete run."""
-        for part in ("weights", "curves"):
-            if self.folder is not None and (self.folder / part).is_dir():
-                shutil.copytree(self.folder / part, folder / part)
-
     @property
     def empty(self) -> bool:
         """Whether the folder holds nothing yet but what says which run it is of."""
@@ -124,6 +119,13 @@ class Partial:
 
     def _path(self, part: str, identity: str, ending: str) -> Path | None:
         return None if self.folder is None else self.folder / part / f"{identity}.{ending}"
+
+
+def copy_models(source: Path | None, folder: Path) -> None:
+    """Copy the trained weights and curves that lie in `source` into the folder of a complete run."""
+    for part in ("weights", "curves"):
+        if source is not None and (source / part).is_dir():
+            shutil.copytree(source / part, folder / part)
 
 
 def slug(name: str) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import final
 
 from fewtune.errors import InputError
-from fewtune.evaluation.partial import NOTHING, Partial
+from fewtune.evaluation.partial import NOTHING, Partial, copy_models
 from fewtune.evaluation.result import load_result
 from fewtune.evaluation.run_study import Outcomes, run_study
 from fewtune.evaluation.study import Study
@@ -26,28 +27,33 @@ _FOLDERS = ("episodes/", "weights/", "curves/")
 LIBRARIES = ("fewtune", "torch", "numpy", "scipy", "transformers", "timm", "open_clip_torch", "pillow")
 
 
-def run_kept(
-    study: Study,
-    out: Path | None,
-    *,
-    overwrite: bool = False,
-    resume: bool = False,
-    trained: Path | None = None,
-    world: World = ALONE,
-    quiet: bool = True,
-) -> Outcomes:
-    """Run a study and keep it under `out`; the very same study that is complete there already is read instead of run again.
+@final
+@dataclass(frozen=True, kw_only=True)
+class Keeping:
+    """Where a run is kept while it runs.
 
-    While it runs, what is done is kept in a folder beside `out`; with `resume` a run that was interrupted goes on from there. `trained`: a
-    folder of trained models that several studies share.
+    `out`: the run folder (None: nowhere). `overwrite`: replace a run that is there, finished or not. `resume`: go on with the unfinished
+    run of the same study there. `trained`: a folder of trained models that several studies share.
     """
+
+    out: Path | None = None
+    overwrite: bool = False
+    resume: bool = False
+    trained: Path | None = None
+
+
+def run_kept(study: Study, keeping: Keeping, *, world: World = ALONE, quiet: bool = True) -> Outcomes:
+    """Run a study and keep it; the very same study that is complete there already is read instead of run again.
+
+    While it runs, what is done is kept in a folder beside `keeping.out`; with `resume` a run that was interrupted goes on from there.
+    """
+    out = keeping.out
     if out is None:
-        return run_study(study, Partial(None, trained, writes=world.leads), world=world, quiet=quiet)
-    wanted = digest(study.text())
-    if (found := _kept(out, wanted, study)) is not None:
+        return run_study(study, Partial(None, keeping.trained, writes=world.leads), world=world, quiet=quiet)
+    if (found := _kept(out, digest(study.text()), study)) is not None:
         return found
-    refuse_existing(out, overwrite=overwrite, writes=[*_FILES, *_in_the_way(out)])
-    partial = _partial(study, out, wanted, trained, overwrite=overwrite, resume=resume, world=world)
+    refuse_existing(out, overwrite=keeping.overwrite, writes=[*_FILES, *_in_the_way(out)])
+    partial = _partial(study, out, keeping, world)
     try:
         outcomes = run_study(study, partial, world=world, quiet=quiet)
     except Stopped as stopped:
@@ -59,22 +65,34 @@ def run_kept(
         raise
     if not world.leads:
         return outcomes
+    where = _write_run(study, outcomes, out, partial.folder, overwrite=keeping.overwrite)
+    partial.discard()
+    if where == out:
+        return outcomes
+    return replace(outcomes, kept=where, notes=(*outcomes.notes, f"Another program took {out} meanwhile, so this run is in {where}."))
+
+
+def save_run(study: Study, outcomes: Outcomes, out: Path, models: Path | None, *, overwrite: bool = False) -> Path:
+    """Write a finished run into a folder, whole or not at all, and return where it is; `models`: the folder with what was trained.
+
+    Raises InputError where the folder exists, or with `overwrite` where it holds files that fewtune did not write.
+    """
+    refuse_existing(out, overwrite=overwrite, writes=[*_FILES, *_in_the_way(out)])
+    return _write_run(study, outcomes, out, models, overwrite=overwrite)
+
+
+def _write_run(study: Study, outcomes: Outcomes, out: Path, models: Path | None, *, overwrite: bool) -> Path:
     with (made := new_folder(out, overwrite=overwrite)) as folder:
         write_bytes(folder / "study.txt", (study.text() + "\n").encode(errors="backslashreplace"))
         for (setting, seed), episodes in outcomes.drawn.items():
             episodes.save(folder / "episodes" / f"setting{setting}-seed{seed}.npz")
         outcomes.result.save(folder / RESULT)
-        partial.hand_over(folder)
+        copy_models(models, folder)
         write_bytes(folder / "machine.json", json.dumps(_machine(study), indent=1).encode())
-        record = {"kind": "study", "format": FORMAT, "study": wanted, "methods": list(study.methods)}
+        record = {"kind": "study", "format": FORMAT, "study": digest(study.text()), "methods": list(study.methods)}
         record |= {"costs": [asdict(cost) for cost in outcomes.costs], "notes": list(outcomes.notes)}
         write_bytes(folder / RECORD, sealed(record))
-    partial.discard()
-    if made.where == out:
-        return outcomes
-    return replace(
-        outcomes, kept=made.where, notes=(*outcomes.notes, f"Another program took {out} meanwhile, so this run is in {made.where}.")
-    )
+    return made.where
 
 
 def _in_the_way(out: Path) -> list[str]:
@@ -82,19 +100,19 @@ def _in_the_way(out: Path) -> list[str]:
     return [name for name in foreign(out) if name.startswith(_FOLDERS)] if out.is_dir() else []
 
 
-def _partial(study: Study, out: Path, wanted: str, trained: Path | None, *, overwrite: bool, resume: bool, world: World) -> Partial:
+def _partial(study: Study, out: Path, keeping: Keeping, world: World) -> Partial:
     """The folder of what is done, beside `out`. Only studies that learn take long enough to need one."""
     if not study.trains:
         return NOTHING
-    out = out.resolve()
+    out, wanted, resume = out.resolve(), digest(study.text()), keeping.resume
     folder = out.with_name(f"{out.name}.partial")
-    partial = Partial(folder, trained, writes=world.leads)
+    partial = Partial(folder, keeping.trained, writes=world.leads)
     begun = partial.begun
     if begun is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is in the way, and was not written by fewtune: choose another --out.")
     if begun is not None and resume and begun != wanted:
         raise InputError(f"{folder} holds another unfinished run: give the command it was begun with, or pass --overwrite to begin anew.")
-    if begun is not None and not resume and not overwrite:
+    if begun is not None and not resume and not keeping.overwrite:
         raise InputError(f"an unfinished run is kept in {folder}: pass --resume to go on with it, or --overwrite to begin anew.")
     if not resume and (strange := foreign(folder)):
         raise InputError(f"{folder / strange[0]} was not written by fewtune: move it away, or choose another --out.")

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def page(findings: Findings) -> str:
     """The whole page as text. The same findings give the same bytes."""
     context = {"f": findings, "figures": _figures(findings), "tables": _tables(findings), "sections": _sections(findings)}
-    return _environment().get_template("page.html.j2").render(context)
+    return environment().get_template("page.html.j2").render(context)
 
 
 def write_page(path: Path | str, findings: Findings) -> None:
@@ -91,7 +91,8 @@ def _sections(f: Findings) -> list[tuple[str, str, str]]:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """The templates of pages: everything that goes in is escaped, and a name that is missing is an error."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     made = Environment(

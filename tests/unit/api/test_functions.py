@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import fewtune
 from fewtune.api import functions as api
@@ -92,7 +93,7 @@ def test_arrays_pairs_mappings_and_frames() -> None:
 
 def test_what_is_asked_for_is_done(tmp_path: Path) -> None:
     x, y = vectors()
-    adapted = fewtune.adapt((x, y), method="centroid", threshold=1.0, seed=3, folds=2)
+    adapted = fewtune.adapt((x, y), method="centroid", settings=fewtune.AdaptSettings(seed=3, threshold=1.0, folds=2))
     assert adapted.choice.splits.folds == 2 and adapted.bundle.facts["seed"] == 3 and adapted.measured is None
     assert all(p.label is None for p in adapted.predict(x)) and all(p.label for p in adapted.predict(x, threshold=0.0))
     adapted.save(tmp_path / "run")
@@ -116,18 +117,21 @@ def test_the_backbone_is_loaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"folds": 1}, "at least 2 folds, found 1"),
-        ({"threshold": 1.5}, "between 0 and 1, found 1.5"),
-        ({"threshold": float("nan")}, "between 0 and 1"),
+        ({"settings": {"folds": 1}}, "at least 2 folds, found 1"),
+        ({"settings": {"threshold": 1.5}}, "between 0 and 1, found 1.5"),
+        ({"settings": {"threshold": float("nan")}}, "between 0 and 1"),
         ({"method": "ridgge"}, "did you mean ridge"),
         ({"method": "zero_shot"}, "class names"),
         ({"backbone": "pixels"}, "takes images"),
-        ({"weights": "nowhere.pt"}, "has no weights"),
+        ({"backbone": torch.nn.Linear(6, 2)}, r"Linear alone .* write backbone=fewtune.Backbone.of\(module, size=...\)"),
+        ({"backbone": 3}, "a backbone's name or a fewtune.Backbone, found a int"),
+        ({"sources": "more/"}, r"write sources=\[...\]"),
     ],
 )
 def test_a_wrong_flag_is_refused_in_one_sentence(flags: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message) as refused:
-        fewtune.adapt(vectors(), **flags)
+        settings = fewtune.AdaptSettings(**flags.pop("settings", {}))
+        fewtune.adapt(vectors(), settings=settings, **flags)
     assert "\n" not in str(refused.value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,9 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
 def model(encoder: str, tmp_path_factory: pytest.TempPathFactory) -> Model:
     root = tmp_path_factory.mktemp("good")
     (root / "good.csv").write_text(GOOD)
-    fewtune.adapt(root / "good.csv", backbone=encoder, method="centroid", cache=root / "c").save(root / "run")
+    fewtune.adapt(root / "good.csv", backbone=encoder, method="centroid", cache=root / "c").save(
+        root / "run"
+    )
     return fewtune.load(root / "run")
 
 
@@ -38,7 +41,7 @@ def test_an_empty_text_of_a_table(tmp_path: Path, encoder: str, model: Model) ->
     hole.write_text(GOOD + ",cat\n")
     said = r"1 of 5 rows cannot be read: .*(hole.csv|data):\d \(the text is empty\)"
     for ask in (
-        lambda **skip: fewtune.adapt(hole, backbone=encoder, method="centroid", cache=tmp_path / "c", **skip),
+        lambda **skip: fewtune.adapt(hole, backbone=encoder, method="centroid", cache=tmp_path / "c", settings=fewtune.AdaptSettings(**skip)),
         lambda **skip: model.evaluate(hole, include_learned=True, **skip),
         lambda **skip: model.predict([hole], **skip),
         lambda **skip: model.predict(pd.read_csv(hole), **skip),
@@ -49,7 +52,10 @@ def test_an_empty_text_of_a_table(tmp_path: Path, encoder: str, model: Model) ->
     answers = model.predict([hole], skip_bad=True)
     assert [a.label for a in answers] == ["cat", "cat", "dog", "dog", None] and answers[4].scores == {}
     assert model.evaluate(hole, include_learned=True, skip_bad=True).count == 4
-    assert fewtune.adapt(hole, backbone=encoder, method="centroid", cache=tmp_path / "c", skip_bad=True).bundle.facts["rows"] == 4
+    assert (
+        fewtune.adapt(hole, backbone=encoder, method="centroid", cache=tmp_path / "c", settings=fewtune.AdaptSettings(skip_bad=True)).bundle.facts["rows"]
+        == 4
+    )
 
 
 @pytest.mark.parametrize("absent", [None, float("nan"), pd.NA, pd.NaT, np.nan, "", " "])
@@ -96,16 +102,17 @@ def test_lost_files_of_a_table(tmp_path: Path) -> None:
             lines.append(f"{shape}{i}.png,{shape}")
     (tmp_path / "good.csv").write_text("\n".join(lines))
     (tmp_path / "lost.csv").write_text("\n".join([*lines, f"gone.png,{SHAPES[0]}", f",{SHAPES[1]}"]))
-    given: dict[str, Any] = {"backbone": "pixels,size=8", "method": "centroid", "cache": tmp_path / "c"}
-    model = Model(fewtune.adapt(tmp_path / "good.csv", **given).bundle)
+    given: dict[str, Any] = {"backbone": "pixels,size=8", "method": "centroid"}
+    kept = fewtune.AdaptSettings(cache=tmp_path / "c")
+    model = Model(fewtune.adapt(tmp_path / "good.csv", settings=kept, **given).bundle)
     said = r"2 of 8 rows cannot be read: .*gone.png|csv:7 \(No such file or directory\); .*csv:[89] \(no file is named\)"
     with pytest.raises(InputError, match=said):
-        fewtune.adapt(tmp_path / "lost.csv", **given)
+        fewtune.adapt(tmp_path / "lost.csv", settings=kept, **given)
     with pytest.raises(InputError, match=said):
         model.predict([tmp_path / "lost.csv"])
     with pytest.raises(InputError, match=said):
         model.evaluate(tmp_path / "lost.csv", include_learned=True)
-    assert fewtune.adapt(tmp_path / "lost.csv", skip_bad=True, **given).bundle.facts["rows"] == 6
+    assert fewtune.adapt(tmp_path / "lost.csv", settings=replace(kept, skip_bad=True), **given).bundle.facts["rows"] == 6
     assert [a.label for a in model.predict([tmp_path / "lost.csv"], skip_bad=True)][6:] == [None, None]
     assert model.evaluate(tmp_path / "lost.csv", include_learned=True, skip_bad=True).count == 6
     draw(SHAPES[2], 7).save(tmp_path / "new.png")

@@ -33,7 +33,7 @@ def data(seed: int = 0) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bundle") / "model"
-    fewtune.adapt(data(), method="ridge(penalty=2)", threshold=0.25).save(path)
+    fewtune.adapt(data(), method="ridge(penalty=2)", settings=fewtune.AdaptSettings(threshold=0.25)).save(path)
     return path
 
 
@@ -52,7 +52,7 @@ def test_logits_are_the_same_to_the_last_bit(method: str, tmp_path: Path) -> Non
 
 
 def test_every_field_comes_back(saved: Path) -> None:
-    adapted = fewtune.adapt(data(), method="ridge(penalty=2)", threshold=0.25)
+    adapted = fewtune.adapt(data(), method="ridge(penalty=2)", settings=fewtune.AdaptSettings(threshold=0.25))
     loaded = load_bundle(saved)
     for name in ("backbone", "method", "class_names", "temperature", "threshold", "card"):
         assert getattr(loaded, name) == getattr(adapted.bundle, name), name

@@ -92,7 +92,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_other_weights_are_refused_and_moved_ones_are_asked_for(tmp_path: Path) -> None:
     first, second = tiny(tmp_path / "first", 0), tiny(tmp_path / "second", 1)
     texts, labels = ["cat red", "cat blue", "dog red", "dog blue"], ["cat", "cat", "dog", "dog"]
-    adapted = fewtune.adapt((texts, labels), backbone=f"hf:{first}", weights=first, method="centroid", cache=tmp_path / "cache")
+    adapted = fewtune.adapt((texts, labels), backbone=fewtune.load_backbone(f"hf:{first}", weights=first), method="centroid", cache=tmp_path / "cache")
     adapted.save(tmp_path / "run")
     answers = fewtune.load(tmp_path / "run").predict(["cat", "dog"])
     assert [a.label for a in answers] == ["cat", "dog"]
@@ -117,7 +117,9 @@ def test_no_path_is_passed_on_and_the_model_is_found_all_the_same(how: str, tmp_
     name = {"link": "short"}.get(how, "bert")
     texts, labels = ["cat red", "cat blue", "dog red", "dog blue"], ["cat", "cat", "dog", "dog"]
     monkeypatch.chdir(home)
-    adapted = fewtune.adapt((texts, labels), backbone=f"hf:./{name},max_length=8", weights=weights, method="centroid")
+    adapted = fewtune.adapt(
+        (texts, labels), backbone=fewtune.load_backbone(f"hf:./{name},max_length=8", weights=weights), method="centroid"
+    )
     adapted.save(tmp_path / "run")
     assert adapted.backbone.name == f"hf:{name},max_length=8"
     for file in (tmp_path / "run").iterdir():
@@ -145,7 +147,9 @@ def test_weights_beside_a_name_are_found_by_their_place(tmp_path: Path) -> None:
     rows = (random.normal(size=(8, 4)) + 3 * labels[:, None]).astype(np.float32)
     network = load_backbone("mlp,inputs=4,seed=3").network
     save_file(dict(network.state_dict()), tmp_path / "w.safetensors")
-    adapted = fewtune.adapt((rows, labels), backbone="mlp,inputs=4", weights=tmp_path / "w.safetensors", method="centroid")
+    adapted = fewtune.adapt(
+        (rows, labels), backbone=fewtune.load_backbone("mlp,inputs=4", weights=tmp_path / "w.safetensors"), method="centroid"
+    )
     adapted.save(tmp_path / "run")
     record = adapted.bundle.backbone
     assert (record.weights, record.folder) == ("w.safetensors", False)
@@ -197,7 +201,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             with open(folder / f"{i}{STRANGE}", "wb") as file:
                 draw(SHAPES[k], 10 * k + i).save(file, "PNG")
     (root / "photos" / "square" / "\udcff.doc").write_text("no photo")
-    fewtune.adapt(root / "photos", backbone="pixels,size=8", method="centroid", cache=root / "cache").save(root / "run")
+    fewtune.adapt(root / "photos", backbone="pixels,size=8", method="centroid", cache=root / "cache").save(
+        root / "run"
+    )
     return root
 
 

@@ -1,0 +1,46 @@
+"""Settings of `compare`: what is seldom changed, in one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeAlias, final
+
+from fewtune.evaluation.run_folder import Keeping
+from fewtune.evaluation.training_settings import Training
+from fewtune.tasks.hard import Hard
+from fewtune.tasks.samplers import Imbalanced, Sampled, Varied
+from fewtune.tasks.task import ClassChoice
+
+Episode: TypeAlias = Sampled | Varied | Imbalanced | Hard
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class CompareSettings:
+    """What `compare` seldom needs to be told.
+
+    Episodes. `queries`: rows of each class to label. `episodes`: for each setting and seed. `classes`: the classes that episodes come from
+    (by default the test classes where the data has class splits, else all). `within` "group": an episode stays in one group (an alphabet,
+    a domain). `episode`: another kind of episode instead of ways, shots and queries, as a value (`Varied()`) or its text.
+
+    Learning. `training`: training seeds, budget, sweep and validation, the same for every method that learns. `reserved`: rows of each
+    class that choose tasks and that no episode uses, for methods that choose. `memory`: GiB of prepared source images kept in memory.
+
+    Running. `skip_bad`: leave out rows that cannot be read, instead of refusing the data. `cache`: the folder for embedded rows (by
+    default the user's). `keeping`: a run folder that is written while it runs, so that a stopped run can go on. `quiet`: no progress on
+    standard error.
+    """
+
+    queries: int = 15
+    episodes: int = 600
+    classes: ClassChoice | None = None
+    within: Literal["all", "group"] = "all"
+    episode: Episode | str | None = None
+    training: Training = field(default_factory=Training)
+    reserved: int = 5
+    memory: float = 2.0
+    skip_bad: bool = False
+    cache: Path | str | None = None
+    keeping: Keeping = field(default_factory=Keeping)
+    quiet: bool = True

@@ -1,0 +1,162 @@
+"""fewtune.compare: the numbers of the command line, as values."""
+
+from __future__ import annotations
+
+import builtins
+import gc
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import fewtune
+from fewtune.errors import InputError
+from fewtune.evaluation.result import load_result
+from fewtune.parts.heads import Ridge
+from fewtune.tasks.samplers import Varied
+from tests.journeys.conftest import Ran
+from tests.journeys.conftest import fewtune as command
+
+Run = Callable[..., Ran]
+run = command  # the fixture, under a name that the package leaves free
+FEW = fewtune.CompareSettings(episodes=20, queries=5)
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    random = np.random.default_rng(0)
+    y = np.repeat(np.arange(8), 14)
+    x = (np.eye(8, 12)[y] + 0.7 * random.normal(size=(len(y), 12))).astype(np.float32)
+    np.savez(tmp_path / "rows.npz", x=x, y=y)
+    return tmp_path / "rows.npz"
+
+
+def noisy(folder: Path, classes: int, seed: int) -> Path:
+    """Folders of small photos: each class a coarse pattern under noise."""
+    random = np.random.default_rng(seed)
+    for k in range(classes):
+        (folder / f"{folder.name}{k}").mkdir(parents=True)
+        coarse = random.integers(0, 256, (4, 4, 3))
+        for i in range(8):
+            pixels = np.clip(np.kron(coarse, np.ones((4, 4, 1))) + random.normal(0, 90, (16, 16, 3)), 0, 255)
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{folder.name}{k}" / f"{i}.png")
+    return folder
+
+
+def timeless(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if name not in ("train_seconds", "peak_megabytes")}
+
+
+def test_the_same_numbers_as_the_command(run: Run, rows: Path, tmp_path: Path) -> None:
+    asked = ("compare", rows, "--method", "centroid", "--method", "ridge(penalty=10)", "--shots", 1, 3, "--seeds", 0, 4)
+    ran = run(*asked, "--episodes", 20, "--queries", 5, "--format", "json", "--out", tmp_path / "cli")
+    assert ran.code == 0, ran.err
+    found = fewtune.compare(rows, methods=["centroid", "ridge(penalty=10)"], shots=(1, 3), seeds=(0, 4), settings=FEW)
+    assert found.rows == json.loads(ran.out) and len(found.rows) == 4
+    assert found.render("json") == ran.out.rstrip("\n")
+    shown = run(*asked, "--episodes", 20, "--queries", 5)
+    assert str(found) == shown.out.rstrip("\n")
+    saved = found.save(tmp_path / "python")
+    assert sorted(p.name for p in saved.rglob("*")) == sorted(p.name for p in (tmp_path / "cli").rglob("*"))
+    assert (saved / "study.txt").read_bytes() == (tmp_path / "cli" / "study.txt").read_bytes()
+    columns = [name for name in load_result(saved / "result.parquet").table.schema.names if name != "seconds"]
+    one, other = (load_result(folder / "result.parquet").table.select(columns) for folder in (saved, tmp_path / "cli"))
+    assert one.equals(other)
+    with pytest.raises(InputError, match="exists already"):
+        found.save(tmp_path / "python")
+    again = run(*asked, "--episodes", 20, "--queries", 5, "--format", "json", "--out", saved)  # what was saved is a run that it knows
+    assert again.out == ran.out and again.code == 0, again.err
+
+
+def test_training_with_a_sweep_as_the_command_does(run: Run, tmp_path: Path) -> None:
+    target, source = noisy(tmp_path / "mine", 4, 1), noisy(tmp_path / "more", 10, 2)
+    method = "multitask(steps=3, batch=1, ways=3, shots=1, queries=3)"
+    ran = run(
+        "compare", target, "--source", source, "--backbone", "conv4,size=16,width=8", "--method", "centroid", "--method", method,
+        "--sweep", "lr=1e-4,1e-2", "--budget", "visits=60", "--training-seeds", 0, 1, "--validation-episodes", 4, "--ways", 3,
+        "--shots", 1, "--queries", 3, "--episodes", 8, "--quiet", "--format", "json", "--out", tmp_path / "cli",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    training = fewtune.Training(seeds=(0, 1), visits=60, sweep=(("lr", (1e-4, 1e-2)),), validation=4)
+    settings = fewtune.CompareSettings(queries=3, episodes=8, training=training)
+    found = fewtune.compare(
+        target, methods=["centroid", method], sources=[source], backbone="conv4,size=16,width=8", ways=3, shots=1, settings=settings
+    )
+    assert [timeless(row) for row in found.rows] == [timeless(row) for row in json.loads(ran.out)]
+    assert any("was chosen on validation episodes" in remark for remark in found.remarks)
+    saved = found.save(tmp_path / "python")
+    weights = sorted(p.name for p in (tmp_path / "cli" / "weights").iterdir())
+    assert len(weights) == 2 and sorted(p.name for p in (saved / "weights").iterdir()) == weights
+    for name in weights:
+        assert (saved / "weights" / name).read_bytes() == (tmp_path / "cli" / "weights" / name).read_bytes()
+    scratch = found.models
+    assert scratch is not None and scratch.is_dir()
+    del found
+    gc.collect()
+    assert not scratch.parent.exists()
+    keeping = fewtune.Keeping(out=tmp_path / "kept")
+    kept = fewtune.compare(
+        target, methods=["centroid"], backbone="conv4,size=16,width=8", ways=3, shots=1,
+        settings=fewtune.CompareSettings(queries=3, episodes=8, keeping=keeping),
+    )  # fmt: skip
+    assert kept.models == tmp_path / "kept" and (tmp_path / "kept" / "result.parquet").exists()
+
+
+def test_methods_by_value_and_by_name(rows: Path) -> None:
+    methods = {"mine": fewtune.Method(learner=Ridge(penalty=10.0)), "text": "ridge(penalty=10)", "other": "centroid"}
+    found = fewtune.compare(rows, methods=methods, shots=1, settings=FEW)
+    mine, text, other = found.rows
+    assert [row["method"] for row in found.rows] == ["mine", "text", "other"]
+    assert mine["mean"] == text["mean"] and mine["loss"] == text["loss"] != other["loss"]
+
+
+def test_rows_a_frame_and_a_page(rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = fewtune.compare(rows, methods={"<b>mine</b>": "ridge", "centroid": "centroid"}, shots=1, settings=FEW)
+    pandas = pytest.importorskip("pandas")
+    frame = found.table()
+    assert isinstance(frame, pandas.DataFrame) and list(frame["method"]) == ["<b>mine</b>", "centroid"]
+    assert list(frame["mean"]) == [row["mean"] for row in found.rows]
+    page = found.report(tmp_path / "page.html").read_text()
+    assert "&lt;b&gt;mine&lt;/b&gt;" in page and "<b>mine</b>" not in page and "<script" not in page
+    assert all(f"{100 * float(str(row['mean'])):.2f}" in page for row in found.rows) and "adjusted for having" in page
+    real = builtins.__import__
+
+    def missing(name: str, *rest: Any, **named: Any) -> Any:
+        if name == "pandas":
+            raise ImportError(name)
+        return real(name, *rest, **named)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    with pytest.raises(InputError, match=r"pip install 'fewtune\[frames\]'"):
+        found.table()
+
+
+def test_a_backbone_by_value_and_another_kind_of_episode(rows: Path) -> None:
+    backbone = fewtune.load_backbone("precomputed")
+    settings = fewtune.CompareSettings(episodes=10, episode=Varied(most_ways=6))
+    by_value = fewtune.compare(rows, methods=["centroid"], backbone=backbone, settings=settings)
+    by_name = fewtune.compare(rows, methods=["centroid"], settings=fewtune.CompareSettings(episodes=10, episode="Varied(most_ways=6)"))
+    assert by_value.rows == by_name.rows and by_value.rows[0]["shots"] == "varied"
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"methods": "ridge"}, r'write methods=\["ridge"\]'),
+        ({"methods": [fewtune.Method(learner=Ridge())]}, r'write methods=\{"mine"'),
+        ({"methods": {"mine": 3}}, "mine: expected a fewtune.Method or the text of one, found a int"),
+        ({"methods": ["ridge", "ridge"]}, "given twice"),
+        ({"methods": ["multitask"]}, "learns from a source, but none is given"),
+        ({"sources": "more/"}, r"write sources=\[...\]"),
+        ({"ways": 20}, "at least 20 classes"),
+        ({"seeds": ()}, "distinct seeds"),
+        ({"settings": fewtune.CompareSettings(episode="ridge")}, "unknown name 'ridge'"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_a_sentence(rows: Path, asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        fewtune.compare(rows, **{"methods": ["centroid"], **asked})
