@@ -99,15 +99,15 @@ __all__ = [
     "__version__",
     "adapt",
     "compare",
+    "learning",
     "load",
     "load_backbone",
+    "parts",
     "read_examples",
     "read_method",
     "recipes",
-    "learning",
-    "parts",
-    "tasks",
     "statistics",
+    "tasks",
 ]
 
 

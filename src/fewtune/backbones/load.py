@@ -9,14 +9,15 @@ import torch
 
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.places import Place
-from fewtune.backbones.providers.names import SMALL, Name, in_folder, read_name
+from fewtune.backbones.providers.names import PROVIDERS, SMALL, Name, in_folder, read_name
 from fewtune.errors import InputError
 from fewtune.machine import Machine
+from fewtune.plugins import load_part
 
 
 def load_backbone(name: str, *, weights: Path | str | None = None, machine: Machine | None = None, folder: Path | None = None) -> Backbone:
     """The backbone of a name: `timm:NAME`, `open_clip:NAME[/PRETRAINED]`, `hf:NAME`, `conv4`, `resnet12`, `mlp`, `pixels`,
-    `precomputed`, options after commas.
+    `precomputed`, options after commas; and `PROVIDER[:NAME]` of another package (entry point group `fewtune.backbones`).
 
     NAME is a hub name or a local folder. `weights` is a local safetensors or pt file, or a folder. `folder`: where the local folder lies
     whose last part alone stands in the name. Raises InputError, in one sentence, where the name, an option, the library or the weights are
@@ -48,9 +49,19 @@ def _loaded(parsed: Name, weights: Path | None, machine: Machine | None) -> Back
         from fewtune.backbones.providers.open_clip_provider import load_open_clip
 
         return load_open_clip(parsed, weights, where)
+    if parsed.provider not in PROVIDERS:
+        return _others(parsed, weights, where)
     from fewtune.backbones.providers.transformers_provider import load_transformers
 
     return load_transformers(parsed, weights, where)
+
+
+def _others(parsed: Name, weights: Path | None, machine: Machine) -> Backbone:
+    """The backbone of another package's provider, a function (name, weights, machine) -> Backbone in the group `fewtune.backbones`."""
+    made = load_part("fewtune.backbones", parsed.provider)(parsed, weights, machine)
+    if not isinstance(made, Backbone):
+        raise InputError(f"{parsed.full}: expected a fewtune.Backbone from its provider, found a {type(made).__name__}.")
+    return replace(made, name=parsed.full)
 
 
 def _placed(backbone: Backbone) -> Backbone:

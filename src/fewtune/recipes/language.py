@@ -14,12 +14,14 @@ from fewtune.learning.method import Method
 from fewtune.learning.phase import Adapt, Average, Greedy, Implicit, Phase
 from fewtune.parts.aggregators import AGGREGATORS
 from fewtune.parts.heads import HEADS
+from fewtune.parts.heads.head import Head
 from fewtune.parts.keep import KEEPS
 from fewtune.parts.losses import LOSSES
 from fewtune.parts.optimizers import OPTIMIZERS
 from fewtune.parts.plan import PLANS, Plan
 from fewtune.parts.rates import RATES
 from fewtune.recipes.episodic import EPISODIC
+from fewtune.plugins import WordsWith
 from fewtune.recipes.finetuning import FINETUNING
 from fewtune.recipes.frozen import FROZEN
 from fewtune.recipes.meta import META
@@ -47,13 +49,15 @@ _WHOLE = (Method, Phase, Adapt, Average, Greedy, Implicit, Plan)
 # `layerwise` is a recipe too: the plan of that name is the recipe's
 _PLANS = tuple(plan for plan in PLANS if plan.__name__ not in {recipe.__name__ for recipe in RECIPES})
 
-WORDS: Words = {**{word.__name__: word for word in (*RECIPES, *_PLANS, *_WHOLE, *_PARTS)}, **CHOICES}
+WORDS: Words = WordsWith(
+    {**{word.__name__: word for word in (*RECIPES, *_PLANS, *_WHOLE, *_PARTS)}, **CHOICES}, "fewtune.heads", "fewtune.methods"
+)
 
 
 def read_method(source: str) -> Method:
     """The method that a text spells: `ridge(penalty=10)`, `multitask(steps=100)`, `Method(learner=Ridge(penalty=10))`."""
     found = parse(source, WORDS)
-    if isinstance(found, HEADS) and (found.reads_support or found.reads_classes):  # a table of rows that nothing trains is no method
+    if isinstance(found, Head) and (found.reads_support or found.reads_classes):  # a table of rows that nothing trains is no method
         return Method(learner=found)
     if not isinstance(found, Method):
         raise InputError(f"{source!r} is no method: expected one of {', '.join(f.__name__ for f in RECIPES)}.")

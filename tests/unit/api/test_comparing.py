@@ -159,4 +159,4 @@ def test_a_backbone_by_value_and_another_kind_of_episode(rows: Path) -> None:
 )
 def test_what_does_not_fit_is_refused_in_a_sentence(rows: Path, asked: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        fewtune.compare(rows, **{"methods": ["centroid"], **asked})
+        fewtune.compare(rows, **{"methods": ["centroid"], "settings": FEW, **asked})

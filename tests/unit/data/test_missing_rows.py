@@ -30,9 +30,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
 def model(encoder: str, tmp_path_factory: pytest.TempPathFactory) -> Model:
     root = tmp_path_factory.mktemp("good")
     (root / "good.csv").write_text(GOOD)
-    fewtune.adapt(root / "good.csv", backbone=encoder, method="centroid", cache=root / "c").save(
-        root / "run"
-    )
+    fewtune.adapt(root / "good.csv", backbone=encoder, method="centroid", cache=root / "c").save(root / "run")
     return fewtune.load(root / "run")
 
 
@@ -41,7 +39,9 @@ def test_an_empty_text_of_a_table(tmp_path: Path, encoder: str, model: Model) ->
     hole.write_text(GOOD + ",cat\n")
     said = r"1 of 5 rows cannot be read: .*(hole.csv|data):\d \(the text is empty\)"
     for ask in (
-        lambda **skip: fewtune.adapt(hole, backbone=encoder, method="centroid", cache=tmp_path / "c", settings=fewtune.AdaptSettings(**skip)),
+        lambda **skip: fewtune.adapt(
+            hole, backbone=encoder, method="centroid", cache=tmp_path / "c", settings=fewtune.AdaptSettings(**skip)
+        ),
         lambda **skip: model.evaluate(hole, include_learned=True, **skip),
         lambda **skip: model.predict([hole], **skip),
         lambda **skip: model.predict(pd.read_csv(hole), **skip),
@@ -53,7 +53,9 @@ def test_an_empty_text_of_a_table(tmp_path: Path, encoder: str, model: Model) ->
     assert [a.label for a in answers] == ["cat", "cat", "dog", "dog", None] and answers[4].scores == {}
     assert model.evaluate(hole, include_learned=True, skip_bad=True).count == 4
     assert (
-        fewtune.adapt(hole, backbone=encoder, method="centroid", cache=tmp_path / "c", settings=fewtune.AdaptSettings(skip_bad=True)).bundle.facts["rows"]
+        fewtune.adapt(
+            hole, backbone=encoder, method="centroid", cache=tmp_path / "c", settings=fewtune.AdaptSettings(skip_bad=True)
+        ).bundle.facts["rows"]
         == 4
     )
 

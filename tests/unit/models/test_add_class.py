@@ -96,7 +96,9 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize("method", ["zero_shot", "text_prior", "Method(learner=TextPrior(form='cache'))"])
 def test_heads_that_read_names_get_the_new_one(method: str, clip: str, tmp_path: Path) -> None:
     pixels = images(10)
-    adapted = fewtune.adapt((pixels[:8], ["cat", "dog"] * 4), backbone=fewtune.load_backbone(clip, machine=Machine(device="cpu")), method=method, cache=tmp_path)
+    adapted = fewtune.adapt(
+        (pixels[:8], ["cat", "dog"] * 4), backbone=fewtune.load_backbone(clip, machine=Machine(device="cpu")), method=method, cache=tmp_path
+    )
     larger = Model(adapted.bundle, machine=Machine(device="cpu")).add_class("bird", pixels[8:])
     prompts = prompts_of(read_method(adapted.bundle.method).head)
     backbone = load_backbone(clip, machine=Machine(device="cpu"))

@@ -95,7 +95,9 @@ def test_an_image_model_with_what_moved_in_it(tmp_path: Path) -> None:
     factors = {n: t + 0.2 * torch.randn(t.shape, generator=g) for n, t in edit.declare(backbone).items()}
     moved = what_moved(backbone, factors, (edit,))
     assert moved is not None
-    made = fewtune.adapt((images(9), ["a", "b", "c"] * 3), backbone=fewtune.load_backbone("conv4,width=8", machine=CPU), method="ridge", cache=tmp_path)
+    made = fewtune.adapt(
+        (images(9), ["a", "b", "c"] * 3), backbone=fewtune.load_backbone("conv4,width=8", machine=CPU), method="ridge", cache=tmp_path
+    )
     sharp = replace(made.bundle, temperature=0.2)
     model, plain = Model(replace(sharp, moved=moved), machine=CPU), Model(sharp, machine=CPU)
     model.export(tmp_path / "model.onnx", inputs=images(4, seed=1))
@@ -114,7 +116,9 @@ def test_an_image_model_with_what_moved_in_it(tmp_path: Path) -> None:
 def test_a_text_model_and_its_tokenizer(tmp_path: Path) -> None:
     save_bert(tmp_path / "bert")
     texts, y = [*SENTENCES, "red dog runs"], ["a", "b"] * 3
-    bundle = fewtune.adapt((texts, y), backbone=fewtune.load_backbone(f"hf:{tmp_path / 'bert'}", machine=CPU), method="ridge", cache=tmp_path / "cache").bundle
+    bundle = fewtune.adapt(
+        (texts, y), backbone=fewtune.load_backbone(f"hf:{tmp_path / 'bert'}", machine=CPU), method="ridge", cache=tmp_path / "cache"
+    ).bundle
     model = Model(replace(bundle, temperature=0.2), machine=CPU)
     made = model.export(tmp_path / "run" / "model.onnx", inputs=texts)
     assert str(tmp_path / "run" / "tokenizer") in made.sentences[1] and made.rows == 6
@@ -136,7 +140,9 @@ def test_image_backbones(kind: str, tmp_path: Path) -> None:
     if name.startswith("timm:"):
         pytest.importorskip("timm")
     method = "text_prior" if kind == "clip" else "ridge"
-    bundle = fewtune.adapt((images(8), ["a", "b"] * 4), backbone=fewtune.load_backbone(name, machine=CPU), method=method, cache=tmp_path / "cache").bundle
+    bundle = fewtune.adapt(
+        (images(8), ["a", "b"] * 4), backbone=fewtune.load_backbone(name, machine=CPU), method=method, cache=tmp_path / "cache"
+    ).bundle
     assert Model(replace(bundle, temperature=0.2), machine=CPU).export(tmp_path / "model.onnx", inputs=images(5, seed=1)).difference <= 1e-5
 
 

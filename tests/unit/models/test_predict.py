@@ -92,7 +92,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_other_weights_are_refused_and_moved_ones_are_asked_for(tmp_path: Path) -> None:
     first, second = tiny(tmp_path / "first", 0), tiny(tmp_path / "second", 1)
     texts, labels = ["cat red", "cat blue", "dog red", "dog blue"], ["cat", "cat", "dog", "dog"]
-    adapted = fewtune.adapt((texts, labels), backbone=fewtune.load_backbone(f"hf:{first}", weights=first), method="centroid", cache=tmp_path / "cache")
+    adapted = fewtune.adapt(
+        (texts, labels), backbone=fewtune.load_backbone(f"hf:{first}", weights=first), method="centroid", cache=tmp_path / "cache"
+    )
     adapted.save(tmp_path / "run")
     answers = fewtune.load(tmp_path / "run").predict(["cat", "dog"])
     assert [a.label for a in answers] == ["cat", "dog"]
@@ -201,9 +203,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             with open(folder / f"{i}{STRANGE}", "wb") as file:
                 draw(SHAPES[k], 10 * k + i).save(file, "PNG")
     (root / "photos" / "square" / "\udcff.doc").write_text("no photo")
-    fewtune.adapt(root / "photos", backbone="pixels,size=8", method="centroid", cache=root / "cache").save(
-        root / "run"
-    )
+    fewtune.adapt(root / "photos", backbone="pixels,size=8", method="centroid", cache=root / "cache").save(root / "run")
     return root
 
 

@@ -11,6 +11,7 @@ from typing import final
 
 from fewtune.errors import InputError, unknown
 from fewtune.files import expanded
+from fewtune.plugins import registered
 
 SMALL = ("conv4", "resnet12", "mlp")
 BARE = ("pixels", "precomputed", *SMALL)  # named without a model
@@ -85,13 +86,14 @@ def read_name(full: str) -> Name:
     """Take a name apart. Raises InputError for an unknown provider or a malformed option."""
     head, *parts = full.split(",")
     provider, _, model = head.partition(":")
-    if provider not in PROVIDERS:
-        known = {p: p if p in BARE else f"{p}:NAME" for p in PROVIDERS}
+    own = provider in PROVIDERS
+    if not own and provider not in (others := registered("fewtune.backbones")):
+        known = {p: p if p in BARE else f"{p}:NAME" for p in (*PROVIDERS, *others)}
         near = difflib.get_close_matches(provider, known, n=1, cutoff=0.5)
         if near:
             raise InputError(f"unknown backbone {head!r}: did you mean {known[near[0]]}?")
         raise unknown("backbone", head, known.values())
-    if (provider in BARE) == bool(model):
+    if own and (provider in BARE) == bool(model):
         raise InputError(f"{full!r}: expected {provider if model else provider + ':NAME'}, with options after commas.")
     if model.startswith(("/", "./", "../", "~")):
         model = str(expanded(model))
