@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,17 +103,16 @@ def test_lost_files_of_a_table(tmp_path: Path) -> None:
             lines.append(f"{shape}{i}.png,{shape}")
     (tmp_path / "good.csv").write_text("\n".join(lines))
     (tmp_path / "lost.csv").write_text("\n".join([*lines, f"gone.png,{SHAPES[0]}", f",{SHAPES[1]}"]))
-    given: dict[str, Any] = {"backbone": "pixels,size=8", "method": "centroid"}
-    kept = fewtune.AdaptSettings(cache=tmp_path / "c")
-    model = Model(fewtune.adapt(tmp_path / "good.csv", settings=kept, **given).bundle)
+    given: dict[str, Any] = {"backbone": "pixels,size=8", "method": "centroid", "cache": tmp_path / "c"}
+    model = Model(fewtune.adapt(tmp_path / "good.csv", **given).bundle)
     said = r"2 of 8 rows cannot be read: .*gone.png|csv:7 \(No such file or directory\); .*csv:[89] \(no file is named\)"
     with pytest.raises(InputError, match=said):
-        fewtune.adapt(tmp_path / "lost.csv", settings=kept, **given)
+        fewtune.adapt(tmp_path / "lost.csv", **given)
     with pytest.raises(InputError, match=said):
         model.predict([tmp_path / "lost.csv"])
     with pytest.raises(InputError, match=said):
         model.evaluate(tmp_path / "lost.csv", include_learned=True)
-    assert fewtune.adapt(tmp_path / "lost.csv", settings=replace(kept, skip_bad=True), **given).bundle.facts["rows"] == 6
+    assert fewtune.adapt(tmp_path / "lost.csv", settings=fewtune.AdaptSettings(skip_bad=True), **given).bundle.facts["rows"] == 6
     assert [a.label for a in model.predict([tmp_path / "lost.csv"], skip_bad=True)][6:] == [None, None]
     assert model.evaluate(tmp_path / "lost.csv", include_learned=True, skip_bad=True).count == 6
     draw(SHAPES[2], 7).save(tmp_path / "new.png")
