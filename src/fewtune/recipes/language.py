@@ -20,8 +20,8 @@ from fewtune.parts.losses import LOSSES
 from fewtune.parts.optimizers import OPTIMIZERS
 from fewtune.parts.plan import PLANS, Plan
 from fewtune.parts.rates import RATES
-from fewtune.recipes.episodic import EPISODIC
 from fewtune.plugins import WordsWith
+from fewtune.recipes.episodic import EPISODIC
 from fewtune.recipes.finetuning import FINETUNING
 from fewtune.recipes.frozen import FROZEN
 from fewtune.recipes.meta import META
