@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw
 
-from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.passes import Passes
 from tests.journeys.conftest import SHAPES, Ran
 
 Run = Callable[..., Ran]
@@ -75,13 +75,13 @@ def rows_done(cache: Path) -> int:
 def embedded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many rows go through the backbone in this process, pass by pass."""
     sizes: list[int] = []
-    forward = Backbone.forward
+    forward = Passes.forward
 
-    def counted(self: Backbone, weights: Any, inputs: Any, **options: Any) -> Any:
+    def counted(self: Passes, weights: Any, inputs: Any, **options: Any) -> Any:
         sizes.append(len(inputs))
         return forward(self, weights, inputs, **options)
 
-    monkeypatch.setattr(Backbone, "forward", counted)
+    monkeypatch.setattr(Passes, "forward", counted)
     return sizes
 
 

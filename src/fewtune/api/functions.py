@@ -112,18 +112,20 @@ class Model:
         has no ONNX form or the optional packages are missing.
         """
         rows = None if inputs is None else unlabelled(self.bundle, inputs)
-        return export_onnx(self.bundle, Path(path), weights=self.weights, examples=rows)
+        given = self.__dict__.get("backbone")  # a network of your own cannot be loaded again by its name
+        return export_onnx(self.bundle, Path(path), weights=self.weights, examples=rows, backbone=given)
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
         """Write the bundle, and return where it is (see `Bundle.save`)."""
         return self.bundle.save(Path(path), overwrite=overwrite)
 
 
-def load(run: Path | str, *, weights: Path | str | None = None, machine: Machine | None = None) -> Model:
+def load(run: Path | str, *, weights: Path | str | None = None, machine: Machine | None = None, backbone: Backbone | None = None) -> Model:
     """Open a model that `adapt` saved.
 
-    `run`: its folder. `weights`: where the backbone's weights are now, if they moved. `machine`: what it runs on. Raises InputError where
-    the model is missing, was changed, or was written by a newer fewtune.
+    `run`: its folder. `weights`: where the backbone's weights are now, if they moved. `machine`: what it runs on.
+    `backbone`: the one it was made with, where that was a network of your own (`Backbone.of`).
+    Raises InputError where the model is missing, was changed, or was written by a newer fewtune, and for another backbone.
 
     >>> import numpy, tempfile, fewtune
     >>> x = numpy.eye(2, dtype="float32").repeat(8, axis=0)
@@ -132,7 +134,10 @@ def load(run: Path | str, *, weights: Path | str | None = None, machine: Machine
     >>> fewtune.load(folder).predict(x[:1])[0].label
     'cat'
     """
-    return Model(load_bundle(Path(run)), None if weights is None else Path(weights), machine)
+    made = Model(load_bundle(Path(run)), None if weights is None else Path(weights), machine)
+    if backbone is not None:
+        made.__dict__["backbone"] = load_its_backbone(made.bundle, backbone=backbone)
+    return made
 
 
 def adapt(

@@ -6,52 +6,47 @@ named weights in ordered groups from input to output, the width of its features,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import copy
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol, TypeAlias, final, runtime_checkable
+from typing import Any, final
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fewtune.backbones.activations import RowBytes, computed_again, rows_again
-from fewtune.backbones.attention import plain_attention
-from fewtune.backbones.groups import Groups
+from fewtune.backbones.activations import Weights
+from fewtune.backbones.groups import Groups, group_names
 from fewtune.backbones.moved import moved_network
+from fewtune.backbones.own_module import (
+    OWN,
+    PROBE,
+    Interpolation,
+    copied,
+    image_preparation,
+    prepared_for,
+    probe_text,
+    probed,
+    structure_of,
+)
+from fewtune.backbones.passes import Passes, placed
 from fewtune.backbones.places import NOWHERE, Place
-from fewtune.backbones.prefetch import prefetched
-from fewtune.backbones.preparation import ImagePreparation
+from fewtune.backbones.preparation import Prepared
+from fewtune.backbones.row_passes import RowPasses, Texts
 from fewtune.backbones.weights import digest_weights
 from fewtune.data.examples import Integers
 from fewtune.data.images import DECODING
-from fewtune.data.row_space import Preparation, RowSpace
-from fewtune.data.views.augment import augment
-from fewtune.data.views.views import IDENTITY, Identity, View
+from fewtune.data.row_space import RowSpace
+from fewtune.data.views.views import IDENTITY, View
 from fewtune.errors import InputError
 from fewtune.keys import Key
 from fewtune.machine import Machine
 from fewtune.spec import digest
 from fewtune.version import __version__
 
-Weights: TypeAlias = Mapping[str, Tensor]
-Texts: TypeAlias = Callable[[Sequence[str]], Any]
-
-CPU_ROWS = 8  # images in one forward pass on the CPU: MobileNetV2 ran twice as fast as with 64, whose activations leave every cache
-CPU_ROWS_SMALL = 32  # of images up to 128 pixels a side, whose activations are fewer: 1.4 times faster at 64 and 96 pixels, and one
-# pass instead of four for the query of an episode at 28: unrolled MAML, where a pass more is crossed again and again, ran 1.4 times faster
-_WINDOW = 8  # chunks of texts that are sorted by length together
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-@runtime_checkable
-class Prepared(Preparation, Protocol):
-    """A preparation whose settings are recorded: `text` is hashed into every feature table's key."""
-
-    @property
-    def text(self) -> str: ...
+__all__ = ["Backbone", "Prepared", "Weights"]
 
 
 @final
@@ -81,6 +76,47 @@ class Backbone:
     noisy: bool = False
     place: Place = NOWHERE
 
+    @staticmethod
+    def of(
+        module: nn.Module,
+        *,
+        size: int | tuple[int, int] | None = None,
+        mean: float | Sequence[float] = 0.0,
+        std: float | Sequence[float] = 1.0,
+        interpolation: Interpolation = "bicubic",
+        crop: float = 1.0,
+        inputs: int | None = None,
+        preparation: Prepared | None = None,
+        machine: Machine | None = None,
+    ) -> Backbone:
+        """Your own network as a backbone: `module(batch)` gives features, floats [B, D], of each row alone.
+
+        Say what it reads, in one way. `size`: images [B, 3, H, W], H and W in pixels (one number for both). The short side is resized to
+        `size / crop`, the middle is cut out (`crop` in (0, 1], 1: as much as fits), values in [0, 1] become (value - `mean`) / `std`: a
+        number, or one a channel; with one channel, `mean=(0.5,)`, images are grey. By default values stay in [0, 1].
+        `inputs`: vectors [B, inputs], float32. `preparation`: any object with `modality`, `text` (its settings), `prepare` and `batch`, as
+        `fewtune.backbones.preparation` has; where it prepares vectors, give `inputs` too.
+
+        The module is copied, in float32 and eval mode: it stays as it is, and later changes to it do not count. A saved model holds what
+        finetuning changed, not the module: give it again with `fewtune.load(run, backbone=Backbone.of(...))`.
+        Raises InputError where the module cannot read such inputs, or answers anything but finite features [B, D], the same in every batch.
+
+        >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> backbone = Backbone.of(network, size=32, mean=0.5, std=0.25)
+        >>> backbone.name, backbone.width
+        ('module:Sequential', 8)
+        """
+        where = (machine or Machine()).resolved()
+        network = copied(module)
+        image = None if size is None else image_preparation(size, mean, std, interpolation, crop)
+        chosen = prepared_for(preparation, image, inputs)
+        called = type(module).__name__
+        answer = probed(network, chosen, inputs, called)
+        network = placed(network, where, images=chosen.modality == "image")
+        source = {"weights": "given in Python", PROBE: probe_text(answer)}
+        groups = group_names(name for name, _ in network.named_parameters())
+        return Backbone(f"{OWN}:{called}", network, chosen, answer.shape[1], groups, where, source, structure_of(network))
+
     @property
     def label_side(self) -> bool:
         """Whether class names can be embedded."""
@@ -103,6 +139,12 @@ class Backbone:
         """
         return replace(self, network=moved_network(self.network, self.name, self.start(), weights))
 
+    def on(self, machine: Machine) -> Backbone:
+        """The same model on another machine, as a copy; this one stays where it is."""
+        where = machine.resolved()
+        images = self.preparation.modality == "image"
+        return replace(self, network=placed(copy.deepcopy(self.network), where, images=images), machine=where)
+
     @cached_property
     def _digest(self) -> str:
         return digest(f"{self.structure} {digest_weights(self.start())} {self.preparation.text} {self.width}")
@@ -118,7 +160,8 @@ class Backbone:
         Another version of fewtune may read or prepare rows otherwise, so it computes its own tables.
         """
         decoding = f" decoding {DECODING}" if self.preparation.modality == "image" else ""
-        return digest(f"{self.digest()} {self.machine.dtype} float32{decoding} fewtune {__version__}")
+        code = f" {self.source[PROBE]}" if PROBE in self.source else ""  # of your own network: its code may change, its weights not
+        return digest(f"{self.digest()} {self.machine.dtype} float32{decoding}{code} fewtune {__version__}")
 
     def embed(
         self, weights: Weights, space: RowSpace, rows: Integers | Tensor, view: View = IDENTITY, key: Key | None = None
@@ -153,167 +196,41 @@ class Backbone:
 
         With `bad`, rows that cannot be decoded go there with the reason and have features of NaN; without, they raise.
         """
-        if space.modality != self.preparation.modality:
-            raise InputError(f"{self.name} takes {self.preparation.modality}s, but {space.sources[0].name} holds {space.modality}s.")
-        self._check_view(view, key)
-        again = rows_again(self.machine, len(rows), lambda: self.row_bytes(weights, space, rows))
-        if self.preparation.modality == "text":
-            yield from self._text_chunks(weights, space, rows, again)
-            return
-        chunks = self._chunks(rows)
-        for chunk, prepared, failed in prefetched(space, self.preparation, chunks, self.machine.workers, tolerant=bad is not None):
-            good = [i for i in range(len(chunk)) if i not in failed]
-            features = self._passes(weights, prepared, chunk[good], view, key, again) if prepared else None
-            if failed and bad is not None:
-                bad.update({int(chunk[i]): reason for i, reason in failed.items()})
-                whole = torch.full((len(chunk), self.width), torch.nan, device=self.machine.device)
-                if features is not None:
-                    whole[good] = features
-                features = whole
-            assert features is not None
-            yield chunk, features
-
-    def _check_view(self, view: View, key: Key | None) -> None:
-        if isinstance(view, Identity):
-            return
-        if not isinstance(self.preparation, ImagePreparation):
-            raise InputError(f"{self.name} takes {self.preparation.modality}s: expected the identity view, found {view}.")
-        if key is None:
-            raise InputError(f"expected a key to draw the views of {view} from, found none.")
-
-    def _passes(self, weights: Weights, prepared: Sequence[Any], rows: Integers, view: View, key: Key | None, again: int) -> Tensor:
-        """The features of prepared items, on the CPU a few at a time; with `again` as many at most, computed again for the gradient."""
-        few = self.cpu_rows if self.machine.device == "cpu" else self.machine.chunk
-        few = min(few, again or few)
-        pieces = [slice(i, i + few) for i in range(0, len(prepared), few)]
-        parts = [
-            self.forward(weights, self._seen(prepared[at], rows[at], view, key), again=bool(again), **self._noise(rows[at], view, key))
-            for at in pieces
-        ]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-    def _noise(self, rows: Integers, view: View, key: Key | None) -> dict[str, Tensor]:
-        """The noise of a network that takes some, in augmented views alone: one number a row."""
-        if not self.noisy or isinstance(view, Identity) or key is None:
-            return {}
-        bits = key.child("noise").bits(rows.astype(np.uint64)).view(np.int64)
-        return {"noise": torch.from_numpy(bits).to(self.machine.device)}
-
-    @property
-    def cpu_rows(self) -> int:
-        """How many rows go through the network at once on the CPU."""
-        if not isinstance(self.preparation, ImagePreparation):  # vectors leave no activations to speak of
-            return self.machine.chunk
-        return CPU_ROWS_SMALL if self.preparation.height <= 128 else CPU_ROWS
-
-    def _seen(self, prepared: Sequence[Any], rows: Integers, view: View, key: Key | None) -> Any:
-        """The network's inputs: prepared items in their views, which are made on the device."""
-        if isinstance(view, Identity):
-            return self.preparation.batch(prepared)
-        assert isinstance(self.preparation, ImagePreparation) and key is not None
-        pixels = self.preparation.stack(prepared, self.machine.device)
-        return self.preparation.normalise(augment(view, pixels, rows, key))
-
-    def _chunks(self, rows: Integers, most: int = 0) -> list[Integers]:
-        size = min(self.machine.chunk, most or self.machine.chunk)
-        return [rows[i : i + size] for i in range(0, len(rows), size)]
-
-    def _text_chunks(self, weights: Weights, space: RowSpace, rows: Integers, again: int) -> Iterator[tuple[Integers, Tensor]]:
-        """As `embed_chunks`, with texts of like length in one forward pass, so that little of it is padding."""
-        window = _WINDOW * self.machine.chunk
-        for i in range(0, len(rows), window):
-            near = rows[i : i + window]
-            texts = [str(space.fetch(int(row))) for row in near]
-            order = np.argsort([len(t) for t in texts], kind="stable")
-            batches = [self.preparation.batch([texts[j] for j in chunk]) for chunk in self._chunks(order, again)]
-            parts = [self.forward(weights, batch, again=bool(again)) for batch in batches]
-            features = torch.cat(parts)[torch.from_numpy(np.argsort(order))]
-            for chunk in self._chunks(np.arange(len(near))):
-                yield near[chunk], features[torch.from_numpy(chunk)]
+        return self._rows.chunks(weights, space, rows, view, key, bad)
 
     def row_bytes(self, weights: Weights, space: RowSpace, rows: Integers) -> int:
         """Bytes of activations that a row keeps for the gradient of the weights that require one; of texts, the longest of `rows`.
 
         0 where nothing requires a gradient, and for vectors.
         """
-        moving = any(tensor.requires_grad for tensor in weights.values())
-        if not moving or not len(rows) or self.preparation.modality == "vector":
-            return 0
-        if self.preparation.modality == "text":
-            longest = max((str(space.fetch(int(row))) for row in rows), key=len)
-            return self._row_bytes.of(weights, longest, self.preparation.batch, size=len(longest))
-        return self._row_bytes.of(weights, space.prepared(int(rows[0]), self.preparation), self.preparation.batch)
+        return self._rows.row_bytes(weights, space, rows)
 
-    @cached_property
-    def _row_bytes(self) -> RowBytes:
-        return RowBytes(self.forward)
+    @property
+    def cpu_rows(self) -> int:
+        """How many rows go through the network at once on the CPU."""
+        return self._rows.cpu_rows
 
     def forward(self, weights: Weights, inputs: Any, *, again: bool = False, **options: Any) -> Float[Tensor, "B D"]:
         """The network on prepared inputs: autocast to the machine's precision, features in float32.
 
-        `again`: keep no activations for a gradient, but compute them again for it.
+        `again`: keep no activations for the gradient, but compute them again when it is needed.
         """
-        device = self.machine.device
-        moved = _moved(inputs, device, self.machine.channels_last)
-        held = {name: tensor.to(device) for name, tensor in weights.items()}
-        keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in held.values())
-        network = self._called
-        if network.training:  # dropout and batch statistics have no place in a pure function
-            network.eval()
-        with self._cast(), nullcontext() if keep else torch.no_grad():
-            run: Callable[..., Tensor] = torch.func.functional_call
-            if keep and again:
-                run = computed_again(run)
-            features: Tensor = run(network, held, (moved,), options)
-        return features if features.dtype == torch.float64 else features.float()
+        return self._passes.forward(weights, inputs, again=again, **options)
 
     def forward_each(self, own: Weights, shared: Weights, inputs: Tensor) -> Float[Tensor, "E B D"]:
-        """The network on the inputs [E, B, ...] of episodes, each with its `own` weights [E, ...] beside the `shared` ones [...].
-
-        One vmapped pass; attention goes by its plain kernel, for the fused ones have no rule for that.
-        """
-        rows = _moved(inputs.flatten(0, 1), self.machine.device, self.machine.channels_last).unflatten(0, inputs.shape[:2])
-
-        def features(mine: dict[str, Tensor], of: Tensor) -> Tensor:
-            found: Tensor = torch.func.functional_call(self.network, {**shared, **mine}, (of,))
-            return found
-
-        network = self.network.to(self.machine.device)
-        assert not network.training
-        with self._cast(), plain_attention():
-            made = torch.func.vmap(features)(dict(own), rows)
-        return made if made.dtype == torch.float64 else made.float()
-
-    def _cast(self) -> AbstractContextManager[Any]:
-        """Autocast to the machine's precision."""
-        dtype = _DTYPES[self.machine.dtype]
-        return nullcontext() if dtype == torch.float32 else torch.autocast(torch.device(self.machine.device).type, dtype=dtype)
-
-    @cached_property
-    def _called(self) -> nn.Module:
-        """The network as it is run: on the device, with compiled insides where the machine says so."""
-        network = self.network.to(self.machine.device)
-        if self.machine.compile:
-            network.compile()
-        return network
+        """The network on the inputs [E, B, ...] of episodes, each with its `own` weights [E, ...] beside the `shared` ones [...]."""
+        return self._passes.forward_each(own, shared, inputs)
 
     def embed_labels(self, weights: Weights, texts: Sequence[str]) -> Float[Tensor, "n D"]:
         """Class vectors of texts. Raises InputError where there is no label side."""
-        if (read := self.texts) is None:
-            raise InputError(f"backbone {self.name!r} has no label side: class names mean nothing to it.")
-        if not texts:
-            return torch.zeros(0, self.width, device=self.machine.device)
-        order = np.argsort([len(t) for t in texts], kind="stable")
-        longest = max(texts, key=len)
-        again = rows_again(self.machine, len(texts), lambda: self._row_bytes.of(weights, longest, read, size=len(longest), side="label"))
-        batches = [read([texts[j] for j in chunk]) for chunk in self._chunks(order, again)]
-        parts = [self.forward(weights, batch, again=bool(again), side="label") for batch in batches]
-        return torch.cat(parts)[torch.from_numpy(np.argsort(order))]
+        if self.texts is None:
+            raise InputError(f"backbone {self.name!r} has no label side: it cannot read class names.")
+        return self._rows.labels(weights, texts, self.texts)
 
+    @cached_property
+    def _passes(self) -> Passes:
+        return Passes(self.network, self.machine)
 
-def _moved(inputs: Any, device: str, channels_last: bool) -> Any:
-    if isinstance(inputs, Mapping):
-        return {name: tensor.to(device) for name, tensor in inputs.items()}
-    if inputs.ndim == 4:
-        return inputs.to(device).contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
-    return inputs.to(device)
+    @cached_property
+    def _rows(self) -> RowPasses:
+        return RowPasses(self.name, self.preparation, self.width, self.noisy, self._passes)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.own_module import is_own
+from fewtune.backbones.passes import placed
 from fewtune.backbones.places import Place
 from fewtune.backbones.providers.names import PROVIDERS, SMALL, Name, in_folder, read_name
 from fewtune.errors import InputError
@@ -23,10 +23,16 @@ def load_backbone(name: str, *, weights: Path | str | None = None, machine: Mach
     whose last part alone stands in the name. Raises InputError, in one sentence, where the name, an option, the library or the weights are
     missing or do not fit.
     """
+    if is_own(name):
+        raise InputError(
+            f"{name} is a network of your own, which no name can load: give it from Python, fewtune.load(run, "
+            "backbone=fewtune.Backbone.of(network, ...))."
+        )
     parsed = read_name(name) if folder is None else in_folder(read_name(name), folder.absolute())
     given = None if weights is None else Path(weights)
-    place = Place(parsed.folder, None if given is None else given.absolute())
-    return replace(_placed(_loaded(parsed, given, machine)), place=place)
+    made = _loaded(parsed, given, machine)
+    placed(made.network, made.machine, images=made.preparation.modality == "image")
+    return replace(made, place=Place(parsed.folder, None if given is None else given.absolute()))
 
 
 def _loaded(parsed: Name, weights: Path | None, machine: Machine | None) -> Backbone:
@@ -62,12 +68,3 @@ def _others(parsed: Name, weights: Path | None, machine: Machine) -> Backbone:
     if not isinstance(made, Backbone):
         raise InputError(f"{parsed.full}: expected a fewtune.Backbone from its provider, found a {type(made).__name__}.")
     return replace(made, name=parsed.full)
-
-
-def _placed(backbone: Backbone) -> Backbone:
-    """On its device and in its layout before `start` is asked for, so that no forward pass moves weights again."""
-    network, machine = backbone.network.eval().requires_grad_(False), backbone.machine
-    network.to(device=machine.device)
-    if machine.channels_last and backbone.preparation.modality == "image":
-        network.to(memory_format=torch.channels_last)
-    return backbone

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Literal, Protocol, final, runtime_checkable
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from fewtune.data.items import Item, Modality
+from fewtune.data.row_space import Preparation
 from fewtune.errors import InputError
 from fewtune.spec import text as text_of
 
@@ -23,6 +24,14 @@ _RESAMPLE = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+
+
+@runtime_checkable
+class Prepared(Preparation, Protocol):
+    """A preparation whose settings are recorded: `text` is hashed into every feature table's key."""
+
+    @property
+    def text(self) -> str: ...
 
 
 @final

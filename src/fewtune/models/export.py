@@ -14,6 +14,7 @@ import torch
 
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.features.readable import refuse_unreadable
+from fewtune.backbones.own_module import is_own
 from fewtune.backbones.text import TextPreparation
 from fewtune.data.audit import unreadable
 from fewtune.data.examples import Examples, make_examples
@@ -49,9 +50,12 @@ class Exported:
     sentences: tuple[str, ...]
 
 
-def export_onnx(bundle: Bundle, path: Path, *, weights: Path | None = None, examples: Examples | None = None) -> Exported:
+def export_onnx(
+    bundle: Bundle, path: Path, *, weights: Path | None = None, examples: Examples | None = None, backbone: Backbone | None = None
+) -> Exported:
     """Write a model as `path`: preprocessing constants, backbone with what moved, head, temperature and softmax in one graph.
 
+    `backbone`: the model's own, finetuned, where it is a network given from Python; any other is loaded by its name.
     It is checked with onnxruntime against fewtune's own probabilities, in several batch sizes, on the first rows of `examples` (on made-up
     ones, or for embeddings the model's own, where there are none). A tokenizer's files go to the folder `tokenizer` beside it. Raises
     InputError, and writes nothing, where the network has no ONNX form, the two differ by more than 1e-4, or a
@@ -60,7 +64,9 @@ def export_onnx(bundle: Bundle, path: Path, *, weights: Path | None = None, exam
     need_onnx()
     if examples is not None:
         refuse_other_modality(bundle, examples)
-    backbone = load_its_backbone(bundle, weights=weights, machine=Machine(device="cpu", dtype="float32", channels_last=False))
+    plain = Machine(device="cpu", dtype="float32", channels_last=False)
+    own = backbone if backbone is not None and is_own(backbone.name) else None
+    backbone = own.on(plain) if own is not None else load_its_backbone(bundle, weights=weights, machine=plain)
     chosen = _made_up(bundle, backbone) if examples is None else examples
     checked = chosen.take(np.arange(min(MOST, len(chosen))))
     refuse_unreadable(checked, unreadable(checked, deep=False), skip_bad=False)

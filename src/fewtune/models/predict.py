@@ -16,6 +16,7 @@ from torch import Tensor
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.features.readable import readable_features, remarks_on_length
 from fewtune.backbones.load import load_backbone
+from fewtune.backbones.own_module import PROBE, answers_alike
 from fewtune.backbones.places import Place, remembered
 from fewtune.data.examples import Examples
 from fewtune.data.items import Wanted
@@ -42,12 +43,18 @@ class Prediction:
     scores: dict[str, float]
 
 
-def load_its_backbone(bundle: Bundle, *, weights: Path | None = None, machine: Machine | None = None) -> Backbone:
-    """The backbone a bundle was made with: the original, from `weights` or where it lay then, with what moved put in.
+def load_its_backbone(
+    bundle: Bundle, *, weights: Path | None = None, machine: Machine | None = None, backbone: Backbone | None = None
+) -> Backbone:
+    """The backbone a bundle was made with: the original, from `weights` or where it lay then, with what finetuning changed put in.
 
-    `weights`: the file, or the folder of a model that was read from a local folder. Refuses any other weights or preprocessing.
+    `weights`: the file, or the folder of a model that was read from a local folder. `backbone`: the original as it was given from Python
+    (`Backbone.of`), before anything changed in it. Refuses any other weights or preprocessing.
     """
     record = bundle.backbone
+    if backbone is not None:
+        _check_given(record, backbone)
+        return backbone if bundle.moved is None else bundle.moved.onto(backbone)
     place = _found(record, weights)
     backbone = load_backbone(record.name, weights=place.weights, folder=place.folder, machine=machine or Machine())
     if backbone.digest() != record.digest:
@@ -56,6 +63,19 @@ def load_its_backbone(bundle: Bundle, *, weights: Path | None = None, machine: M
             f"(expected digest {record.digest[:12]}, found {backbone.digest()[:12]}): give the original file with --weights."
         )
     return backbone if bundle.moved is None else bundle.moved.onto(backbone)
+
+
+def _check_given(record: BackboneRecord, given: Backbone) -> None:
+    """Raise InputError where a backbone given from Python is not the one that a bundle was made with."""
+    if given.digest() != record.digest:
+        raise InputError(
+            f"the backbone {one_line(given.name)} is not the one this model was made with, {one_line(record.name)} (expected digest "
+            f"{record.digest[:12]}, found {given.digest()[:12]}): give the same network, weights and preparation."
+        )
+    if not answers_alike(record.source.get(PROBE, ""), given.source.get(PROBE, "")):
+        raise InputError(
+            f"{one_line(given.name)} has the weights this model was made with, but its features are others: give the same network."
+        )
 
 
 def _found(record: BackboneRecord, given: Path | None) -> Place:

@@ -1,0 +1,168 @@
+"""Your own `torch.nn.Module` as a network: it is copied, tried on made-up inputs, and refused where its answers are no features."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from fewtune.backbones.passes import Passes
+from fewtune.backbones.preparation import ImagePreparation, Prepared, VectorPreparation
+from fewtune.data.items import Item
+from fewtune.errors import InputError
+from fewtune.machine import Machine
+
+OWN = "module"  # a backbone of this kind is called "module:CLASS"
+PROBE = "answer to made-up inputs"
+_SHOWN = 8  # numbers of a probe that are recorded
+_ALIKE = 1e-3  # of the largest feature: what a row may differ by in another batch, or on another machine
+_TEXT = "a photo of a red cat on the mat"
+
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+
+
+def copied(module: nn.Module) -> nn.Module:
+    """A copy in float32 and in eval mode that no gradient is kept for; the module itself stays as it is, also if it is trained later.
+
+    Raises InputError for what is no module, for weights without values, and where it cannot be copied.
+    """
+    if not isinstance(module, nn.Module):
+        raise InputError(f"expected a torch.nn.Module that maps a batch to features [B, D], found a {type(module).__name__}.")
+    called = type(module).__name__
+    if any(is_lazy(tensor) or tensor.is_meta for tensor in (*module.parameters(), *module.buffers())):
+        raise InputError(f"{called} has weights without values: load its weights, or run it once, before it becomes a backbone.")
+    try:
+        made = copy.deepcopy(module)
+    except Exception as problem:  # a module may hold anything: locks, files, tensors of a graph
+        raise InputError(f"{called} cannot be copied ({problem}): take out what copy.deepcopy refuses.") from None
+    if any(not isinstance(value, Tensor) for value in made.state_dict().values()):
+        raise InputError(f"{called} keeps more than tensors in its state_dict (get_extra_state): expected tensors alone.")
+    return made.float().eval().requires_grad_(False)
+
+
+def image_preparation(
+    size: int | tuple[int, int], mean: float | Sequence[float], std: float | Sequence[float], interpolation: Interpolation, crop: float
+) -> ImagePreparation:
+    """What `Backbone.of` documents. Raises InputError for numbers that make no preparation."""
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    if len(sides) != 2 or not all(isinstance(side, int) for side in sides):
+        raise InputError(f"expected a size of one whole number or (height, width), found {size!r}.")
+    if not 0 < crop <= 1:
+        raise InputError(f"expected crop above 0 and at most 1, found {crop:g}.")
+    means, stds = (tuple(map(float, v if isinstance(v, Sequence) else (v,) * 3)) for v in (mean, std))
+    if len(means) != len(stds) or len(means) not in (1, 3) or not all(map(math.isfinite, means + stds)):
+        raise InputError(f"expected mean and std of 3 channels, or of 1 for grey images, found {mean!r} and {std!r}.")
+    known = ("nearest", "bilinear", "bicubic", "lanczos")
+    if interpolation not in known:
+        raise InputError(f"unknown interpolation {interpolation!r}: expected one of {', '.join(known)}.")
+    short = math.floor(min(sides) / crop + 1e-6)
+    return ImagePreparation(
+        height=sides[0], width=sides[1], short=short, mean=means, std=stds, interpolation=interpolation, grey=len(means) == 1
+    )
+
+
+def prepared_for(preparation: Prepared | None, image: ImagePreparation | None, inputs: int | None) -> Prepared:
+    """The one preparation that was asked for. Raises InputError where none or several were."""
+    if preparation is not None and not isinstance(preparation, Prepared):
+        raise InputError(
+            f"expected a preparation with modality, text, prepare and batch (as fewtune.backbones.preparation has), found a "
+            f"{type(preparation).__name__}."
+        )
+    vectors = inputs is not None and not (preparation is not None and preparation.modality == "vector")
+    given = [p for p in (preparation, image, VectorPreparation() if vectors else None) if p is not None]
+    if len(given) != 1:
+        raise InputError("say what the module reads, in one way: size= (images), inputs= (vectors), or preparation= (anything else).")
+    if inputs is not None and (not isinstance(inputs, int) or inputs < 1):
+        raise InputError(f"expected inputs as the width of a vector, a whole number of at least 1, found {inputs!r}.")
+    return given[0]
+
+
+def probed(network: nn.Module, preparation: Prepared, inputs: int | None, called: str) -> Tensor:
+    """The features [2, D] of two made-up inputs, in float32 on the CPU.
+
+    Raises InputError where the network cannot read them, answers anything but finite numbers [B, D], or answers a row otherwise in
+    another batch.
+    """
+    items = [preparation.prepare(item) for item in _made_up(preparation, inputs)]
+    passes = Passes(network, Machine(device=_device(network), dtype="float32", channels_last=False))
+    with torch.inference_mode():
+        both = _tried(passes, preparation.batch(items), called)
+        alone = _tried(passes, preparation.batch(items[:1]), called)
+    if not isinstance(both, Tensor) or both.ndim != 2 or len(both) != 2 or not both.shape[1] or not both.is_floating_point():
+        found = f"{both.dtype} {list(both.shape)}" if isinstance(both, Tensor) else f"a {type(both).__name__}"
+        raise InputError(f"{called} answers a batch of 2 with {found}: expected features, floats [2, D] (wrap it, or flatten its answer).")
+    if not bool(both.isfinite().all()):
+        raise InputError(f"{called} answers made-up inputs with NaN or infinite features: look at its weights and at mean and std.")
+    if alone.shape != both[:1].shape or float((alone - both[:1]).abs().max()) > _ALIKE * float(both.abs().max()):
+        raise InputError(
+            f"{called} gives a row other features in another batch, or at the next call: expected a function of each row alone, "
+            "without batch statistics or chance."
+        )
+    return both.cpu()
+
+
+def is_own(name: str) -> bool:
+    """Whether a backbone of this name was made of a module that was given from Python, so that no name can load it."""
+    return name.startswith(f"{OWN}:")
+
+
+def structure_of(network: nn.Module) -> str:
+    """What a network is made of: the class and the settings of each of its modules, as `repr` shows them."""
+    listed = [f"{name}:{type(part).__name__}({part.extra_repr()})" for name, part in network.named_modules()]
+    shapes = [f"{name}{list(tensor.shape)}" for name, tensor in network.state_dict().items()]
+    return f"{OWN} {' '.join(listed)} {' '.join(shapes)}"
+
+
+def probe_text(features: Tensor) -> str:
+    """The first numbers of a probe, exactly."""
+    return " ".join(repr(float(number)) for number in features.flatten()[:_SHOWN])
+
+
+def answers_alike(recorded: str, given: str) -> bool:
+    """Whether two probes are of the same function, up to the rounding of two machines; an empty one says nothing."""
+    if not recorded or not given:
+        return True
+    try:
+        one, other = ([float(number) for number in said.split()] for said in (recorded, given))
+    except ValueError:
+        return False
+    most = max(map(abs, one), default=0.0)
+    return len(one) == len(other) and all(abs(a - b) <= _ALIKE * most for a, b in zip(one, other, strict=True))
+
+
+def _device(network: nn.Module) -> str:
+    return next((str(tensor.device) for tensor in (*network.parameters(), *network.buffers())), "cpu")
+
+
+def _tried(passes: Passes, batch: Any, called: str) -> Any:
+    try:
+        return passes.network(_on(batch, passes.machine.device))
+    except Exception as problem:  # somebody else's code: it may raise anything
+        said = (str(problem).splitlines() or [type(problem).__name__])[0].rstrip(".")
+        shape = list(batch.shape) if isinstance(batch, Tensor) else type(batch).__name__
+        raise InputError(f"{called} cannot read a batch {shape} ({said}): give the size, or the inputs, that it was made for.") from None
+
+
+def _on(batch: Any, device: str) -> Any:
+    return {name: tensor.to(device) for name, tensor in batch.items()} if isinstance(batch, dict) else batch.to(device)
+
+
+def _made_up(preparation: Prepared, inputs: int | None) -> list[Item]:
+    """Two inputs that differ, the same on every machine."""
+    if preparation.modality == "text":
+        return [_TEXT, _TEXT[:16]]
+    if preparation.modality == "vector":
+        if inputs is None:
+            raise InputError("a module that reads vectors needs their width: say inputs=N.")
+        place = np.arange(2 * inputs, dtype=np.float64).reshape(2, inputs)
+        return list(np.sin(place + 1).astype(np.float32))
+    y, x = np.mgrid[0:64, 0:64]
+    waves = [[np.sin((x * a + y * b) / 9.0 + c) for a, b, c in ((1, 2, k), (2, 1, k + 1), (1, 1, k + 2))] for k in (0, 3)]
+    return [Image.fromarray((127.5 + 127.5 * np.stack(w, -1)).astype(np.uint8)) for w in waves]

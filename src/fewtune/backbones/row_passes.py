@@ -1,0 +1,155 @@
+"""From rows to features, chunk by chunk: rows are prepared ahead in threads, seen in a view, and passed through the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, final
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fewtune.backbones.activations import Weights, rows_again
+from fewtune.backbones.passes import Passes
+from fewtune.backbones.prefetch import prefetched
+from fewtune.backbones.preparation import ImagePreparation, Prepared
+from fewtune.data.examples import Integers
+from fewtune.data.row_space import RowSpace
+from fewtune.data.views.augment import augment
+from fewtune.data.views.views import Identity, View
+from fewtune.errors import InputError
+from fewtune.keys import Key
+
+Texts: TypeAlias = Callable[[Sequence[str]], Any]
+
+CPU_ROWS = 8  # images in one forward pass on the CPU: MobileNetV2 ran twice as fast as with 64, whose activations leave every cache
+CPU_ROWS_SMALL = 32  # of images up to 128 pixels a side, which have fewer activations: 1.4 times faster at 64 and 96 pixels. The query
+# of an episode at 28 pixels is then one pass instead of four; unrolled MAML, whose gradients cross each pass again, ran 1.4 times faster
+_WINDOW = 8  # chunks of texts that are sorted by length together
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class RowPasses:
+    """The rows of a row space through one network. The fields are those of the `Backbone` called `name`."""
+
+    name: str
+    preparation: Prepared
+    width: int
+    noisy: bool
+    passes: Passes
+
+    def chunks(
+        self,
+        weights: Weights,
+        space: RowSpace,
+        rows: Integers,
+        view: View,
+        key: Key | None,
+        bad: dict[int, str] | None,
+    ) -> Iterator[tuple[Integers, Float[Tensor, "b D"]]]:
+        """See `Backbone.embed_chunks`."""
+        if space.modality != self.preparation.modality:
+            raise InputError(f"{self.name} takes {self.preparation.modality}s, but {space.sources[0].name} holds {space.modality}s.")
+        self._check_view(view, key)
+        again = rows_again(self.passes.machine, len(rows), lambda: self.row_bytes(weights, space, rows))
+        if self.preparation.modality == "text":
+            yield from self._text_chunks(weights, space, rows, again)
+            return
+        chunks = self.split(rows)
+        for chunk, prepared, failed in prefetched(space, self.preparation, chunks, self.passes.machine.workers, tolerant=bad is not None):
+            good = [i for i in range(len(chunk)) if i not in failed]
+            features = self._features(weights, prepared, chunk[good], view, key, again) if prepared else None
+            if failed and bad is not None:
+                bad.update({int(chunk[i]): reason for i, reason in failed.items()})
+                whole = torch.full((len(chunk), self.width), torch.nan, device=self.passes.machine.device)
+                if features is not None:
+                    whole[good] = features
+                features = whole
+            assert features is not None
+            yield chunk, features
+
+    def _check_view(self, view: View, key: Key | None) -> None:
+        if isinstance(view, Identity):
+            return
+        if not isinstance(self.preparation, ImagePreparation):
+            raise InputError(f"{self.name} takes {self.preparation.modality}s: expected the identity view, found {view}.")
+        if key is None:
+            raise InputError(f"expected a key to draw the views of {view} from, found none.")
+
+    def _features(self, weights: Weights, prepared: Sequence[Any], rows: Integers, view: View, key: Key | None, again: int) -> Tensor:
+        """The features of prepared items, on the CPU a few at a time; with `again` as many at most, computed again for the gradient."""
+        few = self.cpu_rows if self.passes.machine.device == "cpu" else self.passes.machine.chunk
+        few = min(few, again or few)
+        pieces = [slice(i, i + few) for i in range(0, len(prepared), few)]
+        parts = []
+        for at in pieces:
+            inputs, noise = self._seen(prepared[at], rows[at], view, key), self._noise(rows[at], view, key)
+            parts.append(self.passes.forward(weights, inputs, again=bool(again), **noise))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _noise(self, rows: Integers, view: View, key: Key | None) -> dict[str, Tensor]:
+        """The noise of a network that takes some, in augmented views alone: one number a row."""
+        if not self.noisy or isinstance(view, Identity) or key is None:
+            return {}
+        bits = key.child("noise").bits(rows.astype(np.uint64)).view(np.int64)
+        return {"noise": torch.from_numpy(bits).to(self.passes.machine.device)}
+
+    @property
+    def cpu_rows(self) -> int:
+        """How many rows go through the network at once on the CPU."""
+        if not isinstance(self.preparation, ImagePreparation):  # vectors leave no activations to speak of
+            return self.passes.machine.chunk
+        return CPU_ROWS_SMALL if self.preparation.height <= 128 else CPU_ROWS
+
+    def _seen(self, prepared: Sequence[Any], rows: Integers, view: View, key: Key | None) -> Any:
+        """The network's inputs: prepared items in their views, which are made on the device."""
+        if isinstance(view, Identity):
+            return self.preparation.batch(prepared)
+        assert isinstance(self.preparation, ImagePreparation) and key is not None
+        pixels = self.preparation.stack(prepared, self.passes.machine.device)
+        return self.preparation.normalise(augment(view, pixels, rows, key))
+
+    def split(self, rows: Integers, most: int = 0) -> list[Integers]:
+        """Rows in chunks of the machine's size, of `most` rows where that is less."""
+        size = min(self.passes.machine.chunk, most or self.passes.machine.chunk)
+        return [rows[i : i + size] for i in range(0, len(rows), size)]
+
+    def _text_chunks(self, weights: Weights, space: RowSpace, rows: Integers, again: int) -> Iterator[tuple[Integers, Tensor]]:
+        """As `chunks`, with texts of like length in one forward pass, so that little of it is padding."""
+        window = _WINDOW * self.passes.machine.chunk
+        for i in range(0, len(rows), window):
+            near = rows[i : i + window]
+            texts = [str(space.fetch(int(row))) for row in near]
+            order = np.argsort([len(t) for t in texts], kind="stable")
+            batches = [self.preparation.batch([texts[j] for j in chunk]) for chunk in self.split(order, again)]
+            parts = [self.passes.forward(weights, batch, again=bool(again)) for batch in batches]
+            features = torch.cat(parts)[torch.from_numpy(np.argsort(order))]
+            for chunk in self.split(np.arange(len(near))):
+                yield near[chunk], features[torch.from_numpy(chunk)]
+
+    def row_bytes(self, weights: Weights, space: RowSpace, rows: Integers) -> int:
+        """Bytes of activations that a row keeps for the gradient of the weights that require one; of texts, the longest of `rows`.
+
+        0 where nothing requires a gradient, and for vectors.
+        """
+        moving = any(tensor.requires_grad for tensor in weights.values())
+        if not moving or not len(rows) or self.preparation.modality == "vector":
+            return 0
+        if self.preparation.modality == "text":
+            longest = max((str(space.fetch(int(row))) for row in rows), key=len)
+            return self.passes.row_bytes.of(weights, longest, self.preparation.batch, size=len(longest))
+        return self.passes.row_bytes.of(weights, space.prepared(int(rows[0]), self.preparation), self.preparation.batch)
+
+    def labels(self, weights: Weights, texts: Sequence[str], read: Texts) -> Float[Tensor, "n D"]:
+        """Class vectors of texts, which `read` tokenises; texts of like length go through the network together."""
+        if not texts:
+            return torch.zeros(0, self.width, device=self.passes.machine.device)
+        order = np.argsort([len(t) for t in texts], kind="stable")
+        longest, each = max(texts, key=len), self.passes.row_bytes
+        again = rows_again(self.passes.machine, len(texts), lambda: each.of(weights, longest, read, size=len(longest), side="label"))
+        batches = [read([texts[j] for j in chunk]) for chunk in self.split(order, again)]
+        parts = [self.passes.forward(weights, batch, again=bool(again), side="label") for batch in batches]
+        return torch.cat(parts)[torch.from_numpy(np.argsort(order))]
