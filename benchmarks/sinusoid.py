@@ -40,7 +40,7 @@ from fewtune.parts.rates import LinearDecay
 from fewtune.tasks.episodes import Episodes
 from fewtune.tasks.points import Points
 from fewtune.tasks.pooled import Pooled
-from fewtune.tasks.targets import target_tasks
+from fewtune.tasks.target_rows import target_tasks
 from fewtune.tasks.task import Tasks
 
 TRAIN, VALIDATION, TEST = (5000, 40), (200, 110), (600, 110)  # tasks and points of each

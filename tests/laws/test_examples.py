@@ -12,7 +12,7 @@ from fewtune import recipes
 from fewtune.learning.method import Method
 from fewtune.learning.phase import Adapt, Average, Phase
 from fewtune.recipes import RECIPES, WORDS
-from fewtune.recipes.defaults import defaults
+from fewtune.recipes.shared_defaults import defaults
 
 SHOWN = (*RECIPES, Method, Phase, Adapt, Average, defaults, recipes)
 

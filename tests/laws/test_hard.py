@@ -14,7 +14,7 @@ from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from fewtune.keys import key
 from fewtune.tasks.hard import Hard, nearest_classes
-from fewtune.tasks.task import Tasks, class_rows, group_tasks, uniform_tasks
+from fewtune.tasks.task import Tasks, class_rows, group_tasks
 
 
 def _pairs() -> tuple[Tasks, np.ndarray[Any, Any]]:
@@ -72,4 +72,3 @@ def test_hard_asks_for_tasks_in_order_of_nearness() -> None:
         Hard(ways=3).draw(class_rows(space), key(0), 0, 1)
     near = nearest_classes(group_tasks(space).take([1]), np.random.default_rng(0).normal(size=(12, 3)))
     assert near.ids.tolist() == [1] * 6  # the group that each was made of, also of one that was itself taken
-    assert not uniform_tasks(class_rows(space), 3, 2, key(0)).anchored

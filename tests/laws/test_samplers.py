@@ -30,8 +30,8 @@ from fewtune.tasks.replayed import Replayed
 from fewtune.tasks.sampler import check_unit
 from fewtune.tasks.samplers import SAMPLERS, Imbalanced, Sampled, Sampler, Varied
 from fewtune.tasks.selection import Evidence
-from fewtune.tasks.targets import target_tasks
-from fewtune.tasks.task import Tasks, class_rows, group_tasks, uniform_tasks
+from fewtune.tasks.target_rows import target_tasks
+from fewtune.tasks.task import Tasks, class_rows, group_tasks
 
 SIZES = [40, 23, 31, 60, 25, 90, 44, 38, 29, 55, 21, 33]
 
@@ -47,6 +47,13 @@ def space() -> RowSpace:
     return RowSpace([make_examples(Vectors(vectors), labels, class_names=names, groups=groups, extra=values)])
 
 
+def of_classes(tasks: Tasks, *chosen: tuple[int, ...]) -> Tasks:
+    """Tasks of these classes of a lone task, called all/0, all/1, ..."""
+    slots = np.array([slot for classes in chosen for slot in classes])
+    names = tuple(f"all/{i}" for i in range(len(chosen)))
+    return replace(tasks, slots=slots, bounds=np.cumsum([0, *map(len, chosen)]), names=names)
+
+
 def _tasks(space: RowSpace, sampler: Sampler) -> Tasks:
     tasks = class_rows(space)
     if isinstance(sampler, Points):
@@ -54,7 +61,7 @@ def _tasks(space: RowSpace, sampler: Sampler) -> Tasks:
     if isinstance(sampler, PerTask | Chosen | InSequence):
         return group_tasks(space)
     if isinstance(sampler, Replayed):
-        return uniform_tasks(tasks, 3, 1, key(0))
+        return of_classes(tasks, (2, 7, 4))
     if not isinstance(sampler, Hard):
         return tasks
     labels = space.labels
@@ -242,7 +249,7 @@ class Backwards:
 
 
 def test_a_choice_is_resolved_to_names(space: RowSpace) -> None:
-    tasks = uniform_tasks(class_rows(space), 4, 6, key(0))
+    tasks = of_classes(class_rows(space), (0, 5, 2, 9), (1, 4, 8, 11), (3, 6, 7, 10), (2, 3, 5, 11), (0, 1, 6, 9), (4, 7, 8, 10))
     chosen = Chosen(sampler=Sampled(ways=3, shots=1, queries=2, task="collection"), selection=Backwards())
     resolved = chosen.resolved(tasks)
     assert resolved.selection == Named(names=("all/5", "all/4", "all/3"))
@@ -302,7 +309,7 @@ def test_what_shrank_is_said(space: RowSpace) -> None:
     smaller, notes = served(Chosen(sampler=Sampled(ways=9, shots=1, queries=2), selection=Named(names=("g1",))), group_tasks(space))
     assert smaller == Chosen(sampler=Sampled(ways=6, shots=1, queries=2), selection=Named(names=("g1",)))
     assert notes == ("ways shrank from 9 to 6, as the data has no more to give",)
-    lone = uniform_tasks(class_rows(space), 1, 3, key(0))
+    lone = of_classes(class_rows(space), (0,), (5,), (3,))
     for sampler, rows in ((Sampled(), 2), (Sampled(shots=0), 1), (InSequence(), 1)):
         with pytest.raises(InputError, match=f"expected at least 2 classes of {rows} or more examples in one task, found 1"):
             served(sampler, lone)
@@ -328,7 +335,7 @@ def test_an_episode_is_a_task_or_its_collection_is(space: RowSpace, make: type) 
 
 
 def test_replayed_rows_are_all_rows_of_one_task(space: RowSpace) -> None:
-    one = uniform_tasks(class_rows(space), 3, 1, key(4))
+    one = of_classes(class_rows(space), (6, 1, 9))
     found = Replayed().draw(one, key(0), 0, 2)
     classes = one.classes if hasattr(one, "classes") else one[0].classes
     expected = [row for c in np.asarray(classes).tolist() for row in np.flatnonzero(space.labels == c).tolist()]

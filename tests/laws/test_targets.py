@@ -23,7 +23,7 @@ from fewtune.tasks.per_task import PerTask
 from fewtune.tasks.points import Points
 from fewtune.tasks.pooled import Pairs, Pooled
 from fewtune.tasks.samplers import EPISODIC
-from fewtune.tasks.targets import target_tasks
+from fewtune.tasks.target_rows import target_tasks
 from fewtune.tasks.task import class_rows
 
 N = 40

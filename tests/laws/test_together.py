@@ -33,7 +33,7 @@ from fewtune.tasks.episodes import Episodes
 from fewtune.tasks.points import Points
 from fewtune.tasks.pooled import Pooled
 from fewtune.tasks.samplers import Sampled
-from fewtune.tasks.targets import target_tasks
+from fewtune.tasks.target_rows import target_tasks
 from fewtune.tasks.task import class_rows
 
 WAYS, WIDTH, N = 3, 4, 60

@@ -12,6 +12,7 @@ from fewtune.errors import InputError
 from fewtune.keys import key
 from fewtune.learning.phase import Adapt, Average, Greedy, Implicit, Learner, Phase, Step, heads_of, phases_of
 from fewtune.learning.support import support_tasks
+from fewtune.parts.heads.linear import Linear
 from fewtune.parts.keep import stretched
 from fewtune.tasks.chosen import Chosen
 from fewtune.tasks.episodes import Episodes
@@ -90,6 +91,7 @@ def fit_phases(steps: tuple[Step, ...], tasks: Tasks) -> tuple[tuple[Step, ...],
         before, after = _sequence(phase.sampler), _sequence(sampler)
         if before and after and restart == before.steps_per_task:
             restart = after.steps_per_task
+        _check_places(phase, sampler)
         found = replace(phase, sampler=sampler, restart=restart)
         said.update(dict.fromkeys(_without_effect(found, tasks)))
         return found
@@ -108,6 +110,18 @@ def each_phase(steps: tuple[Step, ...], change: Callable[[Phase], Phase]) -> tup
     return tuple(made)
 
 
+def _check_places(phase: Phase, given: Sampler) -> None:
+    """Raises InputError where the tasks have fewer classes than a head has places, which then could answer none of their episodes."""
+    asked, drawn = _drawing(phase.sampler), _drawing(given)
+    if not (isinstance(asked, Sampled) and isinstance(drawn, Sampled)) or drawn.ways == asked.ways:
+        return
+    if asked.ways in {head.ways for head in heads_of(phase.learner) if isinstance(head, Linear)}:
+        raise InputError(
+            f"this method trains a head for {asked.ways} classes at a time, but no source task has more than {drawn.ways} with enough "
+            f"examples: set ways={drawn.ways} (and test on {drawn.ways} classes), or add a source with {asked.ways} classes."
+        )
+
+
 def _without_effect(phase: Phase, tasks: Tasks) -> tuple[str, ...]:
     """A sentence where an aggregator has but one task to weigh in each step."""
     if phase.aggregator.constant:
@@ -123,14 +137,19 @@ def _without_effect(phase: Phase, tasks: Tasks) -> tuple[str, ...]:
 
 def _ragged(sampler: Sampler) -> bool:
     """Whether its episodes may differ in size."""
-    inner = sampler.sampler if isinstance(sampler, Chosen) else sampler
+    inner = _drawing(sampler)
     return isinstance(inner, Varied | Imbalanced) or (isinstance(inner, Sampled | InSequence) and inner.ragged)
 
 
 def _sequence(sampler: Sampler) -> InSequence | None:
-    """What takes a phase's tasks in sequence, where something does."""
-    inner = sampler.sampler if isinstance(sampler, Chosen) else sampler
+    """The sampler that takes a phase's tasks in sequence, if it has one."""
+    inner = _drawing(sampler)
     return inner if isinstance(inner, InSequence) else None
+
+
+def _drawing(sampler: Sampler) -> Sampler:
+    """The sampler that draws, also where the tasks are chosen first."""
+    return sampler.sampler if isinstance(sampler, Chosen) else sampler
 
 
 def visits_of(learner: Learner, episodes: Episodes) -> float:

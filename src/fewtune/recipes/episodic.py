@@ -11,9 +11,9 @@ from fewtune.learning.method import Method
 from fewtune.parts.heads import Centroid, Matching, Ridge, Svm
 from fewtune.parts.heads.head import Head
 from fewtune.parts.optimizers import Adam
-from fewtune.recipes.defaults import defaults
 from fewtune.recipes.pieces import MOMENTUM, as_head, sampled, train_all
-from fewtune.recipes.settings import Answer, Episodic
+from fewtune.recipes.shared_defaults import defaults
+from fewtune.recipes.shared_settings import Answer, Episodic
 from fewtune.tasks.chosen import Chosen, Selection
 
 

@@ -19,9 +19,9 @@ from fewtune.parts.optimizers import Optimizer
 from fewtune.parts.plan import Plan, bias_and_norm, everything, gradual, only
 from fewtune.parts.plan import layerwise as by_depth
 from fewtune.parts.rates import Cosine, Rate
-from fewtune.recipes.defaults import defaults
 from fewtune.recipes.pieces import MOMENTUM, as_head
-from fewtune.recipes.settings import Answer, Finetuning, On, Place
+from fewtune.recipes.shared_defaults import defaults
+from fewtune.recipes.shared_settings import Answer, Finetuning, On, Place
 from fewtune.tasks.pooled import Pooled
 
 _CROSS_ENTROPY = (CrossEntropy(),)

@@ -17,9 +17,9 @@ from fewtune.parts.losses import Anchor, CrossEntropy, Displacement, Loss
 from fewtune.parts.optimizers import SGD, Adam, Optimizer
 from fewtune.parts.plan import Plan, everything, only
 from fewtune.parts.rates import Learned
-from fewtune.recipes.defaults import defaults
 from fewtune.recipes.pieces import sampled, train_all
-from fewtune.recipes.settings import Differentiated, Displaced
+from fewtune.recipes.shared_defaults import defaults
+from fewtune.recipes.shared_settings import Differentiated, Displaced
 from fewtune.tasks.pooled import Pooled
 from fewtune.tasks.samplers import Sampled
 

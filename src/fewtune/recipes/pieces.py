@@ -8,7 +8,7 @@ from fewtune.learning.phase import Learner, Phase
 from fewtune.parts.heads.head import Head
 from fewtune.parts.optimizers import SGD
 from fewtune.parts.plan import everything
-from fewtune.recipes.settings import Answer, Draw, Training
+from fewtune.recipes.shared_settings import Answer, Draw, Training
 from fewtune.tasks.sampler import Sampler
 from fewtune.tasks.samplers import Sampled
 

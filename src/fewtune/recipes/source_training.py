@@ -19,9 +19,9 @@ from fewtune.parts.losses import Contrast
 from fewtune.parts.optimizers import Adam, Optimizer, RAdam
 from fewtune.parts.plan import everything
 from fewtune.parts.rates import Rate
-from fewtune.recipes.defaults import defaults
 from fewtune.recipes.pieces import MOMENTUM, as_head, sampled, train_all
-from fewtune.recipes.settings import Answer, DrawThenTest, Episodic, InSequenceThenTest, On, Training
+from fewtune.recipes.shared_defaults import defaults
+from fewtune.recipes.shared_settings import Answer, DrawThenTest, Episodic, InSequenceThenTest, On, Training
 from fewtune.tasks.in_sequence import InSequence
 from fewtune.tasks.pooled import Pairs, Pooled
 from fewtune.tasks.replayed import Replayed

@@ -15,11 +15,11 @@ from fewtune.statistics.intervals import (
     wilson_interval,
 )
 from fewtune.statistics.paired import paired_interval, sign_flip_test, wilcoxon_test
-from fewtune.statistics.planning import episodes_needed
 from fewtune.statistics.power_law import FittedPowerLaw, PowerLaw, bootstrap_power_law, fit_power_law
 from fewtune.statistics.ranks import average_ranks
 from fewtune.statistics.resampled import held_out_difference
 from fewtune.statistics.reuse import Reuse, count_reuse, reuse_sentence
+from fewtune.statistics.sample_size import episodes_needed
 from fewtune.statistics.selection import best_of_candidates
 
 __all__ = [

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fewtune.tasks.replayed import Replayed
     from fewtune.tasks.sampler import Sampler
     from fewtune.tasks.samplers import EPISODIC, SAMPLERS, Imbalanced, Sampled, Varied
-    from fewtune.tasks.targets import target_tasks
+    from fewtune.tasks.target_rows import target_tasks
     from fewtune.tasks.task import Task, Tasks, class_rows, group_tasks, source_tasks
 
 # where each name lives; imported when first asked for, so that a file of this room that needs no torch loads none
@@ -52,7 +52,7 @@ _WHERE = {
     "SAMPLERS": "samplers",
     "Sampled": "samplers",
     "Varied": "samplers",
-    "target_tasks": "targets",
+    "target_tasks": "target_rows",
     "Task": "task",
     "Tasks": "task",
     "class_rows": "task",

@@ -11,7 +11,6 @@ import numpy as np
 from fewtune.data.examples import NO_SPLIT, SPLITS, Integers
 from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError, unknown
-from fewtune.keys import Key
 
 ClassChoice = Literal["train", "validation", "test", "all"]
 Kind: TypeAlias = Literal["class", "float", "multi"]
@@ -131,20 +130,6 @@ def source_tasks(space: RowSpace, classes: ClassChoice = "all", rows: Integers |
     """One task a source: its labelled rows of the chosen classes (of `rows` only, where given)."""
     source = np.repeat(np.arange(len(space.sources)), np.diff(space.starts))
     return _tasks(space, source, [s.name for s in space.sources], classes, rows)
-
-
-def uniform_tasks(tasks: Tasks, ways: int, count: int, key: Key) -> Tasks:
-    """`count` tasks of `ways` classes each, uniformly without replacement from the classes of a lone task (MAMF's task sampling)."""
-    if len(tasks) != 1:
-        raise InputError(f"expected one task to draw classes from, found {len(tasks)}.")
-    mine = tasks.slots_of(0)
-    if ways > len(mine):
-        raise InputError(f"expected at most {len(mine)} ways (the classes there are), found {ways}.")
-    from fewtune.tasks.draw import choose
-
-    chosen = mine[choose(key, np.arange(count), np.full((count, 1), len(mine)), ways)[:, 0]]
-    names = tuple(f"{tasks.names[0]}/{i}" for i in range(count))
-    return replace(tasks, slots=chosen.reshape(-1), bounds=np.arange(count + 1) * ways, names=names, taken=None, anchored=False)
 
 
 def allowed_classes(space: RowSpace, classes: ClassChoice) -> Integers:

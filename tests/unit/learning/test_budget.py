@@ -36,6 +36,7 @@ from fewtune.recipes import (
     matching_networks,
     multitask,
     r2d2,
+    reptile,
     shared_heads,
     wise_ft,
 )
@@ -164,7 +165,18 @@ def test_uneven_tasks_are_trained_on(method: Callable[..., Method]) -> None:
     assert all(np.isfinite(row["loss"]) for row in ended.curve)
 
 
-def test_an_aggregator_that_has_one_task_a_step_is_told() -> None:
+@pytest.mark.parametrize("recipe", [maml, anil, reptile, imaml], ids=lambda recipe: recipe.__name__)
+def test_a_head_with_more_places_than_the_data_has_classes_is_refused(tasks: Tasks, recipe: Callable[..., Method]) -> None:
+    most = int(np.diff(tasks.bounds).max())
+    expected = rf"trains a head for {most + 1} classes at a time, but no source task has more than {most} with .*: set ways={most} "
+    with pytest.raises(InputError, match=expected):
+        fit_phases(recipe(ways=most + 1, shots=1).phases, tasks)
+    phases, said = fit_phases(recipe(ways=most, shots=1).phases, tasks)
+    assert phases == recipe(ways=most, shots=1).phases and not said
+    assert fit_phases(multitask(ways=most + 1, shots=1).phases, tasks)[1]  # a head without places takes what there is
+
+
+def test_an_aggregator_that_has_one_task_a_step_is_reported() -> None:
     _, tasks = uneven()
     (phase,) = multitask(ways=2, queries=2, batch=4).phases
     assert isinstance(phase, Phase)

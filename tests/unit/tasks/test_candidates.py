@@ -11,7 +11,7 @@ from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from fewtune.keys import key
 from fewtune.tasks.candidates import candidate_tasks, few_rows, source_of
-from fewtune.tasks.targets import target_tasks
+from fewtune.tasks.target_rows import target_tasks
 from fewtune.tasks.task import Tasks, source_tasks
 from tests.unit.tasks.selection_grounds import source
 

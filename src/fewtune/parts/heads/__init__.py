@@ -5,13 +5,13 @@ Features of the support [E, S, D] and of the query [E, Q, D] come in (for some h
 """
 
 from fewtune.parts.heads.centroid import Centroid
+from fewtune.parts.heads.class_texts import Text
 from fewtune.parts.heads.head import Head
 from fewtune.parts.heads.linear import Linear
 from fewtune.parts.heads.logistic import Logistic
 from fewtune.parts.heads.matching import Matching
 from fewtune.parts.heads.ridge import Ridge
 from fewtune.parts.heads.svm import Svm
-from fewtune.parts.heads.text import Text
 from fewtune.parts.heads.text_prior import TextPrior
 
 HEADS = (Centroid, Linear, Logistic, Matching, Ridge, Svm, Text, TextPrior)

@@ -11,7 +11,7 @@ from fewtune import recipes
 from fewtune.errors import InputError
 from fewtune.learning.method import Method
 from fewtune.parts.rates import Cosine
-from fewtune.recipes.defaults import defaults
+from fewtune.recipes.shared_defaults import defaults
 from fewtune.spec import digest
 
 # every option of some recipes, in order: a text gives options by place too, as in "multitask(15, 5)"
