@@ -216,6 +216,7 @@ def finetuned(tasks: int, samples: int, seed: int) -> tuple[float, float]:
     return error(weights), error(begin(ground, method.phases))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_error_falls_with_tasks_and_with_samples() -> None:
     """As in figure 3 of the paper: error on the target after multitask finetuning falls with M (tasks) and with m (samples a task).

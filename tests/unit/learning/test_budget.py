@@ -159,7 +159,7 @@ def test_uneven_tasks_are_trained_on(method: Callable[..., Method]) -> None:
     """A head of places is as wide as ever where a task has fewer classes; the mean of visits is what was foretold."""
     space, tasks = uneven()
     ground = Ground(load_backbone("mlp,inputs=8", machine=Machine(device="cpu", dtype="float32")), space)
-    phases, _ = fit_phases(method(ways=4, batch=2, steps=64).phases, tasks)
+    phases, _ = fit_phases(method(ways=4, batch=2, steps=32).phases, tasks)
     ended = train(ground, phases, tasks, key(0))
     assert ended.visits == pytest.approx(total_visits(phases, tasks), rel=0.1) and ended.moved
     assert all(np.isfinite(row["loss"]) for row in ended.curve)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from fewtune.adaptation.adapt import adapt_examples
 from fewtune.adaptation.outcome import Outcome
@@ -163,7 +164,7 @@ def test_the_learner_that_was_judged_is_the_one_that_is_saved(backbone: Backbone
 def test_classes_with_fewer_rows_than_an_episode_asks_for_are_said(backbone: Backbone, tmp_path: Path) -> None:
     sources = clusters(30, 20)
     uneven = sources.take(np.flatnonzero((np.arange(len(sources)) % 20 < 3) | (sources.labels >= 12)))
-    found = adapted(backbone, target(), [uneven], tmp_path)
+    found = adapted(backbone, target(), [uneven], tmp_path, visits=600)
     assert found.sources is not None and found.sources.tuned is not None
     (said,) = found.sources.tuned.notes
     assert said.startswith("Finetuning: ") and "(the smallest 3): all they have is drawn." in said
@@ -180,7 +181,7 @@ def test_a_short_budget_looks_at_fewer_rows_of_large_sources() -> None:
 
 def test_what_is_left_out_for_the_budget_is_said(backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fewtune.sources.planning.seconds_a_row", lambda *_: 0.25 * 60 / 200)
-    found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, minutes=1.0)
+    found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, minutes=1.0, visits=600)
     assert found.sources is not None and found.sources.source_rows.notes[0] == "The budget allows 6 rows of a class of the sources, not 20."
     assert len(found.sources.source_rows.space) == 30 * 6
     assert found.sources.source_rows.notes[0] in found.sentences
@@ -253,13 +254,17 @@ def test_every_selection(name: str, backbone: Backbone, tmp_path: Path) -> None:
 
 
 def test_p_by_validation_tasks(backbone: Backbone, tmp_path: Path) -> None:
-    found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, tries=(-0.5, 0.0), visits=2000)
+    found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, tries=(-0.5, 0.0), visits=600)
     assert found.sources is not None and found.sources.tuned is not None
 
 
-def test_the_same_seed_gives_the_same_model(helped: Outcome, backbone: Backbone, tmp_path: Path) -> None:
-    again = adapted(backbone, target(), [clusters(30, 20)], tmp_path)
-    assert again.backbone.digest() == helped.backbone.digest() and again.bundle.method == helped.bundle.method
+def test_the_same_seed_gives_the_same_model(backbone: Backbone, tmp_path: Path) -> None:
+    first, again = (adapted(backbone, target(), [clusters(30, 20)], tmp_path / name, visits=800) for name in ("first", "again"))
+    assert again.backbone.digest() == first.backbone.digest() and again.bundle.method == first.bundle.method
+    assert first.sources is not None and first.sources.tuned is not None and first.sources.tuned.moved is not None  # something was trained
+    assert again.sources is not None and again.sources.tuned is not None and again.sources.tuned.moved is not None
+    one, other = first.sources.tuned.moved.weights, again.sources.tuned.moved.weights
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_what_serves_what(backbone: Backbone, tmp_path: Path) -> None:
