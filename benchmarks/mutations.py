@@ -29,7 +29,7 @@ GUARD, UNSEEN, CHOOSE, FORECAST = (
 FEW = f"{GUARD}::test_equal_gains_of_few_classes_prove_nothing"
 FROZEN = f"{HONEST}::test_labels_of_test_rows_decide_nothing_of_frozen_learners"
 OUTCOME = f"{HONEST}::test_labels_of_test_rows_decide_nothing_of_what_the_sources_give"
-ONCE = f"{RECORDED}::test_without_a_pool_a_row_is_answered_by_what_never_saw_it_and_test_rows_come_last"
+ONCE = f"{RECORDED}::test_without_sources_a_row_is_answered_by_what_never_saw_it_and_test_rows_come_last"
 LEFT_OUT = f"{RECORDED}::test_evaluate_learns_nothing_and_leaves_out_what_was_learned_from"
 
 _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (

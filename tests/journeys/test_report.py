@@ -15,7 +15,7 @@ from fewtune.report.page import page
 from tests.made_findings import hostile, least, many, painted, rich
 
 NAMES = ("dog", "elephant", "giraffe", "guitar", "horse", "house", "person")
-POOL = ("tiger", "wolf", "violin", "cello", "barn", "castle", "zebra", "okapi", "fox")
+SOURCES = ("tiger", "wolf", "violin", "cello", "barn", "castle", "zebra", "okapi", "fox")
 
 # A page without scripts is measured from outside: in a frame of the wanted width (a headless window is never below 500 pixels).
 MEASURE = """<!doctype html><meta charset="utf-8"><iframe id="f" style="border:0;width:{width}px;height:900px" srcdoc="{page}"></iframe>
@@ -70,7 +70,7 @@ def opened(chromium: str, text: str, width: int, folder: Path) -> dict[str, obje
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("name", ["rich", "many", "least", "hostile"])
 def test_nothing_sticks_out(chromium: str, name: str, width: int, tmp_path: Path) -> None:
-    made = {"rich": lambda: rich(painted(8), NAMES, POOL), "many": many, "least": least, "hostile": hostile}[name]()
+    made = {"rich": lambda: rich(painted(8), NAMES, SOURCES), "many": many, "least": least, "hostile": hostile}[name]()
     seen = opened(chromium, page(made), width, tmp_path)
     assert seen["client"] == width and seen["scroll"] == width
     assert float(str(seen["right"])) <= width

@@ -35,7 +35,7 @@ def target(tmp_path: Path) -> Path:
     return patterns(tmp_path / "mine", 4, 10, seed=1)
 
 
-def test_a_pool_from_beginning_to_end(fewtune: Run, target: Path, tmp_path: Path) -> None:
+def test_a_source_from_beginning_to_end(fewtune: Run, target: Path, tmp_path: Path) -> None:
     more, other = patterns(tmp_path / "more", 14, 12, seed=2), patterns(tmp_path / "other", 6, 8, seed=3)
     out = tmp_path / "run"
     ran = fewtune(
@@ -55,7 +55,7 @@ def test_a_pool_from_beginning_to_end(fewtune: Run, target: Path, tmp_path: Path
     assert again.code == 0 and again.out.count("\n") == 11
 
 
-def test_copies_of_the_target_are_left_out_of_the_pool(fewtune: Run, target: Path, tmp_path: Path) -> None:
+def test_copies_of_the_target_are_left_out_of_the_source(fewtune: Run, target: Path, tmp_path: Path) -> None:
     more = patterns(tmp_path / "more", 6, 8, seed=2)
     (more / "more0" / "copy.png").write_bytes((target / "mine0" / "0.png").read_bytes())
     ran = fewtune(
@@ -100,7 +100,7 @@ def test_wrong_flags(fewtune: Run, target: Path, tmp_path: Path, flags: tuple[st
     assert not (tmp_path / "run").exists()
 
 
-def test_pools_that_cannot_serve(fewtune: Run, target: Path, embeddings: Path, tmp_path: Path) -> None:
+def test_sources_that_cannot_be_used(fewtune: Run, target: Path, embeddings: Path, tmp_path: Path) -> None:
     def refused(*args: object) -> str:
         ran = fewtune("adapt", *args, "--out", tmp_path / "run", "--quiet")
         assert ran.code == 2 and ran.err.count("\n") == 1 and not (tmp_path / "run").exists()

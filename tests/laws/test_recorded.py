@@ -109,7 +109,7 @@ def all_of(seen: list[Seen], what: str) -> set[frozenset[int]]:
     return {s.given[what] for s in seen}
 
 
-def test_without_a_pool_a_row_is_answered_by_what_never_saw_it_and_test_rows_come_last(
+def test_without_sources_a_row_is_answered_by_what_never_saw_it_and_test_rows_come_last(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     at = recorded(monkeypatch)
@@ -126,7 +126,7 @@ def test_without_a_pool_a_row_is_answered_by_what_never_saw_it_and_test_rows_com
     assert [s.within for s in at.of("temperature")] == [("choose", "temperature")]
 
 
-def pool_is_used_as_it_should(at: Recorder, found: Outcome) -> dict[str, frozenset[int]]:
+def sources_are_used_as_they_should_be(at: Recorder, found: Outcome) -> dict[str, frozenset[int]]:
     """What holds however the finetuned backbone is judged; returns the classes of each part."""
     assert found.sources is not None
     source_rows = found.sources.source_rows
@@ -155,7 +155,7 @@ def test_a_fold_of_the_guard_is_decided_by_its_training_rows_alone(monkeypatch: 
     """Tasks, their p, the learner of either side and the head: by the training fold, for rows that are held out of it; each row once."""
     at = recorded(monkeypatch)
     found = run(at, target(8), [clusters(24, 12)], tmp_path, (-0.1, 0.0))
-    pool_is_used_as_it_should(at, found)
+    sources_are_used_as_they_should_be(at, found)
     assert found.sources is not None and found.sources.guard is not None and found.sources.guard.where == "the target's own splits"
     support = frozenset(found.target.support.tolist())
     judged = at.of("judge", inside="guard")
@@ -179,7 +179,7 @@ def test_related_tasks_judge_what_neither_trained_nor_chose(monkeypatch: pytest.
     """With one label a class: learners are picked on validation classes, each side is judged once, on classes that serve nothing else."""
     at = recorded(monkeypatch)
     found = run(at, target(1), [clusters(60, 12)], tmp_path)
-    parts = pool_is_used_as_it_should(at, found)
+    parts = sources_are_used_as_they_should_be(at, found)
     assert found.sources is not None and found.sources.guard is not None and found.sources.guard.where == "held-out classes of the sources"
     judged = [s.given["classes"] for s in at.of("judge", inside="guard")]
     assert len(judged) == 2 * (len(METHODS) + 1)

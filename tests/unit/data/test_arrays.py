@@ -229,7 +229,7 @@ def test_encoded_images_with_offsets(tmp_path: Path) -> None:
             read_examples(tmp_path / "k.npz")
 
 
-def test_a_pool_passes_the_size_that_its_preparation_wants() -> None:
+def test_a_row_space_passes_the_size_that_its_preparation_wants() -> None:
     wanted: list[int | None] = []
 
     class Spy:

@@ -10,7 +10,7 @@ import pytest
 from fewtune.data.docstrings import LEAST_ROWS, LEAST_WORDS, MOST_ROWS, SUBPACKAGES, docstring_examples, docstring_target, paragraph
 
 
-def test_pool_and_target() -> None:
+def test_sources_and_target() -> None:
     space, target = docstring_examples()
     assert len(space) > 1500 and len(space.class_names) > 35 and set(space.group_names) == {"scikit-learn", "standard library"}
     assert target.class_names == tuple(sorted(SUBPACKAGES)) and target.counts().min() >= LEAST_ROWS

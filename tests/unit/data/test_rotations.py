@@ -60,7 +60,7 @@ def test_pixels_are_turned_exactly_and_counter_clockwise() -> None:
     assert np.array_equal(seen(some, 7), np.rot90(seen(whole, 1)))
 
 
-def test_take_digests_and_pools() -> None:
+def test_take_digests_and_row_spaces() -> None:
     whole, made = pictures(), rotated(pictures())
     assert len(set(made.row_digests)) == 24 and made.row_digests[:6] == whole.row_digests
     assert made.digest() != whole.digest() and made.digest() == rotated(pictures()).digest()

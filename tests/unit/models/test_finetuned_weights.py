@@ -233,7 +233,7 @@ def test_models_of_earlier_formats_are_asked_for_again(saved: Path, tmp_path: Pa
             load_bundle(changed(saved, tmp_path / str(number), format=number))
 
 
-def test_the_card_says_what_moved_and_where_the_pool_came_from(saved: Path) -> None:
+def test_the_card_says_what_moved_and_where_the_sources_came_from(saved: Path) -> None:
     bundle = load_bundle(saved)
     assert "finetuned by `(LoRA(" in model_card(bundle, {}, ()) and "Other labelled data" not in model_card(bundle, {}, ())
     said = model_card(bundle, {"sources": {"data": {"a|b": "3 rows"}, "chosen": ["t1", "t2"], "none": [], "budget": "10 minutes"}}, ())

@@ -18,7 +18,7 @@ from fewtune.statistics import Interval
 from tests.made_findings import HOSTILE, frozen, hostile, judged, least, many, painted, rich
 
 NAMES = ("dog", "elephant", "giraffe", "guitar", "horse", "house", "person")
-POOL = ("tiger", "wolf", "violin", "cello", "barn", "castle", "zebra", "okapi", "fox")
+SOURCES = ("tiger", "wolf", "violin", "cello", "barn", "castle", "zebra", "okapi", "fox")
 VOID = {"meta", "img", "br", "wbr", "hr", "link", "input"}
 
 
@@ -63,7 +63,7 @@ class Read(HTMLParser):
 
 
 CASES = {
-    "rich": lambda: rich(painted(8), NAMES, POOL),
+    "rich": lambda: rich(painted(8), NAMES, SOURCES),
     "frozen": lambda: frozen(painted(8), NAMES),
     "many": many,
     "least": least,
@@ -175,12 +175,12 @@ def test_hostile_names_stay_text_everywhere(pages: dict[str, str]) -> None:
 def test_the_same_findings_give_the_same_page_whatever_matplotlib_is_told() -> None:
     import matplotlib as mpl
 
-    findings = rich(painted(2), NAMES, POOL)
+    findings = rich(painted(2), NAMES, SOURCES)
     first = page(findings)
     with mpl.rc_context({"font.size": 30, "axes.grid": False, "svg.fonttype": "path"}):
         assert page(findings) == first
         assert mpl.rcParams["font.size"] == 30
-    assert page(rich(painted(2), NAMES, POOL)) == first
+    assert page(rich(painted(2), NAMES, SOURCES)) == first
 
 
 def test_text_of_figures_is_text_in_any_script(pages: dict[str, str]) -> None:
@@ -247,7 +247,7 @@ def test_a_hundred_thumbnails_stay_below_three_megabytes() -> None:
     smooth = [Image.fromarray(random.integers(0, 255, (24, 32, 3), dtype=np.uint8)).resize((1280, 960)) for _ in range(4)]
     shown = [thumbnail(image) for image in smooth]
     rows = tuple(Doubt(name=f"{i}.jpg", given="a", answered="b", probability=0.4, shown=shown[i % 4]) for i in range(100))
-    assert len(page(replace(rich(shown, NAMES, POOL), uncertain=rows)).encode()) < 3_000_000
+    assert len(page(replace(rich(shown, NAMES, SOURCES), uncertain=rows)).encode()) < 3_000_000
 
 
 def test_the_page_is_written_whole(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_a_study_of_choices_may_leave_the_guard_out(backbone: Backbone, tmp_path
 
 
 def test_unrelated_sources_leave_the_model_frozen_and_says_so(backbone: Backbone, tmp_path: Path) -> None:
-    """The target differs in dimensions that are noise to every class of the pool."""
+    """The target differs in dimensions that are noise to every class of the source."""
     found = adapted(backbone, target(where=slice(10, 14)), [clusters(30, 20)], tmp_path)
     assert found.sources is not None and not found.sources.kept
     assert found.choice is found.frozen and found.backbone is backbone and found.bundle.moved is None
