@@ -42,7 +42,8 @@ def read_examples(
 
     `source`: a folder of class folders (or of train, val, test with class folders inside); a CSV, TSV, JSONL, JSON or Parquet file;
     an `.npz` (arrays x and y, or encoded images); a pair (x, y) or a mapping with x and y (arrays, tensors, lists of pictures or
-    strings, see `read_arrays`); a pandas DataFrame; a Hugging Face Dataset or DatasetDict; or Examples, which are returned.
+    strings, see `read_arrays`); a pandas DataFrame; a Hugging Face Dataset or DatasetDict; a map-style torch Dataset of (input, label); or
+    Examples, which are returned.
     `label`, `input`, `group`, `split`: columns of a table, found by usual names by default (`label` of a folder: see `read_folder`).
     `kind`: what labels are: "class", "float", or "multi" (names joined by "|", lists, or multi-hot rows).
     `labelled`: whether a label is needed; `wanted`: what inputs without labels are for, where they could be several things.
@@ -89,10 +90,13 @@ def _absent(path: Path) -> str:
 
 def _from_object(source: Any, name: str | None, options: dict[str, Any], wanted: Wanted | None) -> Examples:
     from fewtune.data.reading import frames
+    from fewtune.data.reading.torch_dataset import is_torch_dataset, read_torch_dataset
 
     called = name or "data"
     if frames.is_dataset(source) or frames.is_dataset_dict(source):
         return frames.read_dataset(source, name=called, **options)
+    if is_torch_dataset(source):
+        return read_torch_dataset(source, name=called, **options)
     if frames.is_data_frame(source):
         return from_table(frames.table_of(source, called), name=called, **options)
     if isinstance(source, Mapping) and ("x" in source or "X" in source):
