@@ -83,7 +83,7 @@ _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
     ("engine", "an unrolled step is cut", "learning/engine.py", "gradients, _ = direction(step, answer, leaf, episodes, its, origin=origin, create_graph=unrolled)", "gradients, _ = direction(step, answer, leaf, episodes, its, origin=origin, create_graph=False)", ("tests/laws/test_engine.py",)),
     ("engine", "first order is cut off", "learning/engine.py", "begun[n] + (t - held[n]) if n in weights else t", "t", ("tests/laws/test_engine.py",)),
     ("engine", "an average with its weights turned round", "learning/engine.py", "zip(weights, ends, strict=True)), torch", "zip(list(weights)[::-1], ends, strict=True)), torch", ("tests/laws/test_degenerate.py",)),
-    ("engine", "a task is the sum of its episodes", "learning/direction.py", "share = (1.0 / counts.double())[place]", "share = (1.0 / counts.double().clamp_max(1))[place]", ("tests/laws/test_engine.py",)),
+    ("engine", "a task is the sum of its episodes", "learning/direction.py", "self.share = (1.0 / counts.double())[self.place]", "self.share = (1.0 / counts.double().clamp_max(1))[self.place]", ("tests/laws/test_engine.py",)),
     ("engine", "accumulation keeps the last part", "learning/direction.py", "    return total + more\n", "    return more\n", ("tests/laws/test_engine.py",)),
     ("engine", "losses are not added", "learning/direction.py", "return sum((loss(outcome) for loss in phase.losses), ", "return sum((loss(outcome) for loss in phase.losses[:1]), ", ("tests/laws/test_engine.py",)),
     ("engine", "steps draw the first batch again", "learning/engine.py", "number * step.batch, step.batch)", "0, step.batch)", ("tests/laws/test_engine.py",)),

@@ -115,7 +115,7 @@ def test_a_run_that_is_stopped_anywhere_is_the_run_that_is_not(ground: Ground, t
 
 
 def test_without_a_folder_the_farewell_says_so(ground: Ground, tasks: Tasks) -> None:
-    with pytest.raises(Stopped, match="stopped after step 2 of 5 of phase 0; nothing was kept, for there is no --out"):
+    with pytest.raises(Stopped, match="stopped after step 2 of 5 of phase 0; nothing was saved, because there is no --out"):
         run(ground, tasks, RUNS["momentum"], None, stop=2)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeAlias
+from typing import TypeAlias, TypedDict, Unpack, final
 
 import torch
 from torch import Tensor
@@ -24,6 +24,17 @@ Gradients: TypeAlias = dict[str, Tensor | None]
 Answer: TypeAlias = Callable[[Episodes, Sequence[int]], Outcome]  # (some episodes of the batch, their places in it) -> the answer
 
 
+class Spread(TypedDict, total=False):
+    """How the work of one step is divided. The result is the same but for the order of sums."""
+
+    parts: int
+    """In how many pieces a process answers its share of the batch, one after another; 1 or more, 1 by default."""
+    world: World
+    """The processes that share the batch; each returns the result of the whole batch. This process alone by default."""
+    look: Answer
+    """As `answer`, for a first look at the losses if the aggregator needs them. By default `answer`, which counts visits."""
+
+
 def direction(
     phase: Phase,
     answer: Answer,
@@ -33,58 +44,70 @@ def direction(
     *,
     origin: Weights,
     create_graph: bool = False,
-    parts: int = 1,
-    world: World = ALONE,
-    look: Answer | None = None,
+    **spread: Unpack[Spread],
 ) -> tuple[Gradients, Tensor]:
-    """(the gradient by each leaf, None for one that nothing reads; the losses [E], detached, float64).
+    """(the gradient by each leaf, None for a leaf that nothing reads; the losses [E], detached, float64).
 
-    `origin`: the weights that the source phase, or inside `Adapt` the episode, began with; an Anchor holds on to them. `parts`: in how many
-    pieces the batch is answered, one after another. `world`: the processes that share the batch; every one returns the whole's result.
-    `look`: as `answer`, for a first look at losses that weights depend on (by default `answer` itself, whose visits count).
+    `origin`: the weights at the start of the source phase, or of the episode inside `Adapt`; an Anchor holds on to them.
     """
-    ids, place, counts = torch.unique(episodes.task.cpu(), return_inverse=True, return_counts=True)
-    share = (1.0 / counts.double())[place]  # of each episode in the mean of its task
-    mine = [part for part in world.share(len(episodes)).tensor_split(parts) if len(part)]
-    values = torch.zeros(len(episodes), dtype=torch.float64)
-
-    def losses(part: Tensor, by: Answer = answer) -> Tensor:
-        each = episode_losses(phase, by(episodes[part], part.tolist()), leaves, origin)
-        values[part] = each.detach().double().cpu()
-        return each
-
-    def gradient(total: Gradients, of: Tensor, *, again: bool = False) -> Gradients:
-        keep = again or create_graph
-        found = torch.autograd.grad(of, list(leaves.values()), retain_graph=keep, create_graph=create_graph, allow_unused=True)
-        return {n: _sum(total.get(n), g) for n, g in zip(leaves, found, strict=True)}
-
-    def weighed(known: Tensor) -> Tensor:
-        tasks = torch.zeros(len(ids), dtype=torch.float64).index_add(0, place, known * share)
-        each: Tensor = phase.aggregator.weigh(tasks, tasks=ids)[place] * share
-        return each
-
+    world, look = spread.get("world", ALONE), spread.get("look", answer)
+    mine = [part for part in world.share(len(episodes)).tensor_split(spread.get("parts", 1)) if len(part)]
+    batch = _Batch(phase, leaves, episodes, origin, create_graph)
     if phase.aggregator.needs == "gram":
-        single: list[Gradients] = [{} for _ in ids]
+        single: list[Gradients] = [{} for _ in batch.ids]
         for part in mine:
-            each = losses(part)
-            for t in place[part].unique().tolist():
-                inside = place[part] == t
-                single[t] = gradient(single[t], (share[part][inside].to(each) * each[inside.to(each.device)]).sum(), again=True)
-        return _combined(phase, [world.gradients(g, leaves) for g in single], leaves, ids, key), world.sum(values)
+            each, share = batch.losses(part, answer), batch.share[part]
+            for t in batch.place[part].unique().tolist():
+                inside = batch.place[part] == t
+                single[t] = batch.gradient(single[t], (share[inside].to(each) * each[inside.to(each.device)]).sum(), again=True)
+        return _combined(phase, [world.gradients(g, leaves) for g in single], leaves, batch.ids, key), world.sum(batch.values)
 
     whole = len(mine) == 1 and world.size == 1
+    known = batch.values
     if not (whole or phase.aggregator.constant):  # its weights depend on the losses of all: a first look without gradients
         with torch.no_grad():
             for part in mine:
-                losses(part, look or answer)
-        values = world.sum(values)
+                batch.losses(part, look)
+        known = world.sum(known)
     total: Gradients = {}
-    weights = None if whole else weighed(values)
+    weights = None if whole else batch.weighed(known)
     for part in mine:
-        each = losses(part)
-        weigh = weighed(values) if weights is None else weights
-        total = gradient(total, (weigh[part].to(each) * each).sum())
-    return world.gradients(total, leaves), world.sum(world.own(values))
+        each = batch.losses(part, answer)
+        weigh = batch.weighed(batch.values) if weights is None else weights
+        total = batch.gradient(total, (weigh[part].to(each) * each).sum())
+    return world.gradients(total, leaves), world.sum(world.own(batch.values))
+
+
+@final
+class _Batch:
+    """The episodes of one step, by task: `ids` [T], the place of each episode's task among them, and its share in the task's mean.
+
+    `values` [E] holds the losses that have been computed so far.
+    """
+
+    def __init__(self, phase: Phase, leaves: Weights, episodes: Episodes, origin: Weights, create_graph: bool) -> None:
+        self._phase, self._leaves, self._episodes, self._origin, self._create_graph = phase, leaves, episodes, origin, create_graph
+        self.ids, self.place, counts = torch.unique(episodes.task.cpu(), return_inverse=True, return_counts=True)
+        self.share = (1.0 / counts.double())[self.place]
+        self.values = torch.zeros(len(episodes), dtype=torch.float64)
+
+    def losses(self, part: Tensor, answer: Answer) -> Tensor:
+        """The losses of some episodes, by their places in the batch."""
+        each = episode_losses(self._phase, answer(self._episodes[part], part.tolist()), self._leaves, self._origin)
+        self.values[part] = each.detach().double().cpu()
+        return each
+
+    def gradient(self, total: Gradients, of: Tensor, *, again: bool = False) -> Gradients:
+        """`total` plus the gradient of `of` by each leaf; `again`: `of` shares its graph with another gradient."""
+        leaves, graph = self._leaves, self._create_graph
+        found = torch.autograd.grad(of, list(leaves.values()), retain_graph=again or graph, create_graph=graph, allow_unused=True)
+        return {n: _sum(total.get(n), g) for n, g in zip(leaves, found, strict=True)}
+
+    def weighed(self, known: Tensor) -> Tensor:
+        """The weight [E] of each episode's loss in the step, from the losses [E]."""
+        tasks = torch.zeros(len(self.ids), dtype=torch.float64).index_add(0, self.place, known * self.share)
+        each: Tensor = self._phase.aggregator.weigh(tasks, tasks=self.ids)[self.place] * self.share
+        return each
 
 
 def episode_losses(phase: Phase, outcome: Outcome, leaves: Weights, origin: Weights) -> Tensor:

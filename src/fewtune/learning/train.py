@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias, final
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypedDict, Unpack, final
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from fewtune.learning.engine import answering, averaged
 from fewtune.learning.fitting_memory import parts_of
 from fewtune.learning.ground import Ground
 from fewtune.learning.phase import Average, Phase, Step, phases_of
+from fewtune.learning.run_log import RunLog
 from fewtune.learning.soup import greedy
 from fewtune.learning.world import ALONE, World
 from fewtune.parts import keep
@@ -40,8 +41,9 @@ Validate: TypeAlias = Callable[[Weights], float]
 class Trained:
     """What source phases end with.
 
-    `weights`: the backbone's and every declared name. `moved`: the names that differ from the start. `curve`: a row a step: its phase,
-    step, loss, the visits so far; and `validation`, where it was asked. `visits`: rows looked at, `steps`: updates, `seconds`: of training.
+    `weights`: the backbone's and every declared name. `moved`: the names that differ from the start. `curve`: one row for each step: its
+    phase, step, loss, the visits so far, and `validation` if it was measured there. `visits`: rows that training looked at. `steps`:
+    updates. `seconds`: time spent in training.
     """
 
     weights: dict[str, Tensor]
@@ -52,22 +54,19 @@ class Trained:
     seconds: float
 
 
-@final
-@dataclass
-class _Log:
-    """What is known of a run so far; kept in checkpoints."""
+class Running(TypedDict, total=False):
+    """How a run of `train` is kept, shared and shown; none of it changes the result."""
 
-    curve: list[dict[str, Any]] = field(default_factory=list)
-    visits: int = 0
-    steps: int = 0
-    seconds: float = 0.0
-
-    def facts(self) -> dict[str, Any]:
-        return {"curve": self.curve, "visits": self.visits, "steps": self.steps, "seconds": self.seconds}
-
-    def restore(self, facts: Mapping[str, Any]) -> None:
-        self.curve, self.visits = list(facts["curve"]), int(facts["visits"])
-        self.steps, self.seconds = int(facts["steps"]), float(facts["seconds"])
+    checkpoints: Checkpoints | None
+    """Where the run is saved on the way; by default nowhere."""
+    world: World
+    """The processes that share the work; by default this one alone."""
+    watch: int
+    """Validation accuracy is put on the curve every so many steps; 0, the default, for never."""
+    label: str
+    """What the progress bar says, "training" by default."""
+    quiet: bool
+    """Whether no progress is shown, which is the default."""
 
 
 def train(
@@ -77,21 +76,19 @@ def train(
     key: Key,
     *,
     validate: Validate | None = None,
-    checkpoints: Checkpoints | None = None,
-    world: World = ALONE,
-    watch: int = 0,
-    label: str = "training",
-    quiet: bool = True,
+    **running: Unpack[Running],
 ) -> Trained:
-    """The weights after source phases on `tasks`. Keyed, so it can be repeated, and resumed from `checkpoints` bit for bit on one device.
+    """The weights after source phases on `tasks`. Keyed, so it can be repeated, and resumed from checkpoints bit for bit on one device.
 
-    `validate`: the accuracy of some weights on validation episodes; `Best` and `Greedy` need it, and every `watch` steps (0: never) it is
-    asked for the curve. `world`: the processes that share the work. Raises Diverged where a loss is not finite, Stopped when asked to.
+    `validate`: the accuracy of some weights on validation episodes, in [0, 1]; `Best`, `Greedy` and `watch` need it.
+    Raises Diverged if a loss is not finite, Stopped when the user stops the run, and InputError if a phase cannot be run.
     """
     start = declared.begin(ground, phases)
     total = sum(phase.steps for phase in phases_of(phases))
-    with Progress(total, label, quiet=quiet or not world.leads) as progress:
-        run = _Run(ground, tasks, key, validate, checkpoints or Checkpoints(), world, watch, progress, _Log())
+    world, label = running.get("world", ALONE), running.get("label", "training")
+    with Progress(total, label, quiet=running.get("quiet", True) or not world.leads) as progress:
+        checkpoints = running.get("checkpoints") or Checkpoints()
+        run = _Run(ground, tasks, key, validate, checkpoints, world, running.get("watch", 0), progress, RunLog())
         weights: dict[str, Tensor] = start
         for number, step in enumerate(phases):
             weights = run.step(step, weights, (number,))
@@ -102,7 +99,7 @@ def train(
 @final
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """One training run: what every phase of it is given."""
+    """One training run: what all its phases use."""
 
     ground: Ground
     tasks: Tasks
@@ -112,7 +109,7 @@ class _Run:
     world: World
     watch: int
     progress: Progress
-    log: _Log
+    log: RunLog
 
     def step(self, step: Step, weights: dict[str, Tensor], place: tuple[int, ...]) -> dict[str, Tensor]:
         """A step of the method by its place in it."""
@@ -239,7 +236,7 @@ class _Loop:
         run.progress.advance(1, said)
 
     def _judge(self, number: int, row: dict[str, Any]) -> None:
-        """Ask validation episodes where the phase wants to know."""
+        """Measure validation accuracy if the phase, or `watch`, asks for it now."""
         run, phase = self.its, self.phase
         wanted = keep.wants_validation(phase.keep, number, phase.steps)
         if run.validate is None or not (wanted or (run.watch and (number + 1) % run.watch == 0)):
@@ -282,7 +279,7 @@ class _Loop:
     def _farewell(self, step: int) -> str:
         where = f"stopped after step {step} of {self.phase.steps} of phase {self.name}"
         if self.its.checkpoints.folder is None:
-            return f"{where}; nothing was kept, for there is no --out."
+            return f"{where}; nothing was saved, because there is no --out."
         return f"{where}; run the same command again with --resume to go on from there."
 
     def _diverged(self, number: int, episodes: Episodes, losses: Tensor) -> str:
