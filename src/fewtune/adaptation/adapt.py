@@ -15,6 +15,7 @@ from fewtune.adaptation.settings import AdaptSettings
 from fewtune.adaptation.verdict import verdict
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.features.readable import remarks_on_length
+from fewtune.data.audit import remarks_on_bits
 from fewtune.data.class_names import odd_names
 from fewtune.data.examples import Examples
 from fewtune.learners.choice import Choice
@@ -75,7 +76,8 @@ def adapt_examples(
     measured = _measured(bundle, target, side)
     facts = facts_of(choice, target, measured, how.seed, used)
     sentences = verdict(choice, target, measured, () if used is None else (used.why, *used.notes))
-    sentences += (*remarks, *examples.remarks, *odd_names(target.class_names), *remarks_on_length(examples, backbone))
+    sentences += (*remarks, *examples.remarks, *remarks_on_bits(examples))
+    sentences += (*odd_names(target.class_names), *remarks_on_length(examples, backbone))
     return Outcome(
         bundle=replace(bundle, facts=facts, card=model_card(bundle, facts, sentences)),
         choice=choice,

@@ -178,6 +178,22 @@ def inspect_examples(examples: Examples, deep: bool = True) -> Audit:
     )
 
 
+def remarks_on_bits(examples: Examples) -> tuple[str, ...]:
+    """A sentence where images of 16 bits use fewer and are therefore brightened; only images of 16 bits are decoded for it."""
+
+    def one(row: int) -> int | None:
+        try:
+            source = _encoded(*source_of(examples.items, row), True)
+            return bits_used(source) if isinstance(source, bytes) else None
+        except (InputError, OSError):  # said where the row is embedded
+            return None
+
+    if examples.modality != "image":
+        return ()
+    bits = Counter(n for n in in_threads(one, len(examples)) if n is not None and n < 16)
+    return (remark_on_bits(dict(sorted(bits.items()))),) if bits else ()
+
+
 def unreadable(examples: Examples, deep: bool = False) -> dict[int, str]:
     """Row -> why it cannot be used: an image that does not decode, an empty text, a vector with NaN. Threads do the reading.
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fewtune.data.audit import inspect_examples
+import fewtune
+from fewtune.data.audit import inspect_examples, remarks_on_bits
 from fewtune.data.images import bits_used, decode
 from fewtune.data.reading.read import read_examples
 from fewtune.data.sixteen import depth
@@ -137,6 +138,19 @@ def test_pictures_that_are_not_of_16_bits_say_nothing() -> None:
     buffer = io.BytesIO()
     Image.fromarray(np.array([[-1, 70000]], dtype=np.int32)).save(buffer, "TIFF")
     assert bits_used(buffer.getvalue()) is None
+
+
+def test_adapt_says_what_is_done_with_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEWTUNE_CACHE", str(tmp_path / "cache"))
+    for name, top in (("a/1", 900), ("a/2", 800), ("b/1", 1000), ("b/2", 60000)):
+        path = tmp_path / "photos" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png(np.arange(6, dtype=np.uint16).reshape(2, 3) + top))
+    said = fewtune.adapt(tmp_path / "photos", backbone="pixels,size=4", method="centroid").sentences
+    expected = "3 images use 10 bits of 16 (values up to 1,023 of 65,535): they are brightened, so that 10 bits fill the scale."
+    assert said.count(expected) == 1
+    assert remarks_on_bits(read_examples((np.zeros((4, 2, 2), dtype=np.uint8), ["a", "b"] * 2))) == ()
+    assert remarks_on_bits(read_examples((["one", "two"], ["a", "b"]))) == ()
 
 
 def test_inspect_says_what_is_done_with_them(tmp_path: Path) -> None:
