@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from fewtune.version import __version__
 
 if TYPE_CHECKING:
-    from fewtune import learning, parts, recipes, statistics, tasks
+    from fewtune import learning, parts, recipes, statistics, tasks, testing
     from fewtune.adaptation.settings import AdaptSettings
     from fewtune.api.adapted import Adapted
     from fewtune.api.comparing import compare
@@ -73,7 +73,7 @@ _WHERE = {
 }
 
 # rooms that open by their name, as in `fewtune.recipes.multitask(steps=100)`
-_ROOMS = ("recipes", "learning", "parts", "tasks", "statistics")
+_ROOMS = ("recipes", "learning", "parts", "tasks", "statistics", "testing")
 
 __all__ = [
     "Adapt",
@@ -108,6 +108,7 @@ __all__ = [
     "recipes",
     "statistics",
     "tasks",
+    "testing",
 ]
 
 

@@ -15,25 +15,14 @@ from fewtune.errors import InputError
 from fewtune.keys import key
 from fewtune.parts.aggregators import AGGREGATORS, Aggregator, Fixed, Mean, PcGrad, WorstCase, gram, projection_order
 from fewtune.spec import parse, text
+from fewtune.testing import check_aggregator
+from fewtune.testing.aggregators import gradients, statistic
 
 WEIGHTS = (0.5, 2.0, 1.0, 0.0, 3.0)
 CASES = (Fixed(weights=WEIGHTS), Mean(), PcGrad(), WorstCase())
 WORDS = {kind.__name__: kind for kind in AGGREGATORS}
 each = pytest.mark.parametrize("aggregator", CASES, ids=text)
 seeds, counts = st.integers(0, 10**6), st.integers(1, 5)
-
-
-def gradients(seed: int, T: int, n: int = 7, spread: float = 0.0) -> Tensor:
-    """Random gradients [T, n], float64, correlated, so that some conflict; norms spread evenly over 10^-spread..10^spread."""
-    g = torch.Generator().manual_seed(seed)
-    raw = torch.randn(T, n, generator=g, dtype=torch.float64) - 0.8 * torch.randn(1, n, generator=g, dtype=torch.float64)
-    size = torch.linspace(-spread, spread, T, dtype=torch.float64)[torch.randperm(T, generator=g)]
-    return raw * 10 ** size[:, None]
-
-
-def statistic(aggregator: Aggregator, g: Tensor) -> Tensor:
-    """What the aggregator reads, of gradients [T, n]: their Gram matrix, or losses (here a function of each gradient)."""
-    return g @ g.T if aggregator.needs == "gram" else g[:, 0].exp()
 
 
 def projected(g: Tensor, order: Tensor) -> Tensor:
@@ -51,6 +40,11 @@ def projected(g: Tensor, order: Tensor) -> Tensor:
 def test_every_aggregator_is_a_case() -> None:
     assert {type(case) for case in CASES} == set(AGGREGATORS)
     assert all(isinstance(case, Aggregator) for case in CASES)
+
+
+@each
+def test_what_others_run_on_their_aggregators_holds_for_ours(aggregator: Aggregator) -> None:
+    check_aggregator(aggregator, one_is_itself=not isinstance(aggregator, Fixed))
 
 
 @each

@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
+import fewtune
 from fewtune import recipes
 from fewtune.learning.method import Method
 from fewtune.learning.phase import Adapt, Average, Phase
 from fewtune.recipes import RECIPES, WORDS
 from fewtune.recipes.shared_defaults import defaults
 
-SHOWN = (*RECIPES, Method, Phase, Adapt, Average, defaults, recipes)
+DOOR = (fewtune.adapt, fewtune.compare, fewtune.load, fewtune.Comparison, fewtune.FewShotClassifier, fewtune.testing)
+SHOWN = (*RECIPES, Method, Phase, Adapt, Average, defaults, recipes, *DOOR)
 
 
 @pytest.mark.parametrize("shown", SHOWN, ids=lambda shown: shown.__name__)

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from fewtune.errors import InputError
 from fewtune.parts.heads import HEADS, Centroid, Linear, Logistic, Matching, Ridge, Svm, Text, TextPrior
-from fewtune.parts.heads.head import Head, answer, stored
+from fewtune.parts.heads.head import answer, stored
 from fewtune.spec import parse, text
-from fewtune.tasks.episodes import Episodes
+from fewtune.testing import check_head
+from fewtune.testing.heads import NAMES, answers, problem, relabelled
 
 CASES = (
     Centroid(),
@@ -45,49 +46,18 @@ CASES = (
     TextPrior(),
     TextPrior(form="cache", temperature=20.0),
 )
-NAMES = tuple(f"class {i}" for i in range(6))  # of the space whose rows a class table holds
 WORDS = {head.__name__: head for head in HEADS}
 each_head = pytest.mark.parametrize("head", CASES, ids=lambda head: text(head).replace("name='head'", ""))
 TIGHT = {"rtol": 1e-7, "atol": 1e-7}  # float64; the iterative solvers stop at 1e-9 and 1e-12 of their own measures
 
 
-def problem(
-    seed: int, E: int = 3, K: int = 4, shots: tuple[int, ...] = (2, 3, 2, 4), Q: int = 5, D: int = 6, dtype: torch.dtype = torch.float64
-) -> tuple[Tensor, Tensor, Episodes, Tensor]:
-    """(support, query, episodes, class vectors): classes overlap, and share a mean so that centring matters."""
-    g = torch.Generator().manual_seed(seed)
-    label = torch.cat([torch.full((n,), k) for k, n in enumerate(shots[:K])]).expand(E, -1)
-    centres = torch.randn(E, K, D, generator=g, dtype=torch.float64) + 0.7
-    support = centres.gather(1, label[..., None].expand(-1, -1, D)) + 0.8 * torch.randn(
-        E, label.shape[1], D, generator=g, dtype=torch.float64
-    )
-    query = torch.randn(E, Q, D, generator=g, dtype=torch.float64) + 0.7
-    rows = torch.arange(label.shape[1]).expand(E, -1)
-    none = torch.zeros(E, Q, dtype=torch.long)
-    episodes = Episodes(rows, label.clone(), none, none, torch.arange(K).expand(E, -1).clone(), torch.zeros(E, dtype=torch.long))
-    return support.to(dtype), query.to(dtype), episodes, (centres + torch.randn(E, K, D, generator=g, dtype=torch.float64)).to(dtype)
-
-
-def relabelled(episodes: Episodes, **changed: Tensor) -> Episodes:
-    return Episodes(**{f.name: changed.get(f.name, getattr(episodes, f.name)) for f in fields(Episodes)})
-
-
-def answers(head: Head, support: Tensor, query: Tensor, episodes: Episodes, vectors: Tensor | None = None) -> Tensor:
-    """What a head says by the parameters it starts from, each episode having begun its own."""
-    if not head.own:
-        given = {n: t.to(query) if t.is_floating_point() else t for n, t in head.declare(query.shape[-1], NAMES).items()}
-        return answer(head, support, query, episodes, vectors, given)
-    seen = support.masked_fill((episodes.support < 0)[..., None], 0.0)
-    parts = []
-    for e in range(len(episodes)):
-        one = slice(e, e + 1)
-        given = head.begin(query.shape[-1], lambda: seen[one], episodes[one])  # noqa: B023
-        parts.append(answer(head, support[one], query[one], episodes[one], None, {n: t.to(query) for n, t in given.items()}))
-    return torch.cat(parts)
-
-
 def test_every_head_is_a_case() -> None:
     assert {type(case) for case in CASES} == set(HEADS)
+
+
+@each_head
+def test_what_others_run_on_their_heads_holds_for_ours(head: Any) -> None:
+    check_head(head)
 
 
 @each_head

@@ -14,7 +14,7 @@ SOURCES = ROOT / "src" / "fewtune"
 
 def floors_of(document: str) -> list[str]:
     """The lines of the drawing that starts with the command line, from the top."""
-    drawn = re.search(r"^```\n(cli\n.*?)```", document, re.DOTALL | re.MULTILINE)
+    drawn = re.search(r"^```\n(cli\b[^\n]*\n.*?)```", document, re.DOTALL | re.MULTILINE)
     assert drawn, "CONTRIBUTING.md has no drawing of the floors"
     return [line for line in drawn.group(1).splitlines() if line.strip() != "|"]
 

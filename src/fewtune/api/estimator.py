@@ -67,6 +67,14 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     picture_size_ : [H, W] of the rows where they were one array of grey pictures [N, H, W]; None otherwise.
 
     Backbones are kept in memory between calls (the last two of a process), and are not part of a pickle.
+
+    Examples
+    --------
+    >>> import numpy, fewtune
+    >>> X, y = numpy.eye(2, dtype="float32").repeat(8, axis=0), ["cat"] * 8 + ["dog"] * 8
+    >>> classifier = fewtune.FewShotClassifier(method="ridge(penalty=1)").fit(X, y)
+    >>> [str(label) for label in classifier.predict([[0.9, 0.1], [0.2, 0.8]])]
+    ['cat', 'dog']
     """
 
     picture_size_: tuple[int, ...] | None
