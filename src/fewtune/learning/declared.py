@@ -47,7 +47,7 @@ def for_testing(ground: Ground, learner: Learner, weights: Mapping[str, Tensor])
 
 
 def _of_heads(ground: Ground, learner: Learner) -> dict[str, Tensor]:
-    """What heads start from; heads that are alike share their parameters. A head that each episode begins anew declares nothing here."""
+    """The parameters that heads start from; equal heads share them. A head that is new in each episode declares nothing here."""
     found: dict[str, Tensor] = {}
     for head in heads_of(learner):
         made = ground.declared(head)

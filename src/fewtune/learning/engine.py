@@ -43,7 +43,7 @@ def respond(
     views: Views = (IDENTITY, IDENTITY),
     numbers: Sequence[int] | None = None,
 ) -> Outcome:
-    """A learner's answer to episodes, by the weights at hand; gradients flow to whatever of them requires one.
+    """A learner's answer to episodes, by the given weights; gradients flow to those that require one.
 
     `views`: how support and query are seen. `numbers`: the episodes' places in their batch (0, 1, ... by default), which randomness
     goes by, so that a part of a batch is answered as within the whole.
@@ -58,7 +58,9 @@ def respond(
 
 
 def _features(ground: Ground, head: Head, weights: Weights, episodes: Episodes, key: Key, views: Views) -> tuple[Tensor, Tensor]:
-    """Support and query features; alike seen they are embedded together, and a support that nobody reads not at all."""
+    """Support and query features. They are embedded together if both have the same view; a support that the head does not read is left
+    out.
+    """
     if head.reads_support and not episodes.support.shape[1]:
         raise InputError(
             f"{type(head).__name__} learns from a support, but the sampler draws none: use Sampled(...), or a head such as Linear(...)."

@@ -142,7 +142,7 @@ class Ground:
         return replace(self, store=None if cut is None else CutStore(cut, most_bytes))
 
     def _two_rows(self) -> object:
-        """Inputs to try a cut on: labelled rows, for those that cannot be read have no label."""
+        """Inputs to try a cut on: labelled rows, because rows that cannot be read have no label."""
         labelled = np.flatnonzero(self.space.labels >= 0)
         rows = labelled if len(labelled) else np.arange(len(self.space))
         return self.space.gather([int(rows[0]), int(rows[len(rows) // 2])], self.backbone.preparation)

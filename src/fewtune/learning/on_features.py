@@ -26,7 +26,7 @@ def answer_table(
 ) -> Iterator[tuple[slice, Float[Tensor, "e Q K"]]]:
     """Logits of every episode's queries, chunk by chunk in order: (which episodes, their logits). No gradient is kept.
 
-    `table`: features of space rows, row by row, on the device where heads shall run. `class_vectors`: [E, K, D], or [C, D] by global
+    `table`: features of space rows, row by row, on the device where heads run. `class_vectors`: [E, K, D], or [C, D] by global
     class id (the ids in `episodes.classes`). `parameters`: the head's declared ones, by default its start. `chunk`: episodes in a
     chunk, by default so many that buffers stay small; it changes no result. Logits of padded classes are -inf, those of padded
     queries mean nothing. Raises InputError when class vectors are needed and absent, or when episodes name rows the table has not.

@@ -1,6 +1,6 @@
 """Plan: what moves, and how fast. Ordered rules (pattern, rate), the first that matches a name wins, rate 0 freezes.
 
-A plan is a spec and knows no network: `resolve` meets it with the names of one. Buffers are never in a plan.
+A plan is a spec and names no network: `resolve` applies it to the names of one. Buffers are never in a plan.
 """
 
 from __future__ import annotations

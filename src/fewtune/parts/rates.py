@@ -1,4 +1,4 @@
-"""Rates over time: how fast a weight moves at each step of a phase. A rate is a spec; `rate` reads it, and knows no state.
+"""Rates over time: how fast a weight moves at each step of a phase. A rate is a spec; `rate` gives its value at a step and keeps no state.
 
 Steps are counted from 0 within a phase of `steps` steps. A bare number is a constant rate wherever a rate is expected. A plan that is
 written for another number of steps than its phase takes is read on its own clock (`Plan.steps`), so `step` need not be whole.
@@ -173,7 +173,7 @@ def rate(given: Rate | float, step: float, steps: int) -> float:
 
 
 def always_zero(given: Rate) -> bool:
-    """Whether the rate is 0 at every step, whatever the length of the phase: what has it is frozen. A learned rate never is."""
+    """Whether the rate is 0 at every step of a phase of any length; then the weight is frozen. False for a learned rate."""
     if isinstance(given, Learned):
         return False
     return always_zero(as_rate(given.rate)) if isinstance(given, After) else given.lr == 0

@@ -164,7 +164,7 @@ def lora(*, rank: int = 8, alpha: float = 8.0, **settings: Unpack[Finetuning]) -
 def l2_sp(strength: float = 0.01, **settings: Unpack[Finetuning]) -> Method:
     """L2-SP: standard finetuning with strength / 2 ||theta - theta_0||^2. Reference: Li, Grandvalet, Davoine, ICML 2018.
 
-    Departs: a head that starts anew is held near its start too, where theirs has a plain L2 penalty.
+    Departs: a new head is also held near its start; theirs has a plain L2 penalty.
 
     >>> l2_sp(strength=0.1).phases[0].losses[1].strength
     0.1

@@ -39,7 +39,7 @@ def runs_difference(first: npt.ArrayLike, second: npt.ArrayLike, level: float = 
 
     `first` [R, E] and `second` [R', E]: scores of R and R' training runs on the same E episodes; one row for a method that has nothing to
     train. The variance is that of the differences over episodes (/ E) plus that of the runs' means (/ R) of each method, and the degrees
-    of freedom are the fewest of the parts: the t test is then never too sure, whatever the shares of the parts. Nor is it surer than
+    of freedom are the fewest of the parts: the t test is then never too sure, for any shares of the parts. Nor is it surer than
     the sign-flip test over the episodes alone, which differences that are all alike would make it. With one episode: NaN bounds, p = 1.
 
     Reference: Hajek, "Inequalities for the generalized Student's distribution and their applications", 1962 (the fewest degrees of

@@ -93,11 +93,11 @@ def _told_apart(names: Iterable[str]) -> list[str]:
     """The names, each once: one that comes again is numbered."""
     found: dict[str, None] = {}
     for name in names:
-        number, told = 1, name
-        while told in found:
+        number, unique = 1, name
+        while unique in found:
             number += 1
-            told = f"{name} ({number})"
-        found[told] = None
+            unique = f"{name} ({number})"
+        found[unique] = None
     return list(found)
 
 

@@ -43,7 +43,7 @@ def marks(unit: Unit, tasks: Tasks, episodes: Integers, task: Integers) -> Integ
 
 
 def pick_tasks(tasks: Tasks, key: Key, episodes: Integers) -> Integers:
-    """A task for each episode, uniformly whatever the tasks' sizes: a source of 10 classes is drawn as often as one of 1,000."""
+    """A task for each episode, each equally likely: a source of 10 classes is drawn as often as one of 1,000."""
     return key.child("task").below(len(tasks), episodes.astype(np.uint64))
 
 

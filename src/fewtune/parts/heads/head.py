@@ -41,7 +41,7 @@ class Head(Protocol):
 
     @property
     def own(self) -> tuple[str, ...]:
-        """The parameters that each episode begins anew (see `begin`)."""
+        """The parameters that are new in each episode (see `begin`)."""
         ...
 
     def declare(self, width: int, classes: Sequence[str] = ()) -> Parameters:
@@ -73,7 +73,7 @@ def nothing_own(
     support: Callable[[], Tensor],  # noqa: ARG001
     episode: Episodes,  # noqa: ARG001
 ) -> Parameters:
-    """`begin` of a head whose parameters no episode begins anew."""
+    """`begin` of a head without parameters that are new in each episode."""
     return {}
 
 

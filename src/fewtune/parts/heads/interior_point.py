@@ -1,4 +1,4 @@
-"""Batched interior-point method for the duals of support vector machines, exact to rounding whatever C is.
+"""Batched interior-point method for the duals of support vector machines, exact to rounding for every C.
 
 Maximise <L, T> - 1/2 tr(T^T G T) over T [E, S, K] with T <= upper, T >= lower where `floored`, and, where `coupled`, rows of T that sum
 to zero. The Newton system falls apart into K systems of S unknowns, G + diag(d_k), and one more of S unknowns for the coupling, so a

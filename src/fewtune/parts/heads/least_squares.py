@@ -31,7 +31,7 @@ class Problem:
 def by_target(features: Float[Tensor, "E S D"], targets: Targets) -> Problem:
     """One problem an episode where its rows are known as a whole; one an episode and target where each target misses other rows.
 
-    `features` are zero in rows of which no target is known.
+    `features` are zero in rows without a target.
     """
     values, known, telling = targets.values, targets.known, targets.telling
     if known.shape[-1] > 1:

@@ -16,7 +16,7 @@ from fewtune.parts.heads.features import ABSENT, widen
 from fewtune.parts.heads.head import Parameters, State, nothing_own, one_hot
 from fewtune.tasks.episodes import Episodes
 
-BLOCK = 1 << 24  # similarities at once: 64 MiB in float32, of which a few are held
+BLOCK = 1 << 24  # similarities at once: 64 MiB in float32, and a few such blocks exist at a time
 
 
 @final

@@ -96,7 +96,7 @@ def _most_rows(K: int) -> int:
 
 
 def _dual(X: Tensor, members: Tensor, C: float, form: Form) -> Dual:
-    """The dual for alpha / C, so that bounds are 1 whatever C is. Padded rows count as rows of some class at the origin: no influence."""
+    """The dual for alpha / C, so that bounds are 1 for every C. Padded rows count as rows of some class at the origin: no influence."""
     active = (members.sum(dim=1, keepdim=True) > 0).to(X)
     first = torch.nn.functional.one_hot(active[:, 0].argmax(dim=-1), members.shape[-1]).to(X)
     padding = 1 - members.sum(dim=-1, keepdim=True)

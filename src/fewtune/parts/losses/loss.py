@@ -35,8 +35,8 @@ class Outcome:
 class Loss(Protocol):
     """The axis of losses. Every final class of it passes the laws in tests/laws/test_losses.py.
 
-    A loss is at least float32, differentiable in all floats of the outcome but what it says to be a constant, and the same for an
-    episode whatever else is in the batch. Padding (-1) has no influence; an episode with nothing to score costs 0.
+    A loss is at least float32 and differentiable in all floats of the outcome, except those that it says are constants. The loss of an
+    episode does not depend on the rest of the batch. Padding (-1) has no influence; an episode without query rows costs 0.
     """
 
     def __call__(self, outcome: Outcome) -> Float[Tensor, " E"]: ...

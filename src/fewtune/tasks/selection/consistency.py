@@ -101,7 +101,7 @@ class ConsistencyDiversity:
         for place in order.tolist():
             rows = np.unique(np.concatenate(tasks[place].rows))
             likeness = similarity[place]
-            if math.isnan(likeness):  # in another order nobody has looked at it yet
+            if math.isnan(likeness):  # in another order it has not been computed yet
                 likeness = cosines(evidence.read(rows).mean(axis=0, keepdims=True), evidence.centre[None])[0, 0]
             together = chosen.along(rows)
             gain = _gain(chosen.coverage, together.coverage)

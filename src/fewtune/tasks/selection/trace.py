@@ -19,8 +19,8 @@ SCHEMA = pa.schema(
         ("candidate", pa.int64()),  # its place among the candidates
         ("name", pa.string()),
         ("source", pa.string()),
-        ("similarity", pa.float64()),  # to the target, by what candidates are ranked by; NaN where nobody asked
-        ("coverage", pa.float64()),  # of the chosen tasks together with this one; NaN where nobody asked
+        ("similarity", pa.float64()),  # to the target, by the score that ranks candidates; NaN if it was not computed
+        ("coverage", pa.float64()),  # of the chosen tasks together with this one; NaN if it was not computed
         ("gain", pa.float64()),  # coverage over the coverage without it, less 1; NaN for the first
         ("taken", pa.bool_()),
         ("reason", pa.string()),
