@@ -21,7 +21,7 @@ from typing import ClassVar, final
 import torch
 
 from fewtune.backbones.providers.names import read_name
-from fewtune.backbones.providers.plain import load_pixels
+from fewtune.backbones.providers.without_model import load_pixels
 from fewtune.learning.method import Method
 from fewtune.parts.heads.head import nothing_own, one_hot
 

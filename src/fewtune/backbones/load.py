@@ -40,9 +40,9 @@ def _loaded(parsed: Name, weights: Path | None, machine: Machine | None) -> Back
     if parsed.provider in ("pixels", "precomputed"):
         if weights is not None:
             raise InputError(f"{parsed.provider} has no weights: leave out --weights {weights}.")
-        from fewtune.backbones.providers import plain
+        from fewtune.backbones.providers import without_model
 
-        return plain.load_pixels(parsed, where) if parsed.provider == "pixels" else plain.load_precomputed(parsed, where)
+        return without_model.load_pixels(parsed, where) if parsed.provider == "pixels" else without_model.load_precomputed(parsed, where)
     if parsed.provider in SMALL:
         from fewtune.backbones.providers.small import load_small
 

@@ -12,8 +12,8 @@ from typing import final
 import numpy as np
 
 from fewtune.data.examples import TEST, Examples, Integers
-from fewtune.data.names import match_names, matched_in_words
 from fewtune.data.reading.order import some
+from fewtune.data.same_names import match_names, matched_in_words
 from fewtune.words import counted
 
 

@@ -14,7 +14,7 @@ import torch
 from fewtune.backbones.backbone import Backbone
 from fewtune.data.class_names import odd_names
 from fewtune.data.examples import Examples, Integers
-from fewtune.data.names import plain_name
+from fewtune.data.same_names import plain_name
 from fewtune.errors import InputError
 from fewtune.files import entries, foreign, new_folder, read_record, refuse_existing
 from fewtune.learning.classes import prompts_of, vectors_by_prompts

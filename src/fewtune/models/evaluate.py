@@ -12,8 +12,8 @@ import numpy as np
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.features.readable import remarks_on_length
 from fewtune.data.examples import Examples, Integers
-from fewtune.data.names import match_names, matched_in_words
 from fewtune.data.reading.read import read_examples
+from fewtune.data.same_names import match_names, matched_in_words
 from fewtune.errors import InputError
 from fewtune.machine import Machine
 from fewtune.models.bundle import Bundle

@@ -15,7 +15,7 @@ import torch
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.features.readable import refuse_unreadable
 from fewtune.backbones.own_module import is_own
-from fewtune.backbones.text import TextPreparation
+from fewtune.backbones.text_preparation import TextPreparation
 from fewtune.data.audit import unreadable
 from fewtune.data.examples import Examples, make_examples
 from fewtune.data.items import Items, Pixels, Texts, Vectors

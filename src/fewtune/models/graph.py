@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.preparation import ImagePreparation
-from fewtune.backbones.text import TextPreparation
+from fewtune.backbones.text_preparation import TextPreparation
 from fewtune.data.examples import Examples, Integers
 from fewtune.data.row_space import RowSpace
 from fewtune.models.bundle import Bundle

@@ -9,7 +9,7 @@ import pytest
 import fewtune
 from fewtune.backbones.features.readable import readable_features, remarks_on_length
 from fewtune.backbones.load import load_backbone
-from fewtune.backbones.text import TextPreparation
+from fewtune.backbones.text_preparation import TextPreparation
 from fewtune.data.reading.read import read_examples
 from fewtune.models.predict import predict_inputs
 from tests.tiny_text import tiny

@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from fewtune.data.names import match_names, matched_in_words
+from fewtune.data.same_names import match_names, matched_in_words
 
 CAFE = "caf\u00e9"
 SPLIT_UP = unicodedata.normalize("NFD", CAFE)

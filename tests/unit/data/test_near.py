@@ -14,8 +14,7 @@ from scipy.fft import dctn
 
 from fewtune.data.examples import Examples, make_examples
 from fewtune.data.items import Encoded, Texts, Vectors
-from fewtune.data.near import images as near_images
-from fewtune.data.near import near_pairs
+from fewtune.data.near import near_images, near_pairs
 from fewtune.data.near.texts import normal_form, shingles_of
 from fewtune.data.reading.read import read_examples
 from fewtune.errors import InputError

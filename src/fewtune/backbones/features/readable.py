@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.features.feature_table import feature_table
-from fewtune.backbones.text import TextPreparation
+from fewtune.backbones.text_preparation import TextPreparation
 from fewtune.data.audit import unreadable
 from fewtune.data.examples import Examples
 from fewtune.data.row_space import RowSpace

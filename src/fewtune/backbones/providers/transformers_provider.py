@@ -18,7 +18,7 @@ from fewtune.backbones.providers.pretrained import load_model, load_tokenizer, s
 from fewtune.backbones.providers.processor import OPTIONS as PREPARATION_OPTIONS
 from fewtune.backbones.providers.processor import image_settings
 from fewtune.backbones.providers.quiet import transformers_quietly
-from fewtune.backbones.text import TextPreparation, pooled
+from fewtune.backbones.text_preparation import TextPreparation, pooled
 from fewtune.errors import InputError
 from fewtune.lengths import unit
 from fewtune.machine import Machine

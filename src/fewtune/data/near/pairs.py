@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, final
 import numpy as np
 
 from fewtune.data.examples import Examples, Integers
-from fewtune.data.near import images, texts
+from fewtune.data.near import near_images, texts
 from fewtune.errors import InputError
 
 HASH_DISTANCE = 8
@@ -88,8 +88,8 @@ def near_in_each(
         return [_sorted(_NOTHING)] * len(others)
     rows_a = np.asarray(rows_a, dtype=np.int64)
     if a.modality == "image":
-        looks = images.looks_of(a, rows_a)
-        found = [images.alike(looks, b, np.asarray(rows, dtype=np.int64), distance, correlation) for b, rows in others]
+        looks = near_images.looks_of(a, rows_a)
+        found = [near_images.alike(looks, b, np.asarray(rows, dtype=np.int64), distance, correlation) for b, rows in others]
     else:
         index = texts.index_of(a, rows_a, jaccard)
         found = [texts.alike(index, b, np.asarray(rows, dtype=np.int64)) for b, rows in others]

@@ -13,7 +13,7 @@ from fewtune.data.examples import Examples
 from fewtune.data.items import Wanted
 from fewtune.data.reading.arrays import read_arrays, read_npz
 from fewtune.data.reading.columns import from_table
-from fewtune.data.reading.encoded import read_kit, sidecar
+from fewtune.data.reading.encoded_images import read_kit, sidecar
 from fewtune.data.reading.folders import LAYOUT, read_folder
 from fewtune.data.reading.labels import Kind
 from fewtune.data.reading.npz import load_npz
