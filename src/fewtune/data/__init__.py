@@ -1,2 +1,52 @@
-"""Examples: labelled images, texts and vectors, and all that is known of them before a model looks. Files, arrays and data frames come
-in through `reading`."""
+"""Labelled images, texts and vectors before a model looks at them.
+
+Files, arrays, data frames and datasets come in through `reading` and become `Examples`; several `Examples` become one `RowSpace`, whose
+rows a backbone embeds. `audit` says what is wrong with them, `near` finds near-duplicates, `views` makes augmented views.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fewtune.data.audit import Audit, inspect_examples
+    from fewtune.data.examples import Column, Examples, Skipped, make_examples
+    from fewtune.data.items import Items, Modality
+    from fewtune.data.reading.read import read_examples
+    from fewtune.data.row_space import Preparation, RowSpace
+
+# where each name lives; imported when first asked for, so that the command line starts at once
+_WHERE = {
+    "Audit": "audit",
+    "Column": "examples",
+    "Examples": "examples",
+    "Items": "items",
+    "Modality": "items",
+    "Preparation": "row_space",
+    "RowSpace": "row_space",
+    "Skipped": "examples",
+    "inspect_examples": "audit",
+    "make_examples": "examples",
+    "read_examples": "reading.read",
+}
+
+__all__ = [
+    "Audit",
+    "Column",
+    "Examples",
+    "Items",
+    "Modality",
+    "Preparation",
+    "RowSpace",
+    "Skipped",
+    "inspect_examples",
+    "make_examples",
+    "read_examples",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"fewtune.data.{_WHERE[name]}"), name)

@@ -1,1 +1,2 @@
-"""From a user's files, arrays and data frames to Examples; every one of them may be damaged or hostile."""
+"""Files, folders, arrays, data frames and datasets of a user come in; Examples come out (`read.read_examples`). Any file may be damaged or
+hostile."""
