@@ -13,8 +13,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 def plain_attention() -> Iterator[None]:
     """Attention by its plain kernel: the fused ones have neither a second derivative nor a rule for vmap.
 
-    So has the fast path of nn.MultiheadAttention and nn.TransformerEncoder no derivative; under vmap they take it without seeing that the
-    weights require one. Outside they may.
+    The fast path of nn.MultiheadAttention and nn.TransformerEncoder has no derivative either, and under vmap they take it although the
+    weights require one. Outside vmap they may take it.
     """
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

@@ -1,6 +1,6 @@
 """Backbone: a foundation model as a pure function of named weights, `embed(weights, space, rows, view) -> features`.
 
-Everything about one model that the rest of the house may know: how inputs are prepared (once, deterministic at evaluation), its
+All that the other rooms use of a model: how inputs are prepared (once, deterministic at evaluation), its
 named weights in ordered groups from input to output, the width of its features, and, where it has one, its label side.
 """
 

@@ -1,4 +1,4 @@
-"""Edits: pure functions weights -> weights that a network knows nothing of. LoRA: a low-rank change added to weights that stay frozen."""
+"""Edits: pure functions weights -> weights, apart from the network itself. LoRA: a low-rank change added to weights that stay frozen."""
 
 from __future__ import annotations
 

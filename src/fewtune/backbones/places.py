@@ -1,4 +1,4 @@
-"""Where the folders and files of backbones lie on this machine: kept for its user alone, for models are passed on and paths tell names."""
+"""Where the folders and files of backbones are on this machine. Kept for its user alone: models are passed on, and paths contain names."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from fewtune.data.row_space import Preparation
 from fewtune.errors import InputError
 from fewtune.spec import text as text_of
 
-LARGEST = 8192  # pixels a side: more is a slip of the pen
+LARGEST = 8192  # pixels a side: more is a typing error
 _RESAMPLE = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,

@@ -1,4 +1,4 @@
-"""Decoding images, which are hostile until shown otherwise.
+"""Decoding images. Any image may be damaged or hostile.
 
 Only the formats listed here are tried, by their first bytes and never by the file's suffix; the number of pixels is read from the
 header and capped before anything is decoded; the first frame of an animation counts; whatever goes wrong inside Pillow becomes one

@@ -1,4 +1,4 @@
-"""The rows of a collection before anyone looks at them: files, encoded images, texts, pixels or vectors.
+"""The rows of a collection, not decoded yet: files, encoded images, texts, pixels or vectors.
 
 Every kind answers the same four questions: `len`, `modality`, `fetch(row)` and `digest(row)` (16 bytes that stand for the row's
 content). A fetched item is an upright PIL image in RGB, a string, or a float vector; `size_hint`, the short side that is wanted in

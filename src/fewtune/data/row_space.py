@@ -17,7 +17,7 @@ from fewtune.errors import InputError
 
 @runtime_checkable
 class Preparation(Protocol):
-    """How a backbone wants its inputs: a deterministic, recorded preprocessing.
+    """How inputs are prepared for a backbone: a deterministic, recorded preprocessing.
 
     `prepare` turns one fetched item into one tensor or string (it runs in decoding threads); `batch` puts prepared items
     together into what the network takes. An optional attribute `size_hint` tells the short side in pixels that it needs.

@@ -1,6 +1,6 @@
 """The cut of a network: where a plan freezes its lower part, what that part returns is computed once a row, and only the rest runs again.
 
-Nothing here knows an architecture. One run in which the moving weights require gradients shows which modules return something that does
+This works for any architecture. One run in which the moving weights require gradients shows which modules return something that does
 not depend on them. The latest of these whose output decides all the rest is the cut: it returns what is stored, and modules that ended
 before it return blanks. Whether that is so is tried, with blanks of NaN, before a cut is handed out.
 """
@@ -36,7 +36,7 @@ class _ReachedError(Exception):
 @final
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """A network in two parts, for as long as nothing but `moving` moves.
+    """A network in two parts, valid while only `moving` moves.
 
     `place`: the name of the module whose output is stored, "" for the whole network. `output`: what it returns. `replaced`: the modules
     that ended before it, with what each of their calls returns. `inputs`: the shape of a batch, None for texts, which the upper part

@@ -32,7 +32,7 @@ _NONE: Shingles = np.zeros(0, dtype=np.uint64)
 def normal_form(text: str) -> str:
     """Lower case, NFKC, only letters, marks, digits and symbols, single spaces; empty where nothing is left.
 
-    Symbols stay, for a text of emoji alone says something.
+    Symbols stay, because a text of emoji alone says something.
     """
     plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     kinds = {c: unicodedata.category(c)[0] for c in set(plain)}

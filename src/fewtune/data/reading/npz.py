@@ -1,4 +1,4 @@
-"""The arrays of an `.npz`, which is hostile until shown otherwise: sizes are read from the headers before anything is unfolded."""
+"""The arrays of an `.npz`, which may be damaged or hostile: sizes are read from the headers before anything is unpacked."""
 
 from __future__ import annotations
 
