@@ -9,7 +9,7 @@ from fewtune.version import __version__
 app = App(
     name="fewtune",
     version=__version__,
-    help="Adapt foundation models to a task with few labels, and be told honestly how good the result is.",
+    help="Adapt foundation models to a task with few labels, and learn honestly how good the result is.",
     help_format="plaintext",
 )
 for _name, _help in (

@@ -68,7 +68,7 @@ def understood(examples: Examples, backbone: Backbone) -> list[str]:
             f"Its own splits: {sizes[0]} train, {sizes[1]} validation, {sizes[2]} test rows; test rows are only measured on, once."
         )
     if missing := int((examples.labels < 0).sum()):
-        lines.append(f"Not used, for want of a label: {counted(missing, 'row')}.")
+        lines.append(f"Not used, because it has no label: {counted(missing, 'row')}.")
     if examples.skipped:
         shown = "; ".join(f"{s.name} ({s.reason})" for s in examples.skipped[:3])
         more = f"; and {len(examples.skipped) - 3} more" if len(examples.skipped) > 3 else ""

@@ -42,7 +42,7 @@ def _open_null(number: int) -> None:
 
 
 def flush_or_forget() -> None:
-    """Write out what standard output still holds; where that fails (a reader that went away), Python shall not try again at its exit."""
+    """Write out what standard output still holds; where that fails (a reader that went away), Python must not try again at its exit."""
     try:
         sys.stdout.flush()
     except (OSError, ValueError):

@@ -75,7 +75,7 @@ def against(method: Answered, best: Answered, level: float = 0.95) -> Pair:
     """A method and the best one on the episodes that both answered."""
     a, b = _shared(method, best)
     differences = a.mean(0) - b.mean(0)
-    if 1 in (method.runs, best.runs):  # trained once: nobody knows what another run gives
+    if 1 in (method.runs, best.runs):  # trained once: what another run gives is not known
         return Pair(paired_interval(differences, level), float("nan"), float("nan"))
     if method.learns or best.learns:
         return Pair(*runs_difference(a, b, level), float("nan"))

@@ -51,7 +51,7 @@ class Study:
         """All that the results depend on, one fact a line: what is hashed and kept as `study.txt`.
 
         The version of fewtune is among it, those of other libraries are not: they are kept in `machine.json`. Of `features` the type
-        counts, for their values follow from the target and the backbone, up to rounding.
+        counts, because their values follow from the target and the backbone, up to rounding.
         """
         version, features = f"fewtune {__version__}", f"features {self.features.dtype} {self.features.shape[-1]}"
         protocols = [f"protocol {text(p)}" for p in self.protocols]
