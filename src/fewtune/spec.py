@@ -11,11 +11,12 @@ import dataclasses
 import hashlib
 import inspect
 import math
+import numbers
 import sys
 from collections.abc import Callable, Mapping
 from functools import cache
-from types import GenericAlias, SimpleNamespace, UnionType
-from typing import Any, TypeAlias, Union, get_args, get_origin, get_type_hints
+from types import GenericAlias, NoneType, SimpleNamespace, UnionType
+from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from fewtune.errors import InputError, unknown
 
@@ -31,7 +32,8 @@ def text(value: object) -> str:
     An integer where a field takes floats is written as the float it means, so that equal specs have one text (and one digest).
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = (f"{name}={text(_meant(getattr(value, name), hints))}" for name, hints in _fields(type(value)))
+        hints = hints_of(type(value))
+        fields = (f"{f.name}={text(_meant(getattr(value, f.name), hints.get(f.name, ())))}" for f in dataclasses.fields(value) if f.init)
         return f"{type(value).__name__}({', '.join(fields)})"
     if isinstance(value, tuple):
         return f"({', '.join(map(text, value))}{',' if len(value) == 1 else ''})"
@@ -43,18 +45,18 @@ def text(value: object) -> str:
 
 
 @cache
-def _fields(spec: type) -> tuple[tuple[str, Hints], ...]:
-    """The fields of a spec's constructor, each with the alternatives of its type; none where the type cannot be looked up here."""
-    words = vars(sys.modules[spec.__module__])
-    found: list[tuple[str, Hints]] = []
-    for field in dataclasses.fields(spec):
+def hints_of(word: Callable[..., Any]) -> Mapping[str, Hints]:
+    """The alternatives of the type of each option of a class or a function; none where the type cannot be looked up here."""
+    module = vars(sys.modules[word.__module__])
+    found: dict[str, Hints] = {}
+    for name, parameter in inspect.signature(word).parameters.items():
         try:
-            hint = get_type_hints(SimpleNamespace(__annotations__={field.name: field.type}), words)[field.name]
+            hint = get_type_hints(SimpleNamespace(__annotations__={name: parameter.annotation}), module)[name]
         except (NameError, TypeError, AttributeError):  # a name that is imported for type checkers only
-            found.append((field.name, ()))
+            found[name] = ()
         else:
-            found.append((field.name, _alternatives(hint)))
-    return tuple(one for field, one in zip(dataclasses.fields(spec), found, strict=True) if field.init)
+            found[name] = () if parameter.annotation is parameter.empty else _alternatives(hint)
+    return found
 
 
 def _alternatives(hint: object) -> Hints:
@@ -65,18 +67,18 @@ def _alternatives(hint: object) -> Hints:
 def _meant(value: object, hints: Hints) -> object:
     """Integers as floats where one of the types is float and none speaks of integers; inside tuples too."""
     if isinstance(value, tuple):
-        arms = [get_args(one) for one in hints if isinstance(one, GenericAlias) and one.__origin__ is tuple]
-        return tuple(_meant(item, tuple(one for arm in arms for one in _place(arm, place, len(value)))) for place, item in enumerate(value))
+        entries = _entries(hints, len(value)) or ((),) * len(value)
+        return tuple(_meant(item, inside) for item, inside in zip(value, entries, strict=True))
     if type(value) is not int or float not in hints or int in hints or any(value in get_args(one) for one in hints):
         return value
     return float(value) if abs(value) <= _EXACT else value
 
 
-def _place(arm: tuple[Any, ...], place: int, length: int) -> Hints:
-    """The types of one entry of a tuple: tuple[X, ...] or tuple[X, Y] of that length."""
-    if len(arm) == 2 and arm[1] is Ellipsis:
-        return _alternatives(arm[0])
-    return _alternatives(arm[place]) if len(arm) == length else ()
+def _entries(hints: Hints, length: int) -> tuple[Hints, ...] | None:
+    """The types of each entry of a tuple of that length; None if none of `hints` is such a tuple."""
+    arms = [get_args(one) for one in hints if isinstance(one, GenericAlias) and one.__origin__ is tuple]
+    fit = [arm[:1] * length if arm[1:] == (Ellipsis,) else arm for arm in arms if arm[1:] == (Ellipsis,) or len(arm) == length]
+    return tuple(tuple(one for arm in fit for one in _alternatives(arm[place])) for place in range(length)) if fit else None
 
 
 def digest(value: object) -> str:
@@ -132,18 +134,97 @@ def _call(name: str, args: list[Any], named: dict[str, Any], words: Words) -> An
         bound = signature.bind(*args, **named)
     except TypeError as problem:
         raise InputError(f"{name}: {problem}; it takes {_options(signature)}.") from None
-    for option, value in bound.arguments.items():
-        bound.arguments[option] = _number(value, signature.parameters[option], name)
-    return words[name](*bound.args, **bound.kwargs)
+    bound.arguments.update(checked(words[name], name, bound.arguments))
+    try:
+        return words[name](*bound.args, **bound.kwargs)
+    except OverflowError:
+        raise InputError(f"{name}: a number is too large.") from None
 
 
-def _number(value: Any, parameter: inspect.Parameter, name: str) -> Any:
-    """What an option is given; 5.0 as 5 where the option is a whole number."""
-    if not isinstance(value, float) or str(getattr(parameter.annotation, "__name__", parameter.annotation)) != "int":
+def checked(word: Callable[..., Any], name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that `word`, called `name`, is given, as its annotations say: 5 for 5.0 where it takes whole numbers, a list as a tuple.
+
+    Raises InputError where an option is of another type.
+    """
+    hints = hints_of(word)
+    return {option: _taken(value, hints.get(option, ()), f"{name}: {option}") for option, value in given.items()}
+
+
+def _taken(value: Any, hints: Hints, where: str) -> Any:
+    """A value of one of the types. InputError otherwise; it names the entry where the value is a tuple of the right length."""
+    if not hints:
         return value
-    if not value.is_integer():
-        raise InputError(f"{name}: {parameter.name} is a whole number, found {value:g}.")
-    return int(value)
+    value = _plain(value, hints)
+    if isinstance(value, tuple) and (entries := _entries(hints, len(value))) is not None:
+        return tuple(_taken(item, inside, f"{where}[{place}]") for place, (item, inside) in enumerate(zip(value, entries, strict=True)))
+    if any(_is(value, hint) for hint in hints):
+        return value
+    if int in hints and isinstance(value, float) and value.is_integer():
+        return int(value)
+    raise InputError(f"{where} is {_described(hints)}, found {_shown(value)}.")
+
+
+def _plain(value: Any, hints: Hints) -> Any:
+    """Lists as tuples, a lone string as a tuple of one where only that is taken, numbers of other libraries as Python's."""
+    if isinstance(value, list):
+        return tuple(value)
+    if isinstance(value, str) and tuple[str, ...] in hints and str not in hints:
+        return (value,)
+    if not isinstance(value, bool) and isinstance(value, numbers.Real):
+        return int(value) if isinstance(value, numbers.Integral) else float(value)
+    return value
+
+
+def _is(value: object, hint: Any) -> bool:
+    """Whether a value is of one type; of types that cannot be checked, yes."""
+    if get_origin(hint) is Literal:
+        return any(type(value) is type(one) and value == one for one in get_args(hint))
+    if hint is int or hint is float:
+        return not isinstance(value, bool) and isinstance(value, (int, hint))
+    if get_origin(hint) is tuple or isinstance(value, type):
+        return False
+    try:
+        return not isinstance(hint, type) or isinstance(value, hint)
+    except TypeError:  # a protocol that is not made for it
+        return True
+
+
+_PLAIN_WORDS = {float: "a number", int: "a whole number", bool: "True or False", str: "a text in quotes"}
+_SAMPLES = {float: ("0.1", "0.2"), int: ("1", "2"), str: ("'a'", "'b'")}
+
+
+def _described(hints: Hints) -> str:
+    """The types in words: plain values first, None last."""
+    ordered = sorted(hints, key=lambda hint: (hint is NoneType, hint not in _PLAIN_WORDS))
+    words = [word for hint in ordered for word in _words_of(hint)]
+    return " or ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
+
+
+def _words_of(hint: Any) -> list[str]:
+    if hint in _PLAIN_WORDS or hint is NoneType:
+        return [_PLAIN_WORDS.get(hint, "None")]
+    if get_origin(hint) is Literal:
+        return [repr(one) for one in get_args(hint)]
+    name = getattr(hint, "__name__", str(hint))
+    if get_origin(hint) is not tuple:
+        return [f"{'an' if name[0] in 'AEIOU' else 'a'} {name.lower()}" if getattr(hint, "_is_protocol", False) else f"{name}(...)"]
+    count = 2 if hint.__args__[1:] == (Ellipsis,) else len(hint.__args__)
+    entries = _entries((hint,), count) or ()
+    samples = [next((two[place % 2] for plain, two in _SAMPLES.items() if plain in inside), "") for place, inside in enumerate(entries)]
+    length = "" if Ellipsis in hint.__args__ else f" of {count}"
+    return [f"a tuple{length} such as ({', '.join(samples)})" if all(samples) else f"a tuple{length}, each entry {_described(entries[0])}"]
+
+
+def _shown(value: object) -> str:
+    """What was found, in at most 60 characters."""
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_shown, value))}{',' if len(value) == 1 else ''})"
+    if isinstance(value, type):
+        return value.__name__
+    if value is None or isinstance(value, str | bool | int | float):
+        found = repr(value)
+        return found if len(found) <= 60 else f"{found[:57]}..."
+    return f"{type(value).__name__}(...)"
 
 
 def _options(signature: inspect.Signature) -> str:

@@ -153,6 +153,8 @@ def test_unknown_names_offer_the_nearest(fewtune: Run, embeddings: Path, photos:
     refused(fewtune("compare", embeddings, "--method", "__import__('os')"), "__import__")
     refused(fewtune("compare", embeddings, "--method", "zero_shot"), "label side")
     refused(fewtune("compare", embeddings, "--method", "ridge(penalty=-1)"), "penalty")
+    refused(fewtune("compare", embeddings, "--method", "multitask(steps='x')"), "multitask: steps is a whole number, found 'x'.")
+    refused(fewtune("compare", embeddings, "--method", "ridge(penalty=[1])"), "ridge: penalty is a number or 'loo', found (1,).")
     refused(fewtune("adapt", photos, "--backbone", "timmy:resnet18", "--out", out), "timm")
     refused(fewtune("adapt", photos, "--backbone", "pixels,sizes=3", "--out", out), "size")
     refused(fewtune("adapt", photos, *PIXELS, "--weights", photos / "no.pt", "--out", out), "does not exist")

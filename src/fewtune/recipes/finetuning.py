@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, Unpack, final
 
 from fewtune.backbones.edits import LoRA
+from fewtune.errors import InputError
 from fewtune.learning.method import Method
 from fewtune.learning.phase import Adapt, Average, Greedy, Phase, Step
 from fewtune.parts.heads import Centroid
@@ -20,7 +21,7 @@ from fewtune.parts.plan import Plan, bias_and_norm, everything, gradual, only
 from fewtune.parts.plan import layerwise as by_depth
 from fewtune.parts.rates import Cosine, Rate
 from fewtune.recipes.pieces import MOMENTUM, as_head
-from fewtune.recipes.shared_defaults import defaults
+from fewtune.recipes.shared_defaults import defaults, typed
 from fewtune.recipes.shared_settings import Answer, Finetuning, On, Place
 from fewtune.tasks.pooled import Pooled
 
@@ -184,6 +185,7 @@ def wise_ft(share: float = 0.5, **settings: Unpack[Finetuning]) -> Method:
     return site.method(Average(members=((), (site.phase(everything(site.lr)),)), weights=(1 - share, share)))
 
 
+@typed
 def soup(
     lrs: tuple[float, ...] = (3e-4, 1e-3, 3e-3),
     how: Literal["uniform", "greedy"] = "uniform",
@@ -195,11 +197,13 @@ def soup(
     """Model soup: source finetuning once for each rate of `lrs`, each in an order of its own, and the average of the ends.
 
     "greedy" takes them in order of validation accuracy and keeps those with which the average's accuracy does not fall.
-    Reference: Wortsman et al., "Model soups", ICML 2022.
+    Reference: Wortsman et al., "Model soups", ICML 2022. Raises InputError without a rate.
 
     >>> len(soup(lrs=(1e-3, 1e-2), how="greedy").phases[0].members)
     2
     """
+    if not lrs:
+        raise InputError("soup: expected at least one learning rate such as lrs=(0.01,), found none.")
     site = _Site(on="source", steps=steps, batch=batch, optimizer=optimizer, head=head, lr=0.0)
     members = tuple((site.phase(everything(lr)),) for lr in lrs)
     uniform = Average(members=members, weights=(1 / len(members),) * len(members))

@@ -9,6 +9,7 @@ from types import EllipsisType
 from typing import Any, ParamSpec, get_args, get_type_hints
 
 from fewtune.learning.method import Method
+from fewtune.spec import checked
 
 Options = ParamSpec("Options")
 
@@ -32,19 +33,36 @@ def defaults(**shared: object | EllipsisType) -> Callable[[Callable[Options, Met
     """
 
     def decorate(recipe: Callable[Options, Method]) -> Callable[Options, Method]:
-        signature = _with_settings(recipe, shared)
-
-        @functools.wraps(recipe)
-        def filled(*given: Options.args, **named: Options.kwargs) -> Method:
-            bound = signature.bind(*given, **named)
-            bound.apply_defaults()
-            options: dict[str, Any] = bound.arguments
-            return recipe(**options)  # type: ignore[call-arg]
-
-        filled.__signature__ = signature  # type: ignore[attr-defined]
-        return filled
+        return _checking(recipe, _with_settings(recipe, shared))
 
     return decorate
+
+
+def typed(recipe: Callable[Options, Method]) -> Callable[Options, Method]:
+    """A recipe whose options are of the types that it declares. Raises InputError otherwise; `@defaults` does so too.
+
+    >>> @typed
+    ... def mine(steps: int = 5) -> Method:
+    ...     return multitask(steps=steps)
+    >>> mine(steps="many")
+    Traceback (most recent call last):
+    fewtune.errors.InputError: mine: steps is a whole number, found 'many'.
+    """
+    return _checking(recipe, inspect.signature(recipe))
+
+
+def _checking(recipe: Callable[Options, Method], signature: inspect.Signature) -> Callable[Options, Method]:
+    """The recipe under this signature: it gets every option, and each of its type."""
+
+    @functools.wraps(recipe)
+    def called(*given: Options.args, **named: Options.kwargs) -> Method:
+        bound = signature.bind(*given, **named)
+        bound.apply_defaults()
+        options = checked(called, recipe.__name__, bound.arguments)
+        return recipe(**options)  # type: ignore[call-arg]
+
+    called.__signature__ = signature  # type: ignore[attr-defined]
+    return called
 
 
 def _with_settings(recipe: Callable[..., Method], shared: dict[str, Any]) -> inspect.Signature:
