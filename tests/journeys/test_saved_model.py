@@ -126,7 +126,7 @@ def test_add_class_refuses_what_is_no_new_class(fewtune: Run, model: Path, photo
     content = {p.name: p.read_bytes() for p in model.iterdir()}
     assert "'circle' already" in refused(fewtune("add-class", model, "circle", new))
     assert "no class 'cross'" in refused(fewtune("add-class", model, "cross", new, "--more"))
-    assert "an example of 'circle' already" in refused(fewtune("add-class", model, "cross", photos / "circle" / "00.jpg", new))
+    assert "already an example of 'circle'" in refused(fewtune("add-class", model, "cross", photos / "circle" / "00.jpg", new))
     assert "FILES_OR_FOLDER" in refused(fewtune("add-class", model, new))
     assert "expected the name" in refused(fewtune("add-class", model, " ", new))
     (new / "bad.png").write_bytes(b"no image")

@@ -82,7 +82,7 @@ def test_of_several_writers_each_says_where_its_model_is(tmp_path: Path) -> None
     assert sum(f"Saved to {run};" in out for out, _ in said) == 1
     assert sum("Saved to" in out for out, _ in said) == 1
     for beside in (second, third):
-        assert sum(f"took {run} meanwhile, so this model is in {beside};" in out for out, _ in said) == 1
+        assert sum(f"used {run} in the meantime, so this model is in {beside};" in out for out, _ in said) == 1
     assert len({load_bundle(folder).facts["seed"] for folder in (run, second, third)}) == 3
 
 

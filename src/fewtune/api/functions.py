@@ -18,7 +18,7 @@ from fewtune.models.add_class import add_class
 from fewtune.models.bundle import Bundle, load_bundle
 from fewtune.models.evaluate import Evaluation, evaluate, read_labelled
 from fewtune.models.export import Exported, export_onnx
-from fewtune.models.predict import Prediction, load_its_backbone, predict_anything, unlabelled
+from fewtune.models.predict import Prediction, Running, load_its_backbone, predict_anything, unlabelled
 from fewtune.recipes.language import read_frozen
 
 _DEFAULT = AdaptSettings()
@@ -84,12 +84,11 @@ class Model:
         return evaluate(
             self.bundle,
             read_labelled(data, label=label, input=input),
-            backbone=self.backbone,
             threshold=threshold,
             skip_unknown=skip_unknown,
             include_learned=include_learned,
             skip_bad=skip_bad,
-            quiet=quiet,
+            running=Running(backbone=self.backbone, quiet=quiet),
         )
 
     def add_class(self, name: str, inputs: Inputs, *, more: bool = False, skip_bad: bool = False, quiet: bool = True) -> Model:

@@ -53,30 +53,19 @@ def adapt(
     """
     from fewtune.adaptation.adapt import adapt_examples
     from fewtune.adaptation.settings import AdaptSettings
-    from fewtune.api.adapted import Adapted
-    from fewtune.cli.say import expected_time, saved_in, show, source_line, tell, understood
+    from fewtune.cli.say import expected_time, save_and_show, saved_in, source_line, tell, understood
     from fewtune.files import refuse_existing
     from fewtune.models.bundle import FILES, REPORT, SELECTION
     from fewtune.recipes import read_frozen
-    from fewtune.report.adapted import learners_table, recall_table
 
     refuse_existing(out, overwrite=overwrite, writes=(*FILES, REPORT, *((SELECTION,) if other.source else ())))
-    methods = {method: read_frozen(method)} if method else None
     settings = AdaptSettings(
-        sources=other.settings(),
-        prompts=tuple(prompts or ()),
-        threshold=threshold,
-        folds=folds,
-        skip_bad=reading.skip_bad,
-        seed=seed,
+        sources=other.settings(), prompts=tuple(prompts or ()), threshold=threshold, folds=folds, skip_bad=reading.skip_bad, seed=seed
     )
+    methods = {method: read_frozen(method)} if method else None
     examples, sources = reading.read(data), other.read()
     backbone = model.load(examples.modality)
-    tell(*understood(examples, backbone), *map(source_line, sources))
-    tell(expected_time(examples, backbone))
+    tell(*understood(examples, backbone), *map(source_line, sources), expected_time(examples, backbone))
     outcome = adapt_examples(examples, backbone, sources=sources, settings=settings, methods=methods, cache=model.cache, quiet=model.quiet)
-    where = Adapted(outcome).save(out, overwrite=overwrite)
-    show(learners_table(outcome))
-    show(recall_table(outcome))
-    tell(*outcome.sentences)
+    where = save_and_show(outcome, out, overwrite=overwrite)
     tell("", f"{saved_in(where, out)}; open {where / 'report.html'}. Next: fewtune predict {where} NEW_FILES_OR_FOLDERS")

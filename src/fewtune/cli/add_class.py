@@ -54,20 +54,15 @@ def add_class(
     from fewtune.models.add_class import add_class as added
     from fewtune.models.add_class import put_back
     from fewtune.models.bundle import FILES, load_bundle
-    from fewtune.models.predict import load_its_backbone, wanted_by
+    from fewtune.models.predict import wanted_by
 
     bundle = load_bundle(run)
     refuse_existing(out or run, overwrite=overwrite or out is None, writes=FILES)
     if not inputs and not text:
         raise InputError(f"expected examples of class {name!r}, found none: fewtune add-class {run} NAME FILES_OR_FOLDER.")
     examples = read_inputs(inputs or [], text or [], wanted_by(bundle), input)
-    backbone = load_its_backbone(bundle, weights=running.weights, machine=running.machine())
+    backbone = running.value().load(bundle)
     made = added(bundle, name, examples, backbone=backbone, more=more, skip_bad=skip_bad, quiet=running.quiet)
-    said: tuple[str, ...] = ()
-    where = run
-    if out is None:
-        said = put_back(made.bundle, run)
-    else:
-        where = made.bundle.save(out, overwrite=overwrite)
+    where, said = (run, put_back(made.bundle, run)) if out is None else (made.bundle.save(out, overwrite=overwrite), ())
     tell(*made.sentences, *said)
     tell("", f"{saved_in(where, out or run)}. Next: fewtune predict {where} NEW_FILES_OR_FOLDERS")

@@ -65,14 +65,12 @@ def demo(
     """
     from fewtune.adaptation.adapt import adapt_examples
     from fewtune.adaptation.settings import AdaptSettings
-    from fewtune.api.adapted import Adapted
     from fewtune.backbones.load import load_backbone
-    from fewtune.cli.say import show, source_line, tell, understood
+    from fewtune.cli.say import save_and_show, source_line, tell, understood
     from fewtune.cli.source_flags import budget_of
     from fewtune.data.few import few_labelled
     from fewtune.files import refuse_existing
     from fewtune.models.bundle import FILES, REPORT, SELECTION
-    from fewtune.report.adapted import learners_table, recall_table
     from fewtune.sources.settings import SourceSettings
 
     where, replaced = out or DEFAULT_OUT, overwrite or out is None
@@ -85,10 +83,7 @@ def demo(
     tell(*understood(examples, backbone), *map(source_line, material.sources), "")
     settings = AdaptSettings(sources=SourceSettings(minutes=minutes, visits=visits), seed=seed)
     outcome = adapt_examples(examples, backbone, sources=material.sources, settings=settings, quiet=quiet)
-    where = Adapted(outcome).save(where, overwrite=replaced)
-    show(learners_table(outcome))
-    show(recall_table(outcome))
-    tell(*outcome.sentences)
+    where = save_and_show(outcome, where, overwrite=replaced)
     _show_unseen(where, examples)
     tell("", f"Saved to {where}: its report is {where / 'report.html'}, its model card {where / 'README.md'}.")
     tell("Next, type:", f"  {_next(where, examples.modality)}")
@@ -130,7 +125,7 @@ def _show_unseen(run: Path, examples: Examples) -> None:
     rows = key(0, "shown").generator().permutation(unseen)[:UNSEEN_SHOWN]
     shown = examples.take(rows)
     tell("", "A few unseen ones, through the saved model:")
-    for row, p in enumerate(predict_examples(load_bundle(run), shown, quiet=True)):
+    for row, p in enumerate(predict_examples(load_bundle(run), shown)):
         truth = examples.class_names[shown.labels[row]]
         mark = "right" if p.label == truth else f"wrong, it is {truth}"
         tell(f"  {_short(shown.items.fetch(row), shown.row_names[row])}", f"    -> {p.label} ({100 * p.probability:.0f}%, {mark})")

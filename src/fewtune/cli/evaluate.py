@@ -64,8 +64,6 @@ def evaluate(
         skip_unknown=skip_unknown,
         include_learned=include_learned,
         skip_bad=skip_bad,
-        weights=running.weights,
-        machine=running.machine(),
-        quiet=running.quiet,
+        running=running.value(),
     )
     answer(render_evaluation(made, format, width=terminal_width(), color=sys.stdout.isatty()), styled=format == "table")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fewtune.data.examples import Examples
     from fewtune.data.items import Modality
     from fewtune.machine import Machine
+    from fewtune.models.predict import Running
 
 
 @Parameter(name="*")
@@ -149,10 +150,11 @@ class RunFlags:
     device: str = "auto"
     quiet: Annotated[bool, Parameter(negative=())] = False
 
-    def machine(self) -> Machine:
+    def value(self) -> Running:
         from fewtune.machine import Machine
+        from fewtune.models.predict import Running
 
-        return Machine(device=self.device)
+        return Running(weights=self.weights, machine=Machine(device=self.device), quiet=self.quiet)
 
 
 NO_DATA_FLAGS = DataFlags()

@@ -42,21 +42,12 @@ def predict(
         Answer what can be read; unreadable inputs get no label.
     """
     from fewtune.cli.say import answer, note
+    from fewtune.data.reading.inputs import read_inputs
     from fewtune.models.bundle import load_bundle
-    from fewtune.models.predict import predict_inputs
+    from fewtune.models.predict import predict_examples, wanted_by
     from fewtune.report.predictions import render_predictions
 
     bundle = load_bundle(run)
-    predictions = predict_inputs(
-        bundle,
-        inputs or [],
-        texts=text or [],
-        column=input,
-        threshold=threshold,
-        skip_bad=skip_bad,
-        weights=running.weights,
-        machine=running.machine(),
-        quiet=running.quiet,
-        tell=note,
-    )
+    examples = read_inputs(inputs or [], text or [], wanted_by(bundle), input)
+    predictions = predict_examples(bundle, examples, threshold=threshold, skip_bad=skip_bad, running=running.value(), tell=note)
     answer(render_predictions(predictions, bundle.class_names, format))

@@ -14,6 +14,7 @@ from fewtune.words import one_line
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from fewtune.adaptation.outcome import Outcome
     from fewtune.backbones.backbone import Backbone
     from fewtune.data.examples import Examples
     from fewtune.report.tables import Table
@@ -22,7 +23,7 @@ _PROBE = 4  # rows embedded to guess the time of all
 
 
 def note(sentence: str) -> None:
-    """A remark on standard error, so that standard output stays what was asked for."""
+    """A remark on standard error, so that standard output holds the answer alone."""
     print(one_line(sentence), file=sys.stderr, flush=True)
 
 
@@ -32,7 +33,7 @@ def tell(*sentences: str) -> None:
 
 
 def answer(rendered: str, *, styled: bool = False) -> None:
-    """What was asked for, on standard output. A program that reads it gets it as it was rendered; a terminal gets no control characters.
+    """The answer, on standard output. A program that reads it gets it as it was rendered; a terminal gets no control characters.
 
     `styled`: the text is a table with codes of its own, whose cells were cleaned.
     """
@@ -53,8 +54,20 @@ def show(table: Table) -> None:
     answer(to_terminal(table, width=terminal_width(), color=sys.stdout.isatty()) + "\n", styled=True)
 
 
+def save_and_show(outcome: Outcome, out: Path, *, overwrite: bool) -> Path:
+    """Save the model and its page, then show what was found out; returns where it was saved."""
+    from fewtune.api.adapted import Adapted
+    from fewtune.report.adapted import learners_table, recall_table
+
+    where = Adapted(outcome).save(out, overwrite=overwrite)
+    show(learners_table(outcome))
+    show(recall_table(outcome))
+    tell(*outcome.sentences)
+    return where
+
+
 def understood(examples: Examples, backbone: Backbone) -> list[str]:
-    """What was read and what will be done with it, a line each, before any long work."""
+    """What was read and how it will be used, one sentence a line. Shown before any long work."""
     from fewtune.data.class_names import remarks_on
     from fewtune.data.examples import TEST, TRAIN, VALIDATION
     from fewtune.words import counted
@@ -81,12 +94,12 @@ def understood(examples: Examples, backbone: Backbone) -> list[str]:
 
 
 def source_line(source: Examples) -> str:
-    """What a source is, in a line."""
+    """A source in one line."""
     return f"Source: {source.name}, {len(source):,} {source.modality}s, {int((source.counts() > 0).sum())} classes."
 
 
 def expected_time(examples: Examples, backbone: Backbone) -> str:
-    """About how long embedding every row takes, from a few of them; empty where it is nothing or cannot be told."""
+    """About how long it takes to embed every row, from a few of them; empty where there is nothing to embed or they cannot be read."""
     from fewtune.data.row_space import RowSpace
     from fewtune.errors import InputError
 
@@ -114,4 +127,4 @@ def _range(counts: np.ndarray[tuple[int], np.dtype[np.int64]]) -> str:
 
 def saved_in(where: Path, asked: Path) -> str:
     """Where a model was saved, as the beginning of a sentence."""
-    return f"Saved to {where}" if where == asked else f"Another program took {asked} meanwhile, so this model is in {where}"
+    return f"Saved to {where}" if where == asked else f"Another program used {asked} in the meantime, so this model is in {where}"

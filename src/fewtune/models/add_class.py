@@ -1,4 +1,4 @@
-"""One more class, or more examples of one, without training: the head is fitted again on the support and the new rows."""
+"""A new class, or more examples of a class, without training: the head is fitted again on the support and the new rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fewtune.learning.classes import prompts_of, vectors_by_prompts
 from fewtune.models.bundle import FILES, REPORT, SELECTION, Bundle, Support
 from fewtune.models.card import model_card
 from fewtune.models.fitting import fit_head
-from fewtune.models.predict import own_features
+from fewtune.models.predict import Running, own_features
 from fewtune.recipes.language import read_method
 from fewtune.words import counted, harmless
 
@@ -31,7 +31,7 @@ ONNX = "model.onnx"  # what `fewtune export` writes beside a model
 @final
 @dataclass(frozen=True, eq=False)
 class Added:
-    """The larger model, and what is to be said of it."""
+    """The larger model, and what changed, in sentences."""
 
     bundle: Bundle
     sentences: tuple[str, ...]
@@ -42,16 +42,16 @@ def add_class(
 ) -> Added:
     """The model with the rows of `examples` as a class called `name`; with `more`, as further rows of a class that it has.
 
-    The backbone (`backbone`: the bundle's own) and the temperature stay; heads that read class names get the vector of the new one. Copies
-    of rows that the class has are left out. Raises InputError for a name that exists (or, with `more`, does not), for rows that are of
-    another class already, and where no row is left. With `skip_bad` such rows and those that cannot be read are left out instead.
+    The backbone (`backbone`: the bundle's own) and the temperature stay; heads that read class names get the vector of the new name.
+    Copies of rows that the class already has are left out. Raises InputError for a name that exists (or, with `more`, does not exist), for
+    rows that are already in another class, and where no row is left. With `skip_bad` such rows and rows that cannot be read are left out.
     """
     support = bundle.support
     if support is None:
         raise InputError("this model was saved without the rows it was learned from: make it again with `fewtune adapt`.")
     names, label = _place(bundle.class_names, name, more)
     examples, left_out = _new_rows(examples, bundle, support, label, skip_bad)
-    features, bad = own_features(bundle, examples, backbone=backbone, skip_bad=skip_bad, quiet=quiet)
+    features, bad = own_features(bundle, examples, running=Running(backbone=backbone, quiet=quiet), skip_bad=skip_bad)
     kept = [row for row in range(len(examples)) if row not in bad]
     left_out += [(examples.row_names[row], reason) for row, reason in sorted(bad.items())]
     if not kept:
@@ -73,24 +73,24 @@ def add_class(
 
 
 def put_back(bundle: Bundle, run: Path) -> tuple[str, ...]:
-    """Write a model over the one it was made from, whole or not at all; returns sentences about what else lay there.
+    """Write a model over the one it was made from, whole or not at all; returns sentences about the other files of the folder.
 
-    Files of other origin stay; an exported model, which would be the one before, is removed. Raises InputError where the model card was
-    edited.
+    Files that fewtune did not write stay. An exported model is removed, because it is the old one. Raises InputError where the model card
+    was edited.
     """
     said = []
     refuse_existing(run, overwrite=True, writes=FILES)
     if bundle.read and read_record(run)[0].get("digest") != bundle.read:
-        raise InputError(f"another program changed {run} meanwhile: run the same command again.")
+        raise InputError(f"another program changed {run} in the meantime: run the same command again.")
     before = set(entries(run)) - set(foreign(run))
     with new_folder(run, overwrite=True) as folder:
         for name in before & {REPORT, SELECTION}:
             shutil.copy2(run / name, folder / name)
         bundle.write(folder)
     if ONNX in before:
-        said.append(f"{run / ONNX} was of the model before and is removed: export it again.")
+        said.append(f"{run / ONNX} was the old model and is removed: export it again.")
     if (run / REPORT).exists():
-        said.append(f"{run / REPORT} describes the model before.")
+        said.append(f"{run / REPORT} still describes the old model.")
     return tuple(said)
 
 
@@ -104,15 +104,18 @@ def _place(names: Sequence[str], given: str, more: bool) -> tuple[tuple[str, ...
     shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
     if found is None and more:
         raise InputError(
-            f"this model has no class {name!r} to add more examples to: its classes are {shown}; leave out --more for a new class."
+            f"this model has no class {name!r} to add more examples to: its classes are {shown}; leave out --more "
+            "(in Python more=True) for a new class."
         )
     if found is not None and not more:
-        raise InputError(f"this model has a class {names[found]!r} already: give another name, or pass --more to add examples to it.")
+        raise InputError(
+            f"this model has a class {names[found]!r} already: give another name, or add examples to it with --more (in Python more=True)."
+        )
     return (tuple(names), found) if found is not None else ((*names, name), len(names))
 
 
 def _new_rows(examples: Examples, bundle: Bundle, support: Support, label: int, skip_bad: bool) -> tuple[Examples, list[tuple[str, str]]]:
-    """Rows whose content the support does not hold, each once; embeddings count as they are, as `adapt` takes them."""
+    """Rows whose content is not in the support, each once. Embeddings are all kept, as in `adapt`."""
     if examples.modality == "vector":
         return examples, []
     known = dict(zip(support.digests, support.labels.tolist(), strict=True))
@@ -122,10 +125,13 @@ def _new_rows(examples: Examples, bundle: Bundle, support: Support, label: int, 
         if known.get(digest, label) != label:
             other = bundle.class_names[known[digest]]
             if not skip_bad:
-                raise InputError(f"{named} is an example of {other!r} already: take it out, or pass --skip-bad to leave such rows out.")
-            left_out.append((named, f"an example of {other} already"))
+                raise InputError(
+                    f"{named} is already an example of {other!r}: remove it, or leave such rows out with --skip-bad (in Python "
+                    "skip_bad=True)."
+                )
+            left_out.append((named, f"already an example of {other}"))
         elif digest in known:
-            left_out.append((named, "the class holds it already"))
+            left_out.append((named, "the class already has it"))
         elif digest in first:
             left_out.append((named, f"a copy of {first[digest]}"))
         else:
@@ -137,7 +143,7 @@ def _new_rows(examples: Examples, bundle: Bundle, support: Support, label: int, 
 
 
 def _facts(bundle: Bundle, names: Sequence[str], label: int, labels: Integers, new: int) -> dict[str, Any]:
-    """What was measured no longer holds, and is kept as what it was."""
+    """The facts of the larger model. The accuracy measured before no longer holds and is kept under `expected_before`."""
     shots = np.bincount(labels, minlength=len(names)).tolist()
     before: Mapping[str, Any] = bundle.facts
     return {

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, TypeAlias, final
 
 import numpy as np
 
-from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.features.readable import remarks_on_length
 from fewtune.data.examples import Examples, Integers
 from fewtune.data.reading.read import read_examples
 from fewtune.data.same_names import match_names, matched_in_words
 from fewtune.errors import InputError
-from fewtune.machine import Machine
 from fewtune.models.bundle import Bundle
-from fewtune.models.predict import load_its_backbone, own_features, probabilities, refuse_other_modality
+from fewtune.models.predict import Running, own_features, probabilities, refuse_other_modality
 from fewtune.statistics import Interval, expected_calibration_error, wilson_interval
 from fewtune.words import counted
 
@@ -26,6 +23,7 @@ Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 _SHOWN = 5
 UNKNOWN = "its class is not one of the model's"
 LEARNED = "the model was learned from it"
+_HERE = Running()
 
 
 @final
@@ -55,10 +53,12 @@ class Evaluation:
 
 
 def read_labelled(data: Any, *, label: str | None = None, input: str | None = None) -> Examples:
-    """Labelled rows, of one class or more. Raises InputError where there are no labels."""
+    """Labelled rows of one class or more. Raises InputError where there are no labels."""
     examples = read_examples(data, label=label, input=input, labelled=False)
     if not (examples.labels >= 0).any():
-        raise InputError(f"{examples.name} holds no labels: expected class folders, or a label column (name it with --label).")
+        raise InputError(
+            f"{examples.name} holds no labels: expected class folders, or a label column (name it with --label, in Python label=...)."
+        )
     return examples
 
 
@@ -66,21 +66,18 @@ def evaluate(
     bundle: Bundle,
     examples: Examples,
     *,
-    backbone: Backbone | None = None,
-    weights: Path | None = None,
-    machine: Machine | None = None,
     threshold: float | None = None,
     skip_unknown: bool = False,
     include_learned: bool = False,
     skip_bad: bool = False,
-    quiet: bool = True,
+    running: Running = _HERE,
 ) -> Evaluation:
-    """Labelled rows through the model; classes are matched by name, also where they differ in case or in the form of an accent alone.
+    """The model's answers to labelled rows, compared with the labels. Classes are matched by name; case and the form of
+    accents do not count.
 
-    Left out, and said: rows without a label; rows whose content the model was learned from, unless `include_learned`; with `skip_unknown`
-    those of classes that it does not have, which are refused otherwise; with `skip_bad` those that cannot be read. `backbone`: the
-    bundle's own where it is loaded already; else it is loaded, from `weights` where they moved, onto `machine`. `threshold`: by default
-    the bundle's. Raises InputError where nothing is left to evaluate on.
+    Rows are left out, and the answer says so: rows without a label; rows whose content the model was learned from, unless
+    `include_learned`; with `skip_unknown` rows of classes that it does not have, which are refused otherwise; with `skip_bad` rows that
+    cannot be read. `threshold` in [0, 1]: by default the bundle's. Raises InputError where no row is left.
     """
     refuse_other_modality(bundle, examples)
     least = bundle.threshold if threshold is None else threshold
@@ -91,7 +88,7 @@ def evaluate(
         several = "a class" if len(strange) == 1 else f"{len(strange)} classes"
         raise InputError(
             f"{examples.name} has {several} that this model does not have: {_some(strange)}; its classes are {_some(bundle.class_names)}. "
-            "Rename them, or pass --skip-unknown to leave them out."
+            "Rename them, or leave them out with --skip-unknown (in Python skip_unknown=True)."
         )
     reasons = dict.fromkeys(np.flatnonzero(examples.labels < 0).tolist(), "it has no label")
     reasons |= dict.fromkeys(np.flatnonzero((examples.labels >= 0) & (labels < 0)).tolist(), UNKNOWN)
@@ -101,12 +98,16 @@ def evaluate(
     rows = np.array([row for row in range(len(examples)) if row not in reasons], dtype=np.int64)
     if len(rows):
         measured = examples.take(rows)
-        own = backbone or load_its_backbone(bundle, weights=weights, machine=machine)
-        features, bad = own_features(bundle, measured, backbone=own, skip_bad=skip_bad, quiet=quiet)
+        own = running.load(bundle)
+        features, bad = own_features(bundle, measured, running=replace(running, backbone=own), skip_bad=skip_bad)
         reasons |= {int(rows[i]): reason for i, reason in bad.items()}
         kept = np.array([i for i in range(len(rows)) if i not in bad], dtype=np.int64)
     if not len(rows) or not len(kept):
-        todo = "give other rows, or pass --include-learned" if LEARNED in reasons.values() else "give other rows"
+        todo = (
+            "give other rows, or count these with --include-learned (in Python include_learned=True)"
+            if LEARNED in reasons.values()
+            else "give other rows"
+        )
         raise InputError(f"{examples.name} leaves no row to evaluate on: {_why(examples, reasons)}; {todo}.")
     made = _measured(bundle, probabilities(bundle, features[kept]).numpy(), labels[rows[kept]], least, examples.name)
     left_out = tuple((examples.row_names[row], reason) for row, reason in sorted(reasons.items()))
@@ -152,7 +153,7 @@ def _sentences(made: Evaluation, bundle: Bundle, strange: Sequence[str]) -> tupl
     expected = bundle.facts.get("expected_accuracy")
     if isinstance(expected, dict) and {"mean", "low", "high"} <= expected.keys():
         low, high = 100 * expected["low"], 100 * expected["high"]
-        said.append(f"When the model was made, {100 * expected['mean']:.1f}% ({low:.1f} to {high:.1f}) was to be expected.")
+        said.append(f"When the model was made, {100 * expected['mean']:.1f}% ({low:.1f} to {high:.1f}) was expected.")
     if made.abstained:
         rest = "nothing is left" if made.answered is None else f"on the rest it is right in {_percent(made.answered)}"
         said.append(f"It abstains from {counted(made.abstained, 'row')} (probability below {made.threshold:g}); {rest}.")
@@ -160,7 +161,7 @@ def _sentences(made: Evaluation, bundle: Bundle, strange: Sequence[str]) -> tupl
     if absent := [name for name, n in zip(made.class_names, made.counts, strict=True) if not n]:
         said.append(f"Not measured, because the data has no examples of them: {_some(absent)}.")
     for reason, words in (
-        (LEARNED, "the model was learned from {them}: --include-learned counts {them} too"),
+        (LEARNED, "the model was learned from {them}; --include-learned (in Python include_learned=True) counts {them} too"),
         (UNKNOWN, f"the model does not have their classes ({_some(strange)})"),
     ):
         if rows := [name for name, why in made.left_out if why == reason]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -44,10 +44,32 @@ class Prediction:
     scores: dict[str, float]
 
 
+@final
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """What a saved model runs on.
+
+    `weights`: where its backbone's weights are now, if they moved. `machine`: the device and its settings. `backbone`: the bundle's own
+    where it is loaded already (see `load_its_backbone`). `quiet`: no progress on standard error.
+    """
+
+    weights: Path | None = None
+    machine: Machine | None = None
+    backbone: Backbone | None = None
+    quiet: bool = True
+
+    def load(self, bundle: Bundle) -> Backbone:
+        """The backbone of the bundle. Raises InputError where its weights are gone or others."""
+        return self.backbone or load_its_backbone(bundle, weights=self.weights, machine=self.machine)
+
+
+_HERE = Running()
+
+
 def load_its_backbone(
     bundle: Bundle, *, weights: Path | None = None, machine: Machine | None = None, backbone: Backbone | None = None
 ) -> Backbone:
-    """The backbone a bundle was made with: the original, from `weights` or where it lay then, with what finetuning changed put in.
+    """The backbone a bundle was made with: the original, from `weights` or from where it was then, with the changes of finetuning.
 
     `weights`: the file, or the folder of a model that was read from a local folder. `backbone`: the original as it was given from Python
     (`Backbone.of`), before anything changed in it. Refuses any other weights or preprocessing.
@@ -61,7 +83,8 @@ def load_its_backbone(
     if backbone.digest() != record.digest:
         raise InputError(
             f"the weights or preprocessing of {record.name} differ from those this model was made with "
-            f"(expected digest {record.digest[:12]}, found {backbone.digest()[:12]}): give the original file with --weights."
+            f"(expected digest {record.digest[:12]}, found {backbone.digest()[:12]}): give the original file with --weights (in Python "
+            "weights=...)."
         )
     return backbone if bundle.moved is None else bundle.moved.onto(backbone)
 
@@ -82,7 +105,7 @@ def _check_given(record: BackboneRecord, given: Backbone) -> None:
 def _found(record: BackboneRecord, given: Path | None) -> Place:
     """Where the backbone's folder and weights are. Raises InputError where something that lay on a disk is not known or gone."""
     if given is not None and not given.exists():
-        raise InputError(f"the backbone's weights are not at {given}: say where they are now with --weights.")
+        raise InputError(f"the backbone's weights are not at {given}: say where they are now with --weights (in Python weights=...).")
     if not record.folder and record.weights is None:
         return Place(None, given)
     known = remembered(record.digest)
@@ -93,10 +116,10 @@ def _found(record: BackboneRecord, given: Path | None) -> Place:
             name = one_line(record.name if record.folder else f"{record.name} with {record.weights}")
             raise InputError(
                 f"the backbone of this model, {name}, was read from a local {kind} that is not known on this machine: say where it is now "
-                f"with --weights {kind.upper()}."
+                f"with --weights {kind.upper()} (in Python weights=...)."
             )
         if needed and path is not None and not path.exists():
-            raise InputError(f"the backbone's weights are not at {path}: say where they are now with --weights.")
+            raise InputError(f"the backbone's weights are not at {path}: say where they are now with --weights (in Python weights=...).")
     return known
 
 
@@ -137,7 +160,7 @@ def label_rows(bundle: Bundle, names: Sequence[str], features: Float[Tensor, "N 
 
 
 def refuse_other_modality(bundle: Bundle, examples: Examples) -> None:
-    """Raise InputError where a model is given rows that it cannot look at."""
+    """Raise InputError where a model is given rows of a kind that it cannot label."""
     if examples.modality != bundle.backbone.modality:
         raise InputError(f"this model labels {bundle.backbone.modality}s, but {examples.name} holds {examples.modality}s.")
 
@@ -146,19 +169,15 @@ def own_features(
     bundle: Bundle,
     examples: Examples,
     *,
-    weights: Path | None = None,
-    machine: Machine | None = None,
-    backbone: Backbone | None = None,
+    running: Running = _HERE,
     skip_bad: bool = False,
-    quiet: bool = True,
 ) -> tuple[Float[Tensor, "N D"], dict[int, str]]:
-    """Features of rows by the bundle's own backbone (`backbone`, where it is loaded already), and the rows that cannot be read.
+    """Features of rows by the bundle's own backbone, and the rows that cannot be read, with the reasons.
 
     Those are refused by name, or have features of NaN with `skip_bad`. Raises InputError for another modality or width.
     """
     refuse_other_modality(bundle, examples)
-    backbone = backbone or load_its_backbone(bundle, weights=weights, machine=machine)
-    _, features, bad = readable_features(examples, backbone, memory=True, skip_bad=skip_bad, quiet=quiet)
+    _, features, bad = readable_features(examples, running.load(bundle), memory=True, skip_bad=skip_bad, quiet=running.quiet)
     if features.shape[1] != bundle.backbone.width:
         raise InputError(
             f"this model labels embeddings of width {bundle.backbone.width}, but {examples.name} has width {features.shape[1]}."
@@ -172,22 +191,19 @@ def predict_examples(
     *,
     threshold: float | None = None,
     skip_bad: bool = False,
-    weights: Path | None = None,
-    machine: Machine | None = None,
-    quiet: bool = False,
-    backbone: Backbone | None = None,
+    running: Running = _HERE,
     tell: Callable[[str], None] = warnings.warn,
 ) -> list[Prediction]:
     """One prediction a row. Rows that cannot be read are refused by name, or with `skip_bad` answered without a label.
 
-    `backbone`: the bundle's own where it is loaded already (see `load_its_backbone`). `tell` gets what should be known of the answers, such
-    as how many texts were cut; by default it is a warning.
+    `threshold` in [0, 1]: abstain below this probability; by default the bundle's. `tell` gets remarks on the answers, such as how many
+    texts were cut; by default they are warnings.
     """
     refuse_other_modality(bundle, examples)
     if not len(examples):
         return []
-    backbone = backbone or load_its_backbone(bundle, weights=weights, machine=machine)
-    features, _ = own_features(bundle, examples, weights=weights, machine=machine, backbone=backbone, skip_bad=skip_bad, quiet=quiet)
+    backbone = running.load(bundle)
+    features, _ = own_features(bundle, examples, running=replace(running, backbone=backbone), skip_bad=skip_bad)
     if examples.skipped:
         listed = some((f"{s.name} ({s.reason})" for s in examples.skipped), 3)
         tell(f"{counted(len(examples.skipped), 'file')} passed over: {listed}.")
@@ -196,32 +212,12 @@ def predict_examples(
     return label_rows(bundle, examples.row_names, features, threshold)
 
 
-def predict_inputs(
-    bundle: Bundle,
-    paths: Sequence[Path],
-    *,
-    texts: Sequence[str] = (),
-    column: str | None = None,
-    threshold: float | None = None,
-    skip_bad: bool = False,
-    weights: Path | None = None,
-    machine: Machine | None = None,
-    quiet: bool = False,
-    tell: Callable[[str], None] = warnings.warn,
-) -> list[Prediction]:
-    """Predictions for files, folders, tables and texts, in the order given (see `read_inputs`)."""
-    examples = read_inputs(paths, texts, wanted_by(bundle), column)
-    return predict_examples(
-        bundle, examples, threshold=threshold, skip_bad=skip_bad, weights=weights, machine=machine, quiet=quiet, tell=tell
-    )
-
-
 def predict_anything(
     bundle: Bundle, inputs: Any, backbone: Backbone, *, threshold: float | None = None, skip_bad: bool = False, quiet: bool = True
 ) -> list[Prediction]:
-    """Predictions for whatever Python has at hand: see `Model.predict`, which documents it."""
+    """Predictions for any kind of Python value; `Model.predict` describes the kinds."""
     examples = unlabelled(bundle, inputs)
-    return predict_examples(bundle, examples, threshold=threshold, skip_bad=skip_bad, quiet=quiet, backbone=backbone)
+    return predict_examples(bundle, examples, threshold=threshold, skip_bad=skip_bad, running=Running(backbone=backbone, quiet=quiet))
 
 
 def wanted_by(bundle: Bundle) -> Wanted:
@@ -231,7 +227,7 @@ def wanted_by(bundle: Bundle) -> Wanted:
 
 
 def unlabelled(bundle: Bundle, inputs: Any) -> Examples:
-    """Whatever Python has at hand as rows that the model can look at."""
+    """Any kind of Python value as rows that the model can label; `Model.predict` describes the kinds."""
     wanted = wanted_by(bundle)
     if isinstance(inputs, str | Path):
         inputs = [inputs]

@@ -10,8 +10,9 @@ import fewtune
 from fewtune.backbones.features.readable import readable_features, remarks_on_length
 from fewtune.backbones.load import load_backbone
 from fewtune.backbones.text_preparation import TextPreparation
+from fewtune.data.reading.inputs import read_inputs
 from fewtune.data.reading.read import read_examples
-from fewtune.models.predict import predict_inputs
+from fewtune.models.predict import predict_examples, wanted_by
 from tests.tiny_text import tiny
 
 LONG = "cat red " * 20
@@ -60,6 +61,6 @@ def test_every_surface_says_it_once(name: str, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="1 of 2 texts is longer than the encoder's 12 tokens and is cut there"):
         model.predict(["cat", LONG])
     said: list[str] = []
-    predict_inputs(model.bundle, [], texts=["cat", LONG], quiet=True, tell=said.append)
+    predict_examples(model.bundle, read_inputs([], ["cat", LONG], wanted_by(model.bundle)), tell=said.append)
     assert said == ["1 of 2 texts is longer than the encoder's 12 tokens and is cut there."]
     assert not any("tokens" in s for s in fewtune.adapt((["cat", "dog"] * 2, ["a", "b"] * 2), backbone=name, method="centroid").sentences)

@@ -22,9 +22,10 @@ import fewtune
 from fewtune.data.audit import inspect_examples
 from fewtune.data.images import decode
 from fewtune.data.pixels import as_pixels, one_or_many
+from fewtune.data.reading.inputs import read_inputs
 from fewtune.data.reading.read import read_examples
 from fewtune.errors import InputError
-from fewtune.models.predict import predict_inputs
+from fewtune.models.predict import predict_examples, wanted_by
 
 RNG = np.random.default_rng(0)
 Array = np.ndarray[Any, Any]
@@ -286,7 +287,7 @@ def test_files_of_arrays_and_tables_take_the_same_door(model: Any, folder: Path)
     pq.write_table(pa.table({"image": [FILE, FILE]}), folder / "bytes.parquet")
     pq.write_table(pa.table({"image": [{"bytes": FILE, "path": None}, {"bytes": None, "path": "one.png"}]}), folder / "mixed.parquet")
     for name, count in (("one.npz", 1), ("both.npz", 2), ("bytes.parquet", 2), ("mixed.parquet", 2)):
-        answers = predict_inputs(model.bundle, [folder / name], quiet=True)
+        answers = predict_examples(model.bundle, read_inputs([folder / name], [], wanted_by(model.bundle)))
         assert len(answers) == count == len(model.predict(folder / name)) and same(answers[:1], expected), name
     assert model.evaluate((ONE, ["red"])).count == 1
 

@@ -162,7 +162,7 @@ def test_copies_are_left_out_and_examples_of_other_classes_refused(tmp_path: Pat
 
     twice = added(pixels[[6, 7, 6]], "c")
     assert twice.bundle.support.labels.tolist() == [0, 1] * 3 + [2, 2] and any("1 row was left out" in s for s in twice.sentences)
-    with pytest.raises(InputError, match=r"an example of 'b' already: .*--skip-bad"):
+    with pytest.raises(InputError, match=r"already an example of 'b': .*--skip-bad"):
         added(pixels[[6, 1]], "c")
     assert added(pixels[[6, 1]], "c", skip_bad=True).bundle.facts["shots"] == {"a": 3, "b": 3, "c": 1}
     assert added(pixels[[6, 0]], "a", more=True).bundle.facts["shots"] == {"a": 4, "b": 3}

@@ -21,10 +21,11 @@ from safetensors.torch import save_file
 
 import fewtune
 from fewtune.backbones.load import load_backbone
+from fewtune.data.reading.inputs import read_inputs
 from fewtune.data.reading.read import read_examples
 from fewtune.errors import InputError
 from fewtune.models.bundle import BackboneRecord, Bundle
-from fewtune.models.predict import Prediction, label_rows, load_its_backbone, predict_examples, predict_inputs, probabilities
+from fewtune.models.predict import Prediction, label_rows, load_its_backbone, predict_examples, probabilities, wanted_by
 from fewtune.report.predictions import render_predictions
 from tests.journeys.conftest import SHAPES, draw
 from tests.tiny_text import tiny
@@ -79,7 +80,7 @@ def test_another_modality_width_or_nothing_is_refused() -> None:
     with pytest.raises(InputError, match="labels vectors, but data holds texts"):
         predict_examples(by_hand(), read_examples((["a", "b"], None), labelled=False))
     with pytest.raises(InputError, match="expected something to label"):
-        predict_inputs(by_hand(), [])
+        read_inputs([], [], wanted_by(by_hand()))
 
 
 @pytest.fixture
@@ -133,7 +134,8 @@ def test_no_path_is_passed_on_and_the_model_is_found_all_the_same(how: str, tmp_
     with pytest.raises(InputError, match=r"not at .*alice.*: say where they are now with --weights"):
         fewtune.load(tmp_path / "run").predict(["cat"])
     monkeypatch.setenv("FEWTUNE_CACHE", str(tmp_path / "another person's"))
-    with pytest.raises(InputError, match=rf"hf:{name},max_length=8.* local (folder|file) that is not known .* --weights (FOLDER|FILE)\.$"):
+    unknown = rf"hf:{name},max_length=8.* local (folder|file) that is not known .* --weights (FOLDER|FILE) \(in Python weights=\.\.\.\)\.$"
+    with pytest.raises(InputError, match=unknown):
         fewtune.load(tmp_path / "run").predict(["cat"])
     if weights is not None:
         (away / "w.safetensors").rename(away / "bert" / "w.safetensors")

@@ -108,7 +108,7 @@ def test_what_is_saved_is_the_finetuned_model(helped: Outcome, tmp_path: Path) -
     Adapted(helped).save(tmp_path / "run")
     assert {"report.html", "selection.parquet", "weights.safetensors", "fewtune.json"} <= {f.name for f in (tmp_path / "run").iterdir()}
     rows = helped.target.examples.take(helped.target.test[:10])
-    again = predict_examples(load_bundle(tmp_path / "run"), rows, quiet=True)
+    again = predict_examples(load_bundle(tmp_path / "run"), rows)
     assert [p.label for p in again] == [p.label for p in Adapted(helped).predict(rows)]
     assert "finetuned" in (tmp_path / "run" / "README.md").read_text()
 
