@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fewtune import FewShotClassifier
-from fewtune.api import estimator
+from fewtune.api import estimator, estimator_rows
 from tests.journeys.conftest import SHAPES, draw
 
 Floats = NDArray[np.float64]
@@ -179,9 +179,9 @@ def test_wrong_rows_for_an_image_backbone(photos: tuple[list[str], list[str]], t
 def test_the_backbone_is_loaded_once_and_not_pickled(photos: tuple[list[str], list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     paths, labels = photos
     loaded = []
-    estimator._loaded.cache_clear()
-    original = estimator.load_backbone
-    monkeypatch.setattr(estimator, "load_backbone", lambda *a, **k: loaded.append(a) or original(*a, **k))
+    estimator_rows._loaded.cache_clear()
+    original = estimator_rows.load_backbone
+    monkeypatch.setattr(estimator_rows, "load_backbone", lambda *a, **k: loaded.append(a) or original(*a, **k))
     model = FewShotClassifier(method="centroid", backbone="pixels,size=9")
     cross_val_score(model, paths, labels, cv=3)
     fitted = clone(model).fit(paths, labels)

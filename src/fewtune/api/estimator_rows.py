@@ -1,0 +1,96 @@
+"""What the scikit-learn estimator reads: its rows, their labels, and the backbone that turns rows into features."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import assert_all_finite, check_consistent_length, column_or_1d
+from torch import Tensor
+
+from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.features.feature_table import feature_table
+from fewtune.backbones.load import load_backbone
+from fewtune.backbones.providers.names import read_name
+from fewtune.data.examples import Examples, make_examples
+from fewtune.data.items import Texts, Wanted
+from fewtune.data.reading.labels import missing
+from fewtune.data.reading.read import read_examples
+from fewtune.data.row_space import RowSpace
+from fewtune.errors import InputError
+from fewtune.machine import Machine
+
+
+def named_backbone(name: str, weights: str | Path | None, device: str) -> Backbone:
+    """The backbone of that name. It is kept in memory (the last two are) until a file of it changes."""
+    path = None if weights is None else Path(weights)
+    model = Path(read_name(name).model or "/nowhere")
+    return _loaded(name, path, device, (_stamp(path), _stamp(model)))
+
+
+def labels_of(X: Any, y: Any) -> np.ndarray[Any, Any]:
+    """One label [N] for each row of X, which holds inputs of a backbone. Raises ValueError where they do not fit each other."""
+    if y is None:
+        raise InputError("requires y to be passed, but the target y is None: expected one label a row.")
+    labels: np.ndarray[Any, Any] = column_or_1d(y, warn=True)
+    assert_all_finite(labels, input_name="y")
+    try:
+        check_consistent_length(X, labels)
+    except TypeError as problem:  # scikit-learn's word for one thing where several belong
+        raise InputError(f"expected a list or an array with one row for each label: {problem}") from None
+    if not len(labels):
+        raise InputError("expected labelled rows, found none.")
+    return labels
+
+
+def embedded(examples: Examples, model: Backbone, cache: str | Path | None) -> Tensor:
+    """Features [N, D] of rows, kept in the folder `cache`, or nowhere. Raises InputError for rows that cannot be read."""
+    space = RowSpace([examples])
+    table = feature_table(model, space, folder=None if cache is None else Path(cache), memory=cache is None, quiet=True)
+    if table.bad:
+        row, reason = next(iter(table.bad.items()))
+        raise InputError(f"{len(table.bad)} of {len(space)} rows cannot be read, the first is row {row}: {reason}")
+    return table.features
+
+
+def rows_of(X: Any, wanted: Wanted, *, several: bool) -> Examples:
+    """Rows as the backbone wants them: strings are paths for an image backbone and texts for a text backbone, whatever they look like.
+
+    With `several`, an array holds a row for each label; else it may be one picture.
+    """
+    given = X.to_numpy() if hasattr(X, "to_numpy") else X
+    if isinstance(given, np.ndarray) and given.dtype.kind in "OU":
+        if given.ndim > 1 and given.shape[1:] != (1,) * (given.ndim - 1):
+            raise InputError(f"expected one path or text a row, found an array of shape {list(given.shape)}.")
+        given = given.ravel().tolist()
+    if given.shape[:1] == (0,) if isinstance(given, np.ndarray) else hasattr(given, "__len__") and len(given) == 0:
+        raise InputError(f"found 0 sample(s): expected at least one {wanted.modality}.")
+    if isinstance(given, list | tuple) and wanted.modality == "text":
+        return make_examples(Texts([_text(row, number) for number, row in enumerate(given)]))
+    if isinstance(given, list | tuple) and all(isinstance(row, str) for row in given):
+        given = [Path(row) for row in given]
+    return read_examples((given, None), labelled=False, wanted=None if several else wanted)
+
+
+@lru_cache(maxsize=2)
+def _loaded(name: str, weights: Path | None, device: str, _stamps: object) -> Backbone:
+    """Loading costs seconds, and scikit-learn's clones and folds would pay them every time."""
+    return load_backbone(name, weights=weights, machine=Machine(device=device))
+
+
+def _stamp(path: Path | None) -> tuple[tuple[str, int, int], ...]:
+    """What changes when the file, or a file in the folder, does."""
+    if path is None or not path.exists():
+        return ()
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return tuple((f.name, f.stat().st_mtime_ns, f.stat().st_size) for f in files)
+
+
+def _text(row: Any, number: int) -> str:
+    if missing(row):
+        raise InputError(f"row {number} holds no text (it is empty, None or NaN): expected a text in each row.")
+    if not isinstance(row, str):
+        raise InputError(f"row {number} is a {type(row).__name__}: expected a text in each row.")
+    return row
