@@ -21,8 +21,8 @@ from fewtune.data.sixteen import remark_on_bits
 from fewtune.data.threads import in_threads
 from fewtune.errors import InputError
 
-IMBALANCE = 10.0  # a largest class this many times the smallest is worth a word
-FEW = 2  # with fewer rows than this in a class nothing can be held out
+IMBALANCE = 10.0  # a remark is made if the largest class is at least this many times the smallest
+FEW = 2  # a class with fewer rows than this has none to hold out
 
 
 @final
@@ -40,13 +40,13 @@ class Spread:
 class Audit:
     """What `inspect_examples` found; plain values throughout.
 
-    `counts`: rows of each class, in the order of the class names. `splits`, `groups`, `formats`, `modes`: how many rows of each.
-    `remarks`: sentences on how the data was read and on its class names. `unreadable`: row name -> reason. `duplicates`: row names with
-    the same content and the same class (or none). `clashes`: (row name, class) of the same content under several classes. `leaks`: row
-    names of the same content in several splits.
-    `bits`: of images of 16 bits that do not use all of them, how many bits each uses -> how many images (found by a deep look alone).
-    `imbalance`: the largest class over the smallest that has rows. `width`, `height`: in pixels. `length`: of texts, in characters.
-    `deep`: whether every pixel was decoded, or only headers were read; a quick look at files on disk compares no contents.
+    `counts`: number of rows of each class, in the order of the class names. `splits`, `groups`, `formats`, `modes`: number of rows of each.
+    `remarks`: sentences on how the data was read and on its class names. `unreadable`: row name -> reason. `duplicates`: names of rows with
+    the same content and the same class (or no class). `clashes`: (row name, class) of rows with the same content and different classes.
+    `leaks`: names of rows with the same content in different splits. `bits`: for 16-bit images that use fewer than 16 bits: number of bits
+    used -> number of images (filled only if `deep`). `imbalance`: size of the largest class divided by the size of the smallest class that
+    has rows. `width`, `height`: in pixels. `length`: in characters, of texts. `deep`: whether every pixel was decoded. If not, only image
+    headers were read, and the contents of files on disk were not compared.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Audit:
     deep: bool
 
     def sentences(self) -> list[str]:
-        """Findings that a person should act on, the gravest first; empty where all is well."""
+        """Findings that a person should act on, the most serious first; empty if all is well."""
         said = []
         empty = [name for name, count in self.counts.items() if count == 0]
         single = [name for name, count in self.counts.items() if 0 < count < FEW]
@@ -85,35 +85,35 @@ class Audit:
         if self.clashes:
             first = " and ".join(f"{row} ({label})" for row, label in self.clashes[0][:2])
             said.append(
-                f"The same content lies under different classes {_times(len(self.clashes))}, first {first}: one label must be wrong."
+                f"The same content is in different classes {_times(len(self.clashes))}, for example {first}: one label must be wrong."
             )
         if self.leaks:
             first = " and ".join(self.leaks[0][:2])
             said.append(
-                f"The same content lies in different splits {_times(len(self.leaks))}, first {first}: test figures would be too good."
+                f"The same content is in different splits {_times(len(self.leaks))}, for example {first}: test results would look too good."
             )
         if self.duplicates:
             extra = sum(len(names) - 1 for names in self.duplicates)
             first = " and ".join(self.duplicates[0][:2])
-            said.append(f"{_many(extra, 'row')} exactly like another one of the same class, first {first}.")
+            said.append(f"{_many(extra, 'row')} exactly like another one of the same class, for example {first}.")
         if self.kind == "class" and sum(count > 0 for count in self.counts.values()) < 2:
-            said.append("There are fewer than two classes with rows: nothing can be told apart.")
+            said.append("Fewer than two classes have rows: there is nothing to learn.")
         if empty:
             said.append(f"{_many(len(empty), 'class', 'classes')} without a row: {some(empty)}.")
         if single:
             said.append(
-                f"{_many(len(single), 'class', 'classes')} with a single row, so nothing can be held out to check on: {some(single)}."
+                f"{_many(len(single), 'class', 'classes')} with a single row, so no row can be held out to measure on: {some(single)}."
             )
         said += self.remarks
         if self.imbalance >= IMBALANCE:
-            said.append(f"The largest class is {self.imbalance:.0f} times the smallest: accuracy alone will flatter; read recall by class.")
+            said.append(f"The largest class is {self.imbalance:.0f} times the size of the smallest: look at the recall of each class.")
         if self.unlabelled:
-            said.append(f"{_many(self.unlabelled, 'row')} without a label: not learned from.")
+            said.append(f"{_many(self.unlabelled, 'row')} without a label: the model does not learn from them.")
         if self.bits:
             said.append(remark_on_bits(self.bits))
         if self.skipped:
             listed = some((f"{s.name} ({s.reason})" for s in self.skipped), 3)
-            said.append(f"{_many(len(self.skipped), 'file')} passed over: {listed}.")
+            said.append(f"{_many(len(self.skipped), 'file')} skipped: {listed}.")
         return said
 
 
@@ -128,7 +128,7 @@ def _times(count: int) -> str:
 @final
 @dataclass(frozen=True)
 class _Look:
-    """What one row shows."""
+    """What was found in one row."""
 
     reason: str | None
     header: Header | None
@@ -139,7 +139,7 @@ class _Look:
 def inspect_examples(examples: Examples, deep: bool = True) -> Audit:
     """Look at every row once, in threads; memory does not grow with the size of the rows.
 
-    `deep` decodes every image and compares contents; without it only headers are read (contents in memory are still compared).
+    `deep`: decode every image and compare contents. If False, only headers are read; contents in memory are still compared.
     """
     looks = in_threads(lambda row: _look(examples, row, deep), len(examples))
     column = examples.column
@@ -179,13 +179,13 @@ def inspect_examples(examples: Examples, deep: bool = True) -> Audit:
 
 
 def remarks_on_bits(examples: Examples) -> tuple[str, ...]:
-    """A sentence where images of 16 bits use fewer and are therefore brightened; only images of 16 bits are decoded for it."""
+    """A sentence if some 16-bit images use fewer bits and are therefore brightened; only 16-bit images are decoded to find out."""
 
     def one(row: int) -> int | None:
         try:
             source = _encoded(*source_of(examples.items, row), True)
             return bits_used(source) if isinstance(source, bytes) else None
-        except (InputError, OSError):  # said where the row is embedded
+        except (InputError, OSError):  # reported when the row is embedded
             return None
 
     if examples.modality != "image":
@@ -197,7 +197,7 @@ def remarks_on_bits(examples: Examples) -> tuple[str, ...]:
 def unreadable(examples: Examples, deep: bool = False) -> dict[int, str]:
     """Row -> why it cannot be used: an image that does not decode, an empty text, a vector with NaN. Threads do the reading.
 
-    Without `deep`, only the headers of images are read: a file cut short in the middle passes.
+    If not `deep`, only the headers of images are read, so a file that is cut off in the middle is not noticed.
     """
 
     def one(row: int) -> str | None:
@@ -208,7 +208,7 @@ def unreadable(examples: Examples, deep: bool = False) -> dict[int, str]:
 
 
 def _reason(items: Items, row: int, deep: bool, content: bytes | Path | None) -> str | None:
-    """Why one row cannot be used; `content` saves reading it again."""
+    """Why one row cannot be used, or None. `content`: its encoded image, if it was read already."""
     if isinstance(items, Texts):
         return None if items.texts[row].strip() else "the text is empty"
     if isinstance(items, Vectors):
@@ -222,7 +222,7 @@ def _reason(items: Items, row: int, deep: bool, content: bytes | Path | None) ->
 
 
 def _why_lost(items: Items, row: int) -> str | None:
-    """Why a picture that is decoded already cannot be used (it may have too many pixels, or a file that broke while it was read)."""
+    """Why a picture that is decoded already cannot be used, or None (it may have too many pixels, or its file may be broken)."""
     try:
         items.fetch(row)
     except InputError as problem:
@@ -235,7 +235,7 @@ def _tidy(reason: str | None) -> str | None:
 
 
 def _encoded(items: Items, row: int, deep: bool) -> bytes | Path | str | None:
-    """A row's encoded image (the path alone for a quick look), why it cannot be had (a str), or None where it is decoded already."""
+    """A row's encoded image (only its path if not deep), the reason why it cannot be read (a str), or None if it is decoded already."""
     if isinstance(items, Files) and not deep:
         return items.paths[row] or NO_FILE
     try:
@@ -270,7 +270,7 @@ def _copies(
     """(copies within a class, copies across classes, copies across splits), each a tuple of groups in row order."""
     alike: dict[tuple[bytes, int, str], list[int]] = defaultdict(list)
     for row, digest in enumerate(digests):
-        if digest is not None:  # an image turned, or under another caption, is another example
+        if digest is not None:  # a turned image, or the same image with another caption, is a different example
             alike[digest, turn_of(examples.items, row), examples.caption[row] if examples.caption is not None else ""].append(row)
     groups = [rows for rows in alike.values() if len(rows) > 1]
     labels = examples.labels.tolist() if examples.column.kind == "class" else [-1] * len(examples)

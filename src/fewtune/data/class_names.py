@@ -1,4 +1,4 @@
-"""What is odd about the names of classes, in sentences: names that read the same, and names that often stand for a missing label."""
+"""Sentences on doubtful class names: names that look the same, and names that often mean a missing label."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from fewtune.data.examples import Examples
 from fewtune.data.twins import difference, twins
 
 _ABSENT = frozenset({"nan", "null", "none", "na", "n/a", "<na>", "nat"})
-_SIGNS = ({"-1", "1"}, {"-1", "0", "1"})  # where -1 has a meaning of its own
+_SIGNS = ({"-1", "1"}, {"-1", "0", "1"})  # sets of labels in which -1 is a real class
 _SHOWN = 3
 
 
 def remarks_on(examples: Examples) -> tuple[str, ...]:
-    """What to know before learning: how the data was read, and what is odd about the names of the classes that have rows."""
+    """What a person should know before learning: how the data was read, and doubtful names among the classes that have rows."""
     if examples.column.kind != "class":
         return examples.remarks
     names = [name for name, count in zip(examples.class_names, examples.counts().tolist(), strict=True) if count]
@@ -21,17 +21,17 @@ def remarks_on(examples: Examples) -> tuple[str, ...]:
 
 
 def odd_names(names: Sequence[str]) -> list[str]:
-    """A sentence for twins and for names such as `nan`; empty where all is well. They stay classes: the reader decides."""
+    """Sentences on class names that look the same and on names such as `nan`; empty if all is well. The classes are not changed."""
     said = []
     alike = twins(names)
     for group in alike[:_SHOWN]:
         listed = " and ".join(repr(name) for name in group)
-        said.append(f"The classes {listed} differ only in {difference(group)}: if they are one class, give them one name.")
+        said.append(f"The classes {listed} differ only in {difference(group)}: if they are one class, give them the same name.")
     if len(alike) > _SHOWN:
-        said.append(f"{len(alike) - _SHOWN} more groups of classes differ in so little.")
+        said.append(f"{len(alike) - _SHOWN} more groups of classes differ as little as that.")
     doubtful = [name for name in names if name.casefold() in _ABSENT]
     if "-1" in names and set(names) not in _SIGNS:
         doubtful.append("-1")
     for name in doubtful[:_SHOWN]:
-        said.append(f"There is a class called {name!r}: if that means that the label is missing, leave it empty.")
+        said.append(f"There is a class called {name!r}: if it means that the label is missing, leave the label empty.")
     return said

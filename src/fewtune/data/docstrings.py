@@ -1,9 +1,9 @@
-"""Real text that is on every machine: first paragraphs of the docstrings of the standard library, scikit-learn and scipy.
+"""Real text that every machine has: the first paragraphs of the docstrings of the standard library, scikit-learn and scipy.
 
-Read at run time from the installed sources, by parsing and never by importing; nothing of them is part of this project. The question
-is which module (sources) or scipy sub-package (target) a function or class belongs to. So that it cannot be answered by spotting a name:
-dotted names keep their last part only ("scipy.sparse.linalg.eigs" becomes "eigs"), and a paragraph that still says its own class's
-name as a word is left out. So are signatures, very short paragraphs, and texts that occur twice.
+They are parsed from the installed sources at run time; nothing is imported, and none of the text is part of this project. The task is to
+say which module (sources) or which scipy sub-package (target) a function or class belongs to. The text must not contain the answer, so
+dotted names keep only their last part ("scipy.sparse.linalg.eigs" becomes "eigs"), and a paragraph that still contains the name of its
+class as a word is left out. Signatures, very short paragraphs and repeated texts are left out too.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from fewtune.data.items import Texts
 from fewtune.errors import InputError
 
 SUBPACKAGES = ("integrate", "interpolate", "linalg", "ndimage", "optimize", "signal", "spatial", "stats")
-"""The classes of the target: sub-packages of scipy that document many functions, in Python sources, each with a subject of its own."""
+"""The classes of the target: sub-packages of scipy, each on one subject, that document many functions in Python source files."""
 
 LEAST_WORDS = 5
 LEAST_ROWS = 20  # a source class with fewer paragraphs is left out
-MOST_ROWS = 100  # of one class, spread over its files by the order of names
+MOST_ROWS = 100  # of one class, spread evenly over its files in the order of names
 _LEFT_OUT = frozenset({"antigravity", "encodings", "ensurepip", "idlelib", "lib2to3", "pydoc_data", "test", "this", "turtledemo"})
-_NO_SUBJECT = frozenset({"base", "callback", "exceptions", "utils"})  # of scikit-learn: a bit of everything
+_NO_SUBJECT = frozenset({"base", "callback", "exceptions", "utils"})  # modules of scikit-learn that mix many subjects
 _NOT_PUBLIC = frozenset({"tests", "test", "externals", "_external", "_lib", "_precompute", "conftest.py", "setup.py"})
 
 _Row: TypeAlias = tuple[str, str]  # (dotted name, first paragraph)
@@ -40,7 +40,7 @@ _Row: TypeAlias = tuple[str, str]  # (dotted name, first paragraph)
 def docstring_examples() -> tuple[Examples, Examples]:
     """(sources, target): texts with their module, grouped by library; and texts of scipy with their sub-package.
 
-    The same sources give the same examples in the same order. Raises InputError where the sources are not on this machine.
+    The same sources give the same examples in the same order. Raises InputError if the sources are not on this machine.
     """
     return docstring_space(), docstring_target()
 
@@ -66,7 +66,7 @@ def _examples(found: Mapping[tuple[str, str], list[_Row]], name: str) -> Example
     times = Counter(text.casefold() for rows in found.values() for _, text in rows)
     kept = [(library, of, where, text) for (library, of), rows in found.items() for where, text in _spread(_once(rows, times))]
     if not kept:
-        raise InputError(f"no docstrings were found for {name}: expected the Python sources of the installed libraries.")
+        raise InputError(f"no docstrings were found for {name}: the Python source files of the installed libraries are needed.")
     return make_examples(
         Texts([text for *_, text in kept]),
         [of for _, of, _, _ in kept],
@@ -81,7 +81,7 @@ def _once(rows: list[_Row], times: Counter[str]) -> list[_Row]:
 
 
 def _spread(rows: list[_Row]) -> list[_Row]:
-    """At most MOST_ROWS of them, evenly over the whole list."""
+    """At most MOST_ROWS of them, spread evenly over the list."""
     count = min(len(rows), MOST_ROWS)
     return [rows[i * len(rows) // count] for i in range(count)]
 
@@ -96,7 +96,7 @@ def _standard_modules() -> dict[str, Path]:
 def _package(name: str) -> Path:
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
-        raise InputError(f"the package {name} is not installed: expected it for its docstrings.")
+        raise InputError(f"the package {name} is not installed; its docstrings are needed as data.")
     return Path(spec.submodule_search_locations[0])
 
 
@@ -107,7 +107,9 @@ def _members(folder: Path) -> list[Path]:
 
 
 def _rows(source: Path, dotted: str, own: str) -> list[_Row]:
-    """(dotted name, paragraph) of the public functions and classes in a module or package, by file and line; the first of equals."""
+    """(dotted name, paragraph) of the public functions and classes in a module or package, by file and line; of equal texts, only the
+    first.
+    """
     files = [source] if source.is_file() else sorted(p for p in source.rglob("*.py") if not _NOT_PUBLIC & set(p.relative_to(source).parts))
     said = re.compile(rf"\b{re.escape(own)}\b", re.IGNORECASE)
     rows: dict[str, str] = {}
@@ -124,7 +126,7 @@ def _documented(file: Path) -> Iterator[tuple[str, str]]:
         if b'"""' not in content:
             return
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd escapes in somebody else's source are not our concern
+            warnings.simplefilter("ignore")  # invalid escapes in the source of another project do not matter here
             tree = ast.parse(content)
     except (OSError, SyntaxError, ValueError, RecursionError):
         return
@@ -145,7 +147,7 @@ def _of(node: ast.stmt, before: str) -> Iterator[tuple[str, str]]:
 
 
 def paragraph(docstring: str | None) -> str | None:
-    """The first paragraph in plain words: markup and the heads of dotted names taken off; None where there is nothing to read."""
+    """The first paragraph as plain text, without markup and without the first parts of dotted names; None if nothing is left."""
     if not docstring:
         return None
     first = re.split(r"\n\s*\n", inspect.cleandoc(docstring), maxsplit=1)[0]

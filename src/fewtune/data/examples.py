@@ -48,11 +48,11 @@ class Skipped:
 class Examples:
     """One collection.
 
-    `name`: what the collection is called (class ids of a row space are "name/class"). `row_names`: how a row is called in messages
-    and predictions (a path, or "file:line"). `columns`: label columns by name; `target` names the one to learn.
-    `class_split` [K] and `row_split` [N]: -1 none, 0 train, 1 validation, 2 test. `group` [N]: -1 none, else into `group_names`.
-    `caption`: a text of each row, where there is one. `skipped`: what was left out while reading; `remarks`: sentences that a person
-    should know about how the data was read.
+    `name`: the name of the collection (class ids of a row space are "name/class"). `row_names`: the name of each row in messages and
+    predictions (a path, or "file:line"). `columns`: label columns by name; `target` is the name of the one to learn.
+    `class_split` [K] and `row_split` [N]: -1 none, 0 train, 1 validation, 2 test. `group` [N]: -1 none, else an index into `group_names`.
+    `caption`: a text for each row, or None. `skipped`: what was left out while reading. `remarks`: sentences on how the data was read
+    that a person should know.
     """
 
     name: str
@@ -88,7 +88,7 @@ class Examples:
 
     @property
     def labels(self) -> Integers:
-        """Class integers [N] of the target column, -1 where missing. Raises InputError for float and multi-hot targets."""
+        """Class integers [N] of the target column, -1 if missing. Raises InputError for float and multi-hot targets."""
         if self.column.kind != "class":
             raise InputError(f"{self.name}: label column {self.target!r} holds {self.column.kind} targets; expected class labels.")
         return self.column.values
@@ -98,12 +98,12 @@ class Examples:
         return self.column.names
 
     def counts(self) -> Integers:
-        """Rows of each class [K]."""
+        """Number of rows of each class [K]."""
         labels = self.labels
         return np.bincount(labels[labels >= 0], minlength=len(self.class_names))
 
     def take(self, rows: Sequence[int] | Integers) -> Examples:
-        """The same collection with these rows only, in this order; classes and their names stay."""
+        """The same collection with only these rows, in this order. The classes and their names do not change."""
         index = np.asarray(rows, dtype=np.int64)
         taken = replace(
             self,
@@ -114,19 +114,19 @@ class Examples:
             group=self.group[index],
             caption=None if self.caption is None else [self.caption[i] for i in index],
         )
-        if (known := self.__dict__.get("row_digests")) is not None:  # the content is the same: nothing to read again
+        if (known := self.__dict__.get("row_digests")) is not None:  # the content is the same, so nothing is read again
             taken.__dict__["row_digests"] = [known[i] for i in index]
         return taken
 
     def with_target(self, target: str) -> Examples:
-        """The same collection, learning another label column; its classes carry no split."""
+        """The same collection with another label column as the target; its classes have no split."""
         if target not in self.columns:
             raise unknown("label column", target, self.columns)
         none = np.full(len(self.columns[target].names), NO_SPLIT)
         return self if target == self.target else replace(self, target=target, class_split=none)
 
     def digest(self) -> str:
-        """32 hexadecimal digits that stand for the rows' content, in order; labels and names are not part of it."""
+        """A digest of the content of the rows, in order: 32 hexadecimal digits. Labels and names are not part of it."""
         return self._digest
 
     @cached_property
@@ -135,7 +135,9 @@ class Examples:
 
     @cached_property
     def row_digests(self) -> list[bytes]:
-        """16 bytes for each row's content, computed once (files are read in threads); a file that cannot be read counts by its name."""
+        """A digest of 16 bytes of each row's content, computed once (files are read in threads). For a file that cannot be read: of its
+        name.
+        """
 
         def one(row: int) -> bytes:
             try:
@@ -166,7 +168,7 @@ class Subset:
         return on_disk(self.whole)
 
     def locate(self, row: int) -> tuple[Items, int]:
-        """Where a row really is."""
+        """The items that hold a row, and its number there."""
         return self.whole, int(self.rows[row])
 
     def fetch(self, row: int, size_hint: int | None = None) -> Any:
@@ -177,24 +179,24 @@ class Subset:
 
 
 def subset(items: Items, rows: Integers) -> Subset:
-    """Some rows of items; a subset of a subset points at the whole, so that chains do not grow."""
+    """Some rows of items. A subset of a subset refers to the original items directly."""
     return Subset(items.whole, items.rows[rows]) if isinstance(items, Subset) else Subset(items, rows)
 
 
 def on_disk(items: Items) -> bool:
-    """Whether rows have to be read from a disk, so that reading them in threads pays."""
+    """Whether rows are read from a disk, so that threads make reading faster."""
     return bool(getattr(items, "on_disk", False))
 
 
 def source_of(items: Items, row: int) -> tuple[Items, int]:
-    """The items that really hold a row, and its number there: wrappers (which have a `locate`) are taken off."""
+    """The items that hold a row, and its number there: wrappers (which have a `locate`) are looked through."""
     while (locate := getattr(items, "locate", None)) is not None:
         items, row = locate(row)
     return items, row
 
 
 def of_classes(examples: Examples, classes: Integers) -> Examples:
-    """The rows of these classes alone (distinct integers); they are numbered anew, in the order given."""
+    """Only the rows of these classes (distinct integers). The classes are numbered again, in the order given."""
     place = np.full(len(examples.class_names) + 1, -1)
     place[classes] = np.arange(len(classes))
     part = examples.take(np.flatnonzero(place[examples.labels] >= 0))
@@ -203,7 +205,7 @@ def of_classes(examples: Examples, classes: Integers) -> Examples:
 
 
 def by_group(examples: Examples) -> list[Examples]:
-    """A collection for each group, called by its name, with the rows and the classes of that group alone."""
+    """One collection for each group, with the name of the group and only its rows and classes."""
     found = []
     for number, name in enumerate(examples.group_names):
         part = examples.take(np.flatnonzero((examples.group == number) & (examples.labels >= 0)))
@@ -227,11 +229,11 @@ def make_examples(
     remarks: tuple[str, ...] = (),
     target: str = "label",
 ) -> Examples:
-    """Examples with one class column, from what readers have at hand.
+    """Examples with one label column, from what a reader has found.
 
-    `labels` are class names or integers, one a row; None and "" mean missing; or a whole Column, of any kind. With `class_names`, integer
-    labels index it and -1 means missing; without, classes are the distinct labels in sorted order, -1 one of them. Blanks around a name
-    do not count. `class_split` maps a class name to 0, 1 or 2 (absent: no split).
+    `labels`: class names or integers, one for each row (None and "" mean missing), or a whole Column of any kind. With `class_names`,
+    integer labels are indices into it and -1 means missing. Without, the classes are the distinct labels in sorted order, and -1 is a class
+    like any other. Blanks around a name are removed. `class_split` maps a class name to 0, 1 or 2 (absent: no split).
     """
     count = len(items)
     column = labels if isinstance(labels, Column) else Column("class", *_classes(labels, class_names, count, name))
@@ -260,7 +262,7 @@ def _classes(
     if labels is None:
         return np.full(count, -1, dtype=np.int64), tuple(class_names or ())
     if len(labels) != count:
-        raise InputError(f"{name}: expected one label a row, found {count} rows and {len(labels)} labels.")
+        raise InputError(f"{name}: expected one label for each row, found {count} rows and {len(labels)} labels.")
     if class_names is not None and not isinstance(labels, np.ndarray) and any(_is_integer(label) for label in labels):
         if strange := [label for label in labels if label not in (None, "") and not _is_integer(label)]:
             raise InputError(f"{name}: labels mix integers with names such as {strange[0]!r}: expected one or the other.")
@@ -282,7 +284,7 @@ def _is_integer(label: object) -> bool:
 
 
 def _natural(label: str) -> tuple[int, float, str]:
-    """Numbers in numeric order, before words."""
+    """A sort key: numbers in numeric order, then words."""
     try:
         number = float(label)
     except ValueError:

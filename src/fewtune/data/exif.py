@@ -1,7 +1,7 @@
-"""The one thing that we want from EXIF, the orientation, read with our own few lines.
+"""The orientation of a photo, read from its EXIF block in a few lines of our own.
 
-Pillow's reader warns about every corrupt entry, even while it only opens a JPEG, and warnings cannot be silenced safely in threads.
-So the EXIF block of a JPEG is found here, read here, and hidden from Pillow.
+Pillow's EXIF reader warns about every corrupt entry, even if it only opens a JPEG, and warnings cannot be silenced safely in threads.
+So the EXIF block of a JPEG is found and read here, and then hidden from Pillow.
 Reference: CIPA DC-008, "Exchangeable image file format for digital still cameras", sections 4.5, 4.6.4 (tag 0x0112).
 """
 
@@ -13,14 +13,14 @@ _MARK = b"Exif\x00\x00"
 
 
 def without_exif(content: bytes) -> tuple[bytes, int]:
-    """A JPEG with its EXIF blocks made invisible (same length, one letter changed), and its orientation 1..8."""
+    """A JPEG with its EXIF blocks hidden (same length, one letter changed), and its orientation 1..8."""
     turn, position, hidden = 1, 2, None
     while position + 4 <= len(content) and content[position] == 0xFF:
         marker = content[position + 1]
         if marker == 0xFF:  # padding
             position += 1
             continue
-        if marker == 0xDA or marker == 0xD9:  # the picture begins, or ends
+        if marker == 0xDA or marker == 0xD9:  # start or end of the picture
             break
         if 0xD0 <= marker <= 0xD8 or marker == 0x01:  # markers without a length
             position += 2
@@ -36,7 +36,7 @@ def without_exif(content: bytes) -> tuple[bytes, int]:
 
 
 def orientation(exif: bytes) -> int:
-    """The orientation 1..8 that an EXIF block tells (with or without its "Exif" mark); 1, upright, where it tells nothing sound."""
+    """The orientation 1..8 in an EXIF block (with or without its "Exif" mark); 1 (upright) if there is no valid one."""
     tiff = exif.removeprefix(_MARK)
     order = {b"II*\x00": "<", b"MM\x00*": ">"}.get(tiff[:4])
     if order is None:

@@ -1,4 +1,4 @@
-"""Few labels made from many: some rows of each class to learn from, the rest to measure on."""
+"""A task with few labels, made from many: some rows of each class to learn from, the rest to measure on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fewtune.keys import key
 
 
 def few_labelled(examples: Examples, shots: int, seed: int) -> Examples:
-    """The same rows with `shots` random ones of each class in the train split and the others in the test split; unlabelled rows in none."""
+    """The same rows: `shots` random rows of each class in the train split, the others in the test split, unlabelled rows in none."""
     if shots < 1:
         raise InputError(f"expected at least 1 shot, found {shots}.")
     labels = examples.labels

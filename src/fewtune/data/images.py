@@ -1,9 +1,9 @@
-"""Decoding images. Any image may be damaged or hostile.
+"""Decoding images, which may be damaged or hostile.
 
-Only the formats listed here are tried, by their first bytes and never by the file's suffix; the number of pixels is read from the
-header and capped before anything is decoded; the first frame of an animation counts; whatever goes wrong inside Pillow becomes one
-InputError that names the image. Truncated files are refused: half a picture with grey below is not the picture. (Of a
-broken TIFF, the C library inside Pillow also prints a line of its own to standard error.)
+Only the formats listed here are read; they are recognised by their first bytes, never by the file's suffix. The number of pixels is read
+from the header and checked against a limit before anything is decoded. Of an animation, the first frame is used. Every failure inside
+Pillow becomes one InputError that names the image. Truncated files are refused, because Pillow would fill the missing part with grey.
+(For a broken TIFF, the C library inside Pillow also prints a line to standard error.)
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ from fewtune.errors import InputError
 from fewtune.files import open_regular
 
 MAX_PIXELS = 50_000_000
-"""Images with more pixels are refused, unless `max_pixels` or the environment variable FEWTUNE_MAX_PIXELS says otherwise."""
+"""Images with more pixels are refused, unless `max_pixels` or the environment variable FEWTUNE_MAX_PIXELS sets another limit."""
 
 DECODING = 2
-"""Goes up when the same bytes give other pixels than before, so that features of the pixels before are not used again."""
+"""Increased when a change makes the same bytes give different pixels, so that features of the old pixels are not used again."""
 
-# A photo is decoded at 1/2, 1/4 or 1/8 of its size only if its short side stays this many times the wanted one, so that the
+# A photo is decoded at 1/2, 1/4 or 1/8 of its size only if its short side is then at least this many times the wanted one, so that the
 # final resize still averages over enough pixels.
 DRAFT_MARGIN = 2
 
 _OPENERS: dict[str, Any] = {
-    "JPEG": JpegImagePlugin.JpegImageFile,  # also MPO, whose first picture is a JPEG
+    "JPEG": JpegImagePlugin.JpegImageFile,  # also MPO: its first picture is a JPEG
     "PNG": PngImagePlugin.PngImageFile,
     "GIF": GifImagePlugin.GifImageFile,
     "WEBP": WebPImagePlugin.WebPImageFile,
@@ -76,13 +76,13 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_PREFIX = 256 * 1024  # enough of a file to hold a header, its colour profile and its thumbnail
+_PREFIX = 256 * 1024  # bytes: enough for a header, a colour profile and a thumbnail
 
 
 @final
 @dataclass(frozen=True)
 class Header:
-    """What a file says about its picture: stored width and height in pixels, format (JPEG, PNG, ...), and Pillow's mode."""
+    """The header of an image file: stored width and height in pixels, format (JPEG, PNG, ...), and Pillow's mode."""
 
     width: int
     height: int
@@ -91,10 +91,10 @@ class Header:
 
 
 def decode(content: bytes, *, name: str, size_hint: int | None = None, max_pixels: int | None = None) -> Image.Image:
-    """An upright 8-bit RGB image from encoded bytes (see `rgb.to_rgb` for how other modes become RGB).
+    """An upright 8-bit RGB image from encoded bytes (see `rgb.to_rgb` on how other modes become RGB).
 
-    `size_hint`: the short side in pixels that is wanted in the end; a much larger JPEG is then decoded at a half, a quarter or an
-    eighth of its size, its short side never below DRAFT_MARGIN * size_hint. `max_pixels`: the cap on width x height.
+    `size_hint`: the short side in pixels that is wanted in the end. A much larger JPEG is then decoded at a half, a quarter or an
+    eighth of its size, with a short side of at least DRAFT_MARGIN * size_hint. `max_pixels`: the limit on width x height.
     Raises InputError naming the image when it is too large, truncated, or cannot be read.
     """
     with _naming(name):
@@ -102,9 +102,10 @@ def decode(content: bytes, *, name: str, size_hint: int | None = None, max_pixel
 
 
 def finished(image: Image.Image, *, name: str | None = None, max_pixels: int | None = None) -> Image.Image:
-    """An upright 8-bit RGB image from one that Pillow holds, of any mode, by the same steps as `decode`.
+    """An upright 8-bit RGB image from a Pillow image of any mode, by the same steps as `decode`.
 
-    Its EXIF orientation is applied (to a TIFF, Pillow has done so). The image given is not changed. Raises InputError as `decode` does.
+    Its EXIF orientation is applied (Pillow has already done so for a TIFF). The given image is not changed. Raises InputError as `decode`
+    does.
     """
     with _naming(name):
         _check(*image.size, max_pixels)
@@ -120,7 +121,7 @@ def header(source: bytes | Path, *, name: str | None = None, max_pixels: int | N
 
 
 def bits_used(content: bytes) -> int | None:
-    """How many of its 16 bits a picture uses (see `sixteen.depth`). None for other pictures, and where the file itself says it."""
+    """How many of its 16 bits a picture uses (see `sixteen.depth`). None for other pictures, and if the file declares it."""
     with _naming(None):
         image, _ = _opened(content, None)
         if declared_top(image) is not None or not (is_grey_16(image) or is_colour_16(image)):
@@ -130,7 +131,7 @@ def bits_used(content: bytes) -> int | None:
 
 
 def why_unreadable(source: bytes | Path, *, deep: bool) -> str | None:
-    """Why an image cannot be read, or None; only its header is looked at unless `deep`."""
+    """Why an image cannot be read, or None. Only its header is read unless `deep`."""
     try:
         with _naming(None):
             if deep:
@@ -144,7 +145,7 @@ def why_unreadable(source: bytes | Path, *, deep: bool) -> str | None:
 
 @contextlib.contextmanager
 def _naming(name: str | None) -> Iterator[None]:
-    """Whatever goes wrong inside becomes one InputError: Pillow's readers raise almost every kind of exception on hostile bytes."""
+    """Turn every failure inside into one InputError: Pillow's readers raise almost every kind of exception on hostile bytes."""
     before = f"{name} cannot be read as an image: " if name is not None else ""
     try:
         yield
@@ -162,7 +163,7 @@ def _decoded(content: bytes, size_hint: int | None, max_pixels: int | None) -> I
 
 
 def _lower(content: bytes) -> Image.Image:
-    """The lower bytes of 16-bit colour; what is opened a second time has been counted."""
+    """The lower bytes of 16-bit colour. The image is opened a second time; its pixels were checked against the limit the first time."""
     image, _ = _opened(content, sys.maxsize)
     give_lower_bytes(image)
     return image
@@ -174,12 +175,12 @@ def _upright(image: Image.Image, turn: int) -> Image.Image:
     if turn == 1:
         return to_rgb(image)
     upright = image.transpose(_TURNS[turn])
-    upright.info = {name: value for name, value in image.info.items() if name != "exif"}  # turned once, and not again
+    upright.info = {name: value for name, value in image.info.items() if name != "exif"}  # already applied, so it must not be applied again
     return to_rgb(upright)
 
 
 def _peeked(path: Path, max_pixels: int | None) -> tuple[ImageFile.ImageFile, int]:
-    """The header from the first bytes of a file where they suffice, from all of it where they do not."""
+    """The header of a file, read from its first bytes if they are enough, else from the whole file."""
     with open_regular(path) as file:
         start = file.read(_PREFIX)
         if kind_of(start) in ("JPEG", "PNG", "BMP", "PPM") and len(start) == _PREFIX:
@@ -187,40 +188,40 @@ def _peeked(path: Path, max_pixels: int | None) -> tuple[ImageFile.ImageFile, in
                 return _opened(start, max_pixels)
             except InputError:
                 raise
-            except Exception:  # a longer header than foreseen: read on
+            except Exception:  # the header is longer: read the whole file
                 pass
         return _opened(start + file.read(), max_pixels)
 
 
 def kind_of(content: bytes) -> str | None:
-    """The format that the first bytes announce, or None."""
+    """The format that the first bytes belong to, or None."""
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return "WEBP"
     return next((kind for start, kind in _STARTS if content.startswith(start)), None)
 
 
 def _opened(content: bytes, max_pixels: int | None) -> tuple[ImageFile.ImageFile, int]:
-    """The image with its header read and its pixels counted, and its orientation 1..8.
+    """The image, opened and checked against the limit on pixels but not decoded, and its orientation 1..8.
 
-    The readers are called directly: Image.open would count pixels by Pillow's own global limit, with a warning.
+    Pillow's readers are called directly, because Image.open would warn at Pillow's own global limit on pixels.
     """
     kind = kind_of(content)
     if kind is None:
         raise InputError(_stranger(content))
-    if kind == "WEBP":  # its reader makes room for the canvas at once
+    if kind == "WEBP":  # its reader allocates memory for the whole canvas when it opens the file
         _check(*_webp_canvas(content), max_pixels)
     content, turn = without_exif(content) if kind == "JPEG" else (content, 1)
     image: ImageFile.ImageFile = _OPENERS[kind](io.BytesIO(content))
     _check(*image.size, max_pixels)
     exif = image.info.get("exif")
-    if kind in ("PNG", "WEBP") and isinstance(exif, bytes):  # Pillow turns a TIFF itself while it loads
+    if kind in ("PNG", "WEBP") and isinstance(exif, bytes):  # Pillow turns a TIFF itself when it loads it
         turn = orientation(exif)
     return image, turn
 
 
 def _webp_canvas(content: bytes) -> tuple[int, int]:
     if content[12:16] != b"VP8X":
-        return 1, 1  # a plain picture: at most 16383 x 16383, counted after opening
+        return 1, 1  # a plain picture: at most 16383 x 16383, checked after opening
     return 1 + int.from_bytes(content[24:27], "little"), 1 + int.from_bytes(content[27:30], "little")
 
 
@@ -235,7 +236,7 @@ def _check(width: int, height: int, max_pixels: int | None) -> None:
 
 
 def pixel_limit() -> int:
-    """The cap on width x height: FEWTUNE_MAX_PIXELS of the environment, or MAX_PIXELS."""
+    """The limit on width x height: the environment variable FEWTUNE_MAX_PIXELS, or MAX_PIXELS."""
     spelled = os.environ.get("FEWTUNE_MAX_PIXELS", "")
     if not spelled:
         return MAX_PIXELS
@@ -246,21 +247,21 @@ def pixel_limit() -> int:
 
 
 def _draft(image: ImageFile.ImageFile, short_side: int) -> None:
-    """Let the JPEG decoder skip detail that the wanted size cannot show."""
+    """Make the JPEG decoder skip detail that is not visible at the wanted size."""
     short = min(image.size)
     wanted = short_side * DRAFT_MARGIN
     if wanted > 0 and short >= 2 * wanted:
-        # rounded up, so that the drafted short side is never below the wanted one
+        # rounded up, so that the short side is never smaller than the wanted one
         image.draft(None, (-(-image.width * wanted // short), -(-image.height * wanted // short)))
 
 
 def _stranger(content: bytes) -> str:
-    """Why these bytes are no image that we read."""
+    """Why these bytes are not an image that can be read."""
     if not content:
         return "the file is empty."
     if content[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc", b"ftypavif"):
-        return "HEIC and AVIF are not read; convert it to JPEG or PNG."
-    return f"its first bytes are of no known format (expected {', '.join(_OPENERS)})."
+        return "HEIC and AVIF are not supported; convert it to JPEG or PNG."
+    return f"its first bytes belong to no known format (expected {', '.join(_OPENERS)})."
 
 
 def _reason(problem: Exception) -> str:

@@ -1,8 +1,8 @@
 """The rows of a collection, not decoded yet: files, encoded images, texts, pixels or vectors.
 
-Every kind answers the same four questions: `len`, `modality`, `fetch(row)` and `digest(row)` (16 bytes that stand for the row's
-content). A fetched item is an upright PIL image in RGB, a string, or a float vector; `size_hint`, the short side that is wanted in
-the end, lets large photos decode faster and is ignored by the rest. Nothing is decoded until asked.
+Every kind has the same four methods: `len`, `modality`, `fetch(row)` and `digest(row)` (a digest of 16 bytes of the row's content).
+A fetched item is an upright PIL image in RGB, a string, or a float vector. `size_hint` is the short side that is wanted in the end:
+large photos then decode faster, and the other kinds ignore it. Nothing is decoded before it is fetched.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ class Items(Protocol):
 
 
 def content_digest(content: bytes | memoryview) -> bytes:
-    """16 bytes that stand for a row's content."""
+    """A digest of 16 bytes of a row's content."""
     return hashlib.blake2b(content, digest_size=16).digest()
 
 
 def pixels_digest(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
-    """16 bytes that stand for one picture's shape and pixels."""
+    """A digest of 16 bytes of one picture's shape and pixels."""
     return content_digest(str(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes())
 
 
 def read_file(path: Path) -> bytes:
-    """The bytes of a plain file. Raises InputError naming it where it cannot be read, or is a pipe or a device."""
+    """The bytes of a plain file. Raises InputError with its name if it cannot be read, or is a pipe or a device."""
     try:
         return read_regular(path)
     except OSError as problem:
@@ -58,10 +58,10 @@ def read_file(path: Path) -> bytes:
 @final
 @dataclass(frozen=True)
 class Wanted:
-    """What inputs without labels are for, where they could be several things.
+    """What a model reads, to decide how inputs without labels are read if they could be several things.
 
-    `modality`: what a model labels. `taught` [H, W]: the size of the grey pictures that it learned from as one array [N, H, W]; None for
-    any other model (see `pixels.one_or_many`).
+    `modality`: what the model labels. `taught` [H, W]: the size of its training pictures, if they were grey and given as one array
+    [N, H, W]; else None (see `pixels.one_or_many`).
     """
 
     modality: Modality
@@ -71,7 +71,7 @@ class Wanted:
 @final
 @dataclass(frozen=True, eq=False)
 class Files:
-    """Image files on disk, read when asked for; None where a table names no file."""
+    """Image files on disk, read when they are fetched; None if a table names no file."""
 
     paths: Sequence[Path | None]
     modality: Modality = "image"
@@ -81,7 +81,7 @@ class Files:
         return len(self.paths)
 
     def read(self, row: int) -> bytes:
-        """The file's bytes. Raises InputError naming the file when it cannot be read."""
+        """The bytes of the file. Raises InputError with its name if it cannot be read."""
         path = self.paths[row]
         if path is None:
             raise InputError(f"row {row}: {NO_FILE}.")
@@ -139,7 +139,7 @@ class Texts:
 @final
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """Decoded images of one size, uint8 [N, H, W] or [N, H, W, C] with C = 1, 3 or 4, the fourth alpha (may be memory-mapped)."""
+    """Decoded images of one size: uint8 [N, H, W] or [N, H, W, C] with C = 1, 3 or 4, the fourth channel is alpha; may be memory-mapped."""
 
     pixels: np.ndarray[Any, np.dtype[np.uint8]]
     modality: Modality = "image"

@@ -1,4 +1,4 @@
-"""Class folders that add nothing to what was read: empty ones, and hidden ones with examples in them."""
+"""Class folders that gave no example: empty ones, and hidden ones with examples in them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from fewtune.data.reading.walk import walk
 
 
 def unseen_folders(root: Path, splits: Iterable[str], read: Collection[str]) -> list[str]:
-    """Sentences on class folders of `root` (or of its folders of `splits`) that gave no example; empty where there are none.
+    """Sentences on class folders of `root` (or of its split folders `splits`) that gave no example; empty if there are none.
 
-    `read`: the class folders that gave some, as "robin" or "train/robin".
+    `read`: the class folders that gave examples, as "robin" or "train/robin".
     """
     empty, hidden = [], []
     for top in [root / name for name in splits] or [root]:
@@ -31,12 +31,12 @@ def unseen_folders(root: Path, splits: Iterable[str], read: Collection[str]) -> 
     if hidden:
         what = "Folders whose names begin with a dot count" if len(hidden) > 1 else "A folder whose name begins with a dot counts"
         verb, them = ("were", "them") if len(hidden) > 1 else ("was", "it")
-        said.append(f"{what} as hidden and {verb} passed over: {some(map(repr, hidden))}; rename {them} if that is a class.")
+        said.append(f"{what} as hidden and {verb} skipped: {some(map(repr, hidden))}; rename {them} if that is a class.")
     return said
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """The folders directly in a folder, links to folders too, in natural order; none where it cannot be read."""
+    """The folders directly in a folder, also links to folders, in natural order; none if it cannot be read."""
     try:
         return sorted((e for e in folder.iterdir() if os.path.isdir(e)), key=lambda e: natural(e.name))  # noqa: PTH112  (raises nothing)
     except OSError:

@@ -1,7 +1,7 @@
-"""The one door for pictures that Python has at hand: paths, encoded bytes, Pillow images and arrays, each kind alone or mixed in a list.
+"""Pictures given from Python: paths, encoded bytes, Pillow images and arrays, alone or mixed in a list.
 
-Whatever comes takes the same steps as a file: it is turned upright by its EXIF, brought to RGB (`rgb.to_rgb`) and refused where it has too
-many pixels. So a file gives the same answer as its bytes, as `Image.open` of it, and as its array.
+All kinds go through the same steps as a file: they are turned upright by their EXIF, converted to RGB (`rgb.to_rgb`), and refused if they
+have too many pixels. So a file, its bytes, `Image.open` of it and its array give the same result.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Picture: TypeAlias = bytes | Path | Image.Image | Bytes
 @final
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """Pictures of any kinds and sizes: encoded bytes, paths, Pillow images, uint8 pixels [H, W] or [H, W, C]; None where one is missing."""
+    """Pictures of any kinds and sizes: encoded bytes, paths, Pillow images, uint8 pixels [H, W] or [H, W, C]; None for a missing one."""
 
     values: Sequence[Picture | None]
     names: Sequence[str]
@@ -41,10 +41,10 @@ class Pictures:
         return any(isinstance(value, Path) for value in self.values)
 
     def read(self, row: int) -> bytes | None:
-        """The encoded bytes of one picture, None where it is decoded already."""
+        """The encoded bytes of one picture, None if it is decoded already."""
         value = self.values[row]
         if value is None:
-            raise InputError(f"{self.names[row]}: no picture is given.")
+            raise InputError(f"{self.names[row]}: the picture is missing.")
         if isinstance(value, Path):
             return read_file(value)
         return value if isinstance(value, bytes) else None
@@ -57,7 +57,7 @@ class Pictures:
         return finished(as_image(value) if isinstance(value, np.ndarray) else value, name=self.names[row])
 
     def digest(self, row: int) -> bytes:
-        """Of the encoded bytes, so that a file and its bytes are one; of decoded pictures, that of their pixels."""
+        """The digest of the encoded bytes, so that a file and its bytes have the same one; for a decoded picture, of its pixels."""
         if (content := self.read(row)) is not None:
             return content_digest(content)
         value = self.values[row]
@@ -65,21 +65,22 @@ class Pictures:
 
 
 def is_encoded(value: Any) -> bool:
-    """Bytes that begin as an image does; or such bytes, or a path, in a mapping as Hugging Face datasets have it."""
+    """Whether a value is bytes that begin like an image; or such bytes, or a path, in a mapping as in Hugging Face datasets."""
     if isinstance(value, bytes | bytearray | memoryview):
         return kind_of(bytes(value[:16])) is not None
     return isinstance(value, dict) and bool(value.keys() & {"bytes", "path"})
 
 
 def is_picture(value: Any) -> bool:
-    """Whether a value is a picture and cannot be anything else."""
+    """Whether a value can only be a picture."""
     return isinstance(value, Image.Image) or is_encoded(value)
 
 
 def read_pictures(values: Sequence[Any], names: Sequence[str] | None, name: str, folder: Path = Path()) -> tuple[Pictures, list[str]]:
-    """Pictures of any kinds, and what each is called: by `names`, else by its file, else by its place. Paths are relative to `folder`.
+    """Pictures of any kinds, and the name of each: from `names`, else its file, else its position. Paths are relative to `folder`.
 
-    What is missing, a file too, stays, to be refused or left out later. Raises InputError naming the first row that is no picture.
+    Missing pictures and missing files are kept, to be refused or left out later. Raises InputError with the first row that is not a
+    picture.
     """
     called = [names[row] if names is not None else _file_of(value) or f"{name}:{row}" for row, value in enumerate(values)]
     held = [_held(value, called[row], folder) for row, value in enumerate(values)]
@@ -87,7 +88,7 @@ def read_pictures(values: Sequence[Any], names: Sequence[str] | None, name: str,
 
 
 def _file_of(value: Any) -> str:
-    """The file that a value is, or was opened from; "" where there is none."""
+    """The file that a value is, or was opened from; "" if there is none."""
     if isinstance(value, dict):
         value = value.get("path") or ""
     found = getattr(value, "filename", "") if isinstance(value, Image.Image) else value
@@ -95,7 +96,7 @@ def _file_of(value: Any) -> str:
 
 
 def _held(value: Any, name: str, folder: Path) -> Picture | None:
-    """One value as it is kept, None where it is missing."""
+    """One value in the form in which it is stored, None if it is missing."""
     if isinstance(value, dict):
         value = value.get("bytes") if value.get("bytes") is not None else value.get("path")
     if isinstance(value, bytes | bytearray | memoryview):
@@ -126,18 +127,18 @@ def _pixels(value: Any, name: str) -> Bytes:
 
 
 def _unloaded(image: Image.Image) -> bytes | None:
-    """The encoded bytes of an image that was opened and not looked at yet, so that it is read exactly as its file is; else None.
+    """The encoded bytes of an image that was opened but not loaded yet, so that it is read exactly like its file; else None.
 
-    An image that cannot be had so is loaded here, before threads ask for its pixels; what goes wrong with it is said when they do.
+    For other images, None; they are loaded here, before threads read their pixels. A failure is reported when the pixels are read.
     """
-    with contextlib.suppress(Exception):  # Pillow and its files raise almost anything; then the image itself is asked
+    with contextlib.suppress(Exception):  # Pillow and its files raise almost anything; then the image itself is used
         if isinstance(image, ImageFile.ImageFile) and image.tile and image.fp is not None and image.tell() == 0:
             place = image.fp.tell()
             image.fp.seek(0)
             content = image.fp.read()
             image.fp.seek(place)
             found = header(content)
-            if (found.width, found.height, found.mode) == (*image.size, image.mode):  # else it was changed after it was opened
+            if (found.width, found.height, found.mode) == (*image.size, image.mode):  # if not, it was changed after it was opened
                 return content
         if image.width * image.height <= pixel_limit():
             image.load()

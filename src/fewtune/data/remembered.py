@@ -1,4 +1,4 @@
-"""Prepared rows kept in memory, up to a number of bytes."""
+"""Prepared rows that are kept in memory, up to a number of bytes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Any, final
 
 @final
 class Remembered:
-    """Rows prepared by one preparation. Threads may share it: a row is put in whole, and the worst that can happen is to prepare one
-    twice."""
+    """Rows prepared by one preparation. Threads may share it; at worst, a row is prepared twice."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -21,7 +20,7 @@ class Remembered:
         return self.rows.get(row) if preparation is self._by else None
 
     def keep(self, row: int, preparation: object, made: Any) -> None:
-        """Keep a row while there is room; it belongs to the first preparation that came."""
+        """Keep a row if there is room. Only rows of the first preparation are kept."""
         size: int | None = getattr(made, "nbytes", None)
         if size is None or self._bytes + size > self.most or (self._by is not None and self._by is not preparation):
             return

@@ -1,4 +1,4 @@
-"""Every way of storing pixels, turned into 8-bit RGB by stated rules."""
+"""From every way of storing pixels to 8-bit RGB."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from fewtune.data.sixteen import declared_top, scaled
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB. Grey is repeated; CMYK, YCbCr and LAB are converted; and
+    """An 8-bit RGB image.
 
-    transparency (an alpha band, or a transparent colour or palette entry) is laid on white;
-    integers of 16 bits are scaled by the bits that the picture uses (`sixteen.depth`): 0..4095 and 0..65535 both become 0..255;
-    32-bit integers beyond 16 bits are stretched from their least to their greatest;
-    floats within [0, 1] are multiplied by 255, within [0, 255] rounded, else stretched; what is not finite becomes 0.
+    Grey is repeated in the three channels; CMYK, YCbCr and LAB are converted. Transparent parts (an alpha band, or a transparent colour or
+    palette entry) become white. 16-bit integers are scaled by the bits that the picture uses (`sixteen.depth`): 0..4095 and 0..65535 both
+    become 0..255. 32-bit integers that need more than 16 bits are stretched: the smallest value becomes 0, the largest 255. Floats in [0,
+    1] are multiplied by 255, floats in [0, 255] are rounded, others are stretched; values that are not finite become 0.
     """
     if image.mode == "RGB" and "transparency" not in image.info:
         return image if type(image) is Image.Image else image.copy()
@@ -28,7 +28,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    if image.mode == "La":  # premultiplied grey: Pillow knows the way to LA only
+    if image.mode == "La":  # premultiplied grey: Pillow can only convert it to LA
         image = image.convert("LA")
     clear = image.convert("RGBA")
     paper = Image.new("RGBA", clear.size, (255, 255, 255, 255))

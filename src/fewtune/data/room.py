@@ -1,4 +1,4 @@
-"""How much memory reading may take: small files can unfold to more than a machine has."""
+"""How much memory reading may take: a small file can unpack to more memory than the machine has."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from pathlib import Path
 from fewtune.errors import InputError
 
 SHARE = 0.75
-"""Of the free memory, how much one file may take; the environment variable FEWTUNE_MAX_BYTES sets the limit instead."""
+"""The share of the free memory that one file may take. The environment variable FEWTUNE_MAX_BYTES sets a limit in bytes instead."""
 
 
 def check_room(path: Path, size: int, limit: int | None) -> None:
-    """Raise InputError where the content of a file, `size` bytes in memory, is more than the `limit` (see `byte_limit`)."""
+    """Raise InputError if the content of a file, `size` bytes in memory, is more than the `limit` (see `byte_limit`)."""
     if limit is not None and size > limit:
         raise InputError(
-            f"{path} unfolds to {_gigabytes(size)} in memory, more than the {_gigabytes(limit)} that may be read "
+            f"{path} would take {_gigabytes(size)} of memory, more than the limit of {_gigabytes(limit)} "
             "(by default three quarters of the free memory): give fewer rows, or set FEWTUNE_MAX_BYTES to allow more."
         )
 
 
 def byte_limit() -> int | None:
-    """The most bytes that one file may take in memory: FEWTUNE_MAX_BYTES, or SHARE of what is free; None where that is unknown."""
+    """The most bytes that one file may take in memory: FEWTUNE_MAX_BYTES, or SHARE of the free memory; None if that is unknown."""
     spelled = os.environ.get("FEWTUNE_MAX_BYTES", "")
     if not spelled:
         free = free_memory()
@@ -34,7 +34,7 @@ def byte_limit() -> int | None:
 
 
 def free_memory() -> int | None:
-    """Bytes that this process can still take: the least of what the system, its control group and its own limit leave; None if unknown."""
+    """Bytes that this process can still take: the smallest limit of system, control group and process; None if unknown."""
     known = [found for found in (_of_system(), _of_group(), _of_process()) if found is not None]
     return max(0, min(known)) if known else None
 
@@ -48,7 +48,7 @@ def _of_system() -> int | None:
 
 
 def _of_group(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """What a container's limit leaves; pages of files can be given back, so they count as free."""
+    """Bytes left below the limit of a container. Cached pages of files can be freed, so they count as free."""
     with contextlib.suppress(OSError, ValueError):
         most, used = int((folder / "memory.max").read_text()), int((folder / "memory.current").read_text())
         counted = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())

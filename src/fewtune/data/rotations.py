@@ -1,4 +1,4 @@
-"""Rotations as new classes: every class of images, turned by quarters, makes classes of its own."""
+"""Rotations as new classes: each class of images, turned by quarter turns, becomes several classes."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _QUARTERS = {
 
 
 def rotated(examples: Examples, turns: tuple[int, ...] = (0, 90, 180, 270)) -> Examples:
-    """The same images once for each turn, in degrees counter-clockwise; each class becomes len(turns) classes.
+    """The same images once for each of `turns` (degrees counter-clockwise); each class becomes len(turns) classes.
 
-    A class turned by d is "name@d", turned by 0 it keeps its name; so do the rows. First come all rows in the first turn, then all in the
-    second, and the classes likewise. Class and row splits, groups and further label columns are repeated: the turns of a class stay in
-    its split. Nothing is decoded here, and a quarter turn of pixels is exact.
-    Raises InputError for anything but images with classes, for angles that are no quarter turns, and for repeated ones.
+    A class turned by d degrees is called "name@d"; turned by 0 it keeps its name. The names of rows change in the same way. All rows in the
+    first turn come first, then all rows in the second, and so on; the classes are in the same order. Class and row splits, groups and other
+    label columns are repeated, so all turns of a class stay in its split. Nothing is decoded here, and a quarter turn of pixels is exact.
+    Raises InputError for anything but images with classes, for angles that are not quarter turns, and for repeated angles.
     Reference: Santoro et al., "Meta-learning with memory-augmented neural networks", 2016; Vinyals et al., "Matching networks", 2016.
     """
     if examples.modality != "image":
@@ -38,7 +38,7 @@ def rotated(examples: Examples, turns: tuple[int, ...] = (0, 90, 180, 270)) -> E
     names = _turned_names(examples.class_names, turns)
     if len(set(names)) < len(names):
         clash = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"{examples.name} has a class called {clash!r} already: rename it, or leave the classes unturned.")
+        raise InputError(f"{examples.name} already has a class called {clash!r}: rename it, or do not turn the classes.")
     made = replace(
         examples,
         items=Turned(examples.items, turns),
@@ -49,7 +49,7 @@ def rotated(examples: Examples, turns: tuple[int, ...] = (0, 90, 180, 270)) -> E
         group=np.tile(examples.group, times),
         caption=None if examples.caption is None else list(examples.caption) * times,
     )
-    if (known := examples.__dict__.get("row_digests")) is not None:  # the content is known: nothing to read again
+    if (known := examples.__dict__.get("row_digests")) is not None:  # the content is known, so nothing is read again
         made.__dict__["row_digests"] = [_turned_digest(digest, turn) for turn in turns for digest in known]
     return made
 
@@ -78,7 +78,7 @@ class Turned:
         return self.whole, row % len(self.whole)
 
     def turn(self, row: int) -> int:
-        """By how many degrees a row is turned."""
+        """The turn of a row, in degrees."""
         return self.turns[row // len(self.whole)]
 
     def fetch(self, row: int, size_hint: int | None = None) -> Image.Image:
@@ -92,7 +92,7 @@ class Turned:
 
 
 def turn_of(items: Items, row: int) -> int:
-    """By how many degrees a row is turned from what its source holds: 0 but for rows of `rotated`, through any wrappers."""
+    """The turn of a row in degrees, compared with its source: 0 except for rows of `rotated`, also if they are wrapped."""
     degrees = 0
     while (locate := getattr(items, "locate", None)) is not None:
         if isinstance(items, Turned):
@@ -102,7 +102,7 @@ def turn_of(items: Items, row: int) -> int:
 
 
 def unturned(name: str, names: Collection[str]) -> str:
-    """The class that `name` is a turn of: what stands before "@90", where a class of that name is among `names`; else itself."""
+    """The class that `name` is a turn of: the part before "@90", if that is one of `names`; else `name` itself."""
     whole, at, degrees = name.rpartition("@")
     return whole if at and degrees in {str(d) for d in _QUARTERS if d} and whole in names else name
 
@@ -116,7 +116,7 @@ def _turned_names(names: Sequence[str], turns: Sequence[int]) -> tuple[str, ...]
 
 
 def _columns(columns: Mapping[str, Column], labels: Integers, target: str, names: tuple[str, ...], times: int) -> dict[str, Column]:
-    """Every column repeated; in the target, the classes of each turn are new."""
+    """Every column repeated; in the target column, each turn has new classes."""
     made = {name: replace(c, values=np.concatenate([c.values] * times)) for name, c in columns.items()}
     count = len(names) // times
     made[target] = Column("class", np.concatenate([np.where(labels >= 0, labels + i * count, -1) for i in range(times)]), names)

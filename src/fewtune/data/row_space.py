@@ -1,4 +1,4 @@
-"""RowSpace: the one row space of a run. Sources are concatenated; rows, classes and groups get global ids."""
+"""RowSpace: all rows of a run. The collections are concatenated, and rows, classes and groups get global ids."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from fewtune.errors import InputError
 
 @runtime_checkable
 class Preparation(Protocol):
-    """How inputs are prepared for a backbone: a deterministic, recorded preprocessing.
+    """How inputs are prepared for a backbone: a preprocessing that is deterministic and recorded.
 
-    `prepare` turns one fetched item into one tensor or string (it runs in decoding threads); `batch` puts prepared items
-    together into what the network takes. An optional attribute `size_hint` tells the short side in pixels that it needs.
+    `prepare` turns one fetched item into one tensor or string (it runs in the threads that decode); `batch` makes the network's input from
+    prepared items. An optional attribute `size_hint` is the short side in pixels that it needs.
     """
 
     @property
@@ -31,16 +31,18 @@ class Preparation(Protocol):
 
 @final
 class RowSpace:
-    """Sources in one row space: global row = row of its source + `starts[source]`; the same class name in two sources is two classes."""
+    """Collections in one row space: global row = row in its collection + `starts[collection]`. The same class name in two collections is
+    two classes.
+    """
 
     def __init__(self, sources: Sequence[Examples], *, remember: int = 0) -> None:
-        """`remember`: bytes of prepared images that are kept in memory, so that a row that comes again is not decoded again."""
+        """`remember`: how many bytes of prepared images are kept in memory, so that a repeated row is not decoded again."""
         if not sources:
             raise InputError("expected at least one data set, found none.")
         kinds = {source.modality for source in sources}
         if len(kinds) > 1:
             listed = ", ".join(f"{source.name} holds {source.modality}s" for source in sources)
-            raise InputError(f"data sets of one modality are expected, but {listed}.")
+            raise InputError(f"expected data sets of one modality, but {listed}.")
         self.sources = tuple(sources)
         self.modality: Modality = sources[0].modality
         self.starts: Integers = np.cumsum([0, *(len(s) for s in sources)])
@@ -54,12 +56,12 @@ class RowSpace:
 
     @cached_property
     def labels(self) -> Integers:
-        """Global class ids [N], -1 where missing."""
+        """Global class ids [N], -1 if missing."""
         return _shifted([s.labels for s in self.sources], self.class_starts)
 
     @cached_property
     def groups(self) -> Integers:
-        """Global group ids [N], -1 where there is none."""
+        """Global group ids [N], -1 if there is none."""
         return _shifted([s.group for s in self.sources], self.group_starts)
 
     @property
@@ -72,7 +74,7 @@ class RowSpace:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The plain class names, by global class id (what prompts are made of)."""
+        """The class names without their collection, by global class id (for prompts)."""
         return tuple(name for s in self.sources for name in s.class_names)
 
     @property
@@ -85,7 +87,7 @@ class RowSpace:
 
     def locate(self, row: int) -> tuple[int, int]:
         """(source, row within it) of a global row."""
-        source = bisect_right(self._begins, row) - 1  # a few rows at a time, for which NumPy is ten times slower
+        source = bisect_right(self._begins, row) - 1  # for a few rows at a time, NumPy is ten times slower
         return source, row - self._begins[source]
 
     def fetch(self, row: int, size_hint: int | None = None) -> Item:
@@ -94,7 +96,7 @@ class RowSpace:
         return self.sources[source].items.fetch(local, size_hint)
 
     def gather(self, rows: Sequence[int] | Integers, preparation: Preparation) -> Any:
-        """The network's inputs for these global rows, in order. Refuses another modality in one sentence."""
+        """The network's inputs for these global rows, in order. Raises InputError if the backbone takes another modality."""
         if preparation.modality != self.modality:
             raise InputError(f"the backbone takes {preparation.modality}s, but {self.sources[0].name} holds {self.modality}s.")
         return preparation.batch([self.prepared(int(row), preparation) for row in rows])
@@ -105,7 +107,7 @@ class RowSpace:
         return self._prepared.most > 0
 
     def holds(self, row: int) -> bool:
-        """Whether a prepared row is at hand."""
+        """Whether a prepared row is kept in memory."""
         return row in self._prepared.rows
 
     def prepared(self, row: int, preparation: Preparation) -> Any:

@@ -1,4 +1,4 @@
-"""Splits of classes: to train, validate and test on different ones."""
+"""Splits of classes: training, validation and test use different classes."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def split_classes(
 ) -> Examples:
     """The same collection with every class in one split.
 
-    `names`: split -> class names ({"train": [...], "test": [...]}; classes that it does not name have no split), or a file that holds
-    it: JSON ({"train": [...]} or {"class": "train"}) or CSV (columns class and split). None: by `seed`, the classes in an order that
-    depends on the seed and on each class's name alone, cut by `fractions` (train, validation, test; they are rounded to whole
-    classes, train and test keep at least one where their fraction is above zero).
-    Raises InputError for unknown classes (nearest names offered), unknown splits, and a class in two splits.
+    `names`: split -> class names ({"train": [...], "test": [...]}; classes that it does not name have no split), or a file with it: JSON
+    ({"train": [...]} or {"class": "train"}) or CSV (columns class and split). None: a random split by `seed`. The classes are put in an
+    order that depends only on the seed and on each class's name, and are cut by `fractions` (train, validation, test; rounded to whole
+    classes; train and test get at least one class if their fraction is above zero). Raises InputError for unknown classes (with the nearest
+    names), unknown splits, and a class in two splits.
     """
     if names is None:
         codes = _by_seed(examples.class_names, fractions, seed)
@@ -48,7 +48,7 @@ def _by_seed(classes: Sequence[str], fractions: tuple[float, float, float], seed
     order = sorted(range(total), key=lambda c: (key(seed, "class split", classes[c]).value, classes[c]))
     edges = np.rint(np.cumsum((0.0, *fractions)) * total).astype(np.int64)
     sizes = np.diff(edges)
-    for asked in (TRAIN, TEST):  # is never empty while another split can spare a class
+    for asked in (TRAIN, TEST):  # takes a class from another split if it is empty
         if fractions[asked] > 0 and sizes[asked] == 0:
             spare = {s: int(sizes[s]) for s in (VALIDATION, TRAIN, TEST) if sizes[s] > (s != VALIDATION)}
             if spare:
@@ -70,7 +70,7 @@ def _by_name(examples: Examples, names: Mapping[str, Sequence[str]]) -> Integers
             if member not in index:
                 raise unknown(f"class in the {split} split of {examples.name}", str(member), index)
             if codes[index[member]] not in (NO_SPLIT, code):
-                raise InputError(f"class {member!r} is in two splits: expected each class in one at most.")
+                raise InputError(f"class {member!r} is in two splits: expected each class in at most one.")
             codes[index[member]] = code
     return codes
 
@@ -80,7 +80,7 @@ def _read(path: Path) -> Mapping[str, Sequence[str]]:
     try:
         text = read_regular(path).decode("utf-8-sig")
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist: expected a JSON or CSV file that says the split of each class.") from None
+        raise InputError(f"{path} does not exist: expected a JSON or CSV file with the split of each class.") from None
     except (OSError, UnicodeDecodeError) as problem:
         raise InputError(f"{path} cannot be read as UTF-8 text: {problem}.") from None
     pairs = _json_pairs(path, text) if path.suffix.lower() == ".json" else _csv_pairs(path, text)
@@ -94,7 +94,7 @@ def _json_pairs(path: Path, text: str) -> list[tuple[str, str]]:
     try:
         table = json.loads(text)
     except (ValueError, RecursionError) as problem:
-        raise InputError(f"{path} is no JSON: {problem}.") from None
+        raise InputError(f"{path} is not JSON: {problem}.") from None
     if isinstance(table, dict) and all(isinstance(v, list) for v in table.values()):
         return [(split, str(name)) for split, names in table.items() for name in names]
     if isinstance(table, dict) and all(isinstance(v, str) for v in table.values()):
@@ -115,13 +115,12 @@ def _csv_pairs(path: Path, text: str) -> list[tuple[str, str]]:
 
 
 def held_out(examples: Examples, fraction: float = 0.2, seed: int = 0) -> Examples:
-    """The same collection with validation classes: where there are none, `fraction` of its training classes, at least two, become them.
+    """The same collection with validation classes: if it has none, `fraction` of its training classes (at least two) become them.
 
-    Training classes are those marked so, or, in a collection without any class split, all of them; test classes are never touched. The
-    choice depends on the seed and the classes' names alone; the turns of one class (`rotated`) go together, so that none of them is known
-    from training. With fewer than four training classes, two of which must remain to train on, and where all of them are turns of a few,
-    the collection is returned without validation classes.
-    Raises InputError for a fraction outside (0, 1).
+    Training classes are the classes in the train split or, in a collection without class splits, all classes. Test classes are never used.
+    The choice depends only on the seed and the class names. All turns of one class (`rotated`) go together, so that validation classes are
+    never turned training classes. Two classes must remain to train on: with fewer than four training classes, or if all of them are turns
+    of too few classes, the collection is returned without validation classes. Raises InputError for a fraction outside (0, 1).
     """
     if not 0 < fraction < 1:
         raise InputError(f"the held-out fraction is {fraction:g}: expected a number between 0 and 1.")

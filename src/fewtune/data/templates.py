@@ -1,10 +1,10 @@
-"""Templates: plain sentences around a class name, for backbones that can read."""
+"""Templates: plain sentences around a class name, for backbones that read texts."""
 
 from __future__ import annotations
 
 from fewtune.errors import InputError
 
-# Our own few sentences, from general to particular: what the picture is, how it was taken, what may be wrong with it. Class vectors
+# Our own sentences, from general to particular: what the picture is, how it was taken, what may be wrong with it. Class vectors
 # are averaged over them, so that no single wording decides (the idea: Radford et al., "Learning Transferable Visual Models From
 # Natural Language Supervision", 2021, section 3.1.4; none of the sentences is taken from a published list beyond the first).
 PHOTO_TEMPLATES: tuple[str, ...] = (
@@ -30,5 +30,5 @@ def fill(template: str, class_name: str) -> str:
 
 
 def readable(class_name: str) -> str:
-    """The class name as words: underscores become spaces, runs of white space become one."""
+    """The class name as words: underscores become spaces, and several blanks become one."""
     return " ".join(class_name.replace("_", " ").split())

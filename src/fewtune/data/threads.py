@@ -1,4 +1,4 @@
-"""The same small job for every row, in threads: reading and decoding release Python's lock."""
+"""One small job for every row, in threads: reading and decoding release Python's lock."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 Answer = TypeVar("Answer")
-_BATCH = 64  # rows handed to a thread at once
+_BATCH = 64  # rows given to a thread at once
 
 
 def in_threads(job: Callable[[int], Answer], count: int, workers: int = 0) -> list[Answer]:
@@ -31,5 +31,5 @@ def in_threads(job: Callable[[int], Answer], count: int, workers: int = 0) -> li
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Names that a reader takes for the same: they differ in case, in blanks, or in how an accent is stored."""
+"""Names that look the same to a reader: they differ in case, in blanks, or in how an accent is stored."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterable
 
 
 def folded(name: str) -> str:
-    """What is left of a name when case, blanks and marks that do not show are of no account; accents are kept, however they are stored."""
+    """A name without differences in case, blanks and invisible marks; accents are kept, however they are stored."""
     plain = unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
     shown = "".join(c for c in plain if unicodedata.category(c) != "Cf")  # zero-width blanks, joiners, byte order marks
     return " ".join(shown.split())
 
 
 def twins(names: Iterable[str]) -> list[tuple[str, ...]]:
-    """Groups of two or more different names that read the same, in the order in which they come."""
+    """Groups of two or more different names that look the same, in order of appearance."""
     groups: dict[str, dict[str, None]] = {}
     for name in names:
         groups.setdefault(folded(name), {})[name] = None
@@ -22,14 +22,14 @@ def twins(names: Iterable[str]) -> list[tuple[str, ...]]:
 
 
 def difference(names: tuple[str, ...]) -> str:
-    """In words, how twins differ: "case", "how accents are stored", "blanks or marks that do not show", or several of these."""
+    """How twins differ, in words: "case", "how accents are stored", "blanks or invisible marks", or several of these."""
     found = []
     accents = [unicodedata.normalize("NFC", name) for name in names]
     if len(set(accents)) < len(set(names)):
         found.append("how accents are stored")
     blanks = ["".join(c for c in " ".join(name.split()) if unicodedata.category(c) != "Cf") for name in accents]
     if len(set(blanks)) < len(set(accents)):
-        found.append("blanks or marks that do not show")
+        found.append("blanks or invisible marks")
     if len(set(blanks)) > 1:
         found.append("case")
     return " and ".join(found)

@@ -99,14 +99,14 @@ def test_labels_of_every_kind() -> None:
 @pytest.mark.parametrize(
     ("y", "sentence"),
     [
-        ([0, 1], "expected one label a row, found 4 rows and 2 labels"),
-        (np.array([0.5, 1, 1, 1]), r"label 0.5 is no class: expected whole numbers or names \(kind='float'"),
-        ([0.5, 1, 1, 1], "label 0.5 of row 0 is no class"),
+        ([0, 1], "expected one label for each row, found 4 rows and 2 labels"),
+        (np.array([0.5, 1, 1, 1]), r"label 0.5 is not a class: expected whole numbers or names \(kind='float'"),
+        ([0.5, 1, 1, 1], "label 0.5 of row 0 is not a class"),
         (np.zeros((4, 2)), r"found labels of shape \[4, 2\] \(kind='multi'"),
         ([1, 1, 1, 1], "expected at least two classes, found one, '1'"),
         ([None, 1, 1, float("nan")], "expected at least two classes, found one, '1'"),
-        (np.array([1.0, 2.0, np.inf, 1.0]), "label inf is no class"),
-        (np.array(3), "found 4 rows and a single label"),
+        (np.array([1.0, 2.0, np.inf, 1.0]), "label inf is not a class"),
+        (np.array(3), "found 4 rows and one label"),
         (np.array([b"a", b"b", b"\xff", b"a"]), "label of row 2 is not UTF-8 text"),
         (None, "expected at least two classes, found no labels"),
     ],
@@ -193,7 +193,7 @@ def test_npz_files_that_are_refused(tmp_path: Path) -> None:
             read_examples(path)
     with open(path, "wb") as file:
         np.save(file, np.zeros(3))
-    with pytest.raises(InputError, match="is a lone array"):
+    with pytest.raises(InputError, match="is a single array"):
         read_examples(path)
 
 
@@ -219,7 +219,7 @@ def test_encoded_images_with_offsets(tmp_path: Path) -> None:
     np.savez(tmp_path / "k.npz", **{**arrays, "group": np.array([7, 9, 7, 10])})  # numbered groups without names
     assert read_examples(tmp_path / "k.npz").group.tolist() == [1, 2, 1, 0]  # names "10", "7", "9"
     faults = {
-        "offsets": (np.array([0, 5, 3, 9, 12]), "`offsets` do not rise"),
+        "offsets": (np.array([0, 5, 3, 9, 12]), "`offsets` must rise"),
         "bytes": (np.zeros(3, np.float32), "expected `bytes` as one row of uint8, found float32"),
         "label": (np.array([0, 1]), r"expected `label` as 4 integers, found int64 \[2\]"),
     }

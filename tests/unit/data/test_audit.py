@@ -44,7 +44,7 @@ def test_a_folder_with_every_fault(tmp_path: Path) -> None:
     audit = inspect_examples(read_examples(bad_folder(tmp_path / "pets")))
     assert audit.counts == {"cat": 15, "dog": 3, "elk": 1} and audit.imbalance == 15.0 and audit.splits == {"train": 17, "test": 2}
     assert set(audit.unreadable) == {"train/cat/cut.png", "train/dog/junk.jpg"}
-    assert audit.unreadable["train/dog/junk.jpg"].startswith("its first bytes are of no known format")
+    assert audit.unreadable["train/dog/junk.jpg"].startswith("its first bytes belong to no known format")
     assert audit.duplicates == (("test/cat/0.png", "train/cat/3.png"), ("train/cat/1.png", "train/cat/copy.png"))
     assert audit.clashes == ((("train/cat/2.png", "cat"), ("train/dog/1.png", "dog")),)
     assert audit.leaks == (("test/cat/0.png", "train/cat/3.png"),)
@@ -53,12 +53,12 @@ def test_a_folder_with_every_fault(tmp_path: Path) -> None:
     said = audit.sentences()
     assert [sentence.split(",")[0].split(":")[0] for sentence in said] == [
         "2 rows cannot be read",
-        "The same content lies under different classes once",
-        "The same content lies in different splits once",
+        "The same content is in different classes once",
+        "The same content is in different splits once",
         "2 rows exactly like another one of the same class",
         "1 class with a single row",
-        "The largest class is 15 times the smallest",
-        "1 file passed over",
+        "The largest class is 15 times the size of the smallest",
+        "1 file skipped",
     ]
     json.dumps(dataclasses.asdict(audit))  # plain values throughout
 

@@ -47,8 +47,8 @@ def test_class_folders(tmp_path: Path) -> None:
     assert np.asarray(made.items.fetch(4))[0, 0, 0] == 120  # PNG: exact
     assert {s.name: s.reason.split(",")[0].split(":")[0] for s in made.skipped} == {
         "classes.txt": "a text beside class folders of images",
-        "README.md": "no image or text by its suffix '.md'",
-        "owl/notes.doc": "no image or text by its suffix '.doc'",
+        "README.md": "not an image or a text (suffix '.md')",
+        "owl/notes.doc": "not an image or a text (suffix '.doc')",
     }
     shallow = read_examples(root, recursive=False, name="flat")
     assert shallow.name == "flat" and len(shallow) == 4 and "owl/deep/er/1.PNG" in [s.name for s in shallow.skipped]
@@ -92,7 +92,7 @@ def test_folders_of_texts(tmp_path: Path) -> None:
     ("files", "sentence"),
     [
         ([], r"holds no images or texts, nothing was found: expected one folder for each class"),
-        (["a/x.heic"], r"only a/x.heic \(HEIC and AVIF are not read; convert it to JPEG or PNG\) was found"),
+        (["a/x.heic"], r"only a/x.heic \(HEIC and AVIF are not supported; convert it to JPEG or PNG\) was found"),
         (["1.jpg", "2.jpg"], r"holds 2 files such as 1.jpg but no class folders: expected one folder"),
         (["a/1.jpg", "b/1.jpg", "2.jpg"], r"holds files beside its class folders \(2.jpg\), so their class is unknown"),
         (["a/1.jpg", "b/1.txt"], r"holds 1 images and 1 texts \(such as b/1.txt\): expected one kind"),
@@ -158,7 +158,7 @@ def test_a_path_that_does_not_exist_offers_its_neighbour(tmp_path: Path) -> None
     for name, sentence in (
         ("x.zip", "is an archive: unpack it"),
         ("x.jpg", "is a single image: expected one folder"),
-        ("x.xyz", "of no known kind"),
+        ("x.xyz", "is not a known kind of file"),
     ):
         (tmp_path / name).write_bytes(b"x")
         with pytest.raises(InputError, match=sentence):

@@ -94,10 +94,10 @@ def test_names_of_digits_and_words_have_one_order_whatever_the_order_of_rows() -
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        (["Dress", "dress", "x"], ["The classes 'Dress' and 'dress' differ only in case: if they are one class, give them one name."]),
+        (["Dress", "dress", "x"], ["The classes 'Dress' and 'dress' differ only in case: if they are one class, give them the same name."]),
         (["-1", "0", "1"], []),
         (["1", "-1"], []),
-        (["-1", "3"], ["There is a class called '-1': if that means that the label is missing, leave it empty."]),
+        (["-1", "3"], ["There is a class called '-1': if it means that the label is missing, leave the label empty."]),
         (["a", "b"], []),
     ],
 )
@@ -107,7 +107,7 @@ def test_odd_names(names: list[str], said: list[str]) -> None:
 
 def test_many_twins_are_counted() -> None:
     said = odd_names([n for c in "abcdef" for n in (c, c.upper())])
-    assert len(said) == 4 and said[-1] == "3 more groups of classes differ in so little."
+    assert len(said) == 4 and said[-1] == "3 more groups of classes differ as little as that."
 
 
 def folders(root: Path, *names: str) -> Examples:
@@ -123,8 +123,8 @@ def test_blanks_around_the_name_of_a_class_folder(tmp_path: Path) -> None:
     assert made.remarks == ("The class folder 'ant ' begins or ends with a blank; its class is called 'ant'.",)
     made = folders(tmp_path / "two", "ant ", "ant", "bee")
     assert made.class_names == ("ant", "bee") and made.counts().tolist() == [2, 1]
-    assert made.remarks == ("The class folders 'ant' and 'ant ' differ in blanks alone and are read as one class, 'ant'.",)
-    with pytest.raises(InputError, match=r"three/ /1.txt has a name of nothing but blanks: give it another"):
+    assert made.remarks == ("The class folders 'ant' and 'ant ' differ only in blanks and are read as one class, 'ant'.",)
+    with pytest.raises(InputError, match=r"three/ /1.txt has a name of blanks only: rename it"):
         folders(tmp_path / "three", " ", "bee")
 
 
@@ -138,7 +138,7 @@ def test_empty_and_hidden_class_folders_are_named(tmp_path: Path) -> None:
     assert made.class_names == ("java", "python")
     assert made.remarks == (
         "A class folder without an example: 'coat'.",
-        "A folder whose name begins with a dot counts as hidden and was passed over: '.net'; rename it if that is a class.",
+        "A folder whose name begins with a dot counts as hidden and was skipped: '.net'; rename it if that is a class.",
     )
     assert set(made.remarks) <= set(inspect_examples(made).sentences())
     (tmp_path / "two" / "test" / "bee").mkdir(parents=True)

@@ -107,7 +107,7 @@ def test_a_series_of_alike_rows_names_a_few_of_them() -> None:
 def test_refusals_and_nothing_at_all() -> None:
     target = make_examples(Texts(["one", "two"]), name="target")
     assert find_leaks(target, []) == ()
-    with pytest.raises(InputError, match="distinct names"):
+    with pytest.raises(InputError, match="different names"):
         find_leaks(target, [target, target])
     with pytest.raises(InputError, match="one modality"):
         find_leaks(target, [make_examples(Vectors(np.zeros((1, 2), dtype=np.float32)))])

@@ -293,11 +293,11 @@ def test_files_of_arrays_and_tables_take_the_same_door(model: Any, folder: Path)
 
 
 BAD: list[tuple[Any, str]] = [
-    (b"no image", r"data:0 \(its first bytes are of no known format"),
-    ([b"\xff\xfe\x00", FILE], r"data:0 \(its first bytes are of no known format"),
+    (b"no image", r"data:0 \(its first bytes belong to no known format"),
+    ([b"\xff\xfe\x00", FILE], r"data:0 \(its first bytes belong to no known format"),
     (FILE[: len(FILE) // 2], "cannot be read"),
-    ([FILE, None], r"1 of 2 rows cannot be read: data:1 \(no picture is given\)"),
-    ([FILE, {}, float("nan"), " "], r"3 of 4 rows cannot be read: data:1 \(no picture is given\)"),
+    ([FILE, None], r"1 of 2 rows cannot be read: data:1 \(the picture is missing\)"),
+    ([FILE, {}, float("nan"), " "], r"3 of 4 rows cannot be read: data:1 \(the picture is missing\)"),
     ([FILE, 7], "data:1: expected a picture .* found a value of type int"),
     ([FILE, np.zeros(3)], r"data:1: expected one picture .* found float64 \[3\]"),
     ([FILE, [[1], [2, 3]]], r"data:1: expected one picture .* found object \[\]"),
@@ -329,7 +329,7 @@ def test_bytes_for_a_collection_of_unknown_kind() -> None:
     assert read_examples(([b"a", "é".encode()], None), labelled=False).items.fetch(1) == "é"
     with pytest.raises(InputError, match="row 1 is not UTF-8 text"):
         read_examples(([b"a", b"\xff\xfe"], [0, 1]))
-    with pytest.raises(InputError, match="expected one label a row, found 1 rows and 2"):
+    with pytest.raises(InputError, match="expected one label for each row, found 1 rows and 2"):
         read_examples((FILE, [0, 1]))
 
 

@@ -10,7 +10,7 @@ from fewtune.data.examples import Examples
 from fewtune.data.reading.read import read_examples
 from fewtune.errors import InputError
 
-SAID = "t{suffix} does not quote its fields: the quotation mark in line {line} is a letter, and every line is a row."
+SAID = "t{suffix} does not use quotes: the quotation mark in line {line} was read as a letter, and every line as a row."
 
 
 def written(tmp_path: Path, rows: list[tuple[str, ...]], suffix: str, header: tuple[str, ...] = ("text", "label")) -> Examples:

@@ -147,7 +147,7 @@ def test_adapt_says_what_is_done_with_them(tmp_path: Path, monkeypatch: pytest.M
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png(np.arange(6, dtype=np.uint16).reshape(2, 3) + top))
     said = fewtune.adapt(tmp_path / "photos", backbone="pixels,size=4", method="centroid").sentences
-    expected = "3 images use 10 bits of 16 (values up to 1,023 of 65,535): they are brightened, so that 10 bits fill the scale."
+    expected = "3 images use 10 bits of 16 (values up to 1,023 of 65,535): they are brightened so that 10 bits fill the scale."
     assert said.count(expected) == 1
     assert remarks_on_bits(read_examples((np.zeros((4, 2, 2), dtype=np.uint8), ["a", "b"] * 2))) == ()
     assert remarks_on_bits(read_examples((["one", "two"], ["a", "b"]))) == ()
@@ -161,12 +161,12 @@ def test_inspect_says_what_is_done_with_them(tmp_path: Path) -> None:
     audit = inspect_examples(read_examples(tmp_path))
     assert audit.bits == {10: 3}
     assert audit.sentences() == [
-        "3 images use 10 bits of 16 (values up to 1,023 of 65,535): they are brightened, so that 10 bits fill the scale."
+        "3 images use 10 bits of 16 (values up to 1,023 of 65,535): they are brightened so that 10 bits fill the scale."
     ]
     (tmp_path / "b" / "2.png").write_bytes(png(np.full((2, 2), 3000, np.uint16)))
     audit = inspect_examples(read_examples(tmp_path))
     assert audit.bits == {10: 3, 12: 1}
     assert audit.sentences() == [
-        "4 images use few of their 16 bits (3 use 10, 1 use 12): each is brightened by its own bits, so brightness does not compare."
+        "4 images use few of their 16 bits (3 use 10, 1 use 12): each is brightened by its own, so do not compare their brightness."
     ]
     assert inspect_examples(read_examples(tmp_path), deep=False).bits == {}

@@ -45,7 +45,7 @@ def test_by_file(tmp_path: Path) -> None:
         assert split_classes(classes(4), tmp_path / name).class_split.tolist() == expected
     faults = {
         "e.json": ("[1]", "expected {"),
-        "f.json": ("{", "is no JSON"),
+        "f.json": ("{", "is not JSON"),
         "g.csv": ("a,b\nc0,train\n", "found a, b"),
         "h.csv": ("", "found nothing"),
     }

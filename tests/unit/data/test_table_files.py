@@ -61,7 +61,7 @@ def test_images_beside_their_table(tmp_path: Path) -> None:
     assert made.modality == "image" and made.row_names == ["pics/a.PNG", "pics/b.PNG"] and made.caption == ["first", ""]
     assert np.asarray(made.items.fetch(1))[0, 0].tolist() == [200, 0, 0]
     lost = table(tmp_path, "path,label\n,x\n" + "".join(f"pics/{i}.png,y\n" for i in range(5)))
-    with pytest.raises(InputError, match=r"none of the files of column 'path' is below .*: pics/0.png \(data.csv:3\), .* and 2 more\.$"):
+    with pytest.raises(InputError, match=r"none of the files in column 'path' is in .*: pics/0.png \(data.csv:3\), .* and 2 more\.$"):
         read_examples(lost)
     some = read_examples(table(tmp_path, "path,label\npics/a.PNG,x\n,x\npics/lost.png,y\n"))
     assert some.row_names == ["pics/a.PNG", "data.csv:3", "pics/lost.png"]
@@ -109,10 +109,10 @@ def test_a_split_column_can_be_set_aside(tmp_path: Path) -> None:
         ("text,text,label\na,b,x\n", r"has 2 columns named 'text': rename one"),
         ("", r"is empty: expected a header line"),
         ("text,label\n", r"holds a header but no rows"),
-        ("text,label\na,\nb, \n", r"column 'label' holds no label at all"),
+        ("text,label\na,\nb, \n", r"column 'label' holds no labels"),
         ("text,label\na,x\nb,x\n", r"expected at least two classes, found one, 'x'"),
         ("text,label\n,x\n ,y\n", r"column 'text' is empty in all 2 rows: pass input=NAME for another column"),
-        (b"text,label\na,x\nb\xff,y\n", r"line 3: a byte there is not UTF-8"),
+        (b"text,label\na,x\nb\xff,y\n", r"line 3: it holds a byte that is not UTF-8"),
         ("text,label\na,x".encode("utf-16"), r"is UTF-16 text: save it as UTF-8"),
     ],
 )
@@ -127,10 +127,10 @@ def test_json_lines(tmp_path: Path) -> None:
     made = read_examples(path)
     assert made.class_names == ("3", "x") and made.labels.tolist() == [1, -1, 0] and made.row_names[2] == "d.jsonl:4"
     for content, sentence in (
-        ('{"text": "a"}\n{"text"', r"d.jsonl, line 2: no JSON object"),
+        ('{"text": "a"}\n{"text"', r"d.jsonl, line 2: not a JSON object"),
         ('{"text": "a"}\n[1]', r"line 2: expected a JSON object such as .* found '\[1\]'"),
         ("", "is empty"),
-        ("[" * 100_000, "line 1: no JSON object"),
+        ("[" * 100_000, "line 1: not a JSON object"),
     ):
         with pytest.raises(InputError, match=sentence):
             read_examples(table(tmp_path, content, "d.jsonl"))
@@ -182,7 +182,7 @@ def test_parquet_with_images_inside(tmp_path: Path) -> None:
 def test_embeddings_in_csv(tmp_path: Path) -> None:
     made = read_examples(table(tmp_path, 'embedding,label\n"[1, 2.5]",a\n"[3, 4]",b\n'))
     assert made.modality == "vector" and np.asarray(made.items.fetch(0)).tolist() == [1, 2.5]
-    with pytest.raises(InputError, match=r"the embedding of data\.csv:3 is no list of numbers"):
+    with pytest.raises(InputError, match=r"the embedding of data\.csv:3 is not a list of numbers"):
         read_examples(table(tmp_path, 'embedding,label\n"[1, 2.5]",a\n"[3, x]",b\n'))
 
 
@@ -191,7 +191,7 @@ def test_float_and_multi_hot_targets(tmp_path: Path) -> None:
     made = read_examples(path, kind="float")
     assert made.column.kind == "float" and made.column.values[[0, 2], 0].tolist() == [1.5, -2] and np.isnan(made.column.values[1, 0])
     assert made.class_names == () and len(made.class_split) == 0
-    with pytest.raises(InputError, match="label 'x' of row 1 is no number"):
+    with pytest.raises(InputError, match="label 'x' of row 1 is not a number"):
         read_examples(table(tmp_path, "text,label\na,1\nb,x\n"), kind="float")
     multi = read_examples(table(tmp_path, "text,label\na,u|v\nb,\nc,v\n"), kind="multi")
     assert multi.class_names == ("u", "v") and multi.column.values.tolist() == [[1, 1], [-1, -1], [0, 1]]

@@ -112,8 +112,8 @@ class Broken(Photos):
 @pytest.mark.parametrize(
     ("dataset", "said"),
     [
-        (Stream(), "a torch Dataset that streams: expected one with a length"),
-        (Noisy(), "another row 0 at each look"),
+        (Stream(), "a streaming torch Dataset: expected one with a length"),
+        (Noisy(), "gives a different row 0 each time"),
         (Broken(), r"data:0 cannot be read \(RuntimeError: the disk is gone\)"),
         (Plain(), "without rows"),
         (Plain({"image": 1}), "data:0 is a dict: expected rows"),

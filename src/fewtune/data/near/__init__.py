@@ -1,7 +1,7 @@
 """Near-duplicates: the same photo saved again, the same sentence typed again.
 
-Two collections (or one) flow in, pairs of rows that are alike flow out: `near_pairs` by their look or their words, `find_leaks` by every
-evidence there is, for rows of other data that are rows of the target too. Labels are not looked at.
+Two collections (or one) come in, pairs of similar rows come out. `near_pairs` compares the look of images or the words of texts;
+`find_leaks` uses all evidence to find rows of other data that are also rows of the target. Labels are ignored.
 """
 
 from fewtune.data.near.leaks import Leak, embedding_threshold, find_leaks, without_leaks

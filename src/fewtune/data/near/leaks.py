@@ -1,4 +1,4 @@
-"""Leaks: rows of the sources that the target holds too, as they are or nearly so. A model that trained on them would be judged on them."""
+"""Leaks: rows of the sources that are also in the target, exactly or nearly, so that a model would be tested on its training data."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ How = Literal["content", "perceptual hash", "text", "embedding"]
 HOWS: tuple[How, ...] = ("content", "perceptual hash", "text", "embedding")  # the strongest evidence first
 
 SHARE = 0.25
-"""An embedding is a leak within this share of the distance that rows of the target keep from their nearest neighbour (the median).
+"""An embedding is a leak if its distance is below this share of the usual distance between a target row and its nearest neighbour (median).
 
-Embedding spaces differ: under one and the same MobileNetV2 the nearest other photo is at a cosine distance of 0.35 to 0.4, the nearest
-other character of Omniglot at 0.13, so no one threshold serves. A quarter of it takes in copies lighter or darker, most that are cropped
-a little and half of those saved as poor JPEG; those in grey or at half the size lie further, and are the hash's to find. Of texts it takes
-in sentences that ask the same in other words.
+Embedding spaces differ, so one threshold is not enough: with the same MobileNetV2, the nearest other photo is at a cosine distance of
+0.35 to 0.4, the nearest other character of Omniglot at 0.13. A quarter of the usual distance finds lighter and darker copies, most copies
+that are cropped a little, and half of the copies saved as poor JPEG. Grey copies and copies of half the size are further away; the hash
+finds those. Of texts, it finds sentences that ask the same in other words.
 """
 FARTHEST = 0.1
-"""No cosine distance above this is called a leak, however far apart the target's rows lie."""
+"""A cosine distance above this is never a leak, even if the target's rows are far from each other."""
 
-MOST = 5  # target rows named for one source row: a row of a series of alike ones is left out once, not paired with all of them
-_JUDGED = 2000  # target rows from which the usual distance is taken
+MOST = 5  # target rows reported for one source row: it is left out once anyway, so it need not be paired with a whole series
+_JUDGED = 2000  # target rows that the usual distance is computed from
 _BLOCK = 1 << 22  # cosines at once: 16 MB
 
 Found: TypeAlias = tuple[Integers, Integers, Integers, np.ndarray[tuple[int, ...], np.dtype[np.float64]]]
@@ -40,9 +40,9 @@ Found: TypeAlias = tuple[Integers, Integers, Integers, np.ndarray[tuple[int, ...
 @final
 @dataclass(frozen=True)
 class Leak:
-    """A row of the sources collection (`source`, by name, and `row` in it) that is also row `target` of the target.
+    """A row of a source collection (`row` of the collection named `source`) that is also row `target` of the target.
 
-    `how`: the strongest evidence. `distance`: 0 for content; bits of 64; 1 - Jaccard; 1 - cosine.
+    `how`: the strongest evidence. `distance`: 0 for content, else the number of differing bits (of 64), 1 - Jaccard, or 1 - cosine.
     """
 
     source: str
@@ -61,19 +61,19 @@ def find_leaks(
     target_features: Tensor | None = None,
     source_features: Tensor | None = None,
 ) -> tuple[Leak, ...]:
-    """RowSpace rows that are near-duplicates of target rows: each pair once, the strongest evidence first, and of the sources row the
-    nearest few.
+    """Source rows that are near-duplicates of target rows: each pair once, the strongest evidence first, and for each source row only the
+    nearest target rows.
 
-    `target_rows` [n]: by default all; test rows belong among them, for labels are not looked at. `source_rows` [m]: rows of the sources as
-    `RowSpace` numbers them, by default all. Evidence is the digest of the content, the perceptual hash of images, the shingles of texts,
-    and, where both are given, features: `target_features` [n, D] and `source_features` [m, D], rows in the order of `target_rows` and
-    `source_rows` (NaN: not known). Vectors have content and features only. Raises InputError for another modality or two source collections
-    of one name.
+    `target_rows` [n]: by default all. Include the test rows: labels are not used. `source_rows` [m]: rows of the sources as `RowSpace`
+    numbers them, by default all. Evidence is the digest of the content, the perceptual hash of images, the shingles of texts and, if both
+    are given, features: `target_features` [n, D] and `source_features` [m, D], in the order of `target_rows` and `source_rows` (NaN: not
+    known). Vectors only have content and features. Raises InputError for another modality, and for two source collections with the same
+    name.
     """
     if not sources:
         return ()
     if len({source.name for source in sources}) < len(sources):
-        raise InputError(f"expected source collections of distinct names, found {', '.join(source.name for source in sources)}.")
+        raise InputError(f"expected source collections with different names, found {', '.join(source.name for source in sources)}.")
     starts = RowSpace(sources).starts
     target_rows = np.arange(len(target)) if target_rows is None else np.asarray(target_rows, dtype=np.int64)
     source_rows = np.arange(int(starts[-1])) if source_rows is None else np.asarray(source_rows, dtype=np.int64)
@@ -86,13 +86,13 @@ def find_leaks(
 
 
 def without_leaks(source: Examples, leaks: Sequence[Leak]) -> Examples:
-    """A source collection without its leaking rows; itself where it has none."""
+    """A source collection without its leaking rows; the collection itself if it has none."""
     rows = {leak.row for leak in leaks if leak.source == source.name}
     return source.take([row for row in range(len(source)) if row not in rows]) if rows else source
 
 
 def embedding_threshold(features: Tensor) -> float:
-    """The cosine distance within which a row is taken for one of these [n, D] (see SHARE); 0 for fewer than two rows."""
+    """The largest cosine distance at which a row counts as a copy of one of these [n, D] (see SHARE); 0 for fewer than two rows."""
     unit = _unit(features)
     some = torch.unique(torch.linspace(0, len(unit) - 1, min(len(unit), _JUDGED)).round().long())
     if len(unit) < 2:
@@ -113,7 +113,9 @@ def _by_content(target: Examples, sources: Sequence[Examples], rows: Integers, l
     pairs = [
         (int(start) + row, other)
         for source, mine, start in zip(sources, local, starts, strict=False)
-        for row, digest in zip(mine.tolist(), source.take(mine).row_digests, strict=True)  # of these rows only, for files are read
+        for row, digest in zip(
+            mine.tolist(), source.take(mine).row_digests, strict=True
+        )  # of these rows only, because files are read for it
         for other in known.get(digest, ())
     ]
     return _found(np.array(pairs, dtype=np.int64).reshape(-1, 2), 0, np.zeros(len(pairs)))
@@ -143,7 +145,7 @@ def _by_features(target_rows: Integers, source_rows: Integers, target: Tensor, s
 
 
 def _unit(features: Tensor) -> Tensor:
-    """Rows of length 1 in float32; those with NaN are 0, at a distance of 1 from all."""
+    """Rows of length 1 in float32. Rows with NaN become 0, at a distance of 1 from all others."""
     return torch.nn.functional.normalize(torch.nan_to_num(features.float(), nan=0.0, posinf=0.0, neginf=0.0), dim=1)
 
 
@@ -155,7 +157,7 @@ def _strongest(found: Sequence[Found], sources: Sequence[Examples], starts: Inte
     row, target, how, distance = (np.concatenate([f[i] for f in found]) for i in range(4))
     order = np.lexsort((target, distance, how, row))
     row, target, how, distance = row[order], target[order], how[order], distance[order]
-    # stable: of a pair's several proofs, the first is the strongest
+    # stable: if a pair has several proofs, the first is the strongest
     _, first = np.unique(np.stack([row, target]), axis=1, return_index=True)
     first.sort()
     row, target, how, distance = row[first], target[first], how[first], distance[first]

@@ -1,9 +1,10 @@
-"""Images that look alike: a perceptual hash to find pairs among many, and a small grey picture to check each pair found.
+"""Images that look alike: a perceptual hash finds candidate pairs, and a small grey picture checks each of them.
 
-The hash: the sign, about their median, of the 64 lowest frequencies (without the mean) of the discrete cosine transform of the image in
-grey at 32 x 32. It does not mind another encoding, another size, or a little more light. What it sees is coarse: two guitars drawn
-upright, or two striped cloths, come as near as a photo and its copy. Hence the check: the correlation of the pictures in grey at 16 x 16.
-Reference: Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010 (pHash, here with a round set of frequencies).
+The hash takes the grey image at 32 x 32, its discrete cosine transform, and the 64 lowest frequencies (without the mean); each bit says
+whether a frequency is above their median. The hash changes little with another encoding, another size, or a little more light. But it is
+coarse: two guitars drawn upright, or two striped cloths, can be as near as a photo and its copy. So each pair is checked by the
+correlation of the grey pictures at 16 x 16.
+Reference: Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010 (pHash; here the set of frequencies is round).
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ Halves: TypeAlias = np.ndarray[Any, np.dtype[np.float16]]
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 
 FLAT = 2.0
-"""Standard deviation in grey levels (of 255) of the small picture below which an image says nothing: a white page, a black frame.
+"""An image is flat (a white page, a black frame) if its small picture has a standard deviation below this, in grey levels of 255.
 
-What is left after such a page is noise, so its hash means nothing; it is a copy of another only where every pixel is the same.
+The hash of a flat image is only noise, so it counts as a copy of another only if every pixel is equal.
 """
 
 _SIDE, _SMALL = 32, 16
-_ROWS = 8192  # rows looked at before they are compared, so that memory does not grow with the collection that passes by
+_ROWS = 8192  # rows hashed before they are compared, so that memory does not grow with the second collection
 _BLOCK = 1 << 20  # pairs of codes compared at once: 8 MB
 _LOOSE = 4096  # pairs of small pictures compared at once
 
@@ -39,10 +40,10 @@ _LOOSE = 4096  # pairs of small pictures compared at once
 @final
 @dataclass(frozen=True, eq=False)
 class Looks:
-    """What is kept of images, whatever their size: 64 bits and a small picture.
+    """What is kept of images of any size: a hash of 64 bits and a small picture.
 
-    `rows` [N]: those that could be read. `codes` [N] uint64. `small` [N, 256] float16 of mean 0 and length 1 (0 where flat). `pixels`:
-    place 0..N-1 -> a digest of every pixel, of flat images only.
+    `rows` [N]: the rows that could be read. `codes` [N]: hashes, uint64. `small` [N, 256]: float16 of mean 0 and length 1 (0 if flat).
+    `pixels`: position 0..N-1 -> a digest of every pixel, for flat images only.
     """
 
     rows: Integers
@@ -52,7 +53,7 @@ class Looks:
 
 
 def looks_of(examples: Examples, rows: Integers) -> Looks:
-    """Look at these rows, in threads; those that cannot be read are left out."""
+    """Hash these rows, in threads. Rows that cannot be read are left out."""
 
     def one(place: int) -> tuple[np.uint64, Halves, bytes | None] | None:
         try:
@@ -70,11 +71,11 @@ def looks_of(examples: Examples, rows: Integers) -> Looks:
 
 
 def alike(held: Looks, b: Examples, rows_b: Integers, distance: int, correlation: float) -> tuple[Integers, Integers, Floats]:
-    """(row of those held, row of b, differing bits) of the pairs within `distance` bits that correlate at least `correlation`.
+    """The pairs within `distance` bits and with a correlation of at least `correlation`: (row in memory, row of b, differing bits).
 
-    Those held stay in memory, the rows of `b` pass by.
+    The rows of `b` are read block by block and not kept.
     """
-    starts = range(0, max(1, len(rows_b)), _ROWS)  # one turn at least
+    starts = range(0, max(1, len(rows_b)), _ROWS)  # at least one block
     parts = [_compared(held, looks_of(b, rows_b[s : s + _ROWS]), distance, correlation) for s in starts]
     first, second, bits = (np.concatenate([part[i] for part in parts]) for i in range(3))
     return first, second, bits.astype(np.float32)
@@ -88,7 +89,7 @@ def _compared(a: Looks, b: Looks, distance: int, correlation: float) -> tuple[In
         apart = _count_bits(a.codes[start : start + step, None] ^ b.codes[None])
         left, right = np.nonzero(apart <= distance)
         correlated = _correlations(a.small, left + start, b.small, right)
-        kept = (correlated >= correlation) & (correlated != 0)  # 0: of flat images
+        kept = (correlated >= correlation) & (correlated != 0)  # 0: flat images
         first.append(left[kept] + start)
         second.append(right[kept])
         bits.append(apart[left[kept], right[kept]])
@@ -102,22 +103,22 @@ def _look(examples: Examples, row: int) -> tuple[np.uint64, Halves, bytes | None
     small = grey.reshape(_SMALL, 2, _SMALL, 2).mean((1, 3)).reshape(-1)
     small -= small.mean()
     length = float(np.linalg.norm(small))
-    if length < FLAT * _SMALL:  # the length is the standard deviation times the root of the 256 pixels
-        whole = examples.items.fetch(row)  # a large photo came reduced
+    if length < FLAT * _SMALL:  # the length is the standard deviation times the square root of 256, the number of pixels
+        whole = examples.items.fetch(row)  # the image at full size: a large photo was decoded at a smaller one
         assert isinstance(whole, Image.Image)
         return np.uint64(0), np.zeros(len(small), dtype=np.float16), content_digest(str(whole.size).encode() + whole.tobytes())
     return hash_of(grey), (small / length).astype(np.float16), None
 
 
 def hash_of(grey: Floats) -> np.uint64:
-    """The 64 bits of an image in grey [32, 32]."""
+    """The hash of 64 bits of a grey image [32, 32]."""
     low = (_COSINES @ grey @ _COSINES.T)[_FREQUENCIES]
     bits: Codes = np.packbits(low > np.median(low)).view(np.uint64)
     return bits[0]  # type: ignore[no-any-return]
 
 
 def _transform() -> tuple[Floats, tuple[Integers, Integers]]:
-    """The first rows of the cosine transform, and the 64 lowest frequencies after the mean, by their sum and then by row."""
+    """The first rows of the cosine transform, and the 64 lowest frequencies after the mean, ordered by their sum and then by row."""
     order = sorted(((i, j) for i in range(11) for j in range(11) if i + j), key=lambda at: (at[0] + at[1], at[0]))[:64]
     cosines = np.cos(np.pi * np.arange(11)[:, None] * (2 * np.arange(_SIDE) + 1) / (2 * _SIDE)) / 4
     cosines[0] /= np.sqrt(2)
@@ -129,7 +130,7 @@ _BITS_OF_16 = np.array([bin(i).count("1") for i in range(1 << 16)], dtype=np.uin
 
 
 def _count_bits(codes: Codes) -> Bytes:
-    """Ones in each of [n, m] codes."""
+    """The number of one bits in each of the codes [n, m]."""
     if hasattr(np, "bitwise_count"):
         counted: Bytes = np.bitwise_count(codes)
         return counted
@@ -138,7 +139,7 @@ def _count_bits(codes: Codes) -> Bytes:
 
 
 def _correlations(a: Halves, left: Integers, b: Halves, right: Integers) -> Floats:
-    """Products of a[left] and b[right] [P]."""
+    """The dot products [P] of the rows a[left] and b[right]."""
     found = np.empty(len(left), dtype=np.float32)
     for start in range(0, len(left), _LOOSE):
         part = slice(start, start + _LOOSE)
@@ -147,7 +148,7 @@ def _correlations(a: Halves, left: Integers, b: Halves, right: Integers) -> Floa
 
 
 def _same_pixels(a: dict[int, bytes], b: dict[int, bytes]) -> Integers:
-    """(place in a, place in b) [P, 2] of flat images that are equal."""
+    """Pairs (position in a, position in b) [P, 2] of flat images that are equal."""
     places: dict[bytes, list[int]] = {}
     for place, digest in b.items():
         places.setdefault(digest, []).append(place)

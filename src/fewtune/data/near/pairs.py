@@ -13,19 +13,17 @@ from fewtune.data.near import near_images, texts
 from fewtune.errors import InputError
 
 HASH_DISTANCE = 8
-"""Bits of 64. Of photos saved again as JPEG, at half or twice the size, or 15% lighter or darker, 98 in 100 and more stay within 8.
-
-Fine textures lose more, for little of them is left at 32 x 32. The hash alone is coarse: at 8 bits, of every 10,000 pairs of drawings
-that are no copies, about one passes too.
+"""Number of differing bits, of 64. Of photos saved again as JPEG, at half or twice the size, or 15% lighter or darker, at least 98 in 100
+differ by at most 8. Fine textures differ more, because little of them is left at 32 x 32. The hash alone is coarse: at 8 bits, about one
+in 10,000 pairs of drawings that are not copies passes too.
 """
 CORRELATION = 0.97
-"""Of the small grey pictures. The same copies stay above it; different shirts laid out alike, and guitars drawn alike, reach 0.97.
-
-What lies above and is no copy is the same drawing in other colours, or catalogue photos of two things in one stance.
+"""Correlation of the small grey pictures. The same copies stay above it; different shirts laid out alike, and guitars drawn alike, reach
+0.97. Pairs above it that are not copies: the same drawing in other colours, or catalogue photos of two things in the same position.
 """
 JACCARD = 0.8
-"""Of sets of shingles. Sentences that differ in a word or two of small importance ("do you know any jokes", "hey do you know any jokes")
-are above it; those that differ in what they ask for are below, but for long ones.
+"""Jaccard similarity of sets of shingles. Sentences that differ in one or two unimportant words ("do you know any jokes", "hey do you know
+any jokes") are above it. Sentences that ask for different things are below it, except long ones.
 """
 
 Distances: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
@@ -36,9 +34,9 @@ _NOTHING: Found = (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.
 @final
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Rows alike, the nearest first: `first` [P] of the one collection, `second` [P] of the other.
+    """Pairs of similar rows, the nearest first: rows `first` [P] of one collection, rows `second` [P] of the other.
 
-    `distance` [P]: of images, the bits of 64 in which their hashes differ; of texts, 1 - Jaccard of their shingles.
+    `distance` [P]: for images, the number of bits (of 64) in which the hashes differ; for texts, 1 - Jaccard of their shingles.
     """
 
     first: Integers
@@ -59,12 +57,12 @@ def near_pairs(
     correlation: float = CORRELATION,
     jaccard: float = JACCARD,
 ) -> Pairs:
-    """The pairs (a row of `a`, a row of `b`) that are near-duplicates; within one collection each pair once, and no row with itself.
+    """The pairs (row of `a`, row of `b`) that are near-duplicates. Within one collection, each pair is given once, and no row with itself.
 
-    Images: at most `distance` bits between the hashes, and grey pictures of 16 x 16 that correlate at least `correlation`; flat images
-    only where every pixel is equal. Texts: Jaccard of shingles at least `jaccard`, in (0, 1]. Vectors have none. Rows that cannot be
-    read are passed over. Labels are not looked at. `a` is held in memory (half a kB an image), `b` passes by.
-    Raises InputError for two modalities.
+    Images: the hashes differ in at most `distance` bits, and the grey pictures of 16 x 16 have a correlation of at least `correlation`;
+    flat images must be equal in every pixel. Texts: the Jaccard similarity of the shingles is at least `jaccard`, in (0, 1]. Vectors have
+    no near-duplicates. Rows that cannot be read are skipped. Labels are ignored. `a` is kept in memory (half a kB an image); `b` is read in
+    blocks. Raises InputError for two modalities.
     """
     return near_in_each(a, rows_a, [(b, rows_b)], distance=distance, correlation=correlation, jaccard=jaccard)[0]
 
@@ -78,11 +76,11 @@ def near_in_each(
     correlation: float = CORRELATION,
     jaccard: float = JACCARD,
 ) -> list[Pairs]:
-    """`near_pairs` with each of several collections; the rows of `a` are looked at once."""
+    """`near_pairs` with each of several collections; the rows of `a` are read once."""
     for b, _ in others:
         if a.modality != b.modality:
             raise InputError(
-                f"near-duplicates are looked for in one modality, but {a.name} holds {a.modality}s and {b.name} {b.modality}s."
+                f"near-duplicates can only be found within one modality, but {a.name} holds {a.modality}s and {b.name} {b.modality}s."
             )
     if a.modality == "vector":
         return [_sorted(_NOTHING)] * len(others)
@@ -103,7 +101,7 @@ def _sorted(pairs: Found) -> Pairs:
 
 
 def _once(first: Integers, second: Integers, apart: Distances) -> Found:
-    """Without rows paired with themselves, and of (i, j) and (j, i) only the one that has the lower row first."""
+    """Without rows paired with themselves; of (i, j) and (j, i), only the one with the lower row first."""
     count = int(max(first.max(initial=0), second.max(initial=0))) + 1
     mirrored = np.isin(first * count + second, second * count + first) & (first > second)
     kept = (first != second) & ~mirrored

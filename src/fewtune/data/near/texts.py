@@ -1,10 +1,10 @@
-"""Texts that say the same: equal in a normal form, or most of their character shingles shared.
+"""Texts that say the same: they are equal in a normal form, or share most of their character shingles.
 
-The normal form drops what a copy may change without being another text: letter case, white space, punctuation, and the several ways in
-which Unicode spells a character (NFKC). Shingles are the runs of 5 characters of " normal form ", as a set; two texts are near where
-|A and B| / |A or B| (Jaccard) reaches a threshold. Pairs are found by an inverted index on the rarest shingles of each text: two sets
-with Jaccard >= t share at least l of the first n - ceil(t n) + l of their n shingles, in any order common to both (the prefix filter),
-so none is missed; every candidate is checked exactly.
+The normal form drops small changes: letter case, white space, punctuation, and the different ways in which Unicode can spell a character
+(NFKC). Shingles are the set of all sequences of 5 characters in " normal form "; two texts are near if |A and B| / |A or B| (Jaccard)
+reaches a threshold. Pairs are found by an inverted index on the rarest shingles of each text: two sets
+with Jaccard >= t share at least l of the first n - ceil(t n) + l of their n shingles, in any order that is the same for both (the prefix
+filter). So no pair is missed, and every candidate is checked exactly.
 Reference: Broder, "On the resemblance and containment of documents", 1997; Chaudhuri, Ganti, Kaushik, "A primitive operator for
 similarity joins in data cleaning", ICDE 2006 (the prefix filter).
 """
@@ -25,14 +25,14 @@ Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 
 LENGTH = 5  # characters of a shingle
 _CHUNK = 4096  # texts of b at once
-_BUCKETS = 1 << 20  # of the table that counts how common shingles are
+_BUCKETS = 1 << 20  # of the table that counts how often each shingle occurs
 _NONE: Shingles = np.zeros(0, dtype=np.uint64)
 
 
 def normal_form(text: str) -> str:
-    """Lower case, NFKC, only letters, marks, digits and symbols, single spaces; empty where nothing is left.
+    """Lower case, NFKC, only letters, marks, digits and symbols, single spaces; empty if nothing is left.
 
-    Symbols stay, because a text of emoji alone says something.
+    Symbols are kept, because a text can consist of emoji only.
     """
     plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     kinds = {c: unicodedata.category(c)[0] for c in set(plain)}
@@ -40,7 +40,7 @@ def normal_form(text: str) -> str:
 
 
 def shingles_of(text: str) -> Shingles:
-    """The distinct shingles of a normal form as 64-bit hashes, in rising order; none for an empty text."""
+    """The distinct shingles of a normal form as 64-bit hashes in ascending order; none for an empty text."""
     if not text:
         return _NONE
     characters = np.frombuffer(f" {text} ".encode("utf-32-le", errors="surrogatepass"), dtype=np.uint32).astype(np.uint64)
@@ -55,9 +55,10 @@ def shingles_of(text: str) -> Shingles:
 @final
 @dataclass(frozen=True, eq=False)
 class Index:
-    """Texts that can be asked for: their `rows` [N] and `sets` of shingles, and the inverted index of the rarest ones.
+    """Texts that can be searched: their `rows` [N] and `sets` of shingles, and an inverted index of the rarest shingles.
 
-    `keys` [M] in rising order, and the place 0..N-1 of the text that each is of, `owner` [M]. `common` counts shingles by their hash.
+    `keys` [M]: shingles in ascending order. `owner` [M]: the position 0..N-1 of the text of each. `common`: counts of shingles by their
+    hash.
     """
 
     rows: Integers
@@ -70,7 +71,7 @@ class Index:
 
 
 def index_of(examples: Examples, rows: Integers, jaccard: float) -> Index:
-    """An index of these rows that finds texts of at least this Jaccard similarity, in (0, 1]."""
+    """An index of these rows to find texts with at least this Jaccard similarity, in (0, 1]."""
     sets = [_shingles(examples, int(row)) for row in rows]
     common = np.zeros(_BUCKETS, dtype=np.int64)
     for shingles in sets:
@@ -82,7 +83,7 @@ def index_of(examples: Examples, rows: Integers, jaccard: float) -> Index:
 
 
 def alike(held: Index, b: Examples, rows_b: Integers) -> tuple[Integers, Integers, Floats]:
-    """(row of those held, row of b, 1 - Jaccard) of the pairs that are similar; texts with an empty normal form pair with none."""
+    """The similar pairs: (row of the index, row of b, 1 - Jaccard). Texts with an empty normal form have no pairs."""
     first, second, apart = [], [], []
     for start in range(0, len(rows_b), _CHUNK):
         sets = [_shingles(b, int(row)) for row in rows_b[start : start + _CHUNK]]
@@ -109,24 +110,27 @@ def _sizes(sets: list[Shingles]) -> Integers:
 
 
 def _joined(sets: list[Shingles]) -> tuple[Shingles, Integers]:
-    """All shingles one after another, and the place of the set that each is of."""
+    """All shingles in one array, and the position of the set of each."""
     return np.concatenate([_NONE, *sets]), np.repeat(np.arange(len(sets)), _sizes(sets))
 
 
 def _rarest(shingles: Shingles, common: Integers, jaccard: float) -> Shingles:
-    """The prefix of a set in the order (how common among those held, hash)."""
+    """The prefix of a set: its first shingles in the order (how common in the index, hash)."""
     count = len(shingles)
     length = count - math.ceil(jaccard * count - 1e-9) + int(_shared(np.int64(count)))
     return shingles[np.argsort(common[_bucket(shingles)], kind="stable")[:length]]
 
 
 def _shared(size: Any) -> Any:
-    """How many shingles of its prefix a set of this size must share; prefixes are as much longer. One would do; but long texts quote."""
+    """How many shingles of its prefix a set of this size must share; prefixes are longer by as many.
+
+    One would be enough; a larger number leaves fewer candidates among long texts, which often quote each other.
+    """
     return np.minimum(size, 1 + size // 16)
 
 
 def _candidates(held: Index, sets: list[Shingles]) -> list[tuple[int, int]]:
-    """(place held, place in `sets`) that share enough of their prefixes and are of like size, each once."""
+    """Pairs (position in the index, position in `sets`) that share enough of their prefixes and have similar sizes, each once."""
     asked, asker = _joined([_rarest(shingles, held.common, held.jaccard) for shingles in sets])
     low, high = np.searchsorted(held.keys, asked, "left"), np.searchsorted(held.keys, asked, "right")
     times = high - low

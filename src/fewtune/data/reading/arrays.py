@@ -1,4 +1,4 @@
-"""Arrays: `x` with `y`, given directly or in an `.npz`, and lists of paths or strings with labels."""
+"""Arrays `x` and `y`, given directly or in an `.npz`, and lists of paths or strings with labels."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ def read_arrays(
     kind: Kind = "class",
     wanted: Wanted | None = None,
 ) -> Examples:
-    """Examples from inputs and labels at hand.
+    """Examples from inputs and labels that are given from Python.
 
-    `x`: pictures as one array [N, H, W], [N, H, W, C] or [N, C, H, W] (see `pixels.as_pixels` for the numbers that it may hold); a list of
-    pictures of any kinds and sizes (paths, encoded bytes, Pillow images, arrays; see `pictures`); vectors [N, D]; a list of strings. Torch
-    tensors are arrays here. `wanted`: what inputs without labels are for; to a model of images, one picture may be given as it is.
-    `y`: class integers or names, float targets ([N] or [N, d]) or multi-hot [N, L], as `kind` says; None and NaN are missing.
-    `names`: the class names that integer labels index; -1 then means a missing label. Raises InputError in one sentence for the rest.
+    `x`: pictures as one array [N, H, W], [N, H, W, C] or [N, C, H, W] (see `pixels.as_pixels` for the allowed numbers); a list of pictures
+    of any kinds and sizes (paths, encoded bytes, Pillow images, arrays; see `pictures`); vectors [N, D]; a list of strings. Torch tensors
+    are treated like arrays. `wanted`: what the model reads, for inputs without labels; for a model of images, `x` may be one picture. `y`:
+    class integers or names, float targets ([N] or [N, d]) or multi-hot [N, L], as `kind` says; None and NaN mean missing. `names`: the
+    class names; integer labels are then indices into them, and -1 means missing. Raises InputError for anything else.
     """
     labels = None if y is None else plain(y)
-    if labels is not None:  # then N is known
+    if labels is not None:  # then the number of rows is known
         wanted = Wanted("image") if _is_one_picture(x, labels) else None
     items, row_names = as_items(x, name, wanted)
     count = len(items)
     if labels is not None and (np.shape(labels) == () if isinstance(labels, np.ndarray) else not hasattr(labels, "__len__")):
-        raise InputError(f"{name}: expected one label a row, found {count} rows and a single label.")
+        raise InputError(f"{name}: expected one label for each row, found {count} rows and one label.")
     if labels is not None and len(labels) != count:
-        raise InputError(f"{name}: expected one label a row, found {count} rows and {len(labels)} labels.")
+        raise InputError(f"{name}: expected one label for each row, found {count} rows and {len(labels)} labels.")
     return make_examples(
         items,
         None if labels is None else as_labels(labels, name, names, kind),
@@ -59,7 +59,7 @@ def read_arrays(
 
 
 def _is_one_picture(x: Any, labels: Any) -> bool:
-    """Whether a picture of three axes comes with its one label."""
+    """Whether the input is one picture of three axes with one label."""
     x = plain(x)
     return isinstance(x, np.ndarray) and x.ndim == 3 and len(x) > 1 and np.shape(labels) == (1,)
 
@@ -88,7 +88,7 @@ def read_npz(arrays: Mapping[str, np.ndarray[Any, Any]], *, name: str, kind: Kin
 
 
 def as_items(x: Any, name: str, wanted: Wanted | None = None) -> tuple[Items, list[str] | None]:
-    """Items, and row names where the inputs have some (paths). `wanted`: what inputs without labels are for."""
+    """Items, and row names if the inputs have some (paths). `wanted`: what the model reads, for inputs without labels."""
     x = plain(x)
     for_images = wanted is not None and wanted.modality == "image"
     if isinstance(x, Image.Image | bytes | bytearray | memoryview) or (for_images and isinstance(x, Path)):
@@ -96,7 +96,7 @@ def as_items(x: Any, name: str, wanted: Wanted | None = None) -> tuple[Items, li
     if isinstance(x, np.ndarray):
         if x.dtype.kind in "OSU":
             return _mixed(x, name, wanted)
-        if wanted is not None and for_images and (x.ndim > 2 or fits(x)):  # else they are vectors
+        if wanted is not None and for_images and (x.ndim > 2 or fits(x)):  # if not, they are vectors
             x = one_or_many(x, wanted.taught)
         return _numbers(x, name)
     if isinstance(x, str | Path | dict) or not hasattr(x, "__len__"):
@@ -104,11 +104,11 @@ def as_items(x: Any, name: str, wanted: Wanted | None = None) -> tuple[Items, li
     values = [plain(value) for value in x]
     nested = bool(values) and all(isinstance(value, list | tuple) for value in values)
     array = _array(values) if nested else np.asarray(None)
-    return as_items(array, name, wanted) if array.ndim else _listed(values, name, wanted)  # nested lists of numbers are one array
+    return as_items(array, name, wanted) if array.ndim else _listed(values, name, wanted)  # nested lists of numbers become one array
 
 
 def _mixed(x: np.ndarray[Any, Any], name: str, wanted: Wanted | None) -> tuple[Items, list[str] | None]:
-    """An array of Python objects, strings or bytes: one value a row, or strings of any shape."""
+    """Items from an array of Python objects, strings or bytes: one value a row, or strings of any shape."""
     values = x.ravel().tolist()
     strings = any(isinstance(value, str | Path | bytes) for value in values) and not any(isinstance(v, np.ndarray) for v in values)
     if x.ndim and (x.size == len(x) or strings):
@@ -117,7 +117,7 @@ def _mixed(x: np.ndarray[Any, Any], name: str, wanted: Wanted | None) -> tuple[I
 
 
 def _listed(values: list[Any], name: str, wanted: Wanted | None) -> tuple[Items, list[str] | None]:
-    """A list of one value a row: strings, pictures of any kinds and sizes, or arrays."""
+    """Items from a list with one value a row: strings, pictures of any kinds and sizes, or arrays."""
     if values and all(missing(value) for value in values):
         raise InputError(f"{name}: all {len(values)} rows are missing (None or NaN): expected texts, paths, images or vectors.")
     encoded = [isinstance(value, bytes | bytearray | memoryview) for value in values]
@@ -151,9 +151,9 @@ def _numbers(x: np.ndarray[Any, Any], name: str) -> tuple[Items, None]:
 
 
 def _strings(values: list[Any], name: str, wanted: Wanted | None) -> tuple[Items, list[str] | None]:
-    """Paths where they are Path objects, or all end as images do, or are for a model of images; else texts.
+    """Paths, if they are Path objects, all have a suffix of images, or are given to a model of images; else texts.
 
-    What is missing stays, to be refused or left out later.
+    Missing values are kept, to be refused or left out later.
     """
     for_images = wanted is not None and wanted.modality == "image"
     there = [v for v in values if not missing(v)]
@@ -169,7 +169,7 @@ def _strings(values: list[Any], name: str, wanted: Wanted | None) -> tuple[Items
 
 
 def as_vectors(x: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """float32 [N, D]. Raises InputError naming the first row that holds NaN or infinity, and how many do."""
+    """float32 [N, D]. Raises InputError for NaN and infinity, with the first such row and the number of them."""
     if x.ndim != 2 or x.shape[1] == 0:
         raise InputError(f"{name}: expected vectors [N, D], found {list(x.shape)}.")
     with np.errstate(over="ignore"):
@@ -177,7 +177,7 @@ def as_vectors(x: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, np.dtype[n
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(bad):
         more = f" and {len(bad) - 1} more rows hold" if len(bad) > 1 else " holds"
-        raise InputError(f"{name}: row {bad[0]}{more} NaN or infinite values: remove or mend them before adapting.")
+        raise InputError(f"{name}: row {bad[0]}{more} NaN or infinite values: remove or correct them before adapting.")
     return vectors
 
 
@@ -187,13 +187,13 @@ def _groups(groups: Any, count: int, name: str) -> list[str | None]:
 
 
 def _row_each(values: Any, count: int, name: str, what: str) -> Any:
-    """Values of which there is one a row."""
+    """Values, one for each row. Raises InputError if their number is different."""
     values = plain(values)
     if isinstance(values, np.ndarray) and values.ndim != 1:
-        raise InputError(f"{name}: expected one {what} a row, found {what}s of shape {list(values.shape)}.")
+        raise InputError(f"{name}: expected one {what} for each row, found {what}s of shape {list(values.shape)}.")
     if not hasattr(values, "__len__") or len(values) != count:
         found = f"{len(values)} {what}s" if hasattr(values, "__len__") else f"a {type(values).__name__}"
-        raise InputError(f"{name}: expected one {what} a row, found {count} rows and {found}.")
+        raise InputError(f"{name}: expected one {what} for each row, found {count} rows and {found}.")
     return values
 
 
@@ -202,7 +202,7 @@ def _is_integer(value: object) -> bool:
 
 
 def split_codes(split: Any, count: int, name: str) -> Integers:
-    """0 train, 1 validation, 2 test, -1 none, from such codes or from words (train, val, dev, test, any)."""
+    """0 train, 1 validation, 2 test, -1 none; from these codes or from words (train, val, dev, test, ...)."""
     split = _row_each(split, count, name, "split")
     codes = np.full(count, NO_SPLIT, dtype=np.int64)
     for i, value in enumerate(split):

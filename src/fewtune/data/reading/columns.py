@@ -1,4 +1,4 @@
-"""From a table to Examples: which column is the input, which the label, and what their values are."""
+"""From a table to Examples: which column is the input, which is the label, and what their values are."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def from_table(
     labelled: bool = True,
     classes: tuple[Sequence[str], Mapping[str, int]] | None = None,
 ) -> Examples:
-    """Examples from a table; columns are found by usual names where they are not given.
+    """Examples from a table. Columns that are not given are found by their usual names.
 
-    `label` may name several columns, "a,b": the first is the target. `split=""` means that the column of that name is no split.
-    `classes` are class names in order with their splits, known from elsewhere. Without `labelled`, a missing label column is fine.
-    Raises InputError that lists the columns where one is missing or unclear.
+    `label` may name several columns, "a,b": the first is the target. `split=""`: a column called "split" is not a split. `classes`: class
+    names in order and their splits, from another file. If not `labelled`, the label column may be missing.
+    Raises InputError with the columns of the table if one is missing or unclear.
     """
     if not table.count:
         raise InputError(f"{table.name} holds a header but no rows.")
@@ -80,7 +80,9 @@ def from_table(
 
 
 def kind_of_input(column: str, values: Any) -> str:
-    """items (ready), path, text, embedding or picture (bytes, Pillow images, arrays): what values are, by type, then by column name."""
+    """What the values are, by their type, then by the column's name: items (ready), path, text, embedding or picture (bytes, Pillow
+    images, arrays).
+    """
     if hasattr(values, "fetch"):
         return "items"
     if isinstance(values, np.ndarray) and values.ndim == 2:
@@ -102,7 +104,7 @@ def kind_of_input(column: str, values: Any) -> str:
 
 
 def _has_two_axes(value: Any) -> bool:
-    """Whether an array, or nested lists, are more than a row of numbers."""
+    """Whether an array or nested lists have more than one axis."""
     shape = value.shape if isinstance(value, np.ndarray) else (len(value), len(value[0])) if value and isinstance(value[0], list) else ()
     return len([length for length in shape if length > 1]) > 1
 
@@ -144,7 +146,7 @@ def _usual(table: Table, role: str) -> list[str]:
 
 
 def _one(table: Table, role: str, given: str | None) -> str | None:
-    """The given column, or the first with a usual name for this role."""
+    """The given column, or the first one with a usual name for this role."""
     if given:
         return _known(table, given, f"{role} column")
     return next(iter(_usual(table, role)), None)
@@ -158,11 +160,11 @@ def _known(table: Table, column: str, what: str) -> str:
 
 def _labels(table: Table, column: str, kind: Kind, names: Sequence[str] = ()) -> list[str | int | None] | Integers | Column:
     values = table.columns[column]
-    if names and "-1" not in names:  # where classes are known from elsewhere, -1 is none of them
+    if names and "-1" not in names:  # if class names are given from another file, -1 means missing
         values = [None if _is_minus_one(value) else value for value in values]
     labels = as_labels(values, f"{table.name}, column {column}", None, kind)
     if not isinstance(labels, Column) and all(label is None for label in labels):
-        raise InputError(f"{table.name}: column {column!r} holds no label at all: expected a class name in each row.")
+        raise InputError(f"{table.name}: column {column!r} holds no labels: expected a class name in each row.")
     return labels
 
 
@@ -182,14 +184,14 @@ def _items(table: Table, column: str, kind: str) -> tuple[Items, list[str] | Non
         return Vectors(as_vectors(_matrix(table, column), f"{table.name}, column {column}")), None
     if all(missing(value) for value in values):
         raise InputError(f"{table.name}: column {column!r} is empty in all {table.count} rows: pass input=NAME for another column.")
-    if kind == "text":  # an empty one is refused, or left out, by whoever learns from it or labels it
+    if kind == "text":  # an empty text is refused or left out later
         return Texts(["" if missing(value) else _as_text(value, table, row) for row, value in enumerate(values)]), None
     if kind == "picture":
         return read_pictures(values, [table.where(row) for row in range(table.count)], table.name, table.folder)[0], None
     paths = [None if missing(value) else table.folder / _as_text(value, table, row) for row, value in enumerate(values)]
     if not any(os.path.isfile(path) for path in paths if path is not None):  # noqa: PTH113  (Path.is_file raises for odd names)
         listed = some((f"{values[row]} ({table.where(row)})" for row, path in enumerate(paths) if path is not None), 3)
-        raise InputError(f"{table.name}: none of the files of column {column!r} is below {table.folder}: {listed}.")
+        raise InputError(f"{table.name}: none of the files in column {column!r} is in {table.folder}: {listed}.")
     return Files(paths), [table.where(row) if paths[row] is None else str(value) for row, value in enumerate(values)]
 
 
@@ -207,10 +209,10 @@ def _matrix(table: Table, column: str) -> np.ndarray[Any, Any]:
         if missing(value):
             raise InputError(f"{table.name}: the embedding of {table.where(row)} is missing: fill it, or remove the row.")
         try:
-            with np.errstate(over="ignore"):  # what is too large for float32 is refused later, as infinite
+            with np.errstate(over="ignore"):  # a number that is too large for float32 becomes infinite and is refused later
                 vector = np.asarray(json.loads(value) if isinstance(value, str) else value, dtype=np.float32).ravel()
         except (TypeError, ValueError, OverflowError, RecursionError):
-            raise InputError(f"{table.name}: the embedding of {table.where(row)} is no list of numbers: {str(value)[:40]!r}.") from None
+            raise InputError(f"{table.name}: the embedding of {table.where(row)} is not a list of numbers: {str(value)[:40]!r}.") from None
         width = width or len(vector)
         if len(vector) != width:
             raise InputError(

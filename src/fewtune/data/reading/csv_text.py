@@ -1,4 +1,4 @@
-"""Separated values as people's programs write them: with fields in quotes, or with quotation marks that are nothing but letters."""
+"""Separated values (CSV, TSV), with quoted fields, or with quotation marks that are ordinary letters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from fewtune.errors import InputError
 @final
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Rows of equal length below a header; `lines`: where each begins in the file, from 1. `remarks`: sentences on how they were read."""
+    """Rows of equal length below a header. `lines`: the line of the file on which each row begins, from 1. `remarks`: sentences on how they
+    were read."""
 
     header: list[str]
     rows: list[list[str]]
@@ -26,7 +27,7 @@ class Rows:
 
 @final
 class _Trouble(Exception):  # noqa: N818  (never leaves this file)
-    """Why a file cannot be read with quotes: `sentence`, and the line with the mark that is to blame."""
+    """Why a file cannot be read with quotes: `sentence`, and the line with the wrong quotation mark."""
 
     def __init__(self, sentence: str, line: int) -> None:
         super().__init__(sentence)
@@ -34,11 +35,11 @@ class _Trouble(Exception):  # noqa: N818  (never leaves this file)
 
 
 def read_csv(path: Path, text: str, delimiter: str | None) -> Rows:
-    """The rows of a text; by default the delimiter is a comma where the header holds one, else the more frequent of ; and tab.
+    """The rows of a text. The delimiter is by default a comma if the header holds one, else the more frequent of ; and tab.
 
-    A quotation mark may open a field that spans lines. Where that swallows lines which are rows by themselves, or ends in an error, and
-    every line has as many fields as the header without heed of quotes, the file does not quote: each line is a row, which is remarked.
-    Raises InputError naming the line where something is wrong.
+    A quotation mark may open a field of several lines. If that hides lines which are rows themselves, or ends in an error, and every line
+    has as many fields as the header when quotes are ignored, then the file does not use quotes: each line is a row, and a remark says so.
+    Raises InputError with the line where something is wrong.
     """
     first = text.lstrip("\r\n").split("\n", 1)[0]
     if delimiter is None:
@@ -95,12 +96,12 @@ def _header(row: list[str], path: Path) -> list[str]:
 
 
 def _lines(text: str) -> list[str]:
-    """The lines as the reader of CSV counts them."""
+    """The lines, counted as the CSV reader counts them."""
     return [line.rstrip("\r\n") for line in io.StringIO(text, newline="")]
 
 
 def _refuse_swallowed(path: Path, text: str, delimiter: str, made: Rows, long: Sequence[tuple[int, int]]) -> None:
-    """Raise _Trouble where lines inside a quoted field are rows by themselves."""
+    """Raise _Trouble if lines inside a quoted field are rows themselves."""
     lines, several = _lines(text), {row for row, _ in long}
     known: dict[int, Counter[str]] = {}
     for row, end in long:
@@ -114,16 +115,16 @@ def _refuse_swallowed(path: Path, text: str, delimiter: str, made: Rows, long: S
                 known[column] = Counter(r[column].strip() for i, r in enumerate(made.rows) if i not in several)
             if _are_values([fields[column].strip() for fields in inside if fields != [""]], known[column]):
                 raise _Trouble(
-                    f"{path}, line {start}: a quotation mark opens a field that ends in line {end}, and the lines between are rows by "
-                    "themselves: take the mark out, or write it twice within quotes.",
+                    f"{path}, line {start}: a quotation mark opens a field that ends in line {end}, and the lines between are rows "
+                    "themselves: remove the mark, or write it twice inside quotes.",
                     start,
                 )
 
 
 def _are_values(found: Sequence[str], known: Counter[str]) -> bool:
-    """Whether what stands in a column of the lines inside a field are values of this column, as half of those before the last are at least.
+    """Whether the lines inside a field hold values of this column: at least half of them, not counting the last, must do so.
 
-    A value is known from other rows, or comes twice, or is a number where all others are.
+    A value counts if it occurs in other rows, or twice, or is a number like all others.
     """
     before, twice = found[:-1], Counter(found)
     numbers = bool(known) and all(_is_number(value) for value in known)
@@ -136,16 +137,16 @@ def _is_number(value: str) -> bool:
 
 
 def _unquoted(path: Path, text: str, delimiter: str, line: int) -> Rows | None:
-    """Every line as a row, quotation marks as letters; None where the lines differ in their number of fields."""
+    """Every line as a row, with quotation marks as letters; None if the lines differ in their number of fields."""
     numbered = [(number, fields.split(delimiter)) for number, fields in enumerate(_lines(text), start=1) if fields]
     width = len(numbered[0][1]) if numbered else 0
     if len(numbered) < 2 or any(len(fields) != width for _, fields in numbered):
         return None
-    said = f"{path.name} does not quote its fields: the quotation mark in line {line} is a letter, and every line is a row."
+    said = f"{path.name} does not use quotes: the quotation mark in line {line} was read as a letter, and every line as a row."
     rows = [[_bare(field) for field in fields] for _, fields in numbered]
     return Rows(_header(rows[0], path), rows[1:], [number for number, _ in numbered[1:]], (said,))
 
 
 def _bare(field: str) -> str:
-    """A field without the quotes around the whole of it."""
+    """A field without the quotes around it."""
     return field[1:-1].replace('""', '"') if len(field) > 1 and field[0] == field[-1] == '"' else field

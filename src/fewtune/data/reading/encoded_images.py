@@ -1,7 +1,7 @@
 """Encoded images in one `.npz`, and the small `.json` beside a `.jsonl` that names its classes.
 
-An `.npz` of this layout holds `bytes` (encoded images, one after another), `offsets` [N + 1], `label` [N] and `class_names` [K]; and
-optionally `group` [N] with `group_names`, `path` [N], `sentence` [N], `class_split` [K] and `image_split` [N] (0 train, 1 validation,
+An `.npz` of this layout holds `bytes` (encoded images, one after another), `offsets` [N + 1], `label` [N] and `class_names` [K].
+Optional: `group` [N] with `group_names`, `path` [N], `sentence` [N], `class_split` [K] and `image_split` [N] (0 train, 1 validation,
 2 test, anything else none).
 """
 
@@ -24,7 +24,7 @@ Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 
 def read_kit(arrays: Arrays, *, name: str) -> Examples:
-    """Examples from arrays of the layout above. Raises InputError where they do not fit together."""
+    """Examples from arrays of the layout above. Raises InputError if they do not fit together."""
     content, offsets = arrays["bytes"], arrays["offsets"]
     _check(content, offsets, name)
     count = len(offsets) - 1
@@ -51,7 +51,7 @@ def _check(content: np.ndarray[Any, Any], offsets: np.ndarray[Any, Any], name: s
     if offsets.ndim != 1 or offsets.dtype.kind not in "iu" or len(offsets) < 2:
         raise InputError(f"{name}: expected `offsets` as N + 1 integers, found {offsets.dtype} {list(offsets.shape)}.")
     if offsets[0] < 0 or offsets[-1] > len(content) or (np.diff(offsets.astype(np.int64)) < 0).any():
-        raise InputError(f"{name}: `offsets` do not rise from 0 to at most the {len(content)} bytes that are there.")
+        raise InputError(f"{name}: `offsets` must rise from 0 to at most {len(content)}, the number of bytes.")
 
 
 def _integers(arrays: Arrays, key: str, count: int, name: str) -> Integers:
@@ -81,7 +81,7 @@ def _splits(codes: np.ndarray[Any, Any] | None, count: int) -> Integers:
 
 
 def sidecar(path: Path) -> tuple[list[str], dict[str, int]] | None:
-    """Class names in order and their splits from the `.json` of the same name beside a table, where it holds "classes"."""
+    """Class names in order and their splits from the `.json` file with the same name beside a table, if it holds "classes"."""
     beside = path.with_suffix(".json")
     if beside == path or not beside.is_file():
         return None
@@ -91,6 +91,6 @@ def sidecar(path: Path) -> tuple[list[str], dict[str, int]] | None:
         names = [str(c["name"]) for c in entries]
         return (names, {str(c["name"]): SPLIT_WORDS.get(str(c.get("split", "")), NO_SPLIT) for c in entries}) if names else None
     except RecursionError:
-        raise InputError(f"{beside} is JSON nested too deeply to be read, where {path.name} may have its classes.") from None
+        raise InputError(f"{beside} may hold the classes of {path.name}, but its JSON is nested too deeply to be read.") from None
     except (ValueError, AttributeError, TypeError, KeyError, OSError):  # (InputError is a ValueError)
-        return None  # some other JSON that happens to lie there
+        return None  # another JSON file that has nothing to do with the table

@@ -25,7 +25,7 @@ LAYOUT = "expected one folder for each class with its files inside, as in birds/
 @final
 @dataclass(frozen=True)
 class Found:
-    """One file below the root: its parts after the split folder, and the split."""
+    """One file below the root: the parts of its path after the split folder, and the split."""
 
     path: Path
     parts: tuple[str, ...]
@@ -33,37 +33,39 @@ class Found:
 
     @property
     def inner(self) -> str | None:
-        """The folder below the class folder, where there is one."""
+        """The folder below the class folder, None if there is none."""
         return self.parts[1] if len(self.parts) > 2 else None
 
 
 def read_folder(root: Path, *, label: str | None = None, name: str | None = None, recursive: bool = True) -> Examples:
     """Images (or .txt texts) in class folders; the class is the outermost folder below the root or its split folders.
 
-    Where all files lie two folders deep and the inner names repeat (photo/dog, sketch/dog), the class could be either folder and
-    `label` must say: "inner" (class dog, group photo), "outer" (class photo) or "both" (class "photo dog", group photo).
-    Links are followed, each folder once; hidden files are passed over in silence, other files are listed in `skipped`.
+    If all files are two folders deep and the inner names repeat (photo/dog, sketch/dog), either folder could be the class, so `label` is
+    needed: "inner" (class dog, group photo), "outer" (class photo) or "both" (class "photo dog", group photo).
+    Links are followed, each folder once. Hidden files are skipped silently; other files are listed in `skipped`.
     Raises InputError for an empty or flat folder, for files beside class folders, and for images mixed with texts.
     """
     if label not in (None, "inner", "outer", "both"):
-        raise InputError(f"a folder has no label column {label!r}: label can be inner, outer or both (which folder names the class).")
+        raise InputError(f"a folder has no label column {label!r}: label can be inner, outer or both (it says which folder is the class).")
     splits = _split_folders(root)
     found, skipped = _collect(root, splits, recursive)
     images = [f for f in found if f.path.suffix.lower() in IMAGE_SUFFIXES]
     texts = [f for f in found if f.path.suffix.lower() in TEXT_SUFFIXES]
-    if images:  # a README.txt or a list of classes beside the class folders is no example
+    if images:  # a README.txt or a list of classes beside the class folders is not an example
         skipped += [Skipped(f.path.name, "a text beside class folders of images") for f in texts if len(f.parts) == 1]
         texts = [f for f in texts if len(f.parts) > 1]
     rows = images or texts
     _refuse(root, images, texts, rows, skipped)
     if images and texts:
         first = "/".join(texts[0].parts)
-        raise InputError(f"{root} holds {len(images)} images and {len(texts)} texts (such as {first}): expected one kind, move one away.")
+        raise InputError(
+            f"{root} holds {len(images)} images and {len(texts)} texts (such as {first}): expected one kind, so move the others away."
+        )
     label = label or _which(root, rows)
     spelled, groups = zip(*(_class_and_group(f, label) for f in rows), strict=True)
     classes = [name.strip() for name in spelled]
     if "" in classes:
-        raise InputError(f"the class folder of {rows[classes.index('')].path} has a name of nothing but blanks: give it another.")
+        raise InputError(f"the class folder of {rows[classes.index('')].path} has a name of blanks only: rename it.")
     items: Items = Files([f.path for f in rows]) if images else Texts([read_text(f.path).strip() for f in rows])
     return make_examples(
         items,
@@ -79,7 +81,7 @@ def read_folder(root: Path, *, label: str | None = None, name: str | None = None
 
 
 def _blanks(names: Sequence[str]) -> list[str]:
-    """A sentence for class folders whose names begin or end with a blank, which no name of a class does."""
+    """Sentences on class folders whose names begin or end with a blank: the blanks are removed from the class names."""
     by_class: dict[str, set[str]] = defaultdict(set)
     for name in names:
         by_class[name.strip()].add(name)
@@ -87,26 +89,26 @@ def _blanks(names: Sequence[str]) -> list[str]:
     for name, folders in sorted(by_class.items()):
         listed = " and ".join(repr(folder) for folder in sorted(folders))
         if len(folders) > 1:
-            said.append(f"The class folders {listed} differ in blanks alone and are read as one class, {name!r}.")
+            said.append(f"The class folders {listed} differ only in blanks and are read as one class, {name!r}.")
         elif folders != {name}:
             said.append(f"The class folder {listed} begins or ends with a blank; its class is called {name!r}.")
     return said
 
 
 def reason_to_skip(path: Path) -> str | None:
-    """Why a file is no example, or None."""
+    """Why a file is not an example, or None."""
     suffix = path.suffix.lower()
     if suffix in IMAGE_SUFFIXES or suffix in TEXT_SUFFIXES:
         return None
     if suffix in (".heic", ".heif", ".avif"):
-        return "HEIC and AVIF are not read; convert it to JPEG or PNG"
+        return "HEIC and AVIF are not supported; convert it to JPEG or PNG"
     if suffix in ARCHIVE_SUFFIXES:
         return "an archive; unpack it"
-    return f"no image or text by its suffix {path.suffix!r}" if suffix else "no image or text: it has no suffix"
+    return f"not an image or a text (suffix {path.suffix!r})" if suffix else "not an image or a text (no suffix)"
 
 
 def _class_folders(root: Path, splits: dict[str, int], rows: list[Found]) -> set[str]:
-    """The class folders that gave a row, as "robin" or "train/robin"."""
+    """The class folders that gave examples, as "robin" or "train/robin"."""
     first, most = len(root.parts), 2 if splits else 1
     return {"/".join(f.path.parts[first : first + most]) for f in rows}
 
@@ -121,7 +123,7 @@ def _collect(root: Path, splits: dict[str, int], recursive: bool) -> tuple[list[
         elif splits and parts[0] not in splits:
             skipped.append(Skipped("/".join(parts), f"beside the split folders {', '.join(splits)}"))
         elif splits and len(parts) == 2:
-            skipped.append(Skipped("/".join(parts), "in a split folder but in no class folder"))
+            skipped.append(Skipped("/".join(parts), "in a split folder, but not in a class folder"))
         else:
             found.append(Found(path, parts[1:], splits[parts[0]]) if splits else Found(path, parts, NO_SPLIT))
             if not recursive and len(found[-1].parts) > 2:
@@ -130,7 +132,7 @@ def _collect(root: Path, splits: dict[str, int], recursive: bool) -> tuple[list[
 
 
 def _split_folders(root: Path) -> dict[str, int]:
-    """Folder name -> split, where the root is laid out as train/class/file; else empty."""
+    """Folder name -> split, if the root has the layout train/class/file; else empty."""
     try:
         folders = [e for e in os.scandir(root) if os.path.isdir(e.path) and not ignored(e.name)]  # noqa: PTH112  (no errors)
     except OSError as problem:
@@ -153,7 +155,7 @@ def _refuse(root: Path, images: list[Found], texts: list[Found], rows: list[Foun
 
 
 def _which(root: Path, rows: list[Found]) -> str:
-    """ "outer", unless the inner folders look like the classes; then the person must say."""
+    """ "outer". Raises InputError if the inner folders look like the classes."""
     if any(f.inner is None for f in rows):
         return "outer"
     outers: dict[str, set[str]] = defaultdict(set)
@@ -176,7 +178,7 @@ def _class_and_group(found: Found, label: str) -> tuple[str, str | None]:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file. Raises InputError where it is not UTF-8 or cannot be read."""
+    """The text of a file. Raises InputError if it is not UTF-8 or cannot be read."""
     try:
         return read_regular(path).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as problem:

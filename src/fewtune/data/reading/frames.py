@@ -1,4 +1,4 @@
-"""pandas data frames and Hugging Face datasets, known by what they can do: neither library is imported unless it is there."""
+"""pandas data frames and Hugging Face datasets, recognised by their methods: neither library is imported here."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def is_dataset_dict(source: Any) -> bool:
 
 
 def table_of(frame: Any, name: str) -> Table:
-    """A pandas data frame as a table; rows are called by their index; paths are relative to the working folder."""
+    """A pandas data frame as a table. The names of rows come from its index; paths are relative to the working folder."""
     names = [str(c) for c in frame.columns]
     if len(set(names)) < len(names):
         raise InputError(f"{name} has several columns named {next(n for n in names if names.count(n) > 1)!r}: rename one.")
@@ -47,7 +47,7 @@ def table_of(frame: Any, name: str) -> Table:
 
 
 def _is_na(value: Any) -> bool:
-    """None, NaN and pandas' own NA and NaT (which answer to no comparison)."""
+    """Whether a value is None, NaN, or pandas' NA or NaT (which cannot be compared)."""
     return value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
 
 
@@ -84,7 +84,7 @@ class Stored:
 
 @final
 class Columns(Mapping[str, Any]):
-    """Columns of a dataset, each read when asked for: images as Stored items, class integers as names, the rest as plain values."""
+    """Columns of a dataset, each read when it is used: images as Stored items, class integers as names, other values as they are."""
 
     def __init__(self, dataset: Any, name: str) -> None:
         self.dataset, self.name = dataset.with_format(None), name
@@ -111,14 +111,14 @@ class Columns(Mapping[str, Any]):
 def read_dataset(source: Any, *, name: str, input: str | None = None, label: str | None = None, **options: Any) -> Examples:
     """Examples from a Hugging Face Dataset, or from a DatasetDict, whose keys (train, validation, test) become row splits.
 
-    Images stay encoded until asked for; the names of a ClassLabel become the class names, in its order.
+    Images stay encoded until they are used. The names of a ClassLabel become the class names, in its order.
     """
     codes = None
     if is_dataset_dict(source):
         codes = _codes(source)
         source = _joined(list(source.values()), name)
     if not hasattr(source, "__len__"):
-        raise InputError(f"{name} is a streaming dataset: expected one that was loaded whole (streaming=False).")
+        raise InputError(f"{name} is a streaming dataset: expected one that is loaded completely (streaming=False).")
     features = source.features
     images = [column for column in source.column_names if type(features[column]).__name__ == "Image"]
     if input is None and len(images) == 1:
@@ -131,7 +131,7 @@ def read_dataset(source: Any, *, name: str, input: str | None = None, label: str
 
 
 def _codes(parts: Mapping[str, Any]) -> Integers:
-    """Row splits by the keys of a DatasetDict; an unknown key is no split."""
+    """Row splits by the keys of a DatasetDict; an unknown key means no split."""
     return np.concatenate(
         [np.full(len(part), SPLIT_WORDS.get(str(key).casefold(), NO_SPLIT), dtype=np.int64) for key, part in parts.items()]
     )

@@ -1,4 +1,4 @@
-"""What a saved model is asked to label: files, folders, tables and texts, in the order given, without labels."""
+"""Inputs for a saved model to label: files, folders, tables and texts, in the order given, without labels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fewtune.errors import InputError
 @final
 @dataclass(frozen=True, eq=False)
 class Chained:
-    """Items one after another."""
+    """Several collections of items, one after another."""
 
     parts: Sequence[Items]
     starts: Integers
@@ -36,7 +36,7 @@ class Chained:
         return any(on_disk(part) for part in self.parts)
 
     def locate(self, row: int) -> tuple[Items, int]:
-        """Where a row really is."""
+        """The items that hold a row, and its number there."""
         part = int(np.searchsorted(self.starts, row, side="right")) - 1
         return self.parts[part], row - int(self.starts[part])
 
@@ -52,9 +52,9 @@ class Chained:
 def read_inputs(paths: Sequence[Path], texts: Sequence[str], wanted: Wanted | Modality, column: str | None = None) -> Examples:
     """The rows to label; `row_names` are paths as given, "table.csv:3" (the third row of a table), or the texts themselves.
 
-    A folder means every image (or .txt file, for texts) below it, in natural order. Links to folders are followed and each folder is read
-    once, as in `read_folder`. `wanted`: what the model labels. Raises InputError for a path that does not exist, holds nothing to label, or
-    holds another modality.
+    A folder stands for every image (or .txt file, for texts) below it, in natural order. Links to folders are followed, and each folder is
+    read once, as in `read_folder`. `wanted`: what the model labels. Raises InputError for a path that does not exist, holds nothing to
+    label, or holds another modality.
     """
     wanted = wanted if isinstance(wanted, Wanted) else Wanted(wanted)
     modality = wanted.modality
@@ -78,7 +78,7 @@ def read_inputs(paths: Sequence[Path], texts: Sequence[str], wanted: Wanted | Mo
 
 
 def taught_size(examples: Examples) -> tuple[int, ...] | None:
-    """Height and width of rows that were given as one array of grey pictures [N, H, W], None for any others (see `Wanted`)."""
+    """Height and width, if the rows were given as one array of grey pictures [N, H, W]; else None (see `Wanted`)."""
     items = source_of(examples.items, 0)[0] if len(examples) else examples.items
     return items.pixels.shape[1:] if isinstance(items, Pixels) and items.pixels.ndim == 3 else None
 
@@ -119,6 +119,6 @@ def _folder(path: Path, modality: Modality) -> tuple[tuple[Items, list[str]], li
     ]
     if not chosen:
         found = f"{len(files)} other files" if files else f"no files ({passed[0].reason})" if passed else "no files"
-        raise InputError(f"{path} holds {found} and nothing this model can label: expected {modality}s.")
+        raise InputError(f"{path} holds {found} but nothing that this model can label: expected {modality}s.")
     items: Items = Files(chosen) if modality == "image" else Texts([read_text(f) for f in chosen])
     return (items, [str(f) for f in chosen]), skipped

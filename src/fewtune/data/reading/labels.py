@@ -1,4 +1,4 @@
-"""Labels as people write them, turned into label columns: classes, numbers, or several classes at once."""
+"""From labels as people write them to label columns: classes, numbers, or several classes at once."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from fewtune.data.reading.order import natural, some
 from fewtune.errors import InputError
 
 Kind: TypeAlias = Literal["class", "float", "multi"]
-_NO_NUMBER = frozenset({"nan", "null", "<na>"})  # how programs write a number that is missing
+_NO_NUMBER = frozenset({"nan", "null", "<na>"})  # how programs write a missing number
 
 
 def missing(value: object) -> bool:
-    """Whether a value is absent: None, NaN, pandas' NA and NaT, and blank text. A word such as "nan" or "null" is a text like any other."""
+    """Whether a value is missing: None, NaN, pandas' NA and NaT, and blank text. Words such as "nan" or "null" are ordinary texts."""
     if isinstance(value, str):
         return not value.strip()
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):  # which answer to no comparison
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):  # which cannot be compared
         return True
     return isinstance(value, float | np.generic) and bool(value != value)
 
 
 def as_labels(values: Any, name: str, names: Sequence[str] | None, kind: Kind) -> list[str | int | None] | Integers | Column:
-    """What `make_examples` takes as labels, for values of the given kind. Raises InputError for values that do not fit it."""
+    """Labels as `make_examples` takes them, from values of the given kind. Raises InputError for values of another kind."""
     if kind == "class":
         return class_labels(values, name, named=names is not None)
     if kind == "float":
@@ -37,21 +37,23 @@ def as_labels(values: Any, name: str, names: Sequence[str] | None, kind: Kind) -
 
 
 def class_labels(values: Any, name: str, *, named: bool = False) -> list[str | int | None] | Integers:
-    """One class label a row, None where it is `missing`; floats that are whole numbers are taken as integers, others are refused.
+    """One class label for each row, None if it is `missing`. Floats that are whole numbers become integers; other floats are refused.
 
-    Where `named` class names await them, integers stay integers, and -1 means missing; elsewhere -1 is a class like any other.
+    If class names are given (`named`), -1 means missing; else -1 is a class like any other.
     """
     array = values if isinstance(values, np.ndarray) else None
     if array is not None and array.ndim == 2 and array.shape[1] == 1:
         array = values = array[:, 0]
     if array is not None and array.ndim != 1:
-        raise InputError(f"{name}: expected one class label a row, found labels of shape {list(array.shape)} (kind='multi' takes several).")
+        raise InputError(
+            f"{name}: expected one class label for each row, found labels of shape {list(array.shape)} (kind='multi' takes several)."
+        )
     if array is not None and array.dtype.kind == "f":
         known = ~np.isnan(array)
         whole = np.isfinite(array[known]) & (np.abs(array[known]) < 2**53) & (array[known] == np.rint(array[known]))
         if not whole.all():
             first = array[known][~whole][0]
-            raise InputError(f"{name}: label {first:g} is no class: expected whole numbers or names (kind='float' takes numbers).")
+            raise InputError(f"{name}: label {first:g} is not a class: expected whole numbers or names (kind='float' takes numbers).")
         if named:
             return np.where(known, array, -1).astype(np.int64)
         return [str(int(value)) if there else None for value, there in zip(array.tolist(), known.tolist(), strict=True)]
@@ -70,7 +72,7 @@ def _class(value: Any, row: int, name: str, named: bool) -> str | int | None:
     if isinstance(value, float):
         if not value.is_integer():
             raise InputError(
-                f"{name}: label {value:g} of row {row} is no class: expected whole numbers or names (kind='float' takes numbers)."
+                f"{name}: label {value:g} of row {row} is not a class: expected whole numbers or names (kind='float' takes numbers)."
             )
         value = int(value)
     if isinstance(value, list | tuple | dict | set | np.ndarray):
@@ -87,7 +89,7 @@ def decoded(value: bytes, what: str) -> str:
 
 
 def float_targets(values: Any, name: str) -> Column:
-    """Float targets [N, d]; NaN where missing. Raises InputError for what is no number, and for infinity."""
+    """Float targets [N, d], NaN if missing. Raises InputError for values that are not numbers, and for infinity."""
     rows = [[float("nan")] if _no_number(v) else v for v in values]
     width = max((np.size(row) for row in rows), default=1)
     table = np.full((len(rows), width), np.nan)
@@ -95,7 +97,7 @@ def float_targets(values: Any, name: str) -> Column:
         try:
             numbers = np.asarray(row, dtype=np.float64).ravel()
         except (TypeError, ValueError, OverflowError):
-            raise InputError(f"{name}: label {str(row)[:60]!r} of row {i} is no number (kind='float' was asked for).") from None
+            raise InputError(f"{name}: label {str(row)[:60]!r} of row {i} is not a number (kind='float' takes numbers).") from None
         if np.isinf(numbers).any() or (len(numbers) != width and not np.isnan(numbers).all()):
             raise InputError(f"{name}: row {i} holds {len(numbers)} targets or an infinite one: expected {width} finite numbers.")
         table[i] = numbers if len(numbers) == width else np.nan
@@ -107,7 +109,7 @@ def _no_number(value: Any) -> bool:
 
 
 def multi_targets(values: Any, name: str, names: Sequence[str] | None = None) -> Column:
-    """Multi-hot targets [N, L] from multi-hot rows, from lists of names, or from names joined by "|"; a missing row is -1."""
+    """Multi-hot targets [N, L] from multi-hot rows, lists of names, or names joined by "|"; a missing row is -1."""
     array = np.asarray(values) if not isinstance(values, list) or (values and not isinstance(values[0], str | list | tuple)) else None
     if array is not None and array.ndim == 2 and array.dtype.kind in "biuf":
         hot = np.where(np.isfinite(array), array, -1).astype(np.int64)
@@ -128,12 +130,12 @@ def multi_targets(values: Any, name: str, names: Sequence[str] | None = None) ->
 
 
 def _set(value: Any, row: int, name: str) -> list[str] | None:
-    """Names of one row; None where missing, [] where none applies (an empty list)."""
+    """The names of one row; None if missing, [] for an empty list (no class applies)."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
-            raise InputError(f"{name}: labels {value[:60]!r} of row {row} are no list: expected names joined by '|'.") from None
+            raise InputError(f"{name}: labels {value[:60]!r} of row {row} are not a list: expected names joined by '|'.") from None
     if isinstance(value, list | tuple | np.ndarray):
         return [str(v) for v in value]
     return None if missing(value) else [part.strip() for part in str(value).split("|") if part.strip()]

@@ -1,4 +1,4 @@
-"""Words that readers share: which files are images or texts, which are nobody's, what splits are called, and natural order."""
+"""What all readers share: which files are images or texts, which files the system made, the names of splits, and natural order."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ _NOBODYS = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "ic
 
 
 def ignored(name: str) -> bool:
-    """Whether a file or folder is left there by a system and not by a person: hidden, Thumbs.db, __MACOSX, ..."""
+    """Whether a file or folder is hidden or was made by the system, not by a person: Thumbs.db, __MACOSX, ..."""
     return name.startswith(".") or name.casefold() in _NOBODYS
 
 
 def natural(name: str) -> tuple[tuple[int, int, str], ...]:
-    """A sort key: digits compare as numbers, letters without case, and the exact spelling decides last."""
-    parts = re.split(r"(\d{1,4000})", name)  # Python turns no longer digits into a number
+    """A sort key: digits are compared as numbers and letters without case; of equal names, the exact spelling decides."""
+    parts = re.split(r"(\d{1,4000})", name)  # Python refuses to convert longer digits to a number
     keys = [(0, int(part), "") if part.isdecimal() else (1, 0, part.casefold()) for part in parts if part]
     return (*keys, (2, 0, name))
 
 
 def some(names: Iterable[str], shown: int = 5) -> str:
-    """The first few names and how many more there are."""
+    """The first few names, and the number of the others."""
     listed = list(names)
     more = f" and {len(listed) - shown} more" if len(listed) > shown else ""
     return ", ".join(listed[:shown]) + more

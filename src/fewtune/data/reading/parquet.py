@@ -1,4 +1,4 @@
-"""Parquet files: columns are read when asked for, each only after a look at what it unfolds to."""
+"""Parquet files: each column is read when it is used, after a check of its size in memory."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from fewtune.data.room import byte_limit, check_room
 from fewtune.errors import InputError
 from fewtune.files import open_regular
 
-_BATCH = 1024  # rows unfolded at once, so that a column that is larger than it says is stopped in time
+_BATCH = 1024  # rows unpacked at once, so that a column that is larger than declared is stopped in time
 _STRING = 64  # bytes of a short Python string in a list; other values take less
 
 
 def read_parquet(path: Path) -> Table:
-    """The table in a Parquet file. Raises InputError, now or when a column is asked for, for what cannot be read."""
+    """The table in a Parquet file. Raises InputError for what cannot be read, now or when a column is used."""
     with open_regular(path) as file:
         opened = _opened(path, file)
         names, count = opened.schema_arrow.names, opened.metadata.num_rows
     if twice := sorted(name for name, times in Counter(names).items() if times > 1):
-        raise InputError(f"{path} has several columns of one name ({some(twice)}): rename one.")
+        raise InputError(f"{path} has several columns with the same name ({some(twice)}): rename one.")
     return Table(path.stem, Lazy(names, lambda name: _column(path, name)), count, lambda row: f"{path.name}:{row}", path.parent)
 
 
@@ -53,7 +53,7 @@ def _column(path: Path, name: str) -> Any:
         opened = _opened(path, file)
         kind = opened.schema_arrow.field(name).type
         each = _STRING if _is_text(kind) else 0
-        # what the file says of its columns is not asked: where that is damaged, pyarrow ends the process
+        # the file's own metadata on columns is not used: if it is damaged, pyarrow ends the process
         check_room(path, each * opened.metadata.num_rows, limit)
         try:
             batches, taken = [], 0
@@ -78,7 +78,7 @@ def _is_text(kind: Any) -> bool:
 
 
 def _values(column: Any) -> Any:
-    """Plain values; lists of numbers of one length as one NumPy array (a list of lists would take ten times the room)."""
+    """Plain values. Lists of numbers of one length become one NumPy array (a list of lists would take ten times the memory)."""
     import numpy as np
     import pyarrow as pa
 

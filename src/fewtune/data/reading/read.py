@@ -1,4 +1,4 @@
-"""`read_examples`: one call for every kind of source, told apart by type and suffix."""
+"""`read_examples`: one call for every kind of source, recognised by type and suffix."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ def read_examples(
     labelled: bool = True,
     wanted: Wanted | None = None,
 ) -> Examples:
-    """Examples from a folder, a file, arrays, or a data frame; rows stay undecoded until asked for.
+    """Examples from a folder, a file, arrays, or a data frame. Rows are not decoded before they are used.
 
     `source`: a folder of class folders (or of train, val, test with class folders inside); a CSV, TSV, JSONL, JSON or Parquet file;
     an `.npz` (arrays x and y, or encoded images); a pair (x, y) or a mapping with x and y (arrays, tensors, lists of pictures or
     strings, see `read_arrays`); a pandas DataFrame; a Hugging Face Dataset or DatasetDict; a map-style torch Dataset of (input, label); or
     Examples, which are returned.
-    `label`, `input`, `group`, `split`: columns of a table, found by usual names by default (`label` of a folder: see `read_folder`).
-    `kind`: what labels are: "class", "float", or "multi" (names joined by "|", lists, or multi-hot rows).
-    `labelled`: whether a label is needed; `wanted`: what inputs without labels are for, where they could be several things.
-    `name`: what the collection is called, by default the stem of its file or folder.
-    Raises InputError in one sentence for what cannot be used, also for fewer than two classes.
+    `label`, `input`, `group`, `split`: columns of a table, by default found by their usual names (`label` of a folder: see `read_folder`).
+    `kind`: the kind of labels: "class", "float", or "multi" (names joined by "|", lists, or multi-hot rows).
+    `labelled`: whether labels are needed. `wanted`: what the model reads, if inputs without labels could be several things.
+    `name`: the name of the collection, by default the stem of its file or folder.
+    Raises InputError for data that cannot be used, also if there are fewer than two classes.
     """
     if kind not in ("class", "float", "multi"):
         raise InputError(f"unknown kind of labels {kind!r}: expected class, float or multi.")
@@ -78,7 +78,9 @@ def _from_path(path: Path, name: str | None, recursive: bool, options: dict[str,
         raise InputError(f"{path} is an archive: unpack it first and give the folder.")
     if suffix in IMAGE_SUFFIXES:
         raise InputError(f"{path} is a single image: {LAYOUT}.")
-    raise InputError(f"{path} is of no known kind: expected a folder of class folders, .csv, .tsv, .jsonl, .json, .parquet or .npz.")
+    raise InputError(
+        f"{path} is not a known kind of file: expected a folder of class folders, .csv, .tsv, .jsonl, .json, .parquet or .npz."
+    )
 
 
 def _absent(path: Path) -> str:
@@ -112,7 +114,7 @@ def _from_object(source: Any, name: str | None, options: dict[str, Any], wanted:
 
 
 def _checked(made: Examples) -> Examples:
-    """Refuse what no classifier can learn from."""
+    """Raise InputError for data that no classifier can learn from."""
     if made.column.kind == "class" and len(made.class_names) < 2:
         found = f"one, {made.class_names[0]!r}" if made.class_names else "no labels"
         raise InputError(f"{made.name}: expected at least two classes, found {found}.")

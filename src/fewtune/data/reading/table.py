@@ -1,4 +1,4 @@
-"""A table as it was read: columns of plain values by name, each made when it is first asked for."""
+"""A table: columns of plain values by name, each made when it is first used."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, final
 @final
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Columns of equal length. `where` tells how a row is called in messages; paths in it are relative to `folder`."""
+    """Columns of equal length. `where` gives the name of a row in messages; paths in the table are relative to `folder`."""
 
     name: str
     columns: Mapping[str, Any]
@@ -23,7 +23,7 @@ class Table:
 
 @final
 class Lazy(Mapping[str, Any]):
-    """Columns by name, each made when it is first asked for."""
+    """Columns by name, each made when it is first used."""
 
     def __init__(self, names: Iterable[str], make: Callable[[str], Any]) -> None:
         self._names, self._make, self._made = dict.fromkeys(names), make, dict[str, Any]()

@@ -1,4 +1,4 @@
-"""Tables read from files: CSV, TSV, JSONL, JSON and Parquet, as columns of plain values with the line that each row came from."""
+"""Tables from files (CSV, TSV, JSONL, JSON and Parquet): columns of plain values, and the line of the file for each row."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fewtune.files import open_regular
 
 
 def read_table(path: Path) -> Table:
-    """The table in a file, by its suffix. Raises InputError naming the line where something is wrong."""
+    """The table in a file, by its suffix. Raises InputError with the line where something is wrong."""
     suffix = path.suffix.lower()
     try:
         if suffix in (".parquet", ".pq"):
@@ -45,7 +45,7 @@ def _text(path: Path) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         line = content.count(b"\n", 0, problem.start) + 1
-        raise InputError(f"{path}, line {line}: a byte there is not UTF-8: save the file as UTF-8.") from None
+        raise InputError(f"{path}, line {line}: it holds a byte that is not UTF-8; save the file as UTF-8.") from None
 
 
 def _json_lines(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -55,7 +55,7 @@ def _json_lines(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as problem:
-            raise InputError(f"{path}, line {number}: no JSON object ({problem}); expected one object a line.") from None
+            raise InputError(f"{path}, line {number}: not a JSON object ({problem}); expected one object a line.") from None
         if not isinstance(record, dict):
             raise InputError(f'{path}, line {number}: expected a JSON object such as {{"text": ..., "label": ...}}, found {line[:40]!r}.')
         yield number, record
@@ -65,7 +65,7 @@ def _json_list(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         records = json.loads(text)
     except (ValueError, RecursionError) as problem:
-        raise InputError(f"{path} is no JSON ({problem}): expected a list of objects, or JSONL with one object a line.") from None
+        raise InputError(f"{path} is not JSON ({problem}): expected a list of objects, or JSONL with one object a line.") from None
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
         raise InputError(f'{path}: expected a list of objects such as {{"text": ..., "label": ...}}, found something else.')
     yield from enumerate(records)

@@ -1,4 +1,4 @@
-"""A map-style `torch.utils.data.Dataset` of (input, label): rows are fetched when they are needed, labels are read once."""
+"""A map-style `torch.utils.data.Dataset` of (input, label): rows are fetched when they are used, labels are read once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ROW = "expected rows (input, label), where an input is a Pillow image, an array
 
 
 def is_torch_dataset(source: Any) -> bool:
-    """Whether it is a torch Dataset. Torch is not imported to find out."""
+    """Whether it is a torch Dataset, without importing torch."""
     data = getattr(sys.modules.get("torch"), "utils", None)
     kind = getattr(getattr(data, "data", None), "Dataset", None)
     return kind is not None and isinstance(source, kind)
@@ -33,7 +33,7 @@ def is_torch_dataset(source: Any) -> bool:
 @final
 @dataclass(frozen=True, eq=False)
 class Fetched:
-    """The inputs of a dataset, fetched one at a time: a dataset may hold an open file, which threads must not share."""
+    """The inputs of a dataset. They are fetched one at a time, because a dataset may hold an open file, which threads must not share."""
 
     dataset: Any
     name: str
@@ -70,15 +70,15 @@ def read_torch_dataset(
     """Examples from a map-style torch Dataset whose rows are (input, label), such as those of torchvision.
 
     Inputs: Pillow images; arrays or tensors, as `read_arrays` takes one picture, or a vector [D]; texts. They are fetched when they are
-    needed. Labels come from `.targets` where the dataset has them and no `target_transform`, else from one pass over its rows; `.classes`
-    names integer labels. A Subset has those of the dataset below it. Without `labelled`, rows may be inputs alone.
-    Raises InputError for a dataset that streams, for rows of another form, and for inputs that change from one look to the next (a random
+    used. Labels come from `.targets`, if the dataset has it and has no `target_transform`; else from one pass over its rows. The names of
+    integer labels come from `.classes`. A Subset uses those of its dataset. If not `labelled`, rows may be inputs without labels.
+    Raises InputError for a streaming dataset, for rows of another form, and for inputs that change each time they are read (a random
     transform).
     """
     if any(columns.values()) or split:
         raise InputError(f"{name} is a torch Dataset, which has no columns: expected rows (input, label).")
     if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
-        raise InputError(f"{name} is a torch Dataset that streams: expected one with a length and rows by number (map-style).")
+        raise InputError(f"{name} is a streaming torch Dataset: expected one with a length and rows by number (map-style).")
     if (tensors := getattr(dataset, "tensors", None)) is not None and len(tensors) == 2:
         return read_arrays(tensors[0], tensors[1] if labelled else None, name=name, kind=kind)
     if not len(dataset):
@@ -90,7 +90,9 @@ def read_torch_dataset(
         raise InputError(f"{name}:0 is a {type(first).__name__}{shape}: {_ROW}.")
     items = Fetched(dataset, name, modality)
     if items.digest(0) != items.digest(0):
-        raise InputError(f"{name} gives another row 0 at each look: take its random transform out (finetuning makes its own views).")
+        raise InputError(
+            f"{name} gives a different row 0 each time it is read: remove its random transform (finetuning augments by itself)."
+        )
     if not labelled:
         return make_examples(items, name=name)
     names = _classes(dataset)
@@ -101,7 +103,7 @@ def read_torch_dataset(
 def _item(dataset: Any, row: int, name: str) -> Any:
     try:
         return dataset[row]
-    except Exception as problem:  # a dataset is somebody else's code: it may raise anything
+    except Exception as problem:  # a dataset is other people's code: it may raise anything
         said = (str(problem).splitlines() or [""])[0].rstrip(".")
         raise InputError(f"{name}:{row} cannot be read ({type(problem).__name__}: {said}).") from None
 
@@ -111,7 +113,7 @@ def _input(item: Any) -> Any:
 
 
 def _modality(value: Any) -> Modality | None:
-    """What one input is, None for what fewtune does not read."""
+    """The modality of one input, None if fewtune cannot read it."""
     if isinstance(value, str):
         return "text"
     if isinstance(value, Image.Image | bytes | Path):
@@ -122,7 +124,7 @@ def _modality(value: Any) -> Modality | None:
 
 
 def _below(dataset: Any) -> tuple[Any, Sequence[int]] | None:
-    """The dataset that a Subset is of, and its rows there."""
+    """The dataset of a Subset, and the rows that it takes from it."""
     inner, rows = getattr(dataset, "dataset", None), getattr(dataset, "indices", None)
     return None if inner is None or rows is None else (inner, [int(row) for row in rows])
 
@@ -135,7 +137,7 @@ def _classes(dataset: Any) -> list[str] | None:
 
 
 def _known_labels(dataset: Any) -> Any:
-    """All labels where the dataset keeps them apart from its rows, else None."""
+    """All labels if the dataset stores them separately from its rows, else None."""
     if (below := _below(dataset)) is not None:
         known = _known_labels(below[0])
         return None if known is None else [known[row] for row in below[1]]
@@ -146,7 +148,7 @@ def _known_labels(dataset: Any) -> Any:
 
 
 def _labels(dataset: Any, name: str) -> Any:
-    """One label a row: an array of integers, or a list."""
+    """One label for each row: an array of integers, or a list."""
     if (known := _known_labels(dataset)) is None:
         known = [_label(_item(dataset, row, name), row, name) for row in range(len(dataset))]
     values = [plain(value) for value in known]

@@ -1,4 +1,4 @@
-"""Every file below a folder: one walk for all who read folders."""
+"""Every file below a folder, for all functions that read folders."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from fewtune.data.reading.order import ignored, natural
 
 
 def walk(root: Path, skipped: list[Skipped], recursive: bool = True) -> Iterator[Path]:
-    """Every plain file below `root`, in natural order; with `recursive=False` only those directly in it.
+    """Every plain file below `root`, in natural order. With `recursive=False`, only those directly in it.
 
-    Links are followed, but no folder is entered twice, and no link to a folder that holds `root`. Hidden files and folders are passed over
-    in silence; what cannot be read, and what is no plain file, is appended to `skipped`. Folders may lie as deep as the system allows.
+    Links are followed, but no folder is read twice, and links to a folder that holds `root` are not followed. Hidden files and folders are
+    skipped silently. Whatever cannot be read or is not a plain file is appended to `skipped`. Folders may be as deep as the system allows.
     """
     seen: set[tuple[int, int]] = set()
     above = {(s.st_dev, s.st_ino) for s in map(os.stat, root.resolve().parents)}
@@ -33,7 +33,7 @@ def walk(root: Path, skipped: list[Skipped], recursive: bool = True) -> Iterator
 
 
 def _entries(folder: Path, root: Path, skipped: list[Skipped], seen: set[tuple[int, int]], above: set[tuple[int, int]]) -> list[Path]:
-    """What lies in a folder, in natural order; nothing where it was read already or cannot be read."""
+    """The entries of a folder, in natural order; none if it was read already or cannot be read."""
     try:
         status = folder.stat()
         place = (status.st_dev, status.st_ino)

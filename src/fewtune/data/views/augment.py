@@ -1,4 +1,4 @@
-"""Augmented views of images: one batched kernel for CPU and GPU, with parameters of its own for every image."""
+"""Augmented views of images: one batched kernel for CPU and GPU, with different parameters for each image."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from fewtune.keys import Counters, Key
 
 
 def augment(view: Augment, images: Float[Tensor, "B C H W"], rows: Integers, key: Key) -> Float[Tensor, "B C H W"]:
-    """Images in [0, 1], C = 1 or 3, as `view` shows them; the input stays as it is.
+    """The images in [0, 1], C = 1 or 3, changed by `view`; the input is not changed.
 
-    `rows` [B] are rows of the row space: with the `key` of (seed, step, role, copy) they are all that the draws depend on, so a row is seen
-    alike in any batch (bit for bit on one machine). What is not moved is not resampled: a view that draws nothing returns the very pixels.
-    All geometry is one affine map and one bilinear sampling; beyond the image's edges it is mirrored, since black corners would be what
-    autocontrast and equalize look at.
-    Departs: the crop is cut from the prepared image and not from the original, and its sides are no whole pixels; RandAugment's geometry
-    comes before its colours whatever the order drawn, and sees what the crop left out; jitter's order is fixed.
+    `rows` [B] are rows of the row space. The random draws depend only on them and on the `key` of (seed, step, role, copy), so a row looks
+    the same in any batch (bit for bit on one machine). An image that is not moved is not resampled: a view that draws nothing returns the
+    same pixels. All geometry is one affine map and one bilinear sampling. Beyond its edges the image is mirrored, because black corners
+    would influence autocontrast and equalize. Departs: the crop is cut from the prepared image, not from the original, and its sides need
+    not be whole pixels; RandAugment's geometry comes before its colours in any case, and can show parts outside the crop; the order of
+    colour jitter is fixed.
     """
     counters = np.asarray(rows).astype(np.uint64)
     height, width = images.shape[-2:]

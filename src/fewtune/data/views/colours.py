@@ -1,7 +1,7 @@
-"""Colour changes of images in [0, 1], C = 1 or 3 channels, with a factor of its own for every image.
+"""Colour changes of images in [0, 1], C = 1 or 3 channels, with a different factor for each image.
 
-Every function returns images [B, C, H, W] and leaves what it was given. No image's result depends on the others: sums over pixels are
-of whole numbers, which are exact in any order.
+Every function returns images [B, C, H, W] and does not change its input. The result of an image does not depend on the others: sums over
+pixels use whole numbers, which are exact in any order.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 _LUMA = (0.2989, 0.587, 0.114)  # ITU-R 601, rounded as torchvision does
-_FINE = 2.0**20  # steps to 1 in which grey is summed
+_FINE = 2.0**20  # grey values are summed in steps of one over this
 
 
 def brightness(images: Float[Tensor, "B C H W"], factors: Float[Tensor, " B"]) -> Float[Tensor, "B C H W"]:
@@ -20,19 +20,21 @@ def brightness(images: Float[Tensor, "B C H W"], factors: Float[Tensor, " B"]) -
 
 
 def contrast(images: Float[Tensor, "B C H W"], factors: Float[Tensor, " B"]) -> Float[Tensor, "B C H W"]:
-    """mean + factor x (image - mean), mean that of the grey image: 0 is one grey."""
+    """mean + factor x (image - mean), where mean is the mean of the grey image: 0 gives one grey."""
     steps = (_grey(images) * _FINE).round().to(torch.int64)
     mean = steps.sum(dim=(1, 2, 3), keepdim=True).to(torch.float64) / (_FINE * images.shape[-2] * images.shape[-1])
     return _blended(images, mean.to(images.dtype), factors)
 
 
 def saturation(images: Float[Tensor, "B C H W"], factors: Float[Tensor, " B"]) -> Float[Tensor, "B C H W"]:
-    """grey + factor x (image - grey): 0 is grey. Images of one channel stay."""
+    """grey + factor x (image - grey): 0 gives the grey image. Images of one channel do not change."""
     return images if images.shape[1] == 1 else _blended(images, _grey(images), factors)
 
 
 def sharpness(images: Float[Tensor, "B C H W"], factors: Float[Tensor, " B"]) -> Float[Tensor, "B C H W"]:
-    """blurred + factor x (image - blurred): 0 is blurred, by (1 1 1; 1 5 1; 1 1 1) / 13; the outermost pixels stay."""
+    """blurred + factor x (image - blurred): 0 gives the image blurred by (1 1 1; 1 5 1; 1 1 1) / 13. The pixels at the edges do not
+    change.
+    """
     height, width = images.shape[-2:]
     if min(height, width) < 3:
         return images
@@ -53,22 +55,22 @@ def posterize(images: Float[Tensor, "B C H W"], bits: int) -> Float[Tensor, "B C
 
 
 def solarize(images: Float[Tensor, "B C H W"], threshold: float) -> Float[Tensor, "B C H W"]:
-    """Values from `threshold` on, in steps of 1 / 255, are inverted."""
+    """Values of at least `threshold` are inverted; values are in steps of 1 / 255."""
     return torch.where(_bytes(images) >= threshold, 1 - images, images)
 
 
 def autocontrast(images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
-    """Each channel stretched to 0..1; one of a single value stays."""
+    """Each channel is stretched to 0..1; a channel with a single value does not change."""
     low, high = images.amin(dim=(2, 3), keepdim=True), images.amax(dim=(2, 3), keepdim=True)
     flat = high == low
     return torch.where(flat, images, (images - low) / torch.where(flat, 1, high - low)).clamp(0, 1)
 
 
 def equalize(images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
-    """Each channel's values replaced so that all are about as frequent, on 8 bits.
+    """Each channel's values are replaced so that all are about equally frequent, on 8 bits.
 
-    With counts n_v, s = floor((pixels - n_last) / 255) where last is the largest value there is, a value v becomes
-    floor((sum_{u < v} n_u + floor(s / 2)) / s), at most 255; where s = 0 the channel stays. As Pillow does.
+    With counts n_v and s = floor((pixels - n_last) / 255), where last is the largest value present, a value v becomes
+    floor((sum_{u < v} n_u + floor(s / 2)) / s), at most 255. If s = 0, the channel does not change. The same as in Pillow.
     """
     b, c, height, width = images.shape
     values = _bytes(images).reshape(b * c, height * width)

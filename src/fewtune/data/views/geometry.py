@@ -1,7 +1,7 @@
-"""Where a view's pixels come from: affine maps of each image, and one bilinear sampling.
+"""Which pixels a view shows: one affine map for each image, and one bilinear sampling.
 
-A map [3, 3] takes a place in the view to the place in the image that it shows, both as (x, y, 1) with x and y from -1 (the left and the
-upper edge) to 1. Maps compose by product: in `first @ second`, `second` is done to what `first` made.
+A map [3, 3] maps a place in the view to the place in the image that it shows, both as (x, y, 1) with x and y from -1 (left and upper
+edge) to 1. Maps are combined by a product: in `first @ second`, `second` is applied to the result of `first`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _WIDEST = 4 / 3  # of a crop, width to height; the narrowest is its inverse
 
 
 def flipped(images: Float[Tensor, "B C H W"], which: Integers) -> Float[Tensor, "B C H W"]:
-    """Left and right changed in some of the images: pixels are moved, none is interpolated."""
+    """Left and right exchanged in some of the images; no pixel is interpolated."""
     if not len(which):
         return images
     index = torch.from_numpy(which).to(images.device)
@@ -34,8 +34,8 @@ def flipped(images: Float[Tensor, "B C H W"], which: Integers) -> Float[Tensor, 
 def crops(area: tuple[float, float], height: int, width: int, key: Key, counters: Counters) -> Maps:
     """Maps [B, 3, 3] to random boxes: share of the area uniform in `area`, aspect ratio log-uniform in 3/4..4/3, place uniform.
 
-    Departs from RandomResizedCrop: the ratio is drawn among those that fit into the image instead of being tried ten times, so that the
-    area is uniform; where none fits, the box has a whole side of the image.
+    Departs from RandomResizedCrop: the ratio is drawn from those that fit into the image, instead of ten tries, so that the area is
+    uniform. If none fits, the box has a full side of the image.
     """
     share = area[0] + (area[1] - area[0]) * key.child("area").uniform(counters)
     shape = width / height
@@ -73,14 +73,14 @@ def shift(right: float, down: float) -> Maps:
 
 
 def sampled(images: Float[Tensor, "B C H W"], maps: Maps) -> Float[Tensor, "B C H W"]:
-    """The views that maps [B, 3, 3] give, bilinear, mirrored beyond the edges; an image whose map is the identity stays as it is."""
+    """The views that the maps [B, 3, 3] give: bilinear, mirrored beyond the edges. An image whose map is the identity does not change."""
     which = np.flatnonzero((maps != np.eye(3)).any(axis=(1, 2)))
     if not len(which):
         return images
     height, width = images.shape[-2:]
     x = (torch.arange(width, device=images.device, dtype=images.dtype) * 2 + 1) / width - 1
     y = ((torch.arange(height, device=images.device, dtype=images.dtype) * 2 + 1) / height - 1)[:, None]
-    # [6, b, 1, 1]: products of single numbers rather than of matrices, so that no row depends on how many there are
+    # [6, b, 1, 1]: products of single numbers, not of matrices, so that no row depends on the number of rows
     a, b, c, d, e, f = torch.from_numpy(np.ascontiguousarray(maps[which, :2])).to(images).reshape(-1, 6).T[..., None, None]
     grid = torch.stack([a * x + b * y + c, d * x + e * y + f], dim=-1)
     index = torch.from_numpy(which).to(images.device)

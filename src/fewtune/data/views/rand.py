@@ -1,9 +1,9 @@
-"""RandAugment: a few operations for each image, drawn from 14, all at one magnitude.
+"""RandAugment: a few operations for each image, drawn from 14, all with the same magnitude.
 
 `share` below is magnitude / 30; signed operations go either way with equal chance.
 Reference: Cubuk, Zoph, Shlens, Le, "RandAugment: Practical automated data augmentation with a reduced search space", 2020; ranges as in
 torchvision. Departs: shears are about the middle; shifts are not rounded to whole pixels; solarize inverts from 256 (1 - share) on, so that
-magnitude 0 changes nothing (the authors' own table grows weaker with the magnitude).
+magnitude 0 changes nothing (in the authors' table, it becomes weaker with the magnitude).
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ OPS = ("identity", *_MOVES, *_BLENDS, *_TABLES)
 @final
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """One operation of each image: `ops` [B], places in OPS, and `signs` [B], -1 or 1."""
+    """One operation of each image: `ops` [B], positions in OPS, and `signs` [B], -1 or 1."""
 
     ops: Integers
     signs: np.ndarray[Any, np.dtype[np.float64]]
 
     def of(self, name: str) -> Integers:
-        """The images that drew an operation."""
+        """The images for which an operation was drawn."""
         return np.flatnonzero(self.ops == OPS.index(name))
 
 
 def draw(stages: int, key: Key, counters: Counters) -> list[Stage]:
-    """What each image's operations are, a pure function of (key, counter)."""
+    """The operations of each image: a pure function of (key, counter)."""
     return [
         Stage(key.child("op", i).below(len(OPS), counters), np.where(key.child("sign", i).uniform(counters) < 0.5, -1.0, 1.0))
         for i in range(stages)
@@ -64,7 +64,7 @@ def draw(stages: int, key: Key, counters: Counters) -> list[Stage]:
 
 
 def moves(stage: Stage, magnitude: int, height: int, width: int) -> Maps:
-    """The maps [B, 3, 3] of the images that drew a geometric operation, the identity for the others."""
+    """The maps [B, 3, 3] of the geometric operations; the identity for images without one."""
     share = magnitude / MOST
     maps = np.tile(np.eye(3), (len(stage.ops), 1, 1))
     for name, move in _MOVES.items():
@@ -75,7 +75,7 @@ def moves(stage: Stage, magnitude: int, height: int, width: int) -> Maps:
 
 
 def colours(images: Float[Tensor, "B C H W"], stage: Stage, magnitude: int) -> Float[Tensor, "B C H W"]:
-    """The images, those changed that drew an operation on colours."""
+    """The images after the operations on colours; images without one do not change."""
     share = magnitude / MOST
     for name in (*_BLENDS, *_TABLES):
         which = stage.of(name)

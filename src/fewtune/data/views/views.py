@@ -1,4 +1,4 @@
-"""Views: how an item is seen before it is normalised. Evaluation always sees it as it is; training may see it augmented.
+"""Views: how an item is changed before it is normalised. Evaluation uses items unchanged; training may use augmented ones.
 
 Specs only, and no torch: `fewtune.data.views.augment` makes the pixels.
 """
@@ -24,15 +24,13 @@ class Identity:
 class Augment:
     """A random view of an image: flip, crop, RandAugment's geometry, colour jitter, RandAugment's colours, in this order.
 
-    `crop`: the least and the largest share of the area that is cut out (aspect ratio 3/4 to 4/3) and resized to the whole; None: no crop.
-    `flip`: left and right change places in half of the views. `colour`: strength s of the jitter; brightness, contrast and saturation are
-    each multiplied by a factor uniform in [max(0, 1 - s), 1 + s]. `rand_ops`: how many of RandAugment's 14 operations, each drawn anew.
-    `magnitude`: their strength, 0 to 30.
-    A network that has noise of its own (the DropBlock of `resnet12,dropblock=.1`) applies it in these views alone.
-    What is drawn is a pure function of (key, row), where the key stands for (seed, step, role, copy): the same row is seen alike whatever
-    the batch, the number of workers or a resumed run.
-    Raises InputError for values out of range.
-    Reference: crop, Szegedy et al. 2015 ("Going deeper with convolutions"); RandAugment, Cubuk et al. 2020.
+    `crop`: the smallest and the largest share of the area that is cut out (aspect ratio 3/4 to 4/3) and resized to the full size; None: no
+    crop. `flip`: left and right are exchanged in half of the views. `colour`: strength s of the jitter; brightness, contrast and saturation
+    are each multiplied by a factor uniform in [max(0, 1 - s), 1 + s]. `rand_ops`: how many operations are drawn from RandAugment's 14, with
+    replacement. `magnitude`: their strength, 0 to 30. A network with its own noise (DropBlock in `resnet12,dropblock=.1`) uses it only in
+    these views. The random draws are a pure function of (key, row), where the key stands for (seed, step, role, copy): a row looks the same
+    in any batch, with any number of workers, and in a resumed run. Raises InputError for values out of range. Reference: crop, Szegedy et
+    al. 2015 ("Going deeper with convolutions"); RandAugment, Cubuk et al. 2020.
     """
 
     crop: tuple[float, float] | None = (0.5, 1.0)
