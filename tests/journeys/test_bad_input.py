@@ -48,7 +48,7 @@ def test_a_place_to_save_in_that_cannot_be_is_found_out_before_the_work(fewtune:
     (tmp_path / "closed").mkdir(mode=0o500)
     if os.access(tmp_path / "closed", os.W_OK):
         pytest.skip("this user may write everywhere")
-    refused(fewtune("adapt", tmp_path / "absent", *PIXELS, "--out", tmp_path / "closed" / "run"), "may not be written in")
+    refused(fewtune("adapt", tmp_path / "absent", *PIXELS, "--out", tmp_path / "closed" / "run"), "is not writable")
 
 
 def test_an_empty_folder(fewtune: Run, tmp_path: Path, out: Path) -> None:

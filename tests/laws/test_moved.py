@@ -80,7 +80,7 @@ def test_edits_are_folded_in_before(folder: Path) -> None:
     space, rows = image_space(), np.arange(3)
     moved = backbone.with_weights(edited((edit,), whole))
     assert torch.equal(moved.embed(moved.start(), space, rows), backbone.embed(edit.apply(whole), space, rows))
-    with pytest.raises(InputError, match=r"no weights called lora\..* expected names as its"):
+    with pytest.raises(InputError, match=r"no weights called lora\..* expected names from its"):
         backbone.with_weights(whole)
 
 

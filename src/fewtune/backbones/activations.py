@@ -1,6 +1,6 @@
-"""What a forward pass keeps for the gradient, in bytes, and when it is computed again instead of kept.
+"""The bytes of activations that a forward pass keeps for the gradient, and when they are recomputed instead of kept.
 
-One pass on one row and one on two are looked at: what the second row adds is what every row takes, whatever the weights take beside it.
+They are measured by two passes, on one row and on two: the difference is the memory of one row, without that of the weights.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from fewtune.machine import Machine
 
 Weights: TypeAlias = Mapping[str, Tensor]
 
-ROOM = 1 << 30  # bytes of activations that one training step may keep on the CPU; on a GPU half of its memory
+ROOM = 1 << 30  # bytes of activations that one training step may keep on the CPU; on a GPU, half of its memory
 
 
 def room(machine: Machine) -> int:
-    """Bytes of activations that a training step may keep at once. It does not depend on what else is running."""
+    """The bytes of activations that a training step may keep. They do not depend on what else is running."""
     if machine.device.startswith("cuda"):
         return int(torch.cuda.get_device_properties(machine.device).total_memory) // 2
     return ROOM
@@ -38,14 +38,14 @@ def kept_bytes(run: Callable[[], Tensor]) -> int:
         return tensor
 
     with torch.enable_grad(), saved_tensors_hooks(pack, lambda tensor: tensor):
-        result = run()  # held until all are counted, so that no two of them have one address
+        result = run()  # kept alive until all are counted, so that no two tensors have the same address
     del result
     return sum(seen.values())
 
 
 @final
 class RowBytes:
-    """What one row keeps for the gradient, measured once for each set of moving weights.
+    """The bytes that one row keeps for the gradient, measured once for each set of moving weights.
 
     `forward(weights, inputs, **options)`: one pass.
     """
@@ -55,9 +55,9 @@ class RowBytes:
         self._known: dict[tuple[object, ...], int] = {}
 
     def of(self, weights: Weights, item: Any, batch: Callable[[list[Any]], Any], *, size: int = 0, **options: Any) -> int:
-        """Bytes that one more row like `item` takes; 0 where no weight requires a gradient. `batch` makes inputs of items.
+        """The bytes that one more row like `item` takes; 0 if no weight requires a gradient. `batch` makes inputs from items.
 
-        `size`: where rows differ in it. One up to twice as large as the one that was measured counts as much as it.
+        `size`: the size of the row, if rows differ in size. It is measured once for each range of sizes from 2^n to below 2^(n + 1).
         """
         moving = frozenset(n for n, tensor in weights.items() if tensor.requires_grad)
         if not moving:
@@ -70,9 +70,10 @@ class RowBytes:
 
 
 def rows_again(machine: Machine, count: int, row_bytes: Callable[[], int]) -> int:
-    """How many rows go through each pass that is computed again for the gradient; 0 where the activations of `count` rows are kept.
+    """The number of rows in each pass that is recomputed for the gradient; 0 if the activations of all `count` rows are kept.
 
-    Explicit `machine.recompute` decides; by itself it is chosen where they are more than the room. A pass by itself fits into the room.
+    `machine.recompute` decides if it is True or False. If None, passes are recomputed if the activations exceed `room`. Each pass fits into
+    `room`.
     """
     if machine.recompute is False or not count or not torch.is_grad_enabled():
         return 0
@@ -83,5 +84,5 @@ def rows_again(machine: Machine, count: int, row_bytes: Callable[[], int]) -> in
 
 
 def computed_again(run: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The same computation, which keeps nothing but its arguments and runs again for the gradient."""
+    """The same computation, but it keeps only its arguments and is recomputed for the gradient."""
     return partial(checkpoint, run, use_reentrant=False, preserve_rng_state=False)

@@ -1,4 +1,4 @@
-"""Attention where weights are an episode's own, or gradients are of second order."""
+"""Attention for episodes with their own weights, and for gradients of second order."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 @contextmanager
 def plain_attention() -> Iterator[None]:
-    """Attention by its plain kernel: the fused ones have neither a second derivative nor a rule for vmap.
+    """Inside, attention uses its plain kernel: the fused kernels have no second derivative and do not work under vmap.
 
-    The fast path of nn.MultiheadAttention and nn.TransformerEncoder has no derivative either, and under vmap they take it although the
-    weights require one. Outside vmap they may take it.
+    The fast path of nn.MultiheadAttention and nn.TransformerEncoder is switched off too: it has no derivative, but under vmap it is used
+    even if the weights require one.
     """
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

@@ -1,7 +1,7 @@
 """Backbone: a foundation model as a pure function of named weights, `embed(weights, space, rows, view) -> features`.
 
-All that the other rooms use of a model: how inputs are prepared (once, deterministic at evaluation), its
-named weights in ordered groups from input to output, the width of its features, and, where it has one, its label side.
+A Backbone holds all that the other packages need of a model: how inputs are prepared (once, and deterministic at evaluation), its
+named weights in ordered groups from input to output, the width of its features, and its label side if it has one.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ __all__ = ["Backbone", "Prepared", "Weights"]
 class Backbone:
     """One model.
 
-    `name`: the text that made it, as given to --backbone; of a local folder it has the last part, and `place` has its path. `network`: maps
-    a batch of inputs to features [B, D] (and, called with `side="label"`, a batch of texts to class vectors); it is in eval mode and its
-    own parameters are the start. `groups`: (group name, weight names) from input to output; together every parameter once; buffers
-    (BatchNorm statistics) are weights too, but in no group.
-    `texts`: tokenises for the label side, or None where there is none. `source`: where the weights came from, for the record.
-    `structure`: the architecture with every option that changes what the weights compute. `machine` is resolved: no "auto". `noisy`: the
-    network takes `noise` [B], one int64 a row, which augmented views give it (DropBlock).
+    `name`: the text given to --backbone. For a local folder, it has only the last part of the path; `place` has the full path. `network`:
+    maps a batch of inputs to features [B, D] (and, with `side="label"`, a batch of texts to class vectors). It is in eval mode, and its
+    parameters are the starting weights. `groups`: (group name, weight names) from input to output; together they hold every parameter once.
+    Buffers (BatchNorm statistics) are weights too, but are in no group. `texts`: the tokeniser of the label side, or None if there is none.
+    `source`: where the weights came from, for the record. `structure`: the architecture with every option that changes what the weights
+    compute. `machine` is resolved: no "auto". `noisy`: whether the network takes `noise` [B], one int64 for each row; augmented views
+    provide it (DropBlock).
     """
 
     name: str
@@ -89,17 +89,18 @@ class Backbone:
         preparation: Prepared | None = None,
         machine: Machine | None = None,
     ) -> Backbone:
-        """Your own network as a backbone: `module(batch)` gives features, floats [B, D], of each row alone.
+        """Your own network as a backbone: `module(batch)` returns features, floats [B, D]; each row depends only on its own input.
 
-        Say what it reads, in one way. `size`: images [B, 3, H, W], H and W in pixels (one number for both). The short side is resized to
-        `size / crop`, the middle is cut out (`crop` in (0, 1], 1: as much as fits), values in [0, 1] become (value - `mean`) / `std`: a
-        number, or one a channel; with one channel, `mean=(0.5,)`, images are grey. By default values stay in [0, 1].
-        `inputs`: vectors [B, inputs], float32. `preparation`: any object with `modality`, `text` (its settings), `prepare` and `batch`, as
-        `fewtune.backbones.preparation` has; where it prepares vectors, give `inputs` too.
+        Say what it reads, in one of three ways. `size`: images [B, 3, H, W], H and W in pixels (one number for both). The short side is
+        resized to `size / crop` and the middle is cut out (`crop` in (0, 1], 1: as much as fits). Values in [0, 1] become (value - `mean`)
+        / `std`; each is one number, or one for each channel. With one channel, `mean=(0.5,)`, images are grey. By default values stay in
+        [0, 1]. `inputs`: vectors [B, inputs], float32. `preparation`: any object with `modality`, `text` (its settings), `prepare` and
+        `batch`, like those in `fewtune.backbones.preparation`; if it prepares vectors, give `inputs` too.
 
-        The module is copied, in float32 and eval mode: it stays as it is, and later changes to it do not count. A saved model holds what
-        finetuning changed, not the module: give it again with `fewtune.load(run, backbone=Backbone.of(...))`.
-        Raises InputError where the module cannot read such inputs, or answers anything but finite features [B, D], the same in every batch.
+        The module is copied, in float32 and eval mode: it is not changed, and later changes to it have no effect. A saved model holds what
+        finetuning changed, but not the module: give it again with `fewtune.load(run, backbone=Backbone.of(...))`. Raises InputError if the
+        module cannot read such inputs, does not return finite features [B, D], or returns different features for the same row in another
+        batch.
 
         >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
         >>> backbone = Backbone.of(network, size=32, mean=0.5, std=0.25)
@@ -123,24 +124,24 @@ class Backbone:
         return self.texts is not None
 
     def start(self) -> dict[str, Tensor]:
-        """The weights it comes with: parameters and persistent buffers by name. Not copies: clone before changing them.
+        """The starting weights: parameters and persistent buffers by name. They are not copies: clone them before you change them.
 
-        A tensor that the network knows by several names (tied weights) goes by the first, so that it moves once.
+        A tensor with several names in the network (tied weights) has only the first one here, so that it is updated once.
         """
         first: dict[int, str] = {}
         named = self.network.state_dict(keep_vars=True)
         return {name: tensor.detach() for name, tensor in named.items() if first.setdefault(id(tensor), name) == name}
 
     def with_weights(self, weights: Weights) -> Backbone:
-        """The same model starting at other weights: those of the names given, its own for the rest. This one is left as it is.
+        """The same model with other starting weights for the names given. This backbone is not changed.
 
-        Names and shapes are those of `start`; what edits change is folded in before (`edited`). Its digest and feature tables are its own.
-        Raises InputError for a name or a shape that it does not have.
+        Names and shapes are those of `start`. Apply edits before (`edited`). The new backbone has another digest and its own feature
+        tables. Raises InputError for an unknown name or a wrong shape.
         """
         return replace(self, network=moved_network(self.network, self.name, self.start(), weights))
 
     def on(self, machine: Machine) -> Backbone:
-        """The same model on another machine, as a copy; this one stays where it is."""
+        """A copy of the model on another machine; this one is not moved."""
         where = machine.resolved()
         images = self.preparation.modality == "image"
         return replace(self, network=placed(copy.deepcopy(self.network), where, images=images), machine=where)
@@ -150,27 +151,29 @@ class Backbone:
         return digest(f"{self.structure} {digest_weights(self.start())} {self.preparation.text} {self.width}")
 
     def digest(self) -> str:
-        """32 hexadecimal digits for the weights with buffers, the preprocessing and how features are read."""
+        """A digest of the weights with buffers, the preprocessing and how features are read: 32 hexadecimal digits."""
         return self._digest
 
     def key(self) -> str:
-        """What its features are filed under: the digest, the precision of the passes (features are stored in float32), how images
+        """The key of its feature tables: a digest of the weights, the precision of the passes (features are stored in float32), how images
         are decoded, and the version.
 
-        Another version of fewtune may read or prepare rows otherwise, so it computes its own tables.
+        Another version of fewtune may read or prepare rows differently, so it computes its own tables.
         """
         decoding = f" decoding {DECODING}" if self.preparation.modality == "image" else ""
-        code = f" {self.source[PROBE]}" if PROBE in self.source else ""  # of your own network: its code may change, its weights not
+        code = (
+            f" {self.source[PROBE]}" if PROBE in self.source else ""
+        )  # for your own network: its code can change without a change of its weights
         return digest(f"{self.digest()} {self.machine.dtype} float32{decoding}{code} fewtune {__version__}")
 
     def embed(
         self, weights: Weights, space: RowSpace, rows: Integers | Tensor, view: View = IDENTITY, key: Key | None = None
     ) -> Float[Tensor, "*B D"]:
-        """Features of rows of any shape, float32, on the machine's device; rows of -1 give zeros.
+        """Features of rows [*B], float32, on the machine's device; rows of -1 give zeros.
 
-        A row that occurs several times is embedded once, so it is seen in one view; `key`, that of (seed, step, role, copy), is what the
-        views are drawn from. Gradients flow to the weights that require them. Raises InputError for another modality, for a row that
-        cannot be decoded, and for an augmented view of anything but images.
+        A row that occurs several times is embedded once, so it has one view. Views are drawn from `key`, the key of (seed, step, role,
+        copy). Gradients flow to the weights that require them. Raises InputError for another modality, for a row that cannot be decoded,
+        and for an augmented view of anything but images.
         """
         index = np.asarray(rows, dtype=np.int64)
         unique, inverse = np.unique(index.reshape(-1), return_inverse=True)
@@ -192,16 +195,17 @@ class Backbone:
         *,
         bad: dict[int, str] | None = None,
     ) -> Iterator[tuple[Integers, Float[Tensor, "b D"]]]:
-        """Features chunk by chunk, in order: (rows, features); the next rows are decoded in threads meanwhile.
+        """Features chunk by chunk, in order: (rows, features). Meanwhile, the next rows are decoded in threads.
 
-        With `bad`, rows that cannot be decoded go there with the reason and have features of NaN; without, they raise.
+        If `bad` is given, rows that cannot be decoded are added to it with the reason, and their features are NaN. If not, they raise
+        InputError.
         """
         return self._rows.chunks(weights, space, rows, view, key, bad)
 
     def row_bytes(self, weights: Weights, space: RowSpace, rows: Integers) -> int:
-        """Bytes of activations that a row keeps for the gradient of the weights that require one; of texts, the longest of `rows`.
+        """Bytes of activations that a row keeps for the gradient of the weights that require one; for texts, of the longest of `rows`.
 
-        0 where nothing requires a gradient, and for vectors.
+        0 if nothing requires a gradient, and for vectors.
         """
         return self._rows.row_bytes(weights, space, rows)
 
@@ -213,7 +217,7 @@ class Backbone:
     def forward(self, weights: Weights, inputs: Any, *, again: bool = False, **options: Any) -> Float[Tensor, "B D"]:
         """The network on prepared inputs: autocast to the machine's precision, features in float32.
 
-        `again`: keep no activations for the gradient, but compute them again when it is needed.
+        `again`: keep no activations for the gradient, but recompute them when they are needed.
         """
         return self._passes.forward(weights, inputs, again=again, **options)
 
@@ -222,9 +226,9 @@ class Backbone:
         return self._passes.forward_each(own, shared, inputs)
 
     def embed_labels(self, weights: Weights, texts: Sequence[str]) -> Float[Tensor, "n D"]:
-        """Class vectors of texts. Raises InputError where there is no label side."""
+        """Class vectors of texts. Raises InputError if there is no label side."""
         if self.texts is None:
-            raise InputError(f"backbone {self.name!r} has no label side: it cannot read class names.")
+            raise InputError(f"backbone {self.name!r} has no label side (text encoder), so it cannot read class names.")
         return self._rows.labels(weights, texts, self.texts)
 
     @cached_property

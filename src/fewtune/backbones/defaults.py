@@ -1,4 +1,4 @@
-"""The backbone that is taken where none is named."""
+"""The backbone that is used if none is named."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ _DEFAULTS: dict[Modality, str] = {
 
 
 def default_backbone(modality: Modality) -> str:
-    """Embeddings as they are; for images and texts a small, well-tried encoder that transformers alone can load."""
+    """For vectors, the vectors themselves; for images and texts, a small, proven encoder that needs only the library transformers."""
     return _DEFAULTS[modality]

@@ -1,4 +1,4 @@
-"""Edits: pure functions weights -> weights, apart from the network itself. LoRA: a low-rank change added to weights that stay frozen."""
+"""Edits: pure functions weights -> weights, separate from the network. LoRA: a low-rank change that is added to frozen weights."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ PROJECTIONS = (
 class LoRA:
     """Weights W that match become W + alpha / rank x up down, with down [rank, in] and up [out, rank].
 
-    W is a matrix [out, in] (a linear layer, or query, key and value in one) or a convolution [out, in, kh, kw], whose change is
-    up down of in x kh x kw columns. `declare` makes the factors, "NAME.WEIGHT.down" and "NAME.WEIGHT.up"; up starts at zero, so that
-    nothing changes at first. Patterns are matched as in a plan: whole names, with `*`, `?` and `[...]`, or "group:PATTERN" for all of a
-    group. Weights that match but are neither matrices nor convolutions (biases, scales) stay as they are.
+    W is a matrix [out, in] (a linear layer, or query, key and value in one) or a convolution [out, in, kh, kw], whose change up down has in
+    x kh x kw columns. `declare` makes the factors, "NAME.WEIGHT.down" and "NAME.WEIGHT.up"; up starts at zero, so the start does not change
+    anything. Patterns are matched as in a plan: full names with `*`, `?` and `[...]`, or "group:PATTERN" for a whole group. Weights that
+    match but are neither matrices nor convolutions (biases, scales) are not changed.
 
     Reference: Hu et al., "LoRA: low-rank adaptation of large language models", ICLR 2022. Departs: down is normal with variance 1 / columns
     (the paper says Gaussian, the authors' code is uniform with a third of that variance); all projections by default, not
@@ -71,13 +71,13 @@ class LoRA:
 
     @property
     def scale(self) -> float:
-        """What up down is multiplied with."""
+        """The factor of the change: alpha / rank."""
         return self.alpha / self.rank
 
     def declare(self, backbone: Backbone) -> dict[str, Tensor]:
-        """The factors at their start, of each weight's kind and on its device: down random (a function of the names), up zero.
+        """The starting factors, with each weight's dtype and device: down is random (a function of the names), up is zero.
 
-        Raises InputError where no weight matches, and where the rank is larger than a weight's own largest one.
+        Raises InputError if no weight matches, and if the rank is larger than the smaller side of a weight.
         """
         start = backbone.start()
         found: dict[str, Tensor] = {}
@@ -96,7 +96,7 @@ class LoRA:
         return found
 
     def _matching(self, backbone: Backbone, start: Weights) -> list[str]:
-        """The matrices and convolutions that a pattern names, from input to output."""
+        """The matrices and convolutions that match a pattern, from input to output."""
         members = [(title, name) for title, names in backbone.groups for name in names]
         plain = [name for title, name in members if any(_matches(p, name, title) for p in self.patterns) and start[name].ndim in (2, 4)]
         if not plain:
@@ -107,7 +107,7 @@ class LoRA:
         return plain
 
     def apply(self, weights: Weights) -> dict[str, Tensor]:
-        """The backbone's weights with the change added, differentiable in the factors; the factors themselves are left out."""
+        """The backbone's weights with the change added, differentiable in the factors. The factors are not in the result."""
         mine = set(self._factors(weights))
         changed = {name: tensor for name, tensor in weights.items() if name not in mine}
         for name in self._changed(weights):
@@ -115,22 +115,23 @@ class LoRA:
         return changed
 
     def merge(self, weights: Weights) -> dict[str, Tensor]:
-        """The changed weights as plain ones, without gradients: what a network without the edit computes the same features from."""
+        """The changed weights as ordinary weights, without gradients: a network without the edit gives the same features with them."""
         with torch.no_grad():
             return {name: tensor.detach() for name, tensor in self.apply(weights).items()}
 
     def settled(self, weights: Weights, start: Weights) -> dict[str, Tensor]:
-        """The same changed weights with the factors of `start`: what they have changed since stands in the plain weights themselves."""
+        """The same changed weights with the factors of `start`: the difference is moved into the ordinary weights."""
         found = dict(weights)
         for name in self._changed(start):
             found |= self._settled(weights, start, name)
         return found
 
     def aligned(self, ends: Sequence[Weights], start: Weights) -> list[dict[str, Tensor]]:
-        """The same changed weights, written so that their mean is the mean by name: a product of mean factors is no mean of products.
+        """The same changed weights, rewritten so that they can be averaged by name (the product of mean factors is not the mean of the
+        products).
 
-        Where one `down` alone acts (all other `up` are zero: WiSE-FT), every end takes it, and the mean keeps its rank. Elsewhere, and
-        where gradients flow, the ends are `settled`.
+        If only one `down` has an effect (all other `up` are zero, as in WiSE-FT), all ends get it, and the mean keeps its rank. Otherwise,
+        and if gradients flow, the ends are `settled`.
         """
         found = [dict(end) for end in ends]
         for name in self._changed(start):
@@ -157,7 +158,7 @@ class LoRA:
         return f"{self.name}.{name}.down", f"{self.name}.{name}.up"
 
     def _changed(self, weights: Weights) -> list[str]:
-        """The weights that factors change."""
+        """The names of the weights that factors change."""
         return [n[len(self.name) + 1 : -len(".down")] for n in self._factors(weights) if n.endswith(".down")]
 
     def _factors(self, weights: Weights) -> Iterator[str]:
@@ -169,19 +170,21 @@ EDITS = (LoRA,)
 
 
 def declared_edits(edits: tuple[Edit, ...], backbone: Backbone) -> dict[str, Tensor]:
-    """What all edits declare. Raises InputError where two edits, or an edit and the backbone, would share a name."""
+    """The factors that all edits declare. Raises InputError if two edits, or an edit and the backbone, have the same name."""
     taken = {name.split(".")[0] for name in backbone.start()}
     found: dict[str, Tensor] = {}
     for edit in edits:
         if edit.name.split(".")[0] in taken:
-            raise InputError(f"expected edits of different names that {backbone.name} does not use itself, found {edit.name!r} again.")
+            raise InputError(
+                f"expected edits with different names that {backbone.name} does not use itself, but {edit.name!r} is already used."
+            )
         taken.add(edit.name.split(".")[0])
         found |= edit.declare(backbone)
     return found
 
 
 def edited(edits: tuple[Edit, ...], weights: Weights) -> dict[str, Tensor]:
-    """The backbone's weights as all edits leave them, one after another."""
+    """The backbone's weights after all edits, applied one after another."""
     changed: Mapping[str, Tensor] = weights
     for edit in edits:
         changed = edit.apply(changed)
@@ -189,7 +192,7 @@ def edited(edits: tuple[Edit, ...], weights: Weights) -> dict[str, Tensor]:
 
 
 def settled(edits: tuple[Edit, ...], weights: Weights, start: Weights) -> dict[str, Tensor]:
-    """The same edited weights with the factors of `start`, so that averages by name are averages of edited weights."""
+    """The same edited weights with the factors of `start`, so that averaging by name averages the edited weights."""
     changed: Mapping[str, Tensor] = weights
     for edit in edits:
         changed = edit.settled(changed, start)

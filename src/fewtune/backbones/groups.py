@@ -1,4 +1,4 @@
-"""The parameters of a network in groups from input to output, read off their names."""
+"""The parameters of a network in groups from input to output, derived from their names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 Groups = tuple[tuple[str, tuple[str, ...]], ...]
 
 _NUMBERED = re.compile(r"^(.*?(?:^|\.)(?:\d+|[a-z]*(?:layer|stage|block)s?_?\d+))(?:\.|$)")
-# names are listed as they were made, which is not always the order in which data meets them
+# parameters are listed in the order of their creation, which is not always the order in the forward pass
 _FIRST = re.compile(
     r"(?:^|\.)(?:\w*stem|patch_embed\w*|\w*embeddings?|pos_embed\w*|\w+_token|ln_pre|norm_pre|pre_layrnorm)(?:\.|$)"
     r"|^(?:model\.)?(?:visual\.|trunk\.)*(?:conv\d|bn\d)\."
@@ -17,10 +17,10 @@ _LAST = re.compile(r"(?:^|\.)(?:proj|\w+_projection|ln_post|ln_final|fc_norm|pos
 
 
 def group_names(parameters: Iterable[str], prefix: str = "") -> Groups:
-    """(group, parameter names), every parameter once.
+    """Groups (name, parameter names); every parameter is in one group.
 
-    A group is one numbered block (`blocks.3`, `layer2`, `encoder.layer.0`); what stands before the first block is "stem", what stands after
-    the last "final", what stands between belongs to the block before. `prefix` is put before the groups' names.
+    A group is one numbered block (`blocks.3`, `layer2`, `encoder.layer.0`). Parameters before the first block are "stem", after the last
+    one "final"; those between two blocks belong to the block before them. `prefix` is put before the names of the groups.
     """
     names = list(parameters)
     places = {name: _place(name) for name in names}
@@ -32,17 +32,17 @@ def group_names(parameters: Iterable[str], prefix: str = "") -> Groups:
         if place and place not in ("stem", "final"):
             current, left = place, left - 1
         grouped.setdefault(place or (current if left else "final"), []).append(name)
-    order = sorted(grouped, key=lambda g: {"stem": 0, "final": 2}.get(g, 1))  # stable: blocks stay in order
+    order = sorted(grouped, key=lambda g: {"stem": 0, "final": 2}.get(g, 1))  # stable: blocks keep their order
     return tuple((prefix + group, tuple(grouped[group])) for group in order)
 
 
 def in_block(name: str) -> bool:
-    """Whether a parameter stands in a numbered block."""
+    """Whether a parameter is in a numbered block."""
     return _NUMBERED.match(name) is not None
 
 
 def _place(name: str) -> str:
-    """The numbered block that a parameter is in, "stem" or "final" where its name says so, or "" where its neighbours must say."""
+    """The numbered block of a parameter, "stem" or "final" if its name says so, or "" if it depends on its neighbours."""
     first, block = _FIRST.search(name), _NUMBERED.match(name)
     if block and not (first and first.end() <= block.end()):
         return block.group(1)

@@ -1,4 +1,4 @@
-"""One call from a name to a backbone."""
+"""Loading a backbone by its name."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from fewtune.plugins import load_part
 
 
 def load_backbone(name: str, *, weights: Path | str | None = None, machine: Machine | None = None, folder: Path | None = None) -> Backbone:
-    """The backbone of a name: `timm:NAME`, `open_clip:NAME[/PRETRAINED]`, `hf:NAME`, `conv4`, `resnet12`, `mlp`, `pixels`,
-    `precomputed`, options after commas; and `PROVIDER[:NAME]` of another package (entry point group `fewtune.backbones`).
+    """The backbone with a name: `timm:NAME`, `open_clip:NAME[/PRETRAINED]`, `hf:NAME`, `conv4`, `resnet12`, `mlp`, `pixels` or
+    `precomputed`, with options after commas; or `PROVIDER[:NAME]` of another package (entry point group `fewtune.backbones`).
 
-    NAME is a hub name or a local folder. `weights` is a local safetensors or pt file, or a folder. `folder`: where the local folder lies
-    whose last part alone stands in the name. Raises InputError, in one sentence, where the name, an option, the library or the weights are
-    missing or do not fit.
+    NAME is a hub name or a local folder. `weights` is a local safetensors or pt file, or a folder. `folder`: the path of
+    a local folder, if the name has only its last part. Raises InputError if the name, an option, the library or the weights are missing or
+    do not fit.
     """
     if is_own(name):
         raise InputError(
-            f"{name} is a network of your own, which no name can load: give it from Python, fewtune.load(run, "
+            f"{name} is your own network, which cannot be loaded by its name: give it from Python, fewtune.load(run, "
             "backbone=fewtune.Backbone.of(network, ...))."
         )
     parsed = read_name(name) if folder is None else in_folder(read_name(name), folder.absolute())
@@ -63,7 +63,7 @@ def _loaded(parsed: Name, weights: Path | None, machine: Machine | None) -> Back
 
 
 def _others(parsed: Name, weights: Path | None, machine: Machine) -> Backbone:
-    """The backbone of another package's provider, a function (name, weights, machine) -> Backbone in the group `fewtune.backbones`."""
+    """The backbone of another package's provider: a function (name, weights, machine) -> Backbone in the group `fewtune.backbones`."""
     made = load_part("fewtune.backbones", parsed.provider)(parsed, weights, machine)
     if not isinstance(made, Backbone):
         raise InputError(f"{parsed.full}: expected a fewtune.Backbone from its provider, found a {type(made).__name__}.")

@@ -1,4 +1,4 @@
-"""Your own `torch.nn.Module` as a network: it is copied, tried on made-up inputs, and refused where its answers are no features."""
+"""Your own `torch.nn.Module` as a network: it is copied, tried on made-up inputs, and refused if its outputs are not features."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from fewtune.machine import Machine
 
 OWN = "module"  # a backbone of this kind is called "module:CLASS"
 PROBE = "answer to made-up inputs"
-_SHOWN = 8  # numbers of a probe that are recorded
-_ALIKE = 1e-3  # of the largest feature: what a row may differ by in another batch, or on another machine
+_SHOWN = 8  # how many numbers of a probe are recorded
+_ALIKE = 1e-3  # relative to the largest feature: the allowed difference of a row in another batch, or on another machine
 _TEXT = "a photo of a red cat on the mat"
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
 
 def copied(module: nn.Module) -> nn.Module:
-    """A copy in float32 and in eval mode that no gradient is kept for; the module itself stays as it is, also if it is trained later.
+    """A copy in float32 and eval mode, without gradients. The module itself is not changed, and training it later does not change the copy.
 
-    Raises InputError for what is no module, for weights without values, and where it cannot be copied.
+    Raises InputError for anything but a module, for weights without values, and if it cannot be copied.
     """
     if not isinstance(module, nn.Module):
         raise InputError(f"expected a torch.nn.Module that maps a batch to features [B, D], found a {type(module).__name__}.")
@@ -41,16 +41,16 @@ def copied(module: nn.Module) -> nn.Module:
     try:
         made = copy.deepcopy(module)
     except Exception as problem:  # a module may hold anything: locks, files, tensors of a graph
-        raise InputError(f"{called} cannot be copied ({problem}): take out what copy.deepcopy refuses.") from None
+        raise InputError(f"{called} cannot be copied ({problem}): remove the parts that copy.deepcopy cannot copy.") from None
     if any(not isinstance(value, Tensor) for value in made.state_dict().values()):
-        raise InputError(f"{called} keeps more than tensors in its state_dict (get_extra_state): expected tensors alone.")
+        raise InputError(f"{called} keeps more than tensors in its state_dict (get_extra_state): expected only tensors.")
     return made.float().eval().requires_grad_(False)
 
 
 def image_preparation(
     size: int | tuple[int, int], mean: float | Sequence[float], std: float | Sequence[float], interpolation: Interpolation, crop: float
 ) -> ImagePreparation:
-    """What `Backbone.of` documents. Raises InputError for numbers that make no preparation."""
+    """The preparation of images that `Backbone.of` documents. Raises InputError for numbers out of range."""
     sides = (size, size) if isinstance(size, int) else tuple(size)
     if len(sides) != 2 or not all(isinstance(side, int) for side in sides):
         raise InputError(f"expected a size of one whole number or (height, width), found {size!r}.")
@@ -69,7 +69,7 @@ def image_preparation(
 
 
 def prepared_for(preparation: Prepared | None, image: ImagePreparation | None, inputs: int | None) -> Prepared:
-    """The one preparation that was asked for. Raises InputError where none or several were."""
+    """The one preparation that was given. Raises InputError if none or several were given."""
     if preparation is not None and not isinstance(preparation, Prepared):
         raise InputError(
             f"expected a preparation with modality, text, prepare and batch (as fewtune.backbones.preparation has), found a "
@@ -78,17 +78,17 @@ def prepared_for(preparation: Prepared | None, image: ImagePreparation | None, i
     vectors = inputs is not None and not (preparation is not None and preparation.modality == "vector")
     given = [p for p in (preparation, image, VectorPreparation() if vectors else None) if p is not None]
     if len(given) != 1:
-        raise InputError("say what the module reads, in one way: size= (images), inputs= (vectors), or preparation= (anything else).")
+        raise InputError("say what the module reads, with one of: size= (images), inputs= (vectors), or preparation= (anything else).")
     if inputs is not None and (not isinstance(inputs, int) or inputs < 1):
-        raise InputError(f"expected inputs as the width of a vector, a whole number of at least 1, found {inputs!r}.")
+        raise InputError(f"expected inputs to be the width of a vector, a whole number of at least 1, found {inputs!r}.")
     return given[0]
 
 
 def probed(network: nn.Module, preparation: Prepared, inputs: int | None, called: str) -> Tensor:
     """The features [2, D] of two made-up inputs, in float32 on the CPU.
 
-    Raises InputError where the network cannot read them, answers anything but finite numbers [B, D], or answers a row otherwise in
-    another batch.
+    Raises InputError if the network cannot read them, returns anything but finite numbers [B, D], or returns different features for the
+    same row in another batch.
     """
     items = [preparation.prepare(item) for item in _made_up(preparation, inputs)]
     passes = Passes(network, Machine(device=_device(network), dtype="float32", channels_last=False))
@@ -97,24 +97,26 @@ def probed(network: nn.Module, preparation: Prepared, inputs: int | None, called
         alone = _tried(passes, preparation.batch(items[:1]), called)
     if not isinstance(both, Tensor) or both.ndim != 2 or len(both) != 2 or not both.shape[1] or not both.is_floating_point():
         found = f"{both.dtype} {list(both.shape)}" if isinstance(both, Tensor) else f"a {type(both).__name__}"
-        raise InputError(f"{called} answers a batch of 2 with {found}: expected features, floats [2, D] (wrap it, or flatten its answer).")
+        raise InputError(
+            f"{called} returns {found} for a batch of 2: expected features, floats [2, D] (wrap the module, or flatten its output)."
+        )
     if not bool(both.isfinite().all()):
-        raise InputError(f"{called} answers made-up inputs with NaN or infinite features: look at its weights and at mean and std.")
+        raise InputError(f"{called} returns NaN or infinite features for made-up inputs: check its weights, and mean and std.")
     if alone.shape != both[:1].shape or float((alone - both[:1]).abs().max()) > _ALIKE * float(both.abs().max()):
         raise InputError(
-            f"{called} gives a row other features in another batch, or at the next call: expected a function of each row alone, "
-            "without batch statistics or chance."
+            f"{called} returns different features for a row in another batch, or at the next call: expected a function of each row "
+            "alone, without batch statistics or randomness."
         )
     return both.cpu()
 
 
 def is_own(name: str) -> bool:
-    """Whether a backbone of this name was made of a module that was given from Python, so that no name can load it."""
+    """Whether a backbone with this name was made from a module given in Python, so that it cannot be loaded by name."""
     return name.startswith(f"{OWN}:")
 
 
 def structure_of(network: nn.Module) -> str:
-    """What a network is made of: the class and the settings of each of its modules, as `repr` shows them."""
+    """The structure of a network: the class and the settings of each of its modules, as in `repr`, and the shapes of its tensors."""
     listed = [f"{name}:{type(part).__name__}({part.extra_repr()})" for name, part in network.named_modules()]
     shapes = [f"{name}{list(tensor.shape)}" for name, tensor in network.state_dict().items()]
     return f"{OWN} {' '.join(listed)} {' '.join(shapes)}"
@@ -126,7 +128,7 @@ def probe_text(features: Tensor) -> str:
 
 
 def answers_alike(recorded: str, given: str) -> bool:
-    """Whether two probes are of the same function, up to the rounding of two machines; an empty one says nothing."""
+    """Whether two probes come from the same function, up to rounding on two machines; True if one is empty."""
     if not recorded or not given:
         return True
     try:
@@ -144,10 +146,10 @@ def _device(network: nn.Module) -> str:
 def _tried(passes: Passes, batch: Any, called: str) -> Any:
     try:
         return passes.network(_on(batch, passes.machine.device))
-    except Exception as problem:  # somebody else's code: it may raise anything
+    except Exception as problem:  # other people's code: it may raise anything
         said = (str(problem).splitlines() or [type(problem).__name__])[0].rstrip(".")
         shape = list(batch.shape) if isinstance(batch, Tensor) else type(batch).__name__
-        raise InputError(f"{called} cannot read a batch {shape} ({said}): give the size, or the inputs, that it was made for.") from None
+        raise InputError(f"{called} cannot read a batch {shape} ({said}): give the size or the inputs that it was made for.") from None
 
 
 def _on(batch: Any, device: str) -> Any:
@@ -160,7 +162,7 @@ def _made_up(preparation: Prepared, inputs: int | None) -> list[Item]:
         return [_TEXT, _TEXT[:16]]
     if preparation.modality == "vector":
         if inputs is None:
-            raise InputError("a module that reads vectors needs their width: say inputs=N.")
+            raise InputError("the width of the vectors that the module reads is missing: say inputs=N.")
         place = np.arange(2 * inputs, dtype=np.float64).reshape(2, inputs)
         return list(np.sin(place + 1).astype(np.float32))
     y, x = np.mgrid[0:64, 0:64]

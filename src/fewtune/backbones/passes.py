@@ -1,4 +1,4 @@
-"""Forward passes: a network called as a pure function of named weights, on the machine and in the precision of the run."""
+"""Forward passes: a network as a pure function of named weights, on the device and in the precision of the run."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Passes:
     def forward(self, weights: Weights, inputs: Any, *, again: bool = False, **options: Any) -> Float[Tensor, "B D"]:
         """The network on prepared inputs: autocast to the machine's precision, features in float32.
 
-        `again`: keep no activations for the gradient, but compute them again when it is needed.
+        `again`: keep no activations for the gradient, but recompute them when they are needed.
         """
         device = self.machine.device
         moved = _moved(inputs, device, self.machine.channels_last)
         held = {name: tensor.to(device) for name, tensor in weights.items()}
         keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in held.values())
         network = self._called
-        if network.training:  # dropout and batch statistics have no place in a pure function
+        if network.training:  # a pure function has no dropout and no batch statistics
             network.eval()
         with self._cast(), nullcontext() if keep else torch.no_grad():
             run: Callable[..., Tensor] = torch.func.functional_call
@@ -49,7 +49,7 @@ class Passes:
     def forward_each(self, own: Weights, shared: Weights, inputs: Tensor) -> Float[Tensor, "E B D"]:
         """The network on the inputs [E, B, ...] of episodes, each with its `own` weights [E, ...] beside the `shared` ones [...].
 
-        One vmapped pass. Attention takes its plain kernel, because the fused ones do not work under vmap.
+        One vmapped pass. Attention uses its plain kernel, because the fused kernels do not work under vmap.
         """
         rows = _moved(inputs.flatten(0, 1), self.machine.device, self.machine.channels_last).unflatten(0, inputs.shape[:2])
 
@@ -65,7 +65,7 @@ class Passes:
 
     @cached_property
     def row_bytes(self) -> RowBytes:
-        """What one row keeps for the gradient, measured at its first use."""
+        """The bytes that one row keeps for the gradient, measured at the first use."""
         return RowBytes(self.forward)
 
     def _cast(self) -> AbstractContextManager[Any]:
@@ -75,7 +75,7 @@ class Passes:
 
     @cached_property
     def _called(self) -> nn.Module:
-        """The network as it is run: on the device, compiled where the machine says so."""
+        """The network on the device, compiled if the machine says so."""
         network = self.network.to(self.machine.device)
         if self.machine.compile:
             network.compile()
@@ -83,7 +83,7 @@ class Passes:
 
 
 def placed(network: nn.Module, machine: Machine, *, images: bool) -> nn.Module:
-    """The network itself, on its device and in its layout before its weights are asked for, so that no forward pass moves them again."""
+    """The network itself, moved to its device and layout once, so that no forward pass has to move its weights."""
     network.eval().requires_grad_(False).to(device=machine.device)
     if machine.channels_last and images:
         network.to(memory_format=torch.channels_last)

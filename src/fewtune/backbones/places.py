@@ -1,4 +1,5 @@
-"""Where the folders and files of backbones are on this machine. Kept for its user alone: models are passed on, and paths contain names."""
+"""Where the folders and files of backbones are on this machine. Models are given to others and paths can contain names of people, so the
+paths are kept only in the cache of this user."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ _LONGEST = 1 << 16  # bytes
 @final
 @dataclass(frozen=True)
 class Place:
-    """Absolute paths: the `folder` of a model that is named by one, and the `weights` that were given beside the name; None for none."""
+    """Absolute paths, or None: the `folder` of a model from a local folder, and the `weights` that were given with the name."""
 
     folder: Path | None = None
     weights: Path | None = None
@@ -29,7 +30,7 @@ NOWHERE = Place()
 
 
 def remember(digest: str, place: Place) -> None:
-    """Keep the place of the backbone with this digest. Where nothing can be written, nothing is kept."""
+    """Keep the place of the backbone with this digest. Does nothing if the cache is not writable."""
     if place == NOWHERE:
         return
     said = {name: None if path is None else str(path) for name, path in (("folder", place.folder), ("weights", place.weights))}
@@ -38,7 +39,7 @@ def remember(digest: str, place: Place) -> None:
 
 
 def remembered(digest: str) -> Place:
-    """The place that was kept for this digest, or an empty one."""
+    """The place kept for this digest, or an empty one."""
     try:
         said = json.loads(read_regular(_file(digest), most=_LONGEST))
         folder, weights = said["folder"], said["weights"]
@@ -48,8 +49,8 @@ def remembered(digest: str) -> Place:
 
 
 def _file(digest: str) -> Path:
-    if not re.fullmatch("[0-9a-f]{1,64}", digest):  # it comes from a model that somebody may have made up
-        raise ValueError(f"{digest!r} is no digest")
+    if not re.fullmatch("[0-9a-f]{1,64}", digest):  # it comes from a file, which may be hostile
+        raise ValueError(f"{digest!r} is not a digest")
     folder = places_folder()
     if folder is None:
         raise FileNotFoundError("a user without a home has no cache")

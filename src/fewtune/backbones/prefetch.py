@@ -11,7 +11,7 @@ from fewtune.data.examples import Integers
 from fewtune.data.row_space import Preparation, RowSpace
 from fewtune.errors import InputError
 
-_AHEAD = 2  # chunks decoded beyond the one at hand: memory stays flat
+_AHEAD = 2  # chunks decoded ahead of the current one: memory stays constant
 
 
 def prefetched(
@@ -19,7 +19,7 @@ def prefetched(
 ) -> Iterator[tuple[Integers, list[Any], dict[int, str]]]:
     """(rows, their prepared items, place in the chunk -> reason for those that failed), chunk by chunk in order.
 
-    Unless `tolerant`, the first failure is raised. Pillow and torch release Python's lock while they work, so threads suffice.
+    If not `tolerant`, the first failure is raised. Pillow and torch release Python's lock while they work, so threads are enough.
     """
 
     def one(row: int) -> Any:
@@ -29,7 +29,7 @@ def prefetched(
             if not tolerant:
                 raise
             return problem
-        except OSError as problem:  # a source that does not name its rows itself
+        except OSError as problem:  # a source that does not name the row in its error
             explained = InputError(f"{space.row_name(row)} cannot be read: {problem.strerror or problem}.")
             if not tolerant:
                 raise explained from None

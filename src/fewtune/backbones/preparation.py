@@ -28,7 +28,7 @@ _RESAMPLE = {
 
 @runtime_checkable
 class Prepared(Preparation, Protocol):
-    """A preparation whose settings are recorded: `text` is hashed into every feature table's key."""
+    """A preparation with recorded settings: `text` is hashed into the key of every feature table."""
 
     @property
     def text(self) -> str: ...
@@ -39,9 +39,9 @@ class Prepared(Preparation, Protocol):
 class ImagePreparation:
     """Resize, crop the middle, scale to [0, 1], subtract `mean` and divide by `std` (per channel, in units of [0, 1]).
 
-    `resize` "short": the short side becomes `short` pixels, the long one in proportion (cut to a whole number); "squash": the image becomes
-    `short` pixels high and as much wider as `width` is than `height`, whatever its shape. `height` and `width` are then cut from the
-    middle, `rounding` it "nearest" as torchvision does or "floor" as transformers does. `grey`: one channel (ITU-R 601 luma).
+    `resize` "short": the short side becomes `short` pixels, the long one in proportion (rounded down); "squash": the image becomes `short`
+    pixels high and short * width / height pixels wide, whatever its shape. `height` x `width` pixels are then cut from the middle, whose
+    position is rounded by `rounding`: "nearest" as in torchvision, or "floor" as in transformers. `grey`: one channel (ITU-R 601 luma).
     """
 
     height: int
@@ -70,7 +70,7 @@ class ImagePreparation:
 
     @property
     def size_hint(self) -> int:
-        """The short side in pixels that is wanted in the end; decoding keeps a margin above it."""
+        """The side in pixels that is needed; large photos are decoded at a smaller size, but with a margin above it."""
         return max(self.short, self.height, self.width)
 
     def prepare(self, item: Item) -> Tensor:
@@ -85,8 +85,8 @@ class ImagePreparation:
         return self.normalise(self.stack(prepared))
 
     def stack(self, prepared: Sequence[Tensor], device: str = "cpu") -> Tensor:
-        """float32 [B, C, height, width] in [0, 1], on a device: what a view acts on."""
-        # stacked as decoded, channels last: a copy of whole rows, and the layout that convolutions like best
+        """float32 [B, C, height, width] in [0, 1], on a device: the input of a view."""
+        # stacked as decoded, channels last: whole rows are copied, and convolutions are fastest in this layout
         pixels = torch.stack([p.permute(1, 2, 0) for p in prepared]).permute(0, 3, 1, 2)
         return pixels.to(device).to(torch.float32).div_(255.0)
 
@@ -104,7 +104,7 @@ class ImagePreparation:
         return image if image.size == wanted else image.resize(wanted, _RESAMPLE[self.interpolation])
 
     def _middle(self, image: Image.Image) -> Image.Image:
-        """The middle `height` x `width`; beyond a smaller image there is black."""
+        """The middle `height` x `width`; a smaller image is padded with black."""
         w, h = image.size
         if (w, h) == (self.width, self.height):
             return image
@@ -119,7 +119,7 @@ class ImagePreparation:
 
 
 def squashed(size: int, *, grey: bool) -> ImagePreparation:
-    """The whole image as size x size pixels in [-0.5, 0.5]: what backbones without a preprocessing of their own take."""
+    """The whole image as size x size pixels in [-0.5, 0.5]: the preparation of backbones without their own preprocessing."""
     channels = 1 if grey else 3
     return ImagePreparation(
         height=size,

@@ -1,4 +1,4 @@
-"""From rows to features, chunk by chunk: rows are prepared ahead in threads, seen in a view, and passed through the network."""
+"""From rows to features, chunk by chunk: rows are prepared ahead in threads, changed by a view, and passed through the network."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from fewtune.keys import Key
 
 Texts: TypeAlias = Callable[[Sequence[str]], Any]
 
-CPU_ROWS = 8  # images in one forward pass on the CPU: MobileNetV2 ran twice as fast as with 64, whose activations leave every cache
-CPU_ROWS_SMALL = 32  # of images up to 128 pixels a side, which have fewer activations: 1.4 times faster at 64 and 96 pixels. The query
-# of an episode at 28 pixels is then one pass instead of four; unrolled MAML, whose gradients cross each pass again, ran 1.4 times faster
+CPU_ROWS = 8  # images in one forward pass on the CPU: MobileNetV2 ran twice as fast as with 64, whose activations do not fit into a cache
+CPU_ROWS_SMALL = 32  # for images up to 128 pixels a side, which have fewer activations: 1.4 times faster at 64 and 96 pixels. The query
+# of an episode at 28 pixels is then one pass instead of four; unrolled MAML, which differentiates each pass again, ran 1.4 times faster
 _WINDOW = 8  # chunks of texts that are sorted by length together
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class RowPasses:
-    """The rows of a row space through one network. The fields are those of the `Backbone` called `name`."""
+    """Passes of rows of a row space through one network. The fields are those of the `Backbone` called `name`."""
 
     name: str
     preparation: Prepared
@@ -77,10 +77,10 @@ class RowPasses:
         if not isinstance(self.preparation, ImagePreparation):
             raise InputError(f"{self.name} takes {self.preparation.modality}s: expected the identity view, found {view}.")
         if key is None:
-            raise InputError(f"expected a key to draw the views of {view} from, found none.")
+            raise InputError(f"expected a key for the random draws of {view}, found none.")
 
     def _features(self, weights: Weights, prepared: Sequence[Any], rows: Integers, view: View, key: Key | None, again: int) -> Tensor:
-        """The features of prepared items, on the CPU a few at a time; with `again` as many at most, computed again for the gradient."""
+        """The features of prepared items, on the CPU a few at a time. If `again`: at most so many, recomputed for the gradient."""
         few = self.cpu_rows if self.passes.machine.device == "cpu" else self.passes.machine.chunk
         few = min(few, again or few)
         pieces = [slice(i, i + few) for i in range(0, len(prepared), few)]
@@ -91,7 +91,7 @@ class RowPasses:
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _noise(self, rows: Integers, view: View, key: Key | None) -> dict[str, Tensor]:
-        """The noise of a network that takes some, in augmented views alone: one number a row."""
+        """The noise of a network that takes noise, only in augmented views: one number for each row."""
         if not self.noisy or isinstance(view, Identity) or key is None:
             return {}
         bits = key.child("noise").bits(rows.astype(np.uint64)).view(np.int64)
@@ -100,12 +100,12 @@ class RowPasses:
     @property
     def cpu_rows(self) -> int:
         """How many rows go through the network at once on the CPU."""
-        if not isinstance(self.preparation, ImagePreparation):  # vectors leave no activations to speak of
+        if not isinstance(self.preparation, ImagePreparation):  # vectors have almost no activations
             return self.passes.machine.chunk
         return CPU_ROWS_SMALL if self.preparation.height <= 128 else CPU_ROWS
 
     def _seen(self, prepared: Sequence[Any], rows: Integers, view: View, key: Key | None) -> Any:
-        """The network's inputs: prepared items in their views, which are made on the device."""
+        """The network's inputs: prepared items in their views. Views are computed on the device."""
         if isinstance(view, Identity):
             return self.preparation.batch(prepared)
         assert isinstance(self.preparation, ImagePreparation) and key is not None
@@ -113,12 +113,12 @@ class RowPasses:
         return self.preparation.normalise(augment(view, pixels, rows, key))
 
     def split(self, rows: Integers, most: int = 0) -> list[Integers]:
-        """Rows in chunks of the machine's size, of `most` rows where that is less."""
+        """Rows in chunks of the machine's size, or of `most` rows if that is less."""
         size = min(self.passes.machine.chunk, most or self.passes.machine.chunk)
         return [rows[i : i + size] for i in range(0, len(rows), size)]
 
     def _text_chunks(self, weights: Weights, space: RowSpace, rows: Integers, again: int) -> Iterator[tuple[Integers, Tensor]]:
-        """As `chunks`, with texts of like length in one forward pass, so that little of it is padding."""
+        """Like `chunks`, but with texts of similar length in one forward pass, so that there is little padding."""
         window = _WINDOW * self.passes.machine.chunk
         for i in range(0, len(rows), window):
             near = rows[i : i + window]
@@ -131,9 +131,9 @@ class RowPasses:
                 yield near[chunk], features[torch.from_numpy(chunk)]
 
     def row_bytes(self, weights: Weights, space: RowSpace, rows: Integers) -> int:
-        """Bytes of activations that a row keeps for the gradient of the weights that require one; of texts, the longest of `rows`.
+        """Bytes of activations that a row keeps for the gradient of the weights that require one; for texts, of the longest of `rows`.
 
-        0 where nothing requires a gradient, and for vectors.
+        0 if nothing requires a gradient, and for vectors.
         """
         moving = any(tensor.requires_grad for tensor in weights.values())
         if not moving or not len(rows) or self.preparation.modality == "vector":
@@ -144,7 +144,7 @@ class RowPasses:
         return self.passes.row_bytes.of(weights, space.prepared(int(rows[0]), self.preparation), self.preparation.batch)
 
     def labels(self, weights: Weights, texts: Sequence[str], read: Texts) -> Float[Tensor, "n D"]:
-        """Class vectors of texts, which `read` tokenises; texts of like length go through the network together."""
+        """Class vectors of texts, which `read` tokenises. Texts of similar length are passed through the network together."""
         if not texts:
             return torch.zeros(0, self.width, device=self.passes.machine.device)
         order = np.argsort([len(t) for t in texts], kind="stable")

@@ -1,4 +1,4 @@
-"""Texts to tokens, and tokens' states to sentence features."""
+"""From texts to tokens, and from the states of tokens to sentence features."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PROBES = ["The quick brown fox, naïve café №1!", "UPPER lower  12345 -- (a_
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TextPreparation:
-    """Texts are tokenised together, cut to `max_length` tokens and padded to the longest of the batch (to `max_length` where `padded`)."""
+    """Texts are tokenised together, cut to `max_length` tokens and padded to the longest of the batch (to `max_length` if `padded`)."""
 
     tokenizer: Any
     max_length: int
@@ -51,12 +51,12 @@ class TextPreparation:
             if self._long(text):
                 self.known[hash(text)] = bool(encoding.overflowing)
         tokens = dict(made)
-        if self.max_length and tokens["input_ids"].shape[1] == 0:  # a tokenizer without marks, given nothing but empty texts
+        if self.max_length and tokens["input_ids"].shape[1] == 0:  # a tokenizer without special tokens, and a batch of empty texts
             tokens = dict(self.tokenizer(texts, padding="max_length", truncation=True, max_length=1, return_tensors="pt"))
         return tokens
 
     def cut(self, prepared: Sequence[str]) -> list[bool]:
-        """Whether each text has more than `max_length` tokens. Only long texts that were never in a batch are tokenised for it."""
+        """Whether each text has more than `max_length` tokens. Only long texts that were never in a batch are tokenised to find out."""
         texts = _encodable(prepared)
         unknown = [text for text in dict.fromkeys(texts) if self._long(text) and hash(text) not in self.known]
         for first in range(0, len(unknown), _TOGETHER):
@@ -66,17 +66,19 @@ class TextPreparation:
         return [self._long(text) and self.known[hash(text)] for text in texts]
 
     def _long(self, text: str) -> bool:
-        """Whether a text could have too many tokens: one has a byte of it at least, but for the marks around all."""
+        """Whether a text could have too many tokens: each token has at least one byte of it, except a few special tokens."""
         return len(text.encode()) + _MARKS > self.max_length
 
 
 def _encodable(texts: Sequence[str]) -> list[str]:
-    """Without halves of surrogate pairs, which some JSON carries and no tokenizer could encode."""
+    """The texts without lone surrogates, which some JSON files hold and no tokenizer can encode."""
     return [text.encode("utf-8", "replace").decode() for text in texts]
 
 
 def pooled(states: Tensor, mask: Tensor, pooling: str) -> Tensor:
-    """[B, T, D] and a mask [B, T] of 0 and 1 to [B, D]: the mean or the maximum over the mask, the first token, or the last of the mask."""
+    """States [B, T, D] and a mask [B, T] of 0 and 1 to features [B, D]: the mean or the maximum where the mask is 1, the first token, or
+    the last token where the mask is 1.
+    """
     if pooling == "cls":
         return states[:, 0]
     if pooling == "last":
@@ -90,7 +92,7 @@ def pooled(states: Tensor, mask: Tensor, pooling: str) -> Tensor:
 
 
 def _fingerprint(tokenizer: Any) -> str:
-    """What the tokenizer does, not how a version of its library writes it down: its words, and what it makes of a few texts."""
+    """A digest of what the tokenizer does, not of how its library stores it: of its words, and of its tokens of a few texts."""
     whole = hashlib.blake2b(digest_size=8)
     for word, number in sorted(tokenizer.get_vocab().items()):
         whole.update(f"{word}\0{number}\n".encode(errors="surrogatepass"))

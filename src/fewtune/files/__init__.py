@@ -1,4 +1,4 @@
-"""Files and folders: opened only where they are what they must be, written whole or not at all, replaced without loss."""
+"""Files and folders: only plain files are opened, writing is all or nothing, and replacing a folder loses nothing."""
 
 from fewtune.files.exchange import recover
 from fewtune.files.folder import foreign, new_folder, refuse_existing, refuse_foreign, remove

@@ -1,4 +1,4 @@
-"""Folders that get a name or change places, so that nothing is lost at any moment a process may be killed."""
+"""Giving a folder its name, or exchanging two folders, so that nothing is lost whenever a process is killed."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _TRIES = 50
 
 
 def take(new: Path, place: Path) -> None:
-    """Give the folder `new` the name `place`. Raises FileExistsError where a file or a folder that holds anything stands there.
+    """Rename the folder `new` to `place`. Raises FileExistsError if a file or a folder that is not empty is there.
 
-    No system renames a folder onto one that holds something, so of several processes at once exactly one succeeds.
+    No system renames a folder over one that is not empty, so if several processes try at once, exactly one succeeds.
     """
-    if os.name == "nt":  # where an empty folder is in the way too
+    if os.name == "nt":  # here an empty folder is in the way too
         with contextlib.suppress(OSError):
             place.rmdir()
     try:
@@ -38,10 +38,10 @@ def take(new: Path, place: Path) -> None:
 
 
 def exchange(new: Path, place: Path) -> Path:
-    """Put the folder `new` in the place of the folder at `place`; returns where that one lies now.
+    """Replace the folder at `place` by the folder `new`; returns the path where the old folder is now.
 
-    Both change places at once where the system can do that. Elsewhere the old one steps aside as `.NAME.*.old` first, and a process that is
-    killed in between leaves it there for `recover`.
+    The two are exchanged in one step if the system can do that. Otherwise the old one is first renamed to `.NAME.*.old`; if the process is
+    killed in between, `recover` puts it back later.
     """
     if _at_once(new, place):
         return new
@@ -56,16 +56,16 @@ def exchange(new: Path, place: Path) -> Path:
         try:
             take(new, place)
             return old
-        except FileExistsError:  # another process put ours back, or its own there
+        except FileExistsError:  # another process put the old folder back, or its own folder there
             old = place.with_name(f".{place.name}.{secrets.token_hex(4)}.old")
-        except BaseException:  # a signal, too, may come between the two
+        except BaseException:  # a signal can also come between the two
             recover(place)
             raise
-    raise FileExistsError(errno.EEXIST, "other processes replace it all the time", str(place))
+    raise FileExistsError(errno.EEXIST, "other processes keep replacing it", str(place))
 
 
 def recover(place: Path) -> None:
-    """Where nothing stands at `place`, put back the folder that a killed process moved aside from there (see `exchange`)."""
+    """If nothing is at `place`, put back the folder that a killed process renamed (see `exchange`)."""
     if os.path.lexists(place):
         return
     aside = [old for old in place.parent.glob(f".{glob.escape(place.name)}.*.old") if (old / RECORD).is_file()]
@@ -75,14 +75,14 @@ def recover(place: Path) -> None:
 
 
 def _at_once(one: Path, other: Path) -> bool:
-    """Let two folders change places in one step; False where the system or the disk cannot."""
+    """Exchange two folders in one step; False if the system or the disk cannot do that."""
     swap = _system_swap()
     return swap is not None and swap(os.fsencode(one), os.fsencode(other)) == 0
 
 
 @functools.cache
 def _system_swap() -> Callable[[bytes, bytes], int] | None:
-    """The system's own exchange of two names, 0 for success; None where it has none."""
+    """The system's function that exchanges two names (0 means success); None if it has none."""
     try:
         library = ctypes.CDLL(None)
         if sys.platform == "darwin":

@@ -1,4 +1,4 @@
-"""Folders that fewtune writes: whole or absent, and never at the cost of what somebody else put there."""
+"""Folders that fewtune writes: they are complete or absent, and files of other programs are never lost."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TRIES = 20
 
 @final
 class NewFolder(AbstractContextManager[Path]):
-    """A folder that is being made. `where`: its place, which may be another than the one asked for (see `new_folder`)."""
+    """A folder that is being made. `where`: its path, which can differ from the one asked for (see `new_folder`)."""
 
     def __init__(self, path: Path, *, overwrite: bool, elsewhere: bool) -> None:
         refuse_existing(path, overwrite=overwrite)
@@ -64,19 +64,19 @@ class NewFolder(AbstractContextManager[Path]):
 
 
 def new_folder(path: Path, *, overwrite: bool = False, elsewhere: bool = True) -> NewFolder:
-    """A folder that appears under `path` only when the block ends well, with a manifest; on any error nothing is left behind.
+    """A folder, with a manifest, that appears at `path` only when the block ends without an error. On any error, nothing is left behind.
 
-    The block may write a `fewtune.json`, a JSON object, which the manifest completes. An existing `path` is refused before the block. Where
-    another program takes `path` while the block works, its folder stays as it is and this one appears beside it, as `path-2`, so that
-    finished work is not lost: `.where` of what this function returns says so. With `elsewhere=False` that is refused too.
-    With `overwrite` a folder that fewtune wrote is replaced once the new one is complete; what it holds besides (files of other origin,
-    files that were edited) stays in it. Raises InputError where it would have to be replaced.
+    The block may write a `fewtune.json`, a JSON object; the manifest is added to it. If `path` exists already, it is refused before the
+    block. If another program makes `path` while the block runs, its folder is not changed and this one appears beside it, as `path-2`, so
+    that finished work is not lost; `.where` of the returned value is the path. With `elsewhere=False`, this is refused too. With
+    `overwrite`, a folder that fewtune wrote is replaced when the new one is complete. Other files in it (files that fewtune did not write,
+    files that were edited) are kept. Raises InputError if one of them would have to be replaced.
     """
     return NewFolder(path, overwrite=overwrite, elsewhere=elsewhere)
 
 
 def _complete(folder: Path) -> None:
-    """Add the manifest, and make everything durable."""
+    """Add the manifest, and make sure that everything is on the disk."""
     (folder / _MARK).unlink()
     write_manifest(folder)
     for name in entries(folder):
@@ -87,13 +87,13 @@ def _complete(folder: Path) -> None:
 
 
 def _free(path: Path) -> str:
-    """The first of NAME-2, NAME-3, ... that nothing stands at."""
+    """The first of NAME-2, NAME-3, ... that does not exist."""
     return next(name for number in itertools.count(2) if not _stands(path.with_name(name := f"{path.name}-{number}")))
 
 
 @contextlib.contextmanager
 def _alone(parent: Path) -> Iterator[None]:
-    """Wait until no other process replaces a folder in `parent`, where folders can be locked. A process that is killed holds no lock."""
+    """Wait until no other process replaces a folder in `parent`, if folders can be locked. A killed process holds no lock."""
     try:
         import fcntl
 
@@ -110,10 +110,10 @@ def _alone(parent: Path) -> Iterator[None]:
 
 
 def _put(temporary: Path, path: Path, *, overwrite: bool) -> None:
-    """Give a complete folder its name. What it replaces then lies at `temporary`, or is removed."""
+    """Give a complete folder its name. The folder that it replaces is removed, or is then at `temporary`."""
     for _ in range(_TRIES):
         recover(path)
-        with contextlib.suppress(FileExistsError):  # another process was faster: look again at what stands there
+        with contextlib.suppress(FileExistsError):  # another process was faster: look again at what is there
             if not _stands(path):
                 take(temporary, path)
                 return
@@ -121,14 +121,14 @@ def _put(temporary: Path, path: Path, *, overwrite: bool) -> None:
             _carry(path, temporary)
             remove(exchange(temporary, path), kept_in=path)
             return
-    raise InputError(f"other processes replace {path} all the time: choose another --out.")
+    raise InputError(f"other processes keep replacing {path}: choose another --out.")
 
 
 def refuse_existing(path: Path, *, overwrite: bool, writes: Sequence[str] = ()) -> None:
     """Raise InputError when `path` exists and must not be replaced. An empty folder counts as absent.
 
-    With `overwrite`, only a folder that fewtune wrote may be replaced, and none of the files in it that will be written anew (`writes`) may
-    be of other origin or edited.
+    With `overwrite`, only a folder that fewtune wrote may be replaced, and none of the files that will be replaced (`writes`) may be edited
+    or written by another program.
     """
     recover(path.resolve())
     if not _stands(path):
@@ -144,7 +144,7 @@ def refuse_existing(path: Path, *, overwrite: bool, writes: Sequence[str] = ()) 
 
 
 def refuse_foreign(folder: Path, writes: Iterable[Path]) -> None:
-    """Raise InputError where one of the files that will be written into a folder of fewtune's exists, and is foreign or edited."""
+    """Raise InputError if one of the files to be written into a folder of fewtune exists already and is foreign (see `foreign`)."""
     files = written(folder)
     for file in writes:
         if files is not None and os.path.lexists(file) and not is_ours(folder, file.relative_to(folder).as_posix(), files):
@@ -152,13 +152,15 @@ def refuse_foreign(folder: Path, writes: Iterable[Path]) -> None:
 
 
 def foreign(folder: Path) -> list[str]:
-    """What lies in a folder and is not fewtune's, as paths with slashes: files of other origin, and files that were changed since."""
+    """The files in a folder that are not fewtune's, as paths with slashes: files that it did not write, and files that were edited."""
     files = written(folder) or {}
     return [name for name in sorted(entries(folder)) if not is_ours(folder, name, files)]
 
 
 def remove(folder: Path, *, kept_in: Path | None = None) -> None:
-    """Remove a folder that fewtune wrote, but for what is foreign in it; foreign files that lie in `kept_in` just so are removed too."""
+    """Remove a folder that fewtune wrote, except foreign files in it. Foreign files that are also in `kept_in`, unchanged, are removed
+    too.
+    """
     files = written(folder)
     if files is None or folder == kept_in:
         return
@@ -169,10 +171,10 @@ def remove(folder: Path, *, kept_in: Path | None = None) -> None:
         if name not in last and (kept or is_ours(folder, name, files)):
             with contextlib.suppress(OSError):
                 file.unlink()
-    for name in last:  # a process that is killed here leaves a folder that can be told to be fewtune's
+    for name in last:  # if the process is killed here, the folder can still be recognised as fewtune's
         (folder / name).unlink(missing_ok=True)
     for here, _, _ in os.walk(folder, topdown=False):
-        with contextlib.suppress(OSError):  # one that holds something stays
+        with contextlib.suppress(OSError):  # a folder that is not empty stays
             Path(here).rmdir()
 
 
@@ -181,12 +183,12 @@ def _stands(path: Path) -> bool:
 
 
 def _refuse_closed(path: Path) -> None:
-    """Raise InputError where no folder can be made at `path`: better now than after an hour of work."""
+    """Raise InputError if no folder can be made at `path`: better now than after an hour of work."""
     above = next(folder for folder in path.absolute().parents if folder.exists())
     if not above.is_dir():
         raise InputError(f"{above} is a file, so no folder can be made in it: choose another --out.")
     if not os.access(above, os.W_OK | os.X_OK):
-        raise InputError(f"{above} may not be written in: choose another --out, or change its permissions.")
+        raise InputError(f"{above} is not writable: choose another --out, or change its permissions.")
 
 
 def _in_the_way(file: Path) -> InputError:
@@ -194,7 +196,7 @@ def _in_the_way(file: Path) -> InputError:
 
 
 def _sweep(path: Path) -> None:
-    """Remove what a killed process left of an earlier attempt at `path`: temporary folders that nobody has touched for an hour."""
+    """Remove temporary folders of earlier attempts at `path` by killed processes, if nobody has changed them for an hour."""
     for stale in path.parent.glob(f".{glob.escape(path.name)}.*"):
         if stale.suffix not in (".tmp", ".old") or stale.is_symlink() or not stale.is_dir() or time.time() - _touched(stale) < _STALE:
             continue
@@ -209,7 +211,7 @@ def _touched(folder: Path) -> float:
 
 
 def _carry(old: Path, new: Path) -> None:
-    """Give a new folder what is foreign in the old one, by hard links (copies where the disk has none), so that both hold it."""
+    """Put the foreign files of the old folder into the new one, by hard links (or copies if the disk has none), so that both have them."""
     made: list[Path] = []
     for name in foreign(old):
         if not os.path.lexists(new / name):
@@ -220,12 +222,12 @@ def _carry(old: Path, new: Path) -> None:
     for here, folders, files in os.walk(old):
         if not folders and not files:
             made += _make_folders(old, new, Path(here).relative_to(old))
-    for folder in made:  # modes last: a folder may be closed to writing
+    for folder in made:  # modes last: a folder may be read-only
         shutil.copystat(old / folder, new / folder)
 
 
 def _make_folders(old: Path, new: Path, folder: Path) -> list[Path]:
-    """Make a folder of the old one, and those above it, in the new one; those that were missing, the innermost first."""
+    """Make a folder of the old one, and its parents, in the new one; returns the folders that were missing, the innermost first."""
     missing = [one for one in (folder, *folder.parents) if not (new / one).is_dir()]
     for one in reversed(missing):
         if os.path.lexists(new / one):
@@ -245,7 +247,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _same(one: Path, other: Path) -> bool:
-    """Whether two paths lead to one file, or to files or links of the same content."""
+    """Whether two paths are the same file, or files or links with the same content."""
     try:
         if one.is_symlink() or other.is_symlink():
             return one.readlink() == other.readlink()

@@ -1,7 +1,7 @@
 """The manifest of a folder that fewtune wrote: its `fewtune.json` lists every file with its sha256, and carries a digest of itself.
 
-So one changed bit is noticed, and what fewtune wrote can be told from what somebody else put there. In a folder that grows (an unfinished
-run) the list goes on in a second file, a line for each file, written before the file itself.
+So a change of one bit is noticed, and files of fewtune can be distinguished from files of others. In a folder that grows (an unfinished
+run), the list is continued in a second file: one line for each file, written before the file itself.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from typing import Any
 from fewtune.errors import InputError
 from fewtune.files.plain import RECORD, read_regular, sha256, write_bytes
 
-GROWN = "written.txt"  # the list that goes on, in a folder whose record says that it grows
+GROWN = "written.txt"  # the continued list, in a folder whose record says that it grows
 GROWS = "grows"
-_LONGEST = 256 << 20  # bytes of a record: more is no description of anything
+_LONGEST = 256 << 20  # bytes of a record: a larger file is not a record
 _DIGEST = "digest"
-_HALF = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.tmp")  # what `write_bytes` leaves where it is killed
+_HALF = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.tmp")  # the file that `write_bytes` leaves behind if it is killed
 
 
 def sealed(record: Mapping[str, Any]) -> bytes:
-    """A record as it is written: JSON that ends in the digest of all that comes before."""
-    # read once more, so that whoever reads the file and seals it again gets the very same bytes
+    """A record as it is written: JSON that ends in the digest of everything before."""
+    # parsed again, so that reading the file and sealing it again gives exactly the same bytes
     plain = json.loads(_said({k: v for k, v in record.items() if k != _DIGEST}))
     return _said({**plain, _DIGEST: hashlib.sha256(_said(plain)).hexdigest()})
 
 
 def _said(record: Mapping[str, Any]) -> bytes:
-    # a file name that is not UTF-8 holds lone surrogates; written out as \udcXX they are JSON again
+    # a file name that is not UTF-8 holds lone surrogates; written as \udcXX they are valid JSON
     return json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False).encode(errors="backslashreplace")
 
 
 def read_record(folder: Path) -> tuple[dict[str, Any], bool]:
-    """What the record of a folder says, and whether it is as fewtune wrote it, to the last bit.
+    """The content of a folder's record, and whether it is exactly as fewtune wrote it.
 
-    Raises InputError or ValueError for a file that is no JSON object, OSError where there is none.
+    Raises InputError or ValueError for a file that is not a JSON object, OSError if there is no file.
     """
     content = read_regular(folder / RECORD, most=_LONGEST)
     try:
@@ -48,12 +48,12 @@ def read_record(folder: Path) -> tuple[dict[str, Any], bool]:
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(record, dict):
-        raise ValueError("it is no JSON object")
+        raise ValueError("it is not a JSON object")
     return record, whole
 
 
 def write_manifest(folder: Path) -> None:
-    """Complete the record that lies in a new folder (none is an empty one): every file beside it is listed, and it is sealed."""
+    """Complete the record in a new folder (an empty one if there is none): list every file beside it, and seal it."""
     path = folder / RECORD
     record = json.loads(path.read_bytes()) if path.exists() else {}
     files = {name: sha256(folder / name) for name in sorted(entries(folder)) if name != RECORD}
@@ -61,7 +61,7 @@ def write_manifest(folder: Path) -> None:
 
 
 def add_to_manifest(folder: Path, files: Iterable[Path]) -> None:
-    """List more files of a folder, written after it was made. Nothing happens where the folder is not fewtune's."""
+    """List more files of a folder that were written after it was made. Does nothing if the folder is not fewtune's."""
     if written(folder) is None:
         return
     record, _ = read_record(folder)
@@ -70,8 +70,8 @@ def add_to_manifest(folder: Path, files: Iterable[Path]) -> None:
 
 
 def grow(folder: Path, file: Path, content: bytes) -> None:
-    """Write a file into a folder that grows; it is listed before it is there, so that no moment leaves it unlisted."""
-    line = f"\n{hashlib.sha256(content).hexdigest()} {file.relative_to(folder).as_posix()}"  # a torn line before ends here
+    """Write a file into a folder that grows. It is listed before it exists, so it is never unlisted."""
+    line = f"\n{hashlib.sha256(content).hexdigest()} {file.relative_to(folder).as_posix()}"  # ends a torn line before it
     with open(folder / GROWN, "ab") as listed:
         listed.write(os.fsencode(line))
         listed.flush()
@@ -80,9 +80,9 @@ def grow(folder: Path, file: Path, content: bytes) -> None:
 
 
 def written(folder: Path) -> dict[str, set[str]] | None:
-    """The sha256 (of a file written again, each of them) that fewtune gave every file in a folder, by its path with slashes.
+    """The sha256 of every file that fewtune wrote in a folder, by its path with slashes (several if it was written several times).
 
-    None for a folder that fewtune did not write, and for one whose record was changed.
+    None for a folder that fewtune did not write, and for a folder with an edited record.
     """
     try:
         record, whole = read_record(folder)
@@ -103,7 +103,7 @@ def written(folder: Path) -> dict[str, set[str]] | None:
 
 
 def is_ours(folder: Path, name: str, files: Mapping[str, set[str]]) -> bool:
-    """Whether fewtune wrote a file and nobody changed it since; `files` as `written` gives them."""
+    """Whether fewtune wrote a file and nobody has changed it; `files` is the result of `written`."""
     if name == RECORD:
         return True
     path, grows = PurePosixPath(name), files.get(GROWN) == set()
@@ -119,7 +119,7 @@ def is_ours(folder: Path, name: str, files: Mapping[str, set[str]]) -> bool:
 
 
 def entries(folder: Path) -> Iterator[str]:
-    """Everything in a folder but its folders, links to folders included, at any depth: paths with slashes."""
+    """All files in a folder at any depth, and all links, also to folders: paths with slashes."""
     for here, folders, files in os.walk(folder):
         inside = Path(here)
         for name in (*files, *(f for f in folders if (inside / f).is_symlink())):

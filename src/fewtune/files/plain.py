@@ -1,4 +1,4 @@
-"""Files: opened only where they are plain files, written whole or not at all."""
+"""Files: only plain files are opened, and writing is all or nothing."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ _LARGEST_JSON = 64 << 20  # bytes
 
 
 def expanded(path: str | Path) -> Path:
-    """A path with its `~` replaced by the home folder. Raises InputError where there is none (no HOME, an unknown user)."""
+    """A path with `~` replaced by the home folder. Raises InputError if there is none (no HOME, an unknown user)."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        raise InputError(f"{path}: the home folder it means is not known; give the whole path, or set HOME.") from None
+        raise InputError(f"{path}: its home folder is not known; give the full path, or set HOME.") from None
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """Open a plain file for reading. Raises InputError for a folder, a pipe or a device, which could be waited for or read for ever."""
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))  # a pipe does not wait for a writer
+    """Open a plain file for reading. Raises InputError for a folder, a pipe or a device, because reading those may never end."""
+    descriptor = os.open(
+        path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    )  # opening a pipe then does not wait for a writer
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise InputError(f"{path} is not a plain file (a folder, a pipe or a device): expected a file with data in it.")
@@ -35,22 +37,22 @@ def open_regular(path: Path) -> BufferedReader:
 
 
 def read_regular(path: Path, *, most: int | None = None) -> bytes:
-    """The bytes of a plain file (see `open_regular`). Raises InputError where there are more than `most`."""
+    """The bytes of a plain file (see `open_regular`). Raises InputError if there are more than `most`."""
     with open_regular(path) as file:
         content = file.read() if most is None else file.read(most + 1)
     if most is not None and len(content) > most:
-        raise InputError(f"{path} holds more than {most:,} bytes, the most that is read of such a file.")
+        raise InputError(f"{path} holds more than {most:,} bytes, the limit for such a file.")
     return content
 
 
 def read_json(path: Path, *, most: int = _LARGEST_JSON) -> object:
-    """What a JSON file holds. Raises InputError, with the file's name, for anything that is none, and OSError where it cannot be opened."""
+    """The content of a JSON file. Raises InputError with the file's name if it is not JSON, and OSError if it cannot be opened."""
     try:
         found: object = json.loads(read_regular(path, most=most).decode("utf-8-sig"))
-    except (ValueError, RecursionError) as problem:  # also bytes that are no UTF-8, and lists in lists in lists
+    except (ValueError, RecursionError) as problem:  # also bytes that are not UTF-8, and lists nested too deeply
         if isinstance(problem, InputError):
             raise
-        raise InputError(f"{path} is not JSON that can be read ({str(problem) or type(problem).__name__}): expected an object.") from None
+        raise InputError(f"{path} cannot be read as JSON ({str(problem) or type(problem).__name__}): expected an object.") from None
     return found
 
 
@@ -61,7 +63,7 @@ def sha256(path: Path) -> str:
 
 
 def sync_folder(folder: Path) -> None:
-    """Ask the system to make the folder's entries durable (a no-op where folders cannot be opened)."""
+    """Make sure that the folder's entries are on the disk (does nothing if folders cannot be opened)."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -71,7 +73,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or the whole new one, even after a crash."""
+    """Write a file so that a reader sees either the old or the complete new content, even after a crash."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:

@@ -147,11 +147,11 @@ class _Lambda(nn.Module):
 @pytest.mark.parametrize(
     ("run", "said"),
     [
-        (lambda x: x, r"float32 \[2, 3, 8, 8\]: expected features, floats \[2, D\]"),
+        (lambda x: x, r"float32 \[2, 3, 8, 8\]: for a batch of 2: expected features, floats \[2, D\]"),
         (lambda x: x.flatten(1)[:, :0], r"\[2, 0\]"),
         (lambda x: x.mean(), r"float32 \[\]"),
         (lambda x: x.flatten(1).argmax(1, keepdim=True), "int64"),
-        (lambda x: {"features": x}, "with a dict: expected features"),
+        (lambda x: {"features": x}, "returns a dict for a batch of 2: expected features"),
         (lambda x: x.flatten(1) / 0, "NaN or infinite features"),
         (lambda x: x.flatten(1) - x.flatten(1).mean(0), "in another batch"),
         (lambda x: torch.rand_like(x).flatten(1), "in another batch, or at the next call"),
@@ -166,8 +166,8 @@ def test_what_gives_no_features_is_refused(run: Callable[[Tensor], Any], said: s
 @pytest.mark.parametrize(
     ("given", "options", "said"),
     [
-        (Net, {}, "in one way: size="),
-        (Net, {"size": 8, "inputs": 3}, "in one way"),
+        (Net, {}, "with one of: size="),
+        (Net, {"size": 8, "inputs": 3}, "with one of"),
         (Net, {"size": 8, "preparation": 3}, "expected a preparation"),
         (Net, {"size": (8, 8, 3)}, "a size of one whole number"),
         (Net, {"size": 8, "crop": 0.0}, "expected crop above 0"),
@@ -200,13 +200,13 @@ def test_a_model_of_it_is_saved_and_opened_with_the_module_again(tmp_path: Path)
     target, module = examples(), mlp()
     adapted = adapted_on(target, Backbone.of(module, inputs=5, machine=CPU), methods=CENTROID, quiet=True)
     run = adapted.save(tmp_path / "run")
-    with pytest.raises(InputError, match="a network of your own, which no name can load: give it from Python"):
+    with pytest.raises(InputError, match="your own network, which cannot be loaded by its name: give it from Python"):
         fewtune.load(run).predict(target)
     opened = fewtune.load(run, backbone=Backbone.of(module, inputs=5, machine=CPU))
     assert opened.predict(target) == adapted.predict(target)
     with pytest.raises(InputError, match="is not the one this model was made with"):
         fewtune.load(run, backbone=Backbone.of(mlp(1), inputs=5, machine=CPU))
-    with pytest.raises(InputError, match="a network of your own"):
+    with pytest.raises(InputError, match="your own network"):
         load_backbone("module:Net")
 
 
