@@ -21,6 +21,15 @@ ROOMS = [
     "tasks",
     "tasks.selection",
     "statistics",
+    "data",
+    "data.near",
+    "data.reading",
+    "data.views",
+    "backbones",
+    "backbones.cutting",
+    "backbones.features",
+    "backbones.providers",
+    "files",
 ]
 
 

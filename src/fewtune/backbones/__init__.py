@@ -25,6 +25,7 @@ _WHERE = {
     "Weights": "backbone",
     "load_backbone": "load",
 }
+_ROOMS = ("cutting", "features", "providers")
 
 __all__ = [
     "Backbone",
@@ -37,7 +38,13 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_ROOMS})
+
+
 def __getattr__(name: str) -> object:
+    if name in _ROOMS:
+        return importlib.import_module(f"fewtune.backbones.{name}")
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"fewtune.backbones.{_WHERE[name]}"), name)

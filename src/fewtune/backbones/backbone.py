@@ -118,6 +118,10 @@ class Backbone:
         groups = group_names(name for name, _ in network.named_parameters())
         return Backbone(f"{OWN}:{called}", network, chosen, answer.shape[1], groups, where, source, structure_of(network))
 
+    def __sklearn_clone__(self) -> Backbone:
+        """Itself: a backbone never changes, so `sklearn.base.clone` of an estimator need not copy its network."""
+        return self
+
     @property
     def label_side(self) -> bool:
         """Whether class names can be embedded."""

@@ -25,7 +25,7 @@ def load_backbone(name: str, *, weights: Path | str | None = None, machine: Mach
     """
     if is_own(name):
         raise InputError(
-            f"{name} is your own network, which cannot be loaded by its name: give it from Python, fewtune.load(run, "
+            f"{name} is your own network, which cannot be loaded by its name: give it in Python, fewtune.load(RUN, "
             "backbone=fewtune.Backbone.of(network, ...))."
         )
     parsed = read_name(name) if folder is None else in_folder(read_name(name), folder.absolute())

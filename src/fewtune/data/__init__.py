@@ -30,6 +30,7 @@ _WHERE = {
     "make_examples": "examples",
     "read_examples": "reading.read",
 }
+_ROOMS = ("near", "reading", "views")
 
 __all__ = [
     "Audit",
@@ -46,7 +47,13 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_ROOMS})
+
+
 def __getattr__(name: str) -> object:
+    if name in _ROOMS:
+        return importlib.import_module(f"fewtune.data.{name}")
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"fewtune.data.{_WHERE[name]}"), name)

@@ -12,13 +12,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.base import clone
 from torch import Tensor, nn
 
 import fewtune
+from fewtune import FewShotClassifier
 from fewtune.adaptation.adapt import adapt_examples
 from fewtune.api.adapted import Adapted
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.load import load_backbone
+from fewtune.cli import main
 from fewtune.data.examples import make_examples
 from fewtune.data.items import Pixels, Texts, Vectors
 from fewtune.data.row_space import RowSpace
@@ -147,7 +150,7 @@ class _Lambda(nn.Module):
 @pytest.mark.parametrize(
     ("run", "said"),
     [
-        (lambda x: x, r"float32 \[2, 3, 8, 8\]: for a batch of 2: expected features, floats \[2, D\]"),
+        (lambda x: x, r"float32 \[2, 3, 8, 8\] for a batch of 2: expected features, floats \[2, D\]"),
         (lambda x: x.flatten(1)[:, :0], r"\[2, 0\]"),
         (lambda x: x.mean(), r"float32 \[\]"),
         (lambda x: x.flatten(1).argmax(1, keepdim=True), "int64"),
@@ -200,7 +203,7 @@ def test_a_model_of_it_is_saved_and_opened_with_the_module_again(tmp_path: Path)
     target, module = examples(), mlp()
     adapted = adapted_on(target, Backbone.of(module, inputs=5, machine=CPU), methods=CENTROID, quiet=True)
     run = adapted.save(tmp_path / "run")
-    with pytest.raises(InputError, match="your own network, which cannot be loaded by its name: give it from Python"):
+    with pytest.raises(InputError, match="your own network, which cannot be loaded by its name: give it in Python"):
         fewtune.load(run).predict(target)
     opened = fewtune.load(run, backbone=Backbone.of(module, inputs=5, machine=CPU))
     assert opened.predict(target) == adapted.predict(target)
@@ -208,6 +211,36 @@ def test_a_model_of_it_is_saved_and_opened_with_the_module_again(tmp_path: Path)
         fewtune.load(run, backbone=Backbone.of(mlp(1), inputs=5, machine=CPU))
     with pytest.raises(InputError, match="your own network"):
         load_backbone("module:Net")
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "export", "add-class"])
+def test_the_command_line_cannot_open_a_model_of_it(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 2, and one sentence that says what to write in Python."""
+    module, data = mlp(), tmp_path / "new.npz"
+    run = adapted_on(examples(), Backbone.of(module, inputs=5, machine=CPU), methods=CENTROID, quiet=True).save(tmp_path / "run")
+    np.savez(data, x=np.eye(5, dtype=np.float32), y=np.array(["class 0", "class 1", "class 0", "class 1", "class 2"]))
+    more = {"predict": [data], "evaluate": [data], "export": [], "add-class": ["wren", data, "--out", tmp_path / "larger"]}[command]
+    monkeypatch.setattr("sys.argv", ["fewtune", command, str(run), *map(str, more)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr()
+    assert ended.value.code == 2 and not said.out
+    sentences = [line for line in said.err.splitlines() if line.startswith("fewtune: ")]
+    assert len(sentences) == 1 and sentences[0] == said.err.splitlines()[-1] and "module:Sequential is your own network" in sentences[0]
+    assert "fewtune.load(RUN, backbone=fewtune.Backbone.of(network, ...))" in sentences[0]
+    assert not (tmp_path / "larger").exists() and not list(run.glob("*.onnx"))
+
+
+def test_scikit_learn_clones_an_estimator_without_copying_the_network() -> None:
+    backbone = Backbone.of(mlp(), inputs=5, machine=CPU)
+    estimator = FewShotClassifier(backbone=backbone, method="centroid")
+    copied = clone(estimator)
+    assert copied is not estimator and copied.backbone is backbone and copied.get_params() == estimator.get_params()
+    rows = examples()
+    x, y = np.asarray(rows.items.vectors), rows.labels  # type: ignore[attr-defined]
+    assert copied.fit(x, y).predict(x).tolist() == estimator.fit(x, y).predict(x).tolist()
 
 
 def test_the_same_weights_in_another_function_are_refused() -> None:
