@@ -124,7 +124,9 @@ def make_methods(methods: Methods, backbone: Backbone, sweep: Sweep, *, has_sour
         if any(head.reads_classes for head in method.heads) and not backbone.label_side:
             raise InputError(f"{name} compares with class names, but backbone {backbone.name!r} has no label side: leave it out.")
         if method.phases and not has_source:
-            raise InputError(f"{name} learns from a source, but none is given: add --source DATA, whose train classes are learned from.")
+            raise InputError(
+                f"{name} trains on a source, but none is given: add other labelled data with --source DATA (in Python sources=[...])."
+            )
         if not method.frozen and backbone.structure == "precomputed":
             raise InputError(
                 f"{name} moves the backbone's weights, but precomputed embeddings have no backbone: give the data behind them."

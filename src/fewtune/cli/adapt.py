@@ -26,30 +26,30 @@ def adapt(
     reading: DataFlags = NO_DATA_FLAGS,
     model: BackboneFlags = NO_BACKBONE_FLAGS,
 ) -> None:
-    """Make the best classifier from a few labelled examples, and say what to expect of it.
+    """Make the best classifier from a few labelled examples, and estimate its accuracy.
 
-    Learners on frozen features are compared on repeated stratified splits of the labelled rows. With --source, the backbone is also
-    finetuned on those tasks of the other data that suit the target; it is used only where, on rows it never saw, it is shown to beat the
-    best frozen learner. The model and report.html are saved in --out.
+    Several learners on top of the unchanged backbone are compared by cross-validation on your labelled examples. With --source, the
+    backbone is also finetuned on the tasks of the other data that suit yours. The finetuned backbone is used only if it clearly beats the
+    best learner on examples it has not seen. The model and report.html are saved in --out.
 
     Parameters
     ----------
     data: Path
         A folder of class folders, a CSV, JSONL or Parquet table, or an .npz file.
     out: Path
-        The folder to save the model in; it must not exist.
+        The folder to save the model in. It must not exist yet, unless --overwrite is given.
     method: str
-        One learner instead of the best of all, for example 'ridge(penalty=10)'.
+        Use this learner instead of the best one, for example 'ridge(penalty=10)'.
     prompts: str
-        Templates of learners that read class names, such as 'a photo of a {}'; repeat for more.
+        A sentence for learners that read class names, such as 'a photo of a {}'. Repeat for more.
     threshold: float
-        Answers with a lower probability abstain, 0 to 1.
+        The model gives no label where its probability is below this number, 0 to 1.
     folds: int
-        Folds of each split.
+        Folds of the cross-validation, at least 2.
     seed: int
-        Of the splits, the candidate tasks and the training.
+        The seed of all random choices: splits, candidate tasks and training.
     overwrite: bool
-        Replace the model that fewtune saved in --out; whatever else is in that folder stays.
+        Replace the model that fewtune saved in --out. Other files in that folder stay.
     """
     from fewtune.adaptation.adapt import adapt_examples
     from fewtune.adaptation.settings import AdaptSettings

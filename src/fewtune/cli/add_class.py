@@ -24,28 +24,28 @@ def add_class(
     overwrite: bool = False,
     running: RunFlags = NO_RUN_FLAGS,
 ) -> None:
-    """Teach a saved model one more class from a few examples, without training.
+    """Add a class to a saved model from a few examples, without training.
 
     Parameters
     ----------
     run: Path
-        The folder that `fewtune adapt` saved; it is replaced, whole or not at all, unless --out is given.
+        The folder that `fewtune adapt` saved. The model in it is replaced, unless --out is given.
     name: str
-        The new class.
+        The name of the new class.
     inputs: Path
-        Files, folders (with everything below them) and CSV, JSONL or Parquet tables of examples of it.
+        Examples of the class: files, folders (with all their subfolders) and CSV, JSONL or Parquet tables.
     text: str
-        An example, for text models; repeat for more.
+        An example, for text models. Repeat for more.
     out: Path
-        The folder to save the larger model in, instead of RUN.
+        Save the new model in this folder, and keep the model in RUN as it is.
     more: bool
-        The class exists: add the examples to it.
+        Add the examples to a class that the model already has.
     input: str
         The input column of tables.
     skip_bad: bool
-        Leave out what cannot be read, and examples of other classes, instead of refusing them.
+        Leave out examples that cannot be read or that already belong to another class, instead of stopping.
     overwrite: bool
-        Replace the model that fewtune saved in --out; whatever else is in that folder stays.
+        Replace the model that fewtune saved in --out. Other files in that folder stay.
     """
     from fewtune.cli.say import saved_in, tell
     from fewtune.data.reading.inputs import read_inputs

@@ -28,21 +28,23 @@ def compare(
 ) -> None:
     """Compare methods on the same few-shot episodes.
 
-    Every method answers the same episodes. The winner is marked only where paired tests against every other method say so. Methods that
-    learn (multitask, maml, ...) do so on the train classes of --source, all within the same budget and after the same sweep.
+    An episode is a small task: a few classes with a few labelled examples each, and more examples to label. Every method answers the same
+    episodes. A winner is marked only if paired tests against every other method support it. Methods that train (multitask, maml, ...) do so
+    on the train classes of --source, all with the same budget and the same sweep.
 
     Parameters
     ----------
     data: Path
         A folder of class folders, a table, or an .npz file.
     method: str
-        A method by its constructor text: centroid, 'ridge(penalty=10)', 'multitask(shots=5)', ...; repeat for more. By default all frozen
-        learners.
+        A method with its options: centroid, 'ridge(penalty=10)', 'multitask(shots=5)', ... Repeat for more. By default all learners that
+        need no training of the backbone.
     source: Path
-        Data to learn from: its train classes (all classes where it has no class splits, a fifth of them held out to validate); repeat for
-        more. May be the data itself. Rows that are tested on are left out, near-duplicates too (saved again, resized, other punctuation).
+        Other labelled data to train on; repeat for more. Its train classes are used; if it has no class splits, all classes are used, and
+        a fifth of them is kept for validation. It may be DATA itself. Test examples and their near-duplicates (saved again, resized, other
+        punctuation) are left out.
     format: str
-        What goes to standard output.
+        table is for people, json and csv are for programs, latex and markdown are for documents.
     """
     from fewtune.api.comparing import ComparedData, compare_examples, make_methods, make_protocols
     from fewtune.cli.compare_flags import settings_of
@@ -65,4 +67,4 @@ def compare(
     if found.unreadable:
         note(f"Left out because it cannot be read: {counted(len(found.unreadable), 'row')}.")
     if keeping.out is not None:
-        note(f"kept in {found.models}")
+        note(f"The run is kept in {found.models}.")

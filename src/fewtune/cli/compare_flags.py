@@ -24,17 +24,18 @@ class EpisodeFlags:
     ways: int
         Classes in an episode.
     shots: int
-        Support examples of each class; several make several settings, all drawn from the classes that have rows enough for the largest.
+        Labelled examples of each class. Several numbers make several settings, all with the classes that have enough examples for the
+        largest.
     queries: int
-        Query examples of each class.
+        Examples of each class that a method must label.
     episodes: int
         Episodes for each setting and seed.
     seeds: int
-        Seeds of the episodes; with several, an interval over seeds is given too.
+        Seeds of the episodes. With several, an interval over the seeds is shown too.
     classes: str
-        Which classes episodes come from: by default the test classes where the data has class splits, else all.
+        The classes that episodes are drawn from. By default the test classes if the data has class splits, otherwise all.
     within: str
-        group: every episode stays within one group (an alphabet, a domain).
+        group: all classes of an episode come from one group (an alphabet, a domain).
     episode: str
         Another kind of episode instead of --ways, --shots and --queries: 'Varied()', 'Imbalanced(ways=5)', 'Hard(ways=5, shots=1)'.
     """
@@ -57,14 +58,13 @@ class KeepingFlags:
     Parameters
     ----------
     out: Path
-        A folder that keeps the run: its description, episodes and every result row.
+        Keep the run in this folder: its description, the episodes and every result.
     overwrite: bool
-        Replace an existing run in --out, finished or not.
+        Replace the run in --out, finished or not.
     resume: bool
-        Go on with the unfinished run of the same command in --out.
+        Continue the unfinished run of the same command in --out.
     trained: Path
-        A folder that keeps trained models: another comparison that needs the very same training (on another target, say) takes it from
-        there.
+        Keep trained models in this folder. Another comparison that needs the same training (for example on other data) reuses them.
     """
 
     out: Path | None = None

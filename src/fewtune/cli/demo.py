@@ -1,4 +1,4 @@
-"""`fewtune demo`: the main job on real data that is on this machine, offline."""
+"""`fewtune demo`: the main job on real data that is already on this machine, offline."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Data: scikit-learn's 1,797 handwritten digits. Features: their 64 pixels, no fou
 
 @dataclass(frozen=True)
 class Material:
-    """What a demo is shown on."""
+    """The data and the backbone of a demo, and a text about them."""
 
     story: str
     examples: Examples
@@ -45,23 +45,23 @@ def demo(
     overwrite: bool = False,
     quiet: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
-    """The main job from end to end on real text that is on this machine: two to three minutes, offline.
+    """Show the main job on real text that is already on this machine: two to three minutes, offline.
 
     Parameters
     ----------
     out: Path
-        Where to save the model; by default runs/demo, where an earlier demo is replaced.
+        The folder to save the model in. By default runs/demo, where the model of an earlier demo is replaced.
     shots: int
         Labelled examples of each class.
     seed: int
-        Which examples are labelled.
+        The seed of all random choices, also of which examples are labelled.
     budget: str
-        visits=640: the rows that each training run may look at, so that every machine comes to the same answer; minutes=2: what the time
-        allows.
+        visits=640: how many examples each training run may look at; every machine then gets the same answer. minutes=2: as many as fit
+        into this time.
     overwrite: bool
-        Replace an existing model in --out.
+        Replace the model that fewtune saved in --out. Other files in that folder stay.
     quiet: bool
-        No progress on standard error.
+        Write no progress to standard error.
     """
     from fewtune.adaptation.adapt import adapt_examples
     from fewtune.adaptation.settings import AdaptSettings
@@ -112,7 +112,7 @@ def _material() -> Material:
 
 
 def _show_unseen(run: Path, examples: Examples) -> None:
-    """A few rows that nothing was learned from, through the saved model, as `fewtune predict` would label them."""
+    """A few examples that the model has not seen, labelled by the saved model as `fewtune predict` does."""
     import numpy as np
 
     from fewtune.cli.say import tell
@@ -124,7 +124,7 @@ def _show_unseen(run: Path, examples: Examples) -> None:
     unseen = np.flatnonzero(examples.row_split == TEST)
     rows = key(0, "shown").generator().permutation(unseen)[:UNSEEN_SHOWN]
     shown = examples.take(rows)
-    tell("", "A few unseen ones, through the saved model:")
+    tell("", "A few examples that the model has not seen, and its answers:")
     for row, p in enumerate(predict_examples(load_bundle(run), shown)):
         truth = examples.class_names[shown.labels[row]]
         mark = "right" if p.label == truth else f"wrong, it is {truth}"

@@ -46,7 +46,7 @@ class Finding:
 
 
 def doctor() -> None:
-    """Explain this installation, and what is broken in it, in words. Exits with 2 where fewtune cannot work."""
+    """Check this installation, and say how to repair what is broken. The exit code is 2 if fewtune cannot work."""
     from fewtune.cli.say import tell
 
     findings = examine()
@@ -54,7 +54,7 @@ def doctor() -> None:
     for finding in findings:
         tell(marks[finding.state] + finding.sentence)
     broken = sum(f.state == "broken" for f in findings)
-    tell("Everything that fewtune needs is here." if not broken else f"{broken} thing{'s' * (broken > 1)} to mend before fewtune works.")
+    tell("Everything that fewtune needs is here." if not broken else f"{broken} thing{'s' * (broken > 1)} to repair before fewtune works.")
     sys.exit(2 if broken else 0)
 
 
@@ -63,7 +63,7 @@ def examine(load: Load = importlib.import_module, version: Version | None = None
     version = version or installed_version
     found = [Finding("ok", f"Python {platform.python_version()} on {platform.system()} {platform.machine()}.")]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what a library warns of while it is imported is no finding of ours
+        warnings.simplefilter("ignore")  # warnings of libraries while they are imported are not findings
         core = {name: _library(name, load, version) for name in CORE}
         found += core.values()
         found += [_extra(name, load, version, torch=core["torch"].state == "ok") for name in EXTRAS]
@@ -87,7 +87,7 @@ def _library(name: str, load: Load, version: Version) -> Finding:
         if problem.name == name and version(name) is None:
             return Finding("broken", f"{package} is not installed: pip install {package}.")
         return Finding("broken", _incomplete(name, problem, version))
-    except Exception as problem:  # whatever a broken installation raises is what we are here to explain
+    except Exception as problem:  # a broken installation may raise anything
         return Finding("broken", explain(package, problem, version))
     return Finding("ok", f"{package} {version(name) or ''}".rstrip() + ".")
 
@@ -99,7 +99,7 @@ def _incomplete(name: str, problem: ModuleNotFoundError, version: Version) -> st
     if other == "numpy" and missing != "numpy":
         return explain(package, problem, version)
     if other == name:
-        return f"{package} is installed, but its files are not whole ({missing} is missing): pip install --force-reinstall {package}."
+        return f"{package} is installed, but files of it are missing ({missing} is missing): pip install --force-reinstall {package}."
     if missing != other:
         fit = PACKAGES.get(other, other)
         return f"{package} and {fit} do not fit each other ({missing} is missing): pip install --upgrade {package} {fit}."
@@ -111,7 +111,7 @@ def _extra(name: str, load: Load, version: Version, *, torch: bool) -> Finding:
     if version(name) is None:
         return Finding("advice", f"{PACKAGES.get(name, name)} is not installed ({purpose}): pip install 'fewtune[{extra}]' if you want it.")
     if name in ON_TORCH and not torch:
-        return Finding("advice", f"{PACKAGES.get(name, name)} is installed, and can be looked at once torch works.")
+        return Finding("advice", f"{PACKAGES.get(name, name)} is installed; it can be checked once torch works.")
     return _library(name, load, version)
 
 
@@ -121,7 +121,7 @@ def explain(package: str, problem: Exception, version: Version = installed_versi
     said = f"{type(problem).__name__}: {whole.splitlines()[0] if whole else ''}"
     if "torchvision" in whole:
         return (
-            f"{package} does not import, for torch {version('torch')} and torchvision {version('torchvision')} are not made for each "
+            f"{package} does not import, because torch {version('torch')} and torchvision {version('torchvision')} do not fit each "
             "other (often a CPU torch beside a CUDA torchvision): install both together, pip install --upgrade --force-reinstall "
             f"torch torchvision. ({said})"
         )

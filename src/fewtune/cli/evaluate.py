@@ -25,30 +25,30 @@ def evaluate(
     skip_bad: bool = False,
     running: RunFlags = NO_RUN_FLAGS,
 ) -> None:
-    """Say how a saved model does on labelled data.
+    """Measure a saved model on labelled data.
 
-    Rows that the model was learned from are found by their content and left out.
+    Examples that the model learned from are recognised by their content and left out.
 
     Parameters
     ----------
     run: Path
         The folder that `fewtune adapt` saved.
     data: Path
-        A folder of class folders, a CSV, JSONL or Parquet table, or an .npz file; classes are matched by name.
+        A folder of class folders, a CSV, JSONL or Parquet table, or an .npz file. Classes are matched by name.
     format: str
-        table for people; json, and nothing else on standard output.
+        table is for people. json is for programs: standard output holds nothing else.
     label: str
         The label column of a table.
     input: str
         The input column of a table.
     threshold: float
-        Abstain below this probability; by default what `adapt` was told.
+        Give no label below this probability, 0 to 1. By default the threshold that `adapt` was given.
     skip_unknown: bool
-        Leave out rows of classes that the model does not know instead of refusing the data.
+        Leave out examples of classes that the model does not have, instead of stopping.
     include_learned: bool
-        Count rows that the model was learned from, too.
+        Also count examples that the model learned from.
     skip_bad: bool
-        Leave out rows that cannot be read.
+        Leave out examples that cannot be read, instead of stopping.
     """
     from fewtune.cli.say import answer, terminal_width
     from fewtune.models.bundle import load_bundle

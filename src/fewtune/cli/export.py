@@ -18,24 +18,25 @@ def export(
     weights: Path | None = None,
     quiet: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
-    """Write a saved model for other programs: RUN/model.onnx, checked to answer as the model does.
+    """Write a saved model for other programs (ONNX): RUN/model.onnx.
 
-    Normalisation, backbone, head and calibration are inside; class names and how to prepare inputs are in the file's metadata.
+    The file contains normalisation, backbone, head and calibration. Its metadata holds the class names and how to prepare inputs. It is
+    saved only if its answers equal those of the model.
 
     Parameters
     ----------
     run: Path
         The folder that `fewtune adapt` saved.
     inputs: Path
-        Files, folders and tables to check the exported model on; by default made-up rows.
+        Files, folders and tables on which the exported model is checked. By default it is checked on random inputs.
     format: str
-        onnx.
+        The kind of file: onnx.
     input: str
         The input column of tables.
     weights: Path
-        Where the backbone's weights are now, if they moved.
+        Where the weights of the backbone are now, if they were moved.
     quiet: bool
-        No remark on standard error while it works.
+        Write no progress to standard error.
     """
     from fewtune.cli.say import note, tell
     from fewtune.data.reading.inputs import read_inputs

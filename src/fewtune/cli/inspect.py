@@ -16,16 +16,16 @@ def inspect(
     format: Literal["table", "json"] = "table",
     reading: DataFlags = NO_DATA_FLAGS,
 ) -> None:
-    """Say what is in a data set, and what is wrong with it: classes, counts, sizes, duplicates, corrupt files, imbalance.
+    """Show what a data set holds, and its problems: classes, counts, sizes, duplicates, corrupt files, imbalance.
 
     Parameters
     ----------
     data: Path
         A folder of class folders, a table, or an .npz file.
     quick: bool
-        Look at image headers only, not at every pixel.
+        Read only the headers of images, not every pixel.
     format: str
-        What goes to standard output.
+        table is for people, json is for programs.
     """
     from fewtune.cli.say import answer, terminal_width
     from fewtune.data.audit import inspect_examples

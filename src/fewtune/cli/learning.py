@@ -1,4 +1,4 @@
-"""Flags of methods that learn."""
+"""Flags of methods that train."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ if TYPE_CHECKING:
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class LearningFlags:
-    """How methods that learn are treated, all alike.
+    """How methods train. The flags hold for every method.
 
     Parameters
     ----------
     budget: str
-        visits=20000: the rows that every method may look at on the source; its steps, and warm-ups, drops and thaws with them, are
-        scaled to fit. By default each method's own steps.
+        visits=20000: how many source examples each method may look at. Its steps and the timing of its learning rates are scaled to fit.
+        By default each method takes its own number of steps.
     sweep: str
-        lr, or lr=1e-4,1e-3,1e-2: the values of an option that every method tries, chosen on validation tasks by the first training seed;
-        repeat for more options.
+        lr, or lr=1e-4,1e-3,1e-2: every method tries these values of an option. The best is chosen on validation tasks with the first
+        training seed. Repeat for more options.
     training_seeds: int
-        Seeds of training runs; with several, an interval over them is given too.
+        Seeds of the training runs. With several, an interval over them is shown too.
     adapted_episodes: int
-        Episodes for methods that move weights on each of them (the first ones of --episodes).
+        How many episodes are used for methods that train on each episode (the first of --episodes).
     validation_episodes: int
         Validation episodes for each setting.
     watch: int
-        Steps between looks at the validation episodes while training; 0: none.
+        Measure on the validation episodes every so many training steps; 0: never.
     source_tasks: str
         group: a source task is a group (an alphabet, a domain) of a data set instead of all of it.
     candidates: int
-        Candidate tasks a source, for methods that choose their tasks, such as 'multitask(selection=consistency_diversity())'.
+        Candidate tasks of each source, for methods that choose their tasks, such as 'multitask(selection=consistency_diversity())'.
     reserved: int
-        Rows of each class that such methods choose by, and that no episode uses.
+        Examples of each class by which such methods choose their tasks. No episode uses them.
     memory: float
-        GiB of prepared images kept in memory, so that a row that comes again is not decoded again.
+        Keep up to this many GiB of prepared images in memory, so that an image is not decoded again.
     """
 
     budget: str | None = None

@@ -1,4 +1,4 @@
-"""Flags that several commands share, and how they become values."""
+"""Flags that several commands share."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ class DataFlags:
     Parameters
     ----------
     label: str
-        The label column of a table (by default one named label, class, category, target, intent or y).
+        The label column of a table. By default the one named label, class, category, target, intent or y.
     input: str
-        The input column of a table: a path, a text or an embedding (by default one named path, image, text, sentence, ...).
+        The input column of a table: paths, texts or embeddings. By default the one named path, image, text, sentence, ...
     group: str
-        The column of groups (domains, alphabets).
+        The column of groups (domains, alphabets) of a table.
     class_split: str
-        Train, validation and test classes: a JSON or CSV file that names them, or a seed for 64, 16 and 20 percent at random.
+        Which classes are for training, validation and test: a JSON or CSV file that names them, or a seed that draws 64, 16 and 20
+        percent of them at random.
     skip_bad: bool
-        Leave out rows that cannot be read (they are listed) instead of refusing the data.
+        Leave out examples that cannot be read and list them, instead of stopping.
     rotations: bool
-        Make four classes of each image class, by quarter turns.
+        Make four classes of each class of images, by turning them in quarter turns.
     """
 
     label: str | None = None
@@ -65,33 +66,32 @@ class BackboneFlags:
     Parameters
     ----------
     backbone: str
-        timm:NAME, open_clip:NAME[/PRETRAINED], hf:NAME (hub names or local folders), pixels, precomputed, or an untrained conv4, resnet12
-        or mlp; options after commas, as in
-        timm:mobilenetv2_100,size=160. By default precomputed for embeddings, hf:facebook/dinov2-small for images and
-        hf:sentence-transformers/all-MiniLM-L6-v2 for texts.
+        timm:NAME, open_clip:NAME[/PRETRAINED] or hf:NAME (a name of the hub or a local folder), pixels, precomputed, or an untrained
+        conv4, resnet12 or mlp. Options follow after commas, as in timm:mobilenetv2_100,size=160. By default precomputed for embeddings,
+        hf:facebook/dinov2-small for images and hf:sentence-transformers/all-MiniLM-L6-v2 for texts.
     weights: Path
-        The model's weights: a local safetensors or pt file, or a folder.
+        The weights of the backbone: a local safetensors or pt file, or a folder.
     device: str
-        auto, cpu, cuda, cuda:1.
+        Where to compute: auto, cpu, cuda, cuda:1.
     dtype: str
-        Precision of the forward pass; auto is bfloat16 on CUDA and float32 on the CPU.
+        Precision of the forward pass. auto is bfloat16 on CUDA and float32 on the CPU.
     chunk: int
-        Rows in one forward pass.
+        Examples in one forward pass. Fewer need less memory.
     workers: int
-        Decoding threads; 0 means as many as there are cores.
+        Threads that decode images. 0: one for each core.
     channels_last: bool
-        Memory layout of images.
+        Memory layout of images; it can change the speed.
     compile: bool
-        Compile the forward pass (worth it for many thousand rows).
+        Compile the forward pass. It pays off from many thousand examples on.
     accumulate: int
-        Parts in which a training step's episodes are answered, one after another; 0 means as many as memory asks for.
+        Split the episodes of a training step into so many parts, one after another. More parts need less memory. 0: chosen to fit.
     recompute: bool
-        Train with less memory and a third more time: activations are computed again for the gradient. By default only where they would
-        take more than 1 GiB (on a GPU: half of its memory).
+        Train with less memory and a third more time: activations are computed again for the gradient. By default only if they would take
+        more than 1 GiB (on a GPU: half of its memory).
     cache: Path
-        Where embedded rows are kept (by default $FEWTUNE_CACHE or ~/.cache/fewtune/features).
+        The folder that keeps embedded examples. By default $FEWTUNE_CACHE or ~/.cache/fewtune/features.
     quiet: bool
-        No progress on standard error.
+        Write no progress to standard error.
     """
 
     backbone: str | None = None
@@ -139,11 +139,11 @@ class RunFlags:
     Parameters
     ----------
     weights: Path
-        Where the backbone's weights are now, if they moved.
+        Where the weights of the backbone are now, if they were moved.
     device: str
-        auto, cpu, cuda, cuda:1.
+        Where to compute: auto, cpu, cuda, cuda:1.
     quiet: bool
-        No progress on standard error.
+        Write no progress to standard error.
     """
 
     weights: Path | None = None

@@ -29,17 +29,18 @@ def predict(
     run: Path
         The folder that `fewtune adapt` saved.
     inputs: Path
-        Files, folders (with everything below them) and CSV, JSONL or Parquet tables; answers come in this order.
+        Files, folders (with all their subfolders) and CSV, JSONL or Parquet tables. Answers come in this order.
     text: str
-        A text to label, for text models; repeat for more.
+        A text to label, for text models. Repeat for more.
     format: str
-        table for people; json (a list of input, label, probability, scores) or csv, and nothing else on standard output.
+        table is for people. json (a list with input, label, probability and scores) and csv are for programs: standard output holds
+        nothing else.
     threshold: float
-        Abstain (no label) below this probability; by default what `adapt` was told.
+        Give no label below this probability, 0 to 1. By default the threshold that `adapt` was given.
     input: str
         The input column of tables.
     skip_bad: bool
-        Answer what can be read; unreadable inputs get no label.
+        Go on if some inputs cannot be read; they get no label.
     """
     from fewtune.cli.say import answer, note
     from fewtune.data.reading.inputs import read_inputs

@@ -1,4 +1,4 @@
-"""Flags of the sources, the other labelled data to finetune on."""
+"""Flags of the sources: other labelled data to finetune on."""
 
 from __future__ import annotations
 
@@ -21,23 +21,24 @@ class SourceFlags:
     Parameters
     ----------
     source: Path
-        Other labelled data: a folder of class folders, a table or an .npz file; repeat for more. Its test classes and test rows are never
-        touched, rows that the target has too are left out.
+        Other labelled data: a folder of class folders, a table or an .npz file. Repeat for more. Its test classes and test examples are
+        not used; examples that are also in your data are left out.
     select: str
-        Which of its tasks are finetuned on: those that are like the target and cover it (consistency_diversity), one of the two alone
-        (no_diversity, no_consistency), as many at random (random), or all.
+        The tasks of it to finetune on: those that are like yours and together cover it (consistency_diversity), only those that are like
+        it (no_diversity), only those that cover it (no_consistency), the same number at random (random), or all.
     mode: str
-        What follows on a candidate that is not taken: skip, the next one is looked at; stop, none is.
+        After a candidate task that is not taken: skip looks at the next one, stop ends the choice.
     gain: str
-        By how much a task must raise the coverage to be taken, 0.01 being a hundredth; auto: chosen on validation tasks.
+        How much a task must raise the coverage to be taken; 0.01 is one percent. auto: chosen on validation tasks.
     finetune: str
-        The recipe that learns from the chosen tasks, by default multitask with episodes like the target's.
+        The method that trains on the chosen tasks. By default multitask, with episodes like your task.
     rates: float
-        The learning rates that are tried on held-out classes of the sources.
+        The learning rates to try. The best is chosen on held-out classes of the sources.
     budget: str
-        minutes=10: for everything after the data were read; visits=6000: the rows that each training run may look at, whatever the time.
+        minutes=10: time for everything after the data is read. visits=6000: how many examples each training run may look at, however
+        long it takes.
     rows: int
-        Rows of each class of the other data, at most.
+        At most so many examples of each class of the other data.
     """
 
     source: Annotated[list[Path], Parameter(negative=())] = field(default_factory=list)
@@ -80,7 +81,7 @@ class SourceFlags:
 
 
 def budget_of(source: str) -> tuple[float, int]:
-    """(minutes, visits) of a budget; what is not given is without bounds, or left to the time."""
+    """(minutes, visits) of a budget. With `visits` the minutes are infinite; with `minutes` the visits are 0."""
     from fewtune.errors import InputError
 
     name, _, value = source.partition("=")

@@ -150,7 +150,7 @@ def test_a_backbone_by_value_and_another_kind_of_episode(rows: Path) -> None:
         ({"methods": [fewtune.Method(learner=Ridge())]}, r'write methods=\{"mine"'),
         ({"methods": {"mine": 3}}, "mine: expected a fewtune.Method or the text of one, found a int"),
         ({"methods": ["ridge", "ridge"]}, "given twice"),
-        ({"methods": ["multitask"]}, "learns from a source, but none is given"),
+        ({"methods": ["multitask"]}, "trains on a source, but none is given"),
         ({"sources": "more/"}, r"write sources=\[...\]"),
         ({"ways": 20}, "at least 20 classes"),
         ({"seeds": ()}, "distinct seeds"),

@@ -50,7 +50,7 @@ WAYS = [
     (
         "timm",
         RuntimeError("operator torchvision::nms does not exist"),
-        ("torch 99.0 and torchvision 99.0 are not made for each other", "--force-reinstall torch torchvision", "nms does not exist"),
+        ("torch 99.0 and torchvision 99.0 do not fit each other", "--force-reinstall torch torchvision", "nms does not exist"),
     ),
     (
         "torch",
@@ -73,7 +73,7 @@ WAYS = [
         ModuleNotFoundError("No module named 'timm.layers'", name="timm.layers"),
         ("open_clip_torch and timm do not fit each other", "pip install --upgrade open_clip_torch timm"),
     ),
-    ("torch", ModuleNotFoundError("No module named 'torch._C'", name="torch._C"), ("files are not whole", "--force-reinstall torch")),
+    ("torch", ModuleNotFoundError("No module named 'torch._C'", name="torch._C"), ("files of it are missing", "--force-reinstall torch")),
     ("pyarrow", ImportError("/lib64/libm.so.6: version `GLIBC_2.28' not found"), ("newer system libraries",)),
     ("torch", OSError("[WinError 126] The specified module could not be found"), ("Visual C++",)),
     ("jinja2", SyntaxError("invalid syntax"), ("does not import", "pip install --force-reinstall jinja2", "SyntaxError")),
@@ -188,4 +188,4 @@ def test_the_real_command_where_torch_does_not_import(tmp_path: Path) -> None:
     assert ran.returncode == 2 and ran.stderr == "", ran.stderr
     assert "BROKEN  torch does not find its CUDA libraries: pip install --force-reinstall torch." in ran.stdout
     assert "embedded rows are kept in" in ran.stdout and "hub cannot be reached" in ran.stdout
-    assert ran.stdout.splitlines()[-1] == "1 thing to mend before fewtune works."
+    assert ran.stdout.splitlines()[-1] == "1 thing to repair before fewtune works."
