@@ -1,179 +1,167 @@
-"""Episodes a second of every head on a feature table, one CPU thread, beside scikit-learn and a plain torch loop in the same run.
+"""Which frozen learner is best from few labels? What `adapt` chooses, the usual learner, and scikit-learn's on the same features.
 
-    OMP_NUM_THREADS=1 python benchmarks/heads.py [--repeats 7] [--heads Centroid Ridge] > heads.jsonl
+    OMP_NUM_THREADS=1 python benchmarks/heads.py KIT --out heads.jsonl [--part test] [--sets pacs trec6] [--shots 5 8] [--draws 20]
 
-20,000 x 384 float32 embeddings, 100 classes, 5-way, 15 queries a class. Timed is the whole path from integer episodes to accuracy:
-gather, fit, score, argmax, compare; sampling is not. A JSON line a head and shots: `episodes_per_second` (median of the repeats, wall
-clock), `best`, `per_cpu_second` (best, by the processor time of this thread, which leaves out the time that other work on the machine
-takes), and how many times faster than the loops (by processor time, best against best).
+Every draw takes `shots` labelled examples of each class (at most 15 classes), chooses by them, and is measured on up to 60 other examples
+of each class. With --part test, sets that have test classes are drawn from these alone, sets without from all their classes; with --part
+train from their training classes, on which what is usual was chosen. MobileNetV2 at 96 px for images, MiniLM for texts, at most 100
+examples of a class. One JSON line a draw; at the end a table: points of accuracy beyond LogisticRegression(), mean over sets.
+
+`saved` is what `adapt` saves without other data: the usual learner unless another is clearly better. LogisticRegression() and
+LogisticRegressionCV() are scikit-learn's, on the same features as the network gives them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 
-from fewtune.learning.on_features import correct_on_table
-from fewtune.parts.heads import Centroid, Logistic, Matching, Ridge, Svm, Text, TextPrior
-from fewtune.tasks.episodes import Episodes
+from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.features.feature_table import feature_table
+from fewtune.backbones.load import load_backbone
+from fewtune.data.examples import SPLITS, Examples
+from fewtune.data.reading.read import read_examples
+from fewtune.data.row_space import RowSpace
+from fewtune.learners.choice import Choice
+from fewtune.learners.side import Side
+from fewtune.learners.usual import alone_of, prior_of
+from fewtune.learning.classes import prompts_of, vectors_by_prompts
+from fewtune.learning.method import Method
+from fewtune.machine import Machine
+from fewtune.models.fitting import fit_head
+from fewtune.recipes.default_learners import candidates
 
-ROWS, WIDTH, CLASSES, WAYS, QUERIES = 20_000, 384, 100, 5, 15
-TARGETS = {("Centroid", 1): 20_000, ("Centroid", 5): 12_000, ("Ridge", 1): 9_000, ("Logistic", 1): 6_000}
-HEADS = {
-    "Centroid": Centroid(),
-    "Matching": Matching(),
-    "Ridge": Ridge(),
-    "Ridge, leave one out": Ridge(penalty="loo"),
-    "Logistic": Logistic(),
-    "Svm": Svm(),
-    "Svm, one against the rest": Svm(form="one_vs_rest"),
-    "Text": Text(),
-    "TextPrior": TextPrior(),
-}
-
-
-def table() -> tuple[Tensor, Tensor, Tensor]:
-    """(features, labels, class vectors): classes that overlap as embeddings of unseen classes do."""
-    g = torch.Generator().manual_seed(0)
-    label = torch.arange(ROWS) % CLASSES
-    centres = torch.randn(CLASSES, WIDTH, generator=g)
-    return 0.35 * centres[label] + torch.randn(ROWS, WIDTH, generator=g), label, centres
-
-
-def drawn(count: int, shots: int, label: Tensor) -> Episodes:
-    """Random episodes, made beforehand."""
-    rng = np.random.default_rng(shots)
-    members = [np.flatnonzero(label.numpy() == c) for c in range(CLASSES)]
-    classes = np.stack([rng.permutation(CLASSES)[:WAYS] for _ in range(count)])
-    rows = np.stack([[rng.choice(members[c], shots + QUERIES, replace=False) for c in chosen] for chosen in classes])
-    ways = torch.arange(WAYS)
-    return Episodes(
-        torch.from_numpy(rows[:, :, :shots].reshape(count, -1).copy()),
-        ways.repeat_interleave(shots).expand(count, -1).contiguous(),
-        torch.from_numpy(rows[:, :, shots:].reshape(count, -1).copy()),
-        ways.repeat_interleave(QUERIES).expand(count, -1).contiguous(),
-        torch.from_numpy(classes),
-        torch.zeros(count, dtype=torch.long),
-    )
-
-
-def measured(run: Callable[[], object], count: int, repeats: int) -> dict[str, float]:
-    """Episodes a second: median and best by the wall clock, best by processor time."""
-    run()
-    wall, processor = [], []
-    for _ in range(repeats):
-        started, worked = time.perf_counter(), time.thread_time()
-        run()
-        wall.append(time.perf_counter() - started)
-        processor.append(time.thread_time() - worked)
-    rates = {"episodes_per_second": statistics.median(wall), "best": min(wall), "per_cpu_second": min(processor)}
-    return {key: round(count / seconds, 1) for key, seconds in rates.items()}
-
-
-def sklearn_twin(name: str) -> Callable[[], Any] | None:
-    """What a person would take from scikit-learn for this head, on unit features."""
-    from sklearn.linear_model import LogisticRegression, RidgeClassifier, RidgeClassifierCV
-    from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
-    from sklearn.svm import LinearSVC
-
-    return {
-        "Centroid": NearestCentroid,
-        "Matching": lambda: KNeighborsClassifier(1, metric="cosine"),
-        "Ridge": lambda: RidgeClassifier(fit_intercept=False),
-        "Ridge, leave one out": lambda: RidgeClassifierCV(alphas=[10 ** (k / 2) for k in range(-8, 9)], fit_intercept=False),
-        "Logistic": lambda: LogisticRegression(C=3.0, max_iter=1000),
-        "Svm": lambda: LinearSVC(C=0.1, loss="hinge", multi_class="crammer_singer", fit_intercept=False, max_iter=10_000),
-        "Svm, one against the rest": lambda: LinearSVC(C=0.1, loss="hinge", fit_intercept=False, max_iter=10_000),
-    }.get(name)
-
-
-def sklearn_loop(twin: Callable[[], Any], features: Tensor, episodes: Episodes) -> float:
-    """Accuracy, one episode at a time."""
-    x = torch.nn.functional.normalize(features, dim=-1).numpy()
-    parts = (episodes.support, episodes.support_label, episodes.query, episodes.query_label)
-    correct = [(twin().fit(x[s], y).predict(x[q]) == t).mean() for s, y, q, t in zip(*(part.numpy() for part in parts), strict=True)]
-    return float(np.mean(correct))
-
-
-def torch_logits(name: str, support: Tensor, label: Tensor, query: Tensor) -> Tensor | None:
-    """One episode as few-shot code commonly has it."""
-    support, query = torch.nn.functional.normalize(support, dim=-1), torch.nn.functional.normalize(query, dim=-1)
-    target = torch.nn.functional.one_hot(label, WAYS).float()
-    if name == "Centroid":
-        centres = torch.stack([support[label == k].mean(0) for k in range(WAYS)])
-        return 10 * query @ torch.nn.functional.normalize(centres, dim=-1).T
-    if name == "Matching":
-        return ((10 * query @ support.T).softmax(-1) @ target).log()
-    if name == "Ridge":
-        weight = support.T @ torch.linalg.solve(support @ support.T + torch.eye(len(support)), target)
-        return query @ weight
-    if name == "Logistic":
-        layer = torch.nn.Linear(WIDTH, WAYS)
-        optimizer = torch.optim.LBFGS(layer.parameters(), max_iter=100, line_search_fn="strong_wolfe")
-
-        def closure() -> Tensor:
-            optimizer.zero_grad()
-            loss = 3.0 * torch.nn.functional.cross_entropy(layer(support), label, reduction="sum") + 0.5 * layer.weight.square().sum()
-            loss.backward()
-            return loss
-
-        optimizer.step(closure)  # type: ignore[arg-type]
-        return layer(query).detach()
-    return None
-
-
-def torch_loop(name: str, features: Tensor, episodes: Episodes) -> float:
-    """Accuracy, one episode at a time."""
-    correct = []
-    for i in range(len(episodes)):
-        logits = torch_logits(name, features[episodes.support[i]], episodes.support_label[i], features[episodes.query[i]])
-        assert logits is not None
-        correct.append((logits.argmax(-1) == episodes.query_label[i]).float().mean().item())
-    return float(np.mean(correct))
-
-
-def line(name: str, shots: int, count: int, repeats: int) -> dict[str, Any]:
-    """Everything about one head at one number of shots."""
-    features, label, vectors = table()
-    episodes = drawn(count, shots, label)
-    few = episodes[: 300 if name != "Logistic" else 60]
-    head = HEADS[name]
-    result: dict[str, Any] = {"benchmark": "heads", "head": name, "spec": repr(head), "shots": shots, "ways": WAYS, "queries": QUERIES}
-    result |= {"episodes": count, "threads": torch.get_num_threads(), "torch": torch.__version__}
-    result |= measured(lambda: correct_on_table(head, features, episodes, vectors), count, repeats)
-    if (name, shots) in TARGETS:
-        result["target"] = TARGETS[name, shots]
-    result["accuracy"] = round(float(correct_on_table(head, features, few, vectors).float().mean()), 4)
-    if (twin := sklearn_twin(name)) is not None:
-        loop = measured(lambda: sklearn_loop(twin, features, few), len(few), 3)
-        result |= {"sklearn_loop": loop["best"], "times_sklearn": round(result["per_cpu_second"] / loop["per_cpu_second"], 1)}
-        result["sklearn_accuracy"] = round(sklearn_loop(twin, features, few), 4)
-    if name in ("Centroid", "Matching", "Ridge", "Logistic"):
-        loop = measured(lambda: torch_loop(name, features, few), len(few), 3)
-        result |= {"torch_loop": loop["best"], "times_torch": round(result["per_cpu_second"] / loop["per_cpu_second"], 1)}
-    return result
+IMAGES = ("omniglot8", "pacs", "dtd10", "clothing10", "cifar10", "caltech101")
+TEXTS = ("hwu64", "sst2", "cr", "trec6", "tweet_emotion4", "news20")
+MOST_CLASSES, MOST_ROWS, MOST_ASKED, LEAST_ASKED = 15, 100, 60, 4
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--episodes", type=int, default=4096)
-    parser.add_argument("--shots", type=int, nargs="+", default=[1, 5])
-    parser.add_argument("--heads", nargs="+", choices=list(HEADS), default=list(HEADS))
-    options = parser.parse_args()
+    parser.add_argument("kit", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--part", choices=("train", "test"), default="test")
+    parser.add_argument("--sets", nargs="+", default=[*IMAGES, *TEXTS])
+    parser.add_argument("--shots", nargs="+", type=int, default=[5, 8])
+    parser.add_argument("--draws", type=int, default=20)
+    parser.add_argument("--cache", type=Path)
+    given = parser.parse_args()
     torch.set_num_threads(1)
-    for name in options.heads:
-        for shots in options.shots:
-            slow = 8 if name.startswith("Svm") else 1
-            print(json.dumps(line(name, shots, max(64, options.episodes // slow), options.repeats)), flush=True)
+    warnings.filterwarnings("ignore")
+    with given.out.open("a") as out:
+        for name in given.sets:
+            examples, backbone = opened(given.kit, name)
+            features = feature_table(backbone, RowSpace([examples]), folder=given.cache, quiet=True).features
+            for shots in given.shots:
+                for seed in range(given.draws):
+                    line = measured(examples, features, backbone, usable(examples, given.part, shots), shots, seed)
+                    out.write(json.dumps({"set": name, "part": given.part, "shots": shots, "seed": seed, **line}) + "\n")
+                    out.flush()
+    print(table([json.loads(line) for line in given.out.read_text().splitlines()]))
+
+
+def opened(kit: Path, name: str) -> tuple[Examples, Backbone]:
+    """A set with at most 100 examples of a class, and its backbone."""
+    if name in IMAGES or (kit / "images" / f"{name}.npz").exists():
+        whole, spec = read_examples(kit / "images" / f"{name}.npz"), "timm:mobilenetv2_100,size=96,pad_type=same"
+        weights: Path | None = kit / "weights" / "mobilenetv2_100.imagenet1k.safetensors"
+    else:
+        whole, spec, weights = read_examples(kit / "text" / f"{name}.jsonl"), f"hf:{kit / 'weights' / 'all-minilm-l6-v2'}", None
+    order = np.random.default_rng(0).permutation(len(whole))
+    rank = np.zeros(len(whole), dtype=np.int64)
+    for c in range(len(whole.class_names)):
+        mine = order[whole.labels[order] == c]
+        rank[mine] = np.arange(len(mine))
+    few = whole.take(np.flatnonzero((whole.labels >= 0) & (rank < MOST_ROWS)))
+    return few, load_backbone(spec, weights=weights, machine=Machine(device="cpu"))
+
+
+def usable(examples: Examples, part: str, shots: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The classes that a draw may take: those of the part, with examples enough to ask."""
+    split = examples.class_split
+    allowed = split == SPLITS[part] if (split == SPLITS["test"]).any() else np.ones(len(split), dtype=bool)
+    return np.flatnonzero(allowed & (examples.counts() >= shots + LEAST_ASKED))
+
+
+def measured(examples: Examples, features: torch.Tensor, backbone: Backbone, classes: Any, shots: int, seed: int) -> dict[str, Any]:
+    """Accuracies of one draw, by learner, and the seconds of each."""
+    random = np.random.default_rng([seed, shots])
+    taken = random.permutation(classes)[:MOST_CLASSES]
+    rows, labels, asked, truth = [], [], [], []
+    for k, c in enumerate(taken):
+        mine = random.permutation(np.flatnonzero(examples.labels == c))
+        rows += mine[:shots].tolist()
+        labels += [k] * shots
+        others = mine[shots : shots + MOST_ASKED].tolist()
+        asked += others
+        truth += [k] * len(others)
+    X, y, Z, t = features[rows].numpy(), np.array(labels), features[asked].numpy(), np.array(truth)
+    found: dict[str, Any] = {"ways": len(taken)}
+    for name, peer in (("LogisticRegression", LogisticRegression(max_iter=1000)), ("LogisticRegressionCV", cross_validated(y))):
+        began = time.process_time()
+        found[name] = float((peer.fit(X, y).predict(Z) == t).mean())
+        found[f"{name} seconds"] = time.process_time() - began
+    names = tuple(examples.class_names[c] for c in taken)
+    began = time.process_time()
+    methods = candidates(label_side=backbone.label_side, modality=backbone.preparation.modality, rows=len(rows))
+    side = Side(backbone, features)
+    choice = side.choose(methods, np.array(rows), y, names, seed)
+    found["saved"] = right(choice.method, side, rows, y, names, asked, t)
+    found["saved seconds"], found["chosen"] = time.process_time() - began, choice.name
+    found |= {f"head {n}": right(m, side, rows, y, names, asked, t) for n, m in fitted(choice, methods).items()}
+    found["usual"] = found[f"head {prior_of(methods) if shots > 1 else alone_of(methods)}"]
+    if choice.expected is not None:
+        found["expected"] = [choice.expected.mean, choice.expected.low, choice.expected.high]
+    return found
+
+
+def cross_validated(y: Any) -> LogisticRegressionCV:
+    return LogisticRegressionCV(Cs=10, cv=max(2, min(5, int(np.bincount(y).min()))), max_iter=200)
+
+
+def fitted(choice: Choice, methods: Mapping[str, Method]) -> dict[str, Method]:
+    """Every candidate, with what the held-out folds chose for it."""
+    return {**methods, **{c.name: c.method for c in choice.candidates}}
+
+
+def right(method: Method, side: Side, rows: Sequence[int], y: Any, names: Sequence[str], asked: Sequence[int], truth: Any) -> float:
+    """The accuracy of a learner fitted on some rows, on others."""
+    vectors = vectors_by_prompts(side.backbone, names, [method]).get(prompts_of(method.head))
+    state, parameters = fit_head(method, side.features, np.array(rows), y, len(names), vectors)
+    answered = method.head.score(state, side.features[list(asked)][None], parameters)[0].argmax(-1).numpy()
+    return float((answered == truth).mean())
+
+
+def table(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Points beyond LogisticRegression(), a line a set and their mean with its 95% interval over draws."""
+    columns = [c for c in lines[0] if isinstance(lines[0][c], float) and not c.endswith("seconds") and c != "LogisticRegression"]
+    columns = ["saved", "usual", *[c for c in columns if c not in ("saved", "usual")]]
+    wide = max(map(len, [line["set"] for line in lines]))
+    return "\n".join(_lines(lines, columns, wide))
+
+
+def _lines(lines: Sequence[Mapping[str, Any]], columns: Sequence[str], wide: int) -> Iterator[str]:
+    yield " " * wide + "  base " + " ".join(f"{c.removeprefix('head ')[:14]:>14}" for c in columns)
+    means = []
+    for name in dict.fromkeys(line["set"] for line in lines):
+        mine = [line for line in lines if line["set"] == name]
+        gains = {c: [100 * (x[c] - x["LogisticRegression"]) for x in mine if c in x] for c in columns}
+        means.append({c: np.mean(g) for c, g in gains.items() if g})
+        cells = [
+            f"{np.mean(g):+7.2f} ±{1.96 * np.std(g, ddof=1) / np.sqrt(len(g)):5.2f}" if len(g) > 1 else " " * 14 for g in gains.values()
+        ]
+        yield f"{name:<{wide}} {100 * np.mean([x['LogisticRegression'] for x in mine]):5.1f} " + " ".join(f"{c:>14}" for c in cells)
+    overall = [f"{np.mean([m[c] for m in means if c in m]):+7.2f}" for c in columns]
+    yield f"{'mean':<{wide}}       " + " ".join(f"{c:>14}" for c in overall)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def test_every_frozen_learner_by_default_in_every_format(fewtune: Run, embedding
     for format in ("table", "csv", "latex", "markdown"):
         ran = fewtune("compare", embeddings, *SMALL, "--shots", "1", "--format", format)
         assert ran.code == 0, ran.err
-        for learner in ("centroid", "matching", "ridge", "logistic", "svm"):
+        for learner in ("centroid", "matching", "ridge", "logistic", "blend"):
             assert learner in ran.out
     rows = list(csv.reader(io.StringIO(fewtune("compare", embeddings, *SMALL, "--shots", "1", "--format", "csv").out)))
     assert len(rows) == 6 and rows[0][0] == "method"

@@ -13,7 +13,7 @@ from fewtune.models.bundle import load_bundle
 from tests.journeys.conftest import Ran
 
 Run = Callable[..., Ran]
-LEARNERS = ("centroid", "matching", "ridge", "logistic", "svm")
+LEARNERS = ("centroid", "matching", "ridge", "logistic", "blend")
 
 
 @pytest.mark.slow

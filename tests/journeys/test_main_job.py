@@ -33,7 +33,7 @@ def test_adapt_says_what_it_understood_what_to_expect_and_what_to_type(fewtune: 
     assert ran.code == 0, ran.err
     for expected in ("24 images, 3 classes, 8 examples a class", "notes.doc", "on cpu", "Accuracy to expect", "fewtune predict"):
         assert expected in ran.out
-    for learner in ("centroid", "matching", "ridge", "logistic", "svm"):
+    for learner in ("centroid", "matching", "ridge", "logistic", "blend"):
         assert learner in ran.out
     for shape in SHAPES:
         assert shape in ran.out

@@ -6,24 +6,31 @@ from dataclasses import fields
 from typing import Any
 
 import jaxtyping
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from fewtune.errors import InputError
-from fewtune.parts.heads import HEADS, Centroid, Linear, Logistic, Matching, Ridge, Svm, Text, TextPrior
+from fewtune.parts.heads import HEADS, Blend, Centroid, Gaussian, Linear, Logistic, Matching, NamedLogistic, Ridge, Svm, Text, TextPrior
 from fewtune.parts.heads.head import answer, stored
 from fewtune.spec import parse, text
 from fewtune.testing import check_head
 from fewtune.testing.heads import NAMES, answers, problem, relabelled
 
 CASES = (
+    Blend(),
+    Blend(heads=(Centroid(), Ridge(scale=3.0), Ridge(penalty=0.1)), temperatures=(1.0, 0.5, 2.0)),
     Centroid(),
     Centroid(normalize_first=False),
     Centroid(metric="euclidean"),
     Centroid(metric="euclidean", normalize_first=True, temperature=3.0),
+    Gaussian(),
+    Gaussian(scale=1.0),
     Linear(rows="class", start="random"),
     Linear(rows="class", start="random", bias=False),
     Linear(start="centroid"),
@@ -35,6 +42,8 @@ CASES = (
     Matching(),
     Matching(temperature=300.0),
     Matching(neighbours=3),
+    NamedLogistic(),
+    NamedLogistic(C=10.0, names=1),
     Ridge(),
     Ridge(penalty=1e-3, normalize=False, intercept=True, scale=7.0),
     Ridge(penalty="loo"),
@@ -171,7 +180,7 @@ def test_gradients_are_right(head: Any) -> None:
 
     inputs = [support.requires_grad_(), query.requires_grad_(), vectors.requires_grad_(), *parameters.values()]
     # a solver's last digits become noise in a difference quotient, hence the wider step; fast mode projects onto random directions
-    step = 1e-5 if isinstance(head, Logistic | Svm) else 1e-6
+    step = 1e-5 if isinstance(head, Blend | Logistic | NamedLogistic | Svm) else 1e-6
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         for _ in range(2):
@@ -218,6 +227,8 @@ def test_a_class_without_support_leaves_the_others_alone(head: Any) -> None:
     lacking = relabelled(episodes, support_label=torch.where(episodes.support_label == 3, 2, episodes.support_label))
     logits = answers(head, support, query, lacking, vectors)
     assert bool(logits.isfinite().all())
+    if isinstance(head, NamedLogistic):
+        return  # the name of a class without support is an example all the same
     narrow = answers(head, support, query, relabelled(lacking, classes=lacking.classes[:, :3]), vectors[:, :3])
     torch.testing.assert_close(logits[..., :3], narrow, **TIGHT)
     if isinstance(head, Logistic | Svm | Matching) and not getattr(head, "neighbours", 0):
@@ -252,6 +263,63 @@ def test_a_class_table_answers_by_the_rows_of_an_episode_s_classes() -> None:
         torch.testing.assert_close(found[e], query[e] @ weight.T + bias, **TIGHT)
 
 
+def test_a_gaussian_is_discriminant_analysis_with_a_shrunk_covariance() -> None:
+    """By the D x D inverse, an episode at a time, and by scikit-learn where it is given the same covariance."""
+    support, query, episodes, _ = problem(3)
+    units, asked = torch.nn.functional.normalize(support, dim=-1).numpy(), torch.nn.functional.normalize(query, dim=-1).numpy()
+    found = answers(Gaussian(scale=0.5), support, query, episodes).numpy()
+    for e, label in enumerate(episodes.support_label.numpy()):
+        means = np.stack([units[e][label == k].mean(0) for k in range(4)])
+        rest = units[e] - means[label]
+        n, width = rest.shape
+        covariance = rest.T @ rest / (n - 4)
+        shrunk = ((n - 4) * covariance + np.trace(covariance) * np.eye(width)) / (n - 4 + width)
+        precise = means @ np.linalg.inv(shrunk)
+        np.testing.assert_allclose(found[e], 0.5 * (asked[e] @ precise.T - 0.5 * (precise * means).sum(1)), rtol=1e-9, atol=1e-9)
+        judged = LinearDiscriminantAnalysis(solver="lsqr", covariance_estimator=Given(shrunk), priors=[0.25] * 4).fit(units[e], label)
+        np.testing.assert_array_equal(found[e].argmax(1), judged.predict(asked[e]))
+
+
+class Given:
+    """A covariance estimator that is told the answer. scikit-learn asks each class and weighs by the priors, which add to 1."""
+
+    def __init__(self, covariance: np.ndarray) -> None:
+        self.covariance_ = covariance
+
+    def fit(self, _: np.ndarray) -> Given:
+        return self
+
+
+def test_a_gaussian_of_one_row_a_class_is_the_nearest_row() -> None:
+    support, query, episodes, _ = problem(4, shots=(1, 1, 1, 1))
+    units, asked = (torch.nn.functional.normalize(x, dim=-1) for x in (support, query))
+    assert torch.equal(answers(Gaussian(), support, query, episodes).argmax(-1), torch.cdist(asked, units).argmin(-1))
+
+
+def test_a_class_name_counts_as_so_many_examples() -> None:
+    support, query, episodes, vectors = problem(5)
+    units, asked, named = (torch.nn.functional.normalize(x, dim=-1).numpy() for x in (support, query, vectors))
+    found = answers(NamedLogistic(C=2.0, names=3), support, query, episodes, vectors).softmax(-1).numpy()
+    for e, label in enumerate(episodes.support_label.numpy()):
+        rows, classes = np.concatenate([units[e], *[named[e]] * 3]), np.concatenate([label, *[np.arange(4)] * 3])
+        judged = LogisticRegression(C=2.0, tol=1e-10, max_iter=10_000).fit(rows, classes)
+        np.testing.assert_allclose(found[e], judged.predict_proba(asked[e]), atol=1e-5)
+
+
+def test_a_class_without_examples_is_answered_by_its_name() -> None:
+    support, _, episodes, vectors = problem(6)
+    lacking = relabelled(episodes, support_label=torch.where(episodes.support_label == 3, 2, episodes.support_label))
+    assert (answers(NamedLogistic(C=100.0), support, vectors, lacking, vectors).argmax(-1)[:, 3] == 3).all()
+
+
+def test_a_blend_is_the_mean_of_log_probabilities() -> None:
+    support, query, episodes, _ = problem(7)
+    heads, temperatures = (Centroid(), Ridge(scale=3.0), Gaussian()), (0.5, 2.0, 0.1)
+    parts = [(answers(h, support, query, episodes) / t).log_softmax(-1) for h, t in zip(heads, temperatures, strict=True)]
+    found = answers(Blend(heads=heads, temperatures=temperatures), support, query, episodes)
+    torch.testing.assert_close(found.softmax(-1), torch.stack(parts).mean(0).softmax(-1), **TIGHT)
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
@@ -262,6 +330,13 @@ def test_a_class_table_answers_by_the_rows_of_an_episode_s_classes() -> None:
         (lambda: answer(Linear(rows="class"), *problem(0)[:3]), "nothing has trained 'head.weight'"),
         (lambda: answer(Linear(ways=3), *problem(0)[:3]), "a head of 3 places was trained, but the episodes have 4 ways"),
         (lambda: Logistic(C=0.0), "C must be a positive number"),
+        (lambda: Blend(heads=()), "at least one head"),
+        (lambda: Blend(heads=(Text(),)), "Text cannot be blended"),
+        (lambda: Blend(temperatures=(1.0, 2.0)), "expected 3 temperatures"),
+        (lambda: Blend(temperatures=(1.0, 0.0, 2.0)), "temperatures above 0"),
+        (lambda: Gaussian(scale=0.0), "scale must be a positive number"),
+        (lambda: NamedLogistic(names=0), "whole number of examples"),
+        (lambda: NamedLogistic(C=-1.0), "C must be a positive number"),
         (lambda: Matching(neighbours=-1), "neighbours must be 0"),
         (lambda: Ridge(penalty=0.0), "penalty must be above 0"),
         (lambda: Ridge(penalty="cv"), "'loo'"),  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,6 @@ from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import TEST, TRAIN, Examples, Integers, make_examples
 from fewtune.data.items import Vectors
 from fewtune.data.row_space import RowSpace
-from fewtune.evaluation import run_study
 from fewtune.evaluation import trainer as learn
 from fewtune.evaluation.class_roles import serving, tasks_of
 from fewtune.evaluation.protocol import Protocol
@@ -41,6 +41,8 @@ from fewtune.sources.settings import SourceSettings
 from fewtune.tasks.samplers import Sampled
 from fewtune.tasks.selection import ConsistencyDiversity, Evidence
 from tests.laws.recorder import Recorder, Seen, asked, classes_of
+
+run_study = import_module("fewtune.evaluation.run_study")  # the room exports its function under the same name
 
 WIDTH = 12
 METHODS = {name: read_method(name) for name in ("centroid", "ridge")}
@@ -79,7 +81,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     at.wrap(Side, "choose", "choose", lambda _, methods, rows, *__, **___: {"rows": rows})  # noqa: ARG005
     at.wrap(choose, "answer_table", "held out", lambda _, features, episodes, **__: asked([episodes]))  # noqa: ARG005
     at.wrap(choose, "fit_temperature", "temperature")
-    at.wrap(adapt, "forecast", "forecast", lambda _, features, rows, *__, **___: {"rows": rows})  # noqa: ARG005
+    at.wrap(adapt, "forecast", "forecast", lambda _, labelled, *__, **___: {"rows": labelled.rows})
     at.wrap(adapt, "fit_head", "fit", lambda _, features, rows, *__, **___: {"rows": rows})  # noqa: ARG005
     at.wrap(adapt, "_measured", "measure", lambda _, whole, side: {"rows": whole.test})  # noqa: ARG005
     at.wrap(stages, "guard_on_target", "guard")

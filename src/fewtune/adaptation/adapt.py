@@ -20,6 +20,7 @@ from fewtune.data.class_names import odd_names
 from fewtune.data.examples import Examples
 from fewtune.learners.choice import Choice
 from fewtune.learners.forecast import Forecast, forecast
+from fewtune.learners.labelled import Labelled
 from fewtune.learners.side import Side
 from fewtune.learners.target import Target, check_answers_fit, usable_target
 from fewtune.learning.method import Method
@@ -117,10 +118,7 @@ def _ahead(choice: Choice, side: Side, target: Target, how: AdaptSettings) -> Fo
     labels, names = target.labels[target.support], target.class_names
     return forecast(
         choice.method,
-        side.features,
-        target.support,
-        labels,
-        len(names),
+        Labelled(side.features, target.support, labels, len(names)),
         vectors=lambda method: side.vectors(method, names),
         seed=how.seed,
         folds=min(how.folds, inner_folds(len(labels))),

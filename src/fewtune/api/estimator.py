@@ -20,6 +20,8 @@ from fewtune.data.items import Wanted
 from fewtune.data.reading.inputs import taught_size
 from fewtune.errors import InputError
 from fewtune.learners.choice import choose_learner
+from fewtune.learners.labelled import Labelled
+from fewtune.learners.usual import alone_of, prior_of
 from fewtune.learning.classes import prompts_of, vectors_by_prompts
 from fewtune.learning.method import Method
 from fewtune.models.fitting import fit_head
@@ -114,12 +116,10 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         rows, ways = np.arange(len(labels)), len(self.classes_)
         self.choice_ = choose_learner(
             methods,
-            features,
-            rows,
-            labels,
-            ways,
+            Labelled(features, rows, labels, ways),
             vectors=lambda method: vectors.get(prompts_of(method.head)),
-            fallback=next(iter(methods)),
+            fallback=alone_of(methods),
+            prior=prior_of(methods),
             seed=self.seed,
             folds=self.folds,
         )

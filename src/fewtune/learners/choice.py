@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, final
 
 import numpy as np
 import torch
+from scipy.special import log_softmax
 from torch import Tensor
 
 from fewtune.data.examples import Integers
 from fewtune.keys import key
 from fewtune.learners.folds import Splits, stratified_splits
+from fewtune.learners.labelled import Labelled
 from fewtune.learning.method import Method
 from fewtune.learning.on_features import answer_table
+from fewtune.parts.heads import Blend
 from fewtune.statistics import Interval, adjust_against_best, best_of_candidates, bootstrap_interval, fit_temperature, held_out_difference
 
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
 HELD_OUT_ANSWERS = 2_000  # more rows need fewer repeats: these only average out how the rows fell into folds
 MOST_REPEATS = 10
+CLEARLY = 0.95  # level of the interval by which another learner must beat the usual one
 
 
 @final
@@ -37,6 +41,17 @@ class Answers:
         times = np.bincount(self.item, minlength=count)
         with np.errstate(invalid="ignore"):
             return np.bincount(self.item, weights=hit, minlength=count) / times
+
+    def temperature(self, labels: Integers) -> float:
+        """The temperature that calibrates these answers."""
+        return fit_temperature(self.logits.double().cpu().numpy(), labels[self.item])
+
+    def losses(self, labels: Integers, count: int) -> Floats:
+        """Mean held-out log-loss of each of `count` items, calibrated, NaN where an item was never held out."""
+        logits = self.logits.double().cpu().numpy() / self.temperature(labels)
+        loss = -log_softmax(logits, axis=1)[np.arange(len(logits)), labels[self.item]]
+        with np.errstate(invalid="ignore"):
+            return np.bincount(self.item, weights=loss, minlength=count) / np.bincount(self.item, minlength=count)
 
 
 @final
@@ -82,42 +97,44 @@ class Choice:
 
 def choose_learner(
     candidates: Mapping[str, Method],
-    features: Tensor,
-    rows: Integers,
-    labels: Integers,
-    ways: int,
+    labelled: Labelled,
     *,
     vectors: Callable[[Method], Tensor | None],
     fallback: str,
+    prior: str | None = None,
     seed: int = 0,
     folds: int = 5,
 ) -> Choice:
-    """The candidate with the best held-out accuracy on splits of `rows` [N] (labels 0..ways-1); ties go to the earlier one.
+    """The candidate with the best held-out accuracy on repeated splits of the labelled rows; ties go to the earlier one.
 
-    `features` [*, D] is indexed by row; `vectors(method)` gives the class vectors [ways, D] a method reads, or None. Where no class has
-    two rows nothing can be held out, and `fallback` is taken as it is.
+    `prior`: the candidate that is best on average over other data. It is taken unless another one is clearly better in held-out log-loss
+    (95% interval of the paired differences over rows): a few dozen labels cannot tell several learners apart, and the best of them by
+    chance is worse than the best on average. `vectors(method)` gives the class vectors [ways, D] that a method reads, or None. Where no
+    class has two rows nothing can be held out, and `fallback` is taken as it is.
     """
-    count = len(rows)
+    count, labels, ways = len(labelled), labelled.labels, labelled.ways
     repeats = int(np.clip(HELD_OUT_ANSWERS // max(count, 1), 1, MOST_REPEATS))
-    splits = stratified_splits(rows, labels, ways, key(seed, "splits"), folds=folds, repeats=repeats)
+    splits = stratified_splits(labelled.rows, labels, ways, key(seed, "splits"), folds=folds, repeats=repeats)
     singles = tuple(np.flatnonzero(np.bincount(labels, minlength=ways) == 1).tolist())
     if splits.episodes is None:
         nothing = np.full(ways, np.nan)
         alone = Candidate(fallback, candidates[fallback], float("nan"), None, None, float("nan"))
         blank = np.zeros((ways, ways))
         return Choice(fallback, candidates[fallback], (alone,), None, nothing, 1.0, blank, splits, singles)
-    answers = {name: held_out_answers(method, features, rows, splits, vectors(method)) for name, method in candidates.items()}
+    answered = {name: answered_by(method, labelled, splits, vectors(method)) for name, method in candidates.items()}
+    fitted = {name: method for name, (method, _) in answered.items()}
+    answers = {name: a for name, (_, a) in answered.items()}
     correct = {name: a.correct(labels, count) for name, a in answers.items()}
-    means = {name: float(np.nanmean(c)) for name, c in correct.items()}
-    best = max(means, key=lambda name: means[name])
+    best = _best(correct) if prior is None else _unless_better(prior, {n: a.losses(labels, count) for n, a in answers.items()}, folds)
+    judged = [correct[best]] if best == prior else list(correct.values())
     chosen = answers[best]
     return Choice(
         name=best,
-        method=candidates[best],
-        candidates=_compared(candidates, correct, best, splits.folds),
-        expected=best_of_candidates(np.stack(list(correct.values())), labels=labels, seed=seed),
+        method=fitted[best],
+        candidates=_compared(fitted, correct, best, splits.folds),
+        expected=best_of_candidates(np.stack(judged), labels=labels, seed=seed),
         recall=_per_class(correct[best], labels, ways),
-        temperature=fit_temperature(chosen.logits.double().cpu().numpy(), labels[chosen.item]),
+        temperature=chosen.temperature(labels),
         confusion=_confusion(chosen, labels, ways, repeats),
         splits=splits,
         unestimated=singles,
@@ -125,14 +142,44 @@ def choose_learner(
     )
 
 
-def held_out_answers(method: Method, features: Tensor, rows: Integers, splits: Splits, vectors: Tensor | None) -> Answers:
-    """A method's answers to the held-out rows of `splits`, which are among `rows` [N]; `features` [*, D] is indexed by row."""
+def _best(correct: Mapping[str, Floats]) -> str:
+    means = {name: float(np.nanmean(c)) for name, c in correct.items()}
+    return max(means, key=lambda name: means[name])
+
+
+def _unless_better(prior: str, losses: Mapping[str, Floats], folds: int) -> str:
+    """`prior`, or the candidate that beats it most in log-loss, where that is clear (95% interval)."""
+    ahead = {
+        name: held_out_difference(_known(losses[prior] - loss), folds, level=CLEARLY)[0] for name, loss in losses.items() if name != prior
+    }
+    best = max(ahead, key=lambda name: ahead[name].mean, default=prior)
+    return best if best != prior and ahead[best].low > 0 else prior
+
+
+def _known(values: Floats) -> Floats:
+    return values[~np.isnan(values)]
+
+
+def answered_by(method: Method, labelled: Labelled, splits: Splits, vectors: Tensor | None) -> tuple[Method, Answers]:
+    """A method and its held-out answers; the temperatures of a blend are chosen on these answers, each head's alone."""
+    blend = method.learner
+    if not isinstance(blend, Blend):
+        return method, held_out_answers(method, labelled, splits, vectors)
+    parts = [held_out_answers(Method(learner=head), labelled, splits, vectors) for head in blend.heads]
+    temperatures = tuple(float(f"{part.temperature(labelled.labels):.3g}") for part in parts)
+    logits = torch.stack([part.logits.double() / t for part, t in zip(parts, temperatures, strict=True)]).mean(0)
+    return Method(learner=replace(blend, temperatures=temperatures)), Answers(logits, parts[0].item)
+
+
+def held_out_answers(method: Method, labelled: Labelled, splits: Splits, vectors: Tensor | None) -> Answers:
+    """A method's answers to the held-out rows of `splits`, which are among the labelled ones."""
     assert splits.episodes is not None
+    rows = labelled.rows
     place = np.zeros(int(rows.max()) + 1, dtype=np.int64)
     place[rows] = np.arange(len(rows))
     logits, item = [], []
     with torch.inference_mode():
-        for part, answered in answer_table(method.head, features, splits.episodes, class_vectors=vectors):
+        for part, answered in answer_table(method.head, labelled.features, splits.episodes, class_vectors=vectors):
             query = splits.episodes.query[part]
             inside = query >= 0
             logits.append(answered.cpu()[inside])

@@ -14,6 +14,7 @@ from fewtune.data.examples import Integers
 from fewtune.keys import Key, key
 from fewtune.learners.choice import HELD_OUT_ANSWERS, held_out_answers
 from fewtune.learners.folds import Splits, stratified_splits
+from fewtune.learners.labelled import Labelled
 from fewtune.learning.method import Method
 from fewtune.statistics import FittedPowerLaw, Interval, bootstrap_power_law, wilson_interval
 from fewtune.tasks.episodes import Episodes
@@ -59,10 +60,7 @@ class Forecast:
 
 def forecast(
     method: Method,
-    features: Tensor,
-    rows: Integers,
-    labels: Integers,
-    ways: int,
+    labelled: Labelled,
     *,
     vectors: Callable[[Method], Tensor | None],
     seed: int = 0,
@@ -70,12 +68,13 @@ def forecast(
 ) -> Forecast | None:
     """The learning curve of a method on its own support, carried on to twice and four times the labels; None where it is too short.
 
-    The folds of repeated splits of `rows` [N] (labels 0..ways-1) are answered from 1, 2, 4, ... training rows a class and from all of them;
-    classes with fewer keep what they have, and what a size holds is in the next one too. `features` [*, D] is indexed by row;
-    `vectors(method)` gives class vectors. Fewer than three sizes, or nothing held out: None (`too_short` says it).
+    The folds of repeated splits of the labelled rows are answered from 1, 2, 4, ... training rows a class and from all of them;
+    classes with fewer keep what they have, and what a size holds is in the next one too. `vectors(method)` gives
+    class vectors. Fewer than three sizes, or nothing held out: None (`too_short` says it).
     It is an extrapolation: it holds as far as the curve goes on as a power law and new labels are like these. The curve of a learner
     that was chosen on the same rows lies a little high.
     """
+    rows, labels, ways = labelled.rows, labelled.labels, labelled.ways
     count = len(rows)
     repeats = int(np.clip(HELD_OUT_ANSWERS // max(count, 1), 1, MOST_REPEATS))
     splits = stratified_splits(rows, labels, ways, key(seed, "forecast"), folds=folds, repeats=repeats)
@@ -90,7 +89,7 @@ def forecast(
         smaller = _cut(splits, order, cut)
         assert smaller.episodes is not None
         shots.append(float((smaller.episodes.support >= 0).sum()) / len(smaller.episodes) / ways)
-        errors.append(1 - held_out_answers(method, features, rows, smaller, vectors(method)).correct(labels, count))
+        errors.append(1 - held_out_answers(method, labelled, smaller, vectors(method)).correct(labels, count))
     wrong = np.stack(errors, axis=1)
     held = ~np.isnan(wrong[:, 0])
     law = bootstrap_power_law(shots, wrong[held], strata=labels[held], seed=key(seed, "forecast", "bootstrap").value)

@@ -11,6 +11,8 @@ from torch import Tensor
 from fewtune.backbones.backbone import Backbone
 from fewtune.data.examples import Integers
 from fewtune.learners.choice import Choice, choose_learner
+from fewtune.learners.labelled import Labelled
+from fewtune.learners.usual import alone_of, prior_of
 from fewtune.learning.classes import prompts_of, vectors_by_prompts
 from fewtune.learning.method import Method
 
@@ -38,16 +40,14 @@ class Side:
         folds: int = 5,
         fallback: str | None = None,
     ) -> Choice:
-        """The best learner on these rows alone; `fallback`, by default the first, where nothing can be held out."""
+        """The best learner on these rows alone; `fallback` where nothing can be held out, by default the usual one."""
         known = vectors_by_prompts(self.backbone, class_names, methods.values())
         return choose_learner(
             methods,
-            self.features,
-            rows,
-            labels,
-            len(class_names),
+            Labelled(self.features, rows, labels, len(class_names)),
             vectors=lambda method: known.get(prompts_of(method.head)),
-            fallback=fallback or next(iter(methods)),
+            fallback=fallback or alone_of(methods),
+            prior=prior_of(methods),
             seed=seed,
             folds=folds,
         )

@@ -21,7 +21,7 @@ from fewtune.recipes.finetuning import (
     surgical,
     wise_ft,
 )
-from fewtune.recipes.frozen import centroid, logistic, matching, ridge, svm, text_prior, zero_shot
+from fewtune.recipes.frozen import blend, centroid, gaussian, logistic, matching, named_logistic, ridge, svm, text_prior, zero_shot
 from fewtune.recipes.language import RECIPES, WORDS, read_frozen, read_method, variants
 from fewtune.recipes.meta import anil, boil, fomaml, imaml, maml, meta_sgd, minibatch_prox, reptile
 from fewtune.recipes.source_training import flyp, mamf, meta_baseline, p_m_f, shared_heads
@@ -31,10 +31,12 @@ __all__ = [
     "WORDS",
     "anil",
     "bitfit",
+    "blend",
     "boil",
     "centroid",
     "flyp",
     "fomaml",
+    "gaussian",
     "gradual_unfreezing",
     "imaml",
     "l2_sp",
@@ -51,6 +53,7 @@ __all__ = [
     "metaoptnet",
     "minibatch_prox",
     "multitask",
+    "named_logistic",
     "p_m_f",
     "protonet",
     "r2d2",

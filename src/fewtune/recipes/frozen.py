@@ -9,7 +9,9 @@ from typing import Literal
 
 from fewtune.data.templates import PHOTO_TEMPLATES
 from fewtune.learning.method import Method
-from fewtune.parts.heads import Centroid, Logistic, Matching, Ridge, Svm, Text, TextPrior
+from fewtune.parts.heads import Blend, Centroid, Gaussian, Logistic, Matching, NamedLogistic, Ridge, Svm, Text, TextPrior
+from fewtune.parts.heads.blend import PARTS
+from fewtune.parts.heads.head import Head
 
 
 def centroid(
@@ -62,6 +64,24 @@ def svm(C: float = 10.0, form: Literal["crammer_singer", "one_vs_rest"] = "cramm
     return Method(learner=Svm(C=C, form=form))
 
 
+def gaussian(scale: float = 0.02) -> Method:
+    """Linear discriminant analysis with a shrunk shared covariance (GDA, Wang et al. 2024).
+
+    >>> gaussian().learner.scale
+    0.02
+    """
+    return Method(learner=Gaussian(scale=scale))
+
+
+def blend(heads: tuple[Head, ...] = PARTS, temperatures: tuple[float, ...] = ()) -> Method:
+    """The mean of the log-probabilities of several heads, by default of logistic regression, ridge regression and a Gaussian.
+
+    >>> [type(head).__name__ for head in blend().learner.heads]
+    ['Logistic', 'Ridge', 'Gaussian']
+    """
+    return Method(learner=Blend(heads=heads, temperatures=temperatures))
+
+
 def zero_shot(prompts: tuple[str, ...] = PHOTO_TEMPLATES, temperature: float = 100.0) -> Method:
     """Class names alone: cosine to the texts of the prompts (CLIP, Radford et al. 2021). Ignores the support.
 
@@ -80,8 +100,17 @@ def text_prior(prompts: tuple[str, ...] = PHOTO_TEMPLATES, penalty: float = 1.0)
     return Method(learner=TextPrior(prompts=_prompts(prompts), penalty=penalty))
 
 
+def named_logistic(prompts: tuple[str, ...] = PHOTO_TEMPLATES, C: float = 1.0, names: int = 2) -> Method:
+    """Logistic regression to which the name of each class is two more examples (or `names`).
+
+    >>> named_logistic(names=4).learner.names
+    4
+    """
+    return Method(learner=NamedLogistic(prompts=_prompts(prompts), C=C, names=names))
+
+
 def _prompts(prompts: tuple[str, ...] | str) -> tuple[str, ...]:
     return (prompts,) if isinstance(prompts, str) else tuple(prompts)
 
 
-FROZEN = (centroid, matching, ridge, logistic, svm, zero_shot, text_prior)
+FROZEN = (centroid, matching, ridge, logistic, svm, gaussian, blend, zero_shot, text_prior, named_logistic)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, is_dataclass
+
 import torch
 from torch import Tensor
 
@@ -24,8 +26,17 @@ def equal(a: Tensor, b: Tensor, tolerance: float = TIGHT) -> bool:
 def is_its_text(part: object) -> None:
     """A part is a frozen value: it equals what its text spells, and it can be hashed."""
     try:
-        again = parse(text(part), {type(part).__name__: type(part)})
+        again = parse(text(part), _words(part))
         same = again == part and hash(again) == hash(part)
     except (TypeError, ValueError) as problem:
         raise AssertionError(f"{type(part).__name__}: it must be a frozen keyword-only dataclass of plain values ({problem}).") from problem
     law(same, part, f"it must equal what its text spells, {text(part)}")
+
+
+def _words(part: object) -> dict[str, type]:
+    """The types that the text of a part names: its own, and those of the parts it is made of."""
+    if isinstance(part, tuple):
+        return {name: kind for one in part for name, kind in _words(one).items()}
+    if not is_dataclass(part) or isinstance(part, type):
+        return {}
+    return {type(part).__name__: type(part)} | {n: k for f in fields(part) for n, k in _words(getattr(part, f.name)).items()}

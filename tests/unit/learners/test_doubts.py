@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fewtune.learners.choice import Answers, Choice, choose_learner
 from fewtune.learners.doubts import held_out_probabilities, likely_mislabelled, most_uncertain
+from fewtune.learners.labelled import Labelled
 from fewtune.recipes.frozen import centroid, logistic
 
 Integers = NDArray[np.int64]
@@ -22,7 +23,7 @@ def clouds(ways: int, shots: int, spread: float, seed: int) -> tuple[torch.Tenso
 
 def choose(x: torch.Tensor, y: Integers) -> Choice:
     methods = {"centroid": centroid(), "logistic": logistic()}
-    return choose_learner(methods, x, np.arange(len(y)), y, int(y.max()) + 1, vectors=lambda _: None, fallback="centroid")
+    return choose_learner(methods, Labelled(x, np.arange(len(y)), y, int(y.max()) + 1), vectors=lambda _: None, fallback="centroid")
 
 
 def flagged(x: torch.Tensor, y: Integers) -> set[int]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fewtune.keys import key
 from fewtune.learners.folds import stratified_splits
 from fewtune.learners.forecast import Forecast, forecast, too_short
+from fewtune.learners.labelled import Labelled
 from fewtune.learning.method import Method
 from fewtune.learning.on_features import correct_on_table
 from fewtune.recipes.frozen import centroid, logistic, zero_shot
@@ -26,7 +27,7 @@ def clouds(ways: int, shots: int, seed: int, spread: float = 1.5) -> tuple[torch
 
 
 def told(x: torch.Tensor, y: Integers, method: Method | None = None, **options: int) -> Forecast | None:
-    return forecast(method or centroid(), x, np.arange(len(y)), y, int(y.max()) + 1, vectors=lambda _: None, **options)
+    return forecast(method or centroid(), Labelled(x, np.arange(len(y)), y, int(y.max()) + 1), vectors=lambda _: None, **options)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -73,7 +74,7 @@ def test_it_is_a_function_of_the_seed_and_not_of_how_rows_are_numbered() -> None
     moved = torch.full((100, 24), float("nan"))
     rows = np.arange(50, 50 + len(y))
     moved[rows] = x
-    shifted = forecast(centroid(), moved, rows, y, 4, vectors=lambda _: None)
+    shifted = forecast(centroid(), Labelled(moved, rows, y, 4), vectors=lambda _: None)
     assert shifted is not None
     np.testing.assert_array_equal(shifted.accuracy, first.accuracy)
 
@@ -92,7 +93,7 @@ def test_flat_curves_say_so() -> None:
     assert easy is not None and "flat" in easy.sentence and "100%" in easy.sentence
     x, y = clouds(4, 8, 0)
     vectors = torch.eye(4, 24)
-    blind = forecast(zero_shot(), x, np.arange(32), y, 4, vectors=lambda _: vectors)  # does not look at the labels
+    blind = forecast(zero_shot(), Labelled(x, np.arange(32), y, 4), vectors=lambda _: vectors)  # does not look at the labels
     assert blind is not None and "More labels may not help" in blind.sentence
     assert blind.ahead[0][1].mean == pytest.approx(blind.accuracy[0])
 

@@ -4,16 +4,33 @@ Features of the support [E, S, D] and of the query [E, Q, D] come in (for some h
 `HEADS` lists every head; `Head` says what one must have.
 """
 
+from fewtune.parts.heads.blend import Blend
 from fewtune.parts.heads.centroid import Centroid
 from fewtune.parts.heads.class_texts import Text
+from fewtune.parts.heads.gaussian import Gaussian
 from fewtune.parts.heads.head import Head
 from fewtune.parts.heads.linear import Linear
 from fewtune.parts.heads.logistic import Logistic
 from fewtune.parts.heads.matching import Matching
+from fewtune.parts.heads.named_logistic import NamedLogistic
 from fewtune.parts.heads.ridge import Ridge
 from fewtune.parts.heads.svm import Svm
 from fewtune.parts.heads.text_prior import TextPrior
 
-HEADS = (Centroid, Linear, Logistic, Matching, Ridge, Svm, Text, TextPrior)
+HEADS = (Blend, Centroid, Gaussian, Linear, Logistic, Matching, NamedLogistic, Ridge, Svm, Text, TextPrior)
 
-__all__ = ["HEADS", "Centroid", "Head", "Linear", "Logistic", "Matching", "Ridge", "Svm", "Text", "TextPrior"]
+__all__ = [
+    "HEADS",
+    "Blend",
+    "Centroid",
+    "Gaussian",
+    "Head",
+    "Linear",
+    "Logistic",
+    "Matching",
+    "NamedLogistic",
+    "Ridge",
+    "Svm",
+    "Text",
+    "TextPrior",
+]
