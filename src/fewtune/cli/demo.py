@@ -124,7 +124,7 @@ def _show_unseen(run: Path, examples: Examples) -> None:
     unseen = np.flatnonzero(examples.row_split == TEST)
     rows = key(0, "shown").generator().permutation(unseen)[:UNSEEN_SHOWN]
     shown = examples.take(rows)
-    tell("", "A few examples that the model has not seen, and its answers:")
+    tell("", "A few unseen examples, and what the model answers:")
     for row, p in enumerate(predict_examples(load_bundle(run), shown)):
         truth = examples.class_names[shown.labels[row]]
         mark = "right" if p.label == truth else f"wrong, it is {truth}"
