@@ -42,7 +42,7 @@ class Progress:
             self._bar.update(self._task, completed=self.done)
 
     def advance(self, steps: int, said: str = "") -> None:
-        """Say that `steps` more are done; `said`: what else is worth knowing now."""
+        """Show that `steps` more are done; `said`: a remark to show beside."""
         self.done += steps
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, rate=f"{self._rate()} {said}".rstrip())

@@ -65,7 +65,7 @@ def _alternatives(hint: object) -> Hints:
 
 
 def _meant(value: object, hints: Hints) -> object:
-    """Integers as floats where one of the types is float and none speaks of integers; inside tuples too."""
+    """Integers as floats where one of the types is float and none is int or that very literal; inside tuples too."""
     if isinstance(value, tuple):
         entries = _entries(hints, len(value)) or ((),) * len(value)
         return tuple(_meant(item, inside) for item, inside in zip(value, entries, strict=True))
@@ -82,7 +82,7 @@ def _entries(hints: Hints, length: int) -> tuple[Hints, ...] | None:
 
 
 def digest(value: object) -> str:
-    """32 hexadecimal digits that stand for the value: the hash of its text (or of the string itself)."""
+    """32 hexadecimal digits: the hash of the value's text (or of the string itself)."""
     return hashlib.blake2b((value if isinstance(value, str) else text(value)).encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
 

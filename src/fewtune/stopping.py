@@ -1,4 +1,4 @@
-"""Stopping well: who asks for it need not know whether work is at a place where it can be left."""
+"""Stopping in order: a request to stop is remembered until the work reaches a step where it can stop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class Stopped(BaseException):
     """Somebody asked the run to stop."""
 
 
-_asked: list[bool] = []  # one entry for each block that finishes its step first: whether it was asked to stop meanwhile
+_asked: list[bool] = []  # one entry for each running block that finishes its step first: whether a stop was requested in the meantime
 
 
 def ask_to_stop() -> None:

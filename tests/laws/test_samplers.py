@@ -308,7 +308,7 @@ def test_samplers_are_made_to_serve_all_tasks(space: RowSpace, asked: Sampler, g
 def test_what_shrank_is_said(space: RowSpace) -> None:
     smaller, notes = served(Chosen(sampler=Sampled(ways=9, shots=1, queries=2), selection=Named(names=("g1",))), group_tasks(space))
     assert smaller == Chosen(sampler=Sampled(ways=6, shots=1, queries=2), selection=Named(names=("g1",)))
-    assert notes == ("ways shrank from 9 to 6, as the data has no more to give",)
+    assert notes == ("ways shrank from 9 to 6, because the data has no more",)
     lone = of_classes(class_rows(space), (0,), (5,), (3,))
     for sampler, rows in ((Sampled(), 2), (Sampled(shots=0), 1), (InSequence(), 1)):
         with pytest.raises(InputError, match=f"expected at least 2 classes of {rows} or more examples in one task, found 1"):

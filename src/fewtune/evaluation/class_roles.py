@@ -1,4 +1,4 @@
-"""Which classes of a source serve what: train classes train, validation classes validate, test classes are never touched."""
+"""What each class of a source is used for: train classes to train, validation classes to validate, test classes for nothing."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def without_test_rows(source: Examples, target: Examples) -> tuple[Examples, tup
     Found by content, by the look of images and by the words of texts, as `adapt` finds them in its space; not by embeddings, since a
     source is not embedded as it is. Raises InputError where rows of fewer than two classes are left.
     """
-    _ = target.row_digests, source.row_digests  # computed once: the study asks for them too
+    _ = target.row_digests, source.row_digests  # computed once; the study uses them too
     leaks = find_leaks(target, [source])
     kept = without_leaks(source, leaks)
     if len(np.unique(kept.labels[kept.labels >= 0])) < 2:

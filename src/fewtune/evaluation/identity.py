@@ -15,7 +15,7 @@ from fewtune.version import __version__
 def trained_identity(study: Study, phases: tuple[Step, ...], method: Method, seed: int) -> str:
     """32 hexadecimal digits for all that the weights depend on after `phases`, those of the method as source and budget allow them.
 
-    The target is not among it, nor its episodes, but where validation episodes have a say.
+    The target and its episodes are not part of it, unless validation episodes choose the weights.
     """
     moved = [f"seed {seed}", f"edits {text(method.edits)}", f"phases {text(phases)}"]
     facts = [f"fewtune {__version__}", backbone_fact(study.backbone), *moved]

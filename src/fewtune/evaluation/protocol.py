@@ -1,4 +1,4 @@
-"""Protocol: which episodes a comparison is made on. The same saved episodes serve every method."""
+"""Protocol: which episodes a comparison is made on. Every method is tested on the same saved episodes."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Protocol:
     """`episodes` episodes of `sampler` for each seed, from the rows of the chosen classes.
 
     `within` "group": every episode stays inside one group (an alphabet, a domain). `classes`: train, validation, test or all. Classes with
-    fewer than `least_rows` rows are left out even where the sampler asks for less: so settings of one table draw from the same classes.
-    Test episodes are marked with the task of the collection that they come from, whatever the sampler's `task`.
+    fewer than `least_rows` rows are left out even where the sampler needs fewer, so that all settings of one table draw from the same
+    classes. Test episodes are marked with the task of the collection that they come from, whatever the sampler's `task`.
     """
 
     sampler: Sampled | Varied | Imbalanced | Hard

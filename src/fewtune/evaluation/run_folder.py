@@ -69,7 +69,7 @@ def run_kept(study: Study, keeping: Keeping, *, world: World = ALONE, quiet: boo
     partial.discard()
     if where == out:
         return outcomes
-    return replace(outcomes, kept=where, notes=(*outcomes.notes, f"Another program took {out} meanwhile, so this run is in {where}."))
+    return replace(outcomes, kept=where, notes=(*outcomes.notes, f"Another program used {out} in the meantime, so this run is in {where}."))
 
 
 def save_run(study: Study, outcomes: Outcomes, out: Path, models: Path | None, *, overwrite: bool = False) -> Path:
@@ -96,7 +96,7 @@ def _write_run(study: Study, outcomes: Outcomes, out: Path, models: Path | None,
 
 
 def _in_the_way(out: Path) -> list[str]:
-    """What lies where a run writes files of its own, and is not fewtune's."""
+    """Files in a run's folder that have the names of fewtune's files but were not written by fewtune."""
     return [name for name in foreign(out) if name.startswith(_FOLDERS)] if out.is_dir() else []
 
 
@@ -111,9 +111,9 @@ def _partial(study: Study, out: Path, keeping: Keeping, world: World) -> Partial
     if begun is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is in the way, and was not written by fewtune: choose another --out.")
     if begun is not None and resume and begun != wanted:
-        raise InputError(f"{folder} holds another unfinished run: give the command it was begun with, or pass --overwrite to begin anew.")
+        raise InputError(f"{folder} holds another unfinished run: give the command it was started with, or start again with --overwrite.")
     if begun is not None and not resume and not keeping.overwrite:
-        raise InputError(f"an unfinished run is kept in {folder}: pass --resume to go on with it, or --overwrite to begin anew.")
+        raise InputError(f"an unfinished run is kept in {folder}: pass --resume to continue it, or --overwrite to start again.")
     if not resume and (strange := foreign(folder)):
         raise InputError(f"{folder / strange[0]} was not written by fewtune: move it away, or choose another --out.")
     world.any(False)  # all processes have looked before one of them writes

@@ -156,7 +156,7 @@ def _notes(lines: list[Line], drawn: Mapping[tuple[int, int], Episodes], items: 
         if said is not None:
             notes.append(said if len(settings) == 1 else f"{_name(lines, setting)}: {said}")
             if len(settings) > 1:
-                break  # the same rows serve every setting; once is enough
+                break  # the rows are the same in every setting; once is enough
     widest = max((line for line in lines if line.n > 1), key=lambda line: line.sd, default=None)
     if widest is not None and widest.interval.half_width > WANTED_HALF_WIDTH:
         needed = episodes_needed(widest.sd, WANTED_HALF_WIDTH)

@@ -40,7 +40,7 @@ from fewtune.tasks.task import Tasks
 @final
 @dataclass(frozen=True, eq=False)
 class Learned:
-    """A method ready to be tested. `identity` stands for all that its weights depend on."""
+    """A method ready to be tested. `identity` is a hash of everything that its weights depend on."""
 
     method: Method
     ground: Ground

@@ -23,7 +23,10 @@ from fewtune.tasks.samplers import Imbalanced, Sampled, Varied
 from fewtune.tasks.task import Tasks
 
 _LOOKED = 64  # episodes that tell whether there are several tasks
-_MANY, _FEWEST = 2048, 16  # episodes of different sizes, and steps (or tasks in sequence), whose mean stands for all
+_MANY, _FEWEST = (
+    2048,
+    16,
+)  # how many episodes of different sizes, and steps (or tasks in sequence), are averaged instead of all
 
 
 def step_visits(phase: Phase, tasks: Tasks) -> float:
@@ -81,7 +84,7 @@ def of_length(phase: Phase, steps: int) -> Phase:
 
 
 def fit_phases(steps: tuple[Step, ...], tasks: Tasks) -> tuple[tuple[Step, ...], tuple[str, ...]]:
-    """(the same phases with samplers under which every class and task comes, what is smaller or left out in words; see `served`)."""
+    """(the same phases with samplers that draw from every class and task, sentences about what is smaller or left out; see `served`)."""
     said: dict[str, None] = {}
 
     def fit(phase: Phase) -> Phase:

@@ -51,7 +51,7 @@ class Checkpoints:
         return self._read(f"phase-{place}-end")
 
     def state(self, place: str) -> Saved | None:
-        """Where a phase stands, if it was begun."""
+        """The saved state of a phase, if it was begun."""
         return self._read(f"phase-{place}")
 
     def save_state(self, place: str, saved: Saved) -> None:

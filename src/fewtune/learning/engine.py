@@ -140,7 +140,7 @@ def _implicit(ground: Ground, adapt: Adapt, weights: Weights, own: Weights, task
 
 
 def _own_heads(ground: Ground, steps: tuple[Step, ...], weights: Weights, episode: Episodes) -> dict[str, Tensor]:
-    """New heads of places for this episode, for the inner phases that start their own."""
+    """New heads for this episode, with a row for each of its classes; inner phases with their own start use them."""
     made: dict[str, Tensor] = {}
     device = ground.backbone.machine.device
 

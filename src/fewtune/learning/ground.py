@@ -24,7 +24,7 @@ from fewtune.learning.memo import Memo
 from fewtune.parts.heads.head import Head, Parameters, stored
 from fewtune.tasks.episodes import Episodes
 
-RATES = "rates"  # what stands before the names of learned rates
+RATES = "rates"  # the first part of the names of learned rates
 HELD_BYTES = 2 << 30  # of activations kept below what moves
 
 
@@ -123,7 +123,7 @@ class Ground:
         return (self.backbone if self.store is None else self.store).row_bytes(held, self.space, rows)
 
     def metered(self) -> Ground:
-        """The same ground with a meter of its own."""
+        """The same ground with a new meter."""
         return replace(self, meter=Meter())
 
     def holding(self, weights: Mapping[str, Tensor], moving: Collection[str], most_bytes: int = HELD_BYTES) -> Ground:

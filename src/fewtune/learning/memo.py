@@ -11,7 +11,7 @@ from torch import Tensor
 
 @final
 class Memo:
-    """Remembers the features of the last weights it met, with their graph. Inner loops that move a head alone embed a row once."""
+    """Keeps the features of the last weights it was called with, and their graph. Inner loops that move only a head embed a row once."""
 
     def __init__(self) -> None:
         self._weights: dict[str, Tensor] = {}

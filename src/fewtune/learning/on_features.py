@@ -82,7 +82,7 @@ def _answer(
 
 
 def _gather(table: Tensor, rows: Tensor, buffer: Tensor) -> Tensor:
-    """table[rows] in the buffer; row 0 stands in for padding."""
+    """table[rows] in the buffer; padding gets row 0."""
     into = buffer[: rows.numel()]
     torch.index_select(table, 0, rows.clamp_min(0).reshape(-1), out=into)
     return into.view(*rows.shape, table.shape[1])

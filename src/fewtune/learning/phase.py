@@ -91,8 +91,8 @@ class Greedy:
     (uniform) average unless the average's accuracy falls.
 
     It needs validation episodes, so it can only be a source phase. Raises InputError without a member.
-    Reference: Wortsman et al., "Model soups", ICML 2022, recipe 1. Departs: the authors' code asks for a strict rise; the paper and we do
-    not.
+    Reference: Wortsman et al., "Model soups", ICML 2022, recipe 1. Departs: the authors' code requires a strict rise; the paper and this
+    code do not.
     """
 
     members: tuple[tuple[Step, ...], ...]
@@ -170,7 +170,7 @@ Learner: TypeAlias = Head | Adapt
 
 
 def distils(phase: Phase) -> bool:
-    """Whether a loss of the phase asks for a teacher."""
+    """Whether a loss of the phase needs a teacher."""
     return any(isinstance(loss, Distil) for loss in phase.losses)
 
 

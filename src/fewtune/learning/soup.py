@@ -1,4 +1,4 @@
-"""The greedy soup: which ends of several runs are worth averaging."""
+"""The greedy soup: which ends of several runs are averaged."""
 
 from __future__ import annotations
 

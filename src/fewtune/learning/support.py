@@ -1,4 +1,4 @@
-"""An episode's support as a collection of one task, so that the samplers of source phases serve inside `Adapt`."""
+"""An episode's support as a collection of one task, so that the samplers of source phases also work inside `Adapt`."""
 
 from __future__ import annotations
 

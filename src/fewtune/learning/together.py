@@ -1,4 +1,5 @@
-"""Episodes that adapt together: own weights have a leading E, one vmapped forward pass serves all, and a sum of losses their gradients.
+"""Episodes that adapt together: own weights have a leading E; one vmapped forward pass answers all, and one sum of losses gives the
+gradients.
 
 It is what engine.py does to one episode after another, but for the order of sums. It pays where a forward pass costs less than the
 words around it: small networks on vectors are 10 times faster. On a CPU convolutions with weights of their own are not
@@ -31,9 +32,9 @@ ON_GPU = 8  # episodes at once there
 
 
 def fit_together(ground: Ground, adapt: Adapt, weights: Weights, episodes: Episodes, view: View) -> int:
-    """How many of these episodes `adapt_together` serves at once; 0 where it does not, or where one after another is faster.
+    """How many of these episodes `adapt_together` takes at once; 0 where it cannot, or where one after another is faster.
 
-    It asks for one plain phase on the whole support, heads that read no support and have a shared start, no padding and no texts.
+    It needs one plain phase on the whole support, heads that read no support and have a shared start, no padding and no texts.
     """
     if not _simple(ground, adapt, episodes, view):
         return 0

@@ -133,7 +133,7 @@ class _Run:
         name = ".".join(map(str, place))
         plan = resolve(phase.plan, self.ground.movable(weights), self.ground.backbone.groups)
         if plan.learned:
-            raise InputError("a learned rate (Meta-SGD) stands in the plan of a phase inside Adapt, found one in a source phase.")
+            raise InputError("a learned rate (Meta-SGD) belongs in the plan of a phase inside Adapt, found one in a source phase.")
         if isinstance(phase.keep, keep.Best) and self.validate is None:
             raise InputError("Best keeps the best weights on validation episodes: give a source with validation classes, or keep=Last().")
         if (ended := self.checkpoints.end(name)) is not None:
@@ -236,7 +236,7 @@ class _Loop:
         run.progress.advance(1, said)
 
     def _judge(self, number: int, row: dict[str, Any]) -> None:
-        """Measure validation accuracy if the phase, or `watch`, asks for it now."""
+        """Measure validation accuracy if it is due at this step, by the phase or by `watch`."""
         run, phase = self.its, self.phase
         wanted = keep.wants_validation(phase.keep, number, phase.steps)
         if run.validate is None or not (wanted or (run.watch and (number + 1) % run.watch == 0)):

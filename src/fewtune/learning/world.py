@@ -29,7 +29,7 @@ class World:
 
     @property
     def leads(self) -> bool:
-        """Whether this process is the one that speaks and writes."""
+        """Whether this process is the one that prints and writes files."""
         return self.rank == 0
 
     def share(self, episodes: int) -> Tensor:

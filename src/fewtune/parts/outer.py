@@ -74,7 +74,7 @@ class OuterOptimizer:
             slot, _, name = place.partition("/")
             weight = self._weights.get(name)
             if weight is None or slot not in self._slots or value.shape != (() if slot == "step" else weight.shape):
-                raise _misfit(f"{place!r} of shape {tuple(value.shape)}, for which there is no place")
+                raise _misfit(f"{place!r} of shape {tuple(value.shape)}, which has no place")
             if slot == "step":  # torch keeps it where its kernel reads it
                 held.setdefault(name, {})[slot] = value.clone().to(weight.device if self._fused else "cpu")
             else:

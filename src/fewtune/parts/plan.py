@@ -21,7 +21,11 @@ from fewtune.parts.rates import Decaying, InTurn, Learned, Rate, RateByDepth, al
 Rule: TypeAlias = tuple[str, Rate | RateByDepth | float]
 
 _GROUP = "group:"
-RESERVED = ("head", "source", "rates")  # first parts of names that mean what is trained beside a backbone, whatever its weights are called
+RESERVED = (
+    "head",
+    "source",
+    "rates",
+)  # first parts of names of what is trained beside a backbone
 
 # as timm, open_clip, transformers and torchvision spell them
 NORMS_AND_BIASES = (

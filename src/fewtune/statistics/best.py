@@ -18,7 +18,7 @@ def adjust_against_best(p_values: Numbers) -> Floats:
 
     Sorted from the smallest, adjusted_(i) = max over j <= i of min(1, C(m_j + 1, 2) p_(j)) with m_j = M - j + 1 rivals left. Holm's
     steps would count the m_j rivals. But any of the m_j + 1 methods left may have come out best by chance, so every pair of them counts.
-    The nearest rival has the factor 1: "better than every other method" needs all M tests to speak at once. With equal methods, the
+    The nearest rival has the factor 1: "better than every other method" needs all M tests to agree. With equal methods, the
     chance that some adjusted p is at most a is at most a, by Bonferroni over their pairs.
 
     Reference: Holm, "A simple sequentially rejective multiple test procedure", 1979; Berger, "Multiparameter hypothesis testing and

@@ -101,7 +101,7 @@ def _work(a: Integers) -> int:
 def _exact_on_lattice(a: Integers) -> float:
     """P(|sum of ±a_i| >= |sum of a_i|) by dynamic programming over the subset sums t, the sum being 2 t - total.
 
-    Only positive numbers are added, so that the smallest p keeps its digits (down to 1e-308, which stands for anything below).
+    Only positive numbers are added, so that the smallest p keeps its digits (down to 1e-308; smaller values become 1e-308).
     """
     if len(a) == 0:
         return 1.0
@@ -133,7 +133,7 @@ def _signed_sums(x: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
 def _as_large(x: Floats, least: float, resamples: int, generator: np.random.Generator) -> int:
     """How many of `resamples` random sign patterns give |sum| >= least.
 
-    Eight signs are one random byte, and a byte's signed sum stands in a table of 256: n / 8 additions a pattern.
+    Eight signs are one random byte, and the signed sum of a byte is read from a table of 256: n / 8 additions a pattern.
     """
     groups = np.zeros((-(-len(x) // 8), 8))
     groups.reshape(-1)[: len(x)] = x

@@ -1,4 +1,4 @@
-"""Do the episodes share their test items? Then an interval over episodes speaks of these items, not of new ones."""
+"""Do the episodes share their test items? Then an interval over episodes holds for these items, not for new ones."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def candidate_tasks(tasks: Tasks, ways: int, count: int, key: Key) -> Tasks:
 
 
 def source_of(name: str) -> str:
-    """The source in the name of a candidate, to be shown: what stands before "/i", or else before the first ":"."""
+    """The source in the name of a candidate, to show it: the part before "/i", or else before the first ":"."""
     stem, _, number = name.rpartition("/")
     return stem if stem and number.isdecimal() else name.partition(":")[0]
 

@@ -1,4 +1,4 @@
-"""A sampler on chosen tasks, and what chooses: by name, or by a look at features (`tasks/selection`)."""
+"""A sampler that draws from chosen tasks; tasks are chosen by name, or by their features (`tasks/selection`)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fewtune.tasks.task import Tasks
 
 @runtime_checkable
 class Selection(Protocol):
-    """The axis of task selection: some of the tasks, in an order of its own. `evidence` is what those look at that have to think."""
+    """The axis of task selection: returns some of the tasks, in its own order. `evidence`: the features it decides by, if any."""
 
     def select(self, tasks: Tasks, evidence: Evidence | None = None) -> Tasks: ...
 
@@ -36,7 +36,7 @@ class Named:
 
     def select(self, tasks: Tasks, evidence: Evidence | None = None) -> Tasks:  # noqa: ARG002
         places: dict[str, list[int]] = {name: [] for name in self.names}
-        for i, known in enumerate(tasks.names):  # once through, however many are chosen: it is asked at every draw
+        for i, known in enumerate(tasks.names):  # one pass, however many are chosen, because this runs at every draw
             if known in places:
                 places[known].append(i)
         for name, found in places.items():
@@ -48,24 +48,24 @@ class Named:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """What `sampler` draws from the tasks that `selection` chooses."""
+    """Draws with `sampler` from the tasks that `selection` chooses."""
 
     sampler: Sampler
     selection: Selection
 
     def resolved(self, tasks: Tasks, evidence: Evidence | None = None) -> Chosen:
-        """The same with the chosen tasks by their names: what a selection decided is decided once, before training, and on record.
+        """The same with the names of the chosen tasks: the choice is made once, before training, and recorded.
 
         Raises InputError where two tasks share a name, so that names would not tell them apart.
         """
         names = self.selection.select(tasks, evidence).names
         counts = Counter(tasks.names)
         if twice := sorted({name for name in names if counts[name] > 1}):
-            raise InputError(f"tasks are chosen by their names, but several are called {twice[0]!r}: give them names of their own.")
+            raise InputError(f"tasks are chosen by their names, but several are called {twice[0]!r}: give each its own name.")
         return Chosen(sampler=self.sampler, selection=Named(names=names))
 
     def draw(self, tasks: Tasks, key: Key, first: int, count: int) -> Episodes:
-        """From the selected tasks; a selection that has to think should be `resolved` before."""
+        """Episodes from the selected tasks. A selection that decides by features should be `resolved` first."""
         return self.sampler.draw(self.selection.select(tasks), key, first, count)
 
 

@@ -52,7 +52,7 @@ class Episodes:
         return Episodes(*(getattr(self, f.name).to(device) for f in fields(self)))
 
     def digest(self) -> str:
-        """32 hexadecimal digits that stand for every integer of the episodes."""
+        """32 hexadecimal digits, a hash of every integer of the episodes."""
         whole = hashlib.blake2b(digest_size=16)
         for f in fields(self):
             array = getattr(self, f.name).contiguous().numpy()

@@ -16,7 +16,7 @@ _lock = Lock()
 
 
 def epoch_batches(key: Key, numbers: Integers, size: int, total: int) -> Integers:
-    """[E, size] places in [0, total): batch n is what stands at n x size .. (n + 1) x size - 1 of the endless sequence.
+    """[E, size] places in [0, total): batch n holds the entries n x size .. (n + 1) x size - 1 of an endless sequence.
 
     Where a batch is a whole epoch the order says nothing, and places are in order.
     """

@@ -1,4 +1,4 @@
-"""Samplers that ask for more than the tasks have: made smaller, and said in words with numbers."""
+"""Samplers that need more rows or classes than the tasks have are made smaller; sentences with numbers say what changed."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _NAMED = 3  # tasks are named up to so many
 
 
 def served(sampler: Sampler, tasks: Tasks) -> tuple[Sampler, tuple[str, ...]]:
-    """(a sampler under which every class and task of `tasks` comes, for training on them; what is smaller or left out, a sentence each).
+    """(a sampler for training that draws from every class and task of `tasks`, a sentence for each thing that is smaller or left out).
 
-    An equal sampler and no sentence where all can be served as asked. Of `Sampled` and `InSequence` no more is asked than the largest
-    task and class have; where others have less they become `ragged`: each task and class gives what it has. Of `Chosen`, what it draws
-    with, on the chosen tasks. Others stay as they are, and what they leave out is said. Raises InputError where no task has 2 classes to
-    draw.
+    If the tasks have enough rows and classes, the sampler is equal and there is no sentence. `Sampled` and `InSequence` are limited to
+    what the largest task and class have. Where others have less they become `ragged`: each task and class gives what it has. In a `Chosen`
+    the inner sampler is fitted to the chosen tasks. Other samplers stay as they are, and the sentences say what they leave out. Raises
+    InputError where no task has 2 classes to draw.
     """
     match sampler:
         case Sampled():
@@ -51,17 +51,18 @@ def served(sampler: Sampler, tasks: Tasks) -> tuple[Sampler, tuple[str, ...]]:
 
 
 def fitted(asked: Sampled, tasks: Tasks) -> tuple[Sampled, tuple[str, ...]]:
-    """(episodes of one size that some of the tasks can serve, what shrank, a sentence each), for measuring: all classes weigh the same.
+    """(episodes of one size for which some of the tasks have enough rows, a sentence for each number that shrank).
 
-    Ways and queries shrink so that an episode keeps as many query rows as can be (then as many ways); shots only where no class has a row
-    left to ask. Raises InputError where not even 2 ways fit.
+    Used to measure, because all classes then have the same weight. Ways and queries shrink so that an episode keeps as many query rows as
+    possible (and then as many ways as possible). Shots shrink only where otherwise no class has a query row. Raises InputError where not
+    even 2 ways fit.
     """
     episode = _fitted_episode(asked, tasks)
     return episode, _shrunk(asked, episode)
 
 
 def left_out(tasks: Tasks, rows: int, ways: int) -> tuple[str, ...]:
-    """What is not drawn where a class needs so many `rows` and a task so many classes (`ways`), a sentence each."""
+    """Sentences about classes and tasks that are never drawn, because a class needs `rows` rows and a task `ways` classes."""
     slots = np.unique(tasks.slots)
     few = int((tasks.count[slots] < rows).sum())
     said = [f"{few:,} of {_classes(len(slots))} {_have(few)} fewer than {counted(rows, 'row')} and {_are(few)} left out"] if few else []
@@ -71,7 +72,7 @@ def left_out(tasks: Tasks, rows: int, ways: int) -> tuple[str, ...]:
 
 
 def _ragged(asked: Sampled | InSequence, given: Sampled | InSequence, tasks: Tasks) -> tuple[Sampler, tuple[str, ...]]:
-    """As given where every task and class has so much, else ragged; with what is to be said of it."""
+    """The sampler as given where every task and class has enough, otherwise ragged; and sentences about what changed."""
     rows, ways = replace(given, ragged=False).needs
     slots, sizes = np.unique(tasks.slots), np.diff(tasks.bounds)
     if (tasks.count[slots] >= rows).all() and (sizes >= ways).all():
@@ -94,7 +95,7 @@ def _ragged(asked: Sampled | InSequence, given: Sampled | InSequence, tasks: Tas
 
 
 def _most(tasks: Tasks, rows: int) -> tuple[int, int]:
-    """(the most classes of one task with so many rows or more, the rows of the largest class); InputError where there are not two."""
+    """(the most classes of one task that have `rows` rows or more, the rows of the largest class). InputError below two classes."""
     counts = [tasks.count[tasks.slots_of(t)] for t in range(len(tasks))]
     usable = [mine[mine >= rows] for mine in counts]
     most = max(map(len, usable), default=0)
@@ -109,7 +110,7 @@ def _fitted_episode(asked: Sampled, tasks: Tasks) -> Sampled:
     found = max((one for one in fitting if one[0] >= 2), key=lambda one: (one[0] * one[1], one[0]), default=None)
     if found:
         return replace(asked, ways=found[0], queries=found[1])
-    for shots in range(asked.shots - 1, 0, -1):  # no room to ask: one query, and as many shots as leave room for it
+    for shots in range(asked.shots - 1, 0, -1):  # no class has a query row left: one query, and as many shots as still fit
         if most(shots + 1) >= 2:
             return replace(asked, ways=min(asked.ways, most(shots + 1)), shots=shots, queries=1)
     raise _too_small(tasks, min(asked.shots, 1) + 1)
@@ -124,7 +125,7 @@ def _most_ways(tasks: Tasks) -> Callable[[int], int]:
 def _shrunk(asked: Sampled | InSequence, given: Sampled | InSequence) -> tuple[str, ...]:
     pairs = ((f.name, getattr(asked, f.name), getattr(given, f.name)) for f in fields(asked))
     return tuple(
-        f"{name} shrank from {before} to {after}, as the data has no more to give" for name, before, after in pairs if before != after
+        f"{name} shrank from {before} to {after}, because the data has no more" for name, before, after in pairs if before != after
     )
 
 
@@ -155,6 +156,4 @@ def _classes(count: int) -> str:
 
 def _too_small(tasks: Tasks, rows: int) -> InputError:
     found = _most_ways(tasks)(rows)
-    return InputError(
-        f"expected at least 2 classes of {rows} or more examples in one task, found {found}: add labelled examples, or space the tasks."
-    )
+    return InputError(f"expected at least 2 classes of {rows} or more examples in one task, found {found}: add labelled examples.")

@@ -23,12 +23,12 @@ from fewtune.tasks.task import Tasks
 class InSequence:
     """Task after task: `ways` classes drawn uniformly without replacement, `rows` rows of each, `epochs` epochs of batches of `batch`.
 
-    Episode i belongs to task i // `steps_per_task`, which is its `task`; the rows of a task are fixed and are met exactly once an epoch
+    Episode i belongs to task i // `steps_per_task`, which is its `task`; the rows of a task are fixed and come exactly once an epoch
     (the last batch of an epoch is smaller, padded). No support: there is no split in support and query. A phase whose
     optimizer begins anew with each task has `restart` = `steps_per_task`.
-    Of several collections each task draws one, uniformly, and its classes from there. `ragged`: a collection with fewer classes gives all
-    of them, and a class with fewer rows what it has; such a task takes as many steps as any, so its rows are met in more epochs.
-    Otherwise these are left out.
+    If there are several collections, each task draws one of them, all equally likely, and its classes from it. `ragged`: a collection with
+    fewer classes gives all of them, and a class with fewer rows gives what it has; such a task takes as many steps as the others, so its
+    rows come in more epochs. Without `ragged` they are left out.
 
     Reference: Wang et al., "Model-Agnostic Multitask Fine-tuning for Few-shot Vision-Language Transfer Learning", 2022.
     """

@@ -18,7 +18,7 @@ from fewtune.tasks.task import Tasks
 @final
 @dataclass(frozen=True, kw_only=True)
 class PerTask:
-    """Episode i is a batch of task i mod T, of T tasks: T episodes in a row see every task once, whatever the tasks' sizes.
+    """Episode i is a batch of task i mod T, of T tasks: T episodes in a row draw from every task once, whatever their sizes.
 
     No support; the query is `batch` rows (all of them in a smaller task, padded), in a new random order each time the task is through.
     A label is the class's place in its task; where the tasks hold targets, these are the labels.

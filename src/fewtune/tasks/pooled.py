@@ -43,7 +43,7 @@ class Pooled:
 class Pairs:
     """Batches of pairs, a row and its class's text, for contrastive finetuning: `batch` rows as `Pooled` draws them, no support.
 
-    The classes of an episode are those of its rows, each once, in the order in which they are met, so a class that is not in the batch
+    The classes of an episode are those of its rows, each once, in the order in which they come, so a class that is not in the batch
     is no negative; they are padded to the width of the batch. `query_label` says which text is a row's own (see `Contrast`).
     Reference: Goyal et al., "Finetune like you pretrain", CVPR 2023. Departs: there rows of one class are each other's negatives; here
     they share one text.
@@ -81,7 +81,7 @@ def pooled_classes(tasks: Tasks) -> tuple[Integers, Integers, Integers]:
 
 
 def _each_once(values: Integers) -> tuple[Integers, Integers]:
-    """(the distinct values in the order in which they are met, the place of each value among them)."""
+    """(the distinct values in the order in which they come, the place of each value among them)."""
     distinct, at, inverse = np.unique(values, return_index=True, return_inverse=True)
     order = np.argsort(at)
     return distinct[order], np.argsort(order)[inverse]

@@ -26,7 +26,7 @@ class Replayed:
 
     def draw(self, tasks: Tasks, key: Key, first: int, count: int) -> Episodes:  # noqa: ARG002
         if len(tasks) != 1:
-            raise InputError(f"Replayed takes all rows of one task, found {len(tasks)} tasks: it stands inside Adapt.")
+            raise InputError(f"Replayed takes all rows of one task, found {len(tasks)} tasks: use it inside Adapt.")
         mine: Integers = tasks.slots_of(0)
         position = np.concatenate([np.arange(tasks.start[s], tasks.start[s] + tasks.count[s]) for s in mine])
         label = np.repeat(np.arange(len(mine)), tasks.count[mine])

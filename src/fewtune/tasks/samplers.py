@@ -34,14 +34,16 @@ Marks: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
 @final
 @dataclass(frozen=True, kw_only=True)
 class Sampled:
-    """N-way k-shot episodes: `ways` classes of a task, for each `shots` support and `queries` query rows.
+    """N-way k-shot episodes: `ways` classes of a task, and `shots` support and `queries` query rows of each class.
 
-    The task (a source, a group, a candidate) is drawn uniformly, whatever its size, and then its classes. `ragged`: a task with fewer
-    classes gives all of them, and a class with fewer rows what it has, shots before queries but at least one query; otherwise they are
-    left out. Left out then are only classes without a row to ask beside one to learn from, and tasks with fewer than two others.
+    The task (a source, a group, a candidate) is drawn first, each with the same probability whatever its size, and then its classes.
+    Without `ragged`, tasks with fewer classes and classes with fewer rows are left out. With `ragged`, a task with fewer classes gives all
+    of them, and a class with fewer rows gives what it has, shots before queries but at least one query. Then only classes with fewer than
+    two rows (one where shots is 0) and tasks that then have fewer than two classes are left out.
 
-    `task`: what an aggregator (`Mean`, `PcGrad`, `WorstCase`) takes for one task: every "episode", as in multitask finetuning, or all
-    episodes of one task of the "collection" together (a source; a group with --source-tasks group; a chosen candidate).
+    `task`: what counts as one task for an aggregator (`Mean`, `PcGrad`, `WorstCase`). "episode": every episode, as in multitask
+    finetuning. "collection": all episodes of one task of the collection together (a source; a group with --source-tasks group; a chosen
+    candidate).
     """
 
     ways: int = 5
@@ -78,7 +80,7 @@ class Sampled:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Varied:
-    """Variable ways and shots, imbalanced, by the rules of Meta-Dataset.
+    """Episodes with varying ways and shots and unequal classes, by the rules of Meta-Dataset.
 
     Ways uniform in [least_ways, min(most_ways, classes of the task)]; the same number of queries for each class, min(most_queries,
     half of the smallest class); total support min(most_support, sum_c ceil(beta min(100, |c| - q))), beta uniform in (0, 1];
@@ -137,10 +139,10 @@ class Varied:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Imbalanced:
-    """`ways` classes whose support sizes differ, from `least` to `most` shots; balanced queries.
+    """`ways` classes with different numbers of shots, from `least` to `most`, and equal numbers of queries.
 
     shape "uniform": each class draws its shots uniformly in [least, most]; "linear": evenly spaced from least to most;
-    "step": half of the classes have least, the rest most. Which class gets which is random. `task`: as in `Sampled`.
+    "step": half of the classes have least, the others most. Which class gets which number is random. `task`: as in `Sampled`.
     Reference: Ochal et al., "Few-Shot Learning with Class Imbalance", 2021, section 3.
     """
 

@@ -18,7 +18,7 @@ def choose_p(
     evidence: Evidence,
     evaluate: Callable[[Tasks], float],
 ) -> ConsistencyDiversity:
-    """The selection with the p of `values` whose tasks `evaluate` scores best: what they are worth on validation tasks, more is better.
+    """The selection with the p of `values` whose tasks `evaluate` scores best: a score on validation tasks, higher is better.
 
     `evaluate` (which trains, and never sees the target's query) is called once for each distinct set of chosen tasks. Of equals the
     larger p wins: fewer tasks, as good.

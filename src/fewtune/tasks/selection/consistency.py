@@ -55,7 +55,7 @@ class ConsistencyDiversity:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.p) and self.p > -1):
-            raise InputError(f"expected p above -1 (0.01 asks for one per cent more coverage), found {self.p}.")
+            raise InputError(f"expected p above -1 (0.01 means one percent more coverage), found {self.p}.")
         if self.mode not in ("stop", "skip"):
             raise InputError(f"unknown mode {self.mode!r}: expected stop or skip.")
         if self.order not in ("similarity", "random", "given"):
@@ -140,7 +140,7 @@ class _Covered:
 
 
 def _gain(before: float, after: float) -> float:
-    """after / before - 1; 0 where they are equal, be it 0 or infinity."""
+    """after / before - 1; 0 where they are equal, also where both are 0 or infinite."""
     if after == before:
         return 0.0
     if before == 0:

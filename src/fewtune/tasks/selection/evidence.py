@@ -62,7 +62,7 @@ class Evidence:
 
 
 def needed(evidence: Evidence | None, who: str) -> Evidence:
-    """The evidence, or InputError where a selection that has to think was given none."""
+    """The evidence, or InputError where a selection that needs features was given none."""
     if evidence is None:
         raise InputError(
             f"{who} chooses tasks by features of the target's support, and was given none: resolve the choice before training "

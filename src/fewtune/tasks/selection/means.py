@@ -1,4 +1,4 @@
-"""Means of classes and of tasks, a part at a time: however many candidates there are, each row is read once."""
+"""Means of classes and of tasks, computed in parts: each row is read once, however many candidates there are."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def no_diversity(most: int = 50) -> ConsistencyDiversity:
 
 
 def random_tasks(most: int = 50, seed: int = 0) -> ConsistencyDiversity:
-    """Random: neither consistency nor diversity. Needs no features."""
+    """Random tasks, chosen without consistency and diversity. Needs no features."""
     return ConsistencyDiversity(most=most, seed=seed, order="random", diversity=False)
 
 

@@ -1,4 +1,4 @@
-"""Score: the axis of what a candidate task is worth to a target, seen through frozen features; and the choice of the best."""
+"""Score: the axis of how useful a candidate task is for a target, by frozen features; and the choice of the best tasks."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Ranked:
         return tasks.take(self.trace(tasks, evidence).taken)
 
     def trace(self, tasks: Tasks, evidence: Evidence | None = None) -> Trace:
-        """Every candidate in the order of its score, which stands as `similarity`."""
+        """Every candidate in the order of its score, which is recorded as `similarity`."""
         if not len(tasks):
             raise InputError("expected at least one candidate task to choose from, found none.")
         score = self.score.score(tasks, needed(evidence, type(self).__name__))
@@ -66,7 +66,7 @@ class MeanCosine:
 class NearestClasses:
     """The mean over the target's classes of the best cosine of their mean with the candidate's class means.
 
-    Where the mean of a task says little of its classes, this asks whether each class of the target has one like it.
+    Use it where the mean of a task says little about its classes: it looks for a similar class for each class of the target.
     """
 
     def score(self, tasks: Tasks, evidence: Evidence) -> Floats:
