@@ -51,7 +51,7 @@ def test_a_model_file_that_is_not_the_one_we_know_is_refused(fewtune: Run, tmp_p
         pytest.skip("the extra `demo` is not installed")
     monkeypatch.setattr("fewtune.backbones.providers.demo_encoder.MODEL_SHA256", "0" * 64)
     ran = fewtune("demo", "--out", tmp_path / "run")
-    assert ran.code == 2 and "not the one we know" in ran.err and not (tmp_path / "run").exists()
+    assert ran.code == 2 and "not the expected one" in ran.err and not (tmp_path / "run").exists()
 
 
 def test_inspect_says_what_is_there_and_what_is_wrong(fewtune: Run, photos: Path) -> None:

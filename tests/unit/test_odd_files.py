@@ -100,7 +100,7 @@ def test_any_bytes_as_json(tmp_path: Path, content: bytes) -> None:
 def test_json_too_deep_too_large_and_right(tmp_path: Path) -> None:
     file = tmp_path / "x.json"
     file.write_text("[" * 100_000)
-    assert "x.json is not JSON" in answered(lambda: read_json(file))
+    assert "x.json cannot be read as JSON" in answered(lambda: read_json(file))
     file.write_text("[1, 2, 3]")
     assert read_json(file, most=9) == [1, 2, 3]
     assert "more than 8 bytes" in answered(lambda: read_json(file, most=8))
@@ -146,7 +146,9 @@ def test_a_panic_of_a_tokenizer_is_a_sentence(monkeypatch: pytest.MonkeyPatch, t
         raise panic("Precompiled: cannot parse\nmore")
 
     monkeypatch.setattr(pretrained, "_tried", panics)
-    assert "no tokenizer that can be read (Precompiled: cannot parse)" in answered(lambda: load_tokenizer(read_name(f"hf:{tmp_path}")))
+    assert "has a tokenizer that cannot be read (Precompiled: cannot parse)" in answered(
+        lambda: load_tokenizer(read_name(f"hf:{tmp_path}"))
+    )
     assert is_of_a_library(ValueError()) and is_of_a_library(panic()) and not is_of_a_library(KeyboardInterrupt())
 
     def stopped(_tokenizer: object) -> None:

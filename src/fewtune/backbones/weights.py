@@ -1,4 +1,4 @@
-"""Weights from a local file: safetensors, or pt through `weights_only` loading. Everything must fit, or it is said what does not."""
+"""Weights from a local file: safetensors, or pt with `weights_only` loading. All of them must fit; else the error says what does not."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from fewtune.files import read_json, sha256
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "teacher", "module", "net", "weights")
 _PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.")
-_DEEPEST = 8  # wrappers in wrappers
-_COUNTER = "num_batches_tracked"  # read by no forward pass in eval mode
+_DEEPEST = 8  # the deepest nesting of wrappers
+_COUNTER = "num_batches_tracked"  # not used by any forward pass in eval mode
 _FOLDER_FILES = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin", "open_clip_pytorch_model.bin")
 
 
 def weights_files(path: Path) -> list[Path]:
-    """The files of weights that a path means: itself, or those in a folder (several where a large model is in parts)."""
+    """The files of weights at a path: the file itself, or those in a folder (several if a large model is split into parts)."""
     if not path.is_dir():
         if not path.is_file():
             raise InputError(f"the weights {path} do not exist: expected a local safetensors or pt file, or a folder.")
@@ -44,21 +44,21 @@ def weights_files(path: Path) -> list[Path]:
 
 
 def _parts(index: Path) -> list[Path]:
-    """The files that the index of a model in parts names, all beside it."""
+    """The files that are listed in the index of a split model; all of them are beside it."""
     try:
-        names = sorted({str(name) for name in read_json(index)["weight_map"].values()})  # type: ignore[index]  # said below
+        names = sorted({str(name) for name in read_json(index)["weight_map"].values()})  # type: ignore[index]  # reported below
     except InputError:
         raise
     except (KeyError, TypeError, AttributeError) as problem:
-        raise InputError(f"{index} is not an index of weights ({problem!r}): fetch the model again.") from None
+        raise InputError(f"{index} is not an index of weights ({problem!r}): download the model again.") from None
     files = [index.parent / Path(name).name for name in names]
     if lost := [file.name for file in files if not file.is_file()]:
-        raise InputError(f"{index.parent} lacks {_some(lost)} of the {len(files)} parts of its weights: fetch the model again.")
+        raise InputError(f"{index.parent} lacks {_some(lost)} of the {len(files)} parts of its weights: download the model again.")
     return files
 
 
 def weights_record(path: Path) -> dict[str, str]:
-    """Name and sha256 of the files that a path means, for the record (several: the sha256 of their sha256 values)."""
+    """Name and sha256 of the files at a path, for the record (if there are several: the sha256 of their sha256 values)."""
     files = weights_files(path)
     sums = [sha256(file) for file in files]
     whole = sums[0] if len(sums) == 1 else hashlib.sha256("".join(sums).encode()).hexdigest()
@@ -79,7 +79,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _odd(tensor: Tensor) -> str:
-    """What keeps a tensor from being a weight; empty for a plain one."""
+    """Why a tensor cannot be a weight; empty for an ordinary one."""
     if tensor.is_meta:
         return "has a shape and no values"
     if tensor.layout != torch.strided or tensor.is_nested:
@@ -93,7 +93,7 @@ def _opened(file: Path) -> object:
             found: object = safetensors.torch.load_file(file)
             return found
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns of old formats on the way to refusing them
+            warnings.simplefilter("ignore")  # torch warns about old formats before it refuses them
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         with open(file, "rb") as opened:
@@ -101,18 +101,18 @@ def _opened(file: Path) -> object:
         if start not in (b"PK", b"\x80\x02"):
             raise InputError(f"{file} cannot be read as weights: expected a safetensors or pt file.") from None
         raise InputError(
-            f"{file} holds more than tensors (a pickle could run code), so it is not opened: save it as safetensors."
+            f"{file} holds more than tensors. It is not opened, because a pickle can run code: save it as safetensors."
         ) from None
     except MemoryError:
         raise
-    except Exception as problem:  # on bytes that are no weights, torch fails in every way
+    except Exception as problem:  # torch raises many kinds of errors on bytes that are not weights
         said = str(problem).splitlines()[0].rstrip(".") if str(problem) else type(problem).__name__
         raise InputError(f"{file} cannot be read as weights ({said}): expected a safetensors or pt file.") from None
 
 
 def _unwrapped(found: object) -> dict[str, Tensor]:
     """The state dictionary inside checkpoints of training scripts."""
-    for _ in range(_DEEPEST):  # a dictionary can hold itself
+    for _ in range(_DEEPEST):  # a dictionary can contain itself
         if not isinstance(found, Mapping) or any(isinstance(v, Tensor) for v in found.values()):
             break
         inner = [found[w] for w in _WRAPPERS if isinstance(found.get(w), Mapping)]
@@ -135,16 +135,16 @@ def fit_weights(
 ) -> dict[str, str]:
     """Load a file into a network; returns where the weights came from, for the record.
 
-    Every parameter and persistent buffer must be in the file with its shape, and the file may hold nothing else, but for the classifier
-    (names that begin with one of `heads`), which is left out and said, and what begins with one of `spare`, which may be on one side only.
-    BatchNorm's batch counters may be missing. `prefixes`: what a file may put before every name. `convert`: the library's own translation
-    of other layouts, tried where the names or shapes do not fit.
+    Every parameter and persistent buffer must be in the file with its shape, and the file may hold nothing else. Exceptions: the classifier
+    (names that begin with one of `heads`) is left out and reported; names that begin with one of `spare` may be in only one of the two;
+    BatchNorm's batch counters may be missing. `prefixes`: prefixes that a file may put before every name. `convert`: the library's own
+    conversion from other layouts, tried if the names or shapes do not fit.
     """
     wanted = network.state_dict()
     read = _renamed(read_weights(path), wanted, (*_PREFIXES, *prefixes))
     given, said = read, _differences(read, wanted, heads, spare)
     if said and convert is not None:
-        with contextlib.suppress(Exception):  # a translation that fails leaves the first reason standing
+        with contextlib.suppress(Exception):  # if the conversion fails, the first reason is reported
             converted = {name: tensor for name, tensor in convert(dict(read)).items() if isinstance(tensor, Tensor)}
             if not _differences(converted, wanted, heads, spare):
                 given, said = converted, []
@@ -159,7 +159,7 @@ def fit_weights(
 
 
 def _differences(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], heads: Sequence[str], spare: Sequence[str]) -> list[str]:
-    """What keeps a file from fitting, in words; empty where it fits."""
+    """Why a file does not fit, in words; empty if it fits."""
     missing = sorted(n for n in wanted if n not in given and not n.endswith(_COUNTER) and not n.startswith(tuple(spare)))
     unexpected = sorted(n for n in given if n not in wanted and not n.startswith((*heads, *spare)))
     wrong = [
@@ -170,7 +170,7 @@ def _differences(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], head
 
 
 def _renamed(given: dict[str, Tensor], wanted: Mapping[str, Tensor], prefixes: Sequence[str]) -> dict[str, Tensor]:
-    """Without the prefixes that wrappers put before names, as long as that makes more names fit."""
+    """The tensors without prefixes that wrappers put before names, as long as more names fit without them."""
     best, most = given, len(given.keys() & wanted.keys())
     for prefix in prefixes:
         stripped = {n.removeprefix(prefix): t for n, t in given.items()}
@@ -178,7 +178,7 @@ def _renamed(given: dict[str, Tensor], wanted: Mapping[str, Tensor], prefixes: S
             best, most = stripped, len(stripped.keys() & wanted.keys())
     if best is not given:
         return _renamed(best, wanted, prefixes)
-    # two wrappers, of which neither helps alone
+    # two wrappers: more names fit only if both prefixes are removed
     twice = [{n.removeprefix(a).removeprefix(b): t for n, t in given.items()} for a in prefixes for b in prefixes if a and b and a != b]
     return max([given, *(t for t in twice if len(t) == len(given))], key=lambda t: len(t.keys() & wanted.keys()))
 
@@ -188,7 +188,7 @@ def _some(names: Sequence[str], shown: int = 3) -> str:
 
 
 def digest_weights(weights: Mapping[str, Tensor]) -> str:
-    """32 hexadecimal digits that stand for every weight and buffer."""
+    """A digest of all weights and buffers: 32 hexadecimal digits."""
     whole = hashlib.blake2b(digest_size=16)
     for name in sorted(weights):
         tensor = weights[name].detach().cpu().contiguous()

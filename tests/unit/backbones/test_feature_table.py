@@ -244,7 +244,7 @@ def test_a_full_disk_is_one_sentence_and_keeps_what_is_done(pixels: Backbone, tm
 
     with monkeypatch.context() as patched:
         patched.setattr(table_file.TableFile, "append", full)
-        with pytest.raises(InputError, match=r"no room in .*FEWTUNE_CACHE"):
+        with pytest.raises(InputError, match=r"not enough space in .*FEWTUNE_CACHE"):
             feature_table(pixels, RowSpace([examples()]), folder=tmp_path, quiet=True)
     source = examples()
     feature_table(pixels, RowSpace([source]), folder=tmp_path, quiet=True)
@@ -252,7 +252,7 @@ def test_a_full_disk_is_one_sentence_and_keeps_what_is_done(pixels: Backbone, tm
     usage = type("Usage", (), {"free": 100})
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
     other = make_examples(Counted(images(9, seed=5, height=8, width=8)), name="other")
-    with pytest.raises(InputError, match="no room"):
+    with pytest.raises(InputError, match="not enough space"):
         feature_table(pixels, RowSpace([other]), folder=tmp_path, quiet=True)
     assert seen(other) == []
 

@@ -1,8 +1,8 @@
-"""The cut of a network: where a plan freezes its lower part, what that part returns is computed once a row, and only the rest runs again.
+"""The cut of a network: if a plan freezes the lower part, its output is computed once for each row, and only the upper part runs again.
 
-This works for any architecture. One run in which the moving weights require gradients shows which modules return something that does
-not depend on them. The latest of these whose output decides all the rest is the cut: it returns what is stored, and modules that ended
-before it return blanks. Whether that is so is tried, with blanks of NaN, before a cut is handed out.
+This works for any architecture. A run in which the moving weights require gradients shows which modules return an output that does not
+depend on them. The cut is the latest of these modules whose output determines all that follows. In the upper part, it returns its stored
+output, and modules that ended before it return blanks. Before a cut is returned, it is tested with blanks of NaN.
 """
 
 from __future__ import annotations
@@ -22,12 +22,17 @@ from fewtune.backbones.backbone import Backbone, Weights
 from fewtune.backbones.cutting.tracing import Call, Form, Leaf, Shape, Size, first_tensor, form, returning, shape, traced
 from fewtune.keys import key
 
-_EXACT, _ROUNDED = 1e-5, 3e-2  # float32 on the CPU, where only sums have another order; half precision and TF32
-_TRIED = ((nan, [0, 1]), (nan, [0]), (nan, [1, 0, 1]), (0.0, [0, 1]))  # a blank that is read shows as NaN, even times zero
+_EXACT, _ROUNDED = 1e-5, 3e-2  # float32 on the CPU, where only the order of sums differs; half precision and TF32
+_TRIED = (
+    (nan, [0, 1]),
+    (nan, [0]),
+    (nan, [1, 0, 1]),
+    (0.0, [0, 1]),
+)  # if a blank is used, the result is NaN, even after a multiplication by zero
 
 
 class _ReachedError(Exception):
-    """Carries the activation out of a network whose rest need not run."""
+    """Carries the activation out of a network, so that the upper part does not run."""
 
     def __init__(self, activation: Tensor) -> None:
         self.activation = activation
@@ -36,11 +41,11 @@ class _ReachedError(Exception):
 @final
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """A network in two parts, valid while only `moving` moves.
+    """A network in two parts; valid as long as only the weights `moving` change.
 
-    `place`: the name of the module whose output is stored, "" for the whole network. `output`: what it returns. `replaced`: the modules
-    that ended before it, with what each of their calls returns. `inputs`: the shape of a batch, None for texts, which the upper part
-    is given again. `above`: the names of weights that the upper part may read.
+    `place`: the name of the module whose output is stored, "" for the whole network. `output`: its output. `replaced`: the modules that
+    ended before it, with the output of each of their calls. `inputs`: the shape of a batch, or None for texts, which the upper part gets
+    again. `above`: the names of the weights that the upper part may use.
     """
 
     backbone: Backbone
@@ -54,7 +59,7 @@ class Cut:
 
     @cached_property
     def activation(self) -> Shape:
-        """The shape of what is stored: [B, ...], or [B, tokens, ...] for texts."""
+        """The shape of the stored output: [B, ...], or [B, tokens, ...] for texts."""
         found: Shape = self.output.leaves[self.output.first]
         return found
 
@@ -65,7 +70,7 @@ class Cut:
 
     @property
     def entry_bytes(self) -> int:
-        """What one row takes when it is stored, or one of its tokens."""
+        """The bytes of one stored row, or of one of its tokens."""
         return prod(factor for factor, _, _ in self.activation.factors) * self.activation.dtype.itemsize
 
     @staticmethod
@@ -78,7 +83,7 @@ class Cut:
         return _in_parts(self.backbone)
 
     def lower(self, weights: Weights, inputs: Any) -> Float[Tensor, "B ..."]:
-        """The activation at the cut of a prepared batch, in the precision in which the network computes it; no gradients."""
+        """The activation at the cut for a prepared batch, in the precision of the network and without gradients."""
 
         def reached(_: nn.Module, __: Any, output: Any) -> None:
             raise _ReachedError(first_tensor(output))
@@ -94,16 +99,16 @@ class Cut:
         raise AssertionError(f"{self.place} did not run")
 
     def upper(self, weights: Weights, activation: Float[Tensor, "B ..."], inputs: Any = None) -> Float[Tensor, "B D"]:
-        """The features that follow from the activation, float32; gradients flow to the weights that require them.
+        """The features computed from the activation, float32. Gradients flow to the weights that require them.
 
-        `inputs` are the prepared texts, of as many tokens as the activation; other networks, and a cut at the end, need none.
+        `inputs`: the prepared texts, with as many tokens as the activation. Other networks, and a cut at the end, need none.
         """
         return self._upper(weights, activation, inputs, 0.0)
 
     def _upper(self, weights: Weights, activation: Tensor, inputs: Any, blank: float) -> Tensor:
         device = self.backbone.machine.device
         size = Size(len(activation), self.tokens_of(inputs))
-        # a copy: the network may write in place what follows
+        # a copy: the upper part may change it in place
         outputs = {module: [f.filled(blank, size, device) for f in forms] for module, forms in self.replaced}
         outputs[self.module] = [self.output.filled(blank, size, device, activation.clone())]
         given = inputs if self.inputs is None else self.inputs.filled(blank, size, device)
@@ -112,14 +117,14 @@ class Cut:
 
 
 def find_cut(backbone: Backbone, weights: Weights, inputs: Any, moving: Collection[str]) -> Cut | None:
-    """The latest cut below everything that moves; None where the network has none, so that all of it must run.
+    """The latest cut below all moving weights; None if there is none, so that the whole network must run.
 
-    `inputs` is a prepared batch of two rows or more (the first two are looked at), `moving` are names of the backbone's parameters. Where
-    nothing that moves has a part in the features, the cut is the network's end.
+    `inputs`: a prepared batch of at least two rows (the first two are used). `moving`: names of the backbone's parameters. If the features
+    do not depend on any of them, the cut is the end of the network.
     """
     assert set(moving) <= weights.keys(), "only the backbone's own weights move here"
     if backbone.machine.compile and not hasattr(torch.compiler, "set_stance"):
-        return None  # a compiled network cannot be run in parts by this torch
+        return None  # this version of torch cannot run a compiled network in parts
     sizes = Size(2, Cut.tokens_of(inputs)), Size(5, max(1, Cut.tokens_of(inputs) - 1))
     batches = [_part(inputs, [0, 1], sizes[0].tokens), _part(inputs, [0, 1, 0, 1, 0], sizes[1].tokens)]
     plain = {n: t.detach() for n, t in weights.items()}
@@ -139,7 +144,7 @@ def find_cut(backbone: Backbone, weights: Weights, inputs: Any, moving: Collecti
 
 @final
 class _Trial:
-    """What is known of a network that a cut is sought in."""
+    """What is known of a network while a cut is searched."""
 
     def __init__(
         self,
@@ -161,7 +166,7 @@ class _Trial:
             self._names.setdefault(module, []).append(name)
 
     def cut_at(self, call: Call) -> Cut | None:
-        """The cut at the end of a call, where its output can be stored and what ended before it can be left out."""
+        """The cut at the end of a call, or None if its output cannot be stored or the modules before it cannot be left out."""
         output = self._forms[call]
         if output is None or len(self._calls[call.module]) > 1 or _learns(call) or not _storable(output):
             return None
@@ -179,26 +184,26 @@ class _Trial:
         return Cut(self._backbone, self._moving, place, call.module, output, tuple(replaced.items()), self._blank, above)
 
     def _before(self, module: nn.Module, cut: Call, over: Collection[nn.Module]) -> Iterator[nn.Module]:
-        """The largest modules that ran wholly before the end of the cut, which itself stands inside those `over` it."""
+        """The largest modules that ran completely before the end of the cut. The cut is inside the modules `over`."""
         for child in module.children():
             calls = self._calls.get(child, [])
             if child is cut.module:
                 continue
-            if child in over or not calls:  # a list of modules is never called itself
+            if child in over or not calls:  # a list of modules is never called
                 yield from self._before(child, cut, over)
             elif all(call.end < cut.end for call in calls):
                 yield child
 
     @cached_property
     def _features(self) -> list[tuple[Weights, Tensor]]:
-        """Weights, as they are and elsewhere, and what the whole network makes of the inputs with them."""
+        """Pairs of weights (the current ones, and others) and the features of the whole network with them."""
         moved = {n: _elsewhere(n, self._weights[n]) for n in sorted(self._moving)}
         both: list[Weights] = [self._weights, {**self._weights, **moved}]
         with _eagerly(self._backbone):
             return [(weights, _in_parts(self._backbone).forward(weights, self._inputs)) for weights in both]
 
     def holds(self, cut: Cut) -> bool:
-        """Whether the activation, and nothing else, decides the features: for other rows and batches, and wherever the weights move."""
+        """Whether the features depend only on the activation: also for other rows, other batches and other moving weights."""
         (start, _), (elsewhere, _) = self._features
         activation = cut.lower(start, self._inputs)
         if not torch.equal(activation, cut.lower(elsewhere, self._inputs)):
@@ -209,7 +214,7 @@ class _Trial:
                 try:
                     with torch.no_grad():
                         found = cut._upper(weights, activation[rows], _part(self._inputs, rows, tokens), blank)
-                except Exception:  # the network cannot run on blanks: whatever it says, this is no cut
+                except Exception:  # the network cannot run on blanks, so this is not a cut
                     return False
                 if not _near(found, features[rows], cut.backbone):
                     return False
@@ -217,17 +222,17 @@ class _Trial:
 
 
 def _in_parts(backbone: Backbone) -> Backbone:
-    """The backbone as it is run in parts: a gradient never runs a part again, when the stand-ins are gone."""
+    """The backbone for runs in parts, without recomputation: it would run a part again after the stand-ins are gone."""
     return replace(backbone, machine=replace(backbone.machine, compile=False, recompute=False))
 
 
 def _eagerly(backbone: Backbone) -> AbstractContextManager[Any]:
-    """Inside, a compiled network runs as it was written: compiled code knows nothing of stand-ins."""
+    """Inside, a compiled network runs uncompiled, because compiled code ignores stand-ins."""
     return torch.compiler.set_stance("force_eager") if backbone.machine.compile else nullcontext()
 
 
 def _storable(output: Form) -> bool:
-    """Whether the first tensor has rows first, then perhaps tokens, and neither anywhere else."""
+    """Whether the first axis of the first tensor is rows, the second may be tokens, and no other axis is either."""
     if output.first < 0:
         return False
     stored: Shape = output.leaves[output.first]
@@ -243,20 +248,20 @@ def _learns(call: Call) -> bool:
 
 
 def _prefixes(name: str) -> list[str]:
-    """The names of the modules that hold the one of this name: "" for the network, "a", "a.b" for "a.b.c"."""
+    """The names of the modules that contain this module: for "a.b.c", "" (the network), "a" and "a.b"."""
     pieces = name.split(".")
     return [".".join(pieces[:i]) for i in range(len(pieces))]
 
 
 def _part(inputs: Any, rows: list[int], tokens: int) -> Any:
-    """These rows of a batch, cut to so many tokens."""
+    """These rows of a batch, cut to this number of tokens."""
     if isinstance(inputs, Mapping):
         return {name: t[rows][:, :tokens] if t.ndim == 2 else t[rows] for name, t in inputs.items()}
     return inputs[rows]
 
 
 def _elsewhere(name: str, tensor: Tensor) -> Tensor:
-    """A weight after some training, also where it starts at zero."""
+    """A changed weight, as after some training, also for a weight that starts at zero."""
     noise = torch.randn(tensor.shape, generator=key(0, "cut", name).torch_generator()).to(tensor)
     return tensor + noise * (0.1 * tensor.abs().mean() + 1e-3)
 

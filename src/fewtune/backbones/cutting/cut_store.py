@@ -1,4 +1,4 @@
-"""What lies below a cut, computed once a row and kept: features of rows come from the upper part alone."""
+"""The output of the lower part of a network, computed once for each row and kept: features then need only the upper part."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ UPPER_ROWS = 64  # images in one pass of the upper part on the CPU: its activati
 
 @final
 class CutStore:
-    """The activations at a cut of the rows of one row space, computed as they are asked for, in at most `most_bytes`.
+    """The activations at a cut for rows of one row space, computed when they are first used, in at most `most_bytes`.
 
-    Rows that do not fit run through the whole network, with the same result. Only what the cut says moves may move while it lives.
+    Rows that do not fit run through the whole network, with the same result. As long as it is used, only the weights in the cut's `moving`
+    may change.
     """
 
     def __init__(self, cut: Cut, most_bytes: int) -> None:
@@ -35,7 +36,7 @@ class CutStore:
         self._row_bytes = RowBytes(self._upper)
 
     def __len__(self) -> int:
-        """How many rows are held."""
+        """The number of rows that are kept."""
         return len(self._held.places)
 
     def features(self, weights: Weights, space: RowSpace, rows: Integers) -> Float[Tensor, "B D"]:
@@ -60,7 +61,7 @@ class CutStore:
         return features[torch.from_numpy(np.argsort(np.concatenate(places))).to(features.device)]
 
     def row_bytes(self, weights: Weights, space: RowSpace, rows: Integers) -> int:
-        """Bytes of activations that the upper part keeps of a row for the gradient (see `Backbone.row_bytes`)."""
+        """Bytes of activations that the upper part keeps for the gradient of one row (see `Backbone.row_bytes`)."""
         held = [row for row in rows.tolist() if row in self._held.places]
         if not held:
             return self.cut.backbone.row_bytes(weights, space, rows)
@@ -69,7 +70,7 @@ class CutStore:
         return self._row_bytes.of(weights, longest, list, size=tokens[longest])
 
     def _check(self, weights: Weights, space: RowSpace) -> None:
-        """Rows are those of one row space, and what does not move is what it was: the same tensors, not written to since."""
+        """Check that the row space is the same, and that frozen weights are the same tensors and have not changed."""
         if self._space is None:
             self._space = space
             self._frozen = {n: (t, t._version) for n, t in weights.items() if n not in self.cut.moving}
@@ -80,14 +81,14 @@ class CutStore:
             assert same and now._version == version, f"{name} is frozen by the plan of this cut, but it has changed"
 
     def _fill(self, weights: Weights, space: RowSpace, rows: Integers) -> None:
-        """Compute and keep the activations of rows that are new, as long as there is room."""
+        """Compute and keep the activations of new rows, as long as there is memory."""
         new = np.unique([row for row in rows.tolist() if row not in self._held.places]).astype(np.int64)
         for chunk, inputs in self._batches(space, new[: self._held.room]):
             if not self._held.add(chunk, self.cut.lower(weights, inputs)):
                 return
 
     def _batches(self, space: RowSpace, rows: Integers) -> Iterator[tuple[Integers, Any]]:
-        """Prepared rows, as many as go through the lower part at once: texts with others of like length, images decoded ahead."""
+        """Prepared rows, in chunks for the lower part: texts together with others of similar length, images decoded ahead."""
         backbone = self.cut.backbone
         machine, preparation = backbone.machine, backbone.preparation
         if preparation.modality == "text":
@@ -104,7 +105,7 @@ class CutStore:
         return self.cut.backbone.preparation.batch([str(space.fetch(int(row))) for row in rows])
 
     def _passes(self, rows: Integers, places: Integers, again: int) -> list[Integers]:
-        """Places in `rows`, as many as go through the upper part at once (at most `again`): texts with others of like length."""
+        """Positions in `rows`, in chunks for the upper part (of at most `again`): texts together with others of similar length."""
         machine = self.cut.backbone.machine
         size = UPPER_ROWS if machine.device == "cpu" and not self.cut.by_token else machine.chunk
         if self.cut.by_token:
@@ -123,7 +124,7 @@ class CutStore:
 
 @final
 class _Held:
-    """One growing tensor of entries: one a row, or one a token of it."""
+    """One growing tensor of entries: one for each row, or one for each of its tokens."""
 
     def __init__(self, cut: Cut, most_bytes: int) -> None:
         self._by_token, self._device, self._bytes = cut.by_token, cut.backbone.machine.device, cut.entry_bytes
@@ -134,17 +135,17 @@ class _Held:
 
     @property
     def room(self) -> int:
-        """How many rows may still fit."""
+        """The number of rows that may still fit."""
         return self._most - self._used
 
     def add(self, rows: Integers, activation: Tensor) -> bool:
-        """Keep these rows; False, and no room from now on, where they do not fit."""
+        """Keep these rows. If they do not fit, returns False, and no more rows are kept."""
         tokens = activation.shape[1] if self._by_token else 1
         entries = activation.flatten(0, 1) if self._by_token else activation
         if len(entries) > self.room:
             self._most = self._used
             return False
-        if self._entries is None:  # kept in the order in which they lie in memory, so that taking them out costs one copy
+        if self._entries is None:  # kept in the memory layout of the activation, so that reading rows needs only one copy
             self._channels_last = entries.ndim == 4 and entries.is_contiguous(memory_format=torch.channels_last)
         entries = entries.permute(0, 2, 3, 1) if self._channels_last else entries
         end = self._used + len(entries)
@@ -155,7 +156,7 @@ class _Held:
         return True
 
     def _grown(self, entries: Tensor, wanted: int) -> Tensor:
-        """Room for so many entries, doubled as they come: on the device while that leaves it half of its memory, else on the CPU."""
+        """Memory for this number of entries, doubled when it is full: on the device if half of its memory stays free, else on the CPU."""
         if self._entries is not None and wanted <= len(self._entries):
             return self._entries
         count = max(wanted, min(2 * wanted, self._most))
@@ -169,7 +170,7 @@ class _Held:
         return grown
 
     def take(self, rows: Integers, tokens: int) -> Tensor:
-        """The activations of rows that are held; texts of fewer tokens are filled up with zeros, which their masks hide."""
+        """The activations of rows that are kept. Shorter texts are filled with zeros, which their masks hide."""
         assert self._entries is not None
         first, count = torch.tensor([self.places[row] for row in rows.tolist()], device=self._entries.device).unbind(1)
         if not self._by_token:

@@ -1,4 +1,4 @@
-"""What one forward pass shows of a network: when each module ran, and what it returned, as shapes that hold for any batch."""
+"""What one forward pass shows about a network: when each module ran, and what it returned, as shapes that are valid for any batch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, final
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten  # what torch.func itself takes structures apart with
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten  # torch.func itself uses it to take structures apart
 
 _PLAIN = (type(None), bool, int, float, str)
 
@@ -18,7 +18,7 @@ _PLAIN = (type(None), bool, int, float, str)
 @final
 @dataclass(frozen=True)
 class Size:
-    """How many rows a batch has, and of how many tokens each (1 where rows are no texts)."""
+    """The number of rows in a batch, and the number of tokens of each (1 if rows are not texts)."""
 
     rows: int
     tokens: int
@@ -27,7 +27,7 @@ class Size:
 @final
 @dataclass(frozen=True)
 class Shape:
-    """A tensor's sizes as products: of a factor, the rows of the batch (or not) and its tokens (or not)."""
+    """The sizes of a tensor for any batch. Each size is a factor, times the rows of the batch (or not), times its tokens (or not)."""
 
     factors: tuple[tuple[int, bool, bool], ...]
     dtype: torch.dtype
@@ -41,17 +41,17 @@ class Shape:
 @final
 @dataclass(frozen=True)
 class Leaf:
-    """One tensor that a module returned."""
+    """One tensor returned by a module."""
 
     sizes: tuple[int, ...]
     dtype: torch.dtype
-    learns: bool  # whether something that moves has a part in it
+    learns: bool  # whether it depends on moving weights
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One run of a module. `end` counts the modules that had ended before; `leaves` and `structure` are what it returned."""
+    """One run of a module. `end`: how many module calls ended before it. `leaves` and `structure`: its output."""
 
     module: nn.Module
     end: int
@@ -62,18 +62,18 @@ class Call:
 @final
 @dataclass(frozen=True, eq=False)
 class Form:
-    """What a module returns, for any batch: tensors by their shapes, everything else as it is."""
+    """The output of a module for any batch: tensors as shapes, everything else unchanged."""
 
     leaves: tuple[Any, ...]
     structure: TreeSpec
 
     @property
     def first(self) -> int:
-        """The place of the first tensor; -1 where there is none."""
+        """The position of the first tensor; -1 if there is none."""
         return next((i for i, leaf in enumerate(self.leaves) if isinstance(leaf, Shape)), -1)
 
     def filled(self, value: float, size: Size, device: str, first: Tensor | None = None) -> Any:
-        """Such an output with `value` for every number, and `first`, where given, as its first tensor."""
+        """An output of this form with `value` for every number, and with `first`, if given, as its first tensor."""
         made = [leaf.filled(value, size, device) if isinstance(leaf, Shape) else leaf for leaf in self.leaves]
         if first is not None:
             made[self.first] = first
@@ -81,7 +81,7 @@ class Form:
 
 
 def traced(network: nn.Module, run: Callable[[], object]) -> list[Call]:
-    """The calls of modules while `run` runs the network, in the order in which they ended."""
+    """The calls of modules during `run`, in the order in which they ended."""
     calls: list[Call] = []
 
     def seen(module: nn.Module, _: Any, output: Any) -> None:
@@ -99,14 +99,14 @@ def traced(network: nn.Module, run: Callable[[], object]) -> list[Call]:
 
 
 def first_tensor(output: Any) -> Tensor:
-    """The tensor that `Form.first` is the place of."""
+    """The tensor at the position `Form.first`."""
     leaves, _ = tree_flatten(output)
     found: Tensor = next(leaf for leaf in leaves if isinstance(leaf, Tensor))
     return found
 
 
 def form(calls: tuple[Call, Call], sizes: tuple[Size, Size]) -> Form | None:
-    """What the same call returns for any batch, told from batches of two sizes; None where they do not tell."""
+    """The output of the same call for any batch, derived from batches of two sizes; None if that is not possible."""
     one, other = calls
     if one.structure != other.structure or len(one.leaves) != len(other.leaves):
         return None
@@ -115,14 +115,14 @@ def form(calls: tuple[Call, Call], sizes: tuple[Size, Size]) -> Form | None:
 
 
 def _leaf(a: Any, b: Any, sizes: tuple[Size, Size]) -> Any:
-    """A shape, or a plain value that is the same in both; Ellipsis for anything else."""
+    """A shape, or an ordinary value that is the same in both; Ellipsis for anything else."""
     if not isinstance(a, Leaf) or not isinstance(b, Leaf):
         return a if isinstance(a, _PLAIN) and type(a) is type(b) and a == b else Ellipsis
     return shape(a, b, sizes) or Ellipsis
 
 
 def shape(a: Leaf, b: Leaf, sizes: tuple[Size, Size]) -> Shape | None:
-    """The shape that two batches agree on."""
+    """The shape that fits both batches."""
     if a.dtype != b.dtype or len(a.sizes) != len(b.sizes):
         return None
     factors = [_factor(m, n, sizes) for m, n in zip(a.sizes, b.sizes, strict=True)]
@@ -140,7 +140,7 @@ def _factor(m: int, n: int, sizes: tuple[Size, Size]) -> tuple[int, bool, bool] 
 
 @contextmanager
 def returning(outputs: Mapping[nn.Module, Sequence[Any]]) -> Iterator[None]:
-    """Inside, these modules do not run: their calls return these outputs, one after another."""
+    """Inside, these modules do not run: each call returns the next of these outputs."""
     before = {module: vars(module).get("forward") for module in outputs}
     try:
         for module, each in outputs.items():

@@ -1,4 +1,4 @@
-"""Where feature tables and the places of backbones are kept. Apart from both, so that it can be asked where torch does not import."""
+"""Where feature tables and the places of backbones are kept. In its own file, so that it works even if torch cannot be imported."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fewtune.files import expanded
 
 
 def default_folder() -> Path | None:
-    """$FEWTUNE_CACHE, or ~/.cache/fewtune/features; None for a user without a home, whose tables are kept in memory."""
+    """$FEWTUNE_CACHE, or ~/.cache/fewtune/features; None for a user without a home folder, whose tables are kept in memory."""
     given = os.environ.get("FEWTUNE_CACHE")
     if given:
         return expanded(given)
@@ -20,6 +20,6 @@ def default_folder() -> Path | None:
 
 
 def places_folder() -> Path | None:
-    """$FEWTUNE_CACHE/places, or ~/.cache/fewtune/places: where backbones from local folders and files lie; None without a home."""
+    """$FEWTUNE_CACHE/places, or ~/.cache/fewtune/places: where backbones from local folders and files are; None without a home folder."""
     tables = default_folder()
     return None if tables is None else tables / "places" if os.environ.get("FEWTUNE_CACHE") else tables.with_name("places")

@@ -1,4 +1,4 @@
-"""The feature table: every row of a row space embedded once by a backbone as it starts, kept on disk, one file a source."""
+"""The feature table: every row of a row space, embedded once by a backbone at its starting weights, kept on disk in one file per source."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from fewtune.errors import InputError
 from fewtune.progress import Progress
 from fewtune.spec import digest
 
-_COMMIT = 3.0  # seconds of work that a kill may cost
+_COMMIT = 3.0  # seconds: the most work that is lost if the process is killed
 _NOT_FINITE = "its features are not finite numbers"
 
 
@@ -33,7 +33,7 @@ _NOT_FINITE = "its features are not finite numbers"
 class FeatureTable:
     """Features [N, D] of every row of a row space, float32 on the CPU; rows in `bad` could not be read (row -> reason) and are NaN.
 
-    With one source on disk, `features` is mapped from the file: do not keep it beyond the file's life, and do not change it in place.
+    With one source on disk, `features` is mapped from the file: do not use it after the file is removed, and do not change it in place.
     """
 
     features: Float[Tensor, "N D"]
@@ -43,13 +43,12 @@ class FeatureTable:
 def feature_table(
     backbone: Backbone, space: RowSpace, *, folder: Path | None = None, memory: bool = False, quiet: bool = False
 ) -> FeatureTable:
-    """Features of every row, read from `folder` (by default `default_folder()`) where they are known, embedded and kept there otherwise.
+    """Features of every row, read from `folder` (by default `default_folder()`) if they are there, else embedded and kept there.
 
-    A table is filed under the digest of the backbone (weights with buffers, preprocessing, precision) and of its source's content: adding a
-    source keeps the others' tables. An interrupted embedding goes on where it stopped. `memory`: nothing is read from or kept on disk
-    (nor is it for a user without a home folder).
-    Rows that cannot be read are collected in `bad`. Embeddings given directly are their own table, without a copy. Raises InputError for
-    another modality and for a full disk.
+    The key of a table is the digest of the backbone (weights with buffers, preprocessing, precision) and of its source's content, so adding
+    a source keeps the tables of the others. An interrupted embedding continues where it stopped. `memory`: nothing is read from or written
+    to the disk (also for a user without a home folder). Rows that cannot be read are collected in `bad`. Embeddings that are given directly
+    are used as the table, without a copy. Raises InputError for another modality and for a full disk.
     """
     if space.modality != backbone.preparation.modality:
         raise InputError(f"{backbone.name} takes {backbone.preparation.modality}s, but {space.sources[0].name} holds {space.modality}s.")
@@ -68,21 +67,22 @@ def feature_table(
             bad.update({row + int(start): reason for row, reason in failed.items()})
     if len({part.shape[1] for part in parts}) > 1:
         widths = ", ".join(f"{s.name} has {p.shape[1]}" for s, p in zip(space.sources, parts, strict=True))
-        raise InputError(f"embeddings of one width are expected, but {widths}.")
+        raise InputError(f"expected embeddings of one width, but {widths}.")
     return FeatureTable(parts[0] if len(parts) == 1 else torch.cat(parts), bad)
 
 
 def table_key(backbone: Backbone, source: Examples) -> str:
-    """32 hexadecimal digits for all that the features of a collection depend on: the backbone's key, and the content of the rows in order.
+    """A digest of all that the features of a collection depend on (the backbone's key, and the content of the rows in order): 32 hex
+    digits.
 
-    Labels, names, splits and groups do not change what a row looks like, so they are not among it.
+    Labels, names, splits and groups do not change the content of a row, so they are not part of it.
     """
     return digest(f"{backbone.key()} {source.digest()}")
 
 
 def _on_disk(backbone: Backbone, source: Examples, folder: Path, progress: Progress) -> tuple[Floats, dict[int, str]]:
     path = folder / f"{table_key(backbone, source)}.npy"
-    while True:  # a second time only when another process finished the table, or the file was changed under us
+    while True:  # repeats only if another process finished the table, or changed the file
         known = read_table(path, len(source))
         if known is not None:
             progress.skip(len(source))
@@ -117,7 +117,7 @@ def _in_memory(backbone: Backbone, source: Examples, progress: Progress) -> tupl
 
 
 def _embedded(backbone: Backbone, source: Examples, first: int) -> Iterator[tuple[Floats, dict[int, str]]]:
-    """Features of the rows from `first` on, in order, chunk by chunk, with those that failed."""
+    """Features of the rows from `first` on, in order, chunk by chunk, and the rows that failed."""
     rows = np.arange(first, len(source))
     bad: dict[int, str] = {}
     for chunk, features in backbone.embed_chunks(backbone.start(), RowSpace([source]), rows, bad=bad):
@@ -131,7 +131,7 @@ def _vectors(items: Items) -> tuple[Floats, dict[int, str]]:
     """Embeddings as they are."""
     found = _array(items)
     if not found.flags.writeable:
-        with warnings.catch_warnings():  # torch warns of arrays that may not be written to; nobody writes to this one
+        with warnings.catch_warnings():  # torch warns about read-only arrays; nothing writes to this one
             warnings.simplefilter("ignore", UserWarning)
             torch.from_numpy(found)
     return found, {int(row): "it holds NaN or infinite values" for row in _not_finite(found)}
@@ -146,7 +146,7 @@ def _array(items: Items) -> Floats:
 
 
 def _not_finite(features: Floats) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Places of rows that hold NaN or infinity."""
-    size = 1 << 14  # rows looked at at once: the test makes a copy
+    """Positions of rows with NaN or infinity."""
+    size = 1 << 14  # rows tested at once: the test makes a copy
     found = [start + np.flatnonzero(~np.isfinite(features[start : start + size]).all(1)) for start in range(0, len(features), size)]
     return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Features of the rows that can be read; the others are refused by name, or left out on request."""
+"""Features of the rows that can be read; the others raise an error with their names, or are left out on request."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ _SHOWN = 5
 def readable_features(
     examples: Examples, backbone: Backbone, *, cache: Path | None = None, memory: bool = False, skip_bad: bool = False, quiet: bool = False
 ) -> tuple[RowSpace, Tensor, dict[int, str]]:
-    """The space of one collection, its features [N, D], and the rows that cannot be read with the reason of each.
+    """The row space of one collection, its features [N, D], and the rows that cannot be read, each with its reason.
 
-    `cache` is the folder of feature tables (by default the user's), `memory` keeps none. Headers are looked at first, so most bad files are
-    named before any work. With `skip_bad`, bad rows stay in place (row numbers do not move) with no label and features of NaN; without,
-    they are refused in one InputError that lists them.
+    `cache`: the folder of feature tables (by default the user's). `memory`: keep no tables on disk. Headers are read first, so most bad
+    files are reported before any work. With `skip_bad`, bad rows stay (row numbers do not change) without a label and with features of NaN.
+    Without, one InputError lists them.
     """
     if not len(examples):
-        raise InputError(f"{examples.name} holds no rows: expected one at least.")
+        raise InputError(f"{examples.name} holds no rows: expected at least one.")
     bad = unreadable(examples, deep=False)
     refuse_unreadable(examples, bad, skip_bad)
     table = feature_table(backbone, RowSpace([examples]), folder=cache, memory=memory, quiet=quiet)
     refuse_unreadable(examples, table.bad, skip_bad)
     features = table.features
-    if embedded := sorted(bad.keys() - table.bad.keys()):  # an empty text has features, too
+    if embedded := sorted(bad.keys() - table.bad.keys()):  # an empty text also has features
         features = features.clone()
         features[embedded] = torch.nan
     bad = {**bad, **table.bad}
@@ -44,7 +44,7 @@ def readable_features(
 
 
 def without_labels(examples: Examples, rows: dict[int, str]) -> Examples:
-    """The same collection with these rows unlabelled."""
+    """The same collection, without the labels of these rows."""
     if not rows:
         return examples
     labels = examples.labels.copy()
@@ -53,16 +53,15 @@ def without_labels(examples: Examples, rows: dict[int, str]) -> Examples:
 
 
 def refuse_unreadable(examples: Examples, bad: dict[int, str], skip_bad: bool) -> None:
-    """Raise InputError that lists rows which cannot be read, unless they are to be left out."""
+    """Raise InputError with the rows that cannot be read, unless `skip_bad`."""
     if bad and not skip_bad:
         listed = "; ".join(f"{examples.row_names[row]} ({reason})" for row, reason in sorted(bad.items())[:_SHOWN])
         more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
-        raise InputError(f"{len(bad)} of {len(examples)} rows cannot be read: {listed}{more}. Mend or remove them, or pass --skip-bad.")
+        raise InputError(f"{len(bad)} of {len(examples)} rows cannot be read: {listed}{more}. Repair or remove them, or pass --skip-bad.")
 
 
 def remarks_on_length(examples: Examples, backbone: Backbone) -> tuple[str, ...]:
-    """How many texts are longer than the encoder takes, in a sentence; nothing where none is. Asked after the rows were embedded, it costs
-    next to nothing."""
+    """A sentence on how many texts are longer than the encoder's limit; empty if none is. Fast if the rows are already embedded."""
     preparation = backbone.preparation
     if examples.modality != "text" or not isinstance(preparation, TextPreparation):
         return ()

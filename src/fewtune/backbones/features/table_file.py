@@ -1,7 +1,7 @@
-"""A table of features in one file that is whole or not there: rows are appended under another name, which is given up when all are written.
+"""A table of features in one file that is complete or absent: rows are appended to a file with another name, which is renamed at the end.
 
 The file is a plain `.npy` array (float32 [N, D]) followed by a note in JSON: the checksum of the rows and the rows that could not be read.
-While it grows, a small file beside it says how many rows are durable, so that a killed process costs a few seconds of work.
+While it grows, a small file beside it says how many rows are safely on disk, so a killed process loses only a few seconds of work.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class TableFile:
     bad: dict[int, str] = field(default_factory=dict)
 
     def append(self, features: Floats, bad: dict[int, str]) -> None:
-        """The next rows [n, D]. Not yet durable: see `commit`."""
+        """The next rows [n, D]. They are not safely on disk before `commit`."""
         content = np.ascontiguousarray(features, dtype="<f4").tobytes()
         self.file.write(content)
         self.checksum = zlib.crc32(content, self.checksum)
@@ -51,13 +51,13 @@ class TableFile:
         self.bad.update(bad)
 
     def commit(self) -> None:
-        """Make the rows so far durable: they are not embedded again after a crash."""
+        """Make sure that the rows so far are on disk: they are not embedded again after a crash."""
         self.file.flush()
         os.fsync(self.file.fileno())
         write_bytes(_progress(self.path), json.dumps(self._note()).encode())
 
     def finish(self) -> None:
-        """Give the complete table its name."""
+        """Give the complete table its final name."""
         assert self.done == self.rows
         note = json.dumps(self._note()).encode()
         self.file.write(note + len(note).to_bytes(8, "little") + _MAGIC)
@@ -74,14 +74,14 @@ class TableFile:
 
 @contextlib.contextmanager
 def writing(path: Path, rows: int, width: int) -> Iterator[TableFile | None]:
-    """The table to go on writing, or None when another process has just finished it (this one waits for it, where files can be locked).
+    """The table to continue, or None if another process has just finished it (this process waits for it, if files can be locked).
 
-    Raises InputError when there is no room or no right to write.
+    Raises InputError if the disk is full or writing is not allowed.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _locked(_partial(path)) as file:
-            if path.exists():  # a table that cannot be read was removed by `read_table`, so this is another's
+            if path.exists():  # `read_table` removes a table that cannot be read, so another process wrote this one
                 if os.fstat(file.fileno()).st_size == 0:
                     _partial(path).unlink(missing_ok=True)
                 yield None
@@ -99,11 +99,11 @@ def writing(path: Path, rows: int, width: int) -> Iterator[TableFile | None]:
 
 
 def read_table(path: Path, rows: int) -> tuple[Floats, dict[int, str]] | None:
-    """(features [N, D], unreadable rows) mapped from a file; None where there is no whole table, and then the file is gone too."""
+    """(features [N, D], unreadable rows), mapped from a file. None if there is no complete table; a broken file is removed."""
     try:
         with open(path, "rb") as file:
             note, header = _checked(file, rows)
-    except OSError:  # not there, or not for us to read: writing will say why
+    except OSError:  # missing, or not readable: writing will report why
         return None
     except (ValueError, KeyError, TypeError):
         with contextlib.suppress(OSError):
@@ -112,12 +112,12 @@ def read_table(path: Path, rows: int) -> tuple[Floats, dict[int, str]] | None:
     bad = {int(row): str(reason) for row, reason in note["bad"].items()}
     if not rows:
         return np.zeros((0, note["width"]), dtype=np.float32), bad
-    # copy on write: nothing is ever written to the file, and torch takes it without a warning
+    # copy on write: nothing is ever written to the file, and torch gives no warning
     return np.memmap(path, dtype="<f4", mode="c", offset=header, shape=(rows, note["width"])), bad
 
 
 def _checked(file: BinaryIO, rows: int) -> tuple[dict[str, Any], int]:
-    """The note at the end of a whole table, and where its rows begin; ValueError for any other file."""
+    """The note at the end of a complete table, and where its rows begin. Raises ValueError for any other file."""
     tail = 8 + len(_MAGIC)
     end = file.seek(0, os.SEEK_END)
     file.seek(max(0, end - tail))
@@ -137,7 +137,7 @@ def _checked(file: BinaryIO, rows: int) -> tuple[dict[str, Any], int]:
 
 
 def _resumed(path: Path, rows: int, width: int, file: BinaryIO) -> TableFile:
-    """The table as far as it is durable and unharmed, or an empty one."""
+    """The table with the rows that are safely on disk and undamaged, or an empty one."""
     table = TableFile(path, rows, width, file)
     header = _header(rows, width)
     try:
@@ -159,7 +159,7 @@ def _resumed(path: Path, rows: int, width: int, file: BinaryIO) -> TableFile:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[BinaryIO]:
-    """The file at `path`, ours alone. One that was renamed while we waited is let go and the new one taken."""
+    """The file at `path`, locked. If it was renamed while we waited, the new file at `path` is locked instead."""
     while True:
         with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as file:
             _lock(file)
@@ -176,13 +176,13 @@ def _lock(file: BinaryIO) -> None:
     try:
         import fcntl
     except ImportError:
-        return  # without locks two processes do the same work; the rename still leaves one whole table
+        return  # without locks, two processes do the same work; the rename still leaves one complete table
     with contextlib.suppress(OSError):  # some network folders have no locks either
         fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def _make_room(table: TableFile) -> None:
-    """Refuse early what the disk cannot hold."""
+    """Raise OSError early if the disk has too little free space."""
     wanted = (table.rows - table.done) * table.width * 4
     if shutil.disk_usage(table.path.parent).free < wanted:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -190,14 +190,14 @@ def _make_room(table: TableFile) -> None:
 
 def _explained(problem: OSError, folder: Path, size: int) -> InputError:
     what = f"the feature table ({max(1, size >> 20):,} MB)"
-    todo = "set FEWTUNE_CACHE to a folder with room, or free some; what is embedded already is kept."
+    todo = "set FEWTUNE_CACHE to a folder with more space, or free some; rows that are already embedded are kept."
     if problem.errno in _NO_ROOM:
-        return InputError(f"there is no room in {folder} for {what}: {todo}")
+        return InputError(f"there is not enough space in {folder} for {what}: {todo}")
     return InputError(f"{what} cannot be written to {folder} ({problem.strerror or problem}): set FEWTUNE_CACHE to a folder you may write.")
 
 
 def _checksum(file: BinaryIO, size: int) -> int:
-    """CRC-32 of the next `size` bytes; ValueError when there are fewer."""
+    """CRC-32 of the next `size` bytes. Raises ValueError if there are fewer."""
     value = 0
     while size:
         block = file.read(min(size, _BLOCK))

@@ -1,4 +1,4 @@
-"""DropBlock, keyed: what is dropped of a row is a function of that row's number alone."""
+"""DropBlock with keys: what is dropped in a row depends only on the noise of that row."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _GOLDEN, _FIRST, _SECOND = (c - (1 << 64) for c in (0x9E3779B97F4A7C15, 0xBF5847
 
 
 def drop_blocks(features: Tensor, noise: Tensor, rate: float, *, layer: int, block: int = 5) -> Tensor:
-    """Features [B, C, H, W] with squares of block x block places set to zero in each channel, the rest scaled up to keep the mean.
+    """Features [B, C, H, W] with squares of block x block places set to zero in each channel; the rest is scaled up to keep the mean.
 
-    `noise` [B]: one int64 a row, random bits that the caller derives from (seed, step, row). `rate`: the share of places that is
-    dropped, about; `layer` tells several uses in one network apart. A block is never wider than the features.
+    `noise` [B]: one int64 for each row, random bits that the caller derives from (seed, step, row). `rate`: about the share of places that
+    is dropped. `layer`: a number that differs between the uses in one network. A block is never wider than the features.
 
     Reference: Ghiasi, Lin, Le, "DropBlock: a regularization method for convolutional networks", NeurIPS 2018. Departs: the scale is taken
     over each row instead of the batch, so that a row does not depend on its neighbours.
@@ -21,7 +21,7 @@ def drop_blocks(features: Tensor, noise: Tensor, rate: float, *, layer: int, blo
     channels, height, width = features.shape[1:]
     block = min(block, height, width)
     tall, wide = height - block + 1, width - block + 1
-    seeds = rate * (height * width) / (block**2 * tall * wide)  # the chance of a place to be the corner of a block
+    seeds = rate * (height * width) / (block**2 * tall * wide)  # the probability that a place is the corner of a block
     draws = _uniform(noise, channels * tall * wide, first=layer << 32).view(-1, channels, tall, wide)
     corners = (draws < seeds).to(features.dtype)
     dropped = max_pool2d(pad(corners, [block - 1] * 4), block, stride=1)
@@ -39,5 +39,5 @@ def _uniform(keys: Tensor, count: int, first: int = 0) -> Tensor:
 
 
 def _shifted(bits: Tensor, by: int) -> Tensor:
-    """Shifted right, zeros coming in."""
+    """Bits shifted right, filled with zeros."""
     return (bits >> by) & ((1 << (64 - by)) - 1)

@@ -21,9 +21,9 @@ PROVIDERS = ("timm", "open_clip", "hf", *BARE)
 @final
 @dataclass(frozen=True)
 class Name:
-    """A backbone's name taken apart. `model` is a hub name or a local folder ("" for the bare ones).
+    """The parts of a backbone's name. `model` is a hub name or a local folder ("" for names without a model).
 
-    `full`: the name as it is shown and recorded; of a local folder it has the last part alone, so that no path is passed on.
+    `full`: the name as it is shown and recorded. For a local folder, it has only the last part of the path, so that no path is published.
     """
 
     full: str
@@ -33,7 +33,7 @@ class Name:
 
     @property
     def folder(self) -> Path | None:
-        """The local folder that the name means, None for a hub name."""
+        """The local folder in the name, None for a hub name."""
         return Path(self.model).absolute() if self.model and Path(self.model).is_dir() else None
 
     def check(self, known: Iterable[str]) -> None:
@@ -51,7 +51,7 @@ class Name:
         return int(value)
 
     def numbers(self, option: str, default: tuple[float, ...]) -> tuple[float, ...]:
-        """One number or several with slashes between: `mean=0.5` or `mean=0.48/0.46/0.41`; as many as in `default`."""
+        """One number, or several separated by slashes: `mean=0.5` or `mean=0.48/0.46/0.41`; as many as in `default`."""
         if option not in self.options:
             return default
         try:
@@ -59,7 +59,7 @@ class Name:
         except ValueError:
             values = ()
         if len(values) not in (1, len(default)) or not all(map(math.isfinite, values)):
-            wanted = "a number" if len(default) == 1 else f"a number or {len(default)} with slashes between"
+            wanted = "a number" if len(default) == 1 else f"a number, or {len(default)} separated by slashes"
             raise InputError(f"{self.full}: expected {wanted} for {option}, found {self.options[option]!r}.")
         return values * (len(default) // len(values))
 
@@ -83,7 +83,7 @@ class Name:
 
 
 def read_name(full: str) -> Name:
-    """Take a name apart. Raises InputError for an unknown provider or a malformed option."""
+    """The parts of a name. Raises InputError for an unknown provider or a malformed option."""
     head, *parts = full.split(",")
     provider, _, model = head.partition(":")
     own = provider in PROVIDERS

@@ -1,4 +1,4 @@
-"""Is the model hub there? Asked once a process, within a second, so that no library retries for a minute."""
+"""Whether the model hub can be reached. It is tried once in a process, for 1.5 seconds, so that no library retries for a minute."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _SECONDS = 1.5
 
 @functools.cache
 def hub_reachable() -> bool:
-    """Whether the hub answers; without it (or with HF_HUB_OFFLINE=1) every library is told to stay offline."""
+    """Whether the hub answers. If not (or with HF_HUB_OFFLINE=1), all libraries are switched to offline mode."""
     if os.environ.get("HF_HUB_OFFLINE", "0").lower() not in ("0", "", "false"):
         return False
     answers: list[bool] = []
-    # looking a name up can hang longer than any socket's limit, so it is left behind in a thread of its own
+    # a name lookup can take longer than the socket's timeout, so it runs in its own thread, which is abandoned
     knocking = threading.Thread(target=_knock, args=(answers,), daemon=True)
     knocking.start()
     knocking.join(_SECONDS)
@@ -33,7 +33,7 @@ def hub_reachable() -> bool:
 
 
 def _knock(answers: list[bool]) -> None:
-    """Append True when the hub (or the proxy on the way to it) takes a connection."""
+    """Append True if the hub (or the proxy to it) accepts a connection."""
     hub = urlsplit(os.environ.get("HF_ENDPOINT") or _HUB)
     proxy = urlsplit(os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy") or "")
     try:
@@ -45,7 +45,7 @@ def _knock(answers: list[bool]) -> None:
 
 
 def _tell_the_hub_library() -> None:
-    """huggingface_hub reads its switch when it is imported; if it was imported already, set it there too."""
+    """huggingface_hub reads the switch when it is imported; if it is already imported, set it there too."""
     import sys
 
     constants = sys.modules.get("huggingface_hub.constants")
@@ -54,7 +54,7 @@ def _tell_the_hub_library() -> None:
 
 
 def not_found(full: str, what: str, hint: str) -> InputError:
-    """The error for weights that are neither here nor to be had."""
+    """The error for weights that are not on this machine and cannot be downloaded."""
     cache = Path(os.environ.get("HF_HOME", "~/.cache/huggingface"))
-    where = "the hub does not know it" if hub_reachable() else "the hub cannot be reached"
+    where = "it is not on the hub" if hub_reachable() else "the hub cannot be reached"
     return InputError(f"{full}: {what} is neither a local folder nor in the cache ({cache}), and {where}: {hint}")

@@ -24,7 +24,7 @@ from fewtune.machine import Machine
 from fewtune.spec import digest
 
 OPTIONS = ("pretrained",)
-PROBES = ["The quick brown fox, naïve café №1!", "UPPER lower  12345 -- (a_b) don't 你好"]  # what the tokenizer makes of them is recorded
+PROBES = ["The quick brown fox, naïve café №1!", "UPPER lower  12345 -- (a_b) don't 你好"]  # the tokens of these texts are recorded
 _INSTALL = "open_clip:NAME needs open_clip: pip install 'fewtune[clip]'."
 
 
@@ -44,8 +44,8 @@ class OpenClip(nn.Module):
 def load_open_clip(name: Name, weights: Path | None, machine: Machine) -> Backbone:
     """An open_clip model with both sides. NAME is one of open_clip's configurations or a local folder with its files.
 
-    PRETRAINED is one of its tags, taken from the cache or the hub; without it (and without --weights) give `pretrained=false` for random
-    weights.
+    PRETRAINED is one of its tags; the weights come from the cache or the hub. Without it and without --weights, give `pretrained=false` for
+    random weights.
     """
     name.check(OPTIONS)
     try:
@@ -58,7 +58,7 @@ def load_open_clip(name: Name, weights: Path | None, machine: Machine) -> Backbo
     if pretrained and tag is None and not Path(architecture).is_dir():
         tags = open_clip.list_pretrained_tags_by_model(architecture)
         raise InputError(
-            f"{name.full}: say which weights: open_clip:{architecture}/TAG with a tag of {', '.join(tags[:6])}, or --weights FILE."
+            f"{name.full}: say which weights: open_clip:{architecture}/TAG with one of the tags {', '.join(tags[:6])}, or --weights FILE."
         )
     local = Path(architecture).is_dir()
     where = weights or (Path(architecture) if local and pretrained else None)
@@ -100,20 +100,20 @@ def _taken_apart(open_clip: Any, name: Name) -> tuple[str, str | None]:
 def _create(open_clip: Any, name: Name, architecture: str, tag: str | None) -> Any:
     local = Path(architecture).is_dir()
     if tag is not None:
-        hub_reachable()  # tells the libraries to stay offline where they would only wait
+        hub_reachable()  # switches the libraries to offline mode if the hub cannot be reached
     try:
         with seeded(name.full), quietly():
-            if local:  # weights are read by our own rules
+            if local:  # we read the weights ourselves
                 return open_clip.create_model(f"local-dir:{architecture}", load_weights=False, pretrained_text=False).eval()
             return open_clip.create_model(architecture, pretrained=tag, pretrained_text=False).eval()
-    except Exception as problem:  # hub libraries raise many kinds
+    except Exception as problem:  # hub libraries raise many kinds of errors
         if local or tag is None:
             raise InputError(f"{name.full} cannot be made: {(str(problem) or type(problem).__name__).splitlines()[0]}") from None
         raise not_found(name.full, f"{architecture}/{tag}", "give a local file with --weights.") from problem
 
 
 def _configuration(open_clip: Any, architecture: str) -> str:
-    """The model's configuration, which says what its weights do not."""
+    """The model's configuration: what cannot be seen from its weights."""
     if not Path(architecture).is_dir():
         return str(sorted((open_clip.get_model_config(architecture) or {}).items()))
     return json.dumps(_said(Path(architecture) / "open_clip_config.json").get("model_cfg"), sort_keys=True)
@@ -140,7 +140,7 @@ def preparation_of(config: Any) -> ImagePreparation:
     height, width = (size, size) if isinstance(size, int) else size
     mode = config.get("resize_mode", "shortest")
     if mode not in ("shortest", "squash"):
-        raise InputError(f"this open_clip model resizes by {mode!r}, which fewtune does not know: expected shortest or squash.")
+        raise InputError(f"this open_clip model resizes by {mode!r}, which fewtune does not support: expected shortest or squash.")
     return ImagePreparation(
         height=height,
         width=width,

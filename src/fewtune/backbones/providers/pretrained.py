@@ -1,4 +1,4 @@
-"""Getting transformers models: from a local folder or the hub, checked, in float32, in silence, without remote code."""
+"""Loading transformers models from a local folder or the hub: checked, in float32, without log messages, without remote code."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from fewtune.errors import InputError
 from fewtune.files import read_json
 
 _HEADS = ("classifier.", "lm_head.", "cls.", "qa_outputs.", "score.", "vocab_", "pre_classifier.", "distillation_classifier.", "decoder.")
-# may be on one side only: poolers (taken off where they are missing), constants, and what no evaluation reads
+# these may be missing in the model or in the file: poolers (removed if the file lacks them), constants, and weights that are not used here
 _SPARE = ("pooler.", "embeddings.position_ids", "embeddings.token_type_ids", "embeddings.mask_token")
 _VOCABULARIES = ("tokenizer.json", "vocab*", "*.model", "*.tiktoken", "tekken.json", "*.bpe")
 _HINT = "give a local folder, hf:FOLDER (config.json, model.safetensors and, for texts, the tokenizer)."
 
 
 def load_model(name: Name, weights: Path | None) -> tuple[Any, dict[str, str]]:
-    """The bare encoder in eval mode and where its weights came from. Nothing but heads may be missing or unexpected.
+    """The encoder without a head, in eval mode, and where its weights came from. Only weights of heads may be missing or unexpected.
 
-    A pooler that the file does not hold is taken off: it would be random.
+    A pooler that is not in the file is removed, because its weights would be random.
     """
     from transformers import AutoConfig, AutoModel
 
@@ -35,7 +35,7 @@ def load_model(name: Name, weights: Path | None) -> tuple[Any, dict[str, str]]:
     offline = local or not hub_reachable()
     try:
         config = AutoConfig.from_pretrained(name.model, trust_remote_code=False, local_files_only=offline)
-        with seeded(name.full):  # also where a file lacks something: it shall start alike every time
+        with seeded(name.full):  # also if a file lacks some weights, so that they are the same every time
             if weights is not None or not name.flag("pretrained", True):
                 model: Any = AutoModel.from_config(config, dtype=torch.float32).eval()  # type: ignore[no-untyped-call]
                 source = {"weights": "random"} if weights is None else _fitted(model, weights)
@@ -45,7 +45,7 @@ def load_model(name: Name, weights: Path | None) -> tuple[Any, dict[str, str]]:
             )
     except InputError:
         raise
-    except BaseException as problem:  # hub libraries raise many kinds; the first line says it best
+    except BaseException as problem:  # hub libraries raise many kinds of errors; the first line is the most useful
         if not is_of_a_library(problem):
             raise
         if local:
@@ -90,7 +90,7 @@ def load_tokenizer(name: Name) -> Any:
 
     local = Path(name.model).is_dir()
     if local and not any(file for pattern in _VOCABULARIES for file in Path(name.model).glob(pattern)):
-        # transformers would make up a tokenizer without words
+        # transformers would make a tokenizer without words
         raise InputError(f"hf:{name.model} holds no tokenizer (such as tokenizer.json), so texts cannot be read: {_HINT}")
     try:
         made = AutoTokenizer.from_pretrained(name.model, trust_remote_code=False, local_files_only=local or not hub_reachable())
@@ -100,17 +100,17 @@ def load_tokenizer(name: Name) -> Any:
         if not is_of_a_library(problem):
             raise
         if local:
-            raise InputError(f"hf:{name.model} has no tokenizer that can be read ({_first(problem)}); {_HINT}") from None
+            raise InputError(f"hf:{name.model} has a tokenizer that cannot be read ({_first(problem)}); {_HINT}") from None
         raise not_found(name.full, f"the tokenizer of {name.model}", _HINT) from problem
 
 
 def is_of_a_library(problem: BaseException) -> bool:
-    """Whether something raised is an error, or the panic of a Rust library, which Python does not count among errors."""
+    """Whether an exception is an error, or a panic of a Rust library (which is not a subclass of Exception)."""
     return isinstance(problem, Exception) or type(problem).__module__.startswith("pyo3")
 
 
 def _tried(tokenizer: Any) -> None:
-    """Use a tokenizer once: what is odd in its files is often found only then. Raises whatever the tokenizer does."""
+    """Use a tokenizer once, because problems in its files often show only then. Raises whatever the tokenizer raises."""
     if isinstance(tokenizer.model_max_length, bool) or not isinstance(tokenizer.model_max_length, int | float):
         raise ValueError(f"model_max_length is {tokenizer.model_max_length!r}, expected a number")
     tokenizer(["one text", ""], padding=True, truncation=True, max_length=8, return_tensors="pt")
@@ -119,7 +119,7 @@ def _tried(tokenizer: Any) -> None:
 @final
 @dataclass(frozen=True)
 class Said:
-    """What a folder written by sentence-transformers says of reading sentences."""
+    """How sentences are read, as a folder of sentence-transformers says."""
 
     pooling: str = "mean"
     normalize: bool = True
@@ -138,11 +138,13 @@ _POOLINGS = {
 
 
 def said_of_sentences(name: Name) -> Said:
-    """`modules.json` and what it names, where they are; else the mean over the mask, then L2. Refuses steps that we do not take."""
+    """The settings from `modules.json` and the files that it names; if they are missing, the mean over the mask, then L2. Raises InputError
+    for steps that fewtune does not support.
+    """
     folder = Path(name.model)
     modules = _json(folder / "modules.json")
     if not isinstance(modules, list):
-        modules = [{"type": "Pooling", "path": "1_Pooling"}, {"type": "Normalize"}]  # the folder says nothing, or a part of it
+        modules = [{"type": "Pooling", "path": "1_Pooling"}, {"type": "Normalize"}]  # the folder says nothing, or only a part
     steps = {str(m.get("type", "")).rsplit(".", 1)[-1]: folder / str(m.get("path", "")) for m in modules if isinstance(m, dict)}
     modes = _modes(_settings(steps.get("Pooling", folder / "none") / "config.json"))
     strange = sorted(steps.keys() - {"Transformer", "Pooling", "Normalize"})
@@ -150,13 +152,13 @@ def said_of_sentences(name: Name) -> Said:
     if (strange or mode is None) and "pooling" not in name.options:
         told = f"the step {strange[0]}" if strange else f"pooling by {' and '.join(modes)}"
         raise InputError(
-            f"hf:{name.model} ends in {told}, which fewtune does not know: say pooling=mean, cls, max or last to leave it out."
+            f"hf:{name.model} ends in {told}, which fewtune does not support: say pooling=mean, cls, max or last to leave it out."
         )
     return Said(mode or "mean", "Normalize" in steps, _longest(steps.get("Transformer", folder) / "sentence_bert_config.json"))
 
 
 def _longest(path: Path) -> int | None:
-    """The most tokens of a text, as a file says; None where it says nothing."""
+    """The largest number of tokens of a text that a file gives; None if it gives none."""
     most = _settings(path).get("max_seq_length")
     if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
         raise InputError(f"{path}: expected max_seq_length to be a whole number above 0, found {most!r}.")
@@ -164,7 +166,7 @@ def _longest(path: Path) -> int | None:
 
 
 def _modes(pooling: Mapping[str, Any]) -> list[str]:
-    """The ways of pooling in a file: one word or several, or, as it was written before, one flag a way."""
+    """The kinds of pooling in a file: one word or several, or, in older files, one flag for each kind."""
     now = pooling.get("pooling_mode")
     if now:
         return [str(m) for m in now] if isinstance(now, list) else [str(now)]

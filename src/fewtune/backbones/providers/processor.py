@@ -1,4 +1,4 @@
-"""The preprocessing of transformers' vision models, as a preparation of ours."""
+"""The preprocessing of transformers' vision models as an `ImagePreparation`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _MODES = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # Pillow's n
 def image_settings(name: Name, config: Any) -> ImagePreparation:
     """What the image processor beside the model does, with the name's options.
 
-    Without a processor's file, `size` is the configuration's and nothing is known of `mean` and `std`: they must be given, but for random
-    weights. Raises InputError for images that are not resized to one size.
+    Without a processor's file, `size` comes from the configuration, and `mean` and `std` must be given, except for random weights. Raises
+    InputError if images are not resized to one size.
     """
     found = _processor(name)
     image = _side(getattr(config, "image_size", None) or 224)
@@ -44,7 +44,7 @@ def image_settings(name: Name, config: Any) -> ImagePreparation:
 
 
 def _processor(name: Name) -> Any:
-    """transformers' own image processor, whose class knows the settings that its file leaves out; None where there is no file."""
+    """transformers' own image processor, whose class has defaults for settings that its file leaves out; None if there is no file."""
     from transformers import AutoImageProcessor
 
     local = Path(name.model).is_dir()
@@ -53,7 +53,7 @@ def _processor(name: Name) -> Any:
         return AutoImageProcessor.from_pretrained(  # type: ignore[no-untyped-call]
             name.model, trust_remote_code=False, local_files_only=offline
         )
-    except Exception:  # no file, or one that this version cannot read: either way the settings must be given
+    except Exception:  # no file, or one that this version cannot read: in both cases the settings must be given
         return None
 
 
@@ -62,12 +62,14 @@ def _sizes(processor: Any, image: tuple[int, int]) -> tuple[int, int, int, bool]
     size = dict(processor.size or {}) if processor.do_resize else {"height": image[0], "width": image[1]}
     edge, height, width = (int(size.get(side) or 0) for side in ("shortest_edge", "height", "width"))
     if not edge and not (height and width):
-        raise InputError(f"this model resizes images to {size}, which fewtune does not know: expected shortest_edge, or height and width.")
+        raise InputError(
+            f"this model resizes images to {size}, which fewtune does not support: expected shortest_edge, or height and width."
+        )
     if getattr(processor, "do_center_crop", False):
         crop = dict(processor.crop_size)
         return edge or height, int(crop["height"]), int(crop["width"]), not edge
     share = getattr(processor, "crop_pct", None)
-    if edge and share:  # ConvNeXt: small images are cut from larger ones, large ones squashed
+    if edge and share:  # ConvNeXt: small sizes are cut from larger images, large sizes are squashed
         return (int(edge / share), edge, edge, False) if edge < 384 else (edge, edge, edge, True)
     if edge:
         return edge, *image, False

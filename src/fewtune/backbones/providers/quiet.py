@@ -1,4 +1,4 @@
-"""Silence for other people's libraries: they warn and log while they are imported and while models are made; we check the outcome."""
+"""Silence for other libraries: they warn and log while they are imported and while models are made. We check the result ourselves."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Inside, nothing is logged and nothing is warned of; afterwards everything is as it was."""
+    """Inside, there are no log messages and no warnings; afterwards everything is as before."""
     before = logging.root.manager.disable
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

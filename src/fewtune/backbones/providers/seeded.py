@@ -1,4 +1,4 @@
-"""Random starting weights that are a function of a name, and that leave torch's global generator as it was."""
+"""Random starting weights that depend only on a name; torch's global generator is not changed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fewtune.keys import key
 
 @contextmanager
 def seeded(name: str) -> Iterator[None]:
-    """Inside, torch's CPU generator starts at the key of `name`; libraries draw their initial weights from it."""
+    """Inside, torch's CPU generator starts from the key of `name`, and libraries draw their initial weights from it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(0, "weights", name).value & (2**63 - 1))
         yield

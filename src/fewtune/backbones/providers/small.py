@@ -1,7 +1,7 @@
 """Small networks for the classic few-shot settings, trained from scratch: `conv4`, `resnet12`, and `mlp` for vectors.
 
 Every network is a pure function of named weights: GroupNorm instead of BatchNorm (no statistics to keep or to mix between rows), nothing
-in place, nothing random inside. So one row is the same in any batch, weights of its own for every episode run under vmap, and
+in place, nothing random inside. So a row has the same features in any batch, each episode can have its own weights under vmap, and
 gradients can be differentiated again.
 """
 
@@ -26,7 +26,7 @@ from fewtune.machine import Machine
 
 Made: TypeAlias = tuple[Callable[[], nn.Module], ImagePreparation | VectorPreparation, int, str]
 
-_SMALLEST = 16  # pixels: four poolings leave one
+_SMALLEST = 16  # pixels: one is left after four poolings
 _WIDTHS = (64, 160, 320, 640)
 
 
@@ -34,10 +34,10 @@ def load_small(name: Name, weights: Path | None, machine: Machine) -> Backbone:
     """`conv4[,size=28][,width=64][,groups=1][,grey=false][,signed=false]`,
     `resnet12[,size=84][,groups=8][,grey=false][,pooling=mean][,dropblock=0]`, `mlp[,inputs=1][,width=40][,depth=2]`.
 
-    Images are prepared as `pixels` are: squashed to size x size, values in [-0.5, 0.5]. Weights are random, a function of the structure
-    and of `seed=0`, or come from a file. Features: the last block's output, flattened for conv4 (width channels x floor(size / 16)^2
-    places; 64 at 28 pixels, 1,600 at 84) and averaged over places for resnet12 (640; `pooling=flat` keeps them apart, 16,000 at 84
-    pixels); the last hidden layer for mlp. Raises InputError for options or weights that do not fit.
+    Images are prepared as for `pixels`: squashed to size x size, values in [-0.5, 0.5]. Weights are random (a function of the structure and
+    of `seed=0`) or come from a file. Features: for conv4, the flattened output of the last block (width channels x floor(size / 16)^2
+    places; 64 at 28 pixels, 1,600 at 84); for resnet12, its mean over places (640; `pooling=flat` keeps the places, 16,000 at 84 pixels);
+    for mlp, the last hidden layer. Raises InputError for options or weights that do not fit.
     """
     make, preparation, width, structure = _MAKERS[name.provider](name)
     seed = name.options.get("seed", "0")
@@ -55,9 +55,9 @@ def load_small(name: Name, weights: Path | None, machine: Machine) -> Backbone:
 class Conv4(nn.Module):
     """Four times: 3x3 convolution, GroupNorm, ReLU, 2x2 max pooling. Images [B, C, H, W] to features [B, width x places].
 
-    Reference: Vinyals et al., "Matching networks for one shot learning", NeurIPS 2016. Departs: GroupNorm instead of BatchNorm,
-    of one group by default: on Omniglot (ProtoNet, 40 s) one group is about a point better than 8, and 11 to 23 better than one a channel.
-    `signed` leaves the last ReLU out, so that features have either sign.
+    Reference: Vinyals et al., "Matching networks for one shot learning", NeurIPS 2016. Departs: GroupNorm instead of BatchNorm, of one
+    group by default: on Omniglot (ProtoNet, 40 s) one group is about a point better than 8, and 11 to 23 points better than one for each
+    channel. `signed` leaves out the last ReLU, so that features can be negative.
     """
 
     def __init__(self, channels: int, width: int, groups: int, *, signed: bool = False) -> None:
@@ -77,11 +77,11 @@ class Conv4(nn.Module):
 class ResNet12(nn.Module):
     """Four residual blocks of `widths` channels, each halving the sides. Images [B, C, H, W] to features [B, 640].
 
-    With `noise` [B], one int64 a row, and a rate above 0, DropBlock is applied after the last two blocks; without noise it is the
-    identity. Augmented views bring the noise.
+    With `noise` [B], one int64 for each row, and a rate above 0, DropBlock is applied after the last two blocks; without noise, it does
+    nothing. Augmented views provide the noise.
 
     Reference: Lee et al., "Meta-learning with differentiable convex optimization" (MetaOptNet), CVPR 2019. Departs: GroupNorm instead of
-    BatchNorm; a constant DropBlock rate, where theirs rises over 40,000 steps; the mean over places by default (Wang et al.).
+    BatchNorm; a constant DropBlock rate (theirs rises over 40,000 steps); the mean over places by default (Wang et al.).
     """
 
     def __init__(self, channels: int, groups: int, pooling: str, dropblock: float, widths: tuple[int, ...] = _WIDTHS) -> None:
@@ -135,7 +135,7 @@ class _Conv(nn.Module):
 
 @final
 class _Residual(nn.Module):
-    """Three 3x3 convolutions beside a 1x1 one, added, leaky ReLU of 0.1, 2x2 max pooling."""
+    """Three 3x3 convolutions, plus a 1x1 convolution of the input, then leaky ReLU of 0.1 and 2x2 max pooling."""
 
     def __init__(self, inputs: int, outputs: int, groups: int) -> None:
         super().__init__()
@@ -149,7 +149,7 @@ class _Residual(nn.Module):
 
 
 def _images(name: Name, size: int) -> tuple[ImagePreparation, int]:
-    """As `pixels` prepares them, and the number of channels."""
+    """The same preparation as for `pixels`, and the number of channels."""
     size, grey = name.integer("size", size), name.flag("grey", False)
     channels = 1 if grey else 3
     if size < _SMALLEST:
@@ -175,12 +175,12 @@ def _resnet12(name: Name) -> Made:
     if not 0 <= rate < 1:
         raise InputError(f"{name.full}: expected a share of at least 0 and below 1 for dropblock, found {rate:g}.")
     features = _WIDTHS[-1] * (1 if pooling == "mean" else (preparation.height // 16) ** 2)
-    structure = f"resnet12 channels={channels} pooling={pooling} groups={groups}"  # dropblock changes no feature that is embedded
+    structure = f"resnet12 channels={channels} pooling={pooling} groups={groups}"  # dropblock does not change features without noise
     return lambda: ResNet12(channels, groups, pooling, rate), preparation, features, structure
 
 
 def _groups(name: Name, default: int, channels: int) -> int:
-    """The groups of every GroupNorm, which must divide the channels."""
+    """The number of groups of every GroupNorm; it must divide the number of channels."""
     groups = name.integer("groups", default)
     if channels % groups:
         raise InputError(f"{name.full}: expected a number of groups that divides {channels} channels, found {groups}.")

@@ -30,8 +30,8 @@ def load_timm(name: Name, weights: Path | None, machine: Machine) -> Backbone:
     """A timm model without its classifier.
 
     Options: `size`, `crop_pct`, `mean`, `std`, `interpolation` change the preprocessing; `pretrained=false` starts from random weights (a
-    function of the name); any other goes to the model's constructor (`pad_type=same`). Without --weights, pretrained ones come from timm's
-    cache or the hub.
+    function of the name); any other option is passed to the model's constructor (`pad_type=same`). Without --weights, pretrained weights
+    come from timm's cache or the hub.
     """
     try:
         with quietly():
@@ -60,10 +60,10 @@ def load_timm(name: Name, weights: Path | None, machine: Machine) -> Backbone:
 
 
 def _create(timm: Any, name: Name, options: Mapping[str, Any], pretrained: bool) -> nn.Module:
-    """The network without its classifier. A size is told to the constructors that want one (vision transformers)."""
+    """The network without its classifier. A size is passed to constructors that need one (vision transformers)."""
     folder = Path(name.model)
     if pretrained:
-        hub_reachable()  # tells the libraries to stay offline where they would only wait
+        hub_reachable()  # switches the libraries to offline mode if the hub cannot be reached
     model = f"local-dir:{folder}" if folder.is_dir() else name.model
 
     def made(**more: Any) -> nn.Module:
@@ -84,14 +84,14 @@ def _create(timm: Any, name: Name, options: Mapping[str, Any], pretrained: bool)
         raise InputError(
             f"{name.full}: neither the preprocessing nor this model has an option {strange}; the preprocessing has {', '.join(OWN)}."
         ) from None
-    except Exception as problem:  # hub libraries raise many kinds; all mean that the weights are not to be had
+    except Exception as problem:  # hub libraries raise many kinds of errors; all mean that the weights cannot be downloaded
         if not pretrained:
             raise InputError(f"{name.full} cannot be made: {(str(problem) or type(problem).__name__).splitlines()[0]}.") from None
         raise not_found(name.full, name.model, "give a local file with --weights, or pretrained=false for random weights.") from problem
 
 
 def _translation(network: nn.Module) -> Callable[[dict[str, Tensor]], Mapping[str, Any]] | None:
-    """timm's own translation of checkpoints in their authors' layouts, and of position embeddings of another size."""
+    """timm's own conversion of checkpoints in their authors' layouts, and of position embeddings of another size."""
     theirs = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
     if theirs is None:
         return None
@@ -112,13 +112,13 @@ def _width(name: Name, network: nn.Module, preparation: ImagePreparation) -> int
         raise InputError(f"{name.full}: the model does not take images of {size} ({str(problem).splitlines()[0]}).") from None
     if features.ndim != 2:
         raise InputError(
-            f"{name.full} gives features of shape {list(features.shape[1:])}, expected one vector an image: choose global_pool=avg."
+            f"{name.full} gives features of shape {list(features.shape[1:])}, expected one vector for each image: choose global_pool=avg."
         )
     return int(features.shape[1])
 
 
 def _groups(network: Any) -> Groups:
-    """timm's own grouping of the parameters where it has one that covers them, else what their names say."""
+    """timm's own groups of the parameters, if they cover all of them; else groups from their names."""
     from timm.models import group_parameters
 
     names = [name for name, _ in network.named_parameters()]
@@ -138,7 +138,7 @@ def _groups(network: Any) -> Groups:
 
 
 def _title(names: Sequence[str]) -> str:
-    """What the names have in common, up to a dot."""
+    """The common beginning of the names, up to a dot."""
     common: list[str] = []
     for pieces in zip(*(name.split(".")[:-1] for name in names), strict=False):
         if len(set(pieces)) > 1:
@@ -148,7 +148,7 @@ def _title(names: Sequence[str]) -> str:
 
 
 def _heads(network: nn.Module) -> tuple[str, ...]:
-    """What the classifier's weights are called in a file: they are left out."""
+    """The names of the classifier's weights in a file: they are left out."""
     config = getattr(network, "pretrained_cfg", None) or {}
     named = config.get("classifier") or ()
     listed = (named,) if isinstance(named, str) else tuple(named)
@@ -188,7 +188,7 @@ def _preparation(name: Name, config: Mapping[str, Any]) -> ImagePreparation:
 
 
 def _literal(value: str) -> Any:
-    """A number, true, false or the word itself."""
+    """A number, True, False, None, or the word itself."""
     for kind in (int, float):
         try:
             return kind(value)

@@ -29,11 +29,11 @@ BOTH_OPTIONS = ("max_length", "pretrained", *PREPARATION_OPTIONS)
 
 
 def load_transformers(name: Name, weights: Path | None, machine: Machine) -> Backbone:
-    """A transformers encoder, in float32 whatever the file's type; remote code is never run.
+    """A transformers encoder, in float32 whatever the dtype of the file. Remote code is never run.
 
-    Text options: `pooling` (mean, cls, max, last) and `normalize` (L2 at the end), by default what the folder says as sentence-transformers
-    write it, else the mean over the mask and true; `max_length` (tokens). Vision options: `pooling` (pooler: the model's own, the default
-    where its weights have one; cls; mean, of the patches), `size`, `crop_pct`, `mean`, `std`, `interpolation`. All: `pretrained=false` for
+    Text options: `pooling` (mean, cls, max, last) and `normalize` (L2 at the end), by default as the files of sentence-transformers in the
+    folder say, else the mean over the mask and true; `max_length` (tokens). Vision options: `pooling` (pooler: the model's own, the default
+    if its weights have one; cls; mean: of the patches), `size`, `crop_pct`, `mean`, `std`, `interpolation`. All: `pretrained=false` for
     random weights.
     """
     with transformers_quietly():
@@ -111,13 +111,13 @@ def _text(name: Name, model: Any, source: Mapping[str, str], machine: Machine) -
     if getattr(model.config, "is_encoder_decoder", False):
         model = model.get_encoder()
     if getattr(model, "pooler", None) is not None:
-        model.pooler = None  # sentences are read off the states: what nobody reads is no weight of ours
+        model.pooler = None  # features come from the states, so the pooler is not used and its weights are removed
     network = TextEncoder(model, preparation.pooling, preparation.normalize).eval()
     return Backbone(name.full, network, preparation, width, _groups(network), machine, source, structure, preparation.batch)
 
 
 def _longest(model: Any, tokenizer: Any) -> int:
-    """The most tokens the model can take; 512 where neither it nor its tokenizer has a limit."""
+    """The largest number of tokens for the model; 512 if neither it nor its tokenizer has a limit."""
     places = getattr(model.config, "max_position_embeddings", None)
     reserved = (getattr(model.config, "pad_token_id", 0) or 0) + 1 if "roberta" in str(model.config.model_type) else 0
     return int(min(tokenizer.model_max_length, places - reserved if places else max(512, min(tokenizer.model_max_length, 4096))))
@@ -129,7 +129,7 @@ def _vision(name: Name, model: Any, source: Mapping[str, str], machine: Machine)
     asked = name.choice("pooling", ("cls", "mean", "pooler"), "pooler" if _has_pooler(model) else "cls")
     pooling = asked if asked == "pooler" or _has_tokens(model) else "mean"
     if asked == "pooler" and not _has_pooler(model):
-        raise InputError(f"hf:{name.model} has no pooler of its own: say pooling=cls or pooling=mean.")
+        raise InputError(f"hf:{name.model} has no pooler: say pooling=cls or pooling=mean.")
     if pooling != "pooler" and "add_pooling_layer" in inspect.signature(type(model).__init__).parameters:
         model.pooler = None
     network = VisionEncoder(model, pooling, _patches(model, preparation), _resizing(model, preparation)).eval()
@@ -138,7 +138,7 @@ def _vision(name: Name, model: Any, source: Mapping[str, str], machine: Machine)
 
 
 def _has_pooler(model: Any) -> bool:
-    """Whether the model has a pooled output: a pooler of its own (and its weights), or one made of its states as in DINOv2."""
+    """Whether the model has a pooled output: its own pooler (with weights), or one computed from its states as in DINOv2."""
     pools = (
         "dinov2",
         "dinov2_with_registers",
@@ -159,14 +159,14 @@ def _has_tokens(model: Any) -> bool:
 
 
 def _patches(model: Any, preparation: ImagePreparation) -> int:
-    """Tokens of patches, after the class token and registers; 0 for networks without tokens of one grid."""
+    """The number of patch tokens, after the class token and registers; 0 for networks without one grid of tokens."""
     patch = getattr(model.config, "patch_size", None)
     plain = isinstance(patch, int) and hasattr(model.config, "num_attention_heads")
     return (preparation.height // patch) * (preparation.width // patch) if plain and isinstance(patch, int) else 0
 
 
 def _resizing(model: Any, preparation: ImagePreparation) -> dict[str, bool]:
-    """Position embeddings are interpolated where another image size than the model's is asked for and it knows how."""
+    """Interpolate position embeddings, if the image size differs from the model's and the model supports it."""
     size = getattr(model.config, "image_size", None)
     other = isinstance(size, int) and (preparation.height, preparation.width) != (size, size)
     knows = "interpolate_pos_encoding" in inspect.signature(model.forward).parameters
@@ -191,7 +191,7 @@ def _both(name: Name, model: Any, source: Mapping[str, str], machine: Machine) -
         max_length=min(name.integer("max_length", places), places),
         pooling="model",
         normalize=False,
-        padded="siglip" in str(model.config.model_type),  # trained so, and without a mask
+        padded="siglip" in str(model.config.model_type),  # it was trained like this, without a mask
     )
     preparation = image_settings(name, model.config.vision_config)
     network = ImageText(model, _resizing(model.vision_model, preparation)).eval()
@@ -205,7 +205,7 @@ _DETAILS = ("hidden_act", "num_attention_heads", "layer_norm_eps", "patch_size",
 
 
 def _structure(model: Any, pooling: str) -> str:
-    """What the weights do not say: the architecture, its activation and its attention heads, and how features are read."""
+    """What cannot be seen from the weights: the architecture, its activation and attention heads, and how features are read."""
     config = model.config
     parts = [getattr(config, part, None) for part in ("vision_config", "text_config")]
     details = [[str(getattr(part, detail, None)) for detail in _DETAILS] for part in (config, *parts) if part is not None]
@@ -217,7 +217,7 @@ def _groups(network: nn.Module) -> Groups:
 
 
 def _towers(network: nn.Module) -> Groups:
-    """The image side from input to output, then the text side, then what is shared."""
+    """The groups of the image side from input to output, then of the text side, then the shared weights."""
     names = [n for n, _ in network.named_parameters()]
 
     def part(words: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Backbones without a model: pixels, and embeddings given directly."""
+"""Backbones without a model: pixels, and embeddings that are given directly."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ def load_pixels(name: Name, machine: Machine) -> Backbone:
 
 
 def load_precomputed(name: Name, machine: Machine) -> Backbone:
-    """`precomputed`: vectors are the features; their width is known once they are read (0 until then)."""
+    """`precomputed`: vectors are the features. Their width is known when they are read (0 until then)."""
     name.check(())
     return Backbone(name.full, Flat().eval(), VectorPreparation(), 0, (), machine, {"weights": "none"}, "precomputed")
