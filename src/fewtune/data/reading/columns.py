@@ -15,6 +15,7 @@ from fewtune.data.items import Files, Items, Texts, Vectors
 from fewtune.data.pictures import is_picture, read_pictures
 from fewtune.data.pixels import plain
 from fewtune.data.reading.arrays import as_vectors, split_codes
+from fewtune.data.reading.asked import Asked
 from fewtune.data.reading.labels import Kind, as_labels, decoded, missing
 from fewtune.data.reading.order import IMAGE_SUFFIXES, some
 from fewtune.data.reading.table import Table
@@ -31,18 +32,7 @@ USUAL: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def from_table(
-    table: Table,
-    *,
-    input: str | None = None,
-    label: str | None = None,
-    group: str | None = None,
-    split: str | None = None,
-    name: str | None = None,
-    kind: Kind = "class",
-    labelled: bool = True,
-    classes: tuple[Sequence[str], Mapping[str, int]] | None = None,
-) -> Examples:
+def from_table(table: Table, asked: Asked, *, classes: tuple[Sequence[str], Mapping[str, int]] | None = None) -> Examples:
     """Examples from a table. Columns that are not given are found by their usual names.
 
     `label` may name several columns, "a,b": the first is the target. `split=""`: a column called "split" is not a split. `classes`: class
@@ -51,13 +41,13 @@ def from_table(
     """
     if not table.count:
         raise InputError(f"{table.name} holds a header but no rows.")
-    called = name or table.name
-    chosen = _input_column(table, input)
-    targets = _label_columns(table, label, chosen, labelled)
+    called = asked.name or table.name
+    chosen = _input_column(table, asked.input)
+    targets = _label_columns(table, asked.label, chosen, asked.labelled)
     items, row_names = _items(table, chosen, kind_of_input(chosen, table.columns[chosen]))
-    columns = [_labels(table, target, kind, classes[0] if classes else ()) for target in targets]
-    grouping = _one(table, "group", group)
-    splitting = None if split == "" else _one(table, "split", split)
+    columns = [_labels(table, target, asked.kind, classes[0] if classes else ()) for target in targets]
+    grouping = _one(table, "group", asked.group)
+    splitting = None if asked.split == "" else _one(table, "split", asked.split)
     captions = _one(table, "caption", None)
     return make_examples(
         items,

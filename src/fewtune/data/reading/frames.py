@@ -13,6 +13,7 @@ from PIL import Image
 from fewtune.data.examples import NO_SPLIT, Examples, Integers
 from fewtune.data.images import decode
 from fewtune.data.items import Modality, content_digest
+from fewtune.data.reading.asked import Asked
 from fewtune.data.reading.columns import from_table
 from fewtune.data.reading.order import SPLIT_WORDS
 from fewtune.data.reading.table import Table
@@ -108,7 +109,7 @@ class Columns(Mapping[str, Any]):
         return values
 
 
-def read_dataset(source: Any, *, name: str, input: str | None = None, label: str | None = None, **options: Any) -> Examples:
+def read_dataset(source: Any, asked: Asked, *, name: str) -> Examples:
     """Examples from a Hugging Face Dataset, or from a DatasetDict, whose keys (train, validation, test) become row splits.
 
     Images stay encoded until they are used. The names of a ClassLabel become the class names, in its order.
@@ -121,12 +122,12 @@ def read_dataset(source: Any, *, name: str, input: str | None = None, label: str
         raise InputError(f"{name} is a streaming dataset: expected one that is loaded completely (streaming=False).")
     features = source.features
     images = [column for column in source.column_names if type(features[column]).__name__ == "Image"]
-    if input is None and len(images) == 1:
-        input = images[0]
-    classes = next((f.names for c, f in features.items() if hasattr(f, "names") and c == (label or c)), None)
+    if asked.input is None and len(images) == 1:
+        asked = replace(asked, input=images[0])
+    classes = next((f.names for c, f in features.items() if hasattr(f, "names") and c == (asked.label or c)), None)
     table = Table(name, Columns(source, name), len(source), lambda row: f"{name}:{row}", Path())
-    known = (list(classes), dict[str, int]()) if classes and options.get("kind") == "class" else None
-    made = from_table(table, input=input, label=label, name=name, classes=known, **options)
+    known = (list(classes), dict[str, int]()) if classes and asked.kind == "class" else None
+    made = from_table(table, replace(asked, name=name), classes=known)
     return made if codes is None else replace(made, row_split=codes)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from fewtune.data.examples import Examples
 from fewtune.data.items import Wanted
 from fewtune.data.reading.arrays import read_arrays, read_npz
+from fewtune.data.reading.asked import Asked
 from fewtune.data.reading.columns import from_table
 from fewtune.data.reading.encoded_images import read_kit, sidecar
 from fewtune.data.reading.folders import LAYOUT, read_folder
@@ -52,28 +53,28 @@ def read_examples(
     """
     if kind not in ("class", "float", "multi"):
         raise InputError(f"unknown kind of labels {kind!r}: expected class, float or multi.")
-    options = {"label": label, "input": input, "group": group, "split": split, "kind": kind, "labelled": labelled}
+    asked = Asked(label=label, input=input, group=group, split=split, kind=kind, labelled=labelled, wanted=wanted, name=name)
     if isinstance(source, Examples):
         return source if name is None else replace(source, name=name)
     path = expanded(source) if isinstance(source, str | Path) else None
-    made = _from_object(source, name, options, wanted) if path is None else _from_path(path, name, recursive, options, wanted)
+    made = _from_object(source, asked) if path is None else _from_path(path, recursive, asked)
     return _checked(made) if labelled and kind == "class" else made
 
 
-def _from_path(path: Path, name: str | None, recursive: bool, options: dict[str, Any], wanted: Wanted | None) -> Examples:
+def _from_path(path: Path, recursive: bool, asked: Asked) -> Examples:
     if not os.path.exists(path):  # noqa: PTH110  (Path.exists raises for too long a name)
         raise InputError(_absent(path))
     if path.is_dir():
-        return read_folder(path, label=options["label"], name=name, recursive=recursive)
+        return read_folder(path, label=asked.label, name=asked.name, recursive=recursive)
     suffix = path.suffix.lower()
     if suffix == ".npz":
         arrays = load_npz(path)
-        called = name or path.stem
+        called = asked.name or path.stem
         if {"bytes", "offsets"} <= arrays.keys():
             return read_kit(arrays, name=called)
-        return read_npz(arrays, name=called, kind=options["kind"], wanted=wanted)
+        return read_npz(arrays, name=called, kind=asked.kind, wanted=asked.wanted)
     if suffix in TABLE_SUFFIXES:
-        return from_table(read_table(path), name=name, classes=sidecar(path), **options)
+        return from_table(read_table(path), asked, classes=sidecar(path))
     if suffix in ARCHIVE_SUFFIXES:
         raise InputError(f"{path} is an archive: unpack it first and give the folder.")
     if suffix in IMAGE_SUFFIXES:
@@ -90,23 +91,23 @@ def _absent(path: Path) -> str:
     return f"{path} does not exist" + (f": did you mean {' or '.join(str(folder / n) for n in near)}?" if near else ".")
 
 
-def _from_object(source: Any, name: str | None, options: dict[str, Any], wanted: Wanted | None) -> Examples:
+def _from_object(source: Any, asked: Asked) -> Examples:
     from fewtune.data.reading import frames
     from fewtune.data.reading.torch_dataset import is_torch_dataset, read_torch_dataset
 
-    called = name or "data"
+    called = asked.name or "data"
     if frames.is_dataset(source) or frames.is_dataset_dict(source):
-        return frames.read_dataset(source, name=called, **options)
+        return frames.read_dataset(source, asked, name=called)
     if is_torch_dataset(source):
-        return read_torch_dataset(source, name=called, **options)
+        return read_torch_dataset(source, asked, name=called)
     if frames.is_data_frame(source):
-        return from_table(frames.table_of(source, called), name=called, **options)
+        return from_table(frames.table_of(source, called), asked)
     if isinstance(source, Mapping) and ("x" in source or "X" in source):
         lowered = {str(key).lower(): value for key, value in source.items()}
         given = {key: lowered[key] for key in ("names", "groups", "split") if key in lowered}
-        return read_arrays(lowered["x"], lowered.get("y"), name=called, kind=options["kind"], wanted=wanted, **given)
+        return read_arrays(lowered["x"], lowered.get("y"), name=called, kind=asked.kind, wanted=asked.wanted, **given)
     if isinstance(source, tuple | list) and len(source) == 2 and not all(isinstance(part, str | Path) for part in source):
-        return read_arrays(source[0], source[1], name=called, kind=options["kind"], wanted=wanted)
+        return read_arrays(source[0], source[1], name=called, kind=asked.kind, wanted=asked.wanted)
     raise InputError(
         f"a {type(source).__name__} cannot be read as examples: expected a folder, a file, a pair (x, y), a mapping with x and y, "
         "a DataFrame or a Dataset."

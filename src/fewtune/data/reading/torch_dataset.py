@@ -17,7 +17,8 @@ from fewtune.data.items import Item, Modality, content_digest, pixels_digest
 from fewtune.data.pictures import read_pictures
 from fewtune.data.pixels import plain
 from fewtune.data.reading.arrays import as_vectors, read_arrays
-from fewtune.data.reading.labels import Kind, as_labels
+from fewtune.data.reading.asked import Asked
+from fewtune.data.reading.labels import as_labels
 from fewtune.errors import InputError
 
 _ROW = "expected rows (input, label), where an input is a Pillow image, an array or tensor, or a text"
@@ -64,23 +65,21 @@ class Fetched:
         return pixels_digest(np.asarray(value)) if isinstance(value, Image.Image) else content_digest(value.tobytes())
 
 
-def read_torch_dataset(
-    dataset: Any, *, name: str, kind: Kind = "class", labelled: bool = True, split: str | None = None, **columns: str | None
-) -> Examples:
+def read_torch_dataset(dataset: Any, asked: Asked, *, name: str) -> Examples:
     """Examples from a map-style torch Dataset whose rows are (input, label), such as those of torchvision.
 
     Inputs: Pillow images; arrays or tensors, as `read_arrays` takes one picture, or a vector [D]; texts. They are fetched when they are
     used. Labels come from `.targets`, if the dataset has it and has no `target_transform`; else from one pass over its rows. The names of
-    integer labels come from `.classes`. A Subset uses those of its dataset. If not `labelled`, rows may be inputs without labels.
+    integer labels come from `.classes`. A Subset uses those of its dataset. If no labels are needed, rows may be inputs alone.
     Raises InputError for a streaming dataset, for rows of another form, and for inputs that change each time they are read (a random
     transform).
     """
-    if any(columns.values()) or split:
+    if asked.label or asked.input or asked.group or asked.split:
         raise InputError(f"{name} is a torch Dataset, which has no columns: expected rows (input, label).")
     if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
         raise InputError(f"{name} is a streaming torch Dataset: expected one with a length and rows by number (map-style).")
     if (tensors := getattr(dataset, "tensors", None)) is not None and len(tensors) == 2:
-        return read_arrays(tensors[0], tensors[1] if labelled else None, name=name, kind=kind)
+        return read_arrays(tensors[0], tensors[1] if asked.labelled else None, name=name, kind=asked.kind)
     if not len(dataset):
         raise InputError(f"{name} is a torch Dataset without rows: {_ROW}.")
     first = plain(_input(_item(dataset, 0, name)))
@@ -93,11 +92,11 @@ def read_torch_dataset(
         raise InputError(
             f"{name} gives a different row 0 each time it is read: remove its random transform (finetuning augments by itself)."
         )
-    if not labelled:
+    if not asked.labelled:
         return make_examples(items, name=name)
     names = _classes(dataset)
     values = _labels(dataset, name)
-    return make_examples(items, as_labels(values, name, names, kind), name=name, class_names=names)
+    return make_examples(items, as_labels(values, name, names, asked.kind), name=name, class_names=names)
 
 
 def _item(dataset: Any, row: int, name: str) -> Any:
