@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fewtune.backbones.load import load_backbone
     from fewtune.backbones.preparation import ImagePreparation, Prepared, VectorPreparation
 
-# where each name lives; imported when first asked for, so that the command line starts at once
+# the file of each name; imported when the name is first used, so that the command line starts at once
 _WHERE = {
     "Backbone": "backbone",
     "ImagePreparation": "preparation",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fewtune.data.reading.read import read_examples
     from fewtune.data.row_space import Preparation, RowSpace
 
-# where each name lives; imported when first asked for, so that the command line starts at once
+# the file of each name; imported when the name is first used, so that the command line starts at once
 _WHERE = {
     "Audit": "audit",
     "Column": "examples",

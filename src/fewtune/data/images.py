@@ -95,7 +95,7 @@ def decode(content: bytes, *, name: str, size_hint: int | None = None, max_pixel
 
     `size_hint`: the short side in pixels that is wanted in the end. A much larger JPEG is then decoded at a half, a quarter or an
     eighth of its size, with a short side of at least DRAFT_MARGIN * size_hint. `max_pixels`: the limit on width x height.
-    Raises InputError naming the image when it is too large, truncated, or cannot be read.
+    Raises InputError with the name of the image if it is too large, truncated, or cannot be read.
     """
     with _naming(name):
         return _decoded(content, size_hint, max_pixels)
