@@ -68,7 +68,7 @@ _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
     ("honesty", "reserved rows are asked too", "evaluation/task_choice.py", "    labels[rows] = -1\n", "", (COMPARED,)),
     # adaptation
     ("adaptation", "the temperature multiplies", "models/predict.py", "/ bundle.temperature", "* bundle.temperature", ("tests/unit/models/test_predict.py", "tests/unit/models/test_evaluate.py")),
-    ("adaptation", "folds of one class start at 0", "learners/folds.py", "        dealt += len(mine)\n", "", ("tests/unit/learners/test_folds.py",)),
+    ("adaptation", "classes begin with different folds", "learners/folds.py", "np.arange(len(mine)) % folds", "(int(label) + np.arange(len(mine))) % folds", ("tests/unit/learners/test_folds.py",)),
     ("adaptation", "lone rows are held out", "learners/folds.py", "np.flatnonzero(counts >= 2):", "np.flatnonzero(counts >= 1):", ("tests/unit/learners/test_folds.py",)),
     ("adaptation", "ties go to the last learner", "learners/choice.py", "return max(means, key=lambda name: means[name])", "return max(reversed(means), key=lambda name: means[name])", (CHOOSE,)),
     ("adaptation", "the usual learner is never left", "learners/choice.py", "return best if best != prior and ahead[best].low > 0 else prior", "return prior", (CHOOSE,)),

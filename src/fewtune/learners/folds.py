@@ -49,14 +49,17 @@ def stratified_splits(rows: Integers, labels: Integers, ways: int, key: Key, *, 
 
 
 def _folds(labels: Integers, counts: Integers, folds: int, key: Key) -> Integers:
-    """A fold for each row, -1 for rows that are always support; classes are dealt out one after another so folds are even."""
+    """A fold for each row, -1 for rows that are always support.
+
+    Every class begins with the first fold, so that classes of one size are equally large in every support. Were they not, a learner would
+    learn the smaller share of just that class that is asked about more often: with 8 rows of each of two classes in 5 folds that made
+    logistic regression look 10 to 15 points worse than it is.
+    """
     fold = np.full(len(labels), -1, dtype=np.int64)
-    dealt = 0
     random = key.generator()
     for label in np.flatnonzero(counts >= 2):
         mine = random.permutation(np.flatnonzero(labels == label))
-        fold[mine] = (dealt + np.arange(len(mine))) % folds
-        dealt += len(mine)
+        fold[mine] = np.arange(len(mine)) % folds
     return fold
 
 

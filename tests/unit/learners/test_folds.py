@@ -9,7 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fewtune.keys import key
+from fewtune.learners.choice import held_out_answers
 from fewtune.learners.folds import stratified_splits
+from fewtune.learners.labelled import Labelled
+from fewtune.recipes.frozen import logistic
 
 
 @settings(max_examples=60, deadline=None)
@@ -50,10 +53,23 @@ def test_folds_are_even_and_stratified() -> None:
         assert torch.bincount(episodes.query_label[e]).tolist() == [2, 4, 6]
 
 
-def test_what_is_left_over_of_each_class_goes_to_different_folds() -> None:
-    episodes = stratified_splits(np.arange(12), np.repeat(np.arange(4), 3), 4, key(0), folds=2, repeats=1).episodes
+@pytest.mark.parametrize("shots", [3, 5, 7, 8, 11])
+def test_classes_of_one_size_are_equally_large_in_every_support(shots: int) -> None:
+    episodes = stratified_splits(np.arange(4 * shots), np.repeat(np.arange(4), shots), 4, key(0), folds=5, repeats=3).episodes
     assert episodes is not None
-    assert [int((episodes.query[e] >= 0).sum()) for e in range(2)] == [6, 6]  # 8 and 4 where each class begins with the first fold
+    for label in episodes.support_label:
+        assert len(set(torch.bincount(label[label >= 0]).tolist())) == 1
+
+
+def test_a_learner_of_shares_is_not_made_to_look_bad() -> None:
+    """Two classes that nothing tells apart: strongly regularised logistic regression is right on half of the held-out rows."""
+    right = []
+    for draw in range(40):
+        x, y = torch.from_numpy(np.random.default_rng(draw).normal(size=(16, 30))).float(), np.repeat([0, 1], 8)
+        labelled = Labelled(x, np.arange(16), y, 2)
+        splits = stratified_splits(labelled.rows, y, 2, key(draw), folds=5, repeats=4)
+        right.append(float(held_out_answers(logistic(C=0.01), labelled, splits, None).correct(y, 16).mean()))
+    assert 0.42 < np.mean(right) < 0.58
 
 
 @pytest.mark.parametrize("seed", [0, 1])
