@@ -27,8 +27,8 @@ def verdict(choice: Choice, target: Target, measured: Interval | None, sources: 
         rivals = [c for c in choice.candidates if c.name != choice.name]
         near = [c.name for c in rivals if not c.p < 0.05]
         if rivals and near:
-            said.append(f"Its lead is within chance of {', '.join(near)} (paired over held-out rows, adjusted p >= 0.05).")
-        elif rivals:
+            said.append(f"As good within chance: {', '.join(near)} (paired over held-out rows, adjusted p >= 0.05).")
+        elif rivals and all(c.difference is not None and c.difference.mean > 0 for c in rivals):
             said.append("It beats every other learner on the same splits (paired over held-out rows, adjusted p < 0.05).")
     if choice.expected is not None and choice.unestimated:
         names = [target.class_names[c] for c in choice.unestimated]
