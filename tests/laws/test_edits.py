@@ -150,9 +150,9 @@ def test_what_cannot_be_is_refused() -> None:
         LoRA(patterns=("*.bias",)).declare(backbone)
     with pytest.raises(InputError, match="it has no such weights"):
         LoRA().declare(load_backbone("pixels", machine=Machine(device="cpu")))
-    with pytest.raises(InputError, match="found 'lora' again"):
+    with pytest.raises(InputError, match="'lora' is already used"):
         declared_edits((LoRA(rank=1), LoRA(rank=2)), backbone)
-    with pytest.raises(InputError, match="found 'layers' again"):
+    with pytest.raises(InputError, match="'layers' is already used"):
         declared_edits((LoRA(rank=1, name="layers"),), backbone)
     for wrong in ({"rank": 0}, {"alpha": 0.0}, {"patterns": ()}, {"patterns": "*"}, {"name": ""}):
         with pytest.raises(InputError):

@@ -32,7 +32,7 @@ from tests.tiny import images, save_clip
 
 GIVEN = {"surgical": "'layers.1'"}  # what a recipe cannot do without
 NAMES = [recipe.__name__ for recipe in RECIPES]
-BY_NAME = {"zero_shot", "text_prior", "flyp"}  # what reads class names
+BY_NAME = {"zero_shot", "text_prior", "named_logistic", "flyp"}  # what reads class names
 BY_VIEW = {"p_m_f"}
 VECTORS = [name for name in NAMES if name not in BY_NAME | BY_VIEW]
 PROMPTS = "prompts=('a photo of the {}',)"
@@ -138,7 +138,15 @@ def test_any_head_answers_in_the_end(small: Ground, name: str, head: str) -> Non
 
 @pytest.mark.parametrize(
     ("name", "more"),
-    [("zero_shot", ""), ("text_prior", ""), ("flyp", ""), ("flyp", "on='support'"), ("mamf", ""), ("mamf", "test_steps=1")],
+    [
+        ("zero_shot", ""),
+        ("text_prior", ""),
+        ("named_logistic", ""),
+        ("flyp", ""),
+        ("flyp", "on='support'"),
+        ("mamf", ""),
+        ("mamf", "test_steps=1"),
+    ],
 )
 def test_it_reads_class_names_and_answers(clip: Ground, name: str, more: str) -> None:
     few = [f"{option}=2" for option in ("steps", "epochs") if option in inspect.signature(WORDS[name]).parameters]

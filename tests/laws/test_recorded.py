@@ -34,6 +34,7 @@ from fewtune.learners.side import Side
 from fewtune.learners.target import Target
 from fewtune.machine import Machine
 from fewtune.models import evaluate as evaluation
+from fewtune.models.predict import Running
 from fewtune.recipes import read_method, variants
 from fewtune.sources import finetune, guard, stages
 from fewtune.sources.finetune import Finetuner
@@ -156,7 +157,7 @@ def sources_are_used_as_they_should_be(at: Recorder, found: Outcome) -> dict[str
 def test_a_fold_of_the_guard_is_decided_by_its_training_rows_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Tasks, their p, the learner of either side and the head: by the training fold, for rows that are held out of it; each row once."""
     at = recorded(monkeypatch)
-    found = run(at, target(8), [clusters(24, 12)], tmp_path, (-0.1, 0.0))
+    found = run(at, target(16), [clusters(24, 12)], tmp_path, (-0.1, 0.0))
     sources_are_used_as_they_should_be(at, found)
     assert found.sources is not None and found.sources.guard is not None and found.sources.guard.where == "the target's own splits"
     support = frozenset(found.target.support.tolist())
@@ -253,7 +254,7 @@ def test_evaluate_learns_nothing_and_leaves_out_what_was_learned_from(monkeypatc
     answers = []
     for seed in (0, 1):
         column = replace(examples.column, values=np.random.default_rng(seed).permutation(examples.labels))
-        made = evaluation.evaluate(found.bundle, replace(examples, columns={"label": column}), backbone=found.backbone)
+        made = evaluation.evaluate(found.bundle, replace(examples, columns={"label": column}), running=Running(backbone=found.backbone))
         answers.append((made.confusion.sum(0).tolist(), made.abstained, made.threshold))
         assert at.of("embed")[-1].given["rows"] == frozenset(found.target.test.tolist()) and made.count == len(found.target.test)
     assert {s.step for s in at.seen} == {"embed", "answer"} and answers[0] == answers[1]
