@@ -12,8 +12,10 @@ from fewtune.learning.method import Method
 from fewtune.parts.heads import Blend, Centroid, Gaussian, Logistic, Matching, NamedLogistic, Ridge, Svm, Text, TextPrior
 from fewtune.parts.heads.blend import PARTS
 from fewtune.parts.heads.head import Head
+from fewtune.recipes.shared_defaults import typed
 
 
+@typed
 def centroid(
     metric: Literal["cosine", "euclidean"] = "cosine", temperature: float | None = None, normalize_first: bool | None = None
 ) -> Method:
@@ -25,6 +27,7 @@ def centroid(
     return Method(learner=Centroid(metric=metric, temperature=temperature, normalize_first=normalize_first))
 
 
+@typed
 def matching(neighbours: int = 0, temperature: float = 10.0) -> Method:
     """Attention over the support (Vinyals et al. 2016); with `neighbours`, the vote of the k nearest.
 
@@ -34,6 +37,7 @@ def matching(neighbours: int = 0, temperature: float = 10.0) -> Method:
     return Method(learner=Matching(neighbours=neighbours, temperature=temperature))
 
 
+@typed
 def ridge(penalty: float | Literal["loo"] = "loo") -> Method:
     """Ridge regression on one-hot labels (R2D2, Bertinetto et al. 2019); "loo": the penalty is chosen on the support, in closed form.
 
@@ -43,6 +47,7 @@ def ridge(penalty: float | Literal["loo"] = "loo") -> Method:
     return Method(learner=Ridge(penalty=penalty))
 
 
+@typed
 def logistic(C: float = 3.0) -> Method:
     """Multinomial logistic regression on unit features, C = 3 as in Wang et al. 2021.
 
@@ -52,6 +57,7 @@ def logistic(C: float = 3.0) -> Method:
     return Method(learner=Logistic(C=C))
 
 
+@typed
 def svm(C: float = 10.0, form: Literal["crammer_singer", "one_vs_rest"] = "crammer_singer") -> Method:
     """Linear support vector machine (MetaOptNet, Lee et al. 2019).
 
@@ -64,6 +70,7 @@ def svm(C: float = 10.0, form: Literal["crammer_singer", "one_vs_rest"] = "cramm
     return Method(learner=Svm(C=C, form=form))
 
 
+@typed
 def gaussian(scale: float = 0.02) -> Method:
     """Linear discriminant analysis with a shrunk shared covariance (GDA, Wang et al. 2024).
 
@@ -73,6 +80,7 @@ def gaussian(scale: float = 0.02) -> Method:
     return Method(learner=Gaussian(scale=scale))
 
 
+@typed
 def blend(heads: tuple[Head, ...] = PARTS, temperatures: tuple[float, ...] = ()) -> Method:
     """The mean of the log-probabilities of several heads, by default of logistic regression, ridge regression and a Gaussian.
 
@@ -82,6 +90,7 @@ def blend(heads: tuple[Head, ...] = PARTS, temperatures: tuple[float, ...] = ())
     return Method(learner=Blend(heads=heads, temperatures=temperatures))
 
 
+@typed
 def zero_shot(prompts: tuple[str, ...] = PHOTO_TEMPLATES, temperature: float = 100.0) -> Method:
     """Class names alone: cosine to the texts of the prompts (CLIP, Radford et al. 2021). Ignores the support.
 
@@ -91,6 +100,7 @@ def zero_shot(prompts: tuple[str, ...] = PHOTO_TEMPLATES, temperature: float = 1
     return Method(learner=Text(prompts=_prompts(prompts), temperature=temperature))
 
 
+@typed
 def text_prior(prompts: tuple[str, ...] = PHOTO_TEMPLATES, penalty: float = 1.0) -> Method:
     """Ridge regression towards the class texts: they decide where labels are few, the support where labels are many.
 
@@ -100,6 +110,7 @@ def text_prior(prompts: tuple[str, ...] = PHOTO_TEMPLATES, penalty: float = 1.0)
     return Method(learner=TextPrior(prompts=_prompts(prompts), penalty=penalty))
 
 
+@typed
 def named_logistic(prompts: tuple[str, ...] = PHOTO_TEMPLATES, C: float = 1.0, names: int = 2) -> Method:
     """Logistic regression to which the name of each class is two more examples (or `names`).
 

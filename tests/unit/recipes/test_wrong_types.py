@@ -80,6 +80,9 @@ def test_a_call_from_python_is_refused_alike() -> None:
         with pytest.raises(InputError) as refused:
             called(**options)
         assert str(refused.value) == said
+    frozen: Any = recipes.ridge
+    with pytest.raises(InputError, match=r"ridge: penalty is a number or 'loo', found \(1,\)"):
+        frozen(penalty=[1])
 
 
 def test_numbers_of_numpy_and_lists_are_taken_from_python() -> None:
