@@ -121,16 +121,16 @@ def _methods() -> tuple[MethodRow, ...]:
     )
 
 
-def _selection(names: Sequence[str], sources: Sequence[str], source: str, random: np.random.Generator) -> Selection:
+def _selection(names: Sequence[str], chosen: Sequence[str], source: str, random: np.random.Generator) -> Selection:
     sources = (source, "clipart-web", "holiday-photos")
-    origin = tuple(sources[0 if i < 0.6 * len(sources) else 1] for i in range(len(sources)))
+    origin = tuple(sources[0 if i < 0.6 * len(chosen) else 1] for i in range(len(chosen)))
     coverage, trace = 0.0, []
     for i in range(60):
         gain = max(0.0, 0.14 * 0.9**i + float(random.normal(0, 0.008)))
         taken = gain > 0.012
         trace.append(
             Looked(
-                name=f"task {i}: {sources[i % len(sources)]}, ...",
+                name=f"task {i}: {chosen[i % len(chosen)]}, ...",
                 source=sources[int(random.integers(0, 2 if taken else 3))],
                 similarity=0.83 - 0.006 * i,
                 coverage=min(1.0, coverage + gain * (1 - coverage)),
@@ -140,19 +140,19 @@ def _selection(names: Sequence[str], sources: Sequence[str], source: str, random
             )
         )
         coverage = trace[-1].coverage if taken else coverage
-    cosine = random.uniform(0.15, 0.45, (len(names), len(sources)))
-    for p in range(len(sources)):
+    cosine = random.uniform(0.15, 0.45, (len(names), len(chosen)))
+    for p in range(len(chosen)):
         cosine[p % len(names), p] += random.uniform(0.1, 0.45)
     return Selection(
-        sentence=f"{len(sources)} of 345 source classes were chosen: those like yours, as long as each adds something new.",
+        sentence=f"{len(chosen)} of 345 source classes were chosen: those like yours, as long as each adds something new.",
         trace=tuple(trace),
-        classes={s: tuple(n for n, o in zip(sources, origin, strict=True) if o == s) for s in sources},
+        classes={s: tuple(n for n, o in zip(chosen, origin, strict=True) if o == s) for s in sources},
         added=(
             Added(name=source, classes=23, rows=1150, coverage=0.58, accuracy=around(0.031, 0.012)),
             Added(name="clipart-web", classes=15, rows=744, coverage=0.69, accuracy=around(0.013, 0.011)),
             Added(name="holiday-photos", classes=0, rows=0, coverage=0.69, accuracy=None),
         ),
-        similarity=Similarity(cosine=cosine, target=tuple(names), chosen=tuple(sources), source=origin),
+        similarity=Similarity(cosine=cosine, target=tuple(names), chosen=tuple(chosen), source=origin),
     )
 
 
@@ -224,7 +224,7 @@ def _stages() -> tuple[Stage, ...]:
 
 
 def frozen(pictures: Sequence[Shown], names: Sequence[str]) -> Findings:
-    """A planted unrelated sources: the frozen model is kept."""
+    """Planted unrelated sources: the frozen model is kept."""
     random = np.random.default_rng(3)
     whole = rich(pictures, names, ["aspirin", "benzene", "caffeine"], source="molecules")
     return replace(

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -128,7 +129,7 @@ def test_an_unfinished_run_is_discarded_but_for_what_is_not_fewtunes(fewtune: Ru
         os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("fewtune.evaluation.run_study.score_each", stopped)
+        patched.setattr(import_module("fewtune.evaluation.run_study"), "score_each", stopped)
         assert fewtune(*asked).code == 75
     assert list(partial.rglob("*.safetensors"))
     (partial / "notes.txt").write_text("mine")
