@@ -143,7 +143,8 @@ def right(method: Method, side: Side, rows: Sequence[int], y: Any, names: Sequen
 
 def table(lines: Sequence[Mapping[str, Any]]) -> str:
     """Points beyond LogisticRegression(), a line a set and their mean with its 95% interval over draws."""
-    columns = [c for c in lines[0] if isinstance(lines[0][c], float) and not c.endswith("seconds") and c != "LogisticRegression"]
+    measured = dict.fromkeys(c for line in lines for c, value in line.items() if isinstance(value, float) and not c.endswith("seconds"))
+    columns = [c for c in measured if c != "LogisticRegression"]
     columns = ["saved", "usual", *[c for c in columns if c not in ("saved", "usual")]]
     wide = max(map(len, [line["set"] for line in lines]))
     return "\n".join(_lines(lines, columns, wide))

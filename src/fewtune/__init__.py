@@ -12,9 +12,9 @@ The names below are the front door; docs/stable.md says which of them will stay 
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
+from fewtune.lazy import opened
 from fewtune.version import __version__
 
 if TYPE_CHECKING:
@@ -44,32 +44,32 @@ if TYPE_CHECKING:
 
 # names and where they live; imported when first asked for, so that `import fewtune` and `fewtune --help` answer at once
 _WHERE = {
-    "Adapt": "fewtune.learning.phase",
-    "AdaptSettings": "fewtune.adaptation.settings",
-    "Adapted": "fewtune.api.adapted",
-    "Backbone": "fewtune.backbones.backbone",
-    "CompareSettings": "fewtune.api.settings",
-    "Comparison": "fewtune.api.comparison",
-    "Data": "fewtune.api.values",
-    "Evaluation": "fewtune.models.evaluate",
-    "Examples": "fewtune.data.examples",
-    "FewShotClassifier": "fewtune.api.estimator",
-    "InputError": "fewtune.errors",
-    "Inputs": "fewtune.api.values",
-    "Keeping": "fewtune.evaluation.run_folder",
-    "Machine": "fewtune.machine",
-    "Method": "fewtune.learning.method",
-    "Model": "fewtune.api.functions",
-    "Phase": "fewtune.learning.phase",
-    "Prediction": "fewtune.models.predict",
-    "SourceSettings": "fewtune.sources.settings",
-    "Training": "fewtune.evaluation.training_settings",
-    "adapt": "fewtune.api.functions",
-    "compare": "fewtune.api.comparing",
-    "load": "fewtune.api.functions",
-    "load_backbone": "fewtune.backbones.load",
-    "read_examples": "fewtune.data.reading.read",
-    "read_method": "fewtune.recipes",
+    "Adapt": "learning.phase",
+    "AdaptSettings": "adaptation.settings",
+    "Adapted": "api.adapted",
+    "Backbone": "backbones.backbone",
+    "CompareSettings": "api.settings",
+    "Comparison": "api.comparison",
+    "Data": "api.values",
+    "Evaluation": "models.evaluate",
+    "Examples": "data.examples",
+    "FewShotClassifier": "api.estimator",
+    "InputError": "errors",
+    "Inputs": "api.values",
+    "Keeping": "evaluation.run_folder",
+    "Machine": "machine",
+    "Method": "learning.method",
+    "Model": "api.functions",
+    "Phase": "learning.phase",
+    "Prediction": "models.predict",
+    "SourceSettings": "sources.settings",
+    "Training": "evaluation.training_settings",
+    "adapt": "api.functions",
+    "compare": "api.comparing",
+    "load": "api.functions",
+    "load_backbone": "backbones.load",
+    "read_examples": "data.reading.read",
+    "read_method": "recipes",
 }
 
 # rooms that open by their name, as in `fewtune.recipes.multitask(steps=100)`
@@ -111,15 +111,7 @@ __all__ = [
     "testing",
 ]
 
-
-def __getattr__(name: str) -> object:
-    if name in _ROOMS:
-        return importlib.import_module(f"fewtune.{name}")
-    if name not in _WHERE:
-        raise AttributeError(f"module 'fewtune' has no attribute {name!r}")
-    found: object = getattr(importlib.import_module(_WHERE[name]), name)
-    globals()[name] = found  # asked for once
-    return found
+__getattr__, _ = opened(__name__, _WHERE, _ROOMS)
 
 
 def __dir__() -> list[str]:

@@ -293,7 +293,9 @@ class Given:
 def test_a_gaussian_of_one_row_a_class_is_the_nearest_row() -> None:
     support, query, episodes, _ = problem(4, shots=(1, 1, 1, 1))
     units, asked = (torch.nn.functional.normalize(x, dim=-1) for x in (support, query))
-    assert torch.equal(answers(Gaussian(), support, query, episodes).argmax(-1), torch.cdist(asked, units).argmin(-1))
+    found = answers(Gaussian(scale=0.5), support, query, episodes)
+    assert torch.equal(found.argmax(-1), torch.cdist(asked, units).argmin(-1))
+    torch.testing.assert_close(found, 0.5 * (asked @ units.mT - units.square().sum(-1)[:, None, :] / 2), **TIGHT)
 
 
 def test_a_class_name_counts_as_so_many_examples() -> None:

@@ -6,8 +6,9 @@ calls the same functions. Each name is imported when it is first asked for, beca
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from fewtune.lazy import opened
 
 if TYPE_CHECKING:
     from fewtune.api.adapted import Adapted
@@ -30,8 +31,4 @@ _WHERE = {
 
 __all__ = ["Adapted", "CompareSettings", "Comparison", "FewShotClassifier", "Model", "adapt", "compare", "load"]
 
-
-def __getattr__(name: str) -> object:
-    if name not in _WHERE:
-        raise AttributeError(f"module 'fewtune.api' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"fewtune.api.{_WHERE[name]}"), name)
+__getattr__, __dir__ = opened(__name__, _WHERE)

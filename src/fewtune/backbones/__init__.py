@@ -6,8 +6,9 @@ library, `features` keeps features on disk, `cutting` computes the frozen part o
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from fewtune.lazy import opened
 
 if TYPE_CHECKING:
     from fewtune.backbones.backbone import Backbone, Weights
@@ -37,14 +38,4 @@ __all__ = [
     "load_backbone",
 ]
 
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_ROOMS})
-
-
-def __getattr__(name: str) -> object:
-    if name in _ROOMS:
-        return importlib.import_module(f"fewtune.backbones.{name}")
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"fewtune.backbones.{_WHERE[name]}"), name)
+__getattr__, __dir__ = opened(__name__, _WHERE, _ROOMS)

@@ -6,8 +6,9 @@ rows a backbone embeds. `audit` says what is wrong with them, `near` finds near-
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from fewtune.lazy import opened
 
 if TYPE_CHECKING:
     from fewtune.data.audit import Audit, inspect_examples
@@ -46,14 +47,4 @@ __all__ = [
     "read_examples",
 ]
 
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_ROOMS})
-
-
-def __getattr__(name: str) -> object:
-    if name in _ROOMS:
-        return importlib.import_module(f"fewtune.data.{name}")
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"fewtune.data.{_WHERE[name]}"), name)
+__getattr__, __dir__ = opened(__name__, _WHERE, _ROOMS)

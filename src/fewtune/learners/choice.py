@@ -121,7 +121,8 @@ def choose_learner(
         alone = Candidate(fallback, candidates[fallback], float("nan"), None, None, float("nan"))
         blank = np.zeros((ways, ways))
         return Choice(fallback, candidates[fallback], (alone,), None, nothing, 1.0, blank, splits, singles)
-    answered = {name: answered_by(method, labelled, splits, vectors(method)) for name, method in candidates.items()}
+    known: dict[Method, Answers] = {}
+    answered = {name: _answered(method, labelled, splits, vectors, known) for name, method in candidates.items()}
     fitted = {name: method for name, (method, _) in answered.items()}
     answers = {name: a for name, (_, a) in answered.items()}
     correct = {name: a.correct(labels, count) for name, a in answers.items()}
@@ -160,12 +161,19 @@ def _known(values: Floats) -> Floats:
     return values[~np.isnan(values)]
 
 
-def answered_by(method: Method, labelled: Labelled, splits: Splits, vectors: Tensor | None) -> tuple[Method, Answers]:
-    """A method and its held-out answers; the temperatures of a blend are chosen on these answers, each head's alone."""
+def _answered(
+    method: Method, labelled: Labelled, splits: Splits, vectors: Callable[[Method], Tensor | None], known: dict[Method, Answers]
+) -> tuple[Method, Answers]:
+    """A method and its held-out answers; the temperatures of a blend are chosen on these answers, each head's alone.
+
+    `known`: the answers so far, so that a head of a blend that is also a candidate is fitted once.
+    """
     blend = method.learner
     if not isinstance(blend, Blend):
-        return method, held_out_answers(method, labelled, splits, vectors)
-    parts = [held_out_answers(Method(learner=head), labelled, splits, vectors) for head in blend.heads]
+        if method not in known:
+            known[method] = held_out_answers(method, labelled, splits, vectors(method))
+        return method, known[method]
+    parts = [_answered(Method(learner=head), labelled, splits, vectors, known)[1] for head in blend.heads]
     temperatures = tuple(float(f"{part.temperature(labelled.labels):.3g}") for part in parts)
     logits = torch.stack([part.logits.double() / t for part, t in zip(parts, temperatures, strict=True)]).mean(0)
     return Method(learner=replace(blend, temperatures=temperatures)), Answers(logits, parts[0].item)

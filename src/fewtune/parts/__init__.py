@@ -6,12 +6,27 @@ which weights move at which `Rate`, an optimizer how, and a `Keep` which weights
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from fewtune.lazy import opened
 
 if TYPE_CHECKING:
     from fewtune.parts.aggregators import AGGREGATORS, Aggregator, Fixed, Mean, PcGrad, WorstCase
-    from fewtune.parts.heads import HEADS, Centroid, Head, Linear, Logistic, Matching, Ridge, Svm, Text, TextPrior
+    from fewtune.parts.heads import (
+        HEADS,
+        Blend,
+        Centroid,
+        Gaussian,
+        Head,
+        Linear,
+        Logistic,
+        Matching,
+        NamedLogistic,
+        Ridge,
+        Svm,
+        Text,
+        TextPrior,
+    )
     from fewtune.parts.keep import KEEPS, Best, Ema, Keep, Last, Swa
     from fewtune.parts.losses import (
         LOSSES,
@@ -38,12 +53,15 @@ _WHERE = {
     "Mean": "aggregators",
     "PcGrad": "aggregators",
     "WorstCase": "aggregators",
+    "Blend": "heads",
     "Centroid": "heads",
+    "Gaussian": "heads",
     "HEADS": "heads",
     "Head": "heads",
     "Linear": "heads",
     "Logistic": "heads",
     "Matching": "heads",
+    "NamedLogistic": "heads",
     "Ridge": "heads",
     "Svm": "heads",
     "Text": "heads",
@@ -106,6 +124,7 @@ __all__ = [
     "Anchor",
     "Best",
     "BinaryCrossEntropy",
+    "Blend",
     "Centroid",
     "Constant",
     "Contrast",
@@ -116,6 +135,7 @@ __all__ = [
     "Ema",
     "Entropy",
     "Fixed",
+    "Gaussian",
     "Head",
     "Keep",
     "Last",
@@ -126,6 +146,7 @@ __all__ = [
     "Loss",
     "Matching",
     "Mean",
+    "NamedLogistic",
     "Optimizer",
     "Outcome",
     "PcGrad",
@@ -148,14 +169,4 @@ __all__ = [
     "only",
 ]
 
-
-def __getattr__(name: str) -> object:
-    if name in _ROOMS:
-        return importlib.import_module(f"{__name__}.{name}")
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = opened(__name__, _WHERE, _ROOMS)

@@ -7,8 +7,9 @@ the text of a method can name.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from fewtune.lazy import opened
 
 if TYPE_CHECKING:
     from fewtune.tasks.candidates import candidate_tasks
@@ -94,14 +95,4 @@ __all__ = [
     "target_tasks",
 ]
 
-
-def __getattr__(name: str) -> object:
-    if name in _ROOMS:
-        return importlib.import_module(f"{__name__}.{name}")
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = opened(__name__, _WHERE, _ROOMS)

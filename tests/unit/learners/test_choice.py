@@ -235,6 +235,25 @@ def test_a_blend_takes_its_temperatures_from_held_out_answers() -> None:
     assert choice.candidates[0].method == choice.method
 
 
+def test_a_head_of_a_blend_that_is_also_a_candidate_is_fitted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = sample(np.random.default_rng(11), 6, 0.7)
+    methods = {"a": centroid(), "b": logistic(), "c": blend()}
+    apart = {name: choose({"a": method}, x, y).answers for name, method in methods.items()}
+    fitted: list[str] = []
+    honest = held_out_answers
+
+    def counted(method: Method, *rest: Any) -> Answers:
+        fitted.append(type(method.learner).__name__)
+        return honest(method, *rest)
+
+    monkeypatch.setattr("fewtune.learners.choice.held_out_answers", counted)
+    for name in methods:  # whichever is taken, its answers are those it gives alone
+        together = choose(methods, x, y, prior=name)
+        assert together.name == name and together.answers is not None and apart[name] is not None
+        assert torch.equal(together.answers.logits, apart[name].logits)
+    assert sorted(fitted) == sorted(["Centroid", "Logistic", "Ridge", "Gaussian"] * 3)
+
+
 def test_the_usual_learners() -> None:
     seen, named = candidates(label_side=False, modality="image"), candidates(label_side=True, modality="text")
     assert prior_of(seen) == "blend" and alone_of(seen) == "centroid"

@@ -6,8 +6,9 @@ output of that module for each row, and gives the features by running only the u
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from fewtune.lazy import opened
 
 if TYPE_CHECKING:
     from fewtune.backbones.cutting.cut import Cut, find_cut
@@ -26,12 +27,4 @@ __all__ = [
     "find_cut",
 ]
 
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
-
-
-def __getattr__(name: str) -> object:
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"fewtune.backbones.cutting.{_WHERE[name]}"), name)
+__getattr__, __dir__ = opened(__name__, _WHERE)

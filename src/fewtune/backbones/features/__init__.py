@@ -6,8 +6,9 @@ collection and leaves out rows that cannot be read, or refuses them.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from fewtune.lazy import opened
 
 if TYPE_CHECKING:
     from fewtune.backbones.features.cache import default_folder, places_folder
@@ -37,12 +38,4 @@ __all__ = [
     "without_labels",
 ]
 
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
-
-
-def __getattr__(name: str) -> object:
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"fewtune.backbones.features.{_WHERE[name]}"), name)
+__getattr__, __dir__ = opened(__name__, _WHERE)

@@ -6,8 +6,9 @@ file, the cache or the hub. `fewtune.backbones.load_backbone` chooses the right 
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from fewtune.lazy import opened
 
 if TYPE_CHECKING:
     from fewtune.backbones.providers.names import Name, in_folder, read_name
@@ -45,12 +46,4 @@ __all__ = [
     "read_name",
 ]
 
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
-
-
-def __getattr__(name: str) -> object:
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"fewtune.backbones.providers.{_WHERE[name]}"), name)
+__getattr__, __dir__ = opened(__name__, _WHERE)

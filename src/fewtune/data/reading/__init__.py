@@ -6,8 +6,9 @@ cannot be read raises `InputError`.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from fewtune.lazy import opened
 
 if TYPE_CHECKING:
     from fewtune.data.reading.arrays import read_arrays
@@ -42,12 +43,4 @@ __all__ = [
     "read_torch_dataset",
 ]
 
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
-
-
-def __getattr__(name: str) -> object:
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"fewtune.data.reading.{_WHERE[name]}"), name)
+__getattr__, __dir__ = opened(__name__, _WHERE)
