@@ -6,6 +6,7 @@ what was found.
 
 from fewtune.statistics.best import adjust_against_best, runs_difference
 from fewtune.statistics.calibration import expected_calibration_error, fit_temperature, softmax
+from fewtune.statistics.evidence import Evidence, evidence_of_classes, evidence_of_rows, joined_evidence, soft_correctness
 from fewtune.statistics.intervals import (
     Interval,
     bootstrap_interval,
@@ -15,6 +16,7 @@ from fewtune.statistics.intervals import (
     wilson_interval,
 )
 from fewtune.statistics.paired import paired_interval, sign_flip_test, wilcoxon_test
+from fewtune.statistics.paired_gain import Best, Gain, expected_best, paired_gain
 from fewtune.statistics.power_law import FittedPowerLaw, PowerLaw, bootstrap_power_law, fit_power_law
 from fewtune.statistics.ranks import average_ranks
 from fewtune.statistics.resampled import held_out_difference
@@ -23,7 +25,10 @@ from fewtune.statistics.sample_size import episodes_needed
 from fewtune.statistics.selection import best_of_candidates
 
 __all__ = [
+    "Best",
+    "Evidence",
     "FittedPowerLaw",
+    "Gain",
     "Interval",
     "PowerLaw",
     "Reuse",
@@ -34,16 +39,22 @@ __all__ = [
     "bootstrap_power_law",
     "count_reuse",
     "episodes_needed",
+    "evidence_of_classes",
+    "evidence_of_rows",
+    "expected_best",
     "expected_calibration_error",
     "fit_power_law",
     "fit_temperature",
     "held_out_difference",
+    "joined_evidence",
     "normal_interval",
+    "paired_gain",
     "paired_interval",
     "reuse_sentence",
     "runs_difference",
     "seeds_interval",
     "sign_flip_test",
+    "soft_correctness",
     "softmax",
     "t_interval",
     "wilcoxon_test",

@@ -1,0 +1,110 @@
+"""Is one of several rivals better than the model at hand, or which is best on average? Two decisions from the same evidence.
+
+Reference: Dunnett, "A multiple comparison procedure for comparing several treatments with a control", JASA 50, 1955; Efron and Morris,
+"Stein's estimation rule and its competitors", JASA 68, 1973 (shrinkage).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from scipy.special import stdtr, stdtrit
+
+from fewtune.statistics.evidence import Evidence
+from fewtune.statistics.sample import Floats, fraction, positive
+
+DRAWS = 40_000  # of the largest of several t: p at .05 is off by .001
+PRIOR = 0.05  # standard deviation of gains of rivals before anything is seen, in shares
+
+
+@final
+@dataclass(frozen=True)
+class Gain:
+    """What is shown of the best rival, `side`. `mean`: its gain (.05 is 5 points). `low`: a bound below it that holds for all rivals at
+    once with probability `level`. `p`: one-sided, of "no rival gains", adjusted for their number. `own`: the gain on the own rows alone
+    (NaN: none asked). `rows` and `classes`: how many of each were asked.
+    """
+
+    side: str
+    mean: float
+    low: float
+    p: float
+    level: float
+    own: float
+    rows: int
+    classes: int
+
+    @property
+    def kept(self) -> bool:
+        """Whether a gain is shown: the bound is above 0, and the own rows, where asked, do not say the opposite."""
+        return self.low > 0 and not self.own <= 0
+
+
+def paired_gain(evidence: Evidence, level: float = 0.95) -> Gain:
+    """The rival whose gain is most certain (largest mean / standard error), tested against "no rival gains" at 1 - level.
+
+    Each rival alone has a one-sided t test; of several, the p is that of the largest of t values that are correlated as the gains are
+    (Dunnett), drawn 40,000 times with a fixed seed. Rivals that answer alike cost little.
+    """
+    level = fraction(level)
+    error = evidence.error
+    with np.errstate(invalid="ignore", divide="ignore"):
+        t = np.where(error > 0, evidence.mean / error, 0.0)
+    best = int(np.argmax(t))
+    freedom = float(np.maximum(evidence.freedom[best], 1.0))
+    alone = float(stdtr(freedom, -t[best]))
+    if len(t) == 1:
+        p, quantile = alone, float(stdtrit(freedom, level))
+    else:
+        largest = _largest_of(evidence.covariance, freedom)
+        p = max(alone, float(np.mean(largest >= t[best])))
+        quantile = float(np.quantile(largest, level))
+    mean = float(evidence.mean[best])
+    return Gain(
+        evidence.names[best],
+        mean,
+        mean - quantile * float(error[best]),
+        p,
+        level,
+        float(evidence.own[best]),
+        evidence.rows,
+        evidence.classes,
+    )
+
+
+def _largest_of(covariance: Floats, freedom: float) -> Floats:
+    """Draws of the largest of M values of t with the correlations of a covariance [M, M]."""
+    random = np.random.default_rng(0)
+    scale = np.sqrt(np.maximum(covariance.diagonal(), np.finfo(float).tiny))
+    values, vectors = np.linalg.eigh(covariance / np.outer(scale, scale))
+    normal = random.standard_normal((DRAWS, len(scale))) @ (vectors * np.sqrt(np.maximum(values, 0.0))).T
+    chi = np.sqrt(random.chisquare(freedom, DRAWS) / freedom)
+    largest: Floats = normal.max(1) / chi
+    return largest
+
+
+@final
+@dataclass(frozen=True)
+class Best:
+    """The side to expect most of: `side` (None: the frozen one), its expected `gain` after shrinkage (0 for the frozen side), and all
+    rivals' in `gains`, in the order of the evidence.
+    """
+
+    side: str | None
+    gain: float
+    gains: tuple[float, ...]
+
+
+def expected_best(evidence: Evidence, prior: float = PRIOR, least: float = 0.0) -> Best:
+    """The side with the largest expected gain, where gains of rivals are normal around 0 with standard deviation `prior` (in shares) and
+    a correlation of a half before anything is seen; the frozen side where none is above `least`.
+    """
+    prior = positive(prior, "prior standard deviation")
+    before = prior**2 * (np.eye(len(evidence.names)) + 1) / 2
+    gains: Floats = before @ np.linalg.solve(before + evidence.covariance, evidence.mean)
+    best = int(np.argmax(gains))
+    if gains[best] <= least:
+        return Best(None, 0.0, tuple(gains.tolist()))
+    return Best(evidence.names[best], float(gains[best]), tuple(gains.tolist()))
