@@ -31,12 +31,15 @@ from fewtune.tasks.selection import (
     ConsistencyDiversity,
     Evidence,
     GradientAffinity,
+    GradientRow,
     HScore,
     Leep,
+    Less,
     LogMe,
     MeanCosine,
     NearestClasses,
     Ranked,
+    RoundRobin,
     Score,
     TagAffinity,
     all_tasks,
@@ -56,6 +59,8 @@ SCORE_CASES = [
     GradientAffinity(),
     TagAffinity(),
     TagAffinity(rate=1.0),
+    Less(),
+    Less(temperature=3.0),
 ]
 CASES = [
     Named(names=("family 0/1", "family 2/0")),
@@ -64,6 +69,8 @@ CASES = [
     ConsistencyDiversity(mode="skip", order="random", seed=3, most=5),
     ConsistencyDiversity(p=-0.5, most=4),
     *(Ranked(score=score, most=6) for score in SCORE_CASES),
+    RoundRobin(most=5),
+    RoundRobin(rows=GradientRow(), most=5),
 ]
 MODEL = Latent(half=1.0, noise=0.5)
 

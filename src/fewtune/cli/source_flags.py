@@ -11,6 +11,7 @@ from cyclopts import Parameter
 if TYPE_CHECKING:
     from fewtune.data.examples import Examples
     from fewtune.sources.settings import SourceSettings
+    from fewtune.tasks.selection import Traced
 
 
 @Parameter(name="*")
@@ -24,8 +25,9 @@ class SourceFlags:
         Other labelled data: a folder of class folders, a table or an .npz file. Repeat for more. Its test classes and test examples are
         not used; examples that are also in your data are left out.
     select: str
-        The tasks of it to finetune on: those that are like yours and together cover it (consistency_diversity), only those that are like
-        it (no_diversity), only those that cover it (no_consistency), the same number at random (random), or all.
+        The tasks of it to finetune on: those that are like yours and together cover it (consistency_diversity), those that cover it
+        (no_consistency), the 50 most like it (no_diversity), 50 that your examples pick in turn (round_robin), the 50 whose gradients are
+        most like those of your examples (gradients), 50 at random (random), or all.
     mode: str
         After a candidate task that is not taken: skip looks at the next one, stop ends the choice.
     gain: str
@@ -42,7 +44,9 @@ class SourceFlags:
     """
 
     source: Annotated[list[Path], Parameter(negative=())] = field(default_factory=list)
-    select: Literal["consistency_diversity", "no_diversity", "no_consistency", "random", "all"] = "consistency_diversity"
+    select: Literal["consistency_diversity", "no_consistency", "no_diversity", "round_robin", "gradients", "random", "all"] = (
+        "consistency_diversity"
+    )
     mode: Literal["skip", "stop"] = "skip"
     gain: str | None = None
     finetune: str | None = None
@@ -59,25 +63,37 @@ class SourceFlags:
     def settings(self) -> SourceSettings:
         from dataclasses import replace
 
-        from fewtune.errors import InputError
-        from fewtune.sources.settings import TRIES, SourceSettings
-        from fewtune.tasks.selection import CHOICES
+        from fewtune.sources.settings import SourceSettings
 
         minutes, visits = budget_of(self.budget)
-        selection = replace(CHOICES[self.select](), mode=self.mode)
-        tries: tuple[float, ...] = ()
-        if self.gain is not None:
-            if not selection.diversity:
-                raise InputError(f"--select {self.select} does not look at coverage: leave --gain out.")
-            try:
-                selection = selection if self.gain == "auto" else replace(selection, p=float(self.gain))
-            except ValueError:
-                raise InputError(f"--gain {self.gain}: expected a number such as 0.01, or auto.") from None
-            tries = TRIES if self.gain == "auto" else ()
+        selection, tries = self._selection()
         made = SourceSettings(selection=selection, tries=tries, recipe=self.finetune, minutes=minutes, visits=visits)
         if self.rates is not None:
             made = replace(made, rates=tuple(self.rates))
         return made if self.rows is None else replace(made, most=self.rows)
+
+    def _selection(self) -> tuple[Traced, tuple[float, ...]]:
+        """The selection, and the values of p to try."""
+        from dataclasses import replace
+
+        from fewtune.errors import InputError
+        from fewtune.sources.settings import TRIES
+        from fewtune.tasks.selection import CHOICES, ConsistencyDiversity
+
+        chosen = CHOICES[self.select]()
+        if not isinstance(chosen, ConsistencyDiversity) or not chosen.diversity:
+            if self.gain is not None:
+                raise InputError(f"--select {self.select} does not look at coverage: leave --gain out.")
+            return chosen, ()
+        chosen = replace(chosen, mode=self.mode)
+        if self.gain is None:
+            return chosen, ()
+        if self.gain == "auto":
+            return chosen, TRIES
+        try:
+            return replace(chosen, p=float(self.gain)), ()
+        except ValueError:
+            raise InputError(f"--gain {self.gain}: expected a number such as 0.01, or auto.") from None
 
 
 def budget_of(source: str) -> tuple[float, int]:

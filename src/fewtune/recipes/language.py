@@ -29,7 +29,7 @@ from fewtune.recipes.source_training import SOURCES
 from fewtune.spec import Words, parse
 from fewtune.tasks.chosen import SELECTIONS
 from fewtune.tasks.samplers import SAMPLERS
-from fewtune.tasks.selection import CHOICES, SCORES
+from fewtune.tasks.selection import CHOICES, ROW_SCORES, SCORES
 
 RECIPES = (*FROZEN, *FINETUNING, *EPISODIC, *SOURCES, *META)
 _PARTS = (
@@ -42,6 +42,7 @@ _PARTS = (
     *SAMPLERS,
     *SELECTIONS,
     *SCORES,
+    *ROW_SCORES,
     *EDITS,
     *VIEWS,
 )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 from fewtune.errors import InputError
 from fewtune.sources.advice import RATES, at_rates
 from fewtune.sources.source_rows import MOST_ROWS
-from fewtune.tasks.selection import ConsistencyDiversity
+from fewtune.tasks.selection import ConsistencyDiversity, Traced, seeded
 
 CANDIDATES = 100  # tasks a source, as Xu et al. take
 SELECTION = ConsistencyDiversity(mode="skip")
@@ -28,7 +28,7 @@ class SourceSettings:
     does not depend on the machine. `most`: rows of a class.
     """
 
-    selection: ConsistencyDiversity = SELECTION
+    selection: Traced = SELECTION
     tries: tuple[float, ...] = ()
     recipe: str | None = None
     minutes: float = 10.0
@@ -40,6 +40,8 @@ class SourceSettings:
     def __post_init__(self) -> None:
         if not self.minutes > 0:
             raise InputError(f"expected a budget above 0 minutes, found {self.minutes:g}.")
+        if self.tries and not (isinstance(self.selection, ConsistencyDiversity) and self.selection.diversity):
+            raise InputError("values of p are tried for a selection that looks at coverage: leave `tries` out.")
         if self.visits < 0 or self.candidates < 1:
             raise InputError(f"expected visits >= 0 and candidates >= 1, found {self.visits} and {self.candidates}.")
         if self.most < 2:
@@ -48,3 +50,7 @@ class SourceSettings:
             raise InputError(f"expected learning rates above 0, found {', '.join(f'{rate:g}' for rate in self.rates) or 'none'}.")
         if self.recipe is not None:  # now rather than after the sources were read
             at_rates(self.recipe, self.rates)
+
+    def seeded(self, seed: int) -> SourceSettings:
+        """The same settings, with this seed for a selection that draws at random and has none of its own."""
+        return replace(self, selection=seeded(self.selection, seed))

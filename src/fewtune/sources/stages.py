@@ -26,7 +26,7 @@ from fewtune.sources.planning import affordable_rows, affordable_visits, least_v
 from fewtune.sources.settings import SourceSettings
 from fewtune.sources.source_rows import SourceRows, usable_rows
 from fewtune.tasks.candidates import candidate_tasks
-from fewtune.tasks.selection import Evidence, Trace, choose_p, no_diversity
+from fewtune.tasks.selection import ConsistencyDiversity, Evidence, Trace, choose_p, no_diversity
 from fewtune.tasks.task import Tasks
 from fewtune.words import counted
 
@@ -70,12 +70,7 @@ def use_sources(
             source_rows = replace(source_rows, notes=(note, *source_rows.notes))
     candidates = _candidates(target, source_rows, how, job.seed)
     space = RowSpace([target.examples], remember=REMEMBERED)
-    return _Stages(target, frozen, methods, _seeded(how, job.seed), job, source_rows, candidates, space).run(judge)
-
-
-def _seeded(how: SourceSettings, seed: int) -> SourceSettings:
-    """The job's seed is the selection's, where that has none of its own."""
-    return how if how.selection.seed else replace(how, selection=replace(how.selection, seed=seed))
+    return _Stages(target, frozen, methods, how.seeded(job.seed), job, source_rows, candidates, space).run(judge)
 
 
 def _candidates(target: Target, source_rows: SourceRows, how: SourceSettings, seed: int) -> Tasks:
@@ -191,7 +186,7 @@ class _Stages:
             target_label=torch.from_numpy(self.target.labels[rows]),
         )
         selection = self.how.selection
-        if self.how.tries and tries:
+        if isinstance(selection, ConsistencyDiversity) and self.how.tries and tries:
             nearest = source_rows.leading(no_diversity(most=NEAREST).select(candidates, evidence), MOST_SOURCES)
             selection = choose_p(selection, self.how.tries, candidates, evidence, lambda tasks: tuner.worth(tasks, nearest))
         return selection.trace(candidates, evidence)

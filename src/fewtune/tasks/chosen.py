@@ -12,6 +12,7 @@ from fewtune.tasks.episodes import Episodes
 from fewtune.tasks.sampler import Sampler
 from fewtune.tasks.selection.consistency import ConsistencyDiversity
 from fewtune.tasks.selection.evidence import Evidence
+from fewtune.tasks.selection.rows import RoundRobin
 from fewtune.tasks.selection.score import Ranked
 from fewtune.tasks.task import Tasks
 
@@ -69,4 +70,4 @@ class Chosen:
         return self.sampler.draw(self.selection.select(tasks), key, first, count)
 
 
-SELECTIONS = (Named, ConsistencyDiversity, Ranked)
+SELECTIONS = (Named, ConsistencyDiversity, Ranked, RoundRobin)

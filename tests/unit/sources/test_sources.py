@@ -33,10 +33,10 @@ from fewtune.report.tables import to_terminal
 from fewtune.sources.clock import Clock
 from fewtune.sources.job import Job
 from fewtune.sources.planning import looked_at, rows_within
-from fewtune.sources.settings import SourceSettings
+from fewtune.sources.settings import SELECTION, TRIES, SourceSettings
 from fewtune.sources.source_rows import usable_rows
 from fewtune.sources.stages import use_sources
-from fewtune.tasks.selection import CHOICES
+from fewtune.tasks.selection import CHOICES, ConsistencyDiversity
 
 WIDTH = 16
 SIGNAL, NOISE = slice(0, 4), slice(4, 16)
@@ -251,6 +251,26 @@ def test_every_selection(name: str, backbone: Backbone, tmp_path: Path) -> None:
     found = adapted(backbone, target(), sources, tmp_path, selection=CHOICES[name](), visits=900)
     assert found.sources is not None and len(found.sources.trace.taken) >= 1
     assert all(0 <= i < len(found.sources.candidates) for i in found.sources.trace.taken)
+
+
+@pytest.mark.parametrize("name", sorted(CHOICES))
+def test_flags_name_every_selection(name: str) -> None:
+    how = SourceFlags(select=name, mode="stop").settings()  # type: ignore[arg-type]
+    made = CHOICES[name]()
+    covers = isinstance(made, ConsistencyDiversity) and made.diversity
+    assert how.selection == (replace(made, mode="stop") if covers else made) and how.tries == ()  # type: ignore[arg-type,type-var]
+    if covers:
+        assert SourceFlags(select=name, gain="0.02").settings().selection.p == 0.02  # type: ignore[arg-type,attr-defined]
+        assert SourceFlags(select=name, gain="auto").settings().tries == TRIES  # type: ignore[arg-type]
+        return
+    with pytest.raises(InputError, match=f"--select {name} does not look at coverage: leave --gain out"):
+        SourceFlags(select=name, gain="0.02").settings()  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="leave `tries` out"):
+        SourceSettings(selection=made, tries=TRIES)
+
+
+def test_the_default_of_the_flags_is_the_default_of_the_settings() -> None:
+    assert SourceFlags().settings().selection == SELECTION == SourceSettings().selection
 
 
 def test_p_by_validation_tasks(backbone: Backbone, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from fewtune.data.examples import Integers
 from fewtune.errors import InputError
 from fewtune.lengths import unit
 from fewtune.tasks.selection.evidence import Evidence, Floats
+from fewtune.tasks.selection.score import rows_and_places
 from fewtune.tasks.task import Tasks
 
 _TINY = 1e-12
@@ -47,7 +48,7 @@ class GradientAffinity:
         found = np.zeros(len(tasks))
         with threadpool_limits(1, "blas"):  # as in a walk through candidates
             for t in range(len(tasks)):
-                rows, labels = _task(tasks, t, evidence)
+                rows, labels = rows_and_places(tasks, t, evidence)
                 slope, _ = prototype_gradient(rows, labels, self.temperature)
                 size = math.sqrt(own * _product(slope, rows, slope, rows))
                 found[t] = _product(slope, rows, target, mine) / size if size > _TINY else 0.0
@@ -76,7 +77,7 @@ class TagAffinity:
         found = np.zeros(len(tasks))
         with threadpool_limits(1, "blas"):
             for t in range(len(tasks)):
-                rows, local = _task(tasks, t, evidence)
+                rows, local = rows_and_places(tasks, t, evidence)
                 slope, _ = prototype_gradient(rows, local, self.temperature)
                 moved = mine - self.rate * (mine @ rows.T) @ slope
                 after = float(prototype_loss(torch.from_numpy(moved), torch.from_numpy(labels), self.temperature))
@@ -104,12 +105,6 @@ def prototype_gradient(features: Floats, labels: Integers, temperature: float) -
 def _product(a: Floats, x: Floats, b: Floats, y: Floats) -> float:
     """<a^T x, b^T y> of two gradients of W."""
     return float(((a @ b.T) * (x @ y.T)).sum())
-
-
-def _task(tasks: Tasks, number: int, evidence: Evidence) -> tuple[Floats, Integers]:
-    """The features of a candidate's rows, and their classes as places in it."""
-    mine = tasks[number].rows
-    return evidence.read(np.concatenate(mine)), np.repeat(np.arange(len(mine)), [len(rows) for rows in mine])
 
 
 def _positive(name: str, value: float) -> None:

@@ -9,6 +9,7 @@ from typing import Protocol, final, runtime_checkable
 
 import numpy as np
 
+from fewtune.data.examples import Integers
 from fewtune.errors import InputError
 from fewtune.tasks.candidates import source_of
 from fewtune.tasks.sampler import at_least
@@ -81,6 +82,12 @@ def target_means(evidence: Evidence) -> Floats:
     members = evidence.labels == np.arange(evidence.labels.max() + 1)[:, None]
     means: Floats = (members / members.sum(axis=1, keepdims=True)) @ evidence.support
     return means
+
+
+def rows_and_places(tasks: Tasks, number: int, evidence: Evidence) -> tuple[Floats, Integers]:
+    """The features [n, D] of a candidate's rows, and the place [n] of each row's class in the candidate."""
+    mine = tasks[number].rows
+    return evidence.read(np.concatenate(mine)), np.repeat(np.arange(len(mine)), [len(rows) for rows in mine])
 
 
 def responses(tasks: Tasks, evidence: Evidence) -> Iterator[Floats]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, final
+from typing import Any, Protocol, TypeAlias, final, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 
 from fewtune.data.examples import Integers
 from fewtune.files import write_bytes
+from fewtune.tasks.selection.evidence import Evidence
+from fewtune.tasks.task import Tasks
 
 SCHEMA = pa.schema(
     [
@@ -71,6 +73,15 @@ class Trace:
         buffer = io.BytesIO()
         pq.write_table(self.table, buffer, compression="zstd")
         write_bytes(path, buffer.getvalue())
+
+
+@runtime_checkable
+class Traced(Protocol):
+    """A selection that tells every decision: what `adapt` can use."""
+
+    def select(self, tasks: Tasks, evidence: Evidence | None = None) -> Tasks: ...
+
+    def trace(self, tasks: Tasks, evidence: Evidence | None = None) -> Trace: ...
 
 
 def make_trace(looks: Looks | list[Look]) -> Trace:
