@@ -17,9 +17,9 @@ import pytest
 import torch
 
 from fewtune import version
-from fewtune.backbones import backbone as backbone_module
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.edits import LoRA
+from fewtune.backbones.features import feature_table as feature_table_module
 from fewtune.backbones.features.feature_table import table_key
 from fewtune.backbones.load import load_backbone
 from fewtune.backbones.places import Place
@@ -309,7 +309,7 @@ def test_study(name: str, change: Callable[[Any], Any], counts: frozenset[str]) 
 def test_another_version_is_another_result(monkeypatch: pytest.MonkeyPatch) -> None:
     before = identities(study())
     assert version.__version__ in study().text().splitlines()[0]
-    for module in (study_module, identity_module, backbone_module):
+    for module in (study_module, identity_module, feature_table_module):
         monkeypatch.setattr(module, "__version__", "9.9")
     after = identities(study())
     assert all(before[name] != after[name] for name in ALL)

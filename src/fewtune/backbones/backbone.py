@@ -10,41 +10,27 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, final
+from typing import Any, Unpack, final
 
-import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from fewtune.backbones.activations import Weights
-from fewtune.backbones.groups import Groups, group_names
+from fewtune.backbones.groups import Groups
 from fewtune.backbones.moved import moved_network
-from fewtune.backbones.own_module import (
-    OWN,
-    PROBE,
-    Interpolation,
-    copied,
-    image_preparation,
-    prepared_for,
-    probe_text,
-    probed,
-    structure_of,
-)
+from fewtune.backbones.own_module import Images, own_network, reads
 from fewtune.backbones.passes import Passes, placed
 from fewtune.backbones.places import NOWHERE, Place
 from fewtune.backbones.preparation import Prepared
-from fewtune.backbones.row_passes import RowPasses, Texts
+from fewtune.backbones.row_passes import Reasons, RowPasses, Texts
 from fewtune.backbones.weights import digest_weights
 from fewtune.data.examples import Integers
-from fewtune.data.images import DECODING
 from fewtune.data.row_space import RowSpace
 from fewtune.data.views.views import IDENTITY, View
 from fewtune.errors import InputError
 from fewtune.keys import Key
 from fewtune.machine import Machine
 from fewtune.spec import digest
-from fewtune.version import __version__
 
 __all__ = ["Backbone", "Prepared", "Weights"]
 
@@ -81,26 +67,21 @@ class Backbone:
         module: nn.Module,
         *,
         size: int | tuple[int, int] | None = None,
-        mean: float | Sequence[float] = 0.0,
-        std: float | Sequence[float] = 1.0,
-        interpolation: Interpolation = "bicubic",
-        crop: float = 1.0,
         inputs: int | None = None,
         preparation: Prepared | None = None,
         machine: Machine | None = None,
+        **images: Unpack[Images],
     ) -> Backbone:
         """Your own network as a backbone: `module(batch)` returns features, floats [B, D]; each row depends only on its own input.
 
-        Say what it reads, in one of three ways. `size`: images [B, 3, H, W], H and W in pixels (one number for both). The short side is
-        resized to `size / crop` and the middle is cut out (`crop` in (0, 1], 1: as much as fits). Values in [0, 1] become (value - `mean`)
-        / `std`; each is one number, or one for each channel. With one channel, `mean=(0.5,)`, images are grey. By default values stay in
-        [0, 1]. `inputs`: vectors [B, inputs], float32. `preparation`: any object with `modality`, `text` (its settings), `prepare` and
-        `batch`, like those in `fewtune.backbones.preparation`; if it prepares vectors, give `inputs` too.
+        Say what it reads, in one of three ways. `size`: images [B, 3, H, W], H and W in pixels (one number for both), prepared as `mean`,
+        `std`, `interpolation` and `crop` say (see `fewtune.backbones.own_module.Images`). `inputs`: vectors [B, inputs], float32.
+        `preparation`: any object with `modality`, `text` (its settings), `prepare` and `batch`, like those in
+        `fewtune.backbones.preparation`; for vectors, give `inputs` too.
 
-        The module is copied, in float32 and eval mode: it is not changed, and later changes to it have no effect. A saved model holds what
-        finetuning changed, but not the module: give it again with `fewtune.load(run, backbone=Backbone.of(...))`. Raises InputError if the
-        module cannot read such inputs, does not return finite features [B, D], or returns different features for the same row in another
-        batch.
+        The module is copied, in float32 and eval mode. A saved model holds what finetuning changed, but not the module: give it again with
+        `fewtune.load(run, backbone=Backbone.of(...))`. Raises InputError if the module cannot read such inputs, does not return finite
+        features [B, D], or returns different features for the same row in another batch.
 
         >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
         >>> backbone = Backbone.of(network, size=32, mean=0.5, std=0.25)
@@ -108,15 +89,8 @@ class Backbone:
         ('module:Sequential', 8)
         """
         where = (machine or Machine()).resolved()
-        network = copied(module)
-        image = None if size is None else image_preparation(size, mean, std, interpolation, crop)
-        chosen = prepared_for(preparation, image, inputs)
-        called = type(module).__name__
-        answer = probed(network, chosen, inputs, called)
-        network = placed(network, where, images=chosen.modality == "image")
-        source = {"weights": "given in Python", PROBE: probe_text(answer)}
-        groups = group_names(name for name, _ in network.named_parameters())
-        return Backbone(f"{OWN}:{called}", network, chosen, answer.shape[1], groups, where, source, structure_of(network))
+        own = own_network(module, where, reads(size, inputs, preparation, images), inputs)
+        return Backbone(own.name, own.network, own.preparation, own.width, own.groups, where, own.source, own.structure)
 
     def __sklearn_clone__(self) -> Backbone:
         """Itself: a backbone never changes, so `sklearn.base.clone` of an estimator need not copy its network."""
@@ -147,8 +121,8 @@ class Backbone:
     def on(self, machine: Machine) -> Backbone:
         """A copy of the model on another machine; this one is not moved."""
         where = machine.resolved()
-        images = self.preparation.modality == "image"
-        return replace(self, network=placed(copy.deepcopy(self.network), where, images=images), machine=where)
+        moved = placed(copy.deepcopy(self.network), where, images=self.preparation.modality == "image")
+        return replace(self, network=moved, machine=where)
 
     @cached_property
     def _digest(self) -> str:
@@ -157,18 +131,6 @@ class Backbone:
     def digest(self) -> str:
         """A digest of the weights with buffers, the preprocessing and how features are read: 32 hexadecimal digits."""
         return self._digest
-
-    def key(self) -> str:
-        """The key of its feature tables: a digest of the weights, the precision of the passes (features are stored in float32), how images
-        are decoded, and the version.
-
-        Another version of fewtune may read or prepare rows differently, so it computes its own tables.
-        """
-        decoding = f" decoding {DECODING}" if self.preparation.modality == "image" else ""
-        code = (
-            f" {self.source[PROBE]}" if PROBE in self.source else ""
-        )  # for your own network: its code can change without a change of its weights
-        return digest(f"{self.digest()} {self.machine.dtype} float32{decoding}{code} fewtune {__version__}")
 
     def embed(
         self, weights: Weights, space: RowSpace, rows: Integers | Tensor, view: View = IDENTITY, key: Key | None = None
@@ -179,25 +141,10 @@ class Backbone:
         copy). Gradients flow to the weights that require them. Raises InputError for another modality, for a row that cannot be decoded,
         and for an augmented view of anything but images.
         """
-        index = np.asarray(rows, dtype=np.int64)
-        unique, inverse = np.unique(index.reshape(-1), return_inverse=True)
-        real = unique[unique >= 0]
-        parts = [features for _, features in self.embed_chunks(weights, space, real, view, key)]
-        features = torch.cat(parts) if parts else torch.zeros(0, self.width, device=self.machine.device)
-        width = features.shape[1]
-        if len(real) < len(unique):
-            features = torch.cat([features.new_zeros(1, width), features])
-        return features[torch.from_numpy(inverse.reshape(-1)).to(features.device)].view(*index.shape, width)
+        return self._rows.embed(weights, space, rows, view, key)
 
     def embed_chunks(
-        self,
-        weights: Weights,
-        space: RowSpace,
-        rows: Integers,
-        view: View = IDENTITY,
-        key: Key | None = None,
-        *,
-        bad: dict[int, str] | None = None,
+        self, weights: Weights, space: RowSpace, rows: Integers, view: View = IDENTITY, key: Key | None = None, bad: Reasons | None = None
     ) -> Iterator[tuple[Integers, Float[Tensor, "b D"]]]:
         """Features chunk by chunk, in order: (rows, features). Meanwhile, the next rows are decoded in threads.
 
@@ -207,10 +154,7 @@ class Backbone:
         return self._rows.chunks(weights, space, rows, view, key, bad)
 
     def row_bytes(self, weights: Weights, space: RowSpace, rows: Integers) -> int:
-        """Bytes of activations that a row keeps for the gradient of the weights that require one; for texts, of the longest of `rows`.
-
-        0 if nothing requires a gradient, and for vectors.
-        """
+        """Bytes of activations kept for the gradient by a row, of texts by the longest; 0 if no weight requires one, and for vectors."""
         return self._rows.row_bytes(weights, space, rows)
 
     @property

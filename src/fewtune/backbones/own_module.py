@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, TypedDict, final
 
 import numpy as np
 import torch
@@ -13,7 +14,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from fewtune.backbones.passes import Passes
+from fewtune.backbones.groups import Groups, group_names
+from fewtune.backbones.passes import Passes, placed
 from fewtune.backbones.preparation import ImagePreparation, Prepared, VectorPreparation
 from fewtune.data.items import Item
 from fewtune.errors import InputError
@@ -25,7 +27,50 @@ _SHOWN = 8  # how many numbers of a probe are recorded
 _ALIKE = 1e-3  # relative to the largest feature: the allowed difference of a row in another batch, or on another machine
 _TEXT = "a photo of a red cat on the mat"
 
-Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+Interpolation: TypeAlias = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+
+
+class Images(TypedDict, total=False):
+    """How your own network's images are prepared. Values in [0, 1] become (value - `mean`) / `std`; by default they stay in [0, 1]."""
+
+    mean: float | Sequence[float]
+    """One number, or one for each channel. With one channel, `mean=(0.5,)`, images are grey: [B, 1, H, W]."""
+    std: float | Sequence[float]
+    """Above 0; one number, or one for each channel."""
+    interpolation: Interpolation
+    """How images are resized; "bicubic" by default."""
+    crop: float
+    """In (0, 1], 1 by default. The short side is resized to `size / crop`, and the middle is cut out."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class OwnNetwork:
+    """A module that can be a backbone: what it is called, its copy on the machine, how inputs are prepared, and what it was tried on."""
+
+    name: str
+    network: nn.Module
+    preparation: Prepared
+    width: int
+    groups: Groups
+    source: dict[str, str]
+    structure: str
+
+
+def own_network(module: nn.Module, machine: Machine, preparation: Prepared, inputs: int | None) -> OwnNetwork:
+    """The module as `Backbone.of` documents it, on a resolved machine."""
+    network = copied(module)
+    called = type(module).__name__
+    answer = probed(network, preparation, inputs, called)
+    return OwnNetwork(
+        name=f"{OWN}:{called}",
+        network=placed(network, machine, images=preparation.modality == "image"),
+        preparation=preparation,
+        width=answer.shape[1],
+        groups=group_names(name for name, _ in network.named_parameters()),
+        source={"weights": "given in Python", PROBE: probe_text(answer)},
+        structure=structure_of(network),
+    )
 
 
 def copied(module: nn.Module) -> nn.Module:
@@ -48,9 +93,13 @@ def copied(module: nn.Module) -> nn.Module:
 
 
 def image_preparation(
-    size: int | tuple[int, int], mean: float | Sequence[float], std: float | Sequence[float], interpolation: Interpolation, crop: float
+    size: int | tuple[int, int],
+    mean: float | Sequence[float] = 0.0,
+    std: float | Sequence[float] = 1.0,
+    interpolation: Interpolation = "bicubic",
+    crop: float = 1.0,
 ) -> ImagePreparation:
-    """The preparation of images that `Backbone.of` documents. Raises InputError for numbers out of range."""
+    """The preparation of images that `Images` documents. Raises InputError for numbers out of range."""
     sides = (size, size) if isinstance(size, int) else tuple(size)
     if len(sides) != 2 or not all(isinstance(side, int) for side in sides):
         raise InputError(f"expected a size of one whole number or (height, width), found {size!r}.")
@@ -68,8 +117,13 @@ def image_preparation(
     )
 
 
-def prepared_for(preparation: Prepared | None, image: ImagePreparation | None, inputs: int | None) -> Prepared:
-    """The one preparation that was given. Raises InputError if none or several were given."""
+def reads(size: int | tuple[int, int] | None, inputs: int | None, preparation: Prepared | None, images: Images) -> Prepared:
+    """The one preparation that `Backbone.of` was given. Raises InputError if none or several were given."""
+    if strange := next((name for name in images if name not in Images.__annotations__), None):
+        raise TypeError(f"Backbone.of() got an unexpected keyword argument {strange!r}")
+    if images and size is None:
+        raise InputError(f"{next(iter(images))} is about images: say their size= too.")
+    image = None if size is None else image_preparation(size, **images)
     if preparation is not None and not isinstance(preparation, Prepared):
         raise InputError(
             f"expected a preparation with modality, text, prepare and batch (as fewtune.backbones.preparation has), found a "

@@ -23,6 +23,7 @@ from fewtune.errors import InputError
 from fewtune.keys import Key
 
 Texts: TypeAlias = Callable[[Sequence[str]], Any]
+Reasons: TypeAlias = dict[int, str]  # why rows cannot be read, by their number
 
 CPU_ROWS = 8  # images in one forward pass on the CPU: MobileNetV2 ran twice as fast as with 64, whose activations do not fit into a cache
 CPU_ROWS_SMALL = 32  # for images up to 128 pixels a side, which have fewer activations: 1.4 times faster at 64 and 96 pixels. The query
@@ -41,6 +42,18 @@ class RowPasses:
     noisy: bool
     passes: Passes
 
+    def embed(self, weights: Weights, space: RowSpace, rows: Integers | Tensor, view: View, key: Key | None) -> Float[Tensor, "*B D"]:
+        """See `Backbone.embed`."""
+        index = np.asarray(rows, dtype=np.int64)
+        unique, inverse = np.unique(index.reshape(-1), return_inverse=True)
+        real = unique[unique >= 0]
+        parts = [features for _, features in self.chunks(weights, space, real, view, key, None)]
+        features = torch.cat(parts) if parts else torch.zeros(0, self.width, device=self.passes.machine.device)
+        width = features.shape[1]
+        if len(real) < len(unique):
+            features = torch.cat([features.new_zeros(1, width), features])
+        return features[torch.from_numpy(inverse.reshape(-1)).to(features.device)].view(*index.shape, width)
+
     def chunks(
         self,
         weights: Weights,
@@ -48,7 +61,7 @@ class RowPasses:
         rows: Integers,
         view: View,
         key: Key | None,
-        bad: dict[int, str] | None,
+        bad: Reasons | None,
     ) -> Iterator[tuple[Integers, Float[Tensor, "b D"]]]:
         """See `Backbone.embed_chunks`."""
         if space.modality != self.preparation.modality:

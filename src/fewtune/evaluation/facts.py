@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.features import features_key
 from fewtune.data.examples import Examples
 from fewtune.data.row_space import RowSpace
 from fewtune.spec import digest
@@ -43,7 +44,7 @@ def backbone_fact(backbone: Backbone) -> str:
     compilation change them by rounding only.
     """
     groups = digest(repr(backbone.groups))
-    return f"backbone {backbone.name!r} {backbone.key()}, groups {groups}, precision {backbone.machine.dtype}"
+    return f"backbone {backbone.name!r} {features_key(backbone)}, groups {groups}, precision {backbone.machine.dtype}"
 
 
 def array_digest(values: np.ndarray[Any, Any]) -> str:

@@ -20,6 +20,7 @@ from fewtune import FewShotClassifier
 from fewtune.adaptation.adapt import adapt_examples
 from fewtune.api.adapted import Adapted
 from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.features import features_key
 from fewtune.backbones.load import load_backbone
 from fewtune.cli import main
 from fewtune.data.examples import make_examples
@@ -134,8 +135,8 @@ def test_another_forward_over_the_same_weights_has_its_own_feature_tables() -> N
 
     Doubled.__name__ = "Net"
     one, other = (Backbone.of(module, size=24, machine=CPU) for module in (Net(), Doubled()))
-    assert one.digest() == other.digest() and one.key() != other.key()
-    assert Backbone.of(Net(), size=24, machine=CPU).key() == one.key()
+    assert one.digest() == other.digest() and features_key(one) != features_key(other)
+    assert features_key(Backbone.of(Net(), size=24, machine=CPU)) == features_key(one)
 
 
 class _Lambda(nn.Module):
@@ -171,6 +172,7 @@ def test_what_gives_no_features_is_refused(run: Callable[[Tensor], Any], said: s
     [
         (Net, {}, "with one of: size="),
         (Net, {"size": 8, "inputs": 3}, "with one of"),
+        (Net, {"mean": 0.5, "inputs": 3}, "mean is about images: say their size= too"),
         (Net, {"size": 8, "preparation": 3}, "expected a preparation"),
         (Net, {"size": (8, 8, 3)}, "a size of one whole number"),
         (Net, {"size": 8, "crop": 0.0}, "expected crop above 0"),
@@ -186,6 +188,11 @@ def test_what_gives_no_features_is_refused(run: Callable[[Tensor], Any], said: s
 def test_what_cannot_be_prepared_is_refused(given: Callable[[], Any], options: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         Backbone.of(given(), **options, machine=CPU)
+
+
+def test_an_unknown_option_is_refused_by_its_name() -> None:
+    with pytest.raises(TypeError, match=r"Backbone.of\(\) got an unexpected keyword argument 'sise'"):
+        Backbone.of(Net(), sise=8)  # type: ignore[call-arg]
 
 
 def adapted_on(*given: Any, **options: Any) -> Adapted:

@@ -12,13 +12,14 @@ from fewtune.lazy import opened
 
 if TYPE_CHECKING:
     from fewtune.backbones.features.cache import default_folder, places_folder
-    from fewtune.backbones.features.feature_table import FeatureTable, table_key
+    from fewtune.backbones.features.feature_table import FeatureTable, features_key, table_key
     from fewtune.backbones.features.readable import readable_features, refuse_unreadable, remarks_on_length, without_labels
 
 # the file of each name; imported when the name is first used, so that the command line starts at once
 _WHERE = {
     "FeatureTable": "feature_table",
     "default_folder": "cache",
+    "features_key": "feature_table",
     "places_folder": "cache",
     "readable_features": "readable",
     "refuse_unreadable": "readable",
@@ -30,6 +31,7 @@ _WHERE = {
 __all__ = [
     "FeatureTable",
     "default_folder",
+    "features_key",
     "places_folder",
     "readable_features",
     "refuse_unreadable",

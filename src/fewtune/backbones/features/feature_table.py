@@ -17,12 +17,15 @@ from torch import Tensor
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.features.cache import default_folder
 from fewtune.backbones.features.table_file import Floats, read_table, writing
+from fewtune.backbones.own_module import PROBE
 from fewtune.data.examples import Examples, Subset
+from fewtune.data.images import DECODING
 from fewtune.data.items import Items, Vectors
 from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from fewtune.progress import Progress
 from fewtune.spec import digest
+from fewtune.version import __version__
 
 _COMMIT = 3.0  # seconds: the most work that is lost if the process is killed
 _NOT_FINITE = "its features are not finite numbers"
@@ -71,13 +74,25 @@ def feature_table(
     return FeatureTable(parts[0] if len(parts) == 1 else torch.cat(parts), bad)
 
 
+def features_key(backbone: Backbone) -> str:
+    """A digest of all that the features of a row depend on, but its content: the weights, the precision of the passes (features are stored
+    in float32), how images are decoded, and the version.
+
+    Another version of fewtune may read or prepare rows differently, so it computes its own tables. The code of your own network can change
+    while its weights stay, so its outputs on made-up inputs count too.
+    """
+    decoding = f" decoding {DECODING}" if backbone.preparation.modality == "image" else ""
+    code = f" {backbone.source[PROBE]}" if PROBE in backbone.source else ""
+    return digest(f"{backbone.digest()} {backbone.machine.dtype} float32{decoding}{code} fewtune {__version__}")
+
+
 def table_key(backbone: Backbone, source: Examples) -> str:
-    """A digest of all that the features of a collection depend on (the backbone's key, and the content of the rows in order): 32 hex
+    """A digest of all that the features of a collection depend on (`features_key`, and the content of the rows in order): 32 hex
     digits.
 
     Labels, names, splits and groups do not change the content of a row, so they are not part of it.
     """
-    return digest(f"{backbone.key()} {source.digest()}")
+    return digest(f"{features_key(backbone)} {source.digest()}")
 
 
 def _on_disk(backbone: Backbone, source: Examples, folder: Path, progress: Progress) -> tuple[Floats, dict[int, str]]:
