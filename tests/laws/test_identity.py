@@ -23,7 +23,7 @@ from fewtune.backbones.features import feature_table as feature_table_module
 from fewtune.backbones.features.feature_table import table_key
 from fewtune.backbones.load import load_backbone
 from fewtune.backbones.places import Place
-from fewtune.data.examples import Column, Examples, Skipped, make_examples
+from fewtune.data.examples import Column, Examples, Skipped, class_splits, make_examples
 from fewtune.data.items import Vectors
 from fewtune.data.row_space import RowSpace
 from fewtune.evaluation import identity as identity_module
@@ -63,11 +63,9 @@ def collection(seed: int) -> Examples:
         class_names=[f"c{seed}-{i}" for i in range(6)],
         name=f"s{seed}",
         groups=["north", "south"] * 12,
-        class_split={"c1-5": 1},
-        extra={"other": Column("class", labels[::-1].copy(), tuple("uvwxyz"))},
-        caption=[f"row {i}" for i in range(24)],
-    )
-    return replace(made, row_split=np.arange(24) % 2)
+        row_split=np.arange(24) % 2,
+    ).with_columns({"other": Column("class", labels[::-1].copy(), tuple("uvwxyz"))})
+    return replace(made, class_split=class_splits(made.class_names, {"c1-5": 1}), caption=[f"row {i}" for i in range(24)])
 
 
 def machine() -> Machine:

@@ -44,7 +44,7 @@ def space() -> RowSpace:
     groups = [f"g{label % 2}" for label in labels]
     values = {"height": Column("float", np.random.default_rng(2).normal(size=(len(labels), 2)))}
     names = [f"c{i}" for i in range(len(SIZES))]
-    return RowSpace([make_examples(Vectors(vectors), labels, class_names=names, groups=groups, extra=values)])
+    return RowSpace([make_examples(Vectors(vectors), labels, class_names=names, groups=groups).with_columns(values)])
 
 
 def of_classes(tasks: Tasks, *chosen: tuple[int, ...]) -> Tasks:

@@ -61,8 +61,8 @@ def ground() -> Ground:
     vectors = (random.normal(size=(6, 5))[labels] + 0.7 * random.normal(size=(N, 5))).astype(np.float32)
     waves = Column("float", random.normal(size=(N, 2)))
     examples = make_examples(
-        Vectors(vectors), labels, class_names=[f"c{i}" for i in range(6)], groups=[f"g{i % 3}" for i in range(N)], extra={"wave": waves}
-    )
+        Vectors(vectors), labels, class_names=[f"c{i}" for i in range(6)], groups=[f"g{i % 3}" for i in range(N)]
+    ).with_columns({"wave": waves})
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, WIDTH)).double().eval()

@@ -48,7 +48,6 @@ def compare(
     backbone: Backbone | str | None = None,
     ways: int = 5,
     shots: int | Sequence[int] = (1, 5),
-    seeds: int | Sequence[int] = 0,
     settings: CompareSettings = _DEFAULT,
 ) -> Comparison:
     """Compare methods on the same few-shot episodes.
@@ -58,7 +57,7 @@ def compare(
     `sources`: other labelled data, whose train classes the methods that learn are trained on; rows that are tested on are left out.
     `backbone`: the foundation model, by its name or as a `Backbone`; by default one that suits the data.
     `ways`: classes in an episode. `shots`: labelled rows of each class; several make several settings, all of the same classes.
-    `seeds`: of the episodes; several also give an interval over seeds. `settings`: what is seldom changed.
+    `settings`: what is seldom changed, such as `CompareSettings(episodes=100, seeds=(0, 1, 2))`.
     The answer has `.rows` (a record for each method and setting), `.table()`, `.report(path)` and `.save(folder)`; printed, it is the table
     that `fewtune compare` shows.
     Raises InputError (a ValueError), in one sentence, for data, methods and numbers that do not fit.
@@ -73,7 +72,7 @@ def compare(
     [('centroid', 5, 20), ('ridge', 5, 20)]
     """
     examples = examples_of(target)
-    protocols = make_protocols(examples, ways, _numbers(shots), _numbers(seeds), settings)
+    protocols = make_protocols(examples, ways, _numbers(shots), settings)
     model = backbone_of(backbone, examples.modality)
     made = make_methods(methods, model, settings.training.sweep, has_source=len(sources) > 0)
     data = ComparedData(examples, tuple(sources_of(sources)))
@@ -89,9 +88,7 @@ class ComparedData:
     sources: tuple[Examples, ...] = ()
 
 
-def make_protocols(
-    examples: Examples, ways: int, shots: Sequence[int], seeds: Sequence[int], settings: CompareSettings
-) -> tuple[Protocol, ...]:
+def make_protocols(examples: Examples, ways: int, shots: Sequence[int], settings: CompareSettings) -> tuple[Protocol, ...]:
     """One protocol for each of `shots` (or the one of `settings.episode`). Raises InputError where the data cannot give such episodes."""
     space = RowSpace([examples])
     samplers: tuple[Episode, ...]
@@ -103,7 +100,7 @@ def make_protocols(
     first = Protocol(
         sampler=samplers[0],
         episodes=settings.episodes,
-        seeds=tuple(seeds),
+        seeds=_numbers(settings.seeds),
         classes=settings.classes or default_classes(space),
         within=settings.within,
         least_rows=rows,

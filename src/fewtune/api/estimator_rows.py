@@ -16,8 +16,9 @@ from fewtune.backbones.load import load_backbone
 from fewtune.backbones.providers.names import read_name
 from fewtune.data.examples import Examples, make_examples
 from fewtune.data.items import Texts, Wanted
+from fewtune.data.reading.asked import Asked
 from fewtune.data.reading.labels import missing
-from fewtune.data.reading.read import read_examples
+from fewtune.data.reading.read import read_asked
 from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from fewtune.machine import Machine
@@ -71,7 +72,7 @@ def rows_of(X: Any, wanted: Wanted, *, several: bool) -> Examples:
         return make_examples(Texts([_text(row, number) for number, row in enumerate(given)]))
     if isinstance(given, list | tuple) and all(isinstance(row, str) for row in given):
         given = [Path(row) for row in given]
-    return read_examples((given, None), labelled=False, wanted=None if several else wanted)
+    return read_asked((given, None), Asked(labelled=False, wanted=None if several else wanted))
 
 
 @lru_cache(maxsize=2)

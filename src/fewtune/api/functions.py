@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import final
+from typing import Unpack, final
 
 from fewtune.adaptation.adapt import adapt_examples
 from fewtune.adaptation.settings import AdaptSettings
@@ -16,7 +16,7 @@ from fewtune.backbones.backbone import Backbone
 from fewtune.machine import Machine
 from fewtune.models.add_class import add_class
 from fewtune.models.bundle import Bundle, load_bundle
-from fewtune.models.evaluate import Evaluation, evaluate, read_labelled
+from fewtune.models.evaluate import Counted, Evaluation, evaluate, read_labelled
 from fewtune.models.export import Exported, export_onnx
 from fewtune.models.predict import Prediction, Running, load_its_backbone, predict_anything, unlabelled
 from fewtune.recipes.language import read_frozen
@@ -64,32 +64,17 @@ class Model:
         return predict_anything(self.bundle, inputs, self.backbone, threshold=threshold, skip_bad=skip_bad, quiet=quiet)
 
     def evaluate(
-        self,
-        data: Data,
-        *,
-        threshold: float | None = None,
-        skip_unknown: bool = False,
-        include_learned: bool = False,
-        skip_bad: bool = False,
-        label: str | None = None,
-        input: str | None = None,
-        quiet: bool = True,
+        self, data: Data, *, label: str | None = None, input: str | None = None, quiet: bool = True, **counted: Unpack[Counted]
     ) -> Evaluation:
         """What the model gets right on labelled `data` (anything that `adapt` takes); classes are matched by name.
 
-        Rows that it was learned from, by their content, are left out unless `include_learned`; classes that it does not know are refused,
-        or left out with `skip_unknown`. `label`, `input`: columns of a table. The answer has `.accuracy`, `.recall`, `.confusion`,
-        `.calibration_error` and `.sentences`, which say it all. Raises InputError where nothing can be measured.
+        `label`, `input`: columns of a table. Rows that the model learned from, by their content, are left out unless
+        `include_learned=True`. Classes that it does not know are refused, or left out with `skip_unknown=True`. Rows that cannot be read
+        are refused, or left out with `skip_bad=True`. `threshold` in [0, 1]: abstain below this probability. The answer has `.accuracy`,
+        `.recall`, `.confusion`, `.calibration_error` and `.sentences`, which say it all. Raises InputError if nothing can be measured.
         """
-        return evaluate(
-            self.bundle,
-            read_labelled(data, label=label, input=input),
-            threshold=threshold,
-            skip_unknown=skip_unknown,
-            include_learned=include_learned,
-            skip_bad=skip_bad,
-            running=Running(backbone=self.backbone, quiet=quiet),
-        )
+        rows = read_labelled(data, label=label, input=input)
+        return evaluate(self.bundle, rows, running=Running(backbone=self.backbone, quiet=quiet), **counted)
 
     def add_class(self, name: str, inputs: Inputs, *, more: bool = False, skip_bad: bool = False, quiet: bool = True) -> Model:
         """A model that knows one more class, from a few examples of it (as `predict` takes inputs) and without training.

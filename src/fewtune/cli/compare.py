@@ -53,7 +53,7 @@ def compare(
 
     settings = settings_of(asked, learning, keeping, reading, model)
     examples = reading.read(data)
-    protocols = make_protocols(examples, asked.ways, asked.shots, asked.seeds, settings)
+    protocols = make_protocols(examples, asked.ways, asked.shots, settings)
     backbone = model.load(examples.modality)
     methods = make_methods(method or (), backbone, settings.training.sweep, has_source=bool(source))
     data_read = ComparedData(examples, tuple(map(reading.read, source or ())))

@@ -87,6 +87,7 @@ def settings_of(
     return CompareSettings(
         queries=asked.queries,
         episodes=asked.episodes,
+        seeds=tuple(asked.seeds),
         classes=asked.classes,
         within=asked.within,
         episode=asked.episode,

@@ -18,6 +18,7 @@ from fewtune.errors import InputError, unknown
 Integers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 NO_SPLIT, TRAIN, VALIDATION, TEST = -1, 0, 1, 2
 SPLITS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
+LABEL = "label"  # the label column of a collection that has no other name for it
 
 
 @final
@@ -125,6 +126,10 @@ class Examples:
         none = np.full(len(self.columns[target].names), NO_SPLIT)
         return self if target == self.target else replace(self, target=target, class_split=none)
 
+    def with_columns(self, columns: Mapping[str, Column]) -> Examples:
+        """The same collection with more label columns, each with a value for every row."""
+        return replace(self, columns={**self.columns, **columns})
+
     def digest(self) -> str:
         """A digest of the content of the rows, in order: 32 hexadecimal digits. Labels and names are not part of it."""
         return self._digest
@@ -222,38 +227,34 @@ def make_examples(
     row_names: Sequence[str] | None = None,
     groups: Sequence[str | None] | None = None,
     row_split: Integers | None = None,
-    class_split: Mapping[str, int] | None = None,
-    extra: Mapping[str, Column] | None = None,
-    caption: Sequence[str] | None = None,
-    skipped: tuple[Skipped, ...] = (),
-    remarks: tuple[str, ...] = (),
-    target: str = "label",
 ) -> Examples:
-    """Examples with one label column, from what a reader has found.
+    """Examples with one label column, called "label", from what a reader has found.
 
     `labels`: class names or integers, one for each row (None and "" mean missing), or a whole Column of any kind. With `class_names`,
-    integer labels are indices into it and -1 means missing. Without, the classes are the distinct labels in sorted order, and -1 is a class
-    like any other. Blanks around a name are removed. `class_split` maps a class name to 0, 1 or 2 (absent: no split).
+    integer labels are indices into them and -1 means missing. Without, the classes are the distinct labels in sorted order, and -1 is a
+    class like any other. Blanks around a name are removed. `groups`: the name of each row's group (None and "" mean none). `row_split` [N]:
+    -1 none, 0 train, 1 validation, 2 test. What else is known of a collection is set with `with_columns` and `dataclasses.replace`.
     """
     count = len(items)
     column = labels if isinstance(labels, Column) else Column("class", *_classes(labels, class_names, count, name))
     group_names = tuple(sorted({g for g in groups if g})) if groups is not None else ()
     group_ids = {g: i for i, g in enumerate(group_names)}
-    split = class_split or {}
     return Examples(
         name=name,
         items=items,
-        columns={target: column, **(extra or {})},
-        target=target,
+        columns={LABEL: column},
+        target=LABEL,
         row_names=list(row_names) if row_names is not None else [f"{name}:{i}" for i in range(count)],
-        class_split=np.array([split.get(c, NO_SPLIT) for c in column.names], dtype=np.int64),
+        class_split=np.full(len(column.names), NO_SPLIT, dtype=np.int64),
         row_split=np.full(count, NO_SPLIT, dtype=np.int64) if row_split is None else row_split.astype(np.int64),
         group=np.array([group_ids.get(g or "", -1) for g in groups] if groups is not None else [-1] * count, dtype=np.int64),
         group_names=group_names,
-        caption=caption,
-        skipped=skipped,
-        remarks=remarks,
     )
+
+
+def class_splits(names: Sequence[str], split: Mapping[str, int]) -> Integers:
+    """The split [K] of each class: 0, 1 or 2 as `split` says by name, -1 for one that it does not have."""
+    return np.array([split.get(name, NO_SPLIT) for name in names], dtype=np.int64)
 
 
 def _classes(

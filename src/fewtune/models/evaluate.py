@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, final
+from typing import Any, TypeAlias, TypedDict, final
 
 import numpy as np
 
 from fewtune.backbones.features.readable import remarks_on_length
 from fewtune.data.examples import Examples, Integers
-from fewtune.data.reading.read import read_examples
+from fewtune.data.reading.asked import Asked
+from fewtune.data.reading.read import read_asked
 from fewtune.data.same_names import match_names, matched_in_words
 from fewtune.errors import InputError
 from fewtune.models.bundle import Bundle
@@ -24,6 +25,19 @@ _SHOWN = 5
 UNKNOWN = "its class is not one of the model's"
 LEARNED = "the model was learned from it"
 _HERE = Running()
+
+
+class Counted(TypedDict, total=False):
+    """Which rows count, and as what; `evaluate` has the defaults."""
+
+    threshold: float | None
+    """In [0, 1]: the model abstains from rows whose best probability is lower. None: the threshold it was saved with."""
+    skip_unknown: bool
+    """Leave out rows of classes that the model does not have, instead of refusing the data."""
+    include_learned: bool
+    """Count rows that the model learned from, by their content."""
+    skip_bad: bool
+    """Leave out rows that cannot be read, instead of refusing the data."""
 
 
 @final
@@ -54,7 +68,7 @@ class Evaluation:
 
 def read_labelled(data: Any, *, label: str | None = None, input: str | None = None) -> Examples:
     """Labelled rows of one class or more. Raises InputError where there are no labels."""
-    examples = read_examples(data, label=label, input=input, labelled=False)
+    examples = read_asked(data, Asked(label=label, input=input, labelled=False))
     if not (examples.labels >= 0).any():
         raise InputError(
             f"{examples.name} holds no labels: expected class folders, or a label column (name it with --label, in Python label=...)."

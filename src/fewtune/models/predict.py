@@ -20,10 +20,11 @@ from fewtune.backbones.own_module import PROBE, answers_alike
 from fewtune.backbones.places import Place, remembered
 from fewtune.data.examples import Examples
 from fewtune.data.items import Wanted
+from fewtune.data.reading.asked import Asked
 from fewtune.data.reading.frames import is_data_frame, is_dataset
 from fewtune.data.reading.inputs import read_inputs
 from fewtune.data.reading.order import some
-from fewtune.data.reading.read import read_examples
+from fewtune.data.reading.read import read_asked
 from fewtune.data.reading.torch_dataset import is_torch_dataset
 from fewtune.errors import InputError
 from fewtune.learning.method import Method
@@ -233,9 +234,9 @@ def unlabelled(bundle: Bundle, inputs: Any) -> Examples:
         inputs = [inputs]
     if isinstance(inputs, list | tuple) and all(isinstance(i, str | Path) for i in inputs):
         return _named(wanted, inputs)
-    if isinstance(inputs, Examples | Mapping) or is_data_frame(inputs) or is_dataset(inputs) or is_torch_dataset(inputs):
-        return read_examples(inputs, labelled=False, wanted=wanted)
-    return read_examples((inputs, None), labelled=False, wanted=wanted)
+    if not (isinstance(inputs, Examples | Mapping) or is_data_frame(inputs) or is_dataset(inputs) or is_torch_dataset(inputs)):
+        inputs = (inputs, None)
+    return read_asked(inputs, Asked(labelled=False, wanted=wanted))
 
 
 def _named(wanted: Wanted, inputs: Sequence[str | Path]) -> Examples:

@@ -6,6 +6,7 @@ import builtins
 import gc
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def test_the_same_numbers_as_the_command(run: Run, rows: Path, tmp_path: Path) -
     asked = ("compare", rows, "--method", "centroid", "--method", "ridge(penalty=10)", "--shots", 1, 3, "--seeds", 0, 4)
     ran = run(*asked, "--episodes", 20, "--queries", 5, "--format", "json", "--out", tmp_path / "cli")
     assert ran.code == 0, ran.err
-    found = fewtune.compare(rows, methods=["centroid", "ridge(penalty=10)"], shots=(1, 3), seeds=(0, 4), settings=FEW)
+    found = fewtune.compare(rows, methods=["centroid", "ridge(penalty=10)"], shots=(1, 3), settings=replace(FEW, seeds=(0, 4)))
     assert found.rows == json.loads(ran.out) and len(found.rows) == 4
     assert found.render("json") == ran.out.rstrip("\n")
     shown = run(*asked, "--episodes", 20, "--queries", 5)
@@ -153,7 +154,7 @@ def test_a_backbone_by_value_and_another_kind_of_episode(rows: Path) -> None:
         ({"methods": ["multitask"]}, "trains on a source, but none is given"),
         ({"sources": "more/"}, r"write sources=\[...\]"),
         ({"ways": 20}, "at least 20 classes"),
-        ({"seeds": ()}, "distinct seeds"),
+        ({"settings": replace(FEW, seeds=())}, "distinct seeds"),
         ({"settings": fewtune.CompareSettings(episode="ridge")}, "unknown name 'ridge'"),
     ],
 )

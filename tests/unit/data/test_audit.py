@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +101,7 @@ def test_the_same_image_under_two_captions_is_no_clash(tmp_path: Path) -> None:
     content = np.frombuffer((tmp_path / "a.png").read_bytes() * 2, np.uint8)
     items = Encoded(content, np.array([0, len(content) // 2, len(content)]), ["p", "q"])
     assert len(inspect_examples(make_examples(items, ["u", "v"])).clashes) == 1
-    assert inspect_examples(make_examples(items, ["u", "v"], caption=["one", "two"])).clashes == ()
+    assert inspect_examples(replace(make_examples(items, ["u", "v"]), caption=["one", "two"])).clashes == ()
 
 
 def test_other_targets(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from fewtune.errors import InputError
 
 
 def test_subsets_of_subsets_point_at_the_whole() -> None:
-    made = make_examples(Texts([f"t{i}" for i in range(10)]), [i % 3 for i in range(10)], caption=list("abcdefghij"))
+    made = replace(make_examples(Texts([f"t{i}" for i in range(10)]), [i % 3 for i in range(10)]), caption=list("abcdefghij"))
     twice = made.take([9, 7, 5, 3]).take([2, 0])
     assert [twice.items.fetch(i) for i in range(2)] == ["t5", "t9"] and twice.labels.tolist() == [2, 0] and twice.caption == ["f", "j"]
     assert isinstance(twice.items, Subset) and isinstance(twice.items.whole, Texts)

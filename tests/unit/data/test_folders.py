@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from fewtune.data.examples import NO_SPLIT, TEST, TRAIN, VALIDATION
+from fewtune.data.reading.asked import Asked
 from fewtune.data.reading.order import natural
-from fewtune.data.reading.read import read_examples
+from fewtune.data.reading.read import read_asked, read_examples
 from fewtune.errors import InputError
 
 
@@ -50,7 +51,7 @@ def test_class_folders(tmp_path: Path) -> None:
         "README.md": "not an image or a text (suffix '.md')",
         "owl/notes.doc": "not an image or a text (suffix '.doc')",
     }
-    shallow = read_examples(root, recursive=False, name="flat")
+    shallow = read_asked(root, Asked(recursive=False, name="flat"))
     assert shallow.name == "flat" and len(shallow) == 4 and "owl/deep/er/1.PNG" in [s.name for s in shallow.skipped]
 
 

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fewtune.data.audit import inspect_examples
-from fewtune.data.reading.read import read_examples
+from fewtune.data.reading.asked import Asked
+from fewtune.data.reading.read import read_asked
 from fewtune.errors import InputError
 
 few = settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck), database=None)
@@ -31,7 +32,7 @@ def reads(path: Path) -> None:
     """Read what lies there; an InputError of one line is as good as an answer."""
     for labelled in (True, False):
         try:
-            inspect_examples(read_examples(path, labelled=labelled))
+            inspect_examples(read_asked(path, Asked(labelled=labelled)))
         except InputError as problem:
             assert str(problem)
 

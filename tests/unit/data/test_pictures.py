@@ -22,8 +22,9 @@ import fewtune
 from fewtune.data.audit import inspect_examples
 from fewtune.data.images import decode
 from fewtune.data.pixels import as_pixels, one_or_many
+from fewtune.data.reading.asked import Asked
 from fewtune.data.reading.inputs import read_inputs
-from fewtune.data.reading.read import read_examples
+from fewtune.data.reading.read import read_asked, read_examples
 from fewtune.errors import InputError
 from fewtune.models.predict import predict_examples, wanted_by
 
@@ -185,12 +186,12 @@ def in_mode(mode: str) -> Image.Image:
 @pytest.mark.parametrize("mode", MODES)
 def test_every_mode_of_pillow_is_a_picture(mode: str, model: Any) -> None:
     assert model.predict(in_mode(mode))[0].label in ("red", "blue", "grey")
-    assert np.asarray(read_examples(([in_mode(mode)], None), labelled=False).items.fetch(0)).shape == (9, 7, 3)
+    assert np.asarray(read_asked(([in_mode(mode)], None), Asked(labelled=False)).items.fetch(0)).shape == (9, 7, 3)
 
 
 def test_modes_by_hand() -> None:
     def first(image: Image.Image) -> list[int]:
-        found: list[int] = np.asarray(read_examples(([image], None), labelled=False).items.fetch(0))[0, 0].tolist()
+        found: list[int] = np.asarray(read_asked(([image], None), Asked(labelled=False)).items.fetch(0))[0, 0].tolist()
         return found
 
     palette = Image.new("P", (2, 1), 1)
@@ -326,7 +327,7 @@ def test_what_is_no_picture_is_said_in_one_sentence(inputs: Any, sentence: str, 
 
 
 def test_bytes_for_a_collection_of_unknown_kind() -> None:
-    assert read_examples(([b"a", "é".encode()], None), labelled=False).items.fetch(1) == "é"
+    assert read_asked(([b"a", "é".encode()], None), Asked(labelled=False)).items.fetch(1) == "é"
     with pytest.raises(InputError, match="row 1 is not UTF-8 text"):
         read_examples(([b"a", b"\xff\xfe"], [0, 1]))
     with pytest.raises(InputError, match="expected one label for each row, found 1 rows and 2"):
@@ -352,8 +353,8 @@ def test_a_text_model_does_not_take_pictures_for_texts() -> None:
     from fewtune.models.predict import Wanted
 
     for value in (FILE, [FILE], Image.fromarray(ONE), ONE):
-        assert read_examples((value, None), labelled=False, wanted=Wanted("text")).modality == "image"
-    assert read_examples(([b"some words"], None), labelled=False, wanted=Wanted("text")).modality == "text"
+        assert read_asked((value, None), Asked(labelled=False, wanted=Wanted("text"))).modality == "image"
+    assert read_asked(([b"some words"], None), Asked(labelled=False, wanted=Wanted("text"))).modality == "text"
 
 
 NUMBERS = "bool uint8 int8 uint16 >u2 int16 int32 int64 uint64 float16 float32 float64 complex64 U3 O".split()  # noqa: SIM905

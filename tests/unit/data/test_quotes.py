@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from fewtune.data.examples import Examples
-from fewtune.data.reading.read import read_examples
+from fewtune.data.reading.asked import Asked
+from fewtune.data.reading.read import read_asked, read_examples
 from fewtune.errors import InputError
 
 SAID = "t{suffix} does not use quotes: the quotation mark in line {line} was read as a letter, and every line as a row."
@@ -17,7 +18,7 @@ def written(tmp_path: Path, rows: list[tuple[str, ...]], suffix: str, header: tu
     separator = "\t" if suffix == ".tsv" else ","
     path = tmp_path / f"t{suffix}"
     path.write_bytes("\r\n".join(separator.join(row) for row in [header, *rows]).encode())
-    return read_examples(path, labelled="label" in header)
+    return read_asked(path, Asked(labelled="label" in header))
 
 
 def plain_rows(count: int = 20) -> list[tuple[str, ...]]:

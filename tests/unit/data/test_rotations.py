@@ -13,7 +13,7 @@ from PIL import Image
 from fewtune.backbones.features.readable import readable_features
 from fewtune.backbones.load import load_backbone
 from fewtune.data.audit import inspect_examples
-from fewtune.data.examples import TEST, TRAIN, Column, Examples, make_examples
+from fewtune.data.examples import TEST, TRAIN, Column, Examples, class_splits, make_examples
 from fewtune.data.items import Pixels, Texts
 from fewtune.data.reading.folders import read_folder
 from fewtune.data.rotations import rotated, turn_of, unturned
@@ -28,7 +28,7 @@ NAMES = ("a", "b", "c")
 
 def pictures(**options: Any) -> Examples:
     labels = np.array([0, 1, 2, 0, 1, -1])
-    return make_examples(Pixels(images(6)), labels, class_names=NAMES, groups=["g", "h", None, "g", "h", "g"], **options)
+    return replace(make_examples(Pixels(images(6)), labels, class_names=NAMES, groups=["g", "h", None, "g", "h", "g"]), **options)
 
 
 def seen(examples: Examples, row: int) -> np.ndarray[Any, Any]:
@@ -38,7 +38,8 @@ def seen(examples: Examples, row: int) -> np.ndarray[Any, Any]:
 def test_classes_rows_groups_and_splits() -> None:
     extra = {"size": Column("float", np.arange(6.0)[:, None]), "other": Column("class", np.arange(6) % 2, ("x", "y"))}
     split = np.array([0, 0, 1, 1, 2, -1])
-    whole = pictures(class_split={"a": TRAIN, "b": TEST}, row_split=split, extra=extra, caption=list("uvwxyz"))
+    classes = class_splits(NAMES, {"a": TRAIN, "b": TEST})
+    whole = pictures(class_split=classes, row_split=split, caption=list("uvwxyz")).with_columns(extra)
     made = rotated(whole)
     assert made.class_names == tuple(f"{n}{t}" for t in ("", "@90", "@180", "@270") for n in NAMES)
     assert len(made) == 24 == len(made.row_names) == len(set(made.row_names))

@@ -13,7 +13,8 @@ from PIL import Image
 
 from fewtune.data.audit import unreadable
 from fewtune.data.examples import Examples
-from fewtune.data.reading.read import read_examples
+from fewtune.data.reading.asked import Asked
+from fewtune.data.reading.read import read_asked, read_examples
 from fewtune.errors import InputError
 
 
@@ -82,7 +83,7 @@ def test_columns_asked_for_and_extra_labels(tmp_path: Path) -> None:
         read_examples(path, label="topic")
     with pytest.raises(InputError, match=r"none has a usual name for a label; pass label=NAME"):
         read_examples(path, input="body")
-    assert read_examples(path, input="body", labelled=False).labels.tolist() == [-1, -1]
+    assert read_asked(path, Asked(input="body", labelled=False)).labels.tolist() == [-1, -1]
 
 
 def test_an_unclear_choice_is_not_made(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from sklearn.linear_model import Ridge
 import fewtune
 from fewtune.api.functions import Model
 from fewtune.backbones.load import load_backbone
-from fewtune.data.reading.read import read_examples
+from fewtune.data.reading.asked import Asked
+from fewtune.data.reading.read import read_asked
 from fewtune.errors import InputError
 from fewtune.files import add_to_manifest, written
 from fewtune.learning.classes import class_vectors, prompts_of
@@ -158,7 +159,7 @@ def test_copies_are_left_out_and_examples_of_other_classes_refused(tmp_path: Pat
     backbone = load_backbone("pixels,size=8")
 
     def added(content: np.ndarray[Any, Any], name: str, **options: Any) -> Any:
-        return add_class(bundle, name, read_examples((content, None), labelled=False), backbone=backbone, **options)
+        return add_class(bundle, name, read_asked((content, None), Asked(labelled=False)), backbone=backbone, **options)
 
     twice = added(pixels[[6, 7, 6]], "c")
     assert twice.bundle.support.labels.tolist() == [0, 1] * 3 + [2, 2] and any("1 row was left out" in s for s in twice.sentences)

@@ -21,8 +21,9 @@ from safetensors.torch import save_file
 
 import fewtune
 from fewtune.backbones.load import load_backbone
+from fewtune.data.reading.asked import Asked
 from fewtune.data.reading.inputs import read_inputs
-from fewtune.data.reading.read import read_examples
+from fewtune.data.reading.read import read_asked
 from fewtune.errors import InputError
 from fewtune.models.bundle import BackboneRecord, Bundle
 from fewtune.models.predict import Prediction, label_rows, load_its_backbone, predict_examples, probabilities, wanted_by
@@ -76,9 +77,9 @@ def test_labels_abstain_below_the_threshold_and_unreadable_rows_have_none() -> N
 
 def test_another_modality_width_or_nothing_is_refused() -> None:
     with pytest.raises(InputError, match="width 2, but data has width 3"):
-        predict_examples(by_hand(), read_examples((np.ones((2, 3)), None), labelled=False))
+        predict_examples(by_hand(), read_asked((np.ones((2, 3)), None), Asked(labelled=False)))
     with pytest.raises(InputError, match="labels vectors, but data holds texts"):
-        predict_examples(by_hand(), read_examples((["a", "b"], None), labelled=False))
+        predict_examples(by_hand(), read_asked((["a", "b"], None), Asked(labelled=False)))
     with pytest.raises(InputError, match="expected something to label"):
         read_inputs([], [], wanted_by(by_hand()))
 

@@ -26,7 +26,7 @@ def source(name: str, classes: int, seed: int, *, rows: int = 8, height: np.ndar
     vectors = middle + means[labels] + 0.7 * random.normal(size=(len(labels), WIDTH))
     extra = {} if height is None else {"height": Column("float", height)}
     names = [f"c{i}" for i in range(classes)]
-    return make_examples(Vectors(vectors.astype(np.float32)), labels, name=name, class_names=names, extra=extra)
+    return make_examples(Vectors(vectors.astype(np.float32)), labels, name=name, class_names=names).with_columns(extra)
 
 
 def ground(*, ways: int = 4, count: int = 12) -> tuple[Tasks, Evidence]:

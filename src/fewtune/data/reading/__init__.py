@@ -12,20 +12,23 @@ from fewtune.lazy import opened
 
 if TYPE_CHECKING:
     from fewtune.data.reading.arrays import read_arrays
+    from fewtune.data.reading.asked import Asked
     from fewtune.data.reading.columns import from_table
     from fewtune.data.reading.folders import read_folder
     from fewtune.data.reading.frames import read_dataset
     from fewtune.data.reading.inputs import read_inputs
-    from fewtune.data.reading.read import read_examples
+    from fewtune.data.reading.read import read_asked, read_examples
     from fewtune.data.reading.table import Table
     from fewtune.data.reading.torch_dataset import read_torch_dataset
 
 # the file of each name; imported when the name is first used, so that the command line starts at once
 _WHERE = {
+    "Asked": "asked",
     "Table": "table",
     "from_table": "columns",
     "read_arrays": "arrays",
     "read_dataset": "frames",
+    "read_asked": "read",
     "read_examples": "read",
     "read_folder": "folders",
     "read_inputs": "inputs",
@@ -33,9 +36,11 @@ _WHERE = {
 }
 
 __all__ = [
+    "Asked",
     "Table",
     "from_table",
     "read_arrays",
+    "read_asked",
     "read_dataset",
     "read_examples",
     "read_folder",

@@ -14,30 +14,32 @@ from fewtune.data.examples import NO_SPLIT, Examples, Integers, make_examples
 from fewtune.data.items import Files, Items, Pixels, Texts, Vectors, Wanted
 from fewtune.data.pictures import is_encoded, is_picture, read_pictures
 from fewtune.data.pixels import as_pixels, fits, one_or_many, plain
-from fewtune.data.reading.labels import Kind, as_labels, decoded, missing
+from fewtune.data.reading.asked import Asked
+from fewtune.data.reading.labels import as_labels, decoded, missing
 from fewtune.data.reading.order import IMAGE_SUFFIXES, SPLIT_WORDS, some
 from fewtune.errors import InputError
+
+_PLAIN = Asked()
 
 
 def read_arrays(
     x: Any,
     y: Any = None,
+    asked: Asked = _PLAIN,
     *,
-    name: str = "data",
     names: Sequence[str] | None = None,
     groups: Any = None,
     split: Any = None,
-    kind: Kind = "class",
-    wanted: Wanted | None = None,
 ) -> Examples:
     """Examples from inputs and labels that are given from Python.
 
     `x`: pictures as one array [N, H, W], [N, H, W, C] or [N, C, H, W] (see `pixels.as_pixels` for the allowed numbers); a list of pictures
     of any kinds and sizes (paths, encoded bytes, Pillow images, arrays; see `pictures`); vectors [N, D]; a list of strings. Torch tensors
-    are treated like arrays. `wanted`: what the model reads, for inputs without labels; for a model of images, `x` may be one picture. `y`:
-    class integers or names, float targets ([N] or [N, d]) or multi-hot [N, L], as `kind` says; None and NaN mean missing. `names`: the
+    are treated like arrays. `y`: class integers or names, float targets ([N] or [N, d]) or multi-hot [N, L], as `asked.kind` says; None and
+    NaN mean missing. Without labels, `x` may be one picture for a model of images (`asked.wanted`). `names`: the
     class names; integer labels are then indices into them, and -1 means missing. Raises InputError for anything else.
     """
+    name, wanted = asked.called, asked.wanted
     labels = None if y is None else plain(y)
     if labels is not None:  # then the number of rows is known
         wanted = Wanted("image") if _is_one_picture(x, labels) else None
@@ -49,7 +51,7 @@ def read_arrays(
         raise InputError(f"{name}: expected one label for each row, found {count} rows and {len(labels)} labels.")
     return make_examples(
         items,
-        None if labels is None else as_labels(labels, name, names, kind),
+        None if labels is None else as_labels(labels, name, names, asked.kind),
         name=name,
         class_names=names,
         row_names=row_names,
@@ -64,9 +66,9 @@ def _is_one_picture(x: Any, labels: Any) -> bool:
     return isinstance(x, np.ndarray) and x.ndim == 3 and len(x) > 1 and np.shape(labels) == (1,)
 
 
-def read_npz(arrays: Mapping[str, np.ndarray[Any, Any]], *, name: str, kind: Kind = "class", wanted: Wanted | None = None) -> Examples:
+def read_npz(arrays: Mapping[str, np.ndarray[Any, Any]], asked: Asked) -> Examples:
     """Examples from an `.npz` with `x` and `y`, and optionally `names` (or `class_names`), `groups` (or `group`) and `split`."""
-    lowered = {key.lower(): key for key in arrays}
+    name, lowered = asked.called, {key.lower(): key for key in arrays}
 
     def first(*keys: str) -> np.ndarray[Any, Any] | None:
         return next((arrays[lowered[key]] for key in keys if key in lowered), None)
@@ -78,12 +80,10 @@ def read_npz(arrays: Mapping[str, np.ndarray[Any, Any]], *, name: str, kind: Kin
     return read_arrays(
         x,
         first("y", "label", "labels"),
-        name=name,
+        asked,
         names=None if names is None else [decoded(n, f"{name}: a class name") if isinstance(n, bytes) else str(n) for n in names.ravel()],
         groups=first("groups", "group"),
         split=first("split", "splits"),
-        kind=kind,
-        wanted=wanted,
     )
 
 

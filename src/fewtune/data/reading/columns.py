@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
-from fewtune.data.examples import Column, Examples, Integers, make_examples
+from fewtune.data.examples import LABEL, Column, Examples, Integers, class_splits, make_examples
 from fewtune.data.items import Files, Items, Texts, Vectors
 from fewtune.data.pictures import is_picture, read_pictures
 from fewtune.data.pixels import plain
@@ -49,7 +50,7 @@ def from_table(table: Table, asked: Asked, *, classes: tuple[Sequence[str], Mapp
     grouping = _one(table, "group", asked.group)
     splitting = None if asked.split == "" else _one(table, "split", asked.split)
     captions = _one(table, "caption", None)
-    return make_examples(
+    made = make_examples(
         items,
         columns[0] if columns else None,
         name=called,
@@ -59,13 +60,17 @@ def from_table(table: Table, asked: Asked, *, classes: tuple[Sequence[str], Mapp
         if grouping and grouping not in (*targets, chosen)
         else None,
         row_split=split_codes(table.columns[splitting], table.count, called) if splitting and splitting not in targets else None,
-        class_split=classes[1] if classes else None,
-        extra={t: _column(c) for t, c in zip(targets[1:], columns[1:], strict=True)},
+    )
+    target = targets[0] if targets else LABEL
+    return replace(
+        made,
+        columns={target: made.column, **{t: _column(c) for t, c in zip(targets[1:], columns[1:], strict=True)}},
+        target=target,
+        class_split=class_splits(made.class_names, classes[1]) if classes else made.class_split,
         caption=["" if missing(c) else str(c) for c in table.columns[captions]]
         if captions and captions not in (*targets, chosen)
         else None,
         remarks=table.remarks,
-        target=targets[0] if targets else "label",
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,7 @@ def read_kit(arrays: Arrays, *, name: str) -> Examples:
     label = _integers(arrays, "label", count, name)
     names = [str(c) for c in arrays["class_names"]] if "class_names" in arrays else [str(i) for i in range(int(label.max(initial=-1)) + 1)]
     paths = [str(p) for p in arrays["path"]] if "path" in arrays else [f"{name}:{i}" for i in range(count)]
-    class_split = _splits(arrays.get("class_split"), len(names))
-    return make_examples(
+    made = make_examples(
         Encoded(content, offsets.astype(np.int64), [f"{name}:{path}" for path in paths]),
         label,
         name=name,
@@ -40,9 +40,9 @@ def read_kit(arrays: Arrays, *, name: str) -> Examples:
         row_names=paths,
         groups=_groups(arrays, count, name),
         row_split=_splits(arrays.get("image_split"), count),
-        class_split={c: int(s) for c, s in zip(names, class_split, strict=True)},
-        caption=[str(s) for s in arrays["sentence"]] if "sentence" in arrays else None,
     )
+    captions = [str(s) for s in arrays["sentence"]] if "sentence" in arrays else None
+    return replace(made, class_split=_splits(arrays.get("class_split"), len(names)), caption=captions)
 
 
 def _check(content: np.ndarray[Any, Any], offsets: np.ndarray[Any, Any], name: str) -> None:

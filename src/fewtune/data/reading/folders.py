@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
@@ -67,7 +67,7 @@ def read_folder(root: Path, *, label: str | None = None, name: str | None = None
     if "" in classes:
         raise InputError(f"the class folder of {rows[classes.index('')].path} has a name of blanks only: rename it.")
     items: Items = Files([f.path for f in rows]) if images else Texts([read_text(f.path).strip() for f in rows])
-    return make_examples(
+    made = make_examples(
         items,
         classes,
         name=name or root.resolve().name,
@@ -75,9 +75,9 @@ def read_folder(root: Path, *, label: str | None = None, name: str | None = None
         row_names=[f.path.relative_to(root).as_posix() for f in rows],
         groups=list(groups) if label != "outer" else None,
         row_split=np.array([f.split for f in rows], dtype=np.int64),
-        skipped=tuple(skipped),
-        remarks=(*_blanks(spelled), *unseen_folders(root, splits, _class_folders(root, splits, rows))),
     )
+    remarks = (*_blanks(spelled), *unseen_folders(root, splits, _class_folders(root, splits, rows)))
+    return replace(made, skipped=tuple(skipped), remarks=remarks)
 
 
 def _blanks(names: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
@@ -12,9 +12,10 @@ import numpy as np
 
 from fewtune.data.examples import Examples, Integers, Skipped, make_examples, on_disk, source_of
 from fewtune.data.items import Files, Item, Items, Modality, Pixels, Texts, Wanted
+from fewtune.data.reading.asked import Asked
 from fewtune.data.reading.folders import read_text
 from fewtune.data.reading.order import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES, TEXT_SUFFIXES
-from fewtune.data.reading.read import TABLE_SUFFIXES, read_examples
+from fewtune.data.reading.read import TABLE_SUFFIXES, read_asked
 from fewtune.data.reading.walk import walk
 from fewtune.errors import InputError
 
@@ -74,7 +75,8 @@ def read_inputs(paths: Sequence[Path], texts: Sequence[str], wanted: Wanted | Mo
         )
     starts = np.cumsum([0, *(len(items) for items, _ in parts)])
     names = [name for _, listed in parts for name in listed]
-    return make_examples(Chained([items for items, _ in parts], starts, modality), row_names=names, name="inputs", skipped=tuple(skipped))
+    whole = make_examples(Chained([items for items, _ in parts], starts, modality), row_names=names, name="inputs")
+    return replace(whole, skipped=tuple(skipped))
 
 
 def taught_size(examples: Examples) -> tuple[int, ...] | None:
@@ -100,7 +102,7 @@ def _one(path: Path, wanted: Wanted, column: str | None) -> tuple[tuple[Items, l
 
 
 def _table(path: Path, wanted: Wanted, column: str | None) -> tuple[Items, list[str]]:
-    made = read_examples(path, input=column, labelled=False, wanted=wanted)
+    made = read_asked(path, Asked(input=column, labelled=False, wanted=wanted))
     if made.modality != wanted.modality:
         raise InputError(f"{path} holds {made.modality}s, but this model labels {wanted.modality}s.")
     return made.items, [f"{path}:{row + 1}" for row in range(len(made))]

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from fewtune.data.examples import Examples
-from fewtune.data.items import Wanted
 from fewtune.data.reading.arrays import read_arrays, read_npz
 from fewtune.data.reading.asked import Asked
 from fewtune.data.reading.columns import from_table
@@ -35,9 +34,6 @@ def read_examples(
     split: str | None = None,
     name: str | None = None,
     kind: Kind = "class",
-    recursive: bool = True,
-    labelled: bool = True,
-    wanted: Wanted | None = None,
 ) -> Examples:
     """Examples from a folder, a file, arrays, or a data frame. Rows are not decoded before they are used.
 
@@ -47,32 +43,32 @@ def read_examples(
     Examples, which are returned.
     `label`, `input`, `group`, `split`: columns of a table, by default found by their usual names (`label` of a folder: see `read_folder`).
     `kind`: the kind of labels: "class", "float", or "multi" (names joined by "|", lists, or multi-hot rows).
-    `labelled`: whether labels are needed. `wanted`: what the model reads, if inputs without labels could be several things.
     `name`: the name of the collection, by default the stem of its file or folder.
     Raises InputError for data that cannot be used, also if there are fewer than two classes.
     """
-    if kind not in ("class", "float", "multi"):
-        raise InputError(f"unknown kind of labels {kind!r}: expected class, float or multi.")
-    asked = Asked(label=label, input=input, group=group, split=split, kind=kind, labelled=labelled, wanted=wanted, name=name)
+    return read_asked(source, Asked(label=label, input=input, group=group, split=split, kind=kind, name=name))
+
+
+def read_asked(source: Any, asked: Asked) -> Examples:
+    """What `read_examples` does, with options that only other rooms need, such as inputs without labels."""
+    if asked.kind not in ("class", "float", "multi"):
+        raise InputError(f"unknown kind of labels {asked.kind!r}: expected class, float or multi.")
     if isinstance(source, Examples):
-        return source if name is None else replace(source, name=name)
+        return source if asked.name is None else replace(source, name=asked.name)
     path = expanded(source) if isinstance(source, str | Path) else None
-    made = _from_object(source, asked) if path is None else _from_path(path, recursive, asked)
-    return _checked(made) if labelled and kind == "class" else made
+    made = _from_object(source, asked) if path is None else _from_path(path, asked)
+    return _checked(made) if asked.labelled and asked.kind == "class" else made
 
 
-def _from_path(path: Path, recursive: bool, asked: Asked) -> Examples:
+def _from_path(path: Path, asked: Asked) -> Examples:
     if not os.path.exists(path):  # noqa: PTH110  (Path.exists raises for too long a name)
         raise InputError(_absent(path))
     if path.is_dir():
-        return read_folder(path, label=asked.label, name=asked.name, recursive=recursive)
+        return read_folder(path, label=asked.label, name=asked.name, recursive=asked.recursive)
     suffix = path.suffix.lower()
     if suffix == ".npz":
-        arrays = load_npz(path)
-        called = asked.name or path.stem
-        if {"bytes", "offsets"} <= arrays.keys():
-            return read_kit(arrays, name=called)
-        return read_npz(arrays, name=called, kind=asked.kind, wanted=asked.wanted)
+        arrays, named = load_npz(path), replace(asked, name=asked.name or path.stem)
+        return read_kit(arrays, name=named.called) if {"bytes", "offsets"} <= arrays.keys() else read_npz(arrays, named)
     if suffix in TABLE_SUFFIXES:
         return from_table(read_table(path), asked, classes=sidecar(path))
     if suffix in ARCHIVE_SUFFIXES:
@@ -95,19 +91,18 @@ def _from_object(source: Any, asked: Asked) -> Examples:
     from fewtune.data.reading import frames
     from fewtune.data.reading.torch_dataset import is_torch_dataset, read_torch_dataset
 
-    called = asked.name or "data"
     if frames.is_dataset(source) or frames.is_dataset_dict(source):
-        return frames.read_dataset(source, asked, name=called)
+        return frames.read_dataset(source, asked, name=asked.called)
     if is_torch_dataset(source):
-        return read_torch_dataset(source, asked, name=called)
+        return read_torch_dataset(source, asked, name=asked.called)
     if frames.is_data_frame(source):
-        return from_table(frames.table_of(source, called), asked)
+        return from_table(frames.table_of(source, asked.called), asked)
     if isinstance(source, Mapping) and ("x" in source or "X" in source):
         lowered = {str(key).lower(): value for key, value in source.items()}
         given = {key: lowered[key] for key in ("names", "groups", "split") if key in lowered}
-        return read_arrays(lowered["x"], lowered.get("y"), name=called, kind=asked.kind, wanted=asked.wanted, **given)
+        return read_arrays(lowered["x"], lowered.get("y"), asked, **given)
     if isinstance(source, tuple | list) and len(source) == 2 and not all(isinstance(part, str | Path) for part in source):
-        return read_arrays(source[0], source[1], name=called, kind=asked.kind, wanted=asked.wanted)
+        return read_arrays(source[0], source[1], asked)
     raise InputError(
         f"a {type(source).__name__} cannot be read as examples: expected a folder, a file, a pair (x, y), a mapping with x and y, "
         "a DataFrame or a Dataset."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -79,7 +79,7 @@ def read_torch_dataset(dataset: Any, asked: Asked, *, name: str) -> Examples:
     if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
         raise InputError(f"{name} is a streaming torch Dataset: expected one with a length and rows by number (map-style).")
     if (tensors := getattr(dataset, "tensors", None)) is not None and len(tensors) == 2:
-        return read_arrays(tensors[0], tensors[1] if asked.labelled else None, name=name, kind=asked.kind)
+        return read_arrays(tensors[0], tensors[1] if asked.labelled else None, replace(asked, name=name))
     if not len(dataset):
         raise InputError(f"{name} is a torch Dataset without rows: {_ROW}.")
     first = plain(_input(_item(dataset, 0, name)))
