@@ -85,7 +85,7 @@ def understood(examples: Examples, backbone: Backbone) -> list[str]:
     if examples.skipped:
         shown = "; ".join(f"{s.name} ({s.reason})" for s in examples.skipped[:3])
         more = f"; and {len(examples.skipped) - 3} more" if len(examples.skipped) > 3 else ""
-        lines.append(f"{counted(len(examples.skipped), 'file', ('was', 'were'))} passed over: {shown}{more}.")
+        lines.append(f"{counted(len(examples.skipped), 'file', ('was', 'were'))} skipped: {shown}{more}.")
     lines += remarks_on(examples)
     machine = backbone.machine
     width = np.size(np.asarray(examples.items.fetch(0))) if examples.modality == "vector" and len(examples) else backbone.width

@@ -179,12 +179,12 @@ def inspect_examples(examples: Examples, deep: bool = True) -> Audit:
 
 
 def remarks_on_bits(examples: Examples) -> tuple[str, ...]:
-    """A sentence if some 16-bit images use fewer bits and are therefore brightened; only 16-bit images are decoded to find out."""
+    """A sentence if some 16-bit images use fewer bits and are therefore brightened. Of other images, only the headers are read."""
 
     def one(row: int) -> int | None:
         try:
-            source = _encoded(*source_of(examples.items, row), True)
-            return bits_used(source) if isinstance(source, bytes) else None
+            source = _encoded(*source_of(examples.items, row), False)
+            return bits_used(source) if isinstance(source, bytes | Path) else None
         except (InputError, OSError):  # reported when the row is embedded
             return None
 

@@ -34,7 +34,7 @@ from fewtune.data.exif import orientation, without_exif
 from fewtune.data.rgb import to_rgb
 from fewtune.data.sixteen import brightened, declared_top, depth, give_lower_bytes, is_colour_16, is_grey_16, whole
 from fewtune.errors import InputError
-from fewtune.files import open_regular
+from fewtune.files import open_regular, read_regular
 
 MAX_PIXELS = 50_000_000
 """Images with more pixels are refused, unless `max_pixels` or the environment variable FEWTUNE_MAX_PIXELS sets another limit."""
@@ -120,12 +120,17 @@ def header(source: bytes | Path, *, name: str | None = None, max_pixels: int | N
         return Header(*image.size, image.format or "", image.mode)
 
 
-def bits_used(content: bytes) -> int | None:
-    """How many of its 16 bits a picture uses (see `sixteen.depth`). None for other pictures, and if the file declares it."""
+def bits_used(source: bytes | Path) -> int | None:
+    """How many of its 16 bits a picture uses (see `sixteen.depth`). None for other pictures, and if the file declares it.
+
+    Of a file without 16 bits a value, only the header is read.
+    """
     with _naming(None):
-        image, _ = _opened(content, None)
+        image, _ = _opened(source, None) if isinstance(source, bytes) else _peeked(source, None)
         if declared_top(image) is not None or not (is_grey_16(image) or is_colour_16(image)):
             return None
+        content = source if isinstance(source, bytes) else read_regular(source)
+        image, _ = _opened(content, None)
         values = whole(image, _lower(content))[..., :3] if is_colour_16(image) else np.asarray(image)
         return depth(int(values.max())) if values.min() >= 0 and values.max() <= 65535 else None
 

@@ -70,7 +70,7 @@ def forecast(
 
     The folds of repeated splits of the labelled rows are answered from 1, 2, 4, ... training rows a class and from all of them;
     classes with fewer keep what they have, and what a size holds is in the next one too. `vectors(method)` gives
-    class vectors. Fewer than three sizes, or nothing held out: None (`too_short` says it).
+    class vectors. None if there are fewer than three sizes, or nothing is held out.
     It is an extrapolation: it holds as far as the curve goes on as a power law and new labels are like these. The curve of a learner
     that was chosen on the same rows lies a little high.
     """
@@ -94,12 +94,6 @@ def forecast(
     held = ~np.isnan(wrong[:, 0])
     law = bootstrap_power_law(shots, wrong[held], strata=labels[held], seed=key(seed, "forecast", "bootstrap").value)
     return _told(np.array(shots), wrong[held], labels[held], law, count / ways)
-
-
-def too_short(labels: Integers, ways: int) -> str:
-    """Why there is no forecast, in one sentence."""
-    most = int(np.bincount(labels, minlength=ways).max(initial=0))
-    return f"No forecast of the labels needed: a learning curve takes a class of 4 examples at least, and the largest has {most}."
 
 
 def _sizes(episodes: Episodes) -> list[int]:

@@ -207,7 +207,7 @@ def predict_examples(
     features, _ = own_features(bundle, examples, running=replace(running, backbone=backbone), skip_bad=skip_bad)
     if examples.skipped:
         listed = some((f"{s.name} ({s.reason})" for s in examples.skipped), 3)
-        tell(f"{counted(len(examples.skipped), 'file')} passed over: {listed}.")
+        tell(f"{counted(len(examples.skipped), 'file', ('was', 'were'))} skipped: {listed}.")
     for sentence in (*examples.remarks, *remarks_on_length(examples, backbone)):
         tell(sentence)
     return label_rows(bundle, examples.row_names, features, threshold)

@@ -14,7 +14,7 @@ from PIL import Image
 
 import fewtune
 from fewtune.data.audit import inspect_examples, remarks_on_bits
-from fewtune.data.images import bits_used, decode
+from fewtune.data.images import _PREFIX, bits_used, decode
 from fewtune.data.reading.read import read_examples
 from fewtune.data.sixteen import depth
 
@@ -138,6 +138,24 @@ def test_pictures_that_are_not_of_16_bits_say_nothing() -> None:
     buffer = io.BytesIO()
     Image.fromarray(np.array([[-1, 70000]], dtype=np.int32)).save(buffer, "TIFF")
     assert bits_used(buffer.getvalue()) is None
+
+
+def test_of_a_file_of_8_bits_only_the_header_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = np.random.default_rng(0).integers(0, 256, (400, 400, 3), dtype=np.uint8)  # its file is longer than a header may be
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    (tmp_path / "deep.png").write_bytes(png(COLOUR))
+    deep = np.random.default_rng(0).integers(0, 900, (500, 500, 3)).astype(np.uint16)
+    (tmp_path / "wide_deep.png").write_bytes(png(deep))
+    assert (tmp_path / "wide.png").stat().st_size > _PREFIX and (tmp_path / "wide_deep.png").stat().st_size > _PREFIX
+    read: list[Path] = []
+
+    def noted(path: Path) -> bytes:
+        read.append(path)
+        return path.read_bytes()
+
+    monkeypatch.setattr(fewtune.data.images, "read_regular", noted)
+    assert [bits_used(tmp_path / f"{name}.png") for name in ("wide", "deep", "wide_deep")] == [None, 10, 10]
+    assert read == [tmp_path / "deep.png", tmp_path / "wide_deep.png"]
 
 
 def test_adapt_says_what_is_done_with_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

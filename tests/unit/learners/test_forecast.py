@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fewtune.keys import key
 from fewtune.learners.folds import stratified_splits
-from fewtune.learners.forecast import Forecast, forecast, too_short
+from fewtune.learners.forecast import Forecast, forecast
 from fewtune.learners.labelled import Labelled
 from fewtune.learning.method import Method
 from fewtune.learning.on_features import correct_on_table
@@ -114,7 +114,6 @@ def test_few_rows_in_a_noisy_space_cannot_tell() -> None:
 def test_too_few_labels_for_a_curve(shots: int) -> None:
     x, y = clouds(5, shots, 0)
     assert told(x, y) is None
-    assert too_short(y, 5).endswith(f"the largest has {shots}.")
     assert told(*clouds(5, 4, 0)) is not None
 
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from fewtune.data.examples import NO_SPLIT, Examples, Skipped, make_examples
 from fewtune.data.items import Files, Items, Texts
-from fewtune.data.passed_over_folders import folders_in, unseen_folders
 from fewtune.data.reading.order import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES, SPLIT_WORDS, TEXT_SUFFIXES, ignored, natural, some
 from fewtune.data.reading.walk import walk
+from fewtune.data.skipped_folders import folders_in, unseen_folders
 from fewtune.errors import InputError
 from fewtune.files import read_regular
 
