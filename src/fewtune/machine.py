@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, final
 
 from fewtune.errors import InputError
+from fewtune.words import option
 
 Precision: TypeAlias = Literal["float32", "bfloat16", "float16"]
+
+_CPU = option("--device cpu", 'Machine(device="cpu")')
 
 
 @final
@@ -62,7 +65,7 @@ class Machine:
         except RuntimeError:
             raise InputError(f"unknown device {device!r}: expected auto, cpu, cuda or cuda:N.") from None
         if kind == "cuda" and not torch.cuda.is_available():
-            raise InputError(f"device {device!r} was asked for, but this torch sees no CUDA device: use --device cpu.")
+            raise InputError(f"device {device!r} was asked for, but this torch sees no CUDA device: use {_CPU}.")
         if device == "cuda" and (local := os.environ.get("LOCAL_RANK", "")).isdecimal():
             device = f"cuda:{int(local) % torch.cuda.device_count()}"  # torchrun starts one process a GPU
         dtype: Precision = ("bfloat16" if kind == "cuda" else "float32") if self.dtype == "auto" else self.dtype

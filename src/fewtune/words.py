@@ -14,6 +14,20 @@ def counted(count: int, noun: str, verbs: tuple[str, str] | None = None) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}{verb}"
 
 
+def option(flag: str, python: str | None = None) -> str:
+    """An option as the command line and as Python take it, for sentences that either may show. `python`: if the two differ by more.
+
+    >>> option("--skip-bad")
+    '--skip-bad (in Python skip_bad=True)'
+    >>> option("--weights FILE")
+    '--weights FILE (in Python weights=FILE)'
+    >>> option("--source DATA", "sources=[...]")
+    '--source DATA (in Python sources=[...])'
+    """
+    name, _, value = flag.removeprefix("--").partition(" ")
+    return f"{flag} (in Python {python or name.replace('-', '_') + '=' + (value or 'True')})"
+
+
 def one_line(text: str) -> str:
     """Text on one line without control characters: a file name must not move the cursor, nor turn the direction of the text."""
     return "".join(c if harmless(c) else " " if c in _SPACES else "\ufffd" for c in text)

@@ -34,6 +34,7 @@ from fewtune.recipes.default_learners import candidates
 from fewtune.spec import digest, parse
 from fewtune.tasks.samplers import EPISODIC, Sampled
 from fewtune.tasks.task import default_classes
+from fewtune.words import option
 
 Methods: TypeAlias = Mapping[str, Method | str] | Sequence[str]
 _DEFAULT = CompareSettings()
@@ -122,7 +123,7 @@ def make_methods(methods: Methods, backbone: Backbone, sweep: Sweep, *, has_sour
             raise InputError(f"{name} compares with class names, but backbone {backbone.name!r} has no label side: leave it out.")
         if method.phases and not has_source:
             raise InputError(
-                f"{name} trains on a source, but none is given: add other labelled data with --source DATA (in Python sources=[...])."
+                f"{name} trains on a source, but none is given: add other labelled data with {option('--source DATA', 'sources=[...]')}."
             )
         if not method.frozen and backbone.structure == "precomputed":
             raise InputError(

@@ -39,7 +39,7 @@ def _loaded(parsed: Name, weights: Path | None, machine: Machine | None) -> Back
     where = (machine or Machine()).resolved()
     if parsed.provider in ("pixels", "precomputed"):
         if weights is not None:
-            raise InputError(f"{parsed.provider} has no weights: leave out --weights {weights}.")
+            raise InputError(f"{parsed.provider} has no weights: leave out the weights {weights}.")
         from fewtune.backbones.providers import without_model
 
         return without_model.load_pixels(parsed, where) if parsed.provider == "pixels" else without_model.load_precomputed(parsed, where)

@@ -66,7 +66,7 @@ def without_test_rows(source: Examples, target: Examples) -> tuple[Examples, tup
     if len(np.unique(kept.labels[kept.labels >= 0])) < 2:
         raise InputError(
             f"{len(source) - len(kept):,} of {len(source):,} rows of source {source.name} are test rows: give the data train and test "
-            "classes (--class-split 0 takes them at random), or name another source."
+            "classes (on the command line --class-split 0 takes them at random), or name another source."
         )
     return kept, leaks
 

@@ -15,10 +15,11 @@ from fewtune.evaluation.result import load_result
 from fewtune.evaluation.run_study import Outcomes, run_study
 from fewtune.evaluation.study import Study
 from fewtune.evaluation.training_settings import Cost
-from fewtune.files import RECORD, foreign, new_folder, read_record, recover, refuse_existing, sealed, sha256, write_bytes
+from fewtune.files import ANOTHER, RECORD, foreign, new_folder, read_record, recover, refuse_existing, sealed, sha256, write_bytes
 from fewtune.learning.world import ALONE, World
 from fewtune.spec import digest
 from fewtune.stopping import Stopped
+from fewtune.words import option
 
 FORMAT = 3
 RESULT = "result.parquet"
@@ -109,13 +110,17 @@ def _partial(study: Study, out: Path, keeping: Keeping, world: World) -> Partial
     partial = Partial(folder, keeping.trained, writes=world.leads)
     begun = partial.begun
     if begun is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} is in the way, and was not written by fewtune: choose another --out.")
+        raise InputError(f"{folder} is in the way, and was not written by fewtune: {ANOTHER}.")
     if begun is not None and resume and begun != wanted:
-        raise InputError(f"{folder} holds another unfinished run: give the command it was started with, or start again with --overwrite.")
+        raise InputError(
+            f"{folder} holds another unfinished run: give the command it was started with, or start again with {option('--overwrite')}."
+        )
     if begun is not None and not resume and not keeping.overwrite:
-        raise InputError(f"an unfinished run is kept in {folder}: pass --resume to continue it, or --overwrite to start again.")
+        raise InputError(
+            f"an unfinished run is kept in {folder}: pass {option('--resume')} to continue it, or {option('--overwrite')} to start again."
+        )
     if not resume and (strange := foreign(folder)):
-        raise InputError(f"{folder / strange[0]} was not written by fewtune: move it away, or choose another --out.")
+        raise InputError(f"{folder / strange[0]} was not written by fewtune: move it away, or {ANOTHER}.")
     world.any(False)  # all processes have looked before one of them writes
     if not resume:
         partial.discard()
@@ -135,9 +140,9 @@ def _kept(out: Path, wanted: str, study: Study) -> Outcomes | None:
         return None
     number = record.get("format", 0)
     if not isinstance(number, int) or number > FORMAT:
-        raise InputError(f"{out} was written by a newer fewtune: upgrade fewtune, or choose another --out.")
+        raise InputError(f"{out} was written by a newer fewtune: upgrade fewtune, or {ANOTHER}.")
     if not whole or record["files"].get(RESULT) != sha256(out / RESULT):
-        raise InputError(f"the study in {out} was changed or damaged after it was saved (a digest differs): choose another --out.")
+        raise InputError(f"the study in {out} was changed or damaged after it was saved (a digest differs): {ANOTHER}.")
     costs = tuple(Cost(**cost) for cost in record["costs"])
     return Outcomes(load_result(out / RESULT), study.draw(), costs, tuple(record["notes"]))
 

@@ -19,6 +19,7 @@ from fewtune.statistics import (
     seeds_interval,
 )
 from fewtune.tasks.episodes import Episodes
+from fewtune.words import option
 
 LEVEL = 0.95
 WANTED_HALF_WIDTH = 0.005
@@ -136,7 +137,7 @@ def _notes(lines: list[Line], drawn: Mapping[tuple[int, int], Episodes], items: 
         named = ", ".join(dict.fromkeys(once))
         notes.append(
             f"Trained once: {named}. How much another training run would differ is not known, so there is no p and no mark: "
-            "give --training-seeds 0 1 2 or more."
+            f"give {option('--training-seeds 0 1 2', 'Training(seeds=(0, 1, 2))')} or more."
         )
     if any(line.winner for line in lines):
         notes.append("Marked: better than every other method of its setting (p < .05).")

@@ -22,6 +22,7 @@ from fewtune.tasks.chosen import Chosen, Named
 from fewtune.tasks.samplers import Sampled
 from fewtune.tasks.selection import Evidence
 from fewtune.tasks.task import Tasks
+from fewtune.words import option
 
 ROWS = 10  # of a class in a candidate task, and
 WAYS = 15  # its classes where the sampler does not say: tasks of 150 rows, as Xu et al. take
@@ -51,7 +52,7 @@ def reserve(examples: Examples, each: int) -> tuple[Examples, Reserved]:
         if len(mine) == int((examples.labels == label).sum()):
             raise InputError(
                 f"class {examples.class_names[label]!r} has {len(mine)} rows, and {each} of each class are reserved to choose tasks by: "
-                "reserve fewer (--reserved)."
+                f"reserve fewer with {option('--reserved N')}."
             )
     rows = np.array(sorted(row for mine in taken.values() for row in mine), dtype=np.int64)
     labels = examples.labels.copy()

@@ -35,6 +35,7 @@ from fewtune.tasks.fit import fitted, left_out
 from fewtune.tasks.samplers import Sampled
 from fewtune.tasks.selection import Evidence
 from fewtune.tasks.task import Tasks
+from fewtune.words import option
 
 
 @final
@@ -178,7 +179,9 @@ class Learning:
         """What source phases draw from."""
         found = self._part("train")
         if found is None:
-            raise InputError("methods that learn from a source need one: give --source DATA, whose train classes are learned from.")
+            raise InputError(
+                f"methods that learn from a source need one: give {option('--source DATA', 'sources=[...]')}; its train classes are used."
+            )
         return found
 
     @cached_property

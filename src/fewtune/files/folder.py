@@ -19,10 +19,12 @@ from fewtune.errors import InputError
 from fewtune.files.exchange import exchange, recover, take
 from fewtune.files.manifest import GROWN, entries, is_ours, write_manifest, written
 from fewtune.files.plain import RECORD, sha256, sync_folder
+from fewtune.words import option
 
 _STALE = 3600.0  # seconds
 _MARK = ".unfinished"  # in a folder that is being written
 _TRIES = 20
+ANOTHER = f"choose another {option('--out', 'another path')}"
 
 
 @final
@@ -121,7 +123,7 @@ def _put(temporary: Path, path: Path, *, overwrite: bool) -> None:
             _carry(path, temporary)
             remove(exchange(temporary, path), kept_in=path)
             return
-    raise InputError(f"other processes keep replacing {path}: choose another --out.")
+    raise InputError(f"other processes keep replacing {path}: {ANOTHER}.")
 
 
 def refuse_existing(path: Path, *, overwrite: bool, writes: Sequence[str] = ()) -> None:
@@ -135,11 +137,9 @@ def refuse_existing(path: Path, *, overwrite: bool, writes: Sequence[str] = ()) 
         _refuse_closed(path)
         return
     if not overwrite:
-        raise InputError(f"{path} exists already: choose another --out, or pass --overwrite to replace it.")
+        raise InputError(f"{path} exists already: {ANOTHER}, or pass {option('--overwrite')} to replace it.")
     if written(path) is None:
-        raise InputError(
-            f"{path} was not written by fewtune, or its {RECORD} was changed since, so --overwrite does not touch it: choose another --out."
-        )
+        raise InputError(f"{path} was not written by fewtune, or its {RECORD} was changed since, so it is not replaced: {ANOTHER}.")
     refuse_foreign(path, [path / name for name in writes])
 
 
@@ -186,13 +186,13 @@ def _refuse_closed(path: Path) -> None:
     """Raise InputError if no folder can be made at `path`: better now than after an hour of work."""
     above = next(folder for folder in path.absolute().parents if folder.exists())
     if not above.is_dir():
-        raise InputError(f"{above} is a file, so no folder can be made in it: choose another --out.")
+        raise InputError(f"{above} is a file, so no folder can be made in it: {ANOTHER}.")
     if not os.access(above, os.W_OK | os.X_OK):
-        raise InputError(f"{above} is not writable: choose another --out, or change its permissions.")
+        raise InputError(f"{above} is not writable: {ANOTHER}, or change its permissions.")
 
 
 def _in_the_way(file: Path) -> InputError:
-    return InputError(f"{file} was edited or not written by fewtune, and would be replaced: move it away, or choose another --out.")
+    return InputError(f"{file} was edited or not written by fewtune, and would be replaced: move it away, or {ANOTHER}.")
 
 
 def _sweep(path: Path) -> None:

@@ -16,6 +16,7 @@ from fewtune.data.examples import TEST, Examples, Integers
 from fewtune.data.room import free_memory
 from fewtune.errors import InputError
 from fewtune.learners.unseen import unseen_rows
+from fewtune.words import option
 
 BYTES = 40  # held for each row and class while learners are compared and the report is made: 44 were measured with 8,000 rows of 4,000
 SMALL = 1 << 30  # bytes: what takes less is not worth the look at how much memory is free
@@ -133,5 +134,5 @@ def _clash(examples: Examples, clashes: dict[int, str]) -> str:
     name = examples.class_names[examples.labels[row]]
     return (
         f"{len(clashes)} rows have the same content under different classes, for example {examples.row_names[row]} ({name}) and {other}: "
-        "keep each under one class, or pass --skip-bad to leave them out."
+        f"keep each under one class, or pass {option('--skip-bad')} to leave them out."
     )

@@ -23,7 +23,7 @@ from fewtune.models.card import model_card
 from fewtune.models.fitting import fit_head
 from fewtune.models.predict import Running, own_features
 from fewtune.recipes.language import read_method
-from fewtune.words import counted, harmless
+from fewtune.words import counted, harmless, option
 
 ONNX = "model.onnx"  # what `fewtune export` writes beside a model
 
@@ -104,12 +104,12 @@ def _place(names: Sequence[str], given: str, more: bool) -> tuple[tuple[str, ...
     shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
     if found is None and more:
         raise InputError(
-            f"this model has no class {name!r} to add more examples to: its classes are {shown}; leave out --more "
-            "(in Python more=True) for a new class."
+            f"this model has no class {name!r} to add more examples to: its classes are {shown}; leave out {option('--more')} for a new "
+            "class."
         )
     if found is not None and not more:
         raise InputError(
-            f"this model has a class {names[found]!r} already: give another name, or add examples to it with --more (in Python more=True)."
+            f"this model has a class {names[found]!r} already: give another name, or add examples to it with {option('--more')}."
         )
     return (tuple(names), found) if found is not None else ((*names, name), len(names))
 
@@ -126,8 +126,7 @@ def _new_rows(examples: Examples, bundle: Bundle, support: Support, label: int, 
             other = bundle.class_names[known[digest]]
             if not skip_bad:
                 raise InputError(
-                    f"{named} is already an example of {other!r}: remove it, or leave such rows out with --skip-bad (in Python "
-                    "skip_bad=True)."
+                    f"{named} is already an example of {other!r}: remove it, or leave such rows out with {option('--skip-bad')}."
                 )
             left_out.append((named, f"already an example of {other}"))
         elif digest in known:

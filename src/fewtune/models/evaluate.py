@@ -17,7 +17,7 @@ from fewtune.errors import InputError
 from fewtune.models.bundle import Bundle
 from fewtune.models.predict import Running, own_features, probabilities, refuse_other_modality
 from fewtune.statistics import Interval, expected_calibration_error, wilson_interval
-from fewtune.words import counted
+from fewtune.words import counted, option
 
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -71,7 +71,7 @@ def read_labelled(data: Any, *, label: str | None = None, input: str | None = No
     examples = read_asked(data, Asked(label=label, input=input, labelled=False))
     if not (examples.labels >= 0).any():
         raise InputError(
-            f"{examples.name} holds no labels: expected class folders, or a label column (name it with --label, in Python label=...)."
+            f"{examples.name} holds no labels: expected class folders, or a label column (name it with {option('--label NAME')})."
         )
     return examples
 
@@ -102,7 +102,7 @@ def evaluate(
         several = "a class" if len(strange) == 1 else f"{len(strange)} classes"
         raise InputError(
             f"{examples.name} has {several} that this model does not have: {_some(strange)}; its classes are {_some(bundle.class_names)}. "
-            "Rename them, or leave them out with --skip-unknown (in Python skip_unknown=True)."
+            f"Rename them, or leave them out with {option('--skip-unknown')}."
         )
     reasons = dict.fromkeys(np.flatnonzero(examples.labels < 0).tolist(), "it has no label")
     reasons |= dict.fromkeys(np.flatnonzero((examples.labels >= 0) & (labels < 0)).tolist(), UNKNOWN)
@@ -117,11 +117,7 @@ def evaluate(
         reasons |= {int(rows[i]): reason for i, reason in bad.items()}
         kept = np.array([i for i in range(len(rows)) if i not in bad], dtype=np.int64)
     if not len(rows) or not len(kept):
-        todo = (
-            "give other rows, or count these with --include-learned (in Python include_learned=True)"
-            if LEARNED in reasons.values()
-            else "give other rows"
-        )
+        todo = f"give other rows, or count these with {option('--include-learned')}" if LEARNED in reasons.values() else "give other rows"
         raise InputError(f"{examples.name} leaves no row to evaluate on: {_why(examples, reasons)}; {todo}.")
     made = _measured(bundle, probabilities(bundle, features[kept]).numpy(), labels[rows[kept]], least, examples.name)
     left_out = tuple((examples.row_names[row], reason) for row, reason in sorted(reasons.items()))
@@ -175,7 +171,7 @@ def _sentences(made: Evaluation, bundle: Bundle, strange: Sequence[str]) -> tupl
     if absent := [name for name, n in zip(made.class_names, made.counts, strict=True) if not n]:
         said.append(f"Not measured, because the data has no examples of them: {_some(absent)}.")
     for reason, words in (
-        (LEARNED, "the model was learned from {them}; --include-learned (in Python include_learned=True) counts {them} too"),
+        (LEARNED, f"the model was learned from {{them}}; {option('--include-learned')} counts {{them}} too"),
         (UNKNOWN, f"the model does not have their classes ({_some(strange)})"),
     ):
         if rows := [name for name, why in made.left_out if why == reason]:

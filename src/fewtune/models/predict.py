@@ -31,7 +31,7 @@ from fewtune.learning.method import Method
 from fewtune.machine import Machine
 from fewtune.models.bundle import BackboneRecord, Bundle
 from fewtune.recipes.language import read_method
-from fewtune.words import counted, one_line
+from fewtune.words import counted, one_line, option
 
 
 @final
@@ -65,6 +65,7 @@ class Running:
 
 
 _HERE = Running()
+_WEIGHTS = option("--weights", "weights=...")
 
 
 def load_its_backbone(
@@ -84,8 +85,8 @@ def load_its_backbone(
     if backbone.digest() != record.digest:
         raise InputError(
             f"the weights or preprocessing of {record.name} differ from those this model was made with "
-            f"(expected digest {record.digest[:12]}, found {backbone.digest()[:12]}): give the original file with --weights (in Python "
-            "weights=...)."
+            f"(expected digest {record.digest[:12]}, found {backbone.digest()[:12]}): give the original file with "
+            f"{_WEIGHTS}."
         )
     return backbone if bundle.moved is None else bundle.moved.onto(backbone)
 
@@ -106,7 +107,7 @@ def _check_given(record: BackboneRecord, given: Backbone) -> None:
 def _found(record: BackboneRecord, given: Path | None) -> Place:
     """Where the backbone's folder and weights are. Raises InputError where something that lay on a disk is not known or gone."""
     if given is not None and not given.exists():
-        raise InputError(f"the backbone's weights are not at {given}: say where they are now with --weights (in Python weights=...).")
+        raise InputError(f"the backbone's weights are not at {given}: say where they are now with {_WEIGHTS}.")
     if not record.folder and record.weights is None:
         return Place(None, given)
     known = remembered(record.digest)
@@ -117,10 +118,10 @@ def _found(record: BackboneRecord, given: Path | None) -> Place:
             name = one_line(record.name if record.folder else f"{record.name} with {record.weights}")
             raise InputError(
                 f"the backbone of this model, {name}, was read from a local {kind} that is not known on this machine: say where it is now "
-                f"with --weights {kind.upper()} (in Python weights=...)."
+                f"with {option(f'--weights {kind.upper()}', 'weights=...')}."
             )
         if needed and path is not None and not path.exists():
-            raise InputError(f"the backbone's weights are not at {path}: say where they are now with --weights (in Python weights=...).")
+            raise InputError(f"the backbone's weights are not at {path}: say where they are now with {_WEIGHTS}.")
     return known
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from fewtune.learning.method import Method
 from fewtune.recipes.language import read_method
+from fewtune.words import option
 
 MOST_MATCHING_ROWS = 20_000  # it compares every held-out row with every other one: its time grows with the square of the rows
+_ASKED = option("--method matching", 'method="matching"')
 
 
 def candidates(*, label_side: bool, modality: str, rows: int = 0, prompts: tuple[str, ...] = ()) -> dict[str, Method]:
@@ -29,5 +31,5 @@ def remarks_on_candidates(rows: int) -> tuple[str, ...]:
         return ()
     return (
         f"matching was not tried: it compares each row with every other, which takes long beyond {MOST_MATCHING_ROWS:,} rows "
-        "(ask for it by --method matching).",
+        f"(ask for it with {_ASKED}).",
     )

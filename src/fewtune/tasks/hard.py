@@ -14,10 +14,12 @@ from fewtune.tasks.draw import choose
 from fewtune.tasks.episodes import Episodes
 from fewtune.tasks.sampler import Unit, at_least, check_unit, marks, pick_tasks
 from fewtune.tasks.task import Tasks
+from fewtune.words import option
 
 SlotMeans: TypeAlias = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
 _BLOCK = 1 << 8  # classes that are compared with all others at a time
+_TESTED = option("--episode 'Hard(...)'", "episode=Hard(...)")
 
 
 def slot_means(tasks: Tasks, features: SlotMeans) -> SlotMeans:
@@ -86,7 +88,7 @@ class Hard:
         if not tasks.anchored:
             raise InputError(
                 "Hard draws classes that are near each other, but these tasks do not say which are: "
-                "give it the tasks of nearest_classes(tasks, means), or test with --episode 'Hard(...)'."
+                f"give it the tasks of nearest_classes(tasks, means), or test with {_TESTED}."
             )
         rows, ways = self.needs
         large = tasks.count[tasks.slots[tasks.bounds[:-1]]] >= rows  # an anchor that is too small has no episodes

@@ -15,7 +15,7 @@ from fewtune.data.audit import unreadable
 from fewtune.data.examples import Examples
 from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
-from fewtune.words import counted
+from fewtune.words import counted, option
 
 _SHOWN = 5
 
@@ -57,7 +57,9 @@ def refuse_unreadable(examples: Examples, bad: dict[int, str], skip_bad: bool) -
     if bad and not skip_bad:
         listed = "; ".join(f"{examples.row_names[row]} ({reason})" for row, reason in sorted(bad.items())[:_SHOWN])
         more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
-        raise InputError(f"{len(bad)} of {len(examples)} rows cannot be read: {listed}{more}. Repair or remove them, or pass --skip-bad.")
+        raise InputError(
+            f"{len(bad)} of {len(examples)} rows cannot be read: {listed}{more}. Repair or remove them, or pass {option('--skip-bad')}."
+        )
 
 
 def remarks_on_length(examples: Examples, backbone: Backbone) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from fewtune.errors import InputError, unknown
 from fewtune.files import read_json
 from fewtune.machine import Machine
 from fewtune.spec import digest
+from fewtune.words import option
 
 OPTIONS = ("pretrained",)
 PROBES = ["The quick brown fox, naïve café №1!", "UPPER lower  12345 -- (a_b) don't 你好"]  # the tokens of these texts are recorded
@@ -58,7 +59,8 @@ def load_open_clip(name: Name, weights: Path | None, machine: Machine) -> Backbo
     if pretrained and tag is None and not Path(architecture).is_dir():
         tags = open_clip.list_pretrained_tags_by_model(architecture)
         raise InputError(
-            f"{name.full}: say which weights: open_clip:{architecture}/TAG with one of the tags {', '.join(tags[:6])}, or --weights FILE."
+            f"{name.full}: say which weights: open_clip:{architecture}/TAG with one of the tags {', '.join(tags[:6])}, or "
+            f"{option('--weights FILE')}."
         )
     local = Path(architecture).is_dir()
     where = weights or (Path(architecture) if local and pretrained else None)
@@ -109,7 +111,7 @@ def _create(open_clip: Any, name: Name, architecture: str, tag: str | None) -> A
     except Exception as problem:  # hub libraries raise many kinds of errors
         if local or tag is None:
             raise InputError(f"{name.full} cannot be made: {(str(problem) or type(problem).__name__).splitlines()[0]}") from None
-        raise not_found(name.full, f"{architecture}/{tag}", "give a local file with --weights.") from problem
+        raise not_found(name.full, f"{architecture}/{tag}", f"give a local file with {option('--weights FILE')}.") from problem
 
 
 def _configuration(open_clip: Any, architecture: str) -> str:

@@ -21,6 +21,7 @@ from fewtune.backbones.providers.seeded import seeded
 from fewtune.backbones.weights import fit_weights
 from fewtune.errors import InputError, unknown
 from fewtune.machine import Machine
+from fewtune.words import option
 
 OWN = ("size", "mean", "std", "crop_pct", "interpolation", "pretrained")
 _INSTALL = "timm:NAME needs timm: pip install 'fewtune[timm]'."
@@ -41,7 +42,9 @@ def load_timm(name: Name, weights: Path | None, machine: Machine) -> Backbone:
     folder = Path(name.model)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
-            raise InputError(f"{name.full}: {folder} holds no config.json of timm: give timm:NAME and the folder as --weights.")
+            raise InputError(
+                f"{name.full}: {folder} holds no config.json of timm: give timm:NAME and the folder with {option('--weights FOLDER')}."
+            )
     elif name.model.split(".")[0] not in timm.list_models():
         raise unknown("timm model", name.model, timm.list_models())
     pretrained = name.flag("pretrained", True) and weights is None
@@ -87,7 +90,11 @@ def _create(timm: Any, name: Name, options: Mapping[str, Any], pretrained: bool)
     except Exception as problem:  # hub libraries raise many kinds of errors; all mean that the weights cannot be downloaded
         if not pretrained:
             raise InputError(f"{name.full} cannot be made: {(str(problem) or type(problem).__name__).splitlines()[0]}.") from None
-        raise not_found(name.full, name.model, "give a local file with --weights, or pretrained=false for random weights.") from problem
+        raise not_found(
+            name.full,
+            name.model,
+            f"give a local file with {option('--weights FILE')}, or pretrained=false for random weights.",
+        ) from problem
 
 
 def _translation(network: nn.Module) -> Callable[[dict[str, Tensor]], Mapping[str, Any]] | None:

@@ -71,7 +71,7 @@ def read_inputs(paths: Sequence[Path], texts: Sequence[str], wanted: Wanted | Mo
         parts.append((Texts(list(texts)), list(texts)))
     if not parts:
         raise InputError(
-            f"expected something to label: {'files, folders, tables or --text' if modality == 'text' else 'files, folders or tables'}."
+            f"expected something to label: {'files, folders, tables or texts' if modality == 'text' else 'files, folders or tables'}."
         )
     starts = np.cumsum([0, *(len(items) for items, _ in parts)])
     names = [name for _, listed in parts for name in listed]
