@@ -25,7 +25,7 @@ def test_the_demo_runs_on_real_text_with_a_real_encoder(fewtune: Run, tmp_path: 
     assert ran.code == 0, ran.err
     for expected in ("all-MiniLM-L6-v2", "docstrings", "It read public code", "Accuracy to expect", "Measured once", "unseen", "--text"):
         assert expected in ran.out, expected
-    for learner in (*LEARNERS, "zero_shot", "text_prior"):
+    for learner in (*LEARNERS, "zero-shot", "ridge with class names"):
         assert learner in ran.out
     facts = load_bundle(tmp_path / "runs" / "demo").facts
     low, high = facts["expected_accuracy"]["low"], facts["expected_accuracy"]["high"]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from fewtune.learners.choice import Choice
 from fewtune.learners.target import Target
+from fewtune.recipes.default_learners import display_name
 from fewtune.statistics import Interval
 from fewtune.words import counted
 
@@ -20,12 +21,14 @@ def verdict(choice: Choice, target: Target, measured: Interval | None, sources: 
     if choice.expected is None:
         said.append(
             f"Every class has a single example, so nothing could be held out: the accuracy is unknown, and the learner, "
-            f"{choice.name}, was not chosen by your examples. Two or more examples a class would allow an estimate."
+            f"{display_name(choice.name)}, was not chosen by your examples. Two or more examples a class would allow an estimate."
         )
     else:
-        said.append(f"Chosen learner: {choice.name}. Accuracy to expect on new examples like these: {_percent(choice.expected)}.")
+        said.append(
+            f"Chosen learner: {display_name(choice.name)}. Accuracy to expect on new examples like these: {_percent(choice.expected)}."
+        )
         rivals = [c for c in choice.candidates if c.name != choice.name]
-        near = [c.name for c in rivals if not c.p < 0.05]
+        near = [display_name(c.name) for c in rivals if not c.p < 0.05]
         if rivals and near:
             said.append(f"As good within chance: {', '.join(near)} (paired over held-out rows, adjusted p >= 0.05).")
         elif rivals and all(c.difference is not None and c.difference.mean > 0 for c in rivals):

@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+import ast
+
 from fewtune.learning.method import Method
 from fewtune.recipes.language import read_method
 from fewtune.words import option
 
 MOST_MATCHING_ROWS = 20_000  # it compares every held-out row with every other one: its time grows with the square of the rows
 _ASKED = option("--method matching", 'method="matching"')
+_SAID = {"zero_shot": "zero-shot", "text_prior": "ridge with class names", "named_logistic": "logistic with class names"}
+
+
+def display_name(text: str) -> str:
+    """What people call the learner that a text spells, without the templates of class names. Other texts stay as they are.
+
+    >>> display_name("named_logistic(prompts='{}', C=0.5)")
+    'logistic with class names (C=0.5)'
+    >>> display_name("ridge(penalty=10)")
+    'ridge(penalty=10)'
+    """
+    try:
+        spelled = ast.parse(text, mode="eval").body
+    except SyntaxError:
+        return text
+    call = spelled if isinstance(spelled, ast.Call) else None
+    named = spelled if call is None else call.func
+    if not isinstance(named, ast.Name) or named.id not in _SAID:
+        return text
+    given = [] if call is None else [ast.unparse(k) for k in (*call.args, *(k for k in call.keywords if k.arg != "prompts"))]
+    return _SAID[named.id] + (f" ({', '.join(given)})" if given else "")
 
 
 def candidates(*, label_side: bool, modality: str, rows: int = 0, prompts: tuple[str, ...] = ()) -> dict[str, Method]:

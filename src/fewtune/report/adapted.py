@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from fewtune.adaptation.outcome import Outcome
+from fewtune.recipes.default_learners import display_name
 from fewtune.report.tables import Cell, Table
 
 
@@ -17,7 +18,7 @@ def learners_table(outcome: Outcome) -> Table:
         gap = candidate.difference
         rows.append(
             (
-                Cell(candidate.name, best=chosen),
+                Cell(candidate.name, display_name(candidate.name), best=chosen),
                 Cell(candidate.accuracy, "" if math.isnan(candidate.accuracy) else f"{100 * candidate.accuracy:.1f}", best=chosen),
                 Cell(
                     None if gap is None else gap.mean,

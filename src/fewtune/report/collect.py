@@ -14,6 +14,7 @@ from fewtune.learners.choice import Choice
 from fewtune.learners.doubts import Doubt as Doubtful
 from fewtune.learners.doubts import likely_mislabelled, most_uncertain
 from fewtune.learners.target import Target
+from fewtune.recipes.default_learners import display_name
 from fewtune.report.collect_sources import curves_of, leaks_of, selection_of, shown_row
 from fewtune.report.findings import Confused, Confusion, Doubt, Example, Findings, Maps, MethodRow
 from fewtune.report.maps import map_2d, map_rows, maps_2d, way_of
@@ -73,7 +74,7 @@ def _methods(outcome: Outcome) -> tuple[MethodRow, ...]:
                 continue
             rows.append(
                 MethodRow(
-                    name=candidate.name,
+                    name=display_name(candidate.name),
                     kind="finetuned" if finetuned else "frozen",
                     accuracy=candidate.accuracy,
                     interval=candidate.interval,
