@@ -15,11 +15,13 @@ from typing import final
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import rankdata
 
 from fewtune.statistics.sample import Floats, Numbers, finite
 
 LEAST_LOG = -700.0  # log-probabilities below count as this: e^-700 is about the smallest number there is
-SHARED = 0.7  # the part of the variance that rows alone do not show: all folds learn from the same few rows (benchmarks/guard.py)
+UNSURE = 0.25  # share of the answers that count in part: those with the smallest margins
+SHARED = 0.5  # the part of the variance that rows alone do not show: all folds learn from the same few rows (benchmarks/guard.py)
 
 
 @final
@@ -50,9 +52,10 @@ def soft_correctness(log_probabilities: npt.ArrayLike, labels: npt.ArrayLike) ->
     """How clearly a side was right: [R, N] in [0, 1] from held-out log-probabilities [R, N, K] (NaN where not held out), labels [N] in
     0..K-1.
 
-    1/2 + m / (2 s), cut to [0, 1]: m is the log-probability of the right class minus the highest of the others, s the median of |m| of all
-    rows of this side. Above 1/2 means right. A row that is hardly right counts hardly more than one that is hardly wrong, so chance matters
-    less; and since s is the side's own, a side that is only bolder, or better calibrated, gains nothing.
+    The margin m is the log-probability of the right class minus the highest of the others. The quarter of all answers with the smallest |m|
+    count in part: 1/2 + sign(m) min(1, 4 q) / 2, where q in (0, 1) is the rank of |m| among all answers of the side. The others count 0 or
+    1, and above 1/2 is right. So chance matters less where a side hardly decides; and since only ranks count, a side that is bolder or
+    better calibrated gains nothing by that.
     """
     logs: Floats = np.asarray(log_probabilities, dtype=np.float64)
     right = np.asarray(labels)
@@ -65,38 +68,66 @@ def soft_correctness(log_probabilities: npt.ArrayLike, labels: npt.ArrayLike) ->
     others = logs.copy()
     others[:, np.arange(n), right] = -np.inf
     margin: Floats = logs[:, np.arange(n), right] - others.max(2)
-    typical = float(np.nanmedian(np.abs(margin)))
-    if not typical > 0:
-        return (np.sign(margin) + 1) / 2
-    soft: Floats = np.clip((1 + margin / typical) / 2, 0.0, 1.0)
+    known = ~np.isnan(margin)
+    soft = np.full(margin.shape, np.nan)
+    q = (rankdata(np.abs(margin[known])) - 0.5) / max(1, int(known.sum()))
+    soft[known] = (1 + np.sign(margin[known]) * np.minimum(1.0, q / UNSURE)) / 2
     return soft
 
 
-def evidence_of_rows(frozen: Numbers, rivals: Mapping[str, Numbers]) -> Evidence:
+def evidence_of_rows(frozen: Numbers, rivals: Mapping[str, Numbers], folds: npt.ArrayLike | None = None) -> Evidence:
     """Gains on the target's own rows. `frozen` and each of `rivals`: correctness [R, N] in [0, 1] of N rows in R repeats of the folds,
-    NaN where a row was not held out; [N] is one repeat. `soft_correctness` shows more than 0 and 1.
+    NaN where a row was not held out; [N] is one repeat. `soft_correctness` shows more than 0 and 1. `folds` [R, N]: the number of
+    the fold in which each row was held out, and so the training run that answered it; None: not known.
 
-    Repeats are averaged for each row: they take out the luck of the folds, but they add no rows. The variance of the mean is
-    (1 + .7) (s^2 + 1 / (N - 1)) / N, where s^2 is that of the rows. The 1 stands for one more row on which the rival loses (three rows
-    gained of thirty are no proof), the .7 for the rows that all folds learn from. Rows that some side never answered are left out.
-    Raises ValueError where fewer than two rows are left.
+    Repeats are averaged for each row: they take out the luck of the folds, but they add no rows. The variance of the mean is (1 + .5) (s^2
+    + 1 / (N - 1)) / N + f^2 / J. s^2 is that of the rows; the 1 stands for one more row on which the rival loses (three rows gained of
+    thirty are no proof), the .5 for the rows that all folds learn from. f^2 is the variance between the J folds of all repeats beyond that
+    of their rows (analysis of variance), 0 where folds are not known: how much one training run differs from the next. It matters with many
+    rows or one repeat. Rows that some side never answered are left out. Raises ValueError where fewer than two rows are left.
     """
-    names = tuple(rivals)
-    if not names:
-        raise ValueError("expected at least one rival, found none.")
+    names = _names(rivals)
     tables = [_answers(frozen, "the frozen side"), *(_answers(rivals[name], name) for name in names)]
-    if len({len(t) for t in tables}) > 1:
-        raise ValueError(f"expected every side to answer the same rows, found {sorted({len(t) for t in tables})} rows.")
-    both = np.stack(tables)
-    both = both[:, ~np.isnan(both).any(0)]
-    n = both.shape[1]
+    number = np.zeros(tables[0].shape, dtype=np.int64) if folds is None else np.atleast_2d(np.asarray(folds))
+    if len({t.shape for t in tables}) > 1 or number.shape != tables[0].shape:
+        raise ValueError(f"expected the same rows, repeats and folds of every side, found {[t.shape for t in tables]} and {number.shape}.")
+    each = np.stack(tables[1:]) - tables[0]  # [M, R, N]
+    answered = ~np.isnan(each).any(0)
+    held = answered.any(0)
+    n = int(held.sum())
     if n < 2:
         raise ValueError(f"expected at least 2 rows that every side answered while they were held out, found {n}.")
-    differences = both[1:] - both[0]
+    each, answered, number = each[:, :, held], answered[:, held], number[:, held]
+    differences: Floats = np.where(answered, each, 0.0).sum(1) / answered.sum(0)
     mean: Floats = differences.mean(1)
     apart = differences - mean[:, None]
     covariance = (1 + SHARED) * (apart @ apart.T + 1) / (n * (n - 1))
-    return Evidence(names, mean, covariance, np.full(len(names), n - 1.0), n, 0, mean)
+    luck, freedom = _luck_of_folds(each, answered, number)
+    parts = covariance.diagonal().copy()
+    return Evidence(names, mean, covariance + np.diag(luck), _freedom((parts, n - 1.0), (luck, freedom)), n, 0, mean)
+
+
+def _luck_of_folds(each: Floats, answered: npt.NDArray[np.bool_], number: npt.NDArray[np.integer]) -> tuple[Floats, float]:
+    """f^2 / J of each rival [M], never below 0, and its degrees of freedom, from differences [M, R, N]: a one-way analysis of variance in
+    each repeat, averaged over repeats.
+    """
+    excess, folds, freedom = [], 0, 0
+    for r in range(len(answered)):
+        x = each[:, r, answered[r]]
+        _, index = np.unique(number[r, answered[r]], return_inverse=True)
+        sizes = np.bincount(index)
+        f, n = len(sizes), len(index)
+        if f < 2 or n <= f:
+            continue
+        means = np.stack([np.bincount(index, weights=row) for row in x]) / sizes
+        between = (sizes * (means - x.mean(1, keepdims=True)) ** 2).sum(1) / (f - 1)
+        within = ((x - means[:, index]) ** 2).sum(1) / (n - f)
+        excess.append((between - within) / ((n - (sizes**2).sum() / n) / (f - 1)))
+        folds, freedom = folds + f, freedom + f - 1
+    if not excess:
+        return np.zeros(len(each)), 1.0
+    luck: Floats = np.maximum(np.mean(excess, axis=0), 0.0) / folds
+    return luck, float(freedom)
 
 
 def evidence_of_classes(rivals: Mapping[str, Numbers], ways: int) -> Evidence:
@@ -104,13 +135,11 @@ def evidence_of_classes(rivals: Mapping[str, Numbers], ways: int) -> Evidence:
     ([C] is one run), the same classes for all; `ways` >= 1: the number of classes of the target.
 
     The gain on the target need not be that on other classes. Its classes are taken for a draw of the same kind, so their mean differs from
-    the mean of all such classes with variance s^2 / ways, where s^2 is that of the classes judged. The variance is
-    s^2 (1 / C + 1 / ways) + r^2 / S, with r^2 the variance of the runs' means (unknown, and taken as 0, for one run).
-    Raises ValueError for fewer than two classes.
+    that of all such classes with variance b^2 / ways. The variance is s^2 / C + b^2 / ways + r^2 / S: s^2 is that of the classes' means
+    over runs; b^2 is the part of it that two runs agree on (their covariance over classes, 0 to s^2; with one run s^2, which is its upper
+    bound); r^2 is the variance of the runs' means (with one run unknown, and taken as 0). Raises ValueError for fewer than two classes.
     """
-    names = tuple(rivals)
-    if not names:
-        raise ValueError("expected at least one rival, found none.")
+    names = _names(rivals)
     if ways < 1:
         raise ValueError(f"expected at least 1 class of the target, found {ways}.")
     runs = [np.atleast_2d(finite(rivals[name], name)) for name in names]
@@ -123,16 +152,19 @@ def evidence_of_classes(rivals: Mapping[str, Numbers], ways: int) -> Evidence:
     mean: Floats = by_class.mean(1)
     apart = by_class - mean[:, None]
     between = apart @ apart.T / (count - 1)
-    covariance = between * (1 / count + 1 / ways)
-    freedom = np.full(len(names), count - 1.0)
-    if several.shape[1] > 1:
-        of_runs = several.mean(2).var(1, ddof=1) / several.shape[1]
-        parts = covariance.diagonal()
-        with np.errstate(invalid="ignore", divide="ignore"):
-            joint = (parts + of_runs) ** 2 / (parts**2 / freedom + of_runs**2 / (several.shape[1] - 1))
-        freedom = np.where(np.isnan(joint), freedom, joint)
-        covariance = covariance + np.diag(of_runs)
-    return Evidence(names, mean, covariance, freedom, 0, count, np.full(len(names), math.nan))
+    total = between.diagonal()
+    agreed, of_runs = total, np.zeros(len(names))
+    s = several.shape[1]
+    if s > 1:
+        # The variance of a mean of S runs is (sum of the runs' variances + S (S - 1) covariances) / S^2.
+        agreed = np.clip((s**2 * total - several.var(2, ddof=1).sum(1)) / (s * (s - 1)), 0.0, total)
+        of_runs = several.mean(2).var(1, ddof=1) / s
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = np.nan_to_num(np.sqrt(agreed / total))
+    covariance = between / count + between * np.outer(share, share) / ways
+    parts = covariance.diagonal().copy()
+    freedom = _freedom((parts, count - 1.0), (of_runs, s - 1.0))
+    return Evidence(names, mean, covariance + np.diag(of_runs), freedom, 0, count, np.full(len(names), math.nan))
 
 
 def joined_evidence(rows: Evidence, classes: Evidence) -> Evidence:
@@ -152,23 +184,34 @@ def joined_evidence(rows: Evidence, classes: Evidence) -> Evidence:
         weight = own / np.maximum(own + related + excess, np.finfo(float).tiny)
         mean[i] += weight * apart
         grown = related + excess
-        with np.errstate(invalid="ignore", divide="ignore"):
-            parts = (((1 - weight) ** 2 * own) ** 2 / rows.freedom[i], (weight**2 * grown) ** 2 / classes.freedom[j])
-            freedom[i] = ((1 - weight) ** 2 * own + weight**2 * grown) ** 2 / (parts[0] + parts[1])
+        freedom[i] = _freedom(((1 - weight) ** 2 * own, rows.freedom[i]), (weight**2 * grown, classes.freedom[j]))
         share[i] = weight
         other[np.ix_(i, i)] = classes.covariance[np.ix_(j, j)] + np.diag(excess)
     covariance = rows.covariance * np.outer(1 - share, 1 - share) + other * np.outer(share, share)
     return Evidence(rows.names, mean, covariance, freedom, rows.rows, classes.classes, rows.mean)
 
 
+def _freedom(*parts: tuple[Floats, Floats | float]) -> Floats:
+    """Degrees of freedom [M] of a sum of variances, each with its own (Welch and Satterthwaite); parts of 0 do not count."""
+    whole = np.sum([variance for variance, _ in parts], axis=0)
+    shares = [np.where(variance > 0, variance**2 / np.maximum(freedom, 1e-9), 0.0) for variance, freedom in parts]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found: Floats = np.where(whole > 0, whole**2 / np.sum(shares, axis=0), 1.0)
+    return found
+
+
+def _names(rivals: Mapping[str, Numbers]) -> tuple[str, ...]:
+    if not rivals:
+        raise ValueError("expected at least one rival, found none.")
+    return tuple(rivals)
+
+
 def _answers(values: Numbers, what: str) -> Floats:
-    """Mean correctness [N] over the repeats, NaN for rows that were never held out."""
+    """Correctness [R, N], NaN for rows that were not held out."""
     table: Floats = np.atleast_2d(np.asarray(values, dtype=np.float64))
     if table.ndim != 2 or table.size == 0:
         raise ValueError(f"expected correctness [repeats, rows] of {what}, found shape {table.shape}.")
-    answered = ~np.isnan(table)
-    if not np.all((table[answered] >= 0) & (table[answered] <= 1)):
-        raise ValueError(f"expected correctness of {what} between 0 and 1, found {np.nanmin(table)} to {np.nanmax(table)}.")
-    with np.errstate(invalid="ignore"):
-        means: Floats = np.nansum(table, axis=0) / answered.sum(0)
-    return means
+    known = table[~np.isnan(table)]
+    if not np.all((known >= 0) & (known <= 1)):
+        raise ValueError(f"expected correctness of {what} between 0 and 1, found {known.min()} to {known.max()}.")
+    return table

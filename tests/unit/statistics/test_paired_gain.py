@@ -11,23 +11,29 @@ from scipy.special import log_softmax
 
 from fewtune.statistics import evidence_of_classes, evidence_of_rows, expected_best, joined_evidence, paired_gain, soft_correctness
 from fewtune.statistics.evidence import SHARED
+from fewtune.statistics.paired_gain import DRAWS
 
 FROZEN = np.array([[1, 0, 0, 1, 0, 1], [1, 0, 1, 0, 0, 1]], dtype=float)
 BETTER = np.array([[1, 1, 1, 1, 0, 1], [1, 1, 1, 1, 0, 0]], dtype=float)
 
 
 def test_soft_correctness_by_hand() -> None:
-    p = np.array([[[0.5, 0.25, 0.25], [0.2, 0.4, 0.4], [0.1, 0.8, 0.1]]])
-    found = soft_correctness(np.log(p), np.array([0, 0, 1]))  # margins ln 2, -ln 2, ln 8; their median size is ln 2
-    assert found == pytest.approx(np.array([[1, 0, 1]]), abs=1e-12)
-    halves = soft_correctness(np.log(p), np.array([0, 1, 1]))  # ln 2, 0, ln 8
-    assert halves == pytest.approx(np.array([[1, 0.5, 1]]))
-    less = soft_correctness(np.log([[[0.6, 0.4], [0.9, 0.1], [0.99, 0.01], [np.nan, np.nan]]]), np.array([0, 0, 0, 1]))
-    assert less[0, 0] == pytest.approx((1 + math.log(1.5) / math.log(9)) / 2) and math.isnan(less[0, 3])
+    """Eight answers: the two with the smallest margins are the quarter that counts in part, by their ranks 1/16 and 3/16."""
+    right = np.array([0.55, 0.4, 0.7, 0.2, 0.9, 0.95, 0.05, 0.99])
+    found = soft_correctness(np.log(np.stack([right, 1 - right], axis=1))[None], np.zeros(8, dtype=int))
+    assert found == pytest.approx(np.array([[(1 + 1 / 4) / 2, (1 - 3 / 4) / 2, 1, 0, 1, 1, 0, 1]]))
+    tie = soft_correctness(np.log([[[0.4, 0.4, 0.2], [0.8, 0.1, 0.1]]]), np.array([0, 0]))
+    assert tie == pytest.approx(np.array([[0.5, 1]]))
+
+
+def test_soft_correctness_ranks_all_repeats_together_and_skips_what_was_not_held_out() -> None:
+    logs = np.log([[[0.6, 0.4], [np.nan, np.nan]], [[0.9, 0.1], [0.3, 0.7]]])
+    found = soft_correctness(logs, np.array([0, 0]))  # three answers; the smallest margin has rank 1/6
+    assert found == pytest.approx(np.array([[(1 + 4 / 6) / 2, np.nan], [1, 0]]), nan_ok=True)
 
 
 def test_soft_correctness_does_not_see_boldness() -> None:
-    """A temperature changes log-losses but not this; above 1/2 is right, at any scale."""
+    """A temperature, and any change that keeps the order of the margins, changes log-losses but not this; above 1/2 is right."""
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(size=(2, 40, 5)), rng.integers(5, size=40)
     found = soft_correctness(log_softmax(logits, axis=-1), labels)
@@ -48,8 +54,37 @@ def test_rows_that_a_side_never_answered_are_left_out() -> None:
     frozen, rival = np.array([0, 1, np.nan, 0, 1]), np.array([1, 1, 1, np.nan, 0])
     found = evidence_of_rows(frozen, {"rival": rival})
     assert (found.rows, found.mean[0]) == (3, 0)
-    twice = evidence_of_rows(np.stack([frozen, np.full(5, np.nan)]), {"rival": rival})
+    nothing = np.full(5, np.nan)
+    twice = evidence_of_rows(np.stack([frozen, nothing]), {"rival": np.stack([rival, nothing])})
     assert twice.mean == pytest.approx(found.mean)
+
+
+def test_the_luck_of_folds_is_the_analysis_of_variance() -> None:
+    """Two repeats of three unequal folds: the variance between training runs beyond that of the rows, by the textbook's sums."""
+    rng = np.random.default_rng(3)
+    folds = np.stack([rng.permutation(np.repeat([0, 1, 2], [4, 5, 6])) for _ in range(2)])
+    rival = rng.random((2, 15)) * 0.3 + 0.35 * (folds == 0)
+    frozen = np.full((2, 15), 0.4)
+    excess = []
+    for x, fold in zip(rival - frozen, folds, strict=True):
+        groups = [x[fold == f] for f in range(3)]
+        between = sum(len(g) * (g.mean() - x.mean()) ** 2 for g in groups) / 2
+        within = sum(((g - g.mean()) ** 2).sum() for g in groups) / 12
+        assert between / within == pytest.approx(stats.f_oneway(*groups).statistic)
+        excess.append((between - within) / ((15 - (16 + 25 + 36) / 15) / 2))
+    known, plain = evidence_of_rows(frozen, {"a": rival}, folds), evidence_of_rows(frozen, {"a": rival})
+    rows, luck = plain.covariance[0, 0], np.mean(excess) / 6
+    assert luck > 0.1 * rows
+    assert known.covariance[0, 0] == pytest.approx(rows + luck)
+    assert known.freedom[0] == pytest.approx((rows + luck) ** 2 / (rows**2 / 14 + luck**2 / 4))
+    assert known.mean == plain.mean and plain.freedom[0] == 14
+
+
+def test_folds_that_are_more_alike_than_chance_add_nothing() -> None:
+    folds = np.array([0, 0, 1, 1])
+    alike = evidence_of_rows(np.zeros(4), {"a": [0.0, 1.0, 0.0, 1.0]}, folds)
+    assert alike.covariance == pytest.approx(evidence_of_rows(np.zeros(4), {"a": [0.0, 1.0, 0.0, 1.0]}).covariance)
+    assert alike.freedom[0] == 3
 
 
 def test_one_rival_is_the_t_test() -> None:
@@ -65,7 +100,7 @@ def test_several_rivals_are_dunnetts() -> None:
     rng = np.random.default_rng(0)
     frozen = (rng.random(60) < 0.6).astype(float)
     rivals = {
-        str(i): np.where(rng.random(60) < 0.7, np.minimum(1, frozen + (rng.random(60) < 0.2)), rng.random(60) < 0.6) for i in range(3)
+        str(i): np.where(rng.random(60) < 0.7, np.minimum(1, frozen + (rng.random(60) < 0.6)), rng.random(60) < 0.6) for i in range(3)
     }
     found = evidence_of_rows(frozen, rivals)
     gain = paired_gain(found)
@@ -73,7 +108,8 @@ def test_several_rivals_are_dunnetts() -> None:
     shape = found.covariance / np.outer(found.error, found.error)
     inside = stats.multivariate_t(shape=shape, df=59).cdf(np.full(3, t.max()), random_state=0)
     assert gain.side == str(t.argmax())
-    assert gain.p == pytest.approx(1 - inside, abs=0.004)
+    assert 0.01 < gain.p < 0.2
+    assert gain.p == pytest.approx(1 - inside, abs=4 * math.sqrt(inside * (1 - inside) / DRAWS))
     assert (gain.low > 0) == (gain.p < 0.05)
 
 
@@ -84,15 +120,33 @@ def test_rivals_that_answer_alike_cost_nothing() -> None:
 
 
 def test_classes_by_hand() -> None:
-    runs = np.array([[0.1, 0.0, 0.2], [0.3, 0.0, 0.0]])
+    runs = np.array([[0.1, 0.0, 0.2], [0.3, 0.0, 0.12]])
     found = evidence_of_classes({"rival": runs}, ways=4)
-    by_class = runs.mean(0)
-    between, of_runs = by_class.var(ddof=1) * (1 / 3 + 1 / 4), runs.mean(1).var(ddof=1) / 2
-    assert found.mean[0] == pytest.approx(0.1)
+    by_class, agreed = runs.mean(0), np.cov(*runs)[0, 1]
+    between, of_runs = by_class.var(ddof=1) / 3 + agreed / 4, runs.mean(1).var(ddof=1) / 2
+    assert 0 < agreed < by_class.var(ddof=1)
+    assert found.mean[0] == pytest.approx(0.12)
     assert found.covariance[0, 0] == pytest.approx(between + of_runs)
     assert found.freedom[0] == pytest.approx((between + of_runs) ** 2 / (between**2 / 2 + of_runs**2))
     assert math.isnan(found.own[0]) and found.classes == 3
-    assert evidence_of_classes({"rival": by_class}, ways=4).covariance[0, 0] == pytest.approx(between)
+
+
+def test_one_run_takes_all_its_variance_for_that_of_the_classes() -> None:
+    x = np.array([0.1, 0.0, 0.2, -0.1])
+    one = evidence_of_classes({"rival": x}, ways=4)
+    assert one.covariance[0, 0] == pytest.approx(x.var(ddof=1) * (1 / 4 + 1 / 4)) and one.freedom[0] == 3
+    opposite = evidence_of_classes({"rival": [x, 0.1 - x]}, ways=4)  # what one run gains the other loses: the classes are all alike
+    assert opposite.covariance[0, 0] == pytest.approx((x.mean() - (0.1 - x).mean()) ** 2 / 4, abs=1e-12)
+    same = evidence_of_classes({"rival": [x, x]}, ways=4)
+    assert same.covariance[0, 0] == pytest.approx(one.covariance[0, 0])
+
+
+def test_three_runs_agree_by_their_mean_covariance() -> None:
+    runs = np.random.default_rng(0).normal(size=(3, 8)) * 0.1 + np.linspace(-0.2, 0.2, 8)
+    c = np.cov(runs)
+    agreed = np.mean([c[0, 1], c[0, 2], c[1, 2]])
+    expected = runs.mean(0).var(ddof=1) / 8 + agreed / 2 + runs.mean(1).var(ddof=1) / 3
+    assert evidence_of_classes({"a": runs}, ways=2).covariance[0, 0] == pytest.approx(expected)
 
 
 def test_joined_by_hand() -> None:
@@ -127,6 +181,8 @@ def test_bad_input_is_said() -> None:
         evidence_of_rows(FROZEN, {})
     with pytest.raises(ValueError, match="same rows"):
         evidence_of_rows(FROZEN, {"a": [1.0, 0.0]})
+    with pytest.raises(ValueError, match="same rows"):
+        evidence_of_rows(FROZEN, {"a": BETTER}, np.zeros(6))
     with pytest.raises(ValueError, match="between 0 and 1"):
         evidence_of_rows(FROZEN, {"a": BETTER * 2})
     with pytest.raises(ValueError, match="at least 2 rows"):
