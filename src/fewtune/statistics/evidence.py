@@ -21,7 +21,8 @@ from fewtune.statistics.sample import Floats, Numbers, finite
 
 LEAST_LOG = -700.0  # log-probabilities below count as this: e^-700 is about the smallest number there is
 UNSURE = 0.25  # share of the answers that count in part: those with the smallest margins
-SHARED = 0.5  # the part of the variance that rows alone do not show: all folds learn from the same few rows (benchmarks/guard.py)
+SHARED = 0.3  # variance beyond that of the rows: all folds learn from the same few (benchmarks/guard.py)
+UNKNOWN = 0.7  # the same where folds are not known, so that training runs cannot be told apart
 
 
 @final
@@ -80,11 +81,12 @@ def evidence_of_rows(frozen: Numbers, rivals: Mapping[str, Numbers], folds: npt.
     NaN where a row was not held out; [N] is one repeat. `soft_correctness` shows more than 0 and 1. `folds` [R, N]: the number of
     the fold in which each row was held out, and so the training run that answered it; None: not known.
 
-    Repeats are averaged for each row: they take out the luck of the folds, but they add no rows. The variance of the mean is (1 + .5) (s^2
+    Repeats are averaged for each row: they take out the luck of the folds, but they add no rows. The variance of the mean is (1 + .3) (s^2
     + 1 / (N - 1)) / N + f^2 / J. s^2 is that of the rows; the 1 stands for one more row on which the rival loses (three rows gained of
-    thirty are no proof), the .5 for the rows that all folds learn from. f^2 is the variance between the J folds of all repeats beyond that
-    of their rows (analysis of variance), 0 where folds are not known: how much one training run differs from the next. It matters with many
-    rows or one repeat. Rows that some side never answered are left out. Raises ValueError where fewer than two rows are left.
+    thirty are no proof), the .3 for the rows that all folds learn from. f^2 is how much one training run differs from the next: the
+    variance between the J folds of all repeats beyond that of their rows (analysis of variance), plus one standard error that it has where
+    runs are alike, and never below 0. Where folds are not known, .7 stands for both, which is too little for 200 rows and more. Rows that
+    some side never answered are left out. Raises ValueError where fewer than two rows are left.
     """
     names = _names(rivals)
     tables = [_answers(frozen, "the frozen side"), *(_answers(rivals[name], name) for name in names)]
@@ -101,17 +103,17 @@ def evidence_of_rows(frozen: Numbers, rivals: Mapping[str, Numbers], folds: npt.
     differences: Floats = np.where(answered, each, 0.0).sum(1) / answered.sum(0)
     mean: Floats = differences.mean(1)
     apart = differences - mean[:, None]
-    covariance = (1 + SHARED) * (apart @ apart.T + 1) / (n * (n - 1))
+    covariance = (1 + (UNKNOWN if folds is None else SHARED)) * (apart @ apart.T + 1) / (n * (n - 1))
     luck, freedom = _luck_of_folds(each, answered, number)
     parts = covariance.diagonal().copy()
     return Evidence(names, mean, covariance + np.diag(luck), _freedom((parts, n - 1.0), (luck, freedom)), n, 0, mean)
 
 
 def _luck_of_folds(each: Floats, answered: npt.NDArray[np.bool_], number: npt.NDArray[np.integer]) -> tuple[Floats, float]:
-    """f^2 / J of each rival [M], never below 0, and its degrees of freedom, from differences [M, R, N]: a one-way analysis of variance in
-    each repeat, averaged over repeats.
+    """f^2 / J of each rival [M], and its degrees of freedom, from differences [M, R, N]: a one-way analysis of variance in each repeat,
+    averaged over repeats.
     """
-    excess, folds, freedom = [], 0, 0
+    excess, chance, folds, freedom = [], [], 0, 0
     for r in range(len(answered)):
         x = each[:, r, answered[r]]
         _, index = np.unique(number[r, answered[r]], return_inverse=True)
@@ -122,11 +124,14 @@ def _luck_of_folds(each: Floats, answered: npt.NDArray[np.bool_], number: npt.ND
         means = np.stack([np.bincount(index, weights=row) for row in x]) / sizes
         between = (sizes * (means - x.mean(1, keepdims=True)) ** 2).sum(1) / (f - 1)
         within = ((x - means[:, index]) ** 2).sum(1) / (n - f)
-        excess.append((between - within) / ((n - (sizes**2).sum() / n) / (f - 1)))
+        size = (n - (sizes**2).sum() / n) / (f - 1)
+        excess.append((between - within) / size)
+        chance.append(within / size)
         folds, freedom = folds + f, freedom + f - 1
     if not excess:
         return np.zeros(len(each)), 1.0
-    luck: Floats = np.maximum(np.mean(excess, axis=0), 0.0) / folds
+    error = np.mean(chance, axis=0) * math.sqrt(2 / freedom)  # of the excess, where runs are alike
+    luck: Floats = np.maximum(np.mean(excess, axis=0) + error, 0.0) / folds
     return luck, float(freedom)
 
 

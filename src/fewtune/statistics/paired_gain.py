@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
+from scipy.special import chdtri, stdtr, stdtrit
 
 from fewtune.statistics.evidence import Evidence
 from fewtune.statistics.sample import Floats, fraction, positive
 
+SCALES = 200  # quantiles of the scale that several t share
 DRAWS = 10_000  # of the largest of several t: p at .05 is off by .002
 PRIOR = 0.05  # standard deviation of gains of rivals before anything is seen, in shares
 
@@ -55,12 +56,10 @@ def paired_gain(evidence: Evidence, level: float = 0.95) -> Gain:
     best = int(np.argmax(t))
     freedom = float(np.maximum(evidence.freedom[best], 1.0))
     alone = float(stdtr(freedom, -t[best]))
-    if len(t) == 1:
-        p, quantile = alone, float(stdtrit(freedom, level))
-    else:
-        largest = _largest_of(evidence.covariance, freedom)
-        p = max(alone, float(np.mean(largest >= t[best])))
-        quantile = float(np.quantile(largest, level))
+    p, quantile = alone, float(stdtrit(freedom, level))
+    if len(t) > 1:
+        together, quantile = _largest_of(evidence.covariance, freedom, float(t[best]), level)
+        p = max(alone, together)
     mean = float(evidence.mean[best])
     return Gain(
         evidence.names[best],
@@ -74,15 +73,25 @@ def paired_gain(evidence: Evidence, level: float = 0.95) -> Gain:
     )
 
 
-def _largest_of(covariance: Floats, freedom: float) -> Floats:
-    """Draws of the largest of M values of t with the correlations of a covariance [M, M]."""
-    random = np.random.default_rng(0)
-    scale = np.sqrt(np.maximum(covariance.diagonal(), np.finfo(float).tiny))
-    values, vectors = np.linalg.eigh(covariance / np.outer(scale, scale))
-    normal = random.standard_normal((DRAWS, len(scale))) @ (vectors * np.sqrt(np.maximum(values, 0.0))).T
-    chi = np.sqrt(random.chisquare(freedom, DRAWS) / freedom)
-    largest: Floats = normal.max(1) / chi
-    return largest
+def _largest_of(covariance: Floats, freedom: float, t: float, level: float) -> tuple[float, float]:
+    """The chance that the largest of M values of t with the correlations of a covariance [M, M] is t or more, and its `level` quantile.
+
+    The normal parts are drawn; the scale they share, sqrt(chi^2 / freedom), is averaged over its quantiles.
+    """
+    size = np.sqrt(np.maximum(covariance.diagonal(), np.finfo(float).tiny))
+    values, vectors = np.linalg.eigh(covariance / np.outer(size, size))
+    normal = np.random.default_rng(0).standard_normal((DRAWS, len(size)))
+    largest = np.sort((normal @ (vectors * np.sqrt(np.maximum(values, 0.0))).T).max(1))
+    scale = np.sqrt(chdtri(freedom, (np.arange(SCALES) + 0.5) / SCALES) / freedom)
+
+    def below(value: float) -> float:
+        return float(np.searchsorted(largest, value * scale).mean()) / DRAWS
+
+    low, high = -1e4, 1e4
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if below(middle) < level else (low, middle)
+    return 1 - below(t), high
 
 
 @final

@@ -10,7 +10,7 @@ from scipy import stats
 from scipy.special import log_softmax
 
 from fewtune.statistics import evidence_of_classes, evidence_of_rows, expected_best, joined_evidence, paired_gain, soft_correctness
-from fewtune.statistics.evidence import SHARED
+from fewtune.statistics.evidence import SHARED, UNKNOWN, Evidence
 from fewtune.statistics.paired_gain import DRAWS
 
 FROZEN = np.array([[1, 0, 0, 1, 0, 1], [1, 0, 1, 0, 0, 1]], dtype=float)
@@ -46,7 +46,7 @@ def test_rows_by_hand() -> None:
     found = evidence_of_rows(FROZEN, {"rival": BETTER})
     d = np.array([0, 1, 0.5, 0.5, 0, -0.5])
     assert found.mean[0] == pytest.approx(0.25)
-    assert found.covariance[0, 0] == pytest.approx((1 + SHARED) * (((d - 0.25) ** 2).sum() + 1) / 30)
+    assert found.covariance[0, 0] == pytest.approx((1 + UNKNOWN) * (((d - 0.25) ** 2).sum() + 1) / 30)
     assert (found.names, found.rows, found.classes, found.freedom[0]) == (("rival",), 6, 0, 5)
 
 
@@ -65,15 +65,17 @@ def test_the_luck_of_folds_is_the_analysis_of_variance() -> None:
     folds = np.stack([rng.permutation(np.repeat([0, 1, 2], [4, 5, 6])) for _ in range(2)])
     rival = rng.random((2, 15)) * 0.3 + 0.35 * (folds == 0)
     frozen = np.full((2, 15), 0.4)
-    excess = []
+    excess, chance = [], []
     for x, fold in zip(rival - frozen, folds, strict=True):
         groups = [x[fold == f] for f in range(3)]
         between = sum(len(g) * (g.mean() - x.mean()) ** 2 for g in groups) / 2
         within = sum(((g - g.mean()) ** 2).sum() for g in groups) / 12
         assert between / within == pytest.approx(stats.f_oneway(*groups).statistic)
         excess.append((between - within) / ((15 - (16 + 25 + 36) / 15) / 2))
+        chance.append(within / ((15 - (16 + 25 + 36) / 15) / 2))
     known, plain = evidence_of_rows(frozen, {"a": rival}, folds), evidence_of_rows(frozen, {"a": rival})
-    rows, luck = plain.covariance[0, 0], np.mean(excess) / 6
+    rows = plain.covariance[0, 0] * (1 + SHARED) / (1 + UNKNOWN)
+    luck = (np.mean(excess) + np.mean(chance) * math.sqrt(2 / 4)) / 6
     assert luck > 0.1 * rows
     assert known.covariance[0, 0] == pytest.approx(rows + luck)
     assert known.freedom[0] == pytest.approx((rows + luck) ** 2 / (rows**2 / 14 + luck**2 / 4))
@@ -81,10 +83,10 @@ def test_the_luck_of_folds_is_the_analysis_of_variance() -> None:
 
 
 def test_folds_that_are_more_alike_than_chance_add_nothing() -> None:
-    folds = np.array([0, 0, 1, 1])
-    alike = evidence_of_rows(np.zeros(4), {"a": [0.0, 1.0, 0.0, 1.0]}, folds)
-    assert alike.covariance == pytest.approx(evidence_of_rows(np.zeros(4), {"a": [0.0, 1.0, 0.0, 1.0]}).covariance)
-    assert alike.freedom[0] == 3
+    x, folds = np.tile([0.0, 1.0], 6), np.repeat(np.arange(6), 2)
+    alike = evidence_of_rows(np.zeros(12), {"a": x}, folds)
+    assert alike.covariance[0, 0] == pytest.approx((1 + SHARED) * (x.var() * 12 + 1) / (12 * 11))
+    assert alike.freedom[0] == pytest.approx(11)
 
 
 def test_one_rival_is_the_t_test() -> None:
@@ -191,3 +193,61 @@ def test_bad_input_is_said() -> None:
         evidence_of_classes({"a": [0.1]}, ways=2)
     with pytest.raises(ValueError, match="at least 1 class"):
         evidence_of_classes({"a": [0.1, 0.2]}, ways=0)
+
+
+def kept(gain: float, rivals: int, rows: int = 64, folds_known: bool = True, draws: int = 300) -> float:
+    """Share of simulated targets on which a gain is shown. Rows differ in difficulty; each training run is better or worse on all rows of
+    its fold (sd 6 points), and the rows that all folds learn from make a rival better or worse everywhere (sd 3 points with 64 rows).
+    """
+    rng, times = np.random.default_rng(0), 0
+    for _ in range(draws):
+        easy = rng.uniform(0.3, 0.9, rows)
+        folds = np.stack([rng.permutation(np.arange(rows) % 4) for _ in range(2)])
+        frozen = (rng.random((2, rows)) < easy).astype(float)
+        tuned = {}
+        for i in range(rivals):
+            luck = gain + rng.normal(0, 0.25 / math.sqrt(rows)) + rng.normal(0, 0.06, (2, 4))
+            tuned[str(i)] = (rng.random((2, rows)) < easy + np.take_along_axis(luck, folds, axis=1)).astype(float)
+        times += paired_gain(evidence_of_rows(frozen, tuned, folds if folds_known else None)).kept
+    return times / draws
+
+
+def test_no_gain_is_shown_once_in_twenty_and_a_large_one_always() -> None:
+    surely = 0.05 + 2 * math.sqrt(0.05 * 0.95 / 300)
+    assert 0.005 < kept(0.0, 1) < surely
+    assert 0.005 < kept(0.0, 4) < surely
+    assert kept(0.0, 1, rows=400) < surely < kept(0.0, 1, rows=400, folds_known=False)
+    assert kept(0.3, 1, draws=50) > 0.9
+
+
+def test_the_bound_of_several_is_the_quantile_of_their_largest() -> None:
+    """Four unrelated gains of one error, well known: the largest of four normals is below z with probability Phi(z)^4."""
+    means = np.array([0.01, 0.03, 0.02, 0.0])
+    found = Evidence(("a", "b", "c", "d"), means, np.eye(4) * 0.02**2, np.full(4, 1e6), 100, 0, means)
+    gain = paired_gain(found)
+    assert gain.side == "b" and gain.mean == 0.03
+    assert gain.low == pytest.approx(0.03 - 0.02 * stats.norm.ppf(0.95**0.25), abs=0.001)
+    assert gain.p == pytest.approx(1 - stats.norm.cdf(1.5) ** 4, abs=0.015)
+    assert paired_gain(found, 0.5).low == pytest.approx(0.03 - 0.02 * stats.norm.ppf(0.5**0.25), abs=0.001)
+
+
+def test_own_rows_that_say_the_opposite_keep_nothing() -> None:
+    def found(own: float) -> Evidence:
+        return Evidence(("a",), np.array([0.1]), np.eye(1) * 0.01**2, np.array([50.0]), 30, 30, np.array([own]))
+
+    assert paired_gain(found(0.01)).kept and paired_gain(found(math.nan)).kept
+    assert not paired_gain(found(0.0)).kept and not paired_gain(found(-0.01)).kept
+
+
+def test_a_rival_without_evidence_is_never_kept() -> None:
+    nothing = paired_gain(evidence_of_classes({"a": np.zeros((2, 5))}, ways=3))
+    assert (nothing.mean, nothing.p, nothing.kept) == (0.0, 0.5, False)
+
+
+def test_expected_best_of_two_is_the_normal_posterior() -> None:
+    """Prior variances of a half for what rivals share and a half for their own: the mean given the estimates, from the joint normal."""
+    means, error = np.array([0.08, 0.02]), np.array([[4, 1], [1, 9]]) * 1e-4
+    found = expected_best(Evidence(("a", "b"), means, error, np.full(2, 50.0), 60, 0, means), prior=0.05)
+    before = 0.05**2 * np.array([[1, 0.5], [0.5, 1]])
+    assert found.gains == pytest.approx(before @ np.linalg.inv(before + error) @ means)
+    assert found.side == "a" and found.gain == found.gains[0]
