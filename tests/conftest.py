@@ -6,12 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
-from jaxtyping import install_import_hook
 
-import tests.shapes  # noqa: F401  (the hook below looks it up by name)
+from tests.shapes import check_shapes
 
-# before anything of fewtune is imported: shapes in annotations are checked at every call
-install_import_hook(["fewtune.tasks", "fewtune.parts", "fewtune.learning"], "tests.shapes.checked")
+check_shapes("fewtune.tasks", "fewtune.parts", "fewtune.learning")  # before anything of fewtune is imported
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test ever asks the network
 
