@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from fewtune.api.settings import CompareSettings
     from fewtune.api.values import Data, Inputs
     from fewtune.backbones.backbone import Backbone
-    from fewtune.backbones.load import load_backbone
     from fewtune.data.examples import Examples
     from fewtune.data.reading.read import read_examples
     from fewtune.errors import InputError
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from fewtune.learning.phase import Adapt, Phase
     from fewtune.machine import Machine
     from fewtune.models.evaluate import Evaluation
+    from fewtune.models.named_backbone import load_backbone
     from fewtune.models.predict import Prediction
     from fewtune.recipes import read_method
     from fewtune.sources.settings import SourceSettings
@@ -67,7 +67,7 @@ _WHERE = {
     "adapt": "api.functions",
     "compare": "api.comparing",
     "load": "api.functions",
-    "load_backbone": "backbones.load",
+    "load_backbone": "models.named_backbone",
     "read_examples": "data.reading.read",
     "read_method": "recipes",
 }

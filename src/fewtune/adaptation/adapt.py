@@ -26,6 +26,7 @@ from fewtune.learners.target import Target, check_answers_fit, usable_target
 from fewtune.learning.method import Method
 from fewtune.models.bundle import Bundle
 from fewtune.models.card import model_card
+from fewtune.models.finetuned_weights import since_origin
 from fewtune.models.fitting import fit_head
 from fewtune.models.predict import probabilities
 from fewtune.recipes.default_learners import candidates, remarks_on_candidates
@@ -129,8 +130,9 @@ def _bundle(choice: Choice, side: Side, target: Target, backbone: Backbone, used
     """The chosen learner fitted on all labelled examples, without its facts and card."""
     names, labels = target.class_names, target.labels[target.support]
     state, parameters = fit_head(choice.method, side.features, target.support, labels, len(names), side.vectors(choice.method, names))
+    original, moved = since_origin(backbone, None if used is None else used.moved)
     return Bundle(
-        backbone=record_of(backbone, side.features.shape[1]),
+        backbone=record_of(original, side.features.shape[1]),
         method=text(choice.method),
         class_names=names,
         state=state,
@@ -139,7 +141,7 @@ def _bundle(choice: Choice, side: Side, target: Target, backbone: Backbone, used
         threshold=how.threshold,
         facts={},
         card="",
-        moved=None if used is None else used.moved,
+        moved=moved,
         support=support_of(target, side.features),
     )
 

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.features.feature_table import feature_table
-from fewtune.backbones.load import load_backbone
 from fewtune.backbones.providers.names import read_name
 from fewtune.data.examples import Examples, make_examples
 from fewtune.data.items import Texts, Wanted
@@ -22,12 +21,13 @@ from fewtune.data.reading.read import read_asked
 from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from fewtune.machine import Machine
+from fewtune.models.named_backbone import load_backbone, run_folder
 
 
 def named_backbone(name: str, weights: str | Path | None, device: str) -> Backbone:
     """The backbone of that name. It is kept in memory (the last two are) until a file of it changes."""
     path = None if weights is None else Path(weights)
-    model = Path(read_name(name).model or "/nowhere")
+    model = run_folder(name) or Path(read_name(name).model or "/nowhere")
     return _loaded(name, path, device, (_stamp(path), _stamp(model)))
 
 

@@ -139,16 +139,14 @@ def adapt(
     `target`: anything that `read_examples` reads: a folder of class folders, a table, an `.npz`, Examples, a data frame, or a pair (x, y)
     of N inputs and N labels. Inputs are embeddings [N, D], a list of texts, a list of pictures of any kinds and sizes (paths, encoded
     bytes, Pillow images, arrays), or pictures as one array [N, H, W], [N, H, W, C] or [N, C, H, W] of uint8, floats in 0..1 or 16-bit
-    integers.
-    `sources`: other labelled data, each anything of the kind. The backbone is finetuned on those of its tasks that suit the target, and
-    the finetuned one is used only where that is shown to help.
-    `backbone`: the foundation model, by its name or as a `Backbone` (`load_backbone` takes its weights and the machine to run on); by
-    default one that suits the data. `method`: the text of one learner, instead of the best of all.
-    `settings`: what is seldom changed, such as `AdaptSettings(seed=1, sources=SourceSettings(minutes=5))`. `cache`: the folder for embedded
-    rows (by default the user's). `quiet`: no progress on standard error.
-    The answer has `.predict(inputs)`, `.save(folder)`, `.report(file)`, `.sentences` (the verdict) and `.choice.expected` (the accuracy to
-    expect, 0 to 1).
-    Raises InputError (a ValueError), in one sentence, for data it cannot learn from and for a wrong setting.
+    integers. `sources`: other labelled data, each anything of the kind. The backbone is finetuned on those of its tasks that suit the
+    target, and the finetuned one is used only where that is shown to help. `backbone`: the foundation model, by its name or as a `Backbone`
+    (`load_backbone` takes its weights and the machine to run on); by default one that suits the data. `run:FOLDER` is the finetuned
+    backbone of a saved model. `method`: the text of one learner, instead of the best of all. `settings`: what is seldom changed, such as
+    `AdaptSettings(seed=1, sources=SourceSettings(minutes=5))`. `cache`: the folder for embedded rows (by default the user's). `quiet`: no
+    progress on standard error. The answer has `.predict(inputs)`, `.save(folder)`, `.report(file)`, `.sentences` (the verdict) and
+    `.choice.expected` (the accuracy to expect, 0 to 1). Raises InputError (a ValueError), in one sentence, for data it cannot learn from
+    and for a wrong setting.
 
     >>> import numpy, fewtune
     >>> x = numpy.eye(2, dtype="float32").repeat(8, axis=0)  # embeddings [16, 2]

@@ -10,11 +10,11 @@ from torch import nn
 
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.defaults import default_backbone
-from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import Examples
 from fewtune.data.items import Modality
 from fewtune.data.reading.read import read_examples
 from fewtune.errors import InputError
+from fewtune.models.named_backbone import load_backbone
 
 
 class Rows(Protocol):

@@ -46,7 +46,7 @@ class Backbone:
     Buffers (BatchNorm statistics) are weights too, but are in no group. `texts`: the tokeniser of the label side, or None if there is none.
     `source`: where the weights came from, for the record. `structure`: the architecture with every option that changes what the weights
     compute. `machine` is resolved: no "auto". `noisy`: whether the network takes `noise` [B], one int64 for each row; augmented views
-    provide it (DropBlock).
+    provide it (DropBlock). `origin`: the backbone before its weights were replaced (`with_weights`), or None; a saved model names that one.
     """
 
     name: str
@@ -61,6 +61,7 @@ class Backbone:
     logit_scale: float = 1.0
     noisy: bool = False
     place: Place = NOWHERE
+    origin: Backbone | None = None
 
     @staticmethod
     def of(
@@ -116,7 +117,7 @@ class Backbone:
         Names and shapes are those of `start`. Apply edits before (`edited`). The new backbone has another digest and its own feature
         tables. Raises InputError for an unknown name or a wrong shape.
         """
-        return replace(self, network=moved_network(self.network, self.name, self.start(), weights))
+        return replace(self, network=moved_network(self.network, self.name, self.start(), weights), origin=self.origin or self)
 
     def on(self, machine: Machine) -> Backbone:
         """A copy of the model on another machine; this one is not moved."""

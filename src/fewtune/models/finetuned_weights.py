@@ -60,6 +60,18 @@ def what_moved(backbone: Backbone, weights: Mapping[str, Tensor], edits: tuple[E
     return Moved(weights=kept, edits=said, digest=_digest(backbone, _put(backbone, kept, read_edits(said)), kept, said))
 
 
+def since_origin(backbone: Backbone, moved: Moved | None) -> tuple[Backbone, Moved | None]:
+    """(the backbone that a saved model names, what moved since then), for what finetuning `moved` in `backbone`.
+
+    A backbone with replaced weights, such as the encoder of a saved model, is kept as its origin and all that differs from it, so the new
+    model needs no other run.
+    """
+    if backbone.origin is None:
+        return backbone, moved
+    weights = backbone.start() if moved is None else {**backbone.start(), **moved.weights}
+    return backbone.origin, what_moved(backbone.origin, weights, () if moved is None else read_edits(moved.edits))
+
+
 def read_edits(said: str) -> tuple[Edit, ...]:
     """The edits that a text spells. Raises InputError for anything else."""
     found = parse(said, {edit.__name__: edit for edit in EDITS})

@@ -78,6 +78,8 @@ def load_its_backbone(
     """
     record = bundle.backbone
     if backbone is not None:
+        if backbone.origin is not None and backbone.digest() != record.digest:
+            backbone = backbone.origin
         _check_given(record, backbone)
         return backbone if bundle.moved is None else bundle.moved.onto(backbone)
     place = _found(record, weights)

@@ -88,7 +88,7 @@ def read_name(full: str) -> Name:
     provider, _, model = head.partition(":")
     own = provider in PROVIDERS
     if not own and provider not in (others := registered("fewtune.backbones")):
-        known = {p: p if p in BARE else f"{p}:NAME" for p in (*PROVIDERS, *others)}
+        known = {p: p if p in BARE else f"{p}:NAME" for p in (*PROVIDERS, *others)} | {"run": "run:FOLDER"}
         near = difflib.get_close_matches(provider, known, n=1, cutoff=0.5)
         if near:
             raise InputError(f"unknown backbone {head!r}: did you mean {known[near[0]]}?")

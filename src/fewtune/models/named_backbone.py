@@ -1,0 +1,59 @@
+"""A backbone by its name, with `run:FOLDER` for the encoder of a saved model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from fewtune.backbones import load as without_runs
+from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.own_module import is_own
+from fewtune.errors import InputError
+from fewtune.files import expanded
+from fewtune.machine import Machine
+from fewtune.models.bundle import load_bundle
+from fewtune.models.predict import load_its_backbone
+from fewtune.words import one_line
+
+RUN = "run:"
+FINETUNED = "finetuned in"  # a line of a backbone's source
+
+
+def load_backbone(name: str, *, weights: Path | str | None = None, machine: Machine | None = None, folder: Path | None = None) -> Backbone:
+    """The backbone with a name: `timm:NAME`, `open_clip:NAME[/PRETRAINED]`, `hf:NAME`, `conv4`, `resnet12`, `mlp`, `pixels` or
+    `precomputed`, with options after commas; `PROVIDER[:NAME]` of another package (entry point group `fewtune.backbones`); or `run:FOLDER`,
+    the backbone of the model that `adapt` saved in FOLDER, with its finetuned weights.
+
+    NAME is a hub name or a local folder. `weights` is a local safetensors or pt file, or a folder; for `run:FOLDER`, where the weights of
+    the original backbone are now. `folder`: the path of a local folder, if the name has only its last part. Raises InputError if the name,
+    an option, the library or the weights are missing or do not fit.
+    """
+    if (run := run_folder(name)) is None:
+        return without_runs.load_backbone(name, weights=weights, machine=machine, folder=folder)
+    return _encoder(folder or run, None if weights is None else Path(weights), machine)
+
+
+def run_folder(name: str) -> Path | None:
+    """FOLDER of `run:FOLDER`; None for other names. Raises InputError if the folder is missing in the name."""
+    if not name.startswith(RUN):
+        return None
+    if not name.removeprefix(RUN):
+        raise InputError("run: lacks the folder of a saved model: expected run:FOLDER.")
+    return expanded(name.removeprefix(RUN))
+
+
+def _encoder(folder: Path, weights: Path | None, machine: Machine | None) -> Backbone:
+    """The backbone of a saved model. If nothing moved in it, it is the original under its own name."""
+    bundle = load_bundle(folder)
+    if is_own(bundle.backbone.name):
+        raise InputError(
+            f"{folder} was made with your own network, {one_line(bundle.backbone.name)}, which is not loaded by a name: in Python, write "
+            "backbone=fewtune.load(RUN, backbone=fewtune.Backbone.of(network, ...)).backbone."
+        )
+    found = load_its_backbone(bundle, weights=weights, machine=machine)
+    if found.origin is None:
+        return found
+    title = f"{RUN}{folder.resolve().name}"
+    before = bundle.backbone.source.get(FINETUNED)
+    said = f"{title} (digest {bundle.read[:12]})" if before is None else f"{before}, then {title} (digest {bundle.read[:12]})"
+    return replace(found, name=title, origin=replace(found.origin, source={**found.origin.source, FINETUNED: said}))
