@@ -276,10 +276,9 @@ def rules_of(found: Evidence) -> dict[str, int]:
     chosen = {"test": int(gain.side) if gain.kept else 0, "largest mean": int(found.names[int(np.argmax(found.mean))])}
     if found.mean.max() <= 0:
         chosen["largest mean"] = 0
-    for prior in (0.02, 0.05):
-        for least in (0.0, 0.005, 0.01):
-            chosen[f"expected, prior {prior}, least {least}"] = int(expected_best(found, prior, least).side or 0)
-    chosen["expected where shown"] = chosen["expected, prior 0.05, least 0.0"] if gain.kept else 0
+    for prior, least in ((0.02, 0.005), (0.02, 0.0075), (0.02, 0.01), (0.03, 0.01), (0.03, 0.015), (0.05, 0.0), (0.05, 0.02)):
+        chosen[f"expected, prior {prior}, least {least}"] = int(expected_best(found, prior, least).side or 0)
+    chosen["expected where shown"] = int(expected_best(found).side or 0) if gain.kept else 0
     return chosen
 
 
