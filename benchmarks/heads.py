@@ -92,8 +92,8 @@ def usable(examples: Examples, part: str, shots: int) -> np.ndarray[Any, np.dtyp
     return np.flatnonzero(allowed & (examples.counts() >= shots + LEAST_ASKED))
 
 
-def measured(examples: Examples, features: torch.Tensor, backbone: Backbone, classes: Any, shots: int, seed: int) -> dict[str, Any]:
-    """Accuracies of one draw, by learner, and the seconds of each."""
+def drawn(examples: Examples, classes: Any, shots: int, seed: int, most_asked: int = MOST_ASKED) -> tuple[Any, Any, Any, list[int], Any]:
+    """(classes, labelled rows and their labels, other rows and theirs) of one draw; labels are places in the classes."""
     random = np.random.default_rng([seed, shots])
     taken = random.permutation(classes)[:MOST_CLASSES]
     rows, labels, asked, truth = [], [], [], []
@@ -101,10 +101,16 @@ def measured(examples: Examples, features: torch.Tensor, backbone: Backbone, cla
         mine = random.permutation(np.flatnonzero(examples.labels == c))
         rows += mine[:shots].tolist()
         labels += [k] * shots
-        others = mine[shots : shots + MOST_ASKED].tolist()
+        others = mine[shots : shots + most_asked].tolist()
         asked += others
         truth += [k] * len(others)
-    X, y, Z, t = features[rows].numpy(), np.array(labels), features[asked].numpy(), np.array(truth)
+    return taken, np.array(rows), np.array(labels), asked, np.array(truth)
+
+
+def measured(examples: Examples, features: torch.Tensor, backbone: Backbone, classes: Any, shots: int, seed: int) -> dict[str, Any]:
+    """Accuracies of one draw, by learner, and the seconds of each."""
+    taken, rows, y, asked, t = drawn(examples, classes, shots, seed)
+    X, Z = features[rows].numpy(), features[asked].numpy()
     found: dict[str, Any] = {"ways": len(taken)}
     for name, peer in (("LogisticRegression", LogisticRegression(max_iter=1000)), ("LogisticRegressionCV", cross_validated(y))):
         began = time.process_time()
@@ -114,7 +120,7 @@ def measured(examples: Examples, features: torch.Tensor, backbone: Backbone, cla
     began = time.process_time()
     methods = candidates(label_side=backbone.label_side, modality=backbone.preparation.modality, rows=len(rows))
     side = Side(backbone, features)
-    choice = side.choose(methods, np.array(rows), y, names, seed)
+    choice = side.choose(methods, rows, y, names, seed)
     found["saved"] = right(choice.method, side, rows, y, names, asked, t)
     found["saved seconds"], found["chosen"] = time.process_time() - began, choice.name
     found |= {f"head {n}": right(m, side, rows, y, names, asked, t) for n, m in fitted(choice, methods).items()}

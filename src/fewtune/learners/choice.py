@@ -13,12 +13,25 @@ from torch import Tensor
 
 from fewtune.data.examples import Integers
 from fewtune.keys import key
+from fewtune.learners.expected import SLOPE_REPEATS, chance_of, measured_slope, share_learned, single_rows
 from fewtune.learners.folds import Splits, stratified_splits
 from fewtune.learners.labelled import Labelled
+from fewtune.learners.usual import usual_temperature
 from fewtune.learning.method import Method
 from fewtune.learning.on_features import answer_table
 from fewtune.parts.heads import Blend
-from fewtune.statistics import Interval, adjust_against_best, best_of_candidates, bootstrap_interval, fit_temperature, held_out_difference
+from fewtune.statistics import (
+    USUAL_SLOPE,
+    Interval,
+    Slope,
+    UsualTemperature,
+    adjust_against_best,
+    best_of_candidates,
+    bootstrap_interval,
+    expected_accuracy,
+    fit_temperature,
+    held_out_difference,
+)
 
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -42,9 +55,10 @@ class Answers:
         with np.errstate(invalid="ignore"):
             return np.bincount(self.item, weights=hit, minlength=count) / times
 
-    def temperature(self, labels: Integers) -> float:
-        """The temperature that calibrates these answers."""
-        return fit_temperature(self.logits.double().cpu().numpy(), labels[self.item])
+    def temperature(self, labels: Integers, usual: UsualTemperature | None = None) -> float:
+        """The temperature that calibrates these answers, which are few: `usual` is what is known of it before."""
+        logits = self.logits.double().cpu().numpy()
+        return fit_temperature(logits, labels[self.item], usual=usual, items=len(np.unique(self.item)))
 
     def losses(self, labels: Integers, count: int) -> Floats:
         """Mean held-out log-loss of each of `count` items, calibrated, NaN where an item was never held out."""
@@ -77,7 +91,8 @@ class Candidate:
 class Choice:
     """The chosen learner and what is honestly known of it.
 
-    `expected`: accuracy to expect, corrected for having chosen the best of several (None: nothing could be held out).
+    `expected`: accuracy to expect of this learner fitted on all labelled rows, corrected for having chosen the best of several (None:
+    nothing could be held out). `slope`: of its learning curve, by which held-out answers were carried on to all labelled rows.
     `recall` [K]: held-out recall of each class, NaN where the class has a single row. `temperature` divides the logits.
     `confusion` [K, K]: held-out answers, true by predicted, as mean counts over repeats. `answers`: those of the chosen learner, None
     where nothing could be held out.
@@ -93,6 +108,7 @@ class Choice:
     splits: Splits
     unestimated: tuple[int, ...]
     answers: Answers | None = None
+    slope: Slope = USUAL_SLOPE
 
 
 def choose_learner(
@@ -117,30 +133,35 @@ def choose_learner(
     splits = stratified_splits(labelled.rows, labels, ways, key(seed, "splits"), folds=folds, repeats=repeats)
     singles = tuple(np.flatnonzero(np.bincount(labels, minlength=ways) == 1).tolist())
     if splits.episodes is None:
-        nothing = np.full(ways, np.nan)
-        alone = Candidate(fallback, candidates[fallback], float("nan"), None, None, float("nan"))
-        blank = np.zeros((ways, ways))
-        return Choice(fallback, candidates[fallback], (alone,), None, nothing, 1.0, blank, splits, singles)
+        return _unknown(fallback, candidates[fallback], ways, splits, singles)
     known: dict[Method, Answers] = {}
     answered = {name: _answered(method, labelled, splits, vectors, known) for name, method in candidates.items()}
     fitted = {name: method for name, (method, _) in answered.items()}
     answers = {name: a for name, (_, a) in answered.items()}
     correct = {name: a.correct(labels, count) for name, a in answers.items()}
     best = _best(correct) if prior is None else _unless_better(prior, {n: a.losses(labels, count) for n, a in answers.items()}, folds)
-    judged = [correct[best]] if best == prior else list(correct.values())
+    excess = 0.0 if best == prior or len(correct) == 1 else _excess(correct, best, labels, seed)
     chosen = answers[best]
+    slope = _slope(fitted[best], labelled, splits, chosen, vectors, seed)
     return Choice(
         name=best,
         method=fitted[best],
         candidates=_compared(fitted, correct, best, splits.folds),
-        expected=best_of_candidates(np.stack(judged), labels=labels, seed=seed),
+        expected=expected_accuracy(_known(correct[best]), share_learned(splits), chance_of(labels), slope, repeats=repeats, excess=excess),
         recall=_per_class(correct[best], labels, ways),
-        temperature=chosen.temperature(labels),
+        temperature=_temperature(fitted[best], chosen, labels, splits),
         confusion=_confusion(chosen, labels, ways, repeats),
         splits=splits,
         unestimated=singles,
         answers=chosen,
+        slope=slope,
     )
+
+
+def _unknown(name: str, method: Method, ways: int, splits: Splits, singles: tuple[int, ...]) -> Choice:
+    """The choice where nothing can be held out."""
+    alone = Candidate(name, method, float("nan"), None, None, float("nan"))
+    return Choice(name, method, (alone,), None, np.full(ways, np.nan), 1.0, np.zeros((ways, ways)), splits, singles)
 
 
 def _best(correct: Mapping[str, Floats]) -> str:
@@ -157,6 +178,27 @@ def _unless_better(prior: str, losses: Mapping[str, Floats], folds: int) -> str:
     return best if best != prior and ahead[best].low > 0 else prior
 
 
+def _excess(correct: Mapping[str, Floats], best: str, labels: Integers, seed: int) -> float:
+    """How much too high the held-out accuracy of the best is, because these answers chose it."""
+    honest = best_of_candidates(np.stack(list(correct.values())), labels=labels, seed=seed).mean
+    return max(0.0, float(np.nanmean(correct[best])) - honest)
+
+
+def _slope(
+    method: Method, labelled: Labelled, splits: Splits, answers: Answers, vectors: Callable[[Method], Tensor | None], seed: int
+) -> Slope:
+    """The slope of a method's learning curve, by its answers to the first of the splits."""
+    part, labels, count = splits.first(SLOPE_REPEATS), labelled.labels, len(labelled)
+    assert part.episodes is not None
+    asked = int((part.episodes.query >= 0).sum())
+    correct = Answers(answers.logits[:asked], answers.item[:asked]).correct(labels, count)
+
+    def answer(fewer: Splits) -> Floats:
+        return held_out_answers(method, labelled, fewer, vectors(method)).correct(labels, count)
+
+    return measured_slope(part, correct, answer, chance_of(labels), seed)
+
+
 def _known(values: Floats) -> Floats:
     return values[~np.isnan(values)]
 
@@ -166,7 +208,9 @@ def _answered(
 ) -> tuple[Method, Answers]:
     """A method and its held-out answers; the temperatures of a blend are chosen on these answers, each head's alone.
 
-    `known`: the answers so far, so that a head of a blend that is also a candidate is fitted once.
+    Where folds learn from a single row of each class they are the blend's own: its Gaussian then has no covariance, and the scale of its
+    logits says nothing of what it is with two rows (they were over-confident by 30 points on average). `known`: the answers so far, so that
+    a head of a blend that is also a candidate is fitted once.
     """
     blend = method.learner
     if not isinstance(blend, Blend):
@@ -174,9 +218,21 @@ def _answered(
             known[method] = held_out_answers(method, labelled, splits, vectors(method))
         return method, known[method]
     parts = [_answered(Method(learner=head), labelled, splits, vectors, known)[1] for head in blend.heads]
-    temperatures = tuple(float(f"{part.temperature(labelled.labels):.3g}") for part in parts)
+    temperatures = blend.temperatures
+    if usual_temperature(blend) is None or not single_rows(splits):
+        known_before = [usual_temperature(head) for head in blend.heads]
+        found = [part.temperature(labelled.labels, usual) for part, usual in zip(parts, known_before, strict=True)]
+        temperatures = tuple(float(f"{t:.3g}") for t in found)
     logits = torch.stack([part.logits.double() / t for part, t in zip(parts, temperatures, strict=True)]).mean(0)
     return Method(learner=replace(blend, temperatures=temperatures)), Answers(logits, parts[0].item)
+
+
+def _temperature(method: Method, answers: Answers, labels: Integers, splits: Splits) -> float:
+    """The temperature of a method fitted on all labels: that of its held-out answers, or the usual one of a blend by single rows."""
+    usual = usual_temperature(method.head)
+    if usual is not None and isinstance(method.learner, Blend) and single_rows(splits):
+        return usual.centre
+    return answers.temperature(labels, usual)
 
 
 def held_out_answers(method: Method, labelled: Labelled, splits: Splits, vectors: Tensor | None) -> Answers:

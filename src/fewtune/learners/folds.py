@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
@@ -25,6 +25,12 @@ class Splits:
     repeat: Integers
     folds: int
     held_out: int
+
+    def first(self, repeats: int) -> Splits:
+        """The same splits, the first `repeats` repeats alone."""
+        kept = self.repeat < repeats
+        episodes = None if self.episodes is None else self.episodes[: int(kept.sum())]
+        return replace(self, episodes=episodes, repeat=self.repeat[kept])
 
 
 def stratified_splits(rows: Integers, labels: Integers, ways: int, key: Key, *, folds: int, repeats: int) -> Splits:
@@ -68,3 +74,30 @@ def _episode(rows: Integers, labels: Integers, ways: int, inside: Integers, outs
         return torch.from_numpy(rows[mask])[None], torch.from_numpy(labels[mask])[None]
 
     return Episodes(*side(inside), *side(outside), torch.arange(ways)[None], torch.zeros(1, dtype=torch.int64))
+
+
+def random_order(episodes: Episodes, key: Key) -> Integers:
+    """Of every support row [E, S] its random place 0, 1, ... within its class; padding last."""
+    support = episodes.support.numpy()
+    draw = key.uniform(np.arange(support.size, dtype=np.uint64)).reshape(support.shape)
+    place = np.full(support.shape, np.iinfo(np.int64).max)
+    for e, label in enumerate(episodes.support_label.numpy()):
+        for c in np.unique(label[label >= 0]):
+            mine = np.flatnonzero(label == c)
+            place[e, mine] = np.argsort(np.argsort(draw[e, mine]))
+    return place
+
+
+def with_fewer(splits: Splits, order: Integers, most: int | Integers) -> Splits:
+    """The same splits with the support rows whose place in `order` [E, S] is below `most`, one number or [E, S].
+
+    What is left out is padding, which comes last.
+    """
+    episodes = splits.episodes
+    assert episodes is not None
+    kept = torch.from_numpy(order < most)
+    first = torch.argsort((~kept).int(), dim=1, stable=True)[:, : int(kept.sum(1).max())]
+    inside = kept.gather(1, first)
+    support = episodes.support.gather(1, first).masked_fill(~inside, -1)
+    label = episodes.support_label.gather(1, first).masked_fill(~inside, -1)
+    return replace(splits, episodes=replace(episodes, support=support, support_label=label))

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from fewtune.data.examples import Integers
-from fewtune.keys import Key, key
+from fewtune.keys import key
 from fewtune.learners.choice import HELD_OUT_ANSWERS, held_out_answers
-from fewtune.learners.folds import Splits, stratified_splits
+from fewtune.learners.folds import random_order, stratified_splits, with_fewer
 from fewtune.learners.labelled import Labelled
 from fewtune.learning.method import Method
 from fewtune.statistics import FittedPowerLaw, Interval, bootstrap_power_law, wilson_interval
@@ -83,10 +83,10 @@ def forecast(
     cuts = _sizes(splits.episodes)
     if len(cuts) < LEAST_SIZES:
         return None
-    order = _order(splits.episodes, key(seed, "forecast", "order"))
+    order = random_order(splits.episodes, key(seed, "forecast", "order"))
     shots, errors = [], []
     for cut in cuts:
-        smaller = _cut(splits, order, cut)
+        smaller = with_fewer(splits, order, cut)
         assert smaller.episodes is not None
         shots.append(float((smaller.episodes.support >= 0).sum()) / len(smaller.episodes) / ways)
         errors.append(1 - held_out_answers(method, labelled, smaller, vectors(method)).correct(labels, count))
@@ -103,30 +103,6 @@ def _sizes(episodes: Episodes) -> list[int]:
     if len(sizes) > 2 and most < 1.25 * sizes[-1]:  # two sizes that near say the same
         sizes.pop()
     return [*sizes, most]
-
-
-def _order(episodes: Episodes, key: Key) -> Integers:
-    """Of every support row [E, S] its random place 0, 1, ... within its class; padding last."""
-    support = episodes.support.numpy()
-    draw = key.uniform(np.arange(support.size, dtype=np.uint64)).reshape(support.shape)
-    place = np.full(support.shape, np.iinfo(np.int64).max)
-    for e, label in enumerate(episodes.support_label.numpy()):
-        for c in np.unique(label[label >= 0]):
-            mine = np.flatnonzero(label == c)
-            place[e, mine] = np.argsort(np.argsort(draw[e, mine]))
-    return place
-
-
-def _cut(splits: Splits, order: Integers, most: int) -> Splits:
-    """The same splits with at most `most` training rows a class; what is left out is padding, at the end as ever."""
-    episodes = splits.episodes
-    assert episodes is not None
-    kept = torch.from_numpy(order < most)
-    first = torch.argsort((~kept).int(), dim=1, stable=True)[:, : int(kept.sum(1).max())]
-    inside = kept.gather(1, first)
-    support = episodes.support.gather(1, first).masked_fill(~inside, -1)
-    label = episodes.support_label.gather(1, first).masked_fill(~inside, -1)
-    return replace(splits, episodes=replace(episodes, support=support, support_label=label))
 
 
 def _told(shots: Floats, wrong: Floats, labels: Integers, law: FittedPowerLaw, now: float) -> Forecast:

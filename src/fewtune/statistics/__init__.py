@@ -5,8 +5,9 @@ what was found.
 """
 
 from fewtune.statistics.best import adjust_against_best, runs_difference
-from fewtune.statistics.calibration import expected_calibration_error, fit_temperature, softmax
+from fewtune.statistics.calibration import UsualTemperature, expected_calibration_error, fit_temperature, softmax
 from fewtune.statistics.evidence import Evidence, evidence_of_classes, evidence_of_rows, joined_evidence, soft_correctness
+from fewtune.statistics.expected import USUAL_SLOPE, Slope, expected_accuracy, learning_slope
 from fewtune.statistics.intervals import (
     Interval,
     bootstrap_interval,
@@ -25,6 +26,7 @@ from fewtune.statistics.sample_size import episodes_needed
 from fewtune.statistics.selection import best_of_candidates
 
 __all__ = [
+    "USUAL_SLOPE",
     "Best",
     "Evidence",
     "FittedPowerLaw",
@@ -32,6 +34,8 @@ __all__ = [
     "Interval",
     "PowerLaw",
     "Reuse",
+    "Slope",
+    "UsualTemperature",
     "adjust_against_best",
     "average_ranks",
     "best_of_candidates",
@@ -41,12 +45,14 @@ __all__ = [
     "episodes_needed",
     "evidence_of_classes",
     "evidence_of_rows",
+    "expected_accuracy",
     "expected_best",
     "expected_calibration_error",
     "fit_power_law",
     "fit_temperature",
     "held_out_difference",
     "joined_evidence",
+    "learning_slope",
     "normal_interval",
     "paired_gain",
     "paired_interval",

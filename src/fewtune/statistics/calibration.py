@@ -6,6 +6,8 @@ Reference: Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networ
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +19,34 @@ from fewtune.statistics.sample import Floats, Integers, positive
 COLDEST, HOTTEST = 1e-4, 1e4  # heads differ in the scale of their logits by as much as this
 
 
-def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike, smoothing: float | None = None) -> float:
+@final
+@dataclass(frozen=True)
+class UsualTemperature:
+    """What is known of a temperature before any answer is seen: log T is normal around log `centre`, with standard deviation `spread`."""
+
+    centre: float
+    spread: float
+
+    def __post_init__(self) -> None:
+        positive(self.centre, "centre")
+        positive(self.spread, "spread")
+
+
+def fit_temperature(
+    logits: npt.ArrayLike, labels: npt.ArrayLike, smoothing: float | None = None, *, usual: UsualTemperature | None = None, items: int = 0
+) -> float:
     """The temperature T in [1e-4, 1e4] for which softmax(logits / T) has the least average negative log-likelihood.
 
     `logits` [N, K] of held-out answers (-inf pads absent classes) and `labels` [N] in 0..K-1.
     `smoothing` s moves that share of each target evenly to the classes present. None means 1 / (N + 2), as Platt (1999) has it: when
     every held-out answer is right, the plain likelihood (s = 0) would make every probability 1, and N right answers do not show that.
     The search is over log T, where the objective has one valley. Logits that say nothing give T = 1.
+
+    `usual`: the log density of log T is added to the log-likelihood of `items` answers (0: N): fewer than N where the same items were
+    answered several times. Few answers then give about the usual temperature, many give their own.
     """
+    if items < 0:
+        raise ValueError(f"expected at least 0 items, found {items}.")
     z, y = _answers(logits, labels)
     share = 1 / (len(z) + 2) if smoothing is None else smoothing
     if not 0 <= share < 1:
@@ -35,7 +57,13 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike, smoothing: flo
 
     def loss(log_temperature: float) -> float:
         logs = log_softmax(z / math.exp(log_temperature), axis=1)
-        return -float(np.mean(np.sum(targets * np.where(present, logs, 0.0), axis=1)))
+        return -float(np.mean(np.sum(targets * np.where(present, logs, 0.0), axis=1))) + far(log_temperature)
+
+    def far(log_temperature: float) -> float:
+        """What the usual temperature says against this one, for each item."""
+        if usual is None:
+            return 0.0
+        return ((log_temperature - math.log(usual.centre)) / usual.spread) ** 2 / (2 * (items or len(z)))
 
     found = minimize_scalar(loss, bounds=(math.log(COLDEST), math.log(HOTTEST)), method="bounded", options={"xatol": 1e-6})
     return math.exp(float(found.x)) if float(found.fun) < loss(0.0) - 1e-12 else 1.0

@@ -128,7 +128,14 @@ def wilson_interval(successes: float, trials: int, level: float = 0.95) -> Inter
     level, n = fraction(level), int(positive(trials, "trials"))
     if not 0 <= successes <= n:
         raise ValueError(f"expected successes between 0 and {n} trials, found {successes}.")
-    z, p = float(ndtri((1 + level) / 2)), float(successes) / n
+    p = float(successes) / n
+    low, high = wilson_bounds(p, n, level)
+    return Interval(p, low, high, level, n, "wilson")
+
+
+def wilson_bounds(p: float, n: float, level: float) -> tuple[float, float]:
+    """The proportions in [0, 1] that a proportion `p`, seen on `n` > 0 rows (not always a whole number), does not rule out."""
+    z = float(ndtri((1 + level) / 2))
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return Interval(p, min(p, max(0.0, centre - half)), max(p, min(1.0, centre + half)), level, n, "wilson")
+    return min(p, max(0.0, centre - half)), max(p, min(1.0, centre + half))
