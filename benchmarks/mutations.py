@@ -26,6 +26,7 @@ COMPARED = f"{RECORDED}::test_compare_sweeps_on_validation_classes_and_asks_test
 GUARD, UNSEEN, CHOOSE, FORECAST = (
     f"tests/unit/{name}.py" for name in ("sources/test_guard", "learners/test_unseen", "learners/test_choice", "learners/test_forecast")
 )
+EXPECTED = "tests/unit/statistics/test_expected.py"
 FEW = f"{GUARD}::test_equal_gains_of_few_classes_prove_nothing"
 FROZEN = f"{HONEST}::test_labels_of_test_rows_decide_nothing_of_frozen_learners"
 OUTCOME = f"{HONEST}::test_labels_of_test_rows_decide_nothing_of_what_the_sources_give"
@@ -48,8 +49,13 @@ _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
     ("honesty", "the identity forgets within", "evaluation/identity.py", 'facts += [*study.learned_from(), f"within {study.training.within}"]', "facts += [*study.learned_from()]", ("tests/laws/test_identity.py",)),
     ("honesty", "the identity forgets the seed", "evaluation/identity.py", 'f"seed {seed}", ', "", ("tests/laws/test_identity.py",)),
     ("honesty", "hard episodes of the farthest classes", "tasks/hard.py", "np.argsort(-similarity, axis=1", "np.argsort(similarity, axis=1", ("tests/laws/test_hard.py",)),
-    ("honesty", "expected accuracy without strata", "learners/choice.py", "np.stack(judged), labels=labels, seed=seed", "np.stack(judged), seed=seed", (CHOOSE,)),
-    ("honesty", "expected accuracy of the winner alone", "learners/choice.py", "judged = [correct[best]] if best == prior else", "judged = [correct[best]] if True else", (CHOOSE,)),
+    ("honesty", "expected accuracy without strata", "learners/choice.py", "labels=labels, seed=seed).mean", "seed=seed).mean", (CHOOSE,)),
+    ("honesty", "expected accuracy of the winner alone", "learners/choice.py", "excess = 0.0 if best == prior or", "excess = 0.0 if True or", (CHOOSE,)),
+    ("honesty", "expected accuracy of a part of the labels", "statistics/expected.py", "* share**slope.value)", "* 1.0**slope.value)", (EXPECTED,)),
+    ("honesty", "which rows were drawn is forgotten", "statistics/expected.py", "((DRAWS + SPLITS / repeats) / n +", "(SPLITS / repeats / n +", (EXPECTED,)),
+    ("honesty", "the slope is taken for known", "statistics/expected.py", "+ unsure**2 /", "+ 0 * unsure**2 /", (EXPECTED,)),
+    ("honesty", "answers to single rows calibrate a blend", "learners/choice.py", "isinstance(method.learner, Blend) and single_rows(splits)", "False", (CHOOSE,)),
+    ("honesty", "repeats count as rows for the temperature", "learners/choice.py", "items=len(np.unique(self.item))", "items=len(self.item)", (CHOOSE,)),
     ("honesty", "the forecast is not widened", "learners/forecast.py", "WIDER = 1.5", "WIDER = 1.0", (FORECAST,)),
     ("honesty", "a zero width is a proof", "sources/guard.py", " and (self.where == OWN or sign_flip_test(self.differences) <= 1 - LEVEL)", "", (FEW,)),
     ("honesty", "the mean decides, not the bound", "sources/guard.py", "bool(self.gain.low > 0)", "bool(self.gain.mean > 0)", (GUARD,)),
@@ -76,7 +82,7 @@ _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
     ("adaptation", "a blend multiplies by its temperatures", "learners/choice.py", "part.logits.double() / t for", "part.logits.double() * t for", (CHOOSE,)),
     ("adaptation", "confusion is turned over", "learners/choice.py", "labels[answers.item] * ways + answers.logits.argmax(-1).numpy()", "labels[answers.item] + ways * answers.logits.argmax(-1).numpy()", (CHOOSE,)),
     ("adaptation", "confusion counts all repeats", "learners/choice.py", "reshape(ways, ways) / repeats", "reshape(ways, ways)", (CHOOSE,)),
-    ("adaptation", "a size of the curve too many", "learners/forecast.py", "order < most", "order <= most", (FORECAST,)),
+    ("adaptation", "a size of the curve too many", "learners/folds.py", "order < most", "order <= most", (FORECAST,)),
     ("adaptation", "a one-sided curve bound", "learners/forecast.py", "[0.025, 0.975], axis=0", "[0.025, 0.5], axis=0", (FORECAST,)),
     ("adaptation", "precision for recall", "models/evaluate.py", "    counts = np.bincount(labels, minlength=ways)\n", "    counts = np.bincount(best, minlength=ways)\n", ("tests/unit/models/test_evaluate.py",)),
     ("adaptation", "doubt by the label's own margin", "learners/doubts.py", "(own < threshold[given]) & (best > own)", "(own > threshold[given]) & (best > own)", ("tests/unit/learners/test_doubts.py",)),

@@ -220,9 +220,7 @@ def _answered(
     parts = [_answered(Method(learner=head), labelled, splits, vectors, known)[1] for head in blend.heads]
     temperatures = blend.temperatures
     if usual_temperature(blend) is None or not single_rows(splits):
-        known_before = [usual_temperature(head) for head in blend.heads]
-        found = [part.temperature(labelled.labels, usual) for part, usual in zip(parts, known_before, strict=True)]
-        temperatures = tuple(float(f"{t:.3g}") for t in found)
+        temperatures = tuple(float(f"{part.temperature(labelled.labels):.3g}") for part in parts)
     logits = torch.stack([part.logits.double() / t for part, t in zip(parts, temperatures, strict=True)]).mean(0)
     return Method(learner=replace(blend, temperatures=temperatures)), Answers(logits, parts[0].item)
 

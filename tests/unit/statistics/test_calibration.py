@@ -9,7 +9,7 @@ import pytest
 from scipy.special import log_softmax
 from scipy.special import softmax as scipys
 
-from fewtune.statistics import expected_calibration_error, fit_temperature, softmax
+from fewtune.statistics import UsualTemperature, expected_calibration_error, fit_temperature, softmax
 
 
 def average_nll(logits: np.ndarray, labels: np.ndarray, temperature: float) -> float:
@@ -51,6 +51,25 @@ def test_all_right_does_not_mean_certain() -> None:
     confidence = softmax(logits, fit_temperature(logits, np.zeros(20, int)))[0, 0]
     assert confidence == pytest.approx(1 - (2 / 3) / 22, abs=1e-4)
     assert fit_temperature(logits, np.zeros(20, int), 0.0) < 0.5
+
+
+def test_what_is_usual_counts_as_much_as_its_density() -> None:
+    """The slope of the log-posterior over log T vanishes: that of `items` mean log-likelihoods and of a normal density."""
+    random = np.random.default_rng(3)
+    z = random.normal(size=(40, 3))
+    y = (z + random.normal(size=(40, 3))).argmax(1)
+    usual = UsualTemperature(centre=3.0, spread=0.4)
+    for items in (0, 8):
+
+        def posterior(t: float, items: int = items) -> float:
+            likely = log_softmax(z / t, axis=1)[np.arange(40), y].mean()
+            return float((items or 40) * likely - ((math.log(t) - math.log(3)) / 0.4) ** 2 / 2)
+
+        t = fit_temperature(z, y, smoothing=0.0, usual=usual, items=items)
+        assert abs(posterior(t * 1.001) - posterior(t / 1.001)) < 1e-5 < abs(posterior(t * 1.1) - posterior(t / 1.1))
+    alone, few, many = fit_temperature(z, y), fit_temperature(z, y, usual=usual, items=1), fit_temperature(z, y, usual=usual, items=10**7)
+    assert alone < few < 3 and few == pytest.approx(3, rel=0.1) and many == pytest.approx(alone, rel=1e-4)
+    assert fit_temperature(np.zeros((4, 2)), np.zeros(4, dtype=int), usual=usual) == pytest.approx(3, rel=1e-4)
 
 
 def test_padded_classes_change_nothing() -> None:
@@ -109,6 +128,12 @@ def test_refuses(logits: object, labels: object) -> None:
 
 
 def test_refuses_settings_and_forecasts() -> None:
+    with pytest.raises(ValueError, match="items"):
+        fit_temperature(np.eye(2), [0, 1], items=-1)
+    with pytest.raises(ValueError, match="spread"):
+        UsualTemperature(1.0, 0.0)
+    with pytest.raises(ValueError, match="centre"):
+        UsualTemperature(-1.0, 0.5)
     with pytest.raises(ValueError, match="smoothing"):
         fit_temperature([[1.0, 2.0]], [0], 1.0)
     with pytest.raises(ValueError, match="temperature above 0"):
