@@ -217,7 +217,10 @@ ENVIRONMENTS = [
 ]
 
 
-@pytest.mark.parametrize("environment", ENVIRONMENTS, ids=["ascii", "C", "utf-8"])
+ALIKE = pytest.mark.slow  # a terminal of ASCII in another way, and each of these starts Python anew
+
+
+@pytest.mark.parametrize("environment", [pytest.param(ENVIRONMENTS[0], marks=ALIKE), *ENVIRONMENTS[1:]], ids=["ascii", "C", "utf-8"])
 def test_names_that_are_not_utf8_on_any_terminal(run: Path, environment: dict[str, str]) -> None:
     """JSON gives back the very names Python has for these files; nothing crashes."""
     script = (
