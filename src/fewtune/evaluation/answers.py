@@ -83,7 +83,7 @@ def score_each(
 
 
 def _by_table(ground: Ground, head: Head, weights: Mapping[str, Tensor], batches: Sequence[Episodes]) -> list[Scores]:
-    """Every row that is asked for is embedded once, by the weights at hand."""
+    """Every row that is asked for is embedded once, with the current weights."""
     began = time.perf_counter()
     rows = np.unique(np.concatenate([t.numpy().reshape(-1) for e in batches for t in (e.support, e.query)]))
     rows = rows[rows >= 0]

@@ -122,7 +122,7 @@ def wants_validation(keep: Keep, step: int, steps: int) -> bool:
 
 
 def judged(keep: Keep, state: KeepState, leaves: Mapping[str, Tensor], accuracy: float) -> KeepState:
-    """The state once the leaves at hand have this accuracy on validation; one that is no number counts as not judged."""
+    """The state after the current weights had this accuracy on validation; NaN counts as not judged."""
     best = state.numbers.get("accuracy", -math.inf)
     if not isinstance(keep, Best) or not accuracy > best:
         return state

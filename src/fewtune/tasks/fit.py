@@ -18,7 +18,7 @@ from fewtune.tasks.samplers import Imbalanced, Marks, Sampled, Varied
 from fewtune.tasks.task import Tasks
 from fewtune.words import counted, one_line
 
-_NAMED = 3  # tasks are named up to so many
+_NAMED = 3  # how many tasks a sentence names
 
 
 def served(sampler: Sampler, tasks: Tasks) -> tuple[Sampler, tuple[str, ...]]:

@@ -24,7 +24,7 @@ class Gaussian:
     its mean variance: C' = ((n - K) C + tr(C) I) / (n - K + D), D the width. Solved in float64 over rows (Woodbury), O(n^2 D). With one
     row a class C is zero, and P = I: the nearest class mean. A class without support takes no part: weight 0, bias -10,000.
 
-    `scale` > 0: the logits of so many dimensions are far too sure; .02 is right within a factor of two for features of MobileNetV2 and
+    `scale` > 0: logits in many dimensions are far too sure; .02 is right within a factor of two for features of MobileNetV2 and
     MiniLM (training classes of seven data sets, 5 and 8 examples a class).
 
     Reference: Wang et al., "A hard-to-beat baseline for training-free CLIP-based adaptation", ICLR 2024. Departs: no text term, equal

@@ -26,7 +26,7 @@ class Linear:
     base classes; the shared class table of Wang et al. 2021). "place": one row for each place 0..ways-1 of an episode, [ways, D].
 
     `start` of a "place" head: "zeros"; "random" (normal, 1 / sqrt(D), a function of the name); "centroid": what makes the logits those of
-    the nearest class mean by squared distance of unit features, W = 2 p, b = -|p|^2; "shared": whatever the weights at hand hold
+    the nearest class mean by squared distance of unit features, W = 2 p, b = -|p|^2; "shared": what the current weights hold
     under its name (MAML: the outer phase trains it, from `init`). With a zero head the encoder has no gradient at first: for MAML that is
     the better start (the first inner step makes prototypes of the support), while BOIL, whose inner loop moves the body alone, needs
     "random".

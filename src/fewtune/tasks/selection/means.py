@@ -12,7 +12,7 @@ from fewtune.tasks.selection.evidence import Evidence, Floats
 from fewtune.tasks.task import Tasks
 
 _ROWS = 1 << 14  # rows that are read at a time
-_TASKS = 1 << 13  # tasks whose means are at hand at a time
+_TASKS = 1 << 13  # tasks whose means are held in memory at a time
 
 
 def slot_sums(tasks: Tasks, evidence: Evidence) -> Floats:
