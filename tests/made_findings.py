@@ -26,6 +26,7 @@ from fewtune.report.findings import (
     Selection,
     Shown,
     Similarity,
+    Suited,
 )
 from fewtune.sources.clock import Stage
 from fewtune.sources.guard import ON_SOURCES, OWN, Guard, Place
@@ -151,6 +152,11 @@ def _selection(names: Sequence[str], chosen: Sequence[str], source: str, random:
             Added(name=source, classes=23, rows=1150, coverage=0.58, accuracy=around(0.031, 0.012)),
             Added(name="clipart-web", classes=15, rows=744, coverage=0.69, accuracy=around(0.013, 0.011)),
             Added(name="holiday-photos", classes=0, rows=0, coverage=0.69, accuracy=None),
+        ),
+        beside=(
+            Suited(name="the chosen tasks", tasks=19, similarity=0.731, coverage=0.69),
+            Suited(name="as many random ones (mean of ten draws)", tasks=19, similarity=0.614, coverage=0.58),
+            Suited(name="all candidates", tasks=60, similarity=0.608, coverage=0.64),
         ),
         similarity=Similarity(cosine=cosine, target=tuple(names), chosen=tuple(chosen), source=origin),
     )

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from fewtune.data.examples import Examples
 from fewtune.learners.target import Target
-from fewtune.report.findings import Added, Curve, Floats, Leak, Looked, Selection, Shown, Similarity
+from fewtune.report.findings import Added, Curve, Floats, Leak, Looked, Selection, Shown, Similarity, Suited
 from fewtune.report.thumbnails import thumbnail
 from fewtune.sources.outcome import SourceOutcome
+from fewtune.tasks.selection import Evidence, beside
 from fewtune.words import counted
 
 LEAKS = 12  # shown
@@ -87,7 +88,23 @@ def selection_of(used: SourceOutcome, target: Target) -> Selection:
         trace=trace,
         classes=classes,
         added=_added(used, classes),
+        beside=_beside(used, target),
         similarity=_similarity(used, target),
+    )
+
+
+def _beside(used: SourceOutcome, target: Target) -> tuple[Suited, ...]:
+    """The chosen tasks, as many random ones, and all of them, by the same numbers on frozen features."""
+    features = used.source_rows.features
+    evidence = Evidence(
+        features=lambda rows: features[torch.from_numpy(rows)],
+        target=target.features[torch.from_numpy(target.support)],
+        target_label=torch.from_numpy(target.labels[target.support]),
+    )
+    named = {"chosen": "the chosen tasks", "random": "as many random ones (mean of ten draws)", "all": "all candidates"}
+    return tuple(
+        Suited(name=named[name], tasks=found.tasks, similarity=found.similarity, coverage=found.coverage)
+        for name, found in beside(used.trace.taken, used.candidates, evidence).items()
     )
 
 

@@ -83,14 +83,29 @@ class Similarity:
 
 
 @final
+@dataclass(frozen=True, kw_only=True)
+class Suited:
+    """Some tasks beside the chosen ones, or these themselves: how many, their mean similarity to the target, and its coverage."""
+
+    name: str
+    tasks: int
+    similarity: float
+    coverage: float
+
+
+@final
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Selection:
-    """Which source data was chosen: `trace` in the order looked at, the chosen `classes` of each source, what each source `added`."""
+    """Which source data was chosen: `trace` in the order looked at, the chosen `classes` of each source, what each source `added`.
+
+    `beside`: the chosen tasks, as many random ones and all candidates, by the same numbers.
+    """
 
     sentence: str = ""
     trace: tuple[Looked, ...] = ()
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     added: tuple[Added, ...] = ()
+    beside: tuple[Suited, ...] = ()
     similarity: Similarity | None = None
 
 

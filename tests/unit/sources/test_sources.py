@@ -104,6 +104,16 @@ def test_differences_are_to_the_chosen_learner_alone(helped: Outcome) -> None:
     assert "-0.0" not in to_terminal(learners_table(helped))
 
 
+def test_the_chosen_tasks_stand_beside_random_ones_and_all(helped: Outcome) -> None:
+    used, selection = helped.sources, findings_of(helped).selection
+    assert used is not None and selection is not None
+    chosen, drawn, every = selection.beside
+    taken = used.trace.column("taken").astype(bool)
+    assert chosen.tasks == drawn.tasks == taken.sum() and every.tasks == len(used.candidates)
+    assert chosen.coverage == pytest.approx(used.trace.column("coverage")[taken][-1], rel=1e-6)
+    assert drawn.name == "as many random ones (mean of ten draws)"
+
+
 def test_what_is_saved_is_the_finetuned_model(helped: Outcome, tmp_path: Path) -> None:
     Adapted(helped).save(tmp_path / "run")
     assert {"report.html", "selection.parquet", "weights.safetensors", "fewtune.json"} <= {f.name for f in (tmp_path / "run").iterdir()}

@@ -19,6 +19,7 @@ from fewtune.tasks.selection import (
     NearestRow,
     Ranked,
     RoundRobin,
+    beside,
     gradients,
     random_tasks,
     round_robin,
@@ -157,3 +158,29 @@ def test_no_candidate_and_no_evidence() -> None:
         RoundRobin().select(none, evidence)
     with pytest.raises(InputError, match="RoundRobin chooses tasks by features"):
         RoundRobin().select(tasks)
+
+
+def test_a_choice_beside_random_ones_and_all() -> None:
+    """Coverage is that of the walk through the candidates; similarity a plain loop; the random ones a mean of ten draws of as many."""
+    tasks, evidence = ground()
+    trace = ConsistencyDiversity(mode="skip").trace(tasks, evidence)
+    found = beside(trace.taken, tasks, evidence, seed=3)
+    centre = evidence.support.mean(axis=0)
+    alike = np.array([cosine(evidence.read(np.concatenate(task.rows)).mean(axis=0), centre) for task in tasks])
+    taken = trace.column("taken").astype(bool)
+    assert list(found) == ["chosen", "random", "all"]
+    assert found["chosen"].tasks == found["random"].tasks == taken.sum() and found["all"].tasks == len(tasks)
+    assert found["chosen"].coverage == pytest.approx(trace.column("coverage")[taken][-1], rel=1e-9)
+    assert found["chosen"].similarity == pytest.approx(alike[trace.taken].mean(), abs=1e-12)
+    assert found["all"].similarity == pytest.approx(alike.mean(), abs=1e-12)
+    every = ConsistencyDiversity(order="given", p=-0.99).trace(tasks, evidence)
+    assert len(every.taken) == len(tasks) and found["all"].coverage == pytest.approx(every.column("coverage")[-1], rel=1e-9)
+    assert found["random"] == beside(trace.taken, tasks, evidence, seed=3)["random"] != beside(trace.taken, tasks, evidence)["random"]
+
+
+def test_random_ones_are_like_all_on_average() -> None:
+    """The mean similarity of random tasks is that of all, within four of its standard errors over 200 seeds; one task at a time."""
+    tasks, evidence = ground()
+    found = [beside(np.array([0]), tasks, evidence, seed=seed)["random"].similarity for seed in range(200)]
+    error = np.std(found) / math.sqrt(len(found))
+    assert abs(np.mean(found) - beside(np.array([0]), tasks, evidence)["all"].similarity) < 4 * error

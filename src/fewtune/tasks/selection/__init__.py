@@ -5,6 +5,7 @@ and a `Trace` of every decision. `SCORES` and `CHOICES` list what the text of a 
 """
 
 from fewtune.tasks.selection.affinity import GradientAffinity, TagAffinity
+from fewtune.tasks.selection.beside import Suits, beside
 from fewtune.tasks.selection.choose_p import choose_p
 from fewtune.tasks.selection.consistency import ConsistencyDiversity
 from fewtune.tasks.selection.evidence import Evidence
@@ -47,10 +48,12 @@ __all__ = [
     "RoundRobin",
     "RowScore",
     "Score",
+    "Suits",
     "TagAffinity",
     "Trace",
     "Traced",
     "all_tasks",
+    "beside",
     "choose_p",
     "consistency_diversity",
     "coverage",
