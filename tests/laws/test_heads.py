@@ -16,7 +16,21 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from fewtune.errors import InputError
-from fewtune.parts.heads import HEADS, Blend, Centroid, Gaussian, Linear, Logistic, Matching, NamedLogistic, Ridge, Svm, Text, TextPrior
+from fewtune.parts.heads import (
+    HEADS,
+    Blend,
+    Centroid,
+    Ensemble,
+    Gaussian,
+    Linear,
+    Logistic,
+    Matching,
+    NamedLogistic,
+    Ridge,
+    Svm,
+    Text,
+    TextPrior,
+)
 from fewtune.parts.heads.head import answer, stored
 from fewtune.spec import parse, text
 from fewtune.testing import check_head
@@ -29,6 +43,9 @@ CASES = (
     Centroid(normalize_first=False),
     Centroid(metric="euclidean"),
     Centroid(metric="euclidean", normalize_first=True, temperature=3.0),
+    Ensemble(),
+    Ensemble(heads=(Ridge(penalty=0.1), Logistic()), temperatures=(0.5, 2.0)),
+    Ensemble(heads=(NamedLogistic(), Logistic())),
     Gaussian(),
     Gaussian(scale=1.0),
     Linear(rows="class", start="random"),
@@ -58,6 +75,11 @@ CASES = (
 WORDS = {head.__name__: head for head in HEADS}
 each_head = pytest.mark.parametrize("head", CASES, ids=lambda head: text(head).replace("name='head'", ""))
 TIGHT = {"rtol": 1e-7, "atol": 1e-7}  # float64; the iterative solvers stop at 1e-9 and 1e-12 of their own measures
+
+
+def parts_of(head: Any) -> int:
+    """How many parts of one width a head reads its features as."""
+    return len(head.heads) if isinstance(head, Ensemble) else 1
 
 
 def test_every_head_is_a_case() -> None:
@@ -92,7 +114,7 @@ def test_declared_names_begin_with_the_head_s_name(head: Any) -> None:
 @settings(max_examples=4, deadline=None)
 @given(seed=st.integers(0, 10**6), shots=st.lists(st.integers(1, 5), min_size=2, max_size=5), D=st.integers(2, 30))
 def test_a_batch_is_its_episodes_one_at_a_time(head: Any, seed: int, shots: list[int], D: int) -> None:
-    support, query, episodes, vectors = problem(seed, E=4, K=len(shots), shots=tuple(shots), D=D)
+    support, query, episodes, vectors = problem(seed, E=4, K=len(shots), shots=tuple(shots), D=D * parts_of(head))
     together = answers(head, support, query, episodes, vectors)
     alone = [answers(head, support[i : i + 1], query[i : i + 1], episodes[i : i + 1], vectors[i : i + 1]) for i in range(4)]
     torch.testing.assert_close(together, torch.cat(alone), **TIGHT)
@@ -102,7 +124,7 @@ def test_a_batch_is_its_episodes_one_at_a_time(head: Any, seed: int, shots: list
 @settings(max_examples=4, deadline=None)
 @given(seed=st.integers(0, 10**6), rows=st.integers(0, 4), classes=st.integers(0, 2), D=st.integers(2, 30))
 def test_padding_changes_nothing(head: Any, seed: int, rows: int, classes: int, D: int) -> None:
-    support, query, episodes, vectors = problem(seed, D=D)
+    support, query, episodes, vectors = problem(seed, D=D * parts_of(head))
     E, K = episodes.classes.shape
     plain = answers(head, support, query, episodes, vectors)
     padded = relabelled(
@@ -111,8 +133,8 @@ def test_padding_changes_nothing(head: Any, seed: int, rows: int, classes: int, 
         support_label=torch.cat([episodes.support_label, torch.full((E, rows), -1)], 1),
         classes=torch.cat([episodes.classes, torch.full((E, classes), -1)], 1),
     )
-    noise = torch.full((E, rows, D), 1e6, dtype=support.dtype)  # whatever stands in padded rows must not be seen
-    widened = torch.cat([vectors, torch.zeros(E, classes, D, dtype=vectors.dtype)], 1)
+    noise = torch.full((E, rows, support.shape[-1]), 1e6, dtype=support.dtype)  # whatever stands in padded rows must not be seen
+    widened = torch.cat([vectors, torch.zeros(E, classes, support.shape[-1], dtype=vectors.dtype)], 1)
     logits = answers(head, torch.cat([support, noise], 1), query, padded, widened)
     torch.testing.assert_close(logits[..., :K], plain, **TIGHT)
     assert bool((logits[..., K:] == -torch.inf).all())
@@ -227,7 +249,7 @@ def test_a_class_without_support_leaves_the_others_alone(head: Any) -> None:
     lacking = relabelled(episodes, support_label=torch.where(episodes.support_label == 3, 2, episodes.support_label))
     logits = answers(head, support, query, lacking, vectors)
     assert bool(logits.isfinite().all())
-    if isinstance(head, NamedLogistic):
+    if isinstance(head, NamedLogistic) or any(isinstance(one, NamedLogistic) for one in getattr(head, "heads", ())):
         return  # the name of a class without support is an example all the same
     narrow = answers(head, support, query, relabelled(lacking, classes=lacking.classes[:, :3]), vectors[:, :3])
     torch.testing.assert_close(logits[..., :3], narrow, **TIGHT)

@@ -26,6 +26,7 @@ from fewtune.parts.losses import (
     Loss,
     Outcome,
     SquaredError,
+    SupervisedContrast,
 )
 from fewtune.spec import parse, text
 from fewtune.tasks.episodes import Episodes
@@ -42,6 +43,8 @@ CASES = (
     Distil(temperature=3.0, weight=0.5),
     Entropy(weight=0.7),
     SquaredError(),
+    SupervisedContrast(),
+    SupervisedContrast(temperature=0.5),
 )
 WORDS = {loss.__name__: loss for loss in LOSSES}
 each_loss = pytest.mark.parametrize("loss", CASES, ids=text)
@@ -304,6 +307,49 @@ def test_contrast_with_several_rows_of_a_text_averages_over_them() -> None:
     torch.testing.assert_close(Contrast()(outcome)[0], (to_text + to_row) / 2, **TIGHT)
 
 
+def contrast_by_loops(rows: list[list[float]], label: list[int], temperature: float) -> float:
+    """Khosla et al., equation 2, row by row in plain Python; a label of -1 is no row."""
+    known = [i for i, k in enumerate(label) if k >= 0]
+
+    def cosine(i: int, j: int) -> float:
+        dot = sum(a * b for a, b in zip(rows[i], rows[j], strict=True))
+        return dot / math.sqrt(sum(a * a for a in rows[i])) / math.sqrt(sum(b * b for b in rows[j]))
+
+    costs = []
+    for i in known:
+        alike = [j for j in known if j != i and label[j] == label[i]]
+        if not alike:
+            continue
+        whole = sum(math.exp(cosine(i, j) / temperature) for j in known if j != i)
+        costs.append(sum(math.log(whole) - cosine(i, j) / temperature for j in alike) / len(alike))
+    return sum(costs) / len(costs) if costs else 0.0
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 10**6), Q=st.integers(2, 8), K=st.integers(2, 4), temperature=st.sampled_from([0.07, 0.1, 0.5, 2.0]))
+def test_supervised_contrast_is_its_formula_row_by_row(seed: int, Q: int, K: int, temperature: float) -> None:
+    """Also where a row is alone in its class, or a class has every row."""
+    outcome = outcome_for(SupervisedContrast(), seed, Q=Q, K=K)
+    assert outcome.query is not None
+    found = SupervisedContrast(temperature=temperature)(outcome)
+    theirs = [contrast_by_loops(outcome.query[e].tolist(), outcome.episodes.query_label[e].tolist(), temperature) for e in range(3)]
+    torch.testing.assert_close(found, torch.tensor(theirs, dtype=torch.float64), **TIGHT)
+
+
+def test_supervised_contrast_falls_as_classes_part_and_looks_at_directions_alone() -> None:
+    label = torch.tensor([[0, 0, 1, 1]])
+    outcome = outcome_for(SupervisedContrast(), E=1)
+    outcome = replace(outcome, episodes=replace(outcome.episodes, query_label=label))
+    apart, mixed = torch.eye(5).double()[[0, 0, 1, 1]][None], torch.eye(5).double()[[0, 1, 0, 1]][None]
+    loss = SupervisedContrast(temperature=0.5)
+    # the other of its class at cosine 1 (or 0), the two others at 0 (or 1 and 0)
+    assert loss(replace(outcome, query=apart)).item() == pytest.approx(math.log(math.exp(2) + 2) - 2)
+    assert loss(replace(outcome, query=mixed)).item() == pytest.approx(math.log(math.exp(2) + 2))
+    assert outcome.query is not None
+    longer = replace(outcome, query=outcome.query * torch.tensor([1.0, 3.0, 0.1, 20.0])[:, None])
+    torch.testing.assert_close(loss(longer), loss(outcome), **TIGHT)
+
+
 def test_displacement_pulls_the_shared_weights_to_where_the_episodes_went() -> None:
     outcome = outcome_for(Displacement())
     found = gradients(Displacement(strength=1.5), outcome)
@@ -364,8 +410,9 @@ def test_what_a_learner_does_not_give_is_named() -> None:
     bare = Outcome(logits=torch.zeros(1, 2, 3), episodes=outcome_for(CrossEntropy(), E=1, Q=2).episodes)
     with pytest.raises(InputError, match="Distil needs a teacher's logits"):
         Distil()(bare)
-    with pytest.raises(InputError, match="needs features of the query"):
-        Contrast(temperature=1.0)(bare)
+    for contrast in (Contrast(temperature=1.0), SupervisedContrast()):
+        with pytest.raises(InputError, match="needs features of the query"):
+            contrast(bare)
     for loss in (Anchor(), Displacement()):
         with pytest.raises(InputError, match="none of the shared weights has moved"):
             loss(bare)
@@ -373,7 +420,9 @@ def test_what_a_learner_does_not_give_is_named() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    ["CrossEntropy(label_smoothing=1)", "Contrast(temperature=0)", "Anchor(strength=-1)", "Displacement(strength=inf)",
+    ["CrossEntropy(label_smoothing=1)", "Contrast(temperature=0)", "SupervisedContrast(temperature=0)",
+     "SupervisedContrast(temperature=inf)",
+     "Anchor(strength=-1)", "Displacement(strength=inf)",
      "Distil(temperature=0)", "Distil(weight=nan)", "Entropy(weight=nan)"],
 )  # fmt: skip
 def test_settings_that_mean_nothing_are_refused(wrong: str) -> None:

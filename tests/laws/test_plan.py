@@ -13,7 +13,19 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fewtune.errors import InputError
-from fewtune.parts.plan import Plan, bias_and_norm, declared_rates, everything, gradual, layerwise, one_group, only, resolve
+from fewtune.parts.plan import (
+    Plan,
+    bias_and_norm,
+    declared_rates,
+    everything,
+    gradual,
+    layerwise,
+    one_group,
+    only,
+    resolve,
+    upper,
+    upper_or_all,
+)
 from fewtune.parts.rates import (
     RATES,
     After,
@@ -24,6 +36,7 @@ from fewtune.parts.rates import (
     Learned,
     LinearDecay,
     Steps,
+    Upper,
     always_zero,
     rate,
     scaled,
@@ -54,7 +67,11 @@ timed = st.one_of(simple, st.builds("After(step={}, rate={})".format, st.integer
 rates = st.one_of(timed, st.builds("Learned(lr={}, per={!r})".format, numbers, st.sampled_from(("entry", "tensor"))))
 decaying_timed = st.builds("Decaying(rate={}, factor={})".format, st.one_of(timed, numbers), factors)
 decaying = st.builds("Decaying(rate={}, factor={})".format, st.one_of(rates, numbers), factors)
-by_depth = st.one_of(decaying, st.builds("InTurn(rate={}, every={})".format, st.one_of(timed, decaying_timed), st.integers(0, 9)))
+by_depth = st.one_of(
+    decaying,
+    st.builds("Upper(rate={}, groups={})".format, st.one_of(timed, numbers), st.integers(1, 5)),
+    st.builds("InTurn(rate={}, every={})".format, st.one_of(timed, decaying_timed), st.integers(0, 9)),
+)
 patterns = st.sampled_from(
     ("*", "head.*", "*.bias", "b?.weight", "b[01].*", "norm.weight", "nothing", "group:*", "group:blocks.?", "group:stem")
 )
@@ -104,7 +121,7 @@ def test_every_name_is_covered_and_the_first_match_wins(given_rules: str) -> Non
     assert tuple(resolved.rates) == NAMES
     for name in NAMES:
         alone = next((pattern, curve) for pattern, curve in plan.rules if matches(pattern, name))
-        if not isinstance(alone[1], Decaying | InTurn):
+        if not isinstance(alone[1], Decaying | InTurn | Upper):
             assert resolved.rates[name] == alone[1]
     assert set(resolved.moving) == {name for name in NAMES if not always_zero(resolved.rates[name])}
     assert sorted(name for _, names in resolved.schedules for name in names) == sorted(resolved.moving)
@@ -143,6 +160,10 @@ def test_misspelt_patterns_are_told() -> None:
         lambda: Decaying(rate=1.0, factor=-0.5),
         lambda: Learned(lr=-0.1),
         lambda: After(step=3, rate=Learned(lr=0.1)),
+        lambda: Upper(rate=1.0, groups=0),
+        lambda: Upper(rate=1.0, groups=True),
+        lambda: Upper(rate=-1.0, groups=1),
+        lambda: upper_or_all(1.0, -1),
         lambda: InTurn(rate=Decaying(rate=Learned(lr=0.1), factor=0.5), every=3),
     ],
 )
@@ -311,3 +332,28 @@ def test_bias_and_norm_finds_the_layers_of_real_networks(name: str) -> None:
     names = [n for n, _ in network.named_parameters()]
     expected = {n for n in names if n in norms or n.endswith("bias")} - {n for n in norms if n.endswith("downsample.1.weight")}
     assert set(resolve(bias_and_norm(1.0), names).moving) == expected
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize(
+    ("last", "moving"),
+    [
+        (1, {"norm.weight"}),
+        (2, {"norm.weight", "b1.weight", "b1.bias"}),
+        (3, {"norm.weight", "b1.weight", "b1.bias", "b0.weight", "b0.bias"}),
+        (4, set(BODY)),
+        (9, set(BODY)),
+    ],
+)
+def test_the_last_groups_and_the_head_move(last: int, moving: set[str], known: bool) -> None:
+    """Counted from the head, whether the groups are known when the plan is written or when it is resolved."""
+    resolved = resolve(upper(GROUPS if known else None, 0.5, last), NAMES, GROUPS)
+    assert set(resolved.moving) == moving | {"head.weight", "head.bias"}
+    assert {r for n, r in resolved.rates_at(3, 10).items() if n in resolved.moving} == {0.5}
+    assert {r for n, r in resolved.rates_at(3, 10).items() if n not in resolved.moving} <= {0.0}
+
+
+def test_a_rate_over_time_stays_one_in_the_upper_groups_and_none_of_them_is_all() -> None:
+    resolved = resolve(upper(None, LinearDecay(lr=0.4), 1), NAMES, GROUPS)
+    assert resolved.rates_at(5, 10)["norm.weight"] == rate(LinearDecay(lr=0.4), 5, 10) == resolved.rates_at(5, 10)["head.bias"]
+    assert upper_or_all(0.1, 0) == everything(0.1) and upper_or_all(0.1, 2) == upper(None, 0.1, 2)

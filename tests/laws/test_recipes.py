@@ -64,9 +64,8 @@ def test_the_full_text_reads_back(name: str) -> None:
 
 def test_names_are_distinct_and_of_every_recipe_in_the_language() -> None:
     assert len(set(NAMES)) == len(NAMES) and all(WORDS[recipe.__name__] is recipe for recipe in RECIPES)
-    expected = (
-        "standard linear_probe_then_finetune surgical gradual_unfreezing layerwise lora l2_sp wise_ft soup multitask mamf shared_heads"
-    )
+    expected = "standard contrastive linear_probe_then_finetune surgical gradual_unfreezing layerwise lora l2_sp wise_ft soup"
+    expected += " multitask mamf shared_heads"
     expected += (
         " protonet matching_networks r2d2 metaoptnet maml fomaml anil boil meta_sgd reptile minibatch_prox imaml p_m_f meta_baseline flyp"
     )
@@ -122,7 +121,7 @@ def test_it_learns_from_vectors_and_answers(small: Ground, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["standard", "linear_probe_then_finetune", "surgical", "gradual_unfreezing", "layerwise", "bitfit", "lora"]
+    "name", ["standard", "contrastive", "linear_probe_then_finetune", "surgical", "gradual_unfreezing", "layerwise", "bitfit", "lora"]
 )
 def test_it_learns_on_the_support_and_answers(small: Ground, name: str) -> None:
     method = read_method(short(name, "on='support'"))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         HEADS,
         Blend,
         Centroid,
+        Ensemble,
         Gaussian,
         Head,
         Linear,
@@ -40,9 +41,10 @@ if TYPE_CHECKING:
         Loss,
         Outcome,
         SquaredError,
+        SupervisedContrast,
     )
     from fewtune.parts.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Optimizer, RAdam
-    from fewtune.parts.plan import PLANS, Plan, bias_and_norm, everything, gradual, layerwise, one_group, only
+    from fewtune.parts.plan import PLANS, Plan, bias_and_norm, everything, gradual, layerwise, one_group, only, upper
     from fewtune.parts.rates import RATES, After, Constant, Cosine, Learned, LinearDecay, Rate, Steps
 
 # where each name lives; imported when first asked for, so that a file of this room that needs no torch loads none
@@ -55,6 +57,7 @@ _WHERE = {
     "WorstCase": "aggregators",
     "Blend": "heads",
     "Centroid": "heads",
+    "Ensemble": "heads",
     "Gaussian": "heads",
     "HEADS": "heads",
     "Head": "heads",
@@ -83,6 +86,7 @@ _WHERE = {
     "Loss": "losses",
     "Outcome": "losses",
     "SquaredError": "losses",
+    "SupervisedContrast": "losses",
     "Adam": "optimizers",
     "AdamW": "optimizers",
     "OPTIMIZERS": "optimizers",
@@ -97,6 +101,7 @@ _WHERE = {
     "layerwise": "plan",
     "one_group": "plan",
     "only": "plan",
+    "upper": "plan",
     "After": "rates",
     "Constant": "rates",
     "Cosine": "rates",
@@ -133,6 +138,7 @@ __all__ = [
     "Displacement",
     "Distil",
     "Ema",
+    "Ensemble",
     "Entropy",
     "Fixed",
     "Gaussian",
@@ -156,6 +162,7 @@ __all__ = [
     "Ridge",
     "SquaredError",
     "Steps",
+    "SupervisedContrast",
     "Svm",
     "Swa",
     "Text",
@@ -167,6 +174,7 @@ __all__ = [
     "layerwise",
     "one_group",
     "only",
+    "upper",
 ]
 
 __getattr__, __dir__ = opened(__name__, _WHERE, _ROOMS)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fewtune.backbones.groups import Groups
 from fewtune.errors import InputError, unknown
-from fewtune.parts.rates import Decaying, InTurn, Learned, Rate, RateByDepth, always_zero, as_rate, at_depth, rate
+from fewtune.parts.rates import Decaying, InTurn, Learned, Rate, RateByDepth, Upper, always_zero, as_rate, at_depth, rate
 
 Rule: TypeAlias = tuple[str, Rate | RateByDepth | float]
 
@@ -187,6 +187,14 @@ def gradual(groups: Groups | None, lr: Rate | float, every: int) -> Plan:
     return _by_depth(groups, InTurn(rate=lr, every=every), lr)
 
 
+def upper(groups: Groups | None, lr: Rate | float, last: int) -> Plan:
+    """The last `last` groups and the head move; what lies deeper is frozen, so its output is computed once for each row.
+
+    With `groups` of None the plan fits any backbone. Reference: Lee et al., "Surgical fine-tuning", ICLR 2023 (blocks that move alone).
+    """
+    return _by_depth(groups, Upper(rate=lr, groups=last), lr)
+
+
 def bias_and_norm(lr: Rate | float) -> Plan:
     """Biases and the scales of normalisation layers, known by their names (BitFit); the head's weight is not among them.
 
@@ -201,7 +209,14 @@ def one_group(name: str, lr: Rate | float) -> Plan:
     return only(f"{_GROUP}{glob.escape(name)}", lr)
 
 
-PLANS = (everything, only, layerwise, gradual, bias_and_norm, one_group)
+def upper_or_all(lr: Rate | float, last: int) -> Plan:
+    """`upper` of the last groups, or `everything` where `last` is 0. Raises InputError below 0."""
+    if last < 0:
+        raise InputError(f"last counts groups from the last one, 0 for all, found {last}.")
+    return upper(None, lr, last) if last else everything(lr)
+
+
+PLANS = (everything, only, layerwise, gradual, upper, bias_and_norm, one_group)
 
 
 def _by_depth(groups: Groups | None, given: RateByDepth, head: Rate | float) -> Plan:
@@ -216,7 +231,7 @@ def _rule(given: Rule) -> Rule:
     if not isinstance(given, tuple) or len(given) != 2 or not isinstance(given[0], str):
         raise InputError(f"a rule of a plan is a pair (pattern, rate) such as ('head.*', 1e-3), found {given!r}.")
     pattern, curve = given
-    if isinstance(curve, Decaying | InTurn):
+    if isinstance(curve, Decaying | InTurn | Upper):
         if not pattern.startswith(_GROUP):
             raise InputError(
                 f"{type(curve).__name__} goes by the depth of a group, so its pattern begins with 'group:', found {pattern!r}."

@@ -138,8 +138,22 @@ class InTurn:
         _timed(self, self.rate)
 
 
-RateByDepth: TypeAlias = Decaying | InTurn
-RATES = (Constant, Cosine, LinearDecay, Steps, After, Learned, Decaying, InTurn)
+@final
+@dataclass(frozen=True, kw_only=True)
+class Upper:
+    """A rate by depth, for "group:" rules only: `rate` for the last `groups` groups, the nearest to the head; deeper ones are frozen."""
+
+    rate: Rate | float
+    groups: int
+
+    def __post_init__(self) -> None:
+        if isinstance(self.groups, bool) or not isinstance(self.groups, int) or self.groups < 1:
+            raise InputError(f"groups of Upper counts groups from the last one, at least 1, found {self.groups!r}.")
+        object.__setattr__(self, "rate", as_rate(self.rate))
+
+
+RateByDepth: TypeAlias = Decaying | InTurn | Upper
+RATES = (Constant, Cosine, LinearDecay, Steps, After, Learned, Decaying, InTurn, Upper)
 
 
 def as_rate(given: Rate | float) -> Rate:
@@ -204,6 +218,8 @@ def at_depth(given: Rate | RateByDepth | float, depth: int) -> Rate:
         case InTurn(rate=inner, every=every):
             start = (depth - 1) * every
             return After(step=start, rate=at_depth(inner, depth)) if start else at_depth(inner, depth)
+        case Upper(rate=inner, groups=groups):
+            return as_rate(inner) if depth <= groups else Constant(lr=0.0)
         case _:
             return as_rate(given)
 

@@ -11,6 +11,7 @@ True
 from fewtune.recipes.episodic import matching_networks, metaoptnet, multitask, protonet, r2d2
 from fewtune.recipes.finetuning import (
     bitfit,
+    contrastive,
     gradual_unfreezing,
     l2_sp,
     layerwise,
@@ -34,6 +35,7 @@ __all__ = [
     "blend",
     "boil",
     "centroid",
+    "contrastive",
     "flyp",
     "fomaml",
     "gaussian",

@@ -5,12 +5,14 @@ Every recipe here is one phase. Settings that work are in docs/reproductions.md 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Unpack
 
 from fewtune.learning.method import Method
 from fewtune.parts.heads import Centroid, Matching, Ridge, Svm
 from fewtune.parts.heads.head import Head
 from fewtune.parts.optimizers import Adam
+from fewtune.parts.plan import upper_or_all
 from fewtune.recipes.pieces import MOMENTUM, as_head, sampled, train_all
 from fewtune.recipes.shared_defaults import defaults
 from fewtune.recipes.shared_settings import Answer, Episodic
@@ -18,12 +20,12 @@ from fewtune.tasks.chosen import Chosen, Selection
 
 
 @defaults(ways=15, shots=1, queries=9, steps=200, batch=1, lr=1e-3, optimizer=MOMENTUM)
-def multitask(*, head: Answer = None, selection: Selection | None = None, **settings: Unpack[Episodic]) -> Method:
+def multitask(*, head: Answer = None, selection: Selection | None = None, last: int = 0, **settings: Unpack[Episodic]) -> Method:
     """Multitask finetuning: theta <- theta - lr grad CE(temperature x cosine(f(query), prototypes of f(support))), temperature too.
 
     `head` answers test episodes: a head or a frozen recipe such as `ridge(penalty=10)`. By default the head of training, with the
     temperature that it learned. `selection`, such as `consistency_diversity()`, chooses the tasks to train on for the target
-    (algorithm 1 of the paper).
+    (algorithm 1 of the paper). `last`: only the last so many groups of the backbone move; 0 moves all.
     Reference: Xu et al., "Towards few-shot adaptation of foundation models via multitask finetuning", ICLR 2024 (15 ways, 1 + 9 rows, 200
     tasks x 10 epochs, SGD .9, lr 1e-5 for CLIP and 1e-6 for DINOv2). Departs: features are normalised before they are averaged, and every
     step draws new tasks instead of ten epochs over the same ones.
@@ -34,7 +36,7 @@ def multitask(*, head: Answer = None, selection: Selection | None = None, **sett
     10
     """
     sampler = sampled(settings) if selection is None else Chosen(sampler=sampled(settings), selection=selection)
-    phase = train_all(sampler, Centroid(), settings)
+    phase = replace(train_all(sampler, Centroid(), settings), plan=upper_or_all(settings["lr"], last))
     return Method(phases=(phase,), learner=as_head(head) or Centroid())
 
 

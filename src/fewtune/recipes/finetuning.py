@@ -6,23 +6,23 @@ class means. `lr` is a number or a rate over time. Settings that work are in doc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Unpack, final
 
 from fewtune.backbones.edits import LoRA
 from fewtune.errors import InputError
 from fewtune.learning.method import Method
 from fewtune.learning.phase import Adapt, Average, Greedy, Phase, Step
-from fewtune.parts.heads import Centroid
+from fewtune.parts.heads import Centroid, Logistic
 from fewtune.parts.heads.linear import Linear
-from fewtune.parts.losses import Anchor, CrossEntropy, Loss
-from fewtune.parts.optimizers import Optimizer
-from fewtune.parts.plan import Plan, bias_and_norm, everything, gradual, only
+from fewtune.parts.losses import Anchor, CrossEntropy, Loss, SupervisedContrast
+from fewtune.parts.optimizers import AdamW, Optimizer
+from fewtune.parts.plan import Plan, bias_and_norm, everything, gradual, only, upper_or_all
 from fewtune.parts.plan import layerwise as by_depth
 from fewtune.parts.rates import Cosine, Rate
 from fewtune.recipes.pieces import MOMENTUM, as_head
 from fewtune.recipes.shared_defaults import defaults, typed
-from fewtune.recipes.shared_settings import Answer, Finetuning, On, Place
+from fewtune.recipes.shared_settings import Answer, Finetuning, On, Place, Upper
 from fewtune.tasks.pooled import Pooled
 
 _CROSS_ENTROPY = (CrossEntropy(),)
@@ -39,6 +39,11 @@ class _Site:
     optimizer: Optimizer
     head: Answer
     lr: Rate | float
+    last: int = 0
+
+    def deep(self, *losses: Loss) -> Phase:
+        """A phase in which all weights move, or the `last` groups of them, by cross-entropy unless losses are given."""
+        return self.phase(upper_or_all(self.lr, self.last), losses=losses or _CROSS_ENTROPY)
 
     def phase(self, plan: Plan, *, steps: int | None = None, losses: tuple[Loss, ...] = _CROSS_ENTROPY) -> Phase:
         """A phase under `plan`, of as many steps as the recipe was given unless `steps` says otherwise."""
@@ -66,8 +71,8 @@ class _Site:
         return Method(edits=edits, learner=Adapt(phases=phases, then=as_head(self.head) or self.linear))
 
 
-@defaults(on="source", steps=200, batch=64, lr=1e-3, optimizer=MOMENTUM, head=None)
-def standard(**settings: Unpack[Finetuning]) -> Method:
+@defaults(on="source", steps=200, batch=64, lr=1e-3, optimizer=MOMENTUM, head=None, last=0)
+def standard(**settings: Unpack[Upper]) -> Method:
     """Standard finetuning: cross-entropy through a linear head over all classes, all weights at one rate.
 
     Reference: Xu et al., ICLR 2024, as their baseline. Departs: there the head is fitted first and the encoder's rate is 10 to 100 times
@@ -79,23 +84,50 @@ def standard(**settings: Unpack[Finetuning]) -> Method:
     ()
     """
     site = _Site(**settings)
-    return site.method(site.phase(everything(site.lr)))
+    return site.method(site.deep())
+
+
+@defaults(on="source", steps=60, batch=32, lr=Cosine(lr=1e-4), optimizer=AdamW(), head=None, last=3)
+def contrastive(*, temperature: float = 0.1, head_lr: float = 0.0, **settings: Unpack[Upper]) -> Method:
+    """Supervised contrast: in each batch every row finds the others of its class among all; then `head` answers, by default logistic
+    regression.
+
+    `temperature` divides the cosines. `head_lr` above 0: a linear head is trained at this rate on the same features, and its cross-entropy
+    counts too. On the support too an update sees `batch` rows. The default moves the last 3 groups.
+    Reference: Khosla et al., NeurIPS 2020; Tunstall et al., "Efficient few-shot learning without prompts" (SetFit), 2022. Departs: SetFit
+    draws pairs one by one, moves all weights and compares by the squared error of the cosine; here all pairs of a batch count.
+
+    >>> contrastive(on="support", steps=20).learner.phases[0].steps
+    20
+    """
+    head = as_head(settings["head"]) or Logistic()
+    site = _Site(**settings)
+    contrast = SupervisedContrast(temperature=temperature)
+    phase = replace(site.deep(*_CROSS_ENTROPY, contrast) if head_lr else site.deep(contrast), sampler=Pooled(batch=site.batch))
+    if head_lr:
+        phase = replace(phase, plan=Plan(rules=((site.patterns, head_lr), *phase.plan.rules)))
+    if site.on == "source":
+        return Method(phases=(phase,), learner=head)
+    return Method(learner=Adapt(phases=(phase,), then=head))
 
 
 @defaults(on="source", probe_steps=..., probe_lr=..., steps=100, batch=64, lr=..., optimizer=MOMENTUM, head=None)
-def linear_probe_then_finetune(*, probe_steps: int = 100, probe_lr: float = 0.01, lr: float = 1e-3, **settings: Unpack[Place]) -> Method:
+def linear_probe_then_finetune(
+    *, probe_steps: int = 100, probe_lr: float = 0.01, lr: float = 1e-3, last: int = 0, **settings: Unpack[Place]
+) -> Method:
     """LP-FT: the head alone first, then all weights at a lower rate, which falls to 0 along half a cosine.
 
-    `probe_steps` (0 or more) and `probe_lr` (0 or more) are those of the head; `lr` is a number here.
+    `probe_steps` (0 or more) and `probe_lr` (0 or more) are those of the head; `lr` is a number here. `last`: after the probe only the
+    last so many groups of the backbone move, and the head; 0 moves all.
     Reference: Kumar et al., "Fine-tuning can distort pretrained features", ICLR 2022. Departs: the probe is trained, not fitted by logistic
     regression.
 
     >>> [phase.steps for phase in linear_probe_then_finetune(probe_steps=10, steps=20).phases]
     [10, 20]
     """
-    site = _Site(lr=lr, **settings)
+    site = _Site(lr=Cosine(lr=lr), last=last, **settings)
     probe = site.phase(only(site.patterns, probe_lr), steps=probe_steps)
-    return site.method(probe, site.phase(everything(Cosine(lr=lr))))
+    return site.method(probe, site.deep())
 
 
 @defaults(on="source", steps=200, batch=64, lr=1e-3, optimizer=MOMENTUM, head=None)
@@ -212,6 +244,7 @@ def soup(
 
 FINETUNING = (
     standard,
+    contrastive,
     linear_probe_then_finetune,
     surgical,
     gradual_unfreezing,

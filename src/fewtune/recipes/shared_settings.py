@@ -113,3 +113,10 @@ class Place(Steps, Optimized, total=False):
 
 class Finetuning(Place, Rated, total=False):
     """Finetuning with one learning rate."""
+
+
+class Upper(Finetuning, total=False):
+    """Finetuning with one learning rate, of all weights or of the upper ones."""
+
+    last: int
+    """Only the last so many groups of the backbone move, and the head; 0 moves all. What lies deeper is computed once for each row."""

@@ -16,15 +16,16 @@ from fewtune.spec import digest
 
 # every option of some recipes, in order: a text gives options by place too, as in "multitask(15, 5)"
 OPTIONS = {
-    "multitask": "ways shots queries steps batch lr optimizer head selection",
+    "multitask": "ways shots queries steps batch lr optimizer head selection last",
     "r2d2": "ways shots queries steps batch lr optimizer penalty",
     "shared_heads": "ways queries steps batch lr optimizer head",
     "mamf": "ways rows epochs batch steps lr optimizer prompts head test_steps test_lr",
     "meta_baseline": "batch probe_steps ways shots queries steps lr optimizer",
     "p_m_f": "ways shots queries steps lr test_steps test_lr optimizer view",
     "flyp": "batch steps lr prompts optimizer on",
-    "standard": "on steps batch lr optimizer head",
-    "linear_probe_then_finetune": "on probe_steps probe_lr steps batch lr optimizer head",
+    "standard": "on steps batch lr optimizer head last",
+    "contrastive": "on steps batch lr optimizer head last temperature head_lr",
+    "linear_probe_then_finetune": "on probe_steps probe_lr steps batch lr optimizer head last",
     "surgical": "group on steps batch lr optimizer head",
     "lora": "on rank alpha steps batch lr optimizer head",
     "maml": "ways shots queries inner_steps inner_lr test_steps steps batch lr optimizer through inner head_lr",
@@ -49,6 +50,7 @@ TEXTS = {
     "zero_shot": "e44935967cb4",
     "text_prior": "14817d8d1d19",
     "standard": "fb45f7f7af24",
+    "contrastive": "aabaea6a5c6d",
     "linear_probe_then_finetune": "9a516179a657",
     "surgical": "11f07cf13a1e",
     "gradual_unfreezing": "5ed2520b7a39",

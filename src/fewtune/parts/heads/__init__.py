@@ -7,6 +7,7 @@ Features of the support [E, S, D] and of the query [E, Q, D] come in (for some h
 from fewtune.parts.heads.blend import Blend
 from fewtune.parts.heads.centroid import Centroid
 from fewtune.parts.heads.class_texts import Text
+from fewtune.parts.heads.ensemble import Ensemble
 from fewtune.parts.heads.gaussian import Gaussian
 from fewtune.parts.heads.head import Head
 from fewtune.parts.heads.linear import Linear
@@ -17,12 +18,13 @@ from fewtune.parts.heads.ridge import Ridge
 from fewtune.parts.heads.svm import Svm
 from fewtune.parts.heads.text_prior import TextPrior
 
-HEADS = (Blend, Centroid, Gaussian, Linear, Logistic, Matching, NamedLogistic, Ridge, Svm, Text, TextPrior)
+HEADS = (Blend, Centroid, Ensemble, Gaussian, Linear, Logistic, Matching, NamedLogistic, Ridge, Svm, Text, TextPrior)
 
 __all__ = [
     "HEADS",
     "Blend",
     "Centroid",
+    "Ensemble",
     "Gaussian",
     "Head",
     "Linear",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fewtune.errors import InputError
 from fewtune.parts.heads.gaussian import Gaussian
-from fewtune.parts.heads.head import Head, Parameters, State, nothing_own
+from fewtune.parts.heads.head import Head, Parameters, State, nothing_own, under
 from fewtune.parts.heads.logistic import Logistic
 from fewtune.parts.heads.ridge import Ridge
 from fewtune.tasks.episodes import Episodes
@@ -73,7 +73,7 @@ class Blend:
 
     def score(self, state: State, query: Tensor, parameters: Parameters) -> Tensor:
         parts = [
-            head.score(_under(f"{place}.", state), query, self._own(place, parameters)) / temperature
+            head.score(under(f"{place}.", state), query, self._own(place, parameters)) / temperature
             for place, (head, temperature) in enumerate(zip(self.heads, self.temperatures, strict=True))
         ]
         return torch.stack(parts).mean(0)
@@ -81,8 +81,4 @@ class Blend:
     def _own(self, place: int, parameters: Parameters) -> Parameters:
         """The parameters of one head, under the names that it gave them."""
         name = self.heads[place].name
-        return {f"{name}.{key}": value for key, value in _under(f"{self.name}.{place}.", parameters).items()}
-
-
-def _under(prefix: str, named: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key.removeprefix(prefix): value for key, value in named.items() if key.startswith(prefix)}
+        return {f"{name}.{key}": value for key, value in under(f"{self.name}.{place}.", parameters).items()}

@@ -9,7 +9,7 @@ temperature, metric or penalty, has parameters of its own (`stored`) and begins 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
 
@@ -29,7 +29,6 @@ Parameters: TypeAlias = dict[str, Tensor]
 class Head(Protocol):
     """The axis of heads. Every final class of it passes the laws in tests/laws/test_heads.py."""
 
-    reads_classes: ClassVar[bool]  # needs class vectors (a label side and prompts)
     reads_support: ClassVar[bool]  # looks at the features of the support, which otherwise need not be computed
     differentiable: ClassVar[bool]  # gradients flow to support, query and parameters
     shared_by_name: ClassVar[bool]  # heads of one name have the same parameters, whatever else they are given
@@ -38,6 +37,11 @@ class Head(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def reads_classes(self) -> bool:
+        """Whether it needs class vectors (a label side and prompts)."""
+        ...
 
     @property
     def own(self) -> tuple[str, ...]:
@@ -75,6 +79,11 @@ def nothing_own(
 ) -> Parameters:
     """`begin` of a head without parameters that are new in each episode."""
     return {}
+
+
+def under(prefix: str, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, without it."""
+    return {key.removeprefix(prefix): value for key, value in named.items() if key.startswith(prefix)}
 
 
 def stored(head: Head, name: str) -> str:

@@ -11,8 +11,9 @@ from fewtune.parts.losses.distil import Distil
 from fewtune.parts.losses.entropy import Entropy
 from fewtune.parts.losses.loss import Loss, Outcome
 from fewtune.parts.losses.squared_error import SquaredError
+from fewtune.parts.losses.supervised_contrast import SupervisedContrast
 
-LOSSES = (Anchor, BinaryCrossEntropy, Contrast, CrossEntropy, Displacement, Distil, Entropy, SquaredError)
+LOSSES = (Anchor, BinaryCrossEntropy, Contrast, CrossEntropy, Displacement, Distil, Entropy, SquaredError, SupervisedContrast)
 
 __all__ = [
     "LOSSES",
@@ -26,4 +27,5 @@ __all__ = [
     "Loss",
     "Outcome",
     "SquaredError",
+    "SupervisedContrast",
 ]
