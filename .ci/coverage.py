@@ -9,7 +9,7 @@ from pathlib import Path
 
 LINES = 90.0  # percent of all lines
 BRANCHES = 85.0  # percent of the branches of each of these rooms
-ROOMS = ("adaptation", "sources", "learners", "evaluation")
+ROOMS = ("adaptation", "sources", "sides", "learners", "evaluation")
 
 
 def percent(done: int, all_of: int) -> float:

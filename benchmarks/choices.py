@@ -41,8 +41,8 @@ from fewtune.learning.train import train
 from fewtune.machine import Machine
 from fewtune.models.fitting import fit_head
 from fewtune.recipes.language import read_method
-from fewtune.sources.clock import Clock
-from fewtune.sources.job import Job
+from fewtune.sides.clock import Clock
+from fewtune.sides.job import Job
 from fewtune.sources.source_rows import usable_rows
 from fewtune.statistics import sign_flip_test, t_interval
 from fewtune.tasks.candidates import candidate_tasks

@@ -79,7 +79,7 @@ def command(folder: Path, options: argparse.Namespace) -> list[str]:
     return [
         *(sys.executable, "-m", "fewtune", "adapt", str(folder / "target"), "--source", str(folder / "source")),
         *("--backbone", options.backbone, *weights, "--device", "cpu", "--cache", str(folder / "cache"), "--select", "all"),
-        *("--finetune", RECIPE, "--rates", "0.001", "--budget", f"visits={VISITS}", "--out", str(folder / "out"), "--quiet"),
+        *("--method", RECIPE, "--rates", "0.001", "--budget", f"visits={VISITS}", "--out", str(folder / "out"), "--quiet"),
     ]
 
 

@@ -26,10 +26,11 @@ COMPARED = f"{RECORDED}::test_compare_sweeps_on_validation_classes_and_asks_test
 GUARD, UNSEEN, CHOOSE, FORECAST = (
     f"tests/unit/{name}.py" for name in ("sources/test_guard", "learners/test_unseen", "learners/test_choice", "learners/test_forecast")
 )
+SIDES, HELD, OWN, KEEP, PLAN = (f"tests/unit/sides/test_{name}.py" for name in ("guard", "held_out", "own", "compared", "planning"))
 EXPECTED = "tests/unit/statistics/test_expected.py"
 FEW = f"{GUARD}::test_equal_gains_of_few_classes_prove_nothing"
 FROZEN = f"{HONEST}::test_labels_of_test_rows_decide_nothing_of_frozen_learners"
-OUTCOME = f"{HONEST}::test_labels_of_test_rows_decide_nothing_of_what_the_sources_give"
+OUTCOME = f"{HONEST}::test_labels_of_test_rows_decide_nothing_of_what_finetuning_gives"
 ONCE = f"{RECORDED}::test_without_sources_a_row_is_answered_by_what_never_saw_it_and_test_rows_come_last"
 LEFT_OUT = f"{RECORDED}::test_evaluate_learns_nothing_and_leaves_out_what_was_learned_from"
 
@@ -40,8 +41,8 @@ _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
     ("honesty", "rate, steps and share by training classes", "sources/finetune.py", 'self.episodes("validation", sources, EPISODES)', 'self.episodes("train", sources, EPISODES)', (JUDGED,)),
     ("honesty", "the sweep keeps the worst value", "evaluation/trainer.py", "best = max(found, key=lambda label: found[label])", "best = min(found, key=lambda label: found[label])", (SWEEP,)),
     ("honesty", "the finetuner keeps the worst rate", "sources/finetune.py", "best = max(tried,", "best = min(tried,", (FINETUNE,)),
-    ("honesty", "expected accuracy is not the guard's", "adaptation/adapt.py", "expected=guard.expected or choice.expected", "expected=choice.expected", (FOLDS,)),
-    ("honesty", "the guard's own mean is expected", "sources/guard.py", "np.stack([judged - self.differences, judged])", "np.stack([judged])", (GUARD,)),
+    ("honesty", "expected accuracy is not the guard's", "adaptation/kept.py", "expected=_expected(choice, held, compared, labels, splits)", "expected=choice.expected", (FOLDS,)),
+    ("honesty", "the guard's own mean is expected", "sides/guard.py", "np.stack([judged - self.differences, judged])", "np.stack([judged])", (SIDES,)),
     ("honesty", "the share of the way is swapped", "sources/advice.py", "(1 - share, share)", "(share, 1 - share)", (FINETUNE,)),
     ("honesty", "the best part of the steps is ignored", "sources/finetune.py", "int(self.visits * advice.part)", "self.visits", (FINETUNE,)),
     ("honesty", "the best part is counted from 0", "sources/finetune.py", "part = (1 - max(judged)[1])", "part = (0 - max(judged)[1])", (FINETUNE,)),
@@ -57,10 +58,15 @@ _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
     ("honesty", "answers to single rows calibrate a blend", "learners/choice.py", "isinstance(method.learner, Blend) and single_rows(splits)", "False", (CHOOSE,)),
     ("honesty", "repeats count as rows for the temperature", "learners/choice.py", "items=len(np.unique(self.item))", "items=len(self.item)", (CHOOSE,)),
     ("honesty", "the forecast is not widened", "learners/forecast.py", "WIDER = 1.5", "WIDER = 1.0", (FORECAST,)),
-    ("honesty", "a zero width is a proof", "sources/guard.py", " and (self.where == OWN or sign_flip_test(self.differences) <= 1 - LEVEL)", "", (FEW,)),
-    ("honesty", "the mean decides, not the bound", "sources/guard.py", "bool(self.gain.low > 0)", "bool(self.gain.mean > 0)", (GUARD,)),
-    ("honesty", "the guard answers on the training fold", "sources/guard.py", "train, held = train[train >= 0], held[held >= 0]", "train, held = np.concatenate([train[train >= 0], held[held >= 0]]), held[held >= 0]", (GUARD,)),
-    ("honesty", "the frozen side is finetuned too", "sources/guard.py", "enumerate((frozen, finetuned(train)))", "enumerate((finetuned(train), finetuned(train)))", (GUARD,)),
+    ("honesty", "a zero width is a proof", "sides/guard.py", " and (self.where == OWN or sign_flip_test(self.differences) <= 1 - LEVEL)", "", (FEW,)),
+    ("honesty", "the mean decides, not the bound", "sides/guard.py", "bool(self.gain.low > 0)", "bool(self.gain.mean > 0)", (SIDES,)),
+    ("honesty", "the guard answers on the training fold", "sides/held_out.py", "route.make(train).side", "route.make(np.concatenate([train, held])).side", (HELD,)),
+    ("honesty", "labels choose a learner on features that they moved", "sides/held_out.py", "method, temperature = route.learner, 1.0", "method, temperature = None, 1.0", (HELD,)),
+    ("honesty", "own labels of the held-out fold are learned from", "sides/own.py", "self._episode(rows), key", "self._episode(self.target.support), key", (OWN,)),
+    ("honesty", "any gain is shown", "sides/compared.py", "return self.gain.kept", "return self.gain.mean > 0", (KEEP,)),
+    ("honesty", "an ensemble costs nothing", "sides/compared.py", "(SLOWER if len(self.members[name]) > 1 else 0.0)", "0.0", (KEEP,)),
+    ("honesty", "members are not calibrated", "sides/held_out.py", "np.mean([one.log_probabilities for one in held]", "np.mean([one.logits for one in held]", (HELD,)),
+    ("honesty", "no time for the run on all labels", "sides/planning.py", "max(run, 1e-9) - 1)", "max(run, 1e-9))", (PLAN,)),
     ("honesty", "judging classes validate too", "sources/roles.py", "chosen[first::2]", "chosen[0::2]", (JUDGED,)),
     ("honesty", "test rows are learned from", "learners/target.py", "(examples.labels >= 0) & (examples.row_split != TEST)", "examples.labels >= 0", (ONCE,)),
     ("honesty", "test rows measure what was learned", "learners/unseen.py", "learned = _learned(examples, tested, support)", "learned: dict[int, int] = {}", (UNSEEN,)),

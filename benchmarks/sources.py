@@ -36,11 +36,15 @@ from fewtune.learners.target import Target, usable_target
 from fewtune.machine import Machine
 from fewtune.models.fitting import fit_head
 from fewtune.recipes.default_learners import candidates
-from fewtune.sources.clock import Clock
+from fewtune.sides.clock import Clock
+from fewtune.sides.compared import Compared
+from fewtune.sides.guard import FOLDS
+from fewtune.sides.held_out import held_out, outer_splits
+from fewtune.sides.job import Job
+from fewtune.sides.route import FROZEN, Made, Route, side_of
 from fewtune.sources.finetune import Finetuner
-from fewtune.sources.job import Job
 from fewtune.sources.settings import SourceSettings
-from fewtune.sources.stages import side_of, use_sources
+from fewtune.sources.stages import use_sources
 from fewtune.statistics import t_interval
 from fewtune.tasks.selection import Evidence, all_tasks, consistency_diversity, no_consistency, no_diversity, random_tasks
 
@@ -74,6 +78,13 @@ def accuracy(side: Side, target: Target, seed: int, methods: dict[str, Any]) -> 
     with torch.inference_mode():
         logits = choice.method.head.score(state, side.features[torch.from_numpy(target.test)][None], parameters)[0]
     return float((logits.argmax(-1).numpy() == target.labels[target.test]).mean()), choice.name
+
+
+def compared_sides(route: Route, target: Target, frozen: Side, methods: dict[str, Any], seed: int) -> Compared:
+    """The frozen side and the one that was finetuned on the sources, on one pass of the folds."""
+    splits = outer_splits(target, seed, FOLDS, 1)
+    routes = (Route(FROZEN, "as it came", lambda _: Made(frozen, None)), route)
+    return Compared({one.name: held_out(one, target, methods, splits, seed) for one in routes})
 
 
 def measured(name: str, sets: dict[str, Examples], backbone: Backbone, shots: int, seed: int, given: argparse.Namespace) -> dict[str, Any]:
@@ -123,9 +134,13 @@ def measured(name: str, sets: dict[str, Examples], backbone: Backbone, shots: in
             "visits": run.visits,
             "seconds": round(run.seconds, 1),
         }
+    kept, judged = got.kept, got.guard
+    if got.route is not None:  # the target's own labels judge
+        compared = compared_sides(got.route, target, frozen, methods, seed)
+        kept, judged = compared.kept != FROZEN, compared.guard(got.route.name)
     if not given.unguarded:
-        found["guarded"] = found["selected"] if got.kept else found["frozen"]
-    guard = None if got.guard is None else {"gain": got.guard.gain.mean, "low": got.guard.gain.low, "where": got.guard.where}
+        found["guarded"] = found["selected"] if kept else found["frozen"]
+    guard = None if judged is None else {"gain": judged.gain.mean, "low": judged.gain.low, "where": judged.where}
     return {
         "target": name,
         "shots": shots,
@@ -134,7 +149,7 @@ def measured(name: str, sets: dict[str, Examples], backbone: Backbone, shots: in
         "visits": given.visits,
         "mode": given.mode,
         "leaks": len(got.source_rows.leaks),
-        "kept": got.kept,
+        "kept": kept,
         "guard": guard,
         "accuracy": {label: value for label, (value, _) in found.items()},
         "learner": {label: learner for label, (_, learner) in found.items()},

@@ -28,8 +28,8 @@ from fewtune.report.findings import (
     Similarity,
     Suited,
 )
-from fewtune.sources.clock import Stage
-from fewtune.sources.guard import ON_SOURCES, OWN, Guard, Place
+from fewtune.sides.clock import Stage
+from fewtune.sides.guard import ON_SOURCES, OWN, Guard, Place
 from fewtune.statistics import FittedPowerLaw, Interval, PowerLaw
 
 HOSTILE = '<script>alert("1")</script> & </text></svg></title><img src=x onerror=alert(1)> $x^2$ {{ 7*7 }} \u202e\x1b[31m'

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from fewtune.models.named_backbone import load_backbone
     from fewtune.models.predict import Prediction
     from fewtune.recipes import read_method
+    from fewtune.sides.settings import OwnSettings
     from fewtune.sources.settings import SourceSettings
 
 # names and where they live; imported when first asked for, so that `import fewtune` and `fewtune --help` answer at once
@@ -60,6 +61,7 @@ _WHERE = {
     "Machine": "machine",
     "Method": "learning.method",
     "Model": "api.functions",
+    "OwnSettings": "sides.settings",
     "Phase": "learning.phase",
     "Prediction": "models.predict",
     "SourceSettings": "sources.settings",
@@ -92,6 +94,7 @@ __all__ = [
     "Machine",
     "Method",
     "Model",
+    "OwnSettings",
     "Phase",
     "Prediction",
     "SourceSettings",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,20 +40,39 @@ def test_a_source_from_beginning_to_end(fewtune: Run, target: Path, tmp_path: Pa
     more, other = patterns(tmp_path / "more", 14, 12, seed=2), patterns(tmp_path / "other", 6, 8, seed=3)
     out = tmp_path / "run"
     ran = fewtune(
-        "adapt", target, "--source", more, "--source", other, *CONV, "--budget", "visits=1200", "--rates", 0.01, 0.1,
-        "--method", "centroid", "--select", "all", "--out", out,
+        "adapt", target, "--source", more, "--source", other, *CONV, "--budget", "visits=1600", "--rates", 0.01, 0.1,
+        "--method", "multitask(ways=4, shots=4, queries=4)", "--select", "all", "--out", out,
     )  # fmt: skip
     assert ran.code == 0, ran.err
     assert "Source: more, 168 images, 14 classes." in ran.out and "Source: other, 48 images, 6 classes." in ran.out
-    assert "Finetuning on " in ran.out and "The saved model is the " in ran.out and "report.html" in ran.out
+    assert "Finetuning " in ran.out and "The saved model is th" in ran.out and "report.html" in ran.out
     trace = Trace(pq.read_table(out / "selection.parquet"))
     assert len(trace.taken) == len(trace) and set(trace.column("source")) == {"more", "other"}
     bundle, page = load_bundle(out), (out / "report.html").read_text()
-    assert set(bundle.facts["sources"]["data"]) == {"more", "other"} and bundle.facts["sources"]["decision"] in ran.out
+    assert set(bundle.facts["sources"]["data"]) == {"more", "other"} and set(bundle.facts["finetuning"]["sides"]) >= {
+        "frozen",
+        "finetuned on other data",
+    }
     assert "more" in page and "<script" not in page
     assert "Other labelled data" in (out / "README.md").read_text()
     again = fewtune("predict", out, target / "mine0", "--quiet", "--format", "csv")
     assert again.code == 0 and again.out.count("\n") == 11
+
+
+def test_own_labels_are_finetuned_on_and_judged(fewtune: Run, target: Path, tmp_path: Path) -> None:
+    """Without any other data; with --finetune never nothing of the kind is done, or said."""
+    ran = fewtune("adapt", target, *CONV, "--method", "contrastive(on='support', steps=4)", "--out", tmp_path / "run")
+    assert ran.code == 0, ran.err
+    assert re.search(r"Finetuning on your 40 labelled examples: (5|9) runs of 4 steps, about \d+ s\.", ran.out)
+    assert "finetuned on your own labels has " in ran.out or "the one finetuned on your own labels has " in ran.out
+    facts = load_bundle(tmp_path / "run").facts
+    assert (
+        set(facts["finetuning"]["sides"]) == {"frozen", "finetuned on your labels", "frozen + finetuned on your labels"}
+        and "sources" not in facts
+    )
+    assert "your own labels" in (tmp_path / "run" / "report.html").read_text()
+    plain = fewtune("adapt", target, *CONV, "--finetune", "never", "--out", tmp_path / "plain")
+    assert plain.code == 0 and "inetuning" not in plain.out and "finetuning" not in load_bundle(tmp_path / "plain").facts
 
 
 def test_copies_of_the_target_are_left_out_of_the_source(fewtune: Run, target: Path, tmp_path: Path) -> None:
@@ -68,6 +88,8 @@ def test_copies_of_the_target_are_left_out_of_the_source(fewtune: Run, target: P
         "visits=900",
         "--rates",
         0.01,
+        "--finetune",
+        "sources",
         "--method",
         "centroid",
         "--out",
@@ -85,8 +107,10 @@ def test_copies_of_the_target_are_left_out_of_the_source(fewtune: Run, target: P
         (("--budget", "minutes=0"), "expected minutes=NUMBER or visits=ROWS"),
         (("--select", "all", "--gain", "0.1"), "leave --gain out"),
         (("--gain", "much"), "expected a number such as 0.01, or auto"),
-        (("--finetune", "ridge"), "learns nothing from a source"),
-        (("--finetune", "nonsense"), "unknown name 'nonsense'"),
+        (("--finetune", "always"), "always"),
+        (("--method", "nonsense"), "unknown name 'nonsense'"),
+        (("--method", "multitask", "--finetune", "own"), "finetunes on other data, but finetune is 'own': give one or the other"),
+        (("--method", "bitfit(on='support')", "--finetune", "sources"), "finetunes on your own labels, but finetune is 'sources'"),
         (("--rows", "1"), "at least 2 rows a class"),
         (("--budget", "visits=1e400"), "expected minutes=NUMBER or visits=ROWS"),
         (("--rates", "0"), "expected learning rates above 0, found 0"),
@@ -95,7 +119,7 @@ def test_copies_of_the_target_are_left_out_of_the_source(fewtune: Run, target: P
 )
 def test_wrong_flags(fewtune: Run, target: Path, tmp_path: Path, flags: tuple[str, ...], said: str) -> None:
     more = patterns(tmp_path / "more", 6, 4, seed=2)
-    ran = fewtune("adapt", target, "--source", more, *CONV, "--method", "centroid", *flags, "--out", tmp_path / "run")
+    ran = fewtune("adapt", target, "--source", more, *CONV, *flags, "--out", tmp_path / "run")
     assert ran.code == 2 and said in ran.err and ran.err.count("\n") == 1, ran.err
     assert not (tmp_path / "run").exists()
 
@@ -116,6 +140,6 @@ def test_sources_that_cannot_be_used(fewtune: Run, target: Path, embeddings: Pat
 
 def test_a_wrong_recipe_is_refused_before_any_work(fewtune: Run, target: Path, tmp_path: Path) -> None:
     """The source is not even there, but that is found out later."""
-    for recipe, said in (("ridge", "learns nothing from a source"), ("multitask(steps=-3)", "expected steps >= 0")):
-        ran = fewtune("adapt", target, "--source", tmp_path / "absent", *CONV, "--finetune", recipe, "--out", tmp_path / "run")
+    for recipe, said in (("multitask(steps=-3)", "expected steps >= 0"), ("multitask(last=-1)", "last counts groups")):
+        ran = fewtune("adapt", target, "--source", tmp_path / "absent", *CONV, "--method", recipe, "--out", tmp_path / "run")
         assert ran.code == 2 and said in ran.err and ran.err.count("\n") == 1, ran.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 import torch
 
 from fewtune.adaptation.adapt import adapt_examples
+from fewtune.adaptation.finetuning import BOTH
+from fewtune.adaptation.finetuning import OWN as OWN_LABELS
 from fewtune.adaptation.outcome import Outcome
 from fewtune.adaptation.settings import AdaptSettings
 from fewtune.backbones.load import load_backbone
@@ -17,11 +20,14 @@ from fewtune.data.examples import TEST, TRAIN, Examples, make_examples
 from fewtune.data.items import Items, Pixels, Vectors
 from fewtune.machine import Machine
 from fewtune.recipes import read_method
+from fewtune.sides.settings import Finetune, OwnSettings
 from fewtune.sources.settings import SourceSettings
+from fewtune.sources.stages import SOURCES
 from tests.tiny import images
 
 METHODS = {name: read_method(name) for name in ("centroid", "ridge")}
-TRAINED, TESTED, WAYS = 24, 12, 3
+TRAINED, TESTED, WAYS = 36, 12, 3
+OWN = OwnSettings(recipes=("contrastive(on='support', steps=4, batch=16, lr=0.01, last=1)",), repeats=1)
 
 
 def target(items: Items, labels: list[str | None]) -> Examples:
@@ -55,7 +61,10 @@ def learned(found: Outcome) -> dict[str, Any]:
         "tasks": None
         if outcome is None
         else (outcome.trace.taken.tolist(), outcome.source_rows.notes, [s.digest() for s in outcome.source_rows.space.sources]),
-        "guard": None if outcome is None or outcome.guard is None else (outcome.guard.gain, outcome.guard.learners),
+        "guard": None if found.finetuning.guard is None else (found.finetuning.guard.gain, found.finetuning.guard.learners),
+        "sides": None
+        if (compared := found.finetuning.compared) is None
+        else (compared.kept, compared.gain, {name: held.logits.tobytes() for name, held in compared.held.items()}),
     }
 
 
@@ -83,9 +92,10 @@ def test_labels_of_test_rows_decide_nothing_of_frozen_learners(skip_bad: bool, t
     assert len({one.measured for one in found}) > 3  # they are what is measured
 
 
-@pytest.mark.parametrize("shots", [8, 1])
-def test_labels_of_test_rows_decide_nothing_of_what_the_sources_give(shots: int, tmp_path: Path) -> None:
-    """With sources that hold some of the test rows, under any name; judged on the target's own rows, and on the sources."""
+@pytest.mark.parametrize(("shots", "finetune"), [(12, "own"), (12, "auto"), (1, "auto")])
+def test_labels_of_test_rows_decide_nothing_of_what_finetuning_gives(shots: int, finetune: Finetune, tmp_path: Path) -> None:
+    """With sources that hold some of the test rows, under any name, with own labels and with both; judged on the target's own rows, and
+    with one label a class on the sources."""
     random = np.random.default_rng(3)
     centres = np.where(np.arange(16) < 4, random.normal(scale=1.5, size=(40, 16)), 0.0)
 
@@ -93,23 +103,33 @@ def test_labels_of_test_rows_decide_nothing_of_what_the_sources_give(shots: int,
         spread = np.where(np.arange(16) < 4, 0.3, 3.0)
         return (centres[classes] + random.normal(size=(len(classes), 16)) * spread).astype("float32")
 
-    mine = rows(np.tile(np.arange(WAYS), 12))
+    mine = rows(np.tile(np.arange(WAYS), 16))
     classes = np.repeat(np.arange(WAYS, 40), 12)
     theirs = rows(classes)
     theirs[::29] = mine[TRAINED + np.arange(len(theirs[::29])) % TESTED]  # the sources hold copies of test rows
     sources = make_examples(Vectors(theirs), [f"p{c}" for c in classes], name="pool")
     own = [f"c{i % WAYS}" if i < shots * WAYS else None for i in range(TRAINED)]
     backbone = load_backbone("mlp,inputs=16,width=24,depth=1", machine=Machine(device="cpu"))
-    how = SourceSettings(visits=1000, rates=(0.1,), candidates=6)
+    how = SourceSettings(visits=1700, rates=(0.1,), candidates=6)
     found = []
-    for labels in labellings(2):
+    for labels in labellings(1):
         examples = target(Vectors(mine), own + labels)
         found.append(
             adapt_examples(
-                examples, backbone, sources=[sources], settings=AdaptSettings(sources=how), methods=METHODS, cache=tmp_path, quiet=True
+                examples,
+                backbone,
+                sources=[sources],
+                settings=AdaptSettings(finetune=finetune, own=OWN, sources=how, minutes=math.inf),
+                methods=METHODS,
+                cache=tmp_path,
+                quiet=True,
             )
         )
-    first = found[0].sources
-    assert first is not None and len(first.source_rows.leaks) >= TESTED and first.guard is not None
+    first, compared = found[0].sources, found[0].finetuning.compared
+    assert (first is None) == (finetune == "own") and (first is None or len(first.source_rows.leaks) >= TESTED)
+    assert found[0].finetuning.guard is not None and (compared is None) == (shots == 1)
+    if compared is not None:
+        sides = {"own": [OWN_LABELS], "auto": [OWN_LABELS, SOURCES, BOTH]}[finetune]
+        assert [*compared.held] == ["frozen", *sides]
     assert all(learned(one) == learned(found[0]) for one in found)
     assert torch.isfinite(found[0].features[found[0].target.test]).all()

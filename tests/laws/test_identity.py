@@ -191,6 +191,7 @@ BACKBONE: Mapping[str, list[Change]] = {
     "logit_scale": [(lambda b: replace(b, logit_scale=2.0), NONE)],  # it is among the weights
     "place": [(lambda b: replace(b, place=Place(folder=Path("/elsewhere"))), NONE)],  # the weights are the same wherever they lie
     "noisy": [(lambda b: replace(b, noisy=True), NONE)],  # so is DropBlock
+    "origin": [(lambda b: replace(b, origin=b), NONE)],  # the weights are what counts, not what they replaced
 }
 FIELDS: list[tuple[type, Mapping[str, list[Change]]]] = [
     (Examples, EXAMPLES),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 from importlib import import_module
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from fewtune.adaptation import adapt
+from fewtune.adaptation import adapt, finetuning, kept
 from fewtune.adaptation.adapt import adapt_examples
 from fewtune.adaptation.outcome import Outcome
 from fewtune.adaptation.settings import AdaptSettings
@@ -36,6 +37,9 @@ from fewtune.machine import Machine
 from fewtune.models import evaluate as evaluation
 from fewtune.models.predict import Running
 from fewtune.recipes import read_method, variants
+from fewtune.sides import held_out as judging
+from fewtune.sides import own
+from fewtune.sides.settings import OwnSettings
 from fewtune.sources import finetune, guard, stages
 from fewtune.sources.finetune import Finetuner
 from fewtune.sources.settings import SourceSettings
@@ -85,13 +89,15 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     at.wrap(adapt, "forecast", "forecast", lambda _, labelled, *__, **___: {"rows": labelled.rows})
     at.wrap(adapt, "fit_head", "fit", lambda _, features, rows, *__, **___: {"rows": rows})  # noqa: ARG005
     at.wrap(adapt, "_measured", "measure", lambda _, whole, side: {"rows": whole.test})  # noqa: ARG005
-    at.wrap(stages, "guard_on_target", "guard")
-    at.wrap(stages, "guard_on_sources", "guard")
-    at.wrap(guard, "answer_table", "judge", lambda _, features, episodes, *__: asked([episodes]))  # noqa: ARG005
+    at.wrap(finetuning, "held_out", "guard")
+    at.wrap(stages, "guard_on_sources", "related")
+    at.wrap(judging, "answer_table", "judge", lambda _, features, episodes, *__: asked([episodes]))  # noqa: ARG005
     at.wrap(guard, "correct_on_table", "judge", lambda _, features, episodes, *__: asked([episodes]))  # noqa: ARG005
     at.wrap(ConsistencyDiversity, "trace", "select", evidence)
     at.wrap(stages, "choose_p", "p")
     at.wrap(stages, "side_of", "embed", embedded)
+    at.wrap(kept, "side_of", "embed", embedded)
+    at.wrap(own, "tune", "tune", lambda _, adapt, weights, episode, *__: asked([episode]))  # noqa: ARG005
     at.wrap(Finetuner, "advice", "advice")
     at.wrap(Finetuner, "worth", "worth")
     at.wrap(finetune, "train", "train", lambda _, phases, tasks, *__, **___: {"classes": classes_of(tasks)})  # noqa: ARG005
@@ -99,12 +105,18 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     return at
 
 
-def run(at: Recorder, examples: Examples, sources: list[Examples], cache: Path, tries: tuple[float, ...] = ()) -> Outcome:  # noqa: ARG001
+def run(
+    at: Recorder,  # noqa: ARG001
+    examples: Examples,
+    sources: list[Examples],
+    cache: Path,
+    tries: tuple[float, ...] = (),
+    own_labels: OwnSettings | None = None,
+) -> Outcome:
     backbone = load_backbone(f"mlp,inputs={WIDTH},width=24,depth=1", machine=Machine(device="cpu"))
     how = SourceSettings(visits=1600, rates=(0.01, 0.1), candidates=6, tries=tries)
-    return adapt_examples(
-        examples, backbone, sources=sources, settings=AdaptSettings(sources=how), methods=METHODS, cache=cache, quiet=True
-    )
+    settings = AdaptSettings(sources=how, own=own_labels or OwnSettings(), minutes=math.inf)
+    return adapt_examples(examples, backbone, sources=sources, settings=settings, methods=METHODS, cache=cache, quiet=True)
 
 
 def all_of(seen: list[Seen], what: str) -> set[frozenset[int]]:
@@ -147,11 +159,30 @@ def sources_are_used_as_they_should_be(at: Recorder, found: Outcome) -> dict[str
     tested, support = set(found.target.tested.tolist()), frozenset(found.target.support.tolist())
     last = [s for s in at.seen if tested & s.given.get("rows", frozenset())]
     assert [s.step for s in last] in (["measure"], ["embed", "measure"])  # by the finetuned backbone, once it is kept
-    assert at.seen.index(last[0]) > at.seen.index(at.of("guard")[0]) and at.seen[-1] is last[-1]
+    assert at.seen.index(last[0]) > max(at.seen.index(s) for s in (*at.of("guard"), *at.of("related"))) and at.seen[-1] is last[-1]
     for step in ("choose", "forecast", "fit"):
         assert all_of(at.of(step, outside="guard"), "rows") == {support}
     assert all_of(at.of("select", outside="guard"), "rows") == {support}
     return parts
+
+
+def folds_of_a_side(at: Recorder, judged: list[Seen], support: frozenset[int]) -> list[tuple[dict[str, frozenset[int]], list[Seen]]]:
+    """(a fold, the steps on the way to its answers) of a side that answers every row once; rows are answered by what learned the others."""
+    folds = [s.given for s in judged]
+    assert sum(len(f["query"]) for f in folds) == len(support) and frozenset().union(*(f["query"] for f in folds)) == support
+    began = max(i for i, s in enumerate(at.seen[: at.seen.index(judged[0])]) if s.step == "guard")
+    starts = [began, *(at.seen.index(s) + 1 for s in judged)]
+    found = []
+    for (first, end), fold in zip(pairwise(starts), folds, strict=True):
+        assert fold["support"] == support - fold["query"]
+        mine = [s for s in at.seen[first:end] if "guard" in s.within]
+        for step in ("select", "choose"):
+            assert {s.given["rows"] for s in mine if s.step == step} <= {fold["support"]}
+        assert {s.given["support"] for s in mine if s.step == "tune"} <= {fold["support"]}
+        for held in [s for s in mine if s.step == "held out"]:
+            assert held.given["support"] | held.given["query"] == fold["support"]
+        found.append((fold, mine))
+    return found
 
 
 def test_a_fold_of_the_guard_is_decided_by_its_training_rows_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -159,23 +190,49 @@ def test_a_fold_of_the_guard_is_decided_by_its_training_rows_alone(monkeypatch: 
     at = recorded(monkeypatch)
     found = run(at, target(16), [clusters(24, 12)], tmp_path, (-0.1, 0.0))
     sources_are_used_as_they_should_be(at, found)
-    assert found.sources is not None and found.sources.guard is not None and found.sources.guard.where == "the target's own splits"
+    guard = found.finetuning.guard
+    assert guard is not None and guard.where == "the target's own splits"
     support = frozenset(found.target.support.tolist())
     judged = at.of("judge", inside="guard")
-    assert len(judged) == 8 and all(a.given == b.given for a, b in zip(judged[::2], judged[1::2], strict=True))  # two sides, four folds
-    folds = [s.given for s in judged[::2]]
-    assert sum(len(f["query"]) for f in folds) == len(support) and frozenset().union(*(f["query"] for f in folds)) == support
-    starts = [0, *(at.seen.index(s) + 1 for s in judged[1::2])]
-    for (first, end), fold in zip(pairwise(starts), folds, strict=True):
-        assert fold["support"] == support - fold["query"]
-        mine = [s for s in at.seen[first:end] if "guard" in s.within]
-        for step in ("select", "choose"):
-            assert all_of([s for s in mine if s.step == step], "rows") == {fold["support"]}
-        for held in [s for s in mine if s.step == "held out"]:
-            assert held.given["support"] | held.given["query"] == fold["support"]
-        assert [s for s in mine if s.step == "p"]
-    assert found.sources.kept  # so that what follows is of a finetuned backbone
-    assert found.choice.expected == found.sources.guard.expected != found.frozen.expected
+    assert len(judged) == 8 and all(a.given == b.given for a, b in zip(judged[:4], judged[4:], strict=True))  # two sides, four folds
+    for _, mine in folds_of_a_side(at, judged[:4], support):
+        assert all([s for s in mine if s.step == step] for step in ("select", "p", "choose", "held out"))
+    for _, mine in folds_of_a_side(at, judged[4:], support):
+        assert {s.step for s in mine} <= {"guard", "choose", "held out", "temperature", "judge"}
+    assert found.finetuned  # so that what follows is of a finetuned backbone
+    assert guard.expected is not None and found.choice.expected is not None and found.frozen.expected is not None
+    assert found.choice.expected.mean > found.frozen.expected.mean and found.choice.expected != guard.expected
+
+
+OWN = OwnSettings(recipes=("contrastive(on='support', steps=5, batch=16, lr=0.01, last=1)",), repeats=1)
+
+
+@pytest.mark.parametrize("with_sources", [False, True])
+def test_a_fold_is_answered_by_what_was_finetuned_without_its_labels(
+    with_sources: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On own labels, and on sources and then own labels: every run inside the guard sees the training fold alone, and no learner is chosen
+    on features that its labels moved."""
+    at = recorded(monkeypatch)
+    found = run(at, target(16), [clusters(24, 12)] if with_sources else [], tmp_path, own_labels=OWN)
+    support = frozenset(found.target.support.tolist())
+    assert found.finetuning.compared is not None
+    sides = [*found.finetuning.compared.held][1:]
+    assert sides == ([finetuning.OWN, stages.SOURCES, finetuning.BOTH] if with_sources else [finetuning.OWN])
+    judged = at.of("judge", inside="guard")
+    assert len(judged) == 4 * (len(sides) + 1)
+    for number, name in enumerate([*sides, "frozen"]):
+        for fold, mine in folds_of_a_side(at, judged[4 * number : 4 * number + 4], support):
+            tuned = [s for s in mine if s.step == "tune"]
+            assert [s.given["support"] for s in tuned] == ([fold["support"]] if name in (finetuning.OWN, finetuning.BOTH) else [])
+            assert bool([s for s in mine if s.step == "choose"]) == (name not in (finetuning.OWN, finetuning.BOTH))
+            assert bool([s for s in mine if s.step == "select"]) == (name in (stages.SOURCES, finetuning.BOTH))
+    outside = at.of("tune", outside="guard")
+    assert {s.given["support"] for s in outside} <= {support}  # the model that is saved
+    tested = frozenset(found.target.tested.tolist())
+    assert not any(tested & rows for s in at.of("tune") for rows in s.given.values())
+    if with_sources:
+        sources_are_used_as_they_should_be(at, found)
 
 
 def test_related_tasks_judge_what_neither_trained_nor_chose(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -184,11 +241,11 @@ def test_related_tasks_judge_what_neither_trained_nor_chose(monkeypatch: pytest.
     found = run(at, target(1), [clusters(60, 12)], tmp_path)
     parts = sources_are_used_as_they_should_be(at, found)
     assert found.sources is not None and found.sources.guard is not None and found.sources.guard.where == "held-out classes of the sources"
-    judged = [s.given["classes"] for s in at.of("judge", inside="guard")]
+    judged = [s.given["classes"] for s in at.of("judge", inside="related")]
     assert len(judged) == 2 * (len(METHODS) + 1)
     for side in (judged[: len(METHODS) + 1], judged[len(METHODS) + 1 :]):
         assert all(classes <= parts["validation"] for classes in side[:-1]) and side[-1] == parts["judging"]
-    assert not at.of("select", inside="guard") and not at.of("train", inside="guard")
+    assert not at.of("select", inside="related") and not at.of("train", inside="related") and not at.of("guard")
 
 
 @pytest.mark.parametrize("sampler", ["sampled", "chosen"])

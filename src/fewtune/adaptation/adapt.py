@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from fewtune.adaptation.facts import facts_of, record_of, support_of
+from fewtune.adaptation.finetuning import Finetuning
+from fewtune.adaptation.kept import Kept, choose, kept_model
 from fewtune.adaptation.outcome import Outcome
 from fewtune.adaptation.settings import AdaptSettings
 from fewtune.adaptation.verdict import verdict
@@ -18,6 +19,7 @@ from fewtune.backbones.features.readable import remarks_on_length
 from fewtune.data.audit import remarks_on_bits
 from fewtune.data.class_names import odd_names
 from fewtune.data.examples import Examples
+from fewtune.errors import InputError
 from fewtune.learners.choice import Choice
 from fewtune.learners.forecast import Forecast, forecast
 from fewtune.learners.labelled import Labelled
@@ -30,13 +32,13 @@ from fewtune.models.finetuned_weights import since_origin
 from fewtune.models.fitting import fit_head
 from fewtune.models.predict import probabilities
 from fewtune.recipes.default_learners import candidates, remarks_on_candidates
-from fewtune.sources.clock import Clock
-from fewtune.sources.guard import inner_folds
-from fewtune.sources.job import Job
-from fewtune.sources.outcome import SourceOutcome
-from fewtune.sources.stages import use_sources
+from fewtune.sides.clock import Clock
+from fewtune.sides.held_out import inner_folds
+from fewtune.sides.job import Job
+from fewtune.sides.progress import NOTHING, Finished
 from fewtune.spec import text
 from fewtune.statistics import Interval, wilson_interval
+from fewtune.words import option
 
 
 def adapt_examples(
@@ -48,14 +50,20 @@ def adapt_examples(
     methods: Mapping[str, Method] | None = None,
     cache: Path | None = None,
     quiet: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+    finished: Finished = NOTHING,
 ) -> Outcome:
-    """The best model of the target: a learner chosen on its own examples, on the backbone as it is or finetuned on tasks of the `sources`.
+    """The best model of the target: a learner chosen on its own examples, on the backbone as it is, finetuned on them, on tasks of the
+    `sources`, or on both, or an ensemble of these; whatever is shown to be best on examples that it never saw.
 
     The examples of a test split are used for the final measurement alone. `methods`: the learners to choose from, by default all that suit.
+    `say`: is told what is about to be done and how long it takes. `finished`: where finished parts of a comparison are kept and found.
     `cache`: the folder where features are kept. Raises InputError for data that cannot be learned from.
     """
     how = settings or AdaptSettings()
-    clock = Clock(how.sources.minutes if sources else math.inf)
+    if how.finetune == "sources" and not sources:
+        raise InputError(f"finetuning on other data was asked for, but there is none: give {option('--source DATA', 'sources=[...]')}.")
+    clock = Clock(how.minutes)
     with clock.stage("embedding the target"):
         target = usable_target(examples, backbone, cache=cache, skip_bad=how.skip_bad, quiet=quiet)
     check_answers_fit(target)
@@ -66,53 +74,36 @@ def adapt_examples(
         methods = candidates(label_side=backbone.label_side, modality=modality, rows=rows, prompts=how.prompts)
     side = Side(backbone, target.features)
     with clock.stage("choosing a learner on frozen features"):
-        choice = frozen = _chosen(side, methods, target, how)
-    used = None
-    if sources:
-        job = Job(clock=clock, cache=cache, skip_bad=how.skip_bad, seed=how.seed, quiet=quiet)
-        used = use_sources(target, side, methods, sources, how.sources, job)
-        side, choice, frozen = _after(used, side, methods, target, frozen, how)
+        frozen = choose(side, methods, target, how)
+    job = Job(clock=clock, cache=cache, skip_bad=how.skip_bad, seed=how.seed, quiet=quiet, finished=finished)
+    finetuned = Finetuning(target, side, frozen, methods, how, job, say).run(sources)
+    with clock.stage("making the model"):
+        kept = kept_model(finetuned, side, frozen, methods, target, how)
+    if kept.moved is None:
+        frozen = kept.choice
     with clock.stage("forecasting from a learning curve"):
-        ahead = _ahead(choice, side, target, how)
-    bundle = _bundle(choice, side, target, backbone, used, how)
-    measured = _measured(bundle, target, side)
-    facts = facts_of(choice, target, measured, how.seed, used)
-    sentences = verdict(choice, target, measured, () if used is None else (used.why, *used.notes))
+        ahead = _ahead(frozen if kept.labels_moved else kept.choice, side if kept.labels_moved else kept.side, target, how)
+    bundle = _bundle(kept, target, backbone, how)
+    measured = _measured(bundle, target, kept.side)
+    facts = facts_of(kept.choice, target, measured, how.seed, finetuned)
+    sentences = verdict(kept.choice, target, measured, finetuned.sentences)
     sentences += (*remarks, *examples.remarks, *remarks_on_bits(examples))
     sentences += (*odd_names(target.class_names), *remarks_on_length(examples, backbone))
     return Outcome(
         bundle=replace(bundle, facts=facts, card=model_card(bundle, facts, sentences)),
-        choice=choice,
+        choice=kept.choice,
         frozen=frozen,
         target=target,
-        features=side.features,
+        features=kept.side.features,
         measured=measured,
         sentences=sentences,
-        backbone=side.backbone,
-        sources=used,
+        backbone=kept.side.backbone,
+        finetuned=kept.moved is not None,
+        finetuning=finetuned,
+        methods=methods,
         forecast=ahead,
-        stages=tuple(clock.stages),
+        clock=clock,
     )
-
-
-def _chosen(side: Side, methods: Mapping[str, Method], target: Target, how: AdaptSettings, fallback: str | None = None) -> Choice:
-    labels = target.labels[target.support]
-    return side.choose(methods, target.support, labels, target.class_names, how.seed, folds=how.folds, fallback=fallback)
-
-
-def _after(
-    used: SourceOutcome, side: Side, methods: Mapping[str, Method], target: Target, frozen: Choice, how: AdaptSettings
-) -> tuple[Side, Choice, Choice]:
-    """(the side to go on with, the choice on it, the choice on frozen features), after the sources were used."""
-    guard = used.guard
-    if used.kept:
-        assert used.after is not None and guard is not None
-        with used.clock.stage("choosing a learner on finetuned features"):
-            choice = _chosen(used.after, methods, target, how, guard.advised)
-        return used.after, replace(choice, expected=guard.expected or choice.expected), frozen
-    if frozen.expected is None and guard is not None:  # one example a class: classes of the sources say which learner is best
-        frozen = _chosen(side, methods, target, how, guard.learners[0][0])
-    return side, frozen, frozen
 
 
 def _ahead(choice: Choice, side: Side, target: Target, how: AdaptSettings) -> Forecast | None:
@@ -126,18 +117,18 @@ def _ahead(choice: Choice, side: Side, target: Target, how: AdaptSettings) -> Fo
     )
 
 
-def _bundle(choice: Choice, side: Side, target: Target, backbone: Backbone, used: SourceOutcome | None, how: AdaptSettings) -> Bundle:
+def _bundle(kept: Kept, target: Target, backbone: Backbone, how: AdaptSettings) -> Bundle:
     """The chosen learner fitted on all labelled examples, without its facts and card."""
-    names, labels = target.class_names, target.labels[target.support]
-    state, parameters = fit_head(choice.method, side.features, target.support, labels, len(names), side.vectors(choice.method, names))
-    original, moved = since_origin(backbone, None if used is None else used.moved)
+    names, labels, method, side = target.class_names, target.labels[target.support], kept.choice.method, kept.side
+    state, parameters = fit_head(method, side.features, target.support, labels, len(names), side.vectors(method, names))
+    original, moved = since_origin(backbone, kept.moved)
     return Bundle(
         backbone=record_of(original, side.features.shape[1]),
-        method=text(choice.method),
+        method=text(method),
         class_names=names,
         state=state,
         parameters=parameters,
-        temperature=choice.temperature,
+        temperature=kept.choice.temperature,
         threshold=how.threshold,
         facts={},
         card="",

@@ -9,13 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fewtune.adaptation.finetuning import Finetuned
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.places import remember
 from fewtune.data.reading.inputs import taught_size
 from fewtune.learners.choice import Choice
 from fewtune.learners.target import Target
 from fewtune.models.bundle import BackboneRecord, Support
-from fewtune.sources.outcome import SourceOutcome
 from fewtune.statistics import Interval
 
 
@@ -23,7 +23,7 @@ def _interval(interval: Interval | None) -> dict[str, float] | None:
     return None if interval is None else {"mean": interval.mean, "low": interval.low, "high": interval.high, "level": interval.level}
 
 
-def facts_of(choice: Choice, target: Target, measured: Interval | None, seed: int, used: SourceOutcome | None) -> dict[str, Any]:
+def facts_of(choice: Choice, target: Target, measured: Interval | None, seed: int, finetuned: Finetuned) -> dict[str, Any]:
     """What the bundle's JSON file says of how the model was made."""
     from fewtune.version import __version__
 
@@ -48,8 +48,10 @@ def facts_of(choice: Choice, target: Target, measured: Interval | None, seed: in
     }
     if (size := taught_size(target.examples)) is not None:
         facts["picture_size"] = list(size)
-    if used is not None:
-        facts["sources"] = used.facts()
+    if finetuned.compared is not None:
+        facts["finetuning"] = finetuned.facts()
+    if finetuned.sources is not None:
+        facts["sources"] = finetuned.sources.facts()
     return facts
 
 

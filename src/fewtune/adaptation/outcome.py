@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
 from torch import Tensor
 
+from fewtune.adaptation.finetuning import Finetuned
 from fewtune.backbones.backbone import Backbone
 from fewtune.learners.choice import Choice
 from fewtune.learners.forecast import Forecast
 from fewtune.learners.target import Target
+from fewtune.learning.method import Method
 from fewtune.models.bundle import Bundle
-from fewtune.sources.clock import Stage
+from fewtune.sides.clock import Clock, Stage
 from fewtune.sources.outcome import SourceOutcome
 from fewtune.statistics import Interval
 
@@ -24,9 +27,9 @@ class Outcome:
 
     `choice`: the comparison of the learners (`choice.expected`: the accuracy to expect) on the features of `backbone`, which is the
     finetuned backbone where the guard kept it; `frozen`: the same comparison on the backbone as it came. `features` [N, D]: of the target's
-    examples by `backbone`. `measured`: accuracy on the target's own test split, None where it has none. `sources`: what came of the other
-    labelled data, None where there was none. `forecast`: what more labels would bring, None where the learning curve is too short.
-    `sentences`: the verdict in words. `stages`: the time that each part of the job took.
+    examples by `backbone`. `measured`: accuracy on the target's own test split, None where it has none. `finetuning`: every side that was
+    tried, and what was shown of it. `methods`: the learners that were chosen from. `forecast`: what more labels would bring, None where the
+    learning curve is too short. `sentences`: the verdict in words. `clock`: the budget, and the time that each part of the job took.
     """
 
     bundle: Bundle
@@ -37,15 +40,26 @@ class Outcome:
     measured: Interval | None
     sentences: tuple[str, ...]
     backbone: Backbone
-    sources: SourceOutcome | None
+    finetuned: bool
+    finetuning: Finetuned
+    methods: Mapping[str, Method]
     forecast: Forecast | None
-    stages: tuple[Stage, ...]
+    clock: Clock
 
     @property
     def class_names(self) -> tuple[str, ...]:
         return self.bundle.class_names
 
     @property
-    def finetuned(self) -> bool:
-        """Whether the saved model uses a finetuned backbone."""
-        return self.sources is not None and self.sources.kept
+    def stages(self) -> tuple[Stage, ...]:
+        return tuple(self.clock.stages)
+
+    @property
+    def sources(self) -> SourceOutcome | None:
+        """What came of the other labelled data, None where there was none."""
+        return self.finetuning.sources
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the user stopped the comparison of sides before its end."""
+        return self.finetuning.stopped

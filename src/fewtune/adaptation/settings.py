@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import final
 
 from fewtune.errors import InputError
+from fewtune.sides.compared import Rule
+from fewtune.sides.settings import Finetune, OwnSettings, check_words
 from fewtune.sources.settings import SourceSettings
 
 
@@ -14,13 +16,20 @@ from fewtune.sources.settings import SourceSettings
 class AdaptSettings:
     """How a model is made.
 
-    `sources`: how other labelled data is used. `prompts`: templates of the learners that read class names, such as "a photo of a {}".
-    `threshold` in [0, 1]: an answer with a lower probability abstains. `folds` (at least 2): of the splits that choose. `skip_bad`: leave
-    out examples that cannot be read instead of refusing them. `seed`: of the splits, the candidate tasks and the training. Raises
-    InputError for values out of range.
+    `finetune`: what may move the backbone. "auto": your own labels, and other data where it is given, each as the time allows; "own" or
+    "sources": that alone; "all": every method there is for own labels; "never": nothing. `keep`: a finetuned side is kept where it is
+    "likely" best on examples that it never saw, or only where that is "shown" at 95%. `own`, `sources`: how. `minutes`: for everything
+    after the data were read. `prompts`: templates of the learners that read class names, such as "a photo of a {}". `threshold` in [0, 1]:
+    an answer with a lower probability abstains. `folds` (at least 2): of the splits that choose. `skip_bad`: leave out examples that cannot
+    be read instead of refusing them. `seed`: of the splits, the candidate tasks and the training. Raises InputError for values out of
+    range.
     """
 
+    finetune: Finetune = "auto"
+    keep: Rule = "likely"
+    own: OwnSettings = field(default_factory=OwnSettings)
     sources: SourceSettings = field(default_factory=SourceSettings)
+    minutes: float = 5.0
     prompts: tuple[str, ...] = ()
     threshold: float = 0.0
     folds: int = 5
@@ -30,5 +39,8 @@ class AdaptSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:
             raise InputError(f"expected a threshold between 0 and 1, found {self.threshold:g}.")
+        check_words(self.finetune, self.keep)
+        if not self.minutes > 0:
+            raise InputError(f"expected a budget above 0 minutes, found {self.minutes:g}.")
         if self.folds < 2:
             raise InputError(f"expected at least 2 folds, found {self.folds}.")

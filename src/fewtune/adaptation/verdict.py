@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fewtune.learners.choice import Choice
 from fewtune.learners.target import Target
 from fewtune.recipes.default_learners import display_name
+from fewtune.sides.route import FROZEN
 from fewtune.statistics import Interval
 from fewtune.words import counted
 
@@ -24,9 +25,8 @@ def verdict(choice: Choice, target: Target, measured: Interval | None, sources: 
             f"{display_name(choice.name)}, was not chosen by your examples. Two or more examples a class would allow an estimate."
         )
     else:
-        said.append(
-            f"Chosen learner: {display_name(choice.name)}. Accuracy to expect on new examples like these: {_percent(choice.expected)}."
-        )
+        chosen = "Chosen" if any(c.name == FROZEN for c in choice.candidates) else "Chosen learner"
+        said.append(f"{chosen}: {display_name(choice.name)}. Accuracy to expect on new examples like these: {_percent(choice.expected)}.")
         rivals = [c for c in choice.candidates if c.name != choice.name]
         near = [display_name(c.name) for c in rivals if not c.p < 0.05]
         if rivals and near:

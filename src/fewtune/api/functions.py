@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Unpack, final
 
 from fewtune.adaptation.adapt import adapt_examples
+from fewtune.adaptation.by_method import by_method
 from fewtune.adaptation.settings import AdaptSettings
 from fewtune.api.adapted import Adapted
 from fewtune.api.values import Data, Inputs, backbone_of, examples_of, sources_of
@@ -19,7 +20,6 @@ from fewtune.models.bundle import Bundle, load_bundle
 from fewtune.models.evaluate import Counted, Evaluation, evaluate, read_labelled
 from fewtune.models.export import Exported, export_onnx
 from fewtune.models.predict import Prediction, Running, load_its_backbone, predict_anything, unlabelled
-from fewtune.recipes.language import read_frozen
 
 _DEFAULT = AdaptSettings()
 
@@ -139,11 +139,12 @@ def adapt(
     `target`: anything that `read_examples` reads: a folder of class folders, a table, an `.npz`, Examples, a data frame, or a pair (x, y)
     of N inputs and N labels. Inputs are embeddings [N, D], a list of texts, a list of pictures of any kinds and sizes (paths, encoded
     bytes, Pillow images, arrays), or pictures as one array [N, H, W], [N, H, W, C] or [N, C, H, W] of uint8, floats in 0..1 or 16-bit
-    integers. `sources`: other labelled data, each anything of the kind. The backbone is finetuned on those of its tasks that suit the
-    target, and the finetuned one is used only where that is shown to help. `backbone`: the foundation model, by its name or as a `Backbone`
-    (`load_backbone` takes its weights and the machine to run on); by default one that suits the data. `run:FOLDER` is the finetuned
-    backbone of a saved model. `method`: the text of one learner, instead of the best of all. `settings`: what is seldom changed, such as
-    `AdaptSettings(seed=1, sources=SourceSettings(minutes=5))`. `cache`: the folder for embedded rows (by default the user's). `quiet`: no
+    integers. `sources`: other labelled data, each anything of the kind. The backbone is finetuned on the labels and on those tasks of the
+    sources that suit the target; what is likely best on examples that it never saw is used. `backbone`: the foundation model, by its name
+    or as a `Backbone` (`load_backbone` takes its weights and the machine to run on); by default one that suits the data. `run:FOLDER` is
+    the finetuned backbone of a saved model. `method`: the text of one learner, instead of the best of all; or of a method that finetunes,
+    on the own labels (`contrastive(on='support')`) or on the sources (`multitask(shots=5)`). `settings`: what is seldom changed, such as
+    `AdaptSettings(seed=1, minutes=10, finetune="never")`. `cache`: the folder for embedded rows (by default the user's). `quiet`: no
     progress on standard error. The answer has `.predict(inputs)`, `.save(folder)`, `.report(file)`, `.sentences` (the verdict) and
     `.choice.expected` (the accuracy to expect, 0 to 1). Raises InputError (a ValueError), in one sentence, for data it cannot learn from
     and for a wrong setting.
@@ -158,12 +159,13 @@ def adapt(
     """
     examples = examples_of(target)
     model = backbone_of(backbone, examples.modality)
+    how, methods = by_method(settings, method)
     outcome = adapt_examples(
         examples,
         model,
         sources=sources_of(sources),
-        settings=settings,
-        methods={method: read_frozen(method)} if method else None,
+        settings=how,
+        methods=methods,
         cache=None if cache is None else Path(cache),
         quiet=quiet,
     )

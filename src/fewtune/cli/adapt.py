@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -17,20 +17,24 @@ def adapt(
     *,
     out: Path,
     method: str | None = None,
+    finetune: Literal["auto", "never", "own", "sources", "all"] = "auto",
+    keep: Literal["likely", "shown"] = "likely",
+    budget: str = "minutes=5",
     prompts: Annotated[list[str] | None, Parameter(negative=())] = None,
     threshold: float = 0.0,
     folds: int = 5,
     seed: int = 0,
     overwrite: bool = False,
+    resume: bool = False,
     other: SourceFlags = NO_SOURCE_FLAGS,
     reading: DataFlags = NO_DATA_FLAGS,
     model: BackboneFlags = NO_BACKBONE_FLAGS,
 ) -> None:
     """Make the best classifier from a few labelled examples, and estimate its accuracy.
 
-    Several learners on top of the unchanged backbone are compared by cross-validation on your labelled examples. With --source, the
-    backbone is also finetuned on the tasks of the other data that suit yours. The finetuned backbone is used only if it clearly beats the
-    best learner on examples it has not seen. The model and report.html are saved in --out.
+    Several learners on top of the unchanged backbone are compared by cross-validation on your labelled examples. The backbone is also
+    finetuned on your labels and, with --source, on the tasks of the other data that suit yours. Every way answers examples it has not seen.
+    The one to expect most of is saved, and you are told whether finetuning is shown to help. The model and report.html are saved in --out.
 
     Parameters
     ----------
@@ -39,7 +43,16 @@ def adapt(
     out: Path
         The folder to save the model in. It must not exist yet, unless --overwrite is given.
     method: str
-        Use this learner instead of the best one, for example 'ridge(penalty=10)'.
+        Use this learner instead of the best one, for example 'ridge(penalty=10)'. Or finetune by this method: on your own labels, for
+        example "lora(on='support')", or on the other data, for example 'multitask(shots=5)'.
+    finetune: str
+        What may change the backbone. auto: your labels, and other data if there is any. own, sources: that alone. all: every method for
+        your labels. never: nothing.
+    keep: str
+        likely: a finetuned model is saved if it is expected to be the best one. shown: only if it is shown to be better, at 95%.
+    budget: str
+        minutes=5: time for everything after the data is read. visits=6000: how many examples each training run on other data may look at,
+        however long it takes.
     prompts: str
         A sentence for learners that read class names, such as 'a photo of a {}'. Repeat for more.
     threshold: float
@@ -50,22 +63,45 @@ def adapt(
         The seed of all random choices: splits, candidate tasks and training.
     overwrite: bool
         Replace the model that fewtune saved in --out. Other files in that folder stay.
+    resume: bool
+        Go on with what the same command had finished when it was stopped. What is finished is kept in OUT.unfinished until the end.
     """
     from fewtune.adaptation.adapt import adapt_examples
+    from fewtune.adaptation.by_method import by_method
     from fewtune.adaptation.settings import AdaptSettings
     from fewtune.cli.say import expected_time, save_and_show, saved_in, source_line, tell, understood
+    from fewtune.cli.source_flags import budget_of
     from fewtune.files import refuse_existing
     from fewtune.models.bundle import FILES, REPORT, SELECTION
-    from fewtune.recipes import read_frozen
+    from fewtune.sides.progress import Finished
 
     refuse_existing(out, overwrite=overwrite, writes=(*FILES, REPORT, *((SELECTION,) if other.source else ())))
-    settings = AdaptSettings(
-        sources=other.settings(), prompts=tuple(prompts or ()), threshold=threshold, folds=folds, skip_bad=reading.skip_bad, seed=seed
+    minutes, visits = budget_of(budget)
+    settings, methods = by_method(
+        AdaptSettings(
+            finetune=finetune,
+            keep=keep,
+            sources=other.settings(visits),
+            minutes=minutes,
+            prompts=tuple(prompts or ()),
+            threshold=threshold,
+            folds=folds,
+            skip_bad=reading.skip_bad,
+            seed=seed,
+        ),
+        method,
     )
-    methods = {method: read_frozen(method)} if method else None
     examples, sources = reading.read(data), other.read()
     backbone = model.load(examples.modality)
     tell(*understood(examples, backbone), *map(source_line, sources), expected_time(examples, backbone))
-    outcome = adapt_examples(examples, backbone, sources=sources, settings=settings, methods=methods, cache=model.cache, quiet=model.quiet)
+    finished = Finished(out.with_name(f"{out.name}.unfinished"))
+    if not resume:
+        finished.clear()
+    outcome = adapt_examples(
+        examples, backbone, sources=sources, settings=settings, methods=methods, cache=model.cache, quiet=model.quiet, say=tell,
+        finished=finished,
+    )  # fmt: skip
     where = save_and_show(outcome, out, overwrite=overwrite)
+    if not outcome.stopped:
+        finished.clear()
     tell("", f"{saved_in(where, out)}; open {where / 'report.html'}. Next: fewtune predict {where} NEW_FILES_OR_FOLDERS")

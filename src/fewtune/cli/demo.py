@@ -41,7 +41,7 @@ def demo(
     out: Path | None = None,
     shots: int = 8,
     seed: int = 0,
-    budget: str = "visits=640",
+    budget: str = "visits=1800",
     overwrite: bool = False,
     quiet: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
@@ -56,7 +56,7 @@ def demo(
     seed: int
         The seed of all random choices, also of which examples are labelled.
     budget: str
-        visits=640: how many examples each training run may look at; every machine then gets the same answer. minutes=2: as many as fit
+        visits=1800: how many examples each training run may look at; every machine then gets the same answer. minutes=2: as many as fit
         into this time.
     overwrite: bool
         Replace the model that fewtune saved in --out. Other files in that folder stay.
@@ -71,6 +71,7 @@ def demo(
     from fewtune.data.few import few_labelled
     from fewtune.files import refuse_existing
     from fewtune.models.bundle import FILES, REPORT, SELECTION
+    from fewtune.sides.settings import Finetune
     from fewtune.sources.settings import SourceSettings
 
     where, replaced = out or DEFAULT_OUT, overwrite or out is None
@@ -81,7 +82,9 @@ def demo(
     examples = few_labelled(material.examples, shots, seed)
     backbone = load_backbone(material.backbone)
     tell(*understood(examples, backbone), *map(source_line, material.sources), "")
-    settings = AdaptSettings(sources=SourceSettings(minutes=minutes, visits=visits), seed=seed)
+    finetune: Finetune = "sources" if material.sources else "never"
+    how = SourceSettings(visits=visits, rates=(1e-3,))
+    settings = AdaptSettings(finetune=finetune, sources=how, minutes=minutes, seed=seed)
     outcome = adapt_examples(examples, backbone, sources=material.sources, settings=settings, quiet=quiet)
     where = save_and_show(outcome, where, overwrite=replaced)
     _show_unseen(where, examples)

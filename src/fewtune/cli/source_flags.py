@@ -32,13 +32,8 @@ class SourceFlags:
         After a candidate task that is not taken: skip looks at the next one, stop ends the choice.
     gain: str
         How much a task must raise the coverage to be taken; 0.01 is one percent. auto: chosen on validation tasks.
-    finetune: str
-        The method that trains on the chosen tasks. By default multitask, with episodes like your task.
     rates: float
         The learning rates to try. The best is chosen on held-out classes of the sources.
-    budget: str
-        minutes=10: time for everything after the data is read. visits=6000: how many examples each training run may look at, however
-        long it takes.
     rows: int
         At most so many examples of each class of the other data.
     """
@@ -49,9 +44,7 @@ class SourceFlags:
     )
     mode: Literal["skip", "stop"] = "skip"
     gain: str | None = None
-    finetune: str | None = None
     rates: Annotated[list[float] | None, Parameter(consume_multiple=True, negative=())] = None
-    budget: str = "minutes=10"
     rows: int | None = None
 
     def read(self) -> list[Examples]:
@@ -60,14 +53,13 @@ class SourceFlags:
 
         return [read_examples(path) for path in self.source]
 
-    def settings(self) -> SourceSettings:
+    def settings(self, visits: int = 0) -> SourceSettings:
         from dataclasses import replace
 
         from fewtune.sources.settings import SourceSettings
 
-        minutes, visits = budget_of(self.budget)
         selection, tries = self._selection()
-        made = SourceSettings(selection=selection, tries=tries, recipe=self.finetune, minutes=minutes, visits=visits)
+        made = SourceSettings(selection=selection, tries=tries, visits=visits)
         if self.rates is not None:
             made = replace(made, rates=tuple(self.rates))
         return made if self.rows is None else replace(made, most=self.rows)
@@ -97,7 +89,7 @@ class SourceFlags:
 
 
 def budget_of(source: str) -> tuple[float, int]:
-    """(minutes, visits) of a budget. With `visits` the minutes are infinite; with `minutes` the visits are 0."""
+    """(minutes, visits of a run) of a budget. With `visits` the minutes are infinite; with `minutes` the visits are 0."""
     from fewtune.errors import InputError
 
     name, _, value = source.partition("=")
@@ -109,7 +101,7 @@ def budget_of(source: str) -> tuple[float, int]:
         return number, 0
     if name == "visits" and number >= 1 and number.is_integer():
         return float("inf"), int(number)
-    raise InputError(f"--budget {source}: expected minutes=NUMBER or visits=ROWS, for example minutes=10.")
+    raise InputError(f"--budget {source}: expected minutes=NUMBER or visits=ROWS, for example minutes=5.")
 
 
 NO_SOURCE_FLAGS = SourceFlags()

@@ -148,9 +148,9 @@ def choose_learner(
         method=fitted[best],
         candidates=_compared(fitted, correct, best, splits.folds),
         expected=expected_accuracy(_known(correct[best]), share_learned(splits), chance_of(labels), slope, repeats=repeats, excess=excess),
-        recall=_per_class(correct[best], labels, ways),
+        recall=per_class(correct[best], labels, ways),
         temperature=_temperature(fitted[best], chosen, labels, splits),
-        confusion=_confusion(chosen, labels, ways, repeats),
+        confusion=confusion_of(chosen, labels, ways, repeats),
         splits=splits,
         unestimated=singles,
         answers=chosen,
@@ -268,13 +268,13 @@ def _compared(candidates: Mapping[str, Method], correct: Mapping[str, Floats], b
     )
 
 
-def _per_class(correct: Floats, labels: Integers, ways: int) -> Floats:
+def per_class(correct: Floats, labels: Integers, ways: int) -> Floats:
     held = ~np.isnan(correct)
     total = np.bincount(labels[held], minlength=ways)
     with np.errstate(invalid="ignore"):
         return np.bincount(labels[held], weights=correct[held], minlength=ways) / total
 
 
-def _confusion(answers: Answers, labels: Integers, ways: int, repeats: int) -> Floats:
+def confusion_of(answers: Answers, labels: Integers, ways: int, repeats: int) -> Floats:
     code = labels[answers.item] * ways + answers.logits.argmax(-1).numpy()
     return np.bincount(code, minlength=ways * ways).reshape(ways, ways) / repeats

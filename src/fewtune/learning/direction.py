@@ -100,6 +100,8 @@ class _Batch:
     def gradient(self, total: Gradients, of: Tensor, *, again: bool = False) -> Gradients:
         """`total` plus the gradient of `of` by each leaf; `again`: `of` shares its graph with another gradient."""
         leaves, graph = self._leaves, self._create_graph
+        if not leaves:  # a plan may freeze everything
+            return total
         found = torch.autograd.grad(of, list(leaves.values()), retain_graph=again or graph, create_graph=graph, allow_unused=True)
         return {n: _sum(total.get(n), g) for n, g in zip(leaves, found, strict=True)}
 

@@ -130,6 +130,7 @@ class Ground:
         """The same ground for a while in which only `moving` names move: what lies below them is computed once a row and kept.
 
         At most `most_bytes` are kept; beyond them, and where the network cannot be cut, rows run through all of it, with the same result.
+        A ground that holds for the same weights already is given back as it is, with what it has computed.
         """
         if self.backbone.structure == "precomputed" or not len(self.space):
             return self
@@ -138,6 +139,8 @@ class Ground:
             touched |= {n for n in self.parameters if f".{n}." in f".{name}"}
         if self.parameters and touched.issuperset(self.parameters[:1]):
             return replace(self, store=None)
+        if self.store is not None and self.store.serves(self.held(weights), touched):
+            return self
         cut = find_cut(self.backbone, self.held(weights), self._two_rows(), touched)
         return replace(self, store=None if cut is None else CutStore(cut, most_bytes))
 

@@ -3,7 +3,8 @@
 fewtune.json           what it is: classes, backbone, method, temperature, what accuracy to expect, provenance; the sha256 of every other
                        file, and a digest of itself
 head.safetensors       the fitted head
-weights.safetensors    what finetuning moved in the backbone: whole tensors or the factors of edits; absent where nothing moved
+weights.safetensors    what finetuning moved in the backbone: whole tensors or the factors of edits; absent where nothing moved. Of an
+                       ensemble, "<member>/<name>"
 support.safetensors    features, labels and digests of the rows it was learned from: what a new class is added to
 README.md              the model card, which may be edited
 """
@@ -26,12 +27,13 @@ from fewtune.data.examples import Integers
 from fewtune.data.items import Modality
 from fewtune.errors import InputError
 from fewtune.files import RECORD, new_folder, read_record, read_regular, recover, sealed, sha256, write_bytes
-from fewtune.models.finetuned_weights import Moved, read_edits
+from fewtune.models.finetuned_weights import Change, Members, Moved, read_edits
+from fewtune.parts.heads.head import under
 from fewtune.recipes.language import read_method
 
 T = TypeVar("T")
 
-FORMAT = 3
+FORMAT, LEAST_FORMAT = 4, 3  # written and read; 4 has ensembles
 CARD = "README.md"
 HEAD, WEIGHTS, SUPPORT = "head.safetensors", "weights.safetensors", "support.safetensors"
 FILES = (CARD, HEAD, WEIGHTS, SUPPORT)  # what `Bundle.write` may write beside the record
@@ -90,7 +92,7 @@ class Bundle:
     threshold: float
     facts: Mapping[str, Any]
     card: str
-    moved: Moved | None = None
+    moved: Change | None = None
     support: Support | None = None
     read: str = ""
 
@@ -115,7 +117,7 @@ class Bundle:
             "kind": "bundle",
             "format": FORMAT,
             "backbone": asdict(self.backbone),
-            "moved": None if self.moved is None else {"edits": self.moved.edits, "digest": self.moved.digest},
+            "moved": _record_of(self.moved),
             "method": self.method,
             "class_names": list(self.class_names),
             "temperature": self.temperature,
@@ -123,6 +125,12 @@ class Bundle:
             "facts": dict(self.facts),
         }
         write_bytes(folder / RECORD, sealed(record))
+
+
+def _record_of(moved: Change | None) -> dict[str, Any] | None:
+    if isinstance(moved, Members):
+        return {"members": [_record_of(part) for part in moved.parts]}
+    return None if moved is None else {"edits": moved.edits, "digest": moved.digest}
 
 
 def _of_support(support: Support) -> dict[str, Tensor]:
@@ -176,7 +184,7 @@ def _record(path: Path) -> dict[str, Any]:
     number = record.get("format")
     if type(number) is not int or number > FORMAT:
         raise InputError(f"{path} has format {str(number)[:20]}, newer than this fewtune reads ({FORMAT}): upgrade fewtune.")
-    if number < FORMAT:
+    if number < LEAST_FORMAT:
         raise InputError(f"{path} has format {number}, in which a change could not be noticed: make the model again with `fewtune adapt`.")
     if not whole:
         raise InputError(f"{file} was changed or damaged after it was saved (its digest differs): make the model again.")
@@ -237,13 +245,25 @@ def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
     return facts
 
 
-def _moved(path: Path, record: Mapping[str, Any]) -> Moved | None:
+def _moved(path: Path, record: Mapping[str, Any]) -> Change | None:
     if record["moved"] is None:
         return None
-    said = _get(record, "moved", dict)
+    said, weights = _get(record, "moved", dict), safetensors.torch.load_file(path / WEIGHTS)
+    if "members" not in said:
+        return _moved_one(said, weights)
+    members = _get(said, "members", list)
+    if len(members) < 2 or all(one is None for one in members):
+        raise ValueError("an ensemble has two members or more, and some of them were finetuned")
+    each = [under(f"{place}/", weights) for place in range(len(members))]
+    if sum(map(len, each)) < len(weights) or any(mine and one is None for one, mine in zip(members, each, strict=True)):
+        raise ValueError(f"{WEIGHTS} has weights of no finetuned member")
+    return Members(parts=tuple(None if one is None else _moved_one(one, mine) for one, mine in zip(members, each, strict=True)))
+
+
+def _moved_one(said: dict[str, Any], weights: dict[str, Tensor]) -> Moved:
     edits = _get(said, "edits", str)
     read_edits(edits)
-    return Moved(weights=safetensors.torch.load_file(path / WEIGHTS), edits=edits, digest=_get(said, "digest", str))
+    return Moved(weights=weights, edits=edits, digest=_get(said, "digest", str))
 
 
 def _support(path: Path) -> Support:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fewtune.models.finetuned_weights import Members
 from fewtune.words import counted
 
 if TYPE_CHECKING:
@@ -54,6 +55,12 @@ def _what_moved(bundle: Bundle) -> str:
     if moved is None:
         return "unchanged"
     numbers = sum(tensor.numel() for tensor in moved.weights.values())
+    if isinstance(moved, Members):
+        frozen = sum(part is None for part in moved.parts)
+        return (
+            f"{len(moved.parts)} versions side by side, {frozen} of them unchanged: {numbers:,} numbers of the others moved, kept in "
+            "weights.safetensors"
+        )
     if moved.edits == "()":
         return f"finetuned: {counted(len(moved.weights), 'tensor')} of {numbers:,} numbers moved, kept in weights.safetensors"
     return (

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import final
+from functools import cached_property
+from typing import TypeAlias, final
 
 import torch
 from torch import Tensor
 
 from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.beside import beside
 from fewtune.backbones.edits import EDITS, Edit, declared_edits, edited
 from fewtune.backbones.weights import digest_weights
 from fewtune.errors import InputError
@@ -42,6 +44,31 @@ class Moved:
         return finetuned
 
 
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Members:
+    """An ensemble: what moved in each member, None for the model as it came."""
+
+    parts: tuple[Moved | None, ...]
+
+    @cached_property
+    def weights(self) -> dict[str, Tensor]:
+        """What moved in all members, as "<its place>/<name>"."""
+        return {f"{place}/{n}": t for place, part in enumerate(self.parts) if part is not None for n, t in part.weights.items()}
+
+    @property
+    def digest(self) -> str:
+        return digest(" ".join("as it came" if part is None else part.digest for part in self.parts))
+
+    def onto(self, backbone: Backbone) -> Backbone:
+        """The members side by side. Raises InputError as `Moved.onto` does."""
+        return beside([backbone if part is None else part.onto(backbone) for part in self.parts])
+
+
+Change: TypeAlias = Moved | Members
+"""What was done to a backbone: it was finetuned, or several versions of it stand side by side."""
+
+
 def what_moved(backbone: Backbone, weights: Mapping[str, Tensor], edits: tuple[Edit, ...] = ()) -> Moved | None:
     """What of `weights` differs from how the backbone starts, or None where nothing does.
 
@@ -60,7 +87,7 @@ def what_moved(backbone: Backbone, weights: Mapping[str, Tensor], edits: tuple[E
     return Moved(weights=kept, edits=said, digest=_digest(backbone, _put(backbone, kept, read_edits(said)), kept, said))
 
 
-def since_origin(backbone: Backbone, moved: Moved | None) -> tuple[Backbone, Moved | None]:
+def since_origin(backbone: Backbone, moved: Change | None) -> tuple[Backbone, Change | None]:
     """(the backbone that a saved model names, what moved since then), for what finetuning `moved` in `backbone`.
 
     A backbone with replaced weights, such as the encoder of a saved model, is kept as its origin and all that differs from it, so the new
@@ -68,8 +95,14 @@ def since_origin(backbone: Backbone, moved: Moved | None) -> tuple[Backbone, Mov
     """
     if backbone.origin is None:
         return backbone, moved
+    if isinstance(moved, Members):
+        return backbone.origin, Members(parts=tuple(_since(backbone, backbone.origin, part) for part in moved.parts))
+    return backbone.origin, _since(backbone, backbone.origin, moved)
+
+
+def _since(backbone: Backbone, origin: Backbone, moved: Moved | None) -> Moved | None:
     weights = backbone.start() if moved is None else {**backbone.start(), **moved.weights}
-    return backbone.origin, what_moved(backbone.origin, weights, () if moved is None else read_edits(moved.edits))
+    return what_moved(origin, weights, () if moved is None else read_edits(moved.edits))
 
 
 def read_edits(said: str) -> tuple[Edit, ...]:

@@ -18,8 +18,7 @@ from fewtune.recipes.default_learners import display_name
 from fewtune.report.collect_sources import curves_of, leaks_of, selection_of, shown_row
 from fewtune.report.findings import Confused, Confusion, Doubt, Example, Findings, Maps, MethodRow
 from fewtune.report.maps import map_2d, map_rows, maps_2d, way_of
-from fewtune.sources.outcome import SourceOutcome
-from fewtune.words import counted
+from fewtune.sides.route import FROZEN
 
 WORST_CELLS, CELL_EXAMPLES = 5, 4
 DOUBTFUL = 12
@@ -36,8 +35,8 @@ def findings_of(outcome: Outcome) -> Findings:
         measured=outcome.measured,
         beats=_beats(outcome),
         methods=_methods(outcome),
-        guard=None if used is None else used.guard,
-        decision="" if used is None else used.why,
+        guard=outcome.finetuning.guard,
+        decision=outcome.finetuning.why,
         selection=None if used is None else selection_of(used, target),
         curves=() if used is None else curves_of(used),
         confusion=None if choice.answers is None else _confusion(choice, target),
@@ -47,7 +46,7 @@ def findings_of(outcome: Outcome) -> Findings:
         forecast=outcome.forecast,
         leaks=None if used is None else leaks_of(used, target),
         stages=outcome.stages,
-        budget=_budget(used),
+        budget=_budget(outcome),
         environment=_environment(outcome),
         skipped=target.left_out + target.unmeasured,
         commands=("fewtune predict THIS_FOLDER NEW_FILES_OR_FOLDERS", "fewtune evaluate THIS_FOLDER LABELLED_DATA"),
@@ -55,10 +54,9 @@ def findings_of(outcome: Outcome) -> Findings:
 
 
 def _beats(outcome: Outcome) -> str:
-    used = outcome.sources
-    if used is None or used.guard is None or not used.kept:
+    guard, compared = outcome.finetuning.guard, outcome.finetuning.compared
+    if guard is None or not outcome.finetuned or (compared is not None and not compared.shown):
         return ""
-    guard = used.guard
     return f"the best frozen learner by {100 * guard.gain.mean:.1f} points on {guard.where}"
 
 
@@ -75,7 +73,7 @@ def _methods(outcome: Outcome) -> tuple[MethodRow, ...]:
             rows.append(
                 MethodRow(
                     name=display_name(candidate.name),
-                    kind="finetuned" if finetuned else "frozen",
+                    kind="finetuned" if finetuned and candidate.name != FROZEN else "frozen",
                     accuracy=candidate.accuracy,
                     interval=candidate.interval,
                     difference=candidate.difference if choice is outcome.choice else None,  # else to another than the chosen one
@@ -83,6 +81,10 @@ def _methods(outcome: Outcome) -> tuple[MethodRow, ...]:
                     chosen=choice is outcome.choice and candidate.name == choice.name,
                 )
             )
+    compared = outcome.finetuning.compared
+    if compared is not None and not outcome.finetuned:  # kept sides are among the rows above
+        for name, held in compared.rivals.items():
+            rows.append(MethodRow(name=name, kind="finetuned", accuracy=float(np.nanmean(held.correct))))
     return tuple(rows)
 
 
@@ -126,26 +128,26 @@ def _maps(outcome: Outcome) -> Maps | None:
     """Where the target's rows lie, by the backbone as it came and, where one was finetuned, by that; with some of the sources' around
     them."""
     target, used = outcome.target, outcome.sources
-    tried = used is not None and used.after is not None and not used.kept
+    after = outcome.features if outcome.finetuned else None if used is None or used.after is None else used.after.features
+    tried = after is not None and not outcome.finetuned
     rows = np.sort(target.support if tried else np.concatenate([target.support, target.test]))
     rows = rows[map_rows(len(rows))]
     if len(rows) < 3:
         return None
     labels, before = target.labels[rows], target.features[torch.from_numpy(rows)].float().numpy()
-    if used is None or used.after is None:
+    if after is None:
         return Maps(before=map_2d(before), labels=labels, names=target.class_names, method=way_of(len(rows)))
-    after = used.after.features[torch.from_numpy(rows)].float().numpy()
-    first, second = maps_2d(before, after)
+    first, second = maps_2d(before, after[torch.from_numpy(rows)].float().numpy())
     return Maps(before=first, after=second, labels=labels, names=target.class_names, method=way_of(len(rows)))
 
 
-def _budget(used: SourceOutcome | None) -> str:
-    if used is None:
+def _budget(outcome: Outcome) -> str:
+    if outcome.finetuning.compared is None and outcome.sources is None:
         return ""
-    minutes = used.clock.minutes
+    minutes = outcome.clock.minutes
     allowed = "No limit of time" if math.isinf(minutes) else f"A budget of {minutes:g} minutes"
-    spent = sum(s.seconds for s in used.clock.stages)
-    return f"{allowed}; {spent / 60:.1f} minutes were spent, and {counted(used.spent, 'row')} looked at in training."
+    spent = sum(s.seconds for s in outcome.stages)
+    return f"{allowed}; {spent / 60:.1f} minutes were spent."
 
 
 def _environment(outcome: Outcome) -> dict[str, str]:

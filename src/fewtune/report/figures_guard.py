@@ -8,7 +8,7 @@ import numpy as np
 
 from fewtune.report.drawing import ACCENT, INK, MUTED, Drawn, axes, drawn, percent_ticks
 from fewtune.report.findings import Floats
-from fewtune.sources.guard import Guard
+from fewtune.sides.guard import Guard
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,7 +51,7 @@ def guard_figure(guard: Guard) -> Drawn | None:
     label = f"Gain of finetuning on {len(differences)} {pairs}: positive on {won}."
     caption = (
         f"Each dot is one of {len(differences)} {pairs}; right of the line finetuning was better. "
-        "The diamond is the mean with its interval: finetuning is used only when all of that lies right of the line"
+        "The diamond is the mean with its interval: a gain is shown where all of that lies right of the line"
         + ("." if guard.by_rows else ", and a sign-flip test over the classes agrees.")
     )
     return drawn(build, name="guard", label=label, caption=caption, height=190)

@@ -12,8 +12,8 @@ from typing import Any, Literal, TypeAlias, final
 import numpy as np
 
 from fewtune.learners.forecast import Forecast
-from fewtune.sources.clock import Stage
-from fewtune.sources.guard import Guard
+from fewtune.sides.clock import Stage
+from fewtune.sides.guard import Guard
 from fewtune.statistics import Interval
 
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]

@@ -19,12 +19,15 @@ from fewtune.backbones.backbone import Backbone
 from fewtune.errors import Diverged
 from fewtune.evaluation.answers import score_each
 from fewtune.keys import key
+from fewtune.learning import declared
 from fewtune.learning.budget import budgeted, fit_phases
 from fewtune.learning.ground import Ground
 from fewtune.learning.method import Method
+from fewtune.learning.phase import phases_of
 from fewtune.learning.train import Trained, train
 from fewtune.models.finetuned_weights import Moved, what_moved
 from fewtune.parts.heads import Centroid
+from fewtune.parts.plan import resolve
 from fewtune.sources.advice import RATES, SHARES, Advice, at_rates, keeping_best, part_way
 from fewtune.sources.roles import Part
 from fewtune.sources.source_rows import SourceRows
@@ -136,7 +139,7 @@ class Finetuner:
             try:
                 method = self.variants[self.advice(sources, tasks).rate]
                 done = self._train(method, tasks, int(self.visits * SWEEP), f"trying {counted(len(tasks), 'task')}").trained
-                self.done.worth[tasks.names, sources] = self.accuracy(method, done.weights, sources)
+                self.done.worth[tasks.names, sources] = self.accuracy(done.weights, sources)
             except Diverged:
                 self.done.worth[tasks.names, sources] = float("-inf")
         return self.done.worth[tasks.names, sources]
@@ -147,7 +150,16 @@ class Finetuner:
         return at_rates(self.recipe, self.rates)
 
     def ground(self) -> Ground:
-        return Ground(self.backbone, self.source_rows.space, next(iter(self.variants.values())).edits)
+        """What all runs share: what no step changes is computed once a row, for all of them."""
+        return self._held
+
+    @cached_property
+    def _held(self) -> Ground:
+        method = next(iter(self.variants.values()))
+        bare = Ground(self.backbone, self.source_rows.space, method.edits)
+        weights = declared.begin(bare, method.phases)
+        plans = [resolve(phase.plan, bare.movable(weights), self.backbone.groups) for phase in phases_of(method.phases)]
+        return bare.holding(weights, {name for plan in plans for name in plan.moving})
 
     def train_tasks(self) -> Tasks:
         found = self.source_rows.tasks("train")
@@ -194,10 +206,7 @@ class Finetuner:
         judged = [(row["validation"], -number) for number, row in enumerate(run.curve) if "validation" in row]
         part = (1 - max(judged)[1]) / len(run.curve)
         start, method = self.ground().start(), self.variants[label]
-        shares = {
-            a: tried[label] if a == 1 else self.accuracy(method, {**start, **part_way(start, run, a, method.edits)}, sources)
-            for a in SHARES
-        }
+        shares = {a: tried[label] if a == 1 else self.accuracy({**start, **part_way(start, run, a, method.edits)}, sources) for a in SHARES}
         share = max(shares, key=lambda a: (shares[a], -a))
         return Advice(label, part, share, dict(tried), shares, run.curve)
 
@@ -213,7 +222,7 @@ class Finetuner:
                 phases,
                 tasks,
                 key(self.seed, "finetuning"),
-                validate=(lambda weights: self.accuracy(method, weights, judged)) if judged else None,
+                validate=(lambda weights: self.accuracy(weights, judged)) if judged else None,
                 label=title,
                 quiet=self.quiet,
             )
@@ -222,11 +231,11 @@ class Finetuner:
         self.done.visits += trained.visits
         return Run(trained, tuple(f"Finetuning: {note}." for note in notes))
 
-    def accuracy(self, method: Method, weights: Mapping[str, Tensor], sources: tuple[str, ...]) -> float:
+    def accuracy(self, weights: Mapping[str, Tensor], sources: tuple[str, ...]) -> float:
         """Mean accuracy of nearest centroids on the validation tasks of some sources, each weighing the same."""
         batches = self.validation(sources)
         known = {n: t for n, t in weights.items() if n in self.ground().names}
-        scores = score_each(Ground(self.backbone, self.source_rows.space, method.edits), Centroid(), known, batches)
+        scores = score_each(self.ground(), Centroid(), known, batches)
         return float(np.mean([s.accuracy.mean() for s in scores]))
 
     def validation(self, sources: Sequence[str]) -> list[Episodes]:

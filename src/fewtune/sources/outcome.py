@@ -9,9 +9,10 @@ import numpy as np
 
 from fewtune.learners.side import Side
 from fewtune.models.finetuned_weights import Moved
-from fewtune.sources.clock import Clock
+from fewtune.sides.clock import Clock
+from fewtune.sides.guard import LEAST_CLASSES, OWN, Guard
+from fewtune.sides.route import Route
 from fewtune.sources.finetune import Finetuned, Finetuner
-from fewtune.sources.guard import LEAST_CLASSES, OWN, Guard
 from fewtune.sources.source_rows import SourceRows
 from fewtune.spec import text
 from fewtune.tasks.selection import Trace
@@ -24,8 +25,11 @@ from fewtune.words import counted
 class SourceOutcome:
     """What came of the sources. `tuned` and `guard` are None where it did not come so far; `why` says in a sentence what was decided.
 
+    `route`: the way to the finetuned side, where the target's own labels are to judge it; `guard` is then None, `why` empty, and
+    `related` says how the side did on classes of the sources that nothing was learned from, where there are some.
+
     `trace`: every candidate task and what was decided of it. `tuner`: what finetunes on any tasks of the sources, alike. `after`: the
-    target by the finetuned backbone; its test rows only where that is used.
+    target's labelled rows by the finetuned backbone.
     """
 
     source_rows: SourceRows
@@ -38,6 +42,8 @@ class SourceOutcome:
     clock: Clock
     spent: int
     why: str
+    route: Route | None = None
+    related: Guard | None = None
 
     @property
     def kept(self) -> bool:
@@ -62,7 +68,7 @@ class SourceOutcome:
             "left out": list(self.notes),
             "chosen tasks": [self.candidates.names[i] for i in self.trace.taken],
             "budget": f"{self.spent:,} rows looked at in training",
-            "decision": self.why,
+            **({"decision": self.why} if self.why else {}),
         }
         if tuned is not None:
             said["finetuning"] = (

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import final
 
 import numpy as np
 import torch
@@ -18,10 +19,11 @@ from fewtune.learners.target import Target
 from fewtune.learning.budget import each_phase, fit_phases, step_visits
 from fewtune.learning.phase import phases_of
 from fewtune.learning.train import train
+from fewtune.sides.clock import Clock
+from fewtune.sides.guard import FOLDS
+from fewtune.sides.own import LEAST_ROWS, LEAST_STEPS
 from fewtune.sources.advice import LOOKS, SHARES
-from fewtune.sources.clock import Clock
 from fewtune.sources.finetune import MOST_SOURCES, SWEEP, Finetuner
-from fewtune.sources.guard import FOLDS
 
 MOST_VISITS = 60_000  # rows that a run looks at, however long the budget is
 _FORWARD = 0.3  # the cost of looking at a row, as a part of its cost in training
@@ -55,20 +57,33 @@ def seconds_a_row(target: Target, frozen: Side) -> float:
     return max(time.monotonic() - began, 1e-9) / len(few)
 
 
-def affordable_visits(tuner: Finetuner, clock: Clock, *, tries: int, own_splits: bool) -> int:
-    """The rows that each run may look at, so that all of them fit into the time that is left.
+@final
+@dataclass(frozen=True)
+class Cost:
+    """What finetuning on the sources takes: `seconds` a visit, `runs` (trials count as parts of one), and `looks`, the visits' worth of all
+    looks at validation tasks, and of computing once a row what lies below the moving weights."""
 
-    `tries`: values of p that are tried. `own_splits`: whether the guard finetunes once more for each of its folds.
-    """
-    if math.isinf(clock.minutes):
-        return MOST_VISITS
+    seconds: float
+    runs: float
+    looks: float
+
+    def visits_within(self, seconds: float) -> int:
+        """The rows that each run may look at, so that all of them fit."""
+        return int(max(0, min(MOST_VISITS, (_PLANNED * seconds / self.seconds - self.looks) / self.runs)))
+
+    def minutes_for(self, visits: float) -> float:
+        """The minutes after the sources were read that runs of so many visits take."""
+        return (visits * self.runs + self.looks) * self.seconds / _PLANNED / 60
+
+
+def cost_of(tuner: Finetuner, *, tries: int, own_splits: bool) -> Cost:
+    """What this tuner takes on this machine. `tries`: values of p that are tried. `own_splits`: whether it finetunes once more for each of
+    the folds that judge it."""
     runs = 1 + (FOLDS if own_splits else 0)
     tried = tries * runs  # each fold chooses its own
-    trials = len(tuner.rates) + tried
-    cost = seconds_a_visit(tuner)
     looks = LOOKS * len(tuner.rates) + len(SHARES) - 1 + tried  # the run itself looked at its end
-    judged = _FORWARD * looks * looked_at(tuner, tuner.source_rows.names[:MOST_SOURCES])
-    return int(max(0, min(MOST_VISITS, (_PLANNED * clock.left / cost - judged) / (runs + SWEEP * trials))))
+    judged = _FORWARD * (looks * looked_at(tuner, tuner.source_rows.names[:MOST_SOURCES]) + len(tuner.source_rows.space))
+    return Cost(seconds_a_visit(tuner), runs + SWEEP * (len(tuner.rates) + tried), judged)
 
 
 def seconds_a_visit(tuner: Finetuner) -> float:
@@ -89,7 +104,7 @@ def looked_at(tuner: Finetuner, sources: Sequence[str]) -> int:
 
 
 def least_visits(tuner: Finetuner) -> int:
-    """The rows that a run of ten steps looks at: fewer are not worth a run."""
+    """The rows that a run of 50 steps of at least 32 rows looks at: fewer are not worth a run."""
     tasks = tuner.train_tasks()
     phases, _ = fit_phases(next(iter(tuner.variants.values())).phases, tasks)
-    return int(10 * max(step_visits(phase, tasks) for phase in phases_of(phases)))
+    return int(LEAST_STEPS * max(LEAST_ROWS, *(step_visits(phase, tasks) for phase in phases_of(phases))))

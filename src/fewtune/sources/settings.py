@@ -23,23 +23,19 @@ class SourceSettings:
 
     `selection`: which candidate tasks are finetuned on, by default in `skip` mode (on the benchmark kit `stop` ended after four tasks or
     fewer in 11 runs of 20, little to finetune on); with `tries`, the p of these whose tasks do best on validation tasks. `recipe`: the
-    text of a method that learns from a source; by default multitask finetuning by episodes like the target's. `minutes`: for
-    everything after the data were read; `visits`: rows that each run may look at instead of what the time allows, so that the outcome
-    does not depend on the machine. `most`: rows of a class.
+    text of a method that learns from a source; by default multitask finetuning by episodes like the target's. `visits`: rows that each
+    run may look at instead of what the time allows, so that the outcome does not depend on the machine. `most`: rows of a class.
     """
 
     selection: Traced = SELECTION
     tries: tuple[float, ...] = ()
     recipe: str | None = None
-    minutes: float = 10.0
     visits: int = 0
     rates: tuple[float, ...] = RATES
     candidates: int = CANDIDATES
     most: int = MOST_ROWS
 
     def __post_init__(self) -> None:
-        if not self.minutes > 0:
-            raise InputError(f"expected a budget above 0 minutes, found {self.minutes:g}.")
         if self.tries and not (isinstance(self.selection, ConsistencyDiversity) and self.selection.diversity):
             raise InputError("values of p are tried for a selection that looks at coverage: leave `tries` out.")
         if self.visits < 0 or self.candidates < 1:

@@ -17,7 +17,7 @@ from fewtune.data.examples import Examples, Integers
 from fewtune.data.near import Leak, find_leaks, without_leaks
 from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
-from fewtune.sources.job import Job
+from fewtune.sides.job import Job
 from fewtune.sources.roles import PARTS, Part, TooSmallError, mark_rows, without_overlap
 from fewtune.tasks.task import Tasks, source_tasks
 from fewtune.words import counted

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import final
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from fewtune.backbones.backbone import Backbone
 from fewtune.data.examples import Examples, Integers
@@ -18,27 +20,28 @@ from fewtune.keys import key
 from fewtune.learners.side import Side
 from fewtune.learners.target import Target
 from fewtune.learning.method import Method
+from fewtune.sides.guard import LEAST_ITEMS, LEAST_SHOTS, Guard, own_splits_allow
+from fewtune.sides.job import Job
+from fewtune.sides.own import LEAST_ROWS, LEAST_STEPS
+from fewtune.sides.route import Made, OutOfTimeError, Route, side_of
 from fewtune.sources.finetune import EPISODES, MOST_SOURCES, Finetuned, Finetuner
-from fewtune.sources.guard import LEAST_ITEMS, LEAST_SHOTS, Guard, guard_on_sources, guard_on_target, own_splits_allow
-from fewtune.sources.job import Job
+from fewtune.sources.guard import guard_on_sources
 from fewtune.sources.outcome import SourceOutcome, said_of
-from fewtune.sources.planning import affordable_rows, affordable_visits, least_visits
+from fewtune.sources.planning import MOST_VISITS, Cost, affordable_rows, cost_of, least_visits
 from fewtune.sources.settings import SourceSettings
 from fewtune.sources.source_rows import SourceRows, usable_rows
+from fewtune.spec import text
 from fewtune.tasks.candidates import candidate_tasks
 from fewtune.tasks.selection import ConsistencyDiversity, Evidence, Trace, choose_p, no_diversity
 from fewtune.tasks.task import Tasks
 from fewtune.words import counted
 
 MOST_WAYS = 15  # of an episode, and
-STEP_ROWS = 150  # rows that a step looks at: 15 ways x (1 + 9), as Xu et al. take
-LEAST_STEPS = 20  # of a run, if need be with fewer rows a step
+STEP_ROWS = 150  # rows that a step looks at: 15 ways x (1 + 9), as Xu et al. take; fewer where a run has little time
+STEPS = 100  # that a run should have at least, if need be with fewer rows a step
+SOURCES = "finetuned on other data"
 REMEMBERED = 1 << 30  # bytes of the target's prepared images: each finetuned backbone looks at them
 NEAREST = 10  # tasks whose sources judge the values of p that are tried
-
-
-class _OutOfTimeError(Exception):
-    """The budget ended."""
 
 
 def use_sources(
@@ -100,19 +103,14 @@ class _Stages:
         """Choose, finetune, judge; an end for each way in which that can stop."""
         clock = self.job.clock
         with clock.stage("measuring the speed") as stage:
-            tuner = self.finetuner(self.how.visits or self.affordable())
+            tuner = self.finetuner(self.how.visits or self.affordable(self.job.clock.left))
             stage.note = f"{counted(tuner.visits, 'row')} a run"
         enough = tuner.visits >= least_visits(tuner)
         with clock.stage("choosing tasks") as stage:
             trace = self.decide(tuner, self.target.support, tries=enough)
             stage.visits = tuner.spent
         if not enough:
-            return self.end(
-                tuner,
-                trace,
-                f"The budget allows {counted(tuner.visits, 'row')} a run, which is too few to learn from (ten steps look at "
-                f"{least_visits(tuner):,}): the saved model is the frozen one. Give a longer --budget.",
-            )
+            return self.end(tuner, trace, self.too_little(tuner))
         try:
             return self.judged(tuner, trace, judge)
         except Diverged as problem:
@@ -143,14 +141,12 @@ class _Stages:
         after = self.side(tuner, tuned)
         if not judge:
             return self.end(tuner, trace, "The guard was not asked: the saved model is the frozen one.", tuned, after)
-        with clock.stage("the guard") as stage:
-            before = tuner.spent
-            try:
-                guard = self.guard(trace, tuner, after)
-            except _OutOfTimeError:
-                why = "The budget ended before the guard had its answer: the saved model is the frozen one."
-                return self.end(tuner, trace, why, tuned, after)
-            stage.visits = tuner.spent - before
+        if self.own_splits:  # the target's own labels judge, beside the other sides; classes of the sources are further evidence
+            with clock.stage("judging on classes of the sources"):
+                related = self.guard(trace, tuner, after)
+            return replace(self.end(tuner, trace, "", tuned, after), route=self.route(tuner), related=related)
+        with clock.stage("the guard"):
+            guard = self.guard(trace, tuner, after)
         if guard is None:
             why = (
                 f"There are too few labelled examples to judge finetuning by ({LEAST_ITEMS} are needed, in classes of {LEAST_SHOTS} or "
@@ -158,16 +154,21 @@ class _Stages:
                 "frozen one."
             )
             return self.end(tuner, trace, why, tuned, after)
-        return self.end(tuner, trace, said_of(guard, tuned), tuned, self.with_test_rows(after) if guard.kept else after, guard)
+        return self.end(tuner, trace, said_of(guard, tuned), tuned, after, guard)
 
-    def with_test_rows(self, after: Side) -> Side:
-        """The finetuned side with the target's test rows, which it looks at only once it is kept."""
-        test = self.target.test
-        if not len(test):
-            return after
-        features = after.features.clone()
-        features[test] = side_of(after.backbone, self.space, test).features[test]
-        return Side(after.backbone, features)
+    def route(self, tuner: Finetuner) -> Route:
+        """The way to the finetuned side with fewer labelled examples: tasks are chosen for these, and finetuned on."""
+
+        def make(rows: Integers) -> Made:
+            chosen = self.candidates.take(self.decide(tuner, rows).taken)
+            if self.job.clock.left == 0 and not tuner.has_run(chosen):
+                raise OutOfTimeError
+            tuned = tuner.tuned(chosen)
+            return Made(self.side(tuner, tuned), tuned.moved)
+
+        digests = " ".join(source.digest() for source in self.source_rows.space.sources)
+        key = f"{tuner.recipe} {tuner.visits} {tuner.rates} {text(self.how.selection)} {self.how.tries} {digests} {tuner.backbone.digest()}"
+        return Route(SOURCES, f"finetuned on {counted(len(self.source_rows.names), 'other data set')}", make, key=key)
 
     @property
     def labels(self) -> Integers:
@@ -191,18 +192,37 @@ class _Stages:
             selection = choose_p(selection, self.how.tries, candidates, evidence, lambda tasks: tuner.worth(tasks, nearest))
         return selection.trace(candidates, evidence)
 
+    def too_little(self, tuner: Finetuner) -> str:
+        """The verdict where a run would be too short to tell anything."""
+        of = f"a run of {LEAST_STEPS} steps looks at {least_visits(tuner):,} rows, and {counted(tuner.visits, 'row')} a run fit the budget"
+        if self.how.visits:
+            asked = f"--budget visits={least_visits(tuner)}"
+        else:
+            spent = (time.monotonic() - self.job.clock.began) / 60
+            minutes = math.ceil(spent + self.cost.minutes_for(least_visits(tuner)))
+            asked = f"about {minutes:.0f} minutes on this machine (--budget minutes={minutes:.0f})"
+        return f"Too little time to tell whether finetuning on the sources would help: {of}. It takes {asked}."
+
     def finetuner(self, visits: int) -> Finetuner:
-        """What finetunes within so many rows a run; by default in episodes like the target's, small enough for 20 steps or more."""
+        """What finetunes within so many rows a run; by default in episodes like the target's, small enough for 100 steps of 32 rows or
+        more, and on a CPU the upper third of the backbone's groups."""
         shots = int(np.clip(np.median(self.target.shots()), 1, self.how.most // 2))
         ways = min(len(self.target.class_names), MOST_WAYS)
-        each = max(2, (min(STEP_ROWS, visits // LEAST_STEPS) if visits else STEP_ROWS) // ways)  # rows of a class in a step
+        rows = min(STEP_ROWS, max(LEAST_ROWS, visits // STEPS)) if visits else STEP_ROWS
+        each = max(2, -(-rows // ways))  # rows of a class in a step
         support = min(shots, each // 2)
-        recipe = self.how.recipe or f"multitask(ways={ways}, shots={support}, queries={min(self.how.most, each) - support})"
+        last = upper_groups(self.frozen.backbone)
+        recipe = self.how.recipe or f"multitask(ways={ways}, shots={support}, queries={min(self.how.most, each) - support}, last={last})"
         job = self.job
         return Finetuner(self.frozen.backbone, self.source_rows, recipe, ways, shots, visits, self.how.rates, job.seed, job.quiet)
 
-    def affordable(self) -> int:
-        return affordable_visits(self.finetuner(0), self.job.clock, tries=len(self.how.tries), own_splits=self.own_splits)
+    def affordable(self, seconds: float) -> int:
+        """The rows that each run may look at in so many seconds."""
+        return MOST_VISITS if math.isinf(seconds) else self.cost.visits_within(seconds)
+
+    @cached_property
+    def cost(self) -> Cost:
+        return cost_of(self.finetuner(0), tries=len(self.how.tries), own_splits=self.own_splits)
 
     def side(self, tuner: Finetuner, tuned: Finetuned) -> Side:
         """The target's support by a finetuned backbone."""
@@ -211,12 +231,7 @@ class _Stages:
         return self.sides[tuned.tasks]
 
     def guard(self, trace: Trace, tuner: Finetuner, after: Side) -> Guard | None:
-        """The comparison on the target's own splits where labels allow, else on judging classes of the sources; None without any."""
-        if self.own_splits:
-            return guard_on_target(
-                self.methods, self.frozen, lambda rows: self.blind(tuner, rows), self.target.support, self.labels,
-                self.target.class_names, seed=self.job.seed,
-            )  # fmt: skip
+        """The comparison on judging classes of the sources; None without any."""
         source_rows = self.source_rows
         sources = source_rows.leading(self.candidates.take(trace.taken), MOST_SOURCES)
         validation = tuner.episodes("validation", sources, EPISODES)
@@ -227,20 +242,7 @@ class _Stages:
         sides = [side_of(b, source_rows.space, rows[rows >= 0]) for b in (self.frozen.backbone, after.backbone)]
         return guard_on_sources(self.methods, sides[0], sides[1], source_rows.space.class_names, validation, judging)
 
-    def blind(self, tuner: Finetuner, rows: Integers) -> Side:
-        """The finetuned side that has seen these rows of the target alone."""
-        chosen = self.candidates.take(self.decide(tuner, rows).taken)
-        if self.job.clock.left == 0 and not tuner.has_run(chosen):
-            raise _OutOfTimeError
-        return self.side(tuner, tuner.tuned(chosen))
 
-
-def side_of(backbone: Backbone, space: RowSpace, rows: Integers) -> Side:
-    """Some rows of a row space by a backbone; rows that are not asked for have features of zero."""
-    features = torch.zeros(len(space), backbone.width)
-    with torch.no_grad():
-        found: Tensor = backbone.embed(backbone.start(), space, rows)
-    if found.shape[1] != features.shape[1]:
-        features = torch.zeros(len(space), found.shape[1])
-    features[torch.from_numpy(rows)] = found.cpu()
-    return Side(backbone, features)
+def upper_groups(backbone: Backbone) -> int:
+    """How many of the last groups move by default: a third on a CPU, all (0) elsewhere."""
+    return max(1, -(-len(backbone.groups) // 3)) if backbone.machine.device == "cpu" else 0

@@ -21,7 +21,7 @@ def test_every_name_is_there_and_shown() -> None:
     for name in fewtune.__all__:
         assert getattr(fewtune, name) is not None
     for name in ("adapt", "compare", "load", "FewShotClassifier", "Method", "Phase", "Adapt", "Examples", "InputError", "Prediction",
-                 "Evaluation", "Comparison", "Backbone", "Machine", "SourceSettings", "Adapted", "Model", "read_examples",
+                 "Evaluation", "Comparison", "Backbone", "Machine", "OwnSettings", "SourceSettings", "Adapted", "Model", "read_examples",
                  "load_backbone", "recipes"):  # fmt: skip
         assert name in fewtune.__all__
 

@@ -46,7 +46,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 def tuner(shares: dict[float, float], monkeypatch: pytest.MonkeyPatch) -> Finetuner:
     """A finetuner with these accuracies by the share of the way that weight `a` went."""
 
-    def accuracy(_: Finetuner, method: Any, weights: Any, sources: Any) -> float:  # noqa: ARG001
+    def accuracy(_: Finetuner, weights: Any, sources: Any) -> float:  # noqa: ARG001
         gone = (weights["a"] - START["a"]) / (END["a"] - START["a"])
         assert torch.allclose(gone, gone[:1].expand(2))
         return shares[min(shares, key=lambda a: abs(a - float(gone[0])))]

@@ -1,4 +1,4 @@
-"""The guard: what may be seen within a split, and what it decides."""
+"""The guard on classes of the sources: what it asks, and what it decides."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.load import load_backbone
-from fewtune.data.examples import Integers, make_examples
+from fewtune.data.examples import make_examples
 from fewtune.data.items import Vectors
 from fewtune.data.row_space import RowSpace
 from fewtune.keys import key
@@ -22,102 +22,16 @@ from fewtune.learners.side import Side
 from fewtune.machine import Machine
 from fewtune.recipes import read_method
 from fewtune.recipes.default_learners import candidates
+from fewtune.sides.guard import LEVEL, ON_SOURCES, Guard
 from fewtune.sources.advice import Advice
 from fewtune.sources.finetune import Finetuned
-from fewtune.sources.guard import LEVEL, ON_SOURCES, OWN, Guard, guard_on_sources, guard_on_target, own_splits_allow
+from fewtune.sources.guard import guard_on_sources
 from fewtune.sources.outcome import said_of
-from fewtune.statistics import bootstrap_interval, t_interval
+from fewtune.statistics import t_interval
 from fewtune.tasks.samplers import Sampled
 from fewtune.tasks.task import class_rows
 
 METHODS = candidates(label_side=False, modality="vector")
-NAMES = ("a", "b", "c")
-LABELS = np.repeat([0, 1, 2], 12)
-
-
-def features(signal: float, seed: int = 0) -> Tensor:
-    """Rows of three classes, `signal` standard deviations apart in a few of 16 dimensions."""
-    noise = torch.from_numpy(np.random.default_rng(seed).normal(size=(36, 16)).astype("float32"))
-    return noise + signal * torch.nn.functional.one_hot(torch.from_numpy(LABELS), 16).float()
-
-
-def side(signal: float, seed: int = 0) -> Side:
-    return Side(load_backbone("precomputed", machine=Machine(device="cpu")), features(signal, seed))
-
-
-def judged(before: float, after: float) -> tuple[Guard, list[Integers]]:
-    seen: list[Integers] = []
-
-    def finetuned(rows: Integers) -> Side:
-        seen.append(rows)
-        return side(after, seed=1)
-
-    return guard_on_target(METHODS, side(before), finetuned, np.arange(36), LABELS, NAMES), seen
-
-
-def test_a_fold_is_judged_by_what_never_saw_it() -> None:
-    _, seen = judged(1.0, 1.0)
-    assert len(seen) == 4
-    held = [np.setdiff1d(np.arange(36), rows) for rows in seen]
-    assert sorted(np.concatenate(held).tolist()) == list(range(36))  # every row is held out once
-    assert all(set(LABELS[rows]) == {0, 1, 2} for rows in seen)
-
-
-def test_a_clear_gain_is_kept_and_a_loss_is_not() -> None:
-    helped, _ = judged(0.5, 5.0)
-    assert helped.kept and helped.gain.low > 0 and helped.finetuned > 0.9 > helped.frozen
-    assert helped.gain.mean == pytest.approx(helped.finetuned - helped.frozen)
-    assert helped.expected is not None and helped.expected.mean == pytest.approx(helped.finetuned, abs=0.01)
-    hurt, _ = judged(5.0, 0.5)
-    assert not hurt.kept and hurt.gain.high < 0
-
-
-def test_the_same_features_are_no_gain() -> None:
-    same = side(1.5)
-    guard = guard_on_target(METHODS, same, lambda _: same, np.arange(36), LABELS, NAMES)
-    assert not guard.kept and guard.gain.mean == 0 and not guard.differences.any()
-
-
-def test_the_bound_is_that_of_a_bootstrap_over_items() -> None:
-    guard, _ = judged(0.5, 5.0)
-    assert guard.gain == bootstrap_interval(guard.differences, 0.9, seed=0) and len(guard.differences) == 36
-
-
-def test_chance_is_rarely_kept() -> None:
-    """Two sides that differ by chance alone: one in twenty may pass at 95% on one side; items are few, so a little more does."""
-    kept = 0
-    for seed in range(40):
-        before, after = side(1.5, seed=2 * seed), side(1.5, seed=2 * seed + 1)
-        few = {"centroid": METHODS["centroid"]}
-        kept += guard_on_target(few, before, lambda _, s=after: s, np.arange(36), LABELS, NAMES, seed=seed).kept  # type: ignore[misc]
-    assert kept <= 7  # the 99.8% quantile of 40 draws at 6%
-
-
-@pytest.mark.parametrize(("shots", "ways", "allowed"), [(8, 5, True), (3, 20, False), (4, 5, False), (5, 6, True)])
-def test_how_many_labels_it_takes(shots: int, ways: int, allowed: bool) -> None:
-    assert own_splits_allow(np.repeat(np.arange(ways), shots), ways) is allowed
-
-
-def test_a_rare_class_does_not_stop_the_others_from_being_split() -> None:
-    assert own_splits_allow(np.repeat([0, 1, 2], [500, 500, 1]), 3)
-    assert not own_splits_allow(np.repeat(np.arange(31), [30] + [1] * 30), 31)  # one class alone says little of the whole
-
-
-def test_the_accuracy_to_expect_pays_for_having_been_chosen() -> None:
-    """Where the sides differ by a little luck, less is expected of the kept one than it reached; where by much, what it reached."""
-
-    def expected(better: int, worse: int) -> tuple[float, float]:
-        correct = np.array([1.0] * 27 + [0.0] * 9)
-        differences = np.array([1.0] * better + [0.0] * (36 - better - worse) + [-1.0] * worse)
-        guard = Guard(OWN, bootstrap_interval(differences, 0.9), 0.0, float(correct.mean()), differences, (), np.append(correct, np.nan))
-        assert guard.expected is not None and guard.expected.n == 36
-        return guard.expected.mean, guard.finetuned
-
-    for little, much in ((4, 2), (3, 1)):
-        mean, reached = expected(little, much)
-        assert mean < reached - 0.005
-    mean, reached = expected(20, 0)
-    assert mean == pytest.approx(reached, abs=0.005)
 
 
 def test_related_tasks_judge_by_class() -> None:

@@ -19,8 +19,8 @@ from fewtune.data.rotations import rotated
 from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from fewtune.machine import Machine
-from fewtune.sources.clock import Clock
-from fewtune.sources.job import Job
+from fewtune.sides.clock import Clock
+from fewtune.sides.job import Job
 from fewtune.sources.roles import PARTS, mark_rows
 from fewtune.sources.source_rows import SourceRows, usable_rows
 

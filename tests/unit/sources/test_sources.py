@@ -30,12 +30,14 @@ from fewtune.recipes import read_method
 from fewtune.report.adapted import learners_table
 from fewtune.report.collect import findings_of
 from fewtune.report.tables import to_terminal
-from fewtune.sources.clock import Clock
-from fewtune.sources.job import Job
-from fewtune.sources.planning import looked_at, rows_within
+from fewtune.sides.clock import Clock
+from fewtune.sides.job import Job
+from fewtune.sides.route import FROZEN
+from fewtune.sides.settings import OwnSettings
+from fewtune.sources.planning import least_visits, looked_at, rows_within
 from fewtune.sources.settings import SELECTION, TRIES, SourceSettings
 from fewtune.sources.source_rows import usable_rows
-from fewtune.sources.stages import use_sources
+from fewtune.sources.stages import SOURCES, use_sources
 from fewtune.tasks.selection import CHOICES, ConsistencyDiversity
 
 WIDTH = 16
@@ -66,12 +68,13 @@ def backbone() -> Backbone:
 
 def adapted(backbone: Backbone, examples: Examples, sources: list[Examples], tmp_path: Path, **how: Any) -> Outcome:
     given = {"visits": 4000, "rates": (0.01, 0.1), "candidates": 20, **how}
+    minutes = given.pop("minutes", math.inf if given["visits"] else 5.0)
     methods = {name: read_method(name) for name in ("centroid", "ridge")}
     return adapt_examples(
         examples,
         backbone,
         sources=sources,
-        settings=AdaptSettings(sources=SourceSettings(**given)),
+        settings=AdaptSettings(sources=SourceSettings(**given), minutes=minutes),
         methods=methods,
         cache=tmp_path,
         quiet=True,
@@ -84,21 +87,24 @@ def helped(backbone: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Outc
 
 
 def test_related_sources_help(helped: Outcome) -> None:
-    assert helped.sources is not None and helped.sources.kept
-    guard = helped.sources.guard
+    assert helped.sources is not None and helped.finetuned
+    guard = helped.finetuning.guard
     assert guard is not None and guard.gain.low > 0 and guard.where == "the target's own splits"
     assert helped.measured is not None and helped.choice.expected is not None
     assert helped.measured.mean > helped.frozen.candidates[0].accuracy + 0.05
-    assert helped.sentences[0].startswith("Finetuning on ") and "The saved model is the finetuned one." in helped.sentences[0]
-    assert "choosing a learner on finetuned features" in [s.name for s in helped.stages]
+    assert helped.sentences[0].startswith("Finetuning helped: the m") and "finetuned on 1 other data set" in helped.sentences[0]
+    assert "The saved model is that " in helped.sentences[0]
+    assert f"judging: {SOURCES}" in [s.name for s in helped.stages]
 
 
 def test_differences_are_to_the_chosen_learner_alone(helped: Outcome) -> None:
-    """Those of the frozen side are to the best frozen learner, which is not the chosen one."""
+    """Those of the frozen side are to the best frozen learner, which is not the chosen one. Beside it stand the sides: the frozen one, the
+    finetuned one and their mean."""
     rows = findings_of(helped).methods
-    assert [(r.kind, r.chosen) for r in rows].count(("finetuned", True)) == 1 and len(rows) == 4
-    assert all(r.difference is None and r.p is None for r in rows if r.kind == "frozen" or r.chosen)
-    assert all(r.difference is not None and r.p is not None for r in rows if r.kind == "finetuned" and not r.chosen)
+    assert [(r.kind, r.chosen) for r in rows].count(("finetuned", True)) == 1 and len(rows) == 2 + 3
+    beside = [r for r in rows if r.kind == "finetuned" or r.name == FROZEN]
+    assert len(beside) == 3 and all(r.difference is None and r.p is None for r in rows if r not in beside or r.chosen)
+    assert all(r.difference is not None and r.p is not None for r in beside if not r.chosen)
     assert learners_table(helped).caption == "Learners on finetuned features, on the same splits"
     assert learners_table(replace(helped, choice=helped.frozen)).caption == "Learners on frozen features, on the same splits"
     assert "-0.0" not in to_terminal(learners_table(helped))
@@ -130,15 +136,20 @@ def test_a_study_of_choices_may_leave_the_guard_out(backbone: Backbone, tmp_path
     job = Job(clock=clock, cache=tmp_path, quiet=True)
     got = use_sources(usable, side, learners, [clusters(30, 20)], how, job, judge=False)
     assert got.tuned is not None and got.tuned.changed and not got.kept and got.guard is None
-    assert "the guard" not in [stage.name for stage in clock.stages] and "The guard was not asked" in got.why
+    assert (
+        got.route is None
+        and not {"the guard", f"judging: {SOURCES}"} & {stage.name for stage in clock.stages}
+        and "The guard was not asked" in got.why
+    )
 
 
-def test_unrelated_sources_leave_the_model_frozen_and_says_so(backbone: Backbone, tmp_path: Path) -> None:
+def test_unrelated_sources_are_not_shown_to_help(backbone: Backbone, tmp_path: Path) -> None:
     """The target differs in dimensions that are noise to every class of the source."""
     found = adapted(backbone, target(where=slice(10, 14)), [clusters(30, 20)], tmp_path)
-    assert found.sources is not None and not found.sources.kept
-    assert found.choice is found.frozen and found.backbone is backbone and found.bundle.moved is None
-    assert "The saved model is the frozen one." in found.sentences[0]
+    compared = found.finetuning.compared
+    assert found.sources is not None and compared is not None and not compared.shown
+    assert replace(compared, rule="shown").kept == FROZEN
+    assert "helped" not in found.sentences[0] and "may be chance" in found.sentences[0]
 
 
 def test_too_few_labels_are_judged_on_the_sources(backbone: Backbone, tmp_path: Path) -> None:
@@ -168,13 +179,13 @@ def test_the_learner_that_was_judged_is_the_one_that_is_saved(backbone: Backbone
             quiet=True,
         )
         assert found.sources is not None and found.sources.kept and found.sources.guard is not None
-        assert found.frozen.name == names[0] and found.choice.name == found.sources.guard.learners[0][1] == "plain"
+        assert found.frozen.name == names[0] and found.choice.name == found.sources.guard.learners[0][1] == "centroid"
 
 
 def test_classes_with_fewer_rows_than_an_episode_asks_for_are_said(backbone: Backbone, tmp_path: Path) -> None:
     sources = clusters(30, 20)
     uneven = sources.take(np.flatnonzero((np.arange(len(sources)) % 20 < 3) | (sources.labels >= 12)))
-    found = adapted(backbone, target(), [uneven], tmp_path, visits=600)
+    found = adapted(backbone, target(), [uneven], tmp_path, visits=2000)
     assert found.sources is not None and found.sources.tuned is not None
     (said,) = found.sources.tuned.notes
     assert said.startswith("Finetuning: ") and "(the smallest 3): all they have is drawn." in said
@@ -191,7 +202,7 @@ def test_a_short_budget_looks_at_fewer_rows_of_large_sources() -> None:
 
 def test_what_is_left_out_for_the_budget_is_said(backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fewtune.sources.planning.seconds_a_row", lambda *_: 0.25 * 60 / 200)
-    found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, minutes=1.0, visits=600)
+    found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, minutes=1.0, visits=2000)
     assert found.sources is not None and found.sources.source_rows.notes[0] == "The budget allows 6 rows of a class of the sources, not 20."
     assert len(found.sources.source_rows.space) == 30 * 6
     assert found.sources.source_rows.notes[0] in found.sentences
@@ -206,18 +217,22 @@ def test_without_classes_to_judge_by_nothing_is_used(backbone: Backbone, tmp_pat
 def test_a_small_budget_is_said(backbone: Backbone, tmp_path: Path) -> None:
     found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, visits=60)
     assert found.sources is not None and found.sources.tuned is None
-    assert "too few to learn from" in found.sentences[0] and "longer --budget" in found.sentences[0]
+    least = least_visits(found.sources.tuner)
+    assert least == 50 * 35  # 50 steps of at least 32 rows, in whole rows of five classes
+    assert "Too little time to tell whether finetuning on the sources would help" in found.sentences[0]
+    assert f"a run of 50 steps looks at {least:,} rows" in found.sentences[0] and f"It takes --budget visits={least}." in found.sentences[0]
+    assert found.finetuning.compared is None and found.bundle.moved is None
 
 
 def test_minutes_become_rows(backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten seconds are left and a row costs 1 ms: 0.8 of the time, for one run, a third of one for the lone rate, and four folds; less what
-    looking at validation tasks takes, three times for the rate and once for each other share of the way."""
-    monkeypatch.setattr(Clock, "left", 10.0)
+    """Twenty seconds are left and a row costs 1 ms: 0.8 of the time, for one run, a third of one for the lone rate, and four folds; less
+    what looking at validation tasks takes, three times for the rate and once for each other share of the way, and at every row once."""
+    monkeypatch.setattr(Clock, "left", 20.0)
     monkeypatch.setattr("fewtune.sources.planning.seconds_a_visit", lambda _: 0.001)
     found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, visits=0, minutes=1.0, rates=(0.1,))
     assert found.sources is not None
-    looks = 0.3 * (3 + 3) * looked_at(found.sources.tuner, ["pool"])
-    assert found.sources.tuner.visits == int((0.8 * 10 / 0.001 - looks) / (1 + 4 + 1 / 3)) > 1000
+    looks = 0.3 * ((3 + 3) * looked_at(found.sources.tuner, ["pool"]) + len(found.sources.source_rows.space))
+    assert found.sources.tuner.visits == int((0.8 * 20 / 0.001 - looks) / (1 + 4 + 1 / 3)) > 1000
     tuned = found.sources.tuned
     assert tuned is not None and 0.9 < tuned.visits / (found.sources.tuner.visits * tuned.advice.part) <= 1
     assert f"{found.sources.tuner.visits:,} rows a run" in next(s.note for s in found.stages if s.name == "measuring the speed")
@@ -225,8 +240,8 @@ def test_minutes_become_rows(backbone: Backbone, tmp_path: Path, monkeypatch: py
 
 @pytest.mark.parametrize("tries", [(), (-0.5, 0.0)])
 def test_training_that_diverges_leaves_the_model_frozen_and_says_so(backbone: Backbone, tmp_path: Path, tries: tuple[float, ...]) -> None:
-    found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, rates=(1e18, 1e19), tries=tries, recipe="standard", visits=2000)
-    assert found.sources is not None and not found.sources.kept and found.bundle.moved is None
+    found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, rates=(1e18, 1e19), tries=tries, recipe="standard", visits=3200)
+    assert found.sources is not None and not found.finetuned and found.bundle.moved is None
     assert (
         found.sentences[0].startswith("Finetuning failed (training diverged") and "the saved model is the frozen one" in found.sentences[0]
     )
@@ -252,13 +267,14 @@ def test_another_seed_draws_other_tasks_at_random(backbone: Backbone, tmp_path: 
 
 def test_no_time_is_said(backbone: Backbone, tmp_path: Path) -> None:
     found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, visits=0, minutes=1e-6)
-    assert found.sources is not None and not found.sources.kept and "too few to learn from" in found.sentences[0]
+    assert found.sources is not None and not found.finetuned and "Too little time to tell" in found.sentences[0]
+    assert "minutes on this machine (--budget minutes=" in found.sentences[0]
 
 
 @pytest.mark.parametrize("name", sorted(CHOICES))
 def test_every_selection(name: str, backbone: Backbone, tmp_path: Path) -> None:
     sources = [clusters(12, 12, name="a"), clusters(12, 12, where=NOISE, seed=3, name="b", names="d")]
-    found = adapted(backbone, target(), sources, tmp_path, selection=CHOICES[name](), visits=900)
+    found = adapted(backbone, target(), sources, tmp_path, selection=CHOICES[name](), visits=60)
     assert found.sources is not None and len(found.sources.trace.taken) >= 1
     assert all(0 <= i < len(found.sources.candidates) for i in found.sources.trace.taken)
 
@@ -284,12 +300,12 @@ def test_the_default_of_the_flags_is_the_default_of_the_settings() -> None:
 
 
 def test_p_by_validation_tasks(backbone: Backbone, tmp_path: Path) -> None:
-    found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, tries=(-0.5, 0.0), visits=600)
+    found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, tries=(-0.5, 0.0), visits=2000)
     assert found.sources is not None and found.sources.tuned is not None
 
 
 def test_the_same_seed_gives_the_same_model(backbone: Backbone, tmp_path: Path) -> None:
-    first, again = (adapted(backbone, target(), [clusters(30, 20)], tmp_path / name, visits=800) for name in ("first", "again"))
+    first, again = (adapted(backbone, target(), [clusters(30, 20)], tmp_path / name, visits=2000) for name in ("first", "again"))
     assert again.backbone.digest() == first.backbone.digest() and again.bundle.method == first.bundle.method
     assert first.sources is not None and first.sources.tuned is not None and first.sources.tuned.moved is not None  # something was trained
     assert again.sources is not None and again.sources.tuned is not None and again.sources.tuned.moved is not None
@@ -323,6 +339,23 @@ def test_rows_of_the_target_and_test_rows_stay_out(backbone: Backbone, tmp_path:
     assert len(source_rows.space) == 8 * 11
 
 
+def test_sources_that_nothing_is_finetuned_on_are_said(backbone: Backbone, tmp_path: Path) -> None:
+    """And so is finetuning on sources without any."""
+    for word in ("never", "own"):
+        found = adapt_examples(
+            target(),
+            backbone,
+            sources=[clusters(6, 8)],
+            settings=AdaptSettings(finetune=word, own=OwnSettings(recipes=("standard(on='support', steps=2)",))),  # type: ignore[arg-type]
+            cache=tmp_path,
+            methods={"ridge": read_method("ridge")},
+            quiet=True,
+        )
+        assert found.sources is None and f"The other data was not used, because finetune is {word!r}." in found.sentences
+    with pytest.raises(InputError, match=r"other data was asked for, but there is none: give --source DATA \(in Python sources=\[...\]\)"):
+        adapt_examples(target(), backbone, settings=AdaptSettings(finetune="sources"), cache=tmp_path, quiet=True)
+
+
 def test_the_flags_ask_for_what_python_does_by_default() -> None:
     """The command line names the defaults for its help page without importing what they belong to."""
     assert SourceFlags().settings() == SourceSettings()
@@ -341,10 +374,10 @@ def test_bad_sources(backbone: Backbone, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="training classes"):
         use(clusters(1, 10))
     with pytest.raises(InputError, match="above 0 minutes"):
-        SourceSettings(minutes=0.0)
+        AdaptSettings(minutes=0.0)
     with pytest.raises(InputError, match="learns nothing from a source"):
         adapted(backbone, examples, [clusters(8, 12)], tmp_path, recipe="ridge")
-    assert math.isfinite(SourceSettings().minutes)
+    assert math.isfinite(AdaptSettings().minutes)
 
 
 def quiet_job(cache: Path) -> Job:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, final
 
 import numpy as np
@@ -60,6 +60,12 @@ class CutStore:
         features = torch.cat(parts)
         return features[torch.from_numpy(np.argsort(np.concatenate(places))).to(features.device)]
 
+    def serves(self, weights: Weights, moving: Collection[str]) -> bool:
+        """Whether it can be used while only `moving` changes: it was made for these names, and the others are what they were."""
+        if self.cut.moving != frozenset(moving):
+            return False
+        return all(_unchanged(tensor, version, weights[n]) for n, (tensor, version) in self._frozen.items())
+
     def row_bytes(self, weights: Weights, space: RowSpace, rows: Integers) -> int:
         """Bytes of activations that the upper part keeps for the gradient of one row (see `Backbone.row_bytes`)."""
         held = [row for row in rows.tolist() if row in self._held.places]
@@ -76,9 +82,7 @@ class CutStore:
             self._frozen = {n: (t, t._version) for n, t in weights.items() if n not in self.cut.moving}
         assert space is self._space, "the rows of another row space have a store of their own"
         for name, (tensor, version) in self._frozen.items():
-            now = weights[name]
-            same = now is tensor or (now.data_ptr() == tensor.data_ptr() and now.shape == tensor.shape)
-            assert same and now._version == version, f"{name} is frozen by the plan of this cut, but it has changed"
+            assert _unchanged(tensor, version, weights[name]), f"{name} is frozen by the plan of this cut, but it has changed"
 
     def _fill(self, weights: Weights, space: RowSpace, rows: Integers) -> None:
         """Compute and keep the activations of new rows, as long as there is memory."""
@@ -185,3 +189,9 @@ class _Held:
 
 def _chunks(rows: Integers, size: int) -> list[Integers]:
     return [rows[i : i + size] for i in range(0, len(rows), size)]
+
+
+def _unchanged(tensor: Tensor, version: int, now: Tensor) -> bool:
+    """Whether `now` is the tensor of that version."""
+    same = now is tensor or (now.data_ptr() == tensor.data_ptr() and now.shape == tensor.shape)
+    return bool(same and now._version == version)

@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from fewtune.sources.clock import Clock
+from fewtune.sides.clock import Clock
+from fewtune.sides.progress import NOTHING, Finished
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """`clock`: the time that is left, and what it was spent on. `cache`: the folder where features are kept (None: the user's). `skip_bad`:
-    leave out what cannot be read. `seed`: of everything that is drawn. `quiet`: no progress on the terminal.
+    leave out what cannot be read. `seed`: of everything that is drawn. `quiet`: no progress on the terminal. `finished`: what an
+    earlier run of the same work has finished already.
     """
 
     clock: Clock
@@ -21,3 +23,4 @@ class Job:
     skip_bad: bool = False
     seed: int = 0
     quiet: bool = False
+    finished: Finished = NOTHING

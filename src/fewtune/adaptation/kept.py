@@ -1,0 +1,148 @@
+"""The model to save: the frozen side, a finetuned one, or an ensemble, made from all labelled examples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import final
+
+import numpy as np
+import torch
+
+from fewtune.adaptation.finetuning import Finetuned
+from fewtune.adaptation.settings import AdaptSettings
+from fewtune.backbones.beside import beside
+from fewtune.data.examples import Integers
+from fewtune.data.row_space import RowSpace
+from fewtune.learners.choice import Candidate, Choice, confusion_of, per_class
+from fewtune.learners.expected import chance_of, share_learned
+from fewtune.learners.folds import Splits
+from fewtune.learners.side import Side
+from fewtune.learners.target import Target
+from fewtune.learning.method import Method
+from fewtune.models.finetuned_weights import Change, Members
+from fewtune.parts.heads import Ensemble
+from fewtune.sides.compared import Compared
+from fewtune.sides.guard import FOLDS
+from fewtune.sides.held_out import HeldOut
+from fewtune.sides.route import FROZEN, Made, Route, side_of
+from fewtune.statistics import Interval, bootstrap_interval, expected_accuracy, held_out_difference
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """`side`: with the features of the target's labelled rows, and of its test rows. `choice`: what answers on it, and what to expect.
+    `moved`: what was done to the backbone. `labels_moved`: whether finetuning saw the labels themselves.
+    """
+
+    side: Side
+    choice: Choice
+    moved: Change | None = None
+    labels_moved: bool = False
+
+
+def kept_model(
+    finetuned: Finetuned, frozen: Side, choice: Choice, methods: Mapping[str, Method], target: Target, how: AdaptSettings
+) -> Kept:
+    """What the comparison says to keep. `frozen` and `choice`: the side as it came and the learner on it."""
+    used, compared = finetuned.sources, finetuned.compared
+    if compared is not None and compared.kept != FROZEN:
+        parts = [_part(name, finetuned.routes[name], compared, frozen, choice, methods, target, how) for name in compared.members_kept]
+        made = parts[0] if len(parts) == 1 else _ensemble(parts, compared)
+        return replace(made, side=_with_test_rows(made.side, target), choice=_judged(made.choice, compared, target, finetuned))
+    if used is not None and used.kept and used.after is not None and used.guard is not None:
+        after = choose(used.after, methods, target, how, used.guard.advised)
+        return Kept(_with_test_rows(used.after, target), replace(after, expected=used.guard.expected or after.expected), used.moved)
+    if choice.expected is None and used is not None and used.guard is not None:
+        choice = choose(frozen, methods, target, how, used.guard.learners[0][0])  # one example a class: the sources say what is best
+    return Kept(frozen, choice)
+
+
+def choose(side: Side, methods: Mapping[str, Method], target: Target, how: AdaptSettings, fallback: str | None = None) -> Choice:
+    """The learner on a side, chosen on the labelled rows."""
+    labels = target.labels[target.support]
+    return side.choose(methods, target.support, labels, target.class_names, how.seed, folds=how.folds, fallback=fallback)
+
+
+def _part(
+    name: str,
+    route: Route,
+    compared: Compared,
+    frozen: Side,
+    choice: Choice,
+    methods: Mapping[str, Method],
+    target: Target,
+    how: AdaptSettings,
+) -> Kept:
+    """One side, made from all labelled examples."""
+    if name == FROZEN:
+        return Kept(frozen, choice)
+    made: Made = route.make(target.support)
+    if route.learner is None:
+        return Kept(made.side, choose(made.side, methods, target, how), made.moved)
+    fixed = replace(choice, name=name, method=route.learner, temperature=compared.held[name].temperature)
+    return Kept(made.side, fixed, made.moved, labels_moved=True)
+
+
+def _ensemble(parts: list[Kept], compared: Compared) -> Kept:
+    """Sides next to each other, each with its own head."""
+    heads = tuple(part.choice.method.head for part in parts)
+    temperatures = tuple(float(f"{part.choice.temperature:.4g}") for part in parts)
+    method = Method(learner=Ensemble(heads=heads, temperatures=temperatures))
+    side = Side(beside([part.side.backbone for part in parts]), torch.cat([part.side.features for part in parts], dim=1))
+    changes = [part.moved for part in parts]
+    moved = Members(parts=tuple(None if isinstance(one, Members) else one for one in changes))
+    choice = replace(parts[0].choice, method=method, temperature=compared.rivals[compared.kept].temperature)
+    return Kept(side, choice, moved, any(part.labels_moved for part in parts))
+
+
+def _judged(choice: Choice, compared: Compared, target: Target, finetuned: Finetuned) -> Choice:
+    """The choice with what the held-out answers say of the side that is kept."""
+    held, labels, ways = compared.rivals[compared.kept], target.labels[target.support], len(target.class_names)
+    splits = finetuned.splits
+    assert splits is not None
+    return replace(
+        choice,
+        name=compared.kept,
+        candidates=_candidates(choice, compared),
+        expected=_expected(choice, held, compared, labels, splits),
+        recall=per_class(held.correct, labels, ways),
+        confusion=confusion_of(held.answers, labels, ways, len(held.logits)),
+        splits=splits,
+        answers=held.answers,
+    )
+
+
+def _expected(choice: Choice, held: HeldOut, compared: Compared, labels: Integers, splits: Splits) -> Interval:
+    """The accuracy to expect of the side that is kept: its held-out answers, less what having been the best of several flatters them, and
+    carried on from the folds' part of the labels to all of them along the learning curve of the frozen learner."""
+    guard = compared.guard(compared.kept)
+    best = guard.expected
+    excess = 0.0 if best is None else max(0.0, guard.finetuned - best.mean)
+    correct = held.correct[~np.isnan(held.correct)]
+    return expected_accuracy(correct, share_learned(splits), chance_of(labels), choice.slope, repeats=len(held.logits), excess=excess)
+
+
+def _candidates(choice: Choice, compared: Compared) -> tuple[Candidate, ...]:
+    """Every side beside the one that is kept."""
+    kept = compared.rivals[compared.kept].correct
+    found = []
+    for name, held in {FROZEN: compared.held[FROZEN], **compared.rivals}.items():
+        correct = held.correct
+        known = ~np.isnan(correct) & ~np.isnan(kept)
+        difference, p = (None, float("nan")) if name == compared.kept else held_out_difference((kept - correct)[known], FOLDS)
+        p = compared.gain.p if name == FROZEN else p
+        found.append(Candidate(name, choice.method, float(np.nanmean(correct)), bootstrap_interval(correct[known]), difference, p))
+    return tuple(found)
+
+
+def _with_test_rows(side: Side, target: Target) -> Side:
+    """The side with the target's test rows too, which a finetuned backbone looks at only once it is kept."""
+    if not len(target.test):
+        return side
+    features = side.features.clone()
+    features[torch.from_numpy(target.test)] = side_of(side.backbone, RowSpace([target.examples]), target.test).features[
+        torch.from_numpy(target.test)
+    ]
+    return Side(side.backbone, features)

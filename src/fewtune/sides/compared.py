@@ -1,0 +1,122 @@
+"""All sides on the target's own held-out examples, and ensembles of them: which is shown to beat the frozen one, and which to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, TypeAlias, final
+
+from fewtune.sides.guard import Guard, guard_of
+from fewtune.sides.held_out import Floats, HeldOut, mean_of
+from fewtune.sides.route import FROZEN
+from fewtune.statistics import (
+    Evidence,
+    Gain,
+    evidence_of_rows,
+    expected_best,
+    joined_evidence,
+    paired_gain,
+    soft_correctness,
+)
+
+Rule: TypeAlias = Literal["likely", "shown"]
+
+SLOWER = 0.005  # what an ensemble must be ahead of a single side, as a fraction: it takes twice the time to answer
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """Held-out answers by side (`held`; the frozen one is among them), and what is known of `related` classes of other data.
+
+    A rival is a side, or an ensemble of sides, by the names of its `members`. `rule`: what is enough to keep one. "shown": a gain at 95%,
+    counting all rivals; of sides that gain nothing one in twenty is kept. "likely": it is expected to be best, after its gain was shrunk
+    towards none; with few labelled examples real gains are rarely shown, and this keeps most of them (docs/reproductions.md).
+    """
+
+    held: Mapping[str, HeldOut]
+    related: Evidence | None = None
+    rule: Rule = "likely"
+
+    @cached_property
+    def members(self) -> dict[str, tuple[str, ...]]:
+        """The members of every rival: each finetuned side alone and with the frozen one, and the first two of them with it."""
+        tuned = [name for name in self.held if name != FROZEN]
+        groups = [*((name,) for name in tuned), *((FROZEN, name) for name in tuned)]
+        if len(tuned) > 1:
+            groups.append((FROZEN, *tuned[:2]))
+        return {" + ".join(group): group for group in groups}
+
+    @cached_property
+    def rivals(self) -> dict[str, HeldOut]:
+        """The answers of every rival."""
+        return {
+            name: self.held[group[0]] if len(group) == 1 else mean_of([self.held[one] for one in group])
+            for name, group in self.members.items()
+        }
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """The gains of all rivals."""
+
+        def soft(one: HeldOut) -> Floats:
+            return soft_correctness(one.log_probabilities, one.labels)
+
+        rows = evidence_of_rows(soft(self.held[FROZEN]), {name: soft(one) for name, one in self.rivals.items()}, self.held[FROZEN].fold)
+        return rows if self.related is None else joined_evidence(rows, self.related)
+
+    @cached_property
+    def gain(self) -> Gain:
+        """What is shown of the rival whose gain is most certain; the p counts all of them."""
+        return paired_gain(self.evidence)
+
+    @cached_property
+    def kept(self) -> str:
+        """The rival to save, or the frozen side: see `rule`."""
+        if self.gain.kept:
+            return self.expected_best or self.gain.side
+        return (self.rule == "likely" and self.expected_best) or FROZEN
+
+    @property
+    def shown(self) -> bool:
+        """Whether a gain is shown at 95%."""
+        return self.gain.kept
+
+    @cached_property
+    def expected_best(self) -> str | None:
+        """The rival to expect most of, an ensemble where it is ahead by half a point; None where the frozen side is likely best.
+
+        A rival that gained nothing on the target's own examples is none, whatever classes of other data say.
+        """
+        best, own = expected_best(self.evidence), self.evidence.own
+        if best.side is None:
+            return None
+        worth = {
+            name: gain - (SLOWER if len(self.members[name]) > 1 else 0.0)
+            for name, gain, mine in zip(self.evidence.names, best.gains, own.tolist(), strict=True)
+            if mine > 0
+        }
+        return max(worth, key=lambda name: worth[name], default=None)
+
+    @property
+    def members_kept(self) -> tuple[str, ...]:
+        """The sides that the saved model is made of."""
+        return (FROZEN,) if self.kept == FROZEN else self.members[self.kept]
+
+    def guard(self, name: str) -> Guard:
+        """One rival beside the frozen side."""
+        return guard_of(self.held[FROZEN], self.rivals[name], self.gain_of(name))
+
+    def gain_of(self, name: str) -> Gain:
+        """What is shown of one rival: that of the test of all where it is the most certain one, else its own t with the same bound."""
+        if name == self.gain.side:
+            return self.gain
+        place = self.evidence.names.index(name)
+        error, best = self.evidence.error, self.evidence.names.index(self.gain.side)
+        width = (self.gain.mean - self.gain.low) / error[best] * error[place] if error[best] > 0 else 0.0
+        mean = float(self.evidence.mean[place])
+        return Gain(
+            name, mean, mean - float(width), float("nan"), self.gain.level, float(self.evidence.own[place]), self.gain.rows,
+            self.gain.classes,
+        )  # fmt: skip

@@ -1,0 +1,115 @@
+"""Finetuning on the target's own labels: a method that trains on a support, with all labelled examples as the support."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import final
+
+import torch
+from torch import Tensor
+
+from fewtune.backbones.backbone import Backbone
+from fewtune.data.examples import Integers
+from fewtune.data.row_space import RowSpace
+from fewtune.errors import Diverged, InputError
+from fewtune.keys import key
+from fewtune.learners.side import Side
+from fewtune.learners.target import Target
+from fewtune.learning import declared
+from fewtune.learning.budget import each_phase, total_visits
+from fewtune.learning.engine import tune
+from fewtune.learning.ground import Ground
+from fewtune.learning.method import Method
+from fewtune.learning.phase import Adapt, Step, phases_of
+from fewtune.learning.support import support_tasks
+from fewtune.models.finetuned_weights import what_moved
+from fewtune.recipes.language import read_method
+from fewtune.sides.route import Made
+from fewtune.tasks.episodes import Episodes
+
+LEAST_STEPS, LEAST_ROWS = 50, 32  # of a run that is worth its time
+
+
+def own_method(recipe: str) -> Method:
+    """The method that a text spells. Raises InputError unless it trains on the labelled examples themselves."""
+    method = read_method(recipe)
+    if method.phases or not isinstance(method.learner, Adapt):
+        raise InputError(f"{recipe!r} does not train on your own labels: expected a method such as contrastive(on='support').")
+    return method
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class OwnTuner:
+    """Finetunes on some labelled rows of a target, always in the same way. `method`: as `own_method` reads it. `space`: the target's rows.
+
+    `backbone`: what a model's weights are compared with in the end, so that a saved model says all that moved.
+    """
+
+    target: Target
+    space: RowSpace
+    backbone: Backbone
+    method: Method
+    seed: int = 0
+    grounds: dict[str, Ground] = field(default_factory=dict)  # with what lies below the moving weights, kept for all folds
+
+    def made(self, rows: Integers, start: Backbone | None = None) -> Made:
+        """The side that has seen the labels of these rows alone, from `start` (by default the backbone as it came).
+
+        Features are of the target's labelled rows; others are zero. Raises Diverged where a weight is no number in the end.
+        """
+        ground, adapt = self._ground(start or self.backbone), self._adapt
+        weights = ground.start()
+        with torch.no_grad():
+            own = tune(ground, adapt, weights, self._episode(rows), key(self.seed, "own labels"))
+        ended = {**weights, **{n: t.detach() for n, t in own.items()}}
+        if not all(bool(torch.isfinite(ended[n]).all()) for n in own):
+            raise Diverged("finetuning on your own labels ended with weights that are no numbers: give a lower learning rate (lr).")
+        moved = what_moved(self.backbone, ended, self.method.edits)
+        backbone = self.backbone if moved is None else moved.onto(self.backbone)
+        return Made(Side(backbone, self._features(ground, ended)), moved)
+
+    @property
+    def steps(self) -> int:
+        """Updates of one run."""
+        return sum(phase.steps for phase in phases_of(self._adapt.phases))
+
+    @cached_property
+    def visits(self) -> float:
+        """Rows that a run on all labelled rows looks at."""
+        return total_visits(self._adapt.phases, support_tasks(self._episode(self.target.support)))
+
+    @property
+    def _adapt(self) -> Adapt:
+        assert isinstance(self.method.learner, Adapt)
+        return self.method.learner
+
+    def of_steps(self, steps: int) -> OwnTuner:
+        """The same with so many steps in each phase, for measuring its speed."""
+        phases: tuple[Step, ...] = each_phase(self._adapt.phases, lambda phase: replace(phase, steps=min(steps, phase.steps)))
+        return replace(self, method=replace(self.method, learner=replace(self._adapt, phases=phases)))
+
+    def _ground(self, start: Backbone) -> Ground:
+        """What runs on `start`, so that what no step changes is computed once a row, for all folds."""
+        mark = start.digest()
+        if mark not in self.grounds:
+            bare = Ground(start, self.space, self.method.edits)
+            weights = bare.start()
+            self.grounds[mark] = bare.holding(weights, declared.inner_moving(bare, self._adapt, weights))
+        return self.grounds[mark]
+
+    def _episode(self, rows: Integers) -> Episodes:
+        """These rows as the support of one episode without queries; classes by their ids in the row space."""
+        known = {name: i for i, name in enumerate(self.space.class_names)}
+        classes = torch.tensor([[known[name] for name in self.target.class_names]])
+        support, labels = torch.from_numpy(rows)[None], torch.from_numpy(self.target.labels[rows])[None]
+        return Episodes(support, labels, support[:, :0], labels[:, :0], classes, torch.zeros(1, dtype=torch.int64))
+
+    def _features(self, ground: Ground, weights: dict[str, Tensor]) -> Tensor:
+        rows = self.target.support
+        with torch.no_grad():
+            found = ground.embed(weights, torch.from_numpy(rows)[None])[0].float().cpu()
+        features = torch.zeros(len(self.space), found.shape[1])
+        features[torch.from_numpy(rows)] = found
+        return features

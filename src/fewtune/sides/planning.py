@@ -1,0 +1,52 @@
+"""What a budget of time allows of finetuning on the target's own labels: whole runs with their folds, or none."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import final
+
+from fewtune.sides.guard import FOLDS
+from fewtune.sides.own import OwnTuner
+
+MOST_REPEATS = 2  # of the folds that judge: each adds a little power, and as much time as the first
+_FEW, _MORE = 1, 4  # steps that the speed is measured in
+_SPARE = 0.9  # of the time that is left: choices and the report need the rest
+
+
+@final
+@dataclass(frozen=True)
+class Plan:
+    """`repeats` of the folds (0: not run), `seconds` of one run, and the `minutes` that one pass of the folds takes."""
+
+    repeats: int
+    seconds: float
+
+    @property
+    def minutes(self) -> float:
+        """Of the fewest runs that tell anything: one for each fold, and one on all labelled examples."""
+        return (FOLDS + 1) * self.seconds / 60
+
+
+def seconds_a_run(tuner: OwnTuner) -> float:
+    """The time of one run, measured in a few steps; what all runs share is computed on the way."""
+    rows = tuner.target.support
+    steps = max(1, tuner.steps)
+    tuner.of_steps(_FEW).made(rows)  # the first pass pays for what later ones share
+    began = time.monotonic()
+    tuner.of_steps(_FEW).made(rows)
+    short = time.monotonic() - began
+    began = time.monotonic()
+    tuner.of_steps(_MORE).made(rows)
+    each = max(time.monotonic() - began - short, 0.0) / (_MORE - _FEW)
+    return short + each * max(steps - _FEW, 0)
+
+
+def planned(tuner: OwnTuner, seconds: float, repeats: int = 0) -> Plan:
+    """As many repeats of the folds as fit into `seconds`, beside a run on all labelled examples; or so many `repeats` as are asked for."""
+    run = seconds_a_run(tuner)
+    if repeats or math.isinf(seconds):
+        return Plan(repeats or MOST_REPEATS, run)
+    fits = (_SPARE * seconds / max(run, 1e-9) - 1) / FOLDS
+    return Plan(int(min(MOST_REPEATS, max(0, math.floor(fits)))), run)

@@ -1,0 +1,155 @@
+"""Which sides are tried, in what time, and what is said of those that were not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fewtune.adaptation import finetuning
+from fewtune.adaptation.adapt import adapt_examples
+from fewtune.adaptation.finetuning import OWN, said_of
+from fewtune.adaptation.settings import AdaptSettings
+from fewtune.backbones.load import load_backbone
+from fewtune.errors import InputError
+from fewtune.machine import Machine
+from fewtune.sides.held_out import held_out
+from fewtune.sides.planning import Plan
+from fewtune.sides.route import OutOfTimeError, Route
+from fewtune.stopping import Stopped
+from tests.unit.adaptation.small_job import BACKBONE, LORA, METHODS, RECIPE, adapted, one_pass, target
+
+BY_LORA = f"{OWN} by lora"
+
+
+def test_own_labels_are_judged_beside_the_frozen_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one_pass(monkeypatch)
+    said: list[str] = []
+    settings = AdaptSettings(own=finetuning_settings(RECIPE))
+    found = adapt_examples(target(), BACKBONE, settings=settings, methods=METHODS, cache=tmp_path, quiet=True, say=said.append)
+    compared = found.finetuning.compared
+    assert compared is not None and [*compared.held] == ["frozen", OWN]
+    assert said == ["Finetuning on your 40 labelled examples: 5 runs of 12 steps, about 0 s."]
+    assert found.sentences[0] == found.finetuning.why == said_of(compared, found.finetuning.routes)
+    facts = found.bundle.facts["finetuning"]
+    right = {name: float(np.nanmean(one.correct)) for name, one in (compared.held | compared.rivals).items()}
+    assert facts["kept"] == compared.kept and facts["rows"] == 40 and facts["p"] == compared.gain.p
+    assert {name: side["accuracy"] for name, side in facts["sides"].items()} == pytest.approx(right)
+    assert facts["sides"][OWN]["gain_above"] == compared.guard(OWN).gain.low
+    assert f"judging: {OWN}" in [s.name for s in found.stages]
+
+
+def finetuning_settings(*recipes: str) -> Any:
+    from fewtune.sides.settings import OwnSettings
+
+    return OwnSettings(recipes=recipes)
+
+
+def test_every_method_that_is_asked_for_is_a_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one_pass(monkeypatch)
+    found = adapted(tmp_path, recipes=(RECIPE, LORA), finetune="all")
+    assert found.finetuning.compared is not None
+    assert [*found.finetuning.compared.held] == ["frozen", OWN, BY_LORA]
+    assert len(found.finetuning.compared.rivals) == 5
+
+
+@pytest.mark.parametrize("finetune", ["never", "auto", "own"])
+def test_few_labels_are_not_finetuned_on(finetune: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is run; only where it was asked for is it said."""
+    monkeypatch.setattr(finetuning, "OwnTuner", lambda *_: pytest.fail("it was"))
+    found = adapted(tmp_path, examples=target(shots=10 if finetune == "never" else 7), finetune=finetune)
+    assert found.finetuning.compared is None and found.bundle.moved is None and found.finetuning.guard is None
+    assert any("30 of them in classes of 4 or more" in s for s in found.sentences) == (finetune == "own")
+    assert "finetuning" not in found.bundle.facts and not any("inetuning" in s for s in found.sentences if finetune != "own")
+
+
+def test_a_backbone_without_weights_cannot_be_finetuned(tmp_path: Path) -> None:
+    plain = load_backbone("precomputed", machine=Machine(device="cpu"))
+    for word in ("auto", "all"):
+        how = AdaptSettings(finetune=word, own=finetuning_settings(RECIPE))  # type: ignore[arg-type]
+        assert adapt_examples(target(), plain, settings=how, methods=METHODS, cache=tmp_path, quiet=True).finetuning.compared is None
+    with pytest.raises(InputError, match="precomputed has no weights to finetune: give a backbone, or leave --finetune out"):
+        adapt_examples(target(), plain, settings=AdaptSettings(finetune="own"), methods=METHODS, cache=tmp_path, quiet=True)
+
+
+def test_too_little_time_is_said_with_the_time_that_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finetuning, "planned", lambda *_: Plan(0, 66.0))
+    monkeypatch.setattr(finetuning, "held_out", lambda *_: pytest.fail("it was run"))
+    found = adapted(tmp_path, minutes=2.0)
+    assert found.sentences[0] == (
+        f"Too little time to tell whether finetuning on your own labels by {RECIPE} would help: it takes about 6 minutes on this machine "
+        "(--budget minutes=NUMBER)."
+    )
+    assert found.bundle.moved is None and found.choice is found.frozen and found.finetuning.compared is None
+
+
+@pytest.mark.parametrize(("sources", "finetune", "share"), [(False, "auto", 1.0), (True, "own", 1.0), (True, "auto", 0.4)])
+def test_own_labels_leave_time_for_the_sources(
+    sources: bool, finetune: Any, share: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float] = []
+
+    def planned(_: object, seconds: float, repeats: int) -> Plan:
+        assert repeats == 0
+        given.append(seconds)
+        return Plan(0, 1.0)
+
+    monkeypatch.setattr(finetuning, "planned", planned)
+    monkeypatch.setattr(finetuning, "use_sources", stop)
+    found = adapted(tmp_path, sources=sources, finetune=finetune, minutes=100.0)
+    assert found.stopped == (sources and finetune == "auto")
+    assert given == pytest.approx([share * 6000], rel=0.02)
+
+
+def stop(*_: object) -> None:
+    raise Stopped
+
+
+def test_training_that_diverges_is_said_and_the_frozen_model_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one_pass(monkeypatch)
+    found = adapted(tmp_path, recipes=("standard(on='support', steps=6, lr=1e30)",))
+    assert found.sentences[0].startswith(f"The side {OWN!r} failed: ") and found.bundle.moved is None
+    assert found.finetuning.compared is None
+
+
+def raising(problem: type[BaseException], name: str) -> Any:
+    def judged(route: Route, *rest: Any) -> Any:
+        if route.name == name:
+            raise problem
+        return held_out(route, *rest)
+
+    return judged
+
+
+def test_a_budget_that_ends_while_a_side_is_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one_pass(monkeypatch)
+    monkeypatch.setattr(finetuning, "held_out", raising(OutOfTimeError, BY_LORA))
+    found = adapted(tmp_path, recipes=(RECIPE, LORA))
+    assert found.finetuning.compared is not None and [*found.finetuning.compared.held] == ["frozen", OWN]
+    assert f"Too little time to tell whether the side {BY_LORA!r} would help: the budget ended while it was judged." in found.sentences
+    assert found.sentences[0].startswith("Finetuning ")
+
+
+def test_when_it_is_stopped_what_was_judged_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same comparison as if the first side had been the only one."""
+    one_pass(monkeypatch)
+    alone = adapted(tmp_path)
+    monkeypatch.setattr(finetuning, "held_out", raising(Stopped, BY_LORA))
+    found = adapted(tmp_path, recipes=(RECIPE, LORA))
+    first, second = alone.finetuning.compared, found.finetuning.compared
+    assert first is not None and second is not None and [*second.held] == ["frozen", OWN]
+    np.testing.assert_array_equal(second.held[OWN].logits, first.held[OWN].logits)
+    assert (second.kept, second.gain) == (first.kept, first.gain)
+    assert found.stopped and not alone.stopped
+    assert any(s.startswith("You stopped the work: only what was finished by then is compared. ") for s in found.sentences)
+    assert found.sentences[0] == alone.sentences[0]
+
+
+def test_when_it_is_stopped_before_anything_was_judged_the_frozen_model_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one_pass(monkeypatch)
+    monkeypatch.setattr(finetuning, "held_out", raising(Stopped, OWN))
+    found = adapted(tmp_path)
+    assert found.stopped and found.finetuning.compared is None and found.bundle.moved is None and found.choice is found.frozen
+    assert found.sentences[0].startswith("You stopped the work: ")

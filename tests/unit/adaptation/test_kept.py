@@ -1,0 +1,172 @@
+"""What is saved: a finetuned side or an ensemble, made from all labelled examples, with what its held-out answers say of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import fewtune
+from fewtune.adaptation.finetuning import OWN
+from fewtune.adaptation.outcome import Outcome
+from fewtune.api.adapted import Adapted
+from fewtune.backbones.places import remember
+from fewtune.data.row_space import RowSpace
+from fewtune.learners.expected import share_learned
+from fewtune.learning.method import Method
+from fewtune.machine import Machine
+from fewtune.models.finetuned_weights import Members, Moved
+from fewtune.models.fitting import fit_head
+from fewtune.parts.heads import Ensemble
+from fewtune.recipes import read_method
+from fewtune.report.collect import findings_of
+from fewtune.sides.own import OwnTuner, own_method
+from fewtune.sources.stages import SOURCES
+from fewtune.spec import text
+from fewtune.statistics import expected_accuracy
+from tests.unit.adaptation.small_job import BACKBONE, METHODS, RECIPE, WAYS, adapted, keeping, one_pass
+
+BOTH, ALL = f"frozen + {OWN}", f"frozen + {OWN} + {SOURCES}"
+
+
+def outcome(tmp_path_factory: pytest.TempPathFactory, name: str, *, sources: bool = False) -> Outcome:
+    with pytest.MonkeyPatch.context() as patch:
+        one_pass(patch)
+        keeping(patch, name)
+        return adapted(tmp_path_factory.mktemp("cache"), sources=sources)
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    return outcome(tmp_path_factory, OWN)
+
+
+@pytest.fixture(scope="module")
+def ensemble(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    return outcome(tmp_path_factory, BOTH)
+
+
+@pytest.fixture(scope="module")
+def every(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    return outcome(tmp_path_factory, ALL, sources=True)
+
+
+def by_hand(found: Outcome, method: Method, features: torch.Tensor) -> torch.Tensor:
+    """Logits of a learner fitted on all labelled rows, for the test rows."""
+    mine = found.target
+    state, parameters = fit_head(method, features, mine.support, mine.labels[mine.support], WAYS, None)
+    return method.head.score(state, features[torch.from_numpy(mine.test)][None], parameters)[0].double()  # type: ignore[no-any-return]
+
+
+def finetuned_features(found: Outcome) -> torch.Tensor:
+    """Of all rows, by a backbone that was finetuned on all labelled ones."""
+    space = RowSpace([found.target.examples])
+    made = OwnTuner(found.target, space, BACKBONE, own_method(RECIPE)).made(found.target.support)
+    assert made.moved is not None
+    backbone = made.moved.onto(BACKBONE)
+    return backbone.embed(backbone.start(), space, np.arange(len(space)))
+
+
+def answers(found: Outcome) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    """The saved model's probabilities for the test rows."""
+    rows = found.target.examples.take(found.target.test)
+    names = found.class_names
+    return np.array([[p.scores[n] for n in names] for p in Adapted(found).predict(rows)])
+
+
+def test_a_side_that_is_kept_is_made_from_all_labels(own: Outcome) -> None:
+    compared = own.finetuning.compared
+    assert compared is not None and own.finetuned and isinstance(own.bundle.moved, Moved)
+    assert own.choice.method is own.frozen.method and own.choice.name == OWN
+    assert own.bundle.temperature == own.choice.temperature == compared.held[OWN].temperature
+    logits = by_hand(own, own.frozen.method, finetuned_features(own))
+    np.testing.assert_allclose(answers(own), torch.softmax(logits / own.bundle.temperature, -1), atol=1e-4)
+    assert text(own.frozen.method) == own.bundle.method
+
+
+def test_an_ensemble_that_is_kept_is_the_mean_of_its_parts(ensemble: Outcome) -> None:
+    compared = ensemble.finetuning.compared
+    assert compared is not None and isinstance(ensemble.bundle.moved, Members)
+    assert [part is None for part in ensemble.bundle.moved.parts] == [True, False]
+    head = read_method(ensemble.bundle.method).learner
+    assert isinstance(head, Ensemble)
+    expected = (ensemble.frozen.temperature, compared.held[OWN].temperature)
+    assert head.temperatures == pytest.approx(expected, rel=1e-3)
+    parts = (ensemble.target.features, finetuned_features(ensemble))
+    logits = [by_hand(ensemble, ensemble.frozen.method, f) / t for f, t in zip(parts, expected, strict=True)]
+    mean = sum(torch.log_softmax(z, -1) for z in logits) / 2
+    np.testing.assert_allclose(answers(ensemble), torch.softmax(mean / ensemble.bundle.temperature, -1), atol=1e-3)
+    assert ensemble.bundle.temperature == compared.rivals[BOTH].temperature
+
+
+def test_all_sides_stand_side_by_side(every: Outcome) -> None:
+    assert isinstance(every.bundle.moved, Members) and [p is None for p in every.bundle.moved.parts] == [True, False, False]
+    head = read_method(every.bundle.method).learner
+    assert isinstance(head, Ensemble) and len(head.heads) == 3
+    assert every.features.shape[1] == every.backbone.width == 3 * BACKBONE.width
+
+
+@pytest.mark.parametrize("kept", ["own", "ensemble", "every"])
+def test_it_is_saved_loaded_and_measured(kept: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    found: Outcome = request.getfixturevalue(kept)
+    remember(BACKBONE.digest(), BACKBONE.place)
+    Adapted(found).save(tmp_path / "run")
+    loaded = fewtune.load(tmp_path / "run", machine=Machine(device="cpu"))
+    rows = found.target.examples.take(found.target.test)
+    again = loaded.predict(rows)
+    assert [p.label for p in again] == [p.label for p in Adapted(found).predict(rows)]
+    found_again = np.array([[p.scores[n] for n in found.class_names] for p in again])
+    np.testing.assert_allclose(found_again, answers(found), atol=1e-6)
+    measured = loaded.evaluate(rows).accuracy
+    assert found.measured is not None and (measured.mean, measured.n) == (found.measured.mean, len(found.target.test))
+    right = [p.label == rows.class_names[k] for p, k in zip(again, rows.labels, strict=True)]
+    assert measured.mean == pytest.approx(np.mean(right))
+    larger = loaded.add_class("new", new_rows())
+    assert larger.class_names[-1] == "new" and larger.predict(new_rows())[0].scores.keys() == {*found.class_names, "new"}
+
+
+def new_rows() -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    return np.random.default_rng(3).normal(size=(3, 12)).astype(np.float32) + 9
+
+
+@pytest.mark.parametrize("kept", ["own", "ensemble"])
+def test_what_is_said_of_it_comes_from_the_held_out_answers(kept: str, request: pytest.FixtureRequest) -> None:
+    found: Outcome = request.getfixturevalue(kept)
+    compared = found.finetuning.compared
+    assert compared is not None
+    name = {"own": OWN, "ensemble": BOTH}[kept]
+    held, labels = compared.rivals[name], found.target.labels[found.target.support]
+    said = held.logits[0].argmax(1)
+    np.testing.assert_array_equal(found.choice.recall, [np.mean(said[labels == k] == k) for k in range(WAYS)])
+    counts = np.zeros((WAYS, WAYS))
+    np.add.at(counts, (labels, said), 1)
+    np.testing.assert_array_equal(found.choice.confusion, counts)
+    guard = compared.guard(name)
+    assert guard.expected is not None
+    flattered = max(0.0, guard.finetuned - guard.expected.mean)
+    share = share_learned(found.choice.splits)
+    assert 0.7 < share < 0.8  # three rows of four
+    carried = expected_accuracy(held.correct, share, 1 / WAYS, found.frozen.slope, repeats=1, excess=flattered)
+    assert found.choice.expected == carried != found.frozen.expected
+    assert found.choice.answers is not None and found.choice.answers.logits.shape == (40, WAYS)
+    rows = {c.name: c for c in found.choice.candidates}
+    assert list(rows) == ["frozen", OWN, BOTH]
+    for other, row in rows.items():
+        correct = (compared.held | compared.rivals)[other].correct
+        assert row.accuracy == pytest.approx(np.mean(correct))
+        assert (row.difference is None) == (other == name)
+        if row.difference is not None:
+            assert row.difference.mean == pytest.approx(np.mean(held.correct - correct))
+    findings = findings_of(found)
+    assert findings.kept == "finetuned" and findings.guard is not None and findings.maps is not None
+    assert bool(findings.beats) == compared.shown  # "better than" is said where it is shown
+    assert findings.maps.after is not None
+    assert set(METHODS) <= {row.name for row in findings.methods}
+
+
+def test_the_forecast_is_not_made_on_features_that_saw_the_labels(own: Outcome) -> None:
+    """Every learner looks perfect on them: the curve is that of the frozen side."""
+    assert own.forecast is not None
+    assert own.forecast.accuracy.max() <= max(c.accuracy for c in own.frozen.candidates) + 0.05

@@ -1,0 +1,56 @@
+"""Minutes become runs: whole folds, or nothing."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fewtune.sides import planning
+from fewtune.sides.planning import Plan, planned, seconds_a_run
+
+
+@pytest.mark.parametrize(
+    ("seconds", "repeats"),
+    [(0.0, 0), (55.0, 0), (56.0, 1), (99.0, 1), (101.0, 2), (1e6, 2), (math.inf, 2)],
+)
+def test_time_for_the_folds_and_a_run_on_all_labels(seconds: float, repeats: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run takes ten seconds: 50 for four folds and the last run, of which nine tenths of the time may be planned; 40 more a repeat."""
+    monkeypatch.setattr(planning, "seconds_a_run", lambda _: 10.0)
+    assert planned(SimpleNamespace(), seconds) == Plan(repeats, 10.0)  # type: ignore[arg-type]
+
+
+def test_so_many_repeats_as_are_asked_for_however_long_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "seconds_a_run", lambda _: 10.0)
+    assert [planned(SimpleNamespace(), s, 3) for s in (0.0, math.inf)] == [Plan(3, 10.0)] * 2  # type: ignore[arg-type]
+
+
+def test_the_fewest_runs_that_tell_anything() -> None:
+    assert Plan(0, 30.0).minutes == 2.5
+
+
+class Timed:
+    """A tuner of which the first run costs 9 seconds once, every run 2 seconds, and every step 3."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps, self.now, self.ran = steps, 0.0, list[int]()
+        self.target: Any = SimpleNamespace(support=np.arange(5))
+
+    def of_steps(self, steps: int) -> Any:
+        def made(rows: Any) -> None:
+            assert len(rows) == 5
+            self.now += (0 if self.ran else 9) + 2 + 3 * min(steps, self.steps)
+            self.ran.append(steps)
+
+        return SimpleNamespace(made=made)
+
+
+@pytest.mark.parametrize("steps", [4, 60, 1000])
+def test_the_time_of_a_run_is_that_of_its_steps_without_what_all_runs_share(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    tuner = Timed(steps)
+    monkeypatch.setattr(planning.time, "monotonic", lambda: tuner.now)
+    assert seconds_a_run(tuner) == pytest.approx(2 + 3 * steps)  # type: ignore[arg-type]
+    assert max(tuner.ran) < 10  # a look, not a run
