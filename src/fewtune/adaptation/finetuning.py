@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,6 +20,7 @@ from fewtune.learners.side import Side
 from fewtune.learners.target import Target
 from fewtune.learners.usual import prior_of
 from fewtune.learning.method import Method
+from fewtune.sides.clock import budget_asked
 from fewtune.sides.compared import Compared
 from fewtune.sides.guard import FOLDS, Guard, own_splits_allow
 from fewtune.sides.held_out import HeldOut, held_out, outer_splits
@@ -153,7 +155,7 @@ class Finetuning:
             return True
         if self.how.finetune == "own":
             if not self.frozen.backbone.groups:
-                raise InputError(f"{self.frozen.backbone.name} has no weights to finetune: give a backbone, or leave --finetune out.")
+                raise InputError(f"{self.frozen.backbone.name} has no weights to finetune: give a backbone, or leave finetune out.")
             self.notes.append(
                 "Finetuning on your own labels was not tried: it is judged on held-out examples of yours, and takes 30 of them in classes "
                 "of 4 or more."
@@ -184,9 +186,10 @@ class Finetuning:
             with clock.stage("measuring the speed of finetuning"):
                 plan = planned(tuner, share * clock.left, self.how.own.repeats)
             if not plan.repeats:
+                minutes = math.ceil(clock.spent / 60 + plan.minutes / share)
                 self.notes.append(
-                    f"Too little time to tell whether finetuning on your own labels by {recipe} would help: it takes about "
-                    f"{max(1, round(plan.minutes + 0.5))} minutes on this machine (--budget minutes=NUMBER)."
+                    f"Too little time to tell whether finetuning on your own labels by {recipe} would help: it takes about {minutes} "
+                    f"minutes on this machine: {budget_asked(minutes)}."
                 )
                 continue
             if not number:

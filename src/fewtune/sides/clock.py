@@ -8,6 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import final
 
+from fewtune.words import option
+
+
+def budget_asked(minutes: float) -> str:
+    """How a budget of so many minutes is asked for."""
+    return option(f"--budget minutes={minutes:.0f}", f"AdaptSettings(minutes={minutes:.0f})")
+
 
 @final
 @dataclass
@@ -30,9 +37,14 @@ class Clock:
     began: float = field(default_factory=time.monotonic)
 
     @property
+    def spent(self) -> float:
+        """Seconds since the beginning."""
+        return time.monotonic() - self.began
+
+    @property
     def left(self) -> float:
         """Seconds that are left, at least 0."""
-        return max(0.0, 60 * self.minutes - (time.monotonic() - self.began))
+        return max(0.0, 60 * self.minutes - self.spent)
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[Stage]:

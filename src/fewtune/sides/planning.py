@@ -25,8 +25,8 @@ class Plan:
 
     @property
     def minutes(self) -> float:
-        """Of the fewest runs that tell anything: one for each fold, and one on all labelled examples."""
-        return (FOLDS + 1) * self.seconds / 60
+        """That the fewest runs that tell anything need: one for each fold, and one on all labelled examples."""
+        return (FOLDS + 1) * self.seconds / _SPARE / 60
 
 
 def seconds_a_run(tuner: OwnTuner) -> float:

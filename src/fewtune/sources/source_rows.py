@@ -20,7 +20,7 @@ from fewtune.errors import InputError
 from fewtune.sides.job import Job
 from fewtune.sources.roles import PARTS, Part, TooSmallError, mark_rows, without_overlap
 from fewtune.tasks.task import Tasks, source_tasks
-from fewtune.words import counted
+from fewtune.words import counted, option
 
 MOST_ROWS = 20  # of a class: enough for episodes of 10 shots and 10 queries; always the same ones
 REMEMBERED = 2 << 30  # bytes of prepared images: every one is looked at many times
@@ -106,7 +106,7 @@ def usable_rows(
     table = feature_table(backbone, whole, folder=job.cache, quiet=job.quiet)
     if table.bad:  # headers were fine
         row, reason = next(iter(sorted(table.bad.items())))
-        raise InputError(f"{whole.row_name(row)} cannot be read ({reason}): mend or remove it, or pass --skip-bad.")
+        raise InputError(f"{whole.row_name(row)} cannot be read ({reason}): mend it, or leave it out: {option('--skip-bad')}.")
     if table.features.shape[1] != target_features.shape[1]:
         raise InputError(f"the target's embeddings have width {target_features.shape[1]}, the sources' {table.features.shape[1]}.")
     leaks = find_leaks(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -20,6 +19,7 @@ from fewtune.keys import key
 from fewtune.learners.side import Side
 from fewtune.learners.target import Target
 from fewtune.learning.method import Method
+from fewtune.sides.clock import budget_asked
 from fewtune.sides.guard import LEAST_ITEMS, LEAST_SHOTS, Guard, own_splits_allow
 from fewtune.sides.job import Job
 from fewtune.sides.own import LEAST_ROWS, LEAST_STEPS
@@ -34,7 +34,7 @@ from fewtune.spec import text
 from fewtune.tasks.candidates import candidate_tasks
 from fewtune.tasks.selection import ConsistencyDiversity, Evidence, Trace, choose_p, no_diversity
 from fewtune.tasks.task import Tasks
-from fewtune.words import counted
+from fewtune.words import counted, option
 
 MOST_WAYS = 15  # of an episode, and
 STEP_ROWS = 150  # rows that a step looks at: 15 ways x (1 + 9), as Xu et al. take; fewer where a run has little time
@@ -114,7 +114,8 @@ class _Stages:
         try:
             return self.judged(tuner, trace, judge)
         except Diverged as problem:
-            why = f"Finetuning failed ({str(problem).rstrip('.')}): the saved model is the frozen one. Give lower --rates."
+            lower = option("--rates NUMBERS", "SourceSettings(rates=...)")
+            why = f"Finetuning failed ({str(problem).rstrip('.')}): the saved model is the frozen one. Give lower rates: {lower}."
             return self.end(tuner, trace, why)
 
     def end(
@@ -196,11 +197,10 @@ class _Stages:
         """The verdict where a run would be too short to tell anything."""
         of = f"a run of {LEAST_STEPS} steps looks at {least_visits(tuner):,} rows, and {counted(tuner.visits, 'row')} a run fit the budget"
         if self.how.visits:
-            asked = f"--budget visits={least_visits(tuner)}"
+            asked = option(f"--budget visits={least_visits(tuner)}", f"SourceSettings(visits={least_visits(tuner)})")
         else:
-            spent = (time.monotonic() - self.job.clock.began) / 60
-            minutes = math.ceil(spent + self.cost.minutes_for(least_visits(tuner)))
-            asked = f"about {minutes:.0f} minutes on this machine (--budget minutes={minutes:.0f})"
+            minutes = math.ceil(self.job.clock.spent / 60 + self.cost.minutes_for(least_visits(tuner)))
+            asked = f"about {minutes:.0f} minutes on this machine: {budget_asked(minutes)}"
         return f"Too little time to tell whether finetuning on the sources would help: {of}. It takes {asked}."
 
     def finetuner(self, visits: int) -> Finetuner:

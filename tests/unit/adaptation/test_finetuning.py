@@ -70,7 +70,7 @@ def test_a_backbone_without_weights_cannot_be_finetuned(tmp_path: Path) -> None:
     for word in ("auto", "all"):
         how = AdaptSettings(finetune=word, own=finetuning_settings(RECIPE))  # type: ignore[arg-type]
         assert adapt_examples(target(), plain, settings=how, methods=METHODS, cache=tmp_path, quiet=True).finetuning.compared is None
-    with pytest.raises(InputError, match="precomputed has no weights to finetune: give a backbone, or leave --finetune out"):
+    with pytest.raises(InputError, match="precomputed has no weights to finetune: give a backbone, or leave finetune out"):
         adapt_examples(target(), plain, settings=AdaptSettings(finetune="own"), methods=METHODS, cache=tmp_path, quiet=True)
 
 
@@ -79,8 +79,8 @@ def test_too_little_time_is_said_with_the_time_that_it_takes(tmp_path: Path, mon
     monkeypatch.setattr(finetuning, "held_out", lambda *_: pytest.fail("it was run"))
     found = adapted(tmp_path, minutes=2.0)
     assert found.sentences[0] == (
-        f"Too little time to tell whether finetuning on your own labels by {RECIPE} would help: it takes about 6 minutes on this machine "
-        "(--budget minutes=NUMBER)."
+        f"Too little time to tell whether finetuning on your own labels by {RECIPE} would help: it takes about 7 minutes on this machine: "
+        "--budget minutes=7 (in Python AdaptSettings(minutes=7))."
     )
     assert found.bundle.moved is None and found.choice is found.frozen and found.finetuning.compared is None
 

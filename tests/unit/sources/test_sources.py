@@ -220,7 +220,10 @@ def test_a_small_budget_is_said(backbone: Backbone, tmp_path: Path) -> None:
     least = least_visits(found.sources.tuner)
     assert least == 50 * 35  # 50 steps of at least 32 rows, in whole rows of five classes
     assert "Too little time to tell whether finetuning on the sources would help" in found.sentences[0]
-    assert f"a run of 50 steps looks at {least:,} rows" in found.sentences[0] and f"It takes --budget visits={least}." in found.sentences[0]
+    assert (
+        f"a run of 50 steps looks at {least:,} rows" in found.sentences[0]
+        and f"It takes --budget visits={least} (in Python SourceSettings(visits={least}))." in found.sentences[0]
+    )
     assert found.finetuning.compared is None and found.bundle.moved is None
 
 
