@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from fewtune.adaptation.by_method import check_sources
 from fewtune.adaptation.facts import facts_of, record_of, support_of
 from fewtune.adaptation.finetuning import Finetuning
 from fewtune.adaptation.kept import Kept, choose, kept_model
@@ -19,7 +20,6 @@ from fewtune.backbones.features.readable import remarks_on_length
 from fewtune.data.audit import remarks_on_bits
 from fewtune.data.class_names import odd_names
 from fewtune.data.examples import Examples
-from fewtune.errors import InputError
 from fewtune.learners.choice import Choice
 from fewtune.learners.forecast import Forecast, forecast
 from fewtune.learners.labelled import Labelled
@@ -38,7 +38,6 @@ from fewtune.sides.job import Job
 from fewtune.sides.progress import NOTHING, Finished
 from fewtune.spec import text
 from fewtune.statistics import Interval, wilson_interval
-from fewtune.words import option
 
 
 def adapt_examples(
@@ -61,8 +60,7 @@ def adapt_examples(
     `cache`: the folder where features are kept. Raises InputError for data that cannot be learned from.
     """
     how = settings or AdaptSettings()
-    if how.finetune == "sources" and not sources:
-        raise InputError(f"finetuning on other data was asked for, but there is none: give {option('--source DATA', 'sources=[...]')}.")
+    check_sources(how, bool(sources))
     clock = Clock(how.minutes)
     with clock.stage("embedding the target"):
         target = usable_target(examples, backbone, cache=cache, skip_bad=how.skip_bad, quiet=quiet)

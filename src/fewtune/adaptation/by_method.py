@@ -8,6 +8,13 @@ from fewtune.adaptation.settings import AdaptSettings
 from fewtune.errors import InputError
 from fewtune.learning.method import Method
 from fewtune.recipes.language import read_method
+from fewtune.words import option
+
+
+def check_sources(settings: AdaptSettings, given: bool) -> None:
+    """Raise InputError where finetuning on other data was asked for, and none is given."""
+    if settings.finetune == "sources" and not given:
+        raise InputError(f"finetuning on other data was asked for, but there is none: give {option('--source DATA', 'sources=[...]')}.")
 
 
 def by_method(settings: AdaptSettings, text: str | None) -> tuple[AdaptSettings, dict[str, Method] | None]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, final
 
 import numpy as np
 
 from fewtune.adaptation.settings import AdaptSettings
-from fewtune.data.examples import Examples
+from fewtune.data.examples import Examples, Integers
 from fewtune.data.row_space import RowSpace
 from fewtune.errors import Diverged, InputError
 from fewtune.learners.choice import Choice
@@ -183,8 +183,12 @@ class Finetuning:
         clock = self.job.clock
         for number, recipe in enumerate(recipes):
             tuner = OwnTuner(self.target, self.space, self.frozen.backbone, own_method(recipe), self.job.seed)
-            with clock.stage("measuring the speed of finetuning"):
-                plan = planned(tuner, share * clock.left, self.how.own.repeats)
+            try:
+                with clock.stage("measuring the speed of finetuning"):
+                    plan = planned(tuner, share * clock.left, self.how.own.repeats or (self.repeats if number else 0))
+            except Diverged as problem:
+                self.notes.append(f"Finetuning by {recipe} failed: {str(problem).rstrip('.')}.")
+                continue
             if not plan.repeats:
                 minutes = math.ceil(clock.spent / 60 + plan.minutes / share)
                 self.notes.append(
@@ -207,15 +211,25 @@ class Finetuning:
         with self.job.clock.stage(f"judging: {route.name}"):
             try:
                 self.held[route.name] = held_out(
-                    route, self.target, self.methods, self.splits, self.job.seed, self.job.finished if route.key else NOTHING
+                    self.in_time(route), self.target, self.methods, self.splits, self.job.seed, self.job.finished if route.key else NOTHING
                 )
                 self.routes[route.name] = route
             except Diverged as problem:
-                self.notes.append(f"The side {route.name!r} failed: {str(problem).rstrip('.')}.")
+                self.notes.append(f"Finetuning failed ({route.name}): {str(problem).rstrip('.')}.")
             except OutOfTimeError:
                 self.notes.append(
                     f"Too little time to tell whether the side {route.name!r} would help: the budget ended while it was judged."
                 )
+
+    def in_time(self, route: Route) -> Route:
+        """The same route, which is not taken once the budget is spent."""
+
+        def make(rows: Integers) -> Made:
+            if self.job.clock.left == 0:
+                raise OutOfTimeError
+            return route.make(rows)
+
+        return replace(route, make=make)
 
     @property
     def fixed(self) -> Method:
@@ -238,10 +252,8 @@ class Finetuning:
         tuner = OwnTuner(self.target, self.space, self.frozen.backbone, own_method(recipe), self.job.seed)
         before = self.routes[SOURCES]
 
-        def make(rows: object) -> Made:
-            if self.job.clock.left == 0:
-                raise OutOfTimeError
-            return tuner.made(rows, before.make(rows).side.backbone)  # type: ignore[arg-type]
+        def make(rows: Integers) -> Made:
+            return tuner.made(rows, before.make(rows).side.backbone)
 
         key = f"{self.key(tuner)} after {before.key}" if before.key else ""
         self.judge(Route(BOTH, "finetuned on other data, then on your own labels", make, self.fixed, key))

@@ -26,7 +26,7 @@ from fewtune.sides.compared import Compared
 from fewtune.sides.guard import FOLDS
 from fewtune.sides.held_out import HeldOut
 from fewtune.sides.route import FROZEN, Made, Route, side_of
-from fewtune.statistics import Interval, bootstrap_interval, expected_accuracy, held_out_difference
+from fewtune.statistics import Interval, best_of_candidates, bootstrap_interval, expected_accuracy, held_out_difference
 
 
 @final
@@ -117,10 +117,11 @@ def _judged(choice: Choice, compared: Compared, target: Target, finetuned: Finet
 def _expected(choice: Choice, held: HeldOut, compared: Compared, labels: Integers, splits: Splits) -> Interval:
     """The accuracy to expect of the side that is kept: its held-out answers, less what having been the best of several flatters them, and
     carried on from the folds' part of the labels to all of them along the learning curve of the frozen learner."""
-    guard = compared.guard(compared.kept)
-    best = guard.expected
-    excess = 0.0 if best is None else max(0.0, guard.finetuned - best.mean)
-    correct = held.correct[~np.isnan(held.correct)]
+    sides = [compared.held[FROZEN].correct, *(rival.correct for rival in compared.rivals.values())]
+    judged = ~np.isnan(np.stack(sides)).any(0)
+    correct = held.correct[judged]
+    every = np.stack([side[judged] for side in sides])
+    excess = max(0.0, float(every.mean(1).max()) - best_of_candidates(every, labels=labels[judged]).mean)
     return expected_accuracy(correct, share_learned(splits), chance_of(labels), choice.slope, repeats=len(held.logits), excess=excess)
 
 

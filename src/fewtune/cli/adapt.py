@@ -67,7 +67,7 @@ def adapt(
         Go on with what the same command had finished when it was stopped. What is finished is kept in OUT.unfinished until the end.
     """
     from fewtune.adaptation.adapt import adapt_examples
-    from fewtune.adaptation.by_method import by_method
+    from fewtune.adaptation.by_method import by_method, check_sources
     from fewtune.adaptation.settings import AdaptSettings
     from fewtune.cli.say import expected_time, save_and_show, saved_in, source_line, tell, understood
     from fewtune.cli.source_flags import budget_of
@@ -76,6 +76,9 @@ def adapt(
     from fewtune.sides.progress import Finished
 
     refuse_existing(out, overwrite=overwrite, writes=(*FILES, REPORT, *((SELECTION,) if other.source else ())))
+    whole = out.resolve()
+    finished = Finished(whole.with_name(f"{whole.name}.unfinished"))
+    finished.check()
     minutes, visits = budget_of(budget)
     settings, methods = by_method(
         AdaptSettings(
@@ -91,12 +94,12 @@ def adapt(
         ),
         method,
     )
+    check_sources(settings, bool(other.source))
     examples, sources = reading.read(data), other.read()
-    backbone = model.load(examples.modality)
-    tell(*understood(examples, backbone), *map(source_line, sources), expected_time(examples, backbone))
-    finished = Finished(out.with_name(f"{out.name}.unfinished"))
     if not resume:
         finished.clear()
+    backbone = model.load(examples.modality)
+    tell(*understood(examples, backbone), *map(source_line, sources), expected_time(examples, backbone))
     outcome = adapt_examples(
         examples, backbone, sources=sources, settings=settings, methods=methods, cache=model.cache, quiet=model.quiet, say=tell,
         finished=finished,

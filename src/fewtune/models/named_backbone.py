@@ -12,6 +12,7 @@ from fewtune.errors import InputError
 from fewtune.files import expanded
 from fewtune.machine import Machine
 from fewtune.models.bundle import load_bundle
+from fewtune.models.finetuned_weights import Members
 from fewtune.models.predict import load_its_backbone
 from fewtune.words import one_line
 
@@ -50,6 +51,8 @@ def _encoder(folder: Path, weights: Path | None, machine: Machine | None) -> Bac
             f"{folder} was made with your own network, {one_line(bundle.backbone.name)}, which is not loaded by a name: in Python, write "
             "backbone=fewtune.load(RUN, backbone=fewtune.Backbone.of(network, ...)).backbone."
         )
+    if isinstance(bundle.moved, Members):
+        raise InputError(f"{folder} is an ensemble of several backbones, not one: give a run that has a single backbone.")
     found = load_its_backbone(bundle, weights=weights, machine=machine)
     if found.origin is None:
         return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, TypeAlias, final
@@ -11,6 +11,7 @@ from fewtune.sides.guard import Guard, guard_of
 from fewtune.sides.held_out import Floats, HeldOut, mean_of
 from fewtune.sides.route import FROZEN
 from fewtune.statistics import (
+    LEAST,
     Evidence,
     Gain,
     evidence_of_rows,
@@ -74,29 +75,34 @@ class Compared:
     @cached_property
     def kept(self) -> str:
         """The rival to save, or the frozen side: see `rule`."""
-        if self.gain.kept:
-            return self.expected_best or self.gain.side
-        return (self.rule == "likely" and self.expected_best) or FROZEN
+        if self.rule == "likely":
+            return self.expected_best or FROZEN
+        return self._most(self.proved) or FROZEN
+
+    @cached_property
+    def proved(self) -> tuple[str, ...]:
+        """The rivals whose own gain is shown at 95%, counting all of them."""
+        return tuple(name for name in self.members if self.gain.kept and self.gain_of(name).low > 0)
 
     @property
     def shown(self) -> bool:
-        """Whether a gain is shown at 95%."""
-        return self.gain.kept
+        """Whether the gain of what is kept is shown at 95%; of the frozen side, never."""
+        return self.kept in self.proved
 
     @cached_property
     def expected_best(self) -> str | None:
-        """The rival to expect most of, an ensemble where it is ahead by half a point; None where the frozen side is likely best.
+        """The rival to expect most of, an ensemble where it is ahead by half a point; None where none is expected to gain a point.
 
         A rival that gained nothing on the target's own examples is none, whatever classes of other data say.
         """
-        best, own = expected_best(self.evidence), self.evidence.own
-        if best.side is None:
-            return None
-        worth = {
-            name: gain - (SLOWER if len(self.members[name]) > 1 else 0.0)
-            for name, gain, mine in zip(self.evidence.names, best.gains, own.tolist(), strict=True)
-            if mine > 0
-        }
+        gains = dict(zip(self.evidence.names, expected_best(self.evidence).gains, strict=True))
+        return self._most(tuple(name for name, gain in gains.items() if gain > LEAST))
+
+    def _most(self, names: Sequence[str]) -> str | None:
+        """The one of these rivals to expect most of."""
+        gains = dict(zip(self.evidence.names, expected_best(self.evidence).gains, strict=True))
+        own = dict(zip(self.evidence.names, self.evidence.own.tolist(), strict=True))
+        worth = {n: gains[n] - (SLOWER if len(self.members[n]) > 1 else 0.0) for n in names if own[n] > 0}
         return max(worth, key=lambda name: worth[name], default=None)
 
     @property

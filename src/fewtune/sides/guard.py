@@ -96,8 +96,6 @@ def guard_of(frozen: HeldOut, rival: HeldOut, gain: Gain) -> Guard:
     mean, half = float(differences.mean()), gain.mean - gain.low
     if mean > 0 and gain.mean > 0:
         half *= mean / gain.mean
-    else:
-        mean = gain.mean
     return Guard(
         where=OWN,
         gain=Interval(mean, mean - half, mean + half, LEVEL, gain.rows, "paired t, all rivals"),

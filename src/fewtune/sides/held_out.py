@@ -21,6 +21,7 @@ from fewtune.learning.method import Method
 from fewtune.learning.on_features import answer_table
 from fewtune.sides.progress import NOTHING, Finished
 from fewtune.sides.route import Route
+from fewtune.spec import text
 from fewtune.statistics import fit_temperature
 from fewtune.tasks.episodes import Episodes
 
@@ -90,7 +91,7 @@ def outer_splits(target: Target, seed: int, folds: int, repeats: int) -> Splits:
 def held_out(
     route: Route, target: Target, methods: Mapping[str, Method], splits: Splits, seed: int, finished: Finished = NOTHING
 ) -> HeldOut:
-    """The answers of a route: in every fold it is gone with the training rows alone, and the fold is answered.
+    """The answers of a route: in every fold the side is made from the training rows alone, and answers the fold.
 
     `methods`: the learners to choose from where the route has none of its own. A chosen learner's logits are divided by the temperature
     that was chosen with it. `finished`: where answers are kept, so that a stopped comparison can go on. Raises what the route raises.
@@ -102,9 +103,11 @@ def held_out(
     place[rows] = np.arange(len(rows))
     logits = np.full((int(splits.repeat.max()) + 1, len(rows), len(names)), np.nan)
     fold = np.full(logits.shape[:2], -1, dtype=np.int64)
+    learners = {name: text(method) for name, method in methods.items()}
+    known = f"{target.digest} {names} {labels.tolist()} {learners} {seed}"  # all that an answer depends on beside the side and the fold
     for e, repeat in enumerate(splits.repeat.tolist()):
         train, held = (t[e][t[e] >= 0].numpy() for t in (splits.episodes.support, splits.episodes.query))
-        what = f"{route.key} {target.digest} {sorted(methods)} {seed} {train.tolist()} {held.tolist()}"
+        what = f"{route.key} {known} {train.tolist()} {held.tolist()}"
         answered = finished.find(what)
         if answered is None or answered.shape != (len(held), len(names)):
             answered = _answer(route, methods, names, splits.episodes[e : e + 1], labels[place[train]], seed)

@@ -52,7 +52,7 @@ class OwnTuner:
     backbone: Backbone
     method: Method
     seed: int = 0
-    grounds: dict[str, Ground] = field(default_factory=dict)  # with what lies below the moving weights, kept for all folds
+    grounds: list[Ground] = field(default_factory=list)  # with what lies below the moving weights, kept for all folds
 
     def made(self, rows: Integers, start: Backbone | None = None) -> Made:
         """The side that has seen the labels of these rows alone, from `start` (by default the backbone as it came).
@@ -75,6 +75,11 @@ class OwnTuner:
         """Updates of one run."""
         return sum(phase.steps for phase in phases_of(self._adapt.phases))
 
+    @property
+    def phases(self) -> int:
+        """Training loops of one run."""
+        return len(phases_of(self._adapt.phases))
+
     @cached_property
     def visits(self) -> float:
         """Rows that a run on all labelled rows looks at."""
@@ -91,13 +96,16 @@ class OwnTuner:
         return replace(self, method=replace(self.method, learner=replace(self._adapt, phases=phases)))
 
     def _ground(self, start: Backbone) -> Ground:
-        """What runs on `start`, so that what no step changes is computed once a row, for all folds."""
-        mark = start.digest()
-        if mark not in self.grounds:
-            bare = Ground(start, self.space, self.method.edits)
-            weights = bare.start()
-            self.grounds[mark] = bare.holding(weights, declared.inner_moving(bare, self._adapt, weights))
-        return self.grounds[mark]
+        """What runs on `start`. On the backbone as it came, what no step changes is computed once a row, for all folds; another start is
+        one fold's own, and is not kept."""
+        if start is self.backbone and self.grounds:
+            return self.grounds[0]
+        bare = Ground(start, self.space, self.method.edits)
+        weights = bare.start()
+        held = bare.holding(weights, declared.inner_moving(bare, self._adapt, weights))
+        if start is self.backbone:
+            self.grounds.append(held)
+        return held
 
     def _episode(self, rows: Integers) -> Episodes:
         """These rows as the support of one episode without queries; classes by their ids in the row space."""

@@ -32,15 +32,15 @@ class Plan:
 def seconds_a_run(tuner: OwnTuner) -> float:
     """The time of one run, measured in a few steps; what all runs share is computed on the way."""
     rows = tuner.target.support
-    steps = max(1, tuner.steps)
+    steps, phases = max(1, tuner.steps), max(1, tuner.phases)
     tuner.of_steps(_FEW).made(rows)  # the first pass pays for what later ones share
     began = time.monotonic()
     tuner.of_steps(_FEW).made(rows)
     short = time.monotonic() - began
     began = time.monotonic()
     tuner.of_steps(_MORE).made(rows)
-    each = max(time.monotonic() - began - short, 0.0) / (_MORE - _FEW)
-    return short + each * max(steps - _FEW, 0)
+    each = max(time.monotonic() - began - short, 0.0) / ((_MORE - _FEW) * phases)  # every phase takes so many steps
+    return short + each * max(steps - _FEW * phases, 0)
 
 
 def planned(tuner: OwnTuner, seconds: float, repeats: int = 0) -> Plan:

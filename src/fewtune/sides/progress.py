@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -11,6 +11,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
+from fewtune.errors import InputError
 from fewtune.files import write_bytes
 from fewtune.spec import digest
 
@@ -34,6 +35,13 @@ class Finished:
         except (OSError, LookupError, safetensors.SafetensorError):
             return None
 
+    def check(self) -> None:
+        """Raise InputError where the folder is somebody else's."""
+        if self.folder is not None and self.folder.exists() and not (self.folder / MARK).is_file():
+            raise InputError(
+                f"{self.folder} is where unfinished work is kept, but fewtune did not make it: move it, or give another --out."
+            )
+
     def keep(self, what: str, answer: Tensor) -> None:
         """Keep an answer."""
         path = self._path(what)
@@ -43,9 +51,13 @@ class Finished:
             write_bytes(path, safetensors.torch.save({"answer": answer.contiguous()}))
 
     def clear(self) -> None:
-        """Remove the folder, where it is ours."""
-        if self.folder is not None and (self.folder / MARK).is_file():
-            shutil.rmtree(self.folder)
+        """Remove what was kept, and the folder unless something else is in it."""
+        if self.folder is None or not (self.folder / MARK).is_file():
+            return
+        for path in (*self.folder.glob("*.safetensors"), self.folder / MARK):
+            path.unlink()
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
 
     def _path(self, what: str) -> Path | None:
         return None if self.folder is None else self.folder / f"{digest(what)}.safetensors"

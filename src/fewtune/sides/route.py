@@ -1,4 +1,4 @@
-"""Route: a way from labelled examples to a model, which can be gone again with fewer of them."""
+"""Route: a way from labelled examples to a model, which can be taken again with fewer of them."""
 
 from __future__ import annotations
 

@@ -168,7 +168,8 @@ class _Stages:
             return Made(self.side(tuner, tuned), tuned.moved)
 
         digests = " ".join(source.digest() for source in self.source_rows.space.sources)
-        key = f"{tuner.recipe} {tuner.visits} {tuner.rates} {text(self.how.selection)} {self.how.tries} {digests} {tuner.backbone.digest()}"
+        how = (tuner.recipe, tuner.visits, tuner.rates, self.how.candidates, len(self.source_rows.space), self.how.tries)
+        key = f"{how} {text(self.how.selection)} {digests} {tuner.backbone.digest()}"
         return Route(SOURCES, f"finetuned on {counted(len(self.source_rows.names), 'other data set')}", make, key=key)
 
     @property

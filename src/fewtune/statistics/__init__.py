@@ -17,7 +17,7 @@ from fewtune.statistics.intervals import (
     wilson_interval,
 )
 from fewtune.statistics.paired import paired_interval, sign_flip_test, wilcoxon_test
-from fewtune.statistics.paired_gain import Best, Gain, expected_best, paired_gain
+from fewtune.statistics.paired_gain import LEAST, Best, Gain, expected_best, paired_gain
 from fewtune.statistics.power_law import FittedPowerLaw, PowerLaw, bootstrap_power_law, fit_power_law
 from fewtune.statistics.ranks import average_ranks
 from fewtune.statistics.resampled import held_out_difference
@@ -26,6 +26,7 @@ from fewtune.statistics.sample_size import episodes_needed
 from fewtune.statistics.selection import best_of_candidates
 
 __all__ = [
+    "LEAST",
     "USUAL_SLOPE",
     "Best",
     "Evidence",

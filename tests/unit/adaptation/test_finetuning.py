@@ -110,7 +110,7 @@ def stop(*_: object) -> None:
 def test_training_that_diverges_is_said_and_the_frozen_model_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one_pass(monkeypatch)
     found = adapted(tmp_path, recipes=("standard(on='support', steps=6, lr=1e30)",))
-    assert found.sentences[0].startswith(f"The side {OWN!r} failed: ") and found.bundle.moved is None
+    assert found.sentences[0].startswith(f"Finetuning failed ({OWN}): ") and found.bundle.moved is None
     assert found.finetuning.compared is None
 
 

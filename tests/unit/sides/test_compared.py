@@ -146,3 +146,21 @@ def test_related_classes_are_evidence_too() -> None:
     assert joined.evidence.classes == 40 and joined.evidence.error[place] < rows.evidence.error[place]
     other = rows.evidence.names.index("frozen + sources")
     assert joined.evidence.mean[other] == rows.evidence.mean[other]
+
+
+def test_only_what_is_shown_itself_is_kept_as_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ensemble's gain is shown, the larger one of the side alone is not."""
+    found = Compared({FROZEN: answers(0.5, 0), "own labels": answers(0.5, 1)}, rule="shown")
+    mean, error = np.array([0.10, 0.06]), np.array([0.08, 0.01])
+    made = Evidence(tuple(found.members), mean, np.diag(error**2), np.full(2, 59.0), 60, 0, mean)
+    monkeypatch.setattr("fewtune.sides.compared.evidence_of_rows", lambda *_: made)
+    assert found.proved == ("frozen + own labels",) and found.kept == "frozen + own labels" and found.shown
+
+
+def test_a_point_must_be_expected_of_what_is_kept_also_where_the_best_loses_on_the_own_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Compared({FROZEN: answers(0.5, 0), "own labels": answers(0.5, 1)})
+    mean, own = np.array([0.002, 0.06]), np.array([0.02, -0.01])
+    made = Evidence(tuple(found.members), mean, np.diag([0.005, 0.01]) ** 2, np.full(2, 59.0), 60, 9, own)
+    monkeypatch.setattr("fewtune.sides.compared.evidence_of_rows", lambda *_: made)
+    gains = expected_best(made).gains
+    assert gains[0] < 0.01 < gains[1] and found.kept == FROZEN

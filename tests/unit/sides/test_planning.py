@@ -33,24 +33,26 @@ def test_the_fewest_runs_that_tell_anything() -> None:
 
 
 class Timed:
-    """A tuner of which the first run costs 9 seconds once, every run 2 seconds, and every step 3."""
+    """A tuner of which the first run costs 9 seconds once, every run 2 seconds, and every step 3; `of_steps` is for each phase."""
 
-    def __init__(self, steps: int) -> None:
-        self.steps, self.now, self.ran = steps, 0.0, list[int]()
+    def __init__(self, steps: int, phases: int = 1) -> None:
+        self.steps, self.phases, self.now, self.ran = steps, phases, 0.0, list[int]()
         self.target: Any = SimpleNamespace(support=np.arange(5))
 
     def of_steps(self, steps: int) -> Any:
         def made(rows: Any) -> None:
             assert len(rows) == 5
-            self.now += (0 if self.ran else 9) + 2 + 3 * min(steps, self.steps)
+            self.now += (0 if self.ran else 9) + 2 + 3 * min(steps * self.phases, self.steps)
             self.ran.append(steps)
 
         return SimpleNamespace(made=made)
 
 
-@pytest.mark.parametrize("steps", [4, 60, 1000])
-def test_the_time_of_a_run_is_that_of_its_steps_without_what_all_runs_share(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    tuner = Timed(steps)
+@pytest.mark.parametrize(("steps", "phases"), [(4, 1), (60, 1), (1000, 1), (160, 2)])
+def test_the_time_of_a_run_is_that_of_its_steps_without_what_all_runs_share(
+    steps: int, phases: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tuner = Timed(steps, phases)
     monkeypatch.setattr(planning.time, "monotonic", lambda: tuner.now)
     assert seconds_a_run(tuner) == pytest.approx(2 + 3 * steps)  # type: ignore[arg-type]
     assert max(tuner.ran) < 10  # a look, not a run

@@ -271,7 +271,7 @@ def test_another_seed_draws_other_tasks_at_random(backbone: Backbone, tmp_path: 
 def test_no_time_is_said(backbone: Backbone, tmp_path: Path) -> None:
     found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, visits=0, minutes=1e-6)
     assert found.sources is not None and not found.finetuned and "Too little time to tell" in found.sentences[0]
-    assert "minutes on this machine (--budget minutes=" in found.sentences[0]
+    assert "minutes on this machine: --budget minutes=" in found.sentences[0]
 
 
 @pytest.mark.parametrize("name", sorted(CHOICES))
