@@ -150,8 +150,7 @@ class Finetuning:
     def can_own(self) -> bool:
         """Whether own labels can be finetuned on and judged by; says why not where it was asked for."""
         labels, ways = self.target.labels[self.target.support], len(self.target.class_names)
-        recipes = self.how.own.chosen(self.frozen.backbone.preparation.modality, self.how.finetune)
-        if self.frozen.backbone.groups and recipes and own_splits_allow(labels, ways):
+        if self.frozen.backbone.groups and self.recipes and own_splits_allow(labels, ways):
             return True
         if self.how.finetune == "own":
             if not self.frozen.backbone.groups:
@@ -161,6 +160,11 @@ class Finetuning:
                 "of 4 or more."
             )
         return False
+
+    @cached_property
+    def recipes(self) -> tuple[str, ...]:
+        """The methods to try on own labels."""
+        return self.how.own.chosen(self.frozen.backbone.preparation.modality, self.how.finetune)
 
     @cached_property
     def space(self) -> RowSpace:
@@ -179,24 +183,23 @@ class Finetuning:
 
     def own_sides(self, share: float) -> None:
         """Finetuning on own labels, by each method in turn while there is time."""
-        recipes = self.how.own.chosen(self.frozen.backbone.preparation.modality, self.how.finetune)
         clock = self.job.clock
-        for number, recipe in enumerate(recipes):
+        for number, recipe in enumerate(self.recipes):
             tuner = OwnTuner(self.target, self.space, self.frozen.backbone, own_method(recipe), self.job.seed)
             try:
                 with clock.stage("measuring the speed of finetuning"):
-                    plan = planned(tuner, share * clock.left, self.how.own.repeats or (self.repeats if number else 0))
+                    plan = planned(tuner, share * clock.left, self.how.own.repeats)
             except Diverged as problem:
                 self.notes.append(f"Finetuning by {recipe} failed: {str(problem).rstrip('.')}.")
                 continue
-            if not plan.repeats:
+            if plan.repeats < (self.repeats if self.held else 1):  # all sides answer the same folds
                 minutes = math.ceil(clock.spent / 60 + plan.minutes / share)
                 self.notes.append(
                     f"Too little time to tell whether finetuning on your own labels by {recipe} would help: it takes about {minutes} "
                     f"minutes on this machine: {budget_asked(minutes)}."
                 )
                 continue
-            if not number:
+            if not self.held:
                 self.repeats = plan.repeats
             runs = FOLDS * self.repeats + 1
             self.say(
@@ -248,8 +251,7 @@ class Finetuning:
         first = self.routes.get(OWN)
         if first is None:
             return
-        recipe = self.how.own.chosen(self.frozen.backbone.preparation.modality, self.how.finetune)[0]
-        tuner = OwnTuner(self.target, self.space, self.frozen.backbone, own_method(recipe), self.job.seed)
+        tuner = OwnTuner(self.target, self.space, self.frozen.backbone, own_method(self.recipes[0]), self.job.seed)
         before = self.routes[SOURCES]
 
         def make(rows: Integers) -> Made:

@@ -53,7 +53,7 @@ def kept_model(
         return replace(made, side=_with_test_rows(made.side, target), choice=_judged(made.choice, compared, target, finetuned))
     if used is not None and used.kept and used.after is not None and used.guard is not None:
         after = choose(used.after, methods, target, how, used.guard.advised)
-        return Kept(_with_test_rows(used.after, target), replace(after, expected=used.guard.expected or after.expected), used.moved)
+        return Kept(_with_test_rows(used.after, target), after, used.moved)
     if choice.expected is None and used is not None and used.guard is not None:
         choice = choose(frozen, methods, target, how, used.guard.learners[0][0])  # one example a class: the sources say what is best
     return Kept(frozen, choice)
@@ -91,8 +91,9 @@ def _ensemble(parts: list[Kept], compared: Compared) -> Kept:
     temperatures = tuple(float(f"{part.choice.temperature:.4g}") for part in parts)
     method = Method(learner=Ensemble(heads=heads, temperatures=temperatures))
     side = Side(beside([part.side.backbone for part in parts]), torch.cat([part.side.features for part in parts], dim=1))
-    changes = [part.moved for part in parts]
-    moved = Members(parts=tuple(None if isinstance(one, Members) else one for one in changes))
+    changes = tuple(part.moved for part in parts if not isinstance(part.moved, Members))
+    assert len(changes) == len(parts)  # an ensemble has no ensembles in it
+    moved = Members(parts=changes)
     choice = replace(parts[0].choice, method=method, temperature=compared.rivals[compared.kept].temperature)
     return Kept(side, choice, moved, any(part.labels_moved for part in parts))
 

@@ -95,14 +95,17 @@ class Compared:
 
         A rival that gained nothing on the target's own examples is none, whatever classes of other data say.
         """
-        gains = dict(zip(self.evidence.names, expected_best(self.evidence).gains, strict=True))
-        return self._most(tuple(name for name, gain in gains.items() if gain > LEAST))
+        return self._most(tuple(name for name, gain in self._expected.items() if gain > LEAST))
+
+    @cached_property
+    def _expected(self) -> dict[str, float]:
+        """The gain to expect of every rival, after shrinkage."""
+        return dict(zip(self.evidence.names, expected_best(self.evidence).gains, strict=True))
 
     def _most(self, names: Sequence[str]) -> str | None:
         """The one of these rivals to expect most of."""
-        gains = dict(zip(self.evidence.names, expected_best(self.evidence).gains, strict=True))
         own = dict(zip(self.evidence.names, self.evidence.own.tolist(), strict=True))
-        worth = {n: gains[n] - (SLOWER if len(self.members[n]) > 1 else 0.0) for n in names if own[n] > 0}
+        worth = {n: self._expected[n] - (SLOWER if len(self.members[n]) > 1 else 0.0) for n in names if own[n] > 0}
         return max(worth, key=lambda name: worth[name], default=None)
 
     @property

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-import torch
 from torch import Tensor
 
 from fewtune.errors import InputError
 from fewtune.parts.heads.gaussian import Gaussian
-from fewtune.parts.heads.head import Head, Parameters, State, nothing_own, under
+from fewtune.parts.heads.head import Head, Parameters, State, nothing_own
 from fewtune.parts.heads.logistic import Logistic
 from fewtune.parts.heads.ridge import Ridge
+from fewtune.parts.heads.several import check_temperatures, declared_by, mean_score, parameters_of
 from fewtune.tasks.episodes import Episodes
 
 PARTS: tuple[Head, ...] = (Logistic(), Ridge(penalty="loo", intercept=True), Gaussian())
@@ -51,34 +51,20 @@ class Blend:
         for head in self.heads:
             if head.reads_classes or head.own or not head.reads_support or not head.differentiable:
                 raise InputError(f"{type(head).__name__} cannot be blended: expected heads such as Logistic, Ridge, Gaussian or Centroid.")
-        if len(self.temperatures) != len(self.heads) or not all(0 < t < float("inf") for t in self.temperatures):
-            raise InputError(f"expected {len(self.heads)} temperatures above 0, one a head, found {self.temperatures}.")
+        check_temperatures(self.heads, self.temperatures)
 
     begin = nothing_own
 
     def declare(self, width: int, classes: Sequence[str] = ()) -> Parameters:
-        return {
-            f"{self.name}.{place}.{key.removeprefix(f'{head.name}.')}": value
-            for place, head in enumerate(self.heads)
-            for key, value in head.declare(width, classes).items()
-        }
+        return declared_by(self.heads, self.name, width, classes)
 
     def fit(self, support: Tensor, episodes: Episodes, class_vectors: Tensor | None, parameters: Parameters) -> State:
         """The state of each head, as "<its place>.<key>"."""
         return {
             f"{place}.{key}": value
             for place, head in enumerate(self.heads)
-            for key, value in head.fit(support, episodes, class_vectors, self._own(place, parameters)).items()
+            for key, value in head.fit(support, episodes, class_vectors, parameters_of(head, place, self.name, parameters)).items()
         }
 
     def score(self, state: State, query: Tensor, parameters: Parameters) -> Tensor:
-        parts = [
-            head.score(under(f"{place}.", state), query, self._own(place, parameters)) / temperature
-            for place, (head, temperature) in enumerate(zip(self.heads, self.temperatures, strict=True))
-        ]
-        return torch.stack(parts).mean(0)
-
-    def _own(self, place: int, parameters: Parameters) -> Parameters:
-        """The parameters of one head, under the names that it gave them."""
-        name = self.heads[place].name
-        return {f"{name}.{key}": value for key, value in under(f"{self.name}.{place}.", parameters).items()}
+        return mean_score(self.heads, self.temperatures, self.name, state, lambda _: query, parameters)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-import torch
 from torch import Tensor
 
 from fewtune.errors import InputError
-from fewtune.parts.heads.head import Head, Parameters, State, nothing_own, under
+from fewtune.parts.heads.head import Head, Parameters, State, nothing_own
 from fewtune.parts.heads.logistic import Logistic
+from fewtune.parts.heads.several import check_temperatures, declared_by, mean_score, parameters_of
 from fewtune.tasks.episodes import Episodes
 
 
@@ -45,8 +45,7 @@ class Ensemble:
         for head in self.heads:
             if head.own or not head.reads_support or not head.differentiable:
                 raise InputError(f"{type(head).__name__} cannot be in an ensemble: expected heads such as Logistic, Ridge or Blend.")
-        if len(self.temperatures) != len(self.heads) or not all(0 < t < float("inf") for t in self.temperatures):
-            raise InputError(f"expected {len(self.heads)} temperatures above 0, one a head, found {self.temperatures}.")
+        check_temperatures(self.heads, self.temperatures)
         if len({tuple(getattr(head, "prompts", ())) for head in self.heads if head.reads_classes}) > 1:
             raise InputError("the heads of an ensemble that read class names must share their prompts.")
 
@@ -63,28 +62,19 @@ class Ensemble:
     begin = nothing_own
 
     def declare(self, width: int, classes: Sequence[str] = ()) -> Parameters:
-        each = self._width(width)
-        return {
-            f"{self.name}.{place}.{key.removeprefix(f'{head.name}.')}": value
-            for place, head in enumerate(self.heads)
-            for key, value in head.declare(each, classes).items()
-        }
+        return declared_by(self.heads, self.name, self._width(width), classes)
 
     def fit(self, support: Tensor, episodes: Episodes, class_vectors: Tensor | None, parameters: Parameters) -> State:
         """The state of each head, as "<its place>.<key>"."""
         found: State = {}
         for place, head in enumerate(self.heads):
             vectors = None if class_vectors is None or not head.reads_classes else self._part(place, class_vectors)
-            state = head.fit(self._part(place, support), episodes, vectors, self._own(place, parameters))
+            state = head.fit(self._part(place, support), episodes, vectors, parameters_of(head, place, self.name, parameters))
             found |= {f"{place}.{key}": value for key, value in state.items()}
         return found
 
     def score(self, state: State, query: Tensor, parameters: Parameters) -> Tensor:
-        parts = [
-            head.score(under(f"{place}.", state), self._part(place, query), self._own(place, parameters)) / temperature
-            for place, (head, temperature) in enumerate(zip(self.heads, self.temperatures, strict=True))
-        ]
-        return torch.stack(parts).mean(0)
+        return mean_score(self.heads, self.temperatures, self.name, state, lambda place: self._part(place, query), parameters)
 
     def _width(self, width: int) -> int:
         if width % len(self.heads):
@@ -94,8 +84,3 @@ class Ensemble:
     def _part(self, place: int, features: Tensor) -> Tensor:
         each = self._width(features.shape[-1])
         return features[..., place * each : (place + 1) * each]
-
-    def _own(self, place: int, parameters: Parameters) -> Parameters:
-        """The parameters of one head, under the names that it gave them."""
-        name = self.heads[place].name
-        return {f"{name}.{key}": value for key, value in under(f"{self.name}.{place}.", parameters).items()}
