@@ -294,6 +294,7 @@ STUDIES: Mapping[str, list[Change]] = {
     "source": [(to(RowSpace([collection(1), collection(2)])), ALL), (to(None), ALL)],
     "training": [(to(Training(seeds=(0, 1))), STUDY)],
     "reserved": [(to(None), STUDY)],
+    "beside": [(to({"m, all tasks": "m"}), STUDY)],
 }
 
 

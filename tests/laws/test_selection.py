@@ -23,7 +23,7 @@ from fewtune.machine import Machine
 from fewtune.recipes import read_method
 from fewtune.recipes.language import WORDS
 from fewtune.spec import parse, text
-from fewtune.tasks.chosen import SELECTIONS, Named, Selection
+from fewtune.tasks.chosen import SELECTIONS, AsMany, Named, Selection
 from fewtune.tasks.samplers import Sampled
 from fewtune.tasks.selection import (
     CHOICES,
@@ -43,6 +43,8 @@ from fewtune.tasks.selection import (
     Score,
     TagAffinity,
     all_tasks,
+    no_diversity,
+    random_tasks,
 )
 from fewtune.tasks.task import Tasks, class_rows, group_tasks
 from tests.laws.grounds import Doubles
@@ -64,6 +66,8 @@ SCORE_CASES = [
 ]
 CASES = [
     Named(names=("family 0/1", "family 2/0")),
+    AsMany(selection=RoundRobin(most=5), seed=2),
+    AsMany(selection=ConsistencyDiversity()),
     *(make() for make in CHOICES.values()),
     ConsistencyDiversity(mode="skip", p=0.01),
     ConsistencyDiversity(mode="skip", order="random", seed=3, most=5),
@@ -140,6 +144,16 @@ class TestEveryScore:
 
 def scaled(evidence: Evidence, scale: float) -> Evidence:
     return Evidence(lambda rows: evidence.features(rows) * scale, evidence.target * scale, evidence.target_label)
+
+
+def test_as_many_random_tasks_are_a_draw_of_the_number_that_was_chosen(ground: tuple[Tasks, Evidence]) -> None:
+    tasks, evidence = ground
+    draws = [AsMany(selection=no_diversity(most=4), seed=seed).select(tasks, evidence).names for seed in range(40)]
+    assert {len(names) for names in draws} == {4} and len(set(draws)) > 30
+    assert {name for names in draws for name in names} == set(tasks.names)
+    assert draws[7] == random_tasks(most=4, seed=7).select(tasks).names
+    many = ConsistencyDiversity(mode="skip", p=-0.5)
+    assert len(AsMany(selection=many).select(tasks, evidence)) == len(many.select(tasks, evidence)) > 4
 
 
 def test_all_are_the_same_tasks(ground: tuple[Tasks, Evidence]) -> None:

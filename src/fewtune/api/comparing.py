@@ -20,6 +20,7 @@ from fewtune.data.examples import Examples
 from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from fewtune.evaluation.class_roles import source_space, usable_sources
+from fewtune.evaluation.controls import SAID, with_controls, worth_of_choice
 from fewtune.evaluation.partial import Partial
 from fewtune.evaluation.protocol import Protocol
 from fewtune.evaluation.run_folder import run_kept
@@ -144,6 +145,7 @@ def compare_examples(
     """The comparison of data that was read. `keeps_models`: trained models are kept until they are saved, in a temporary folder."""
     training, skip_bad = settings.training, settings.skip_bad
     examples = data.target.take(protocols[0].rows(data.target))  # nothing else is embedded
+    methods, beside = with_controls(methods) if settings.controls else (methods, {})
     sources, remarks = usable_sources(data.sources, examples, training.seeds[0])
     reserved: Reserved | None = None
     if any(chooses(m) for found in methods.values() for m in found.values()):
@@ -151,6 +153,8 @@ def compare_examples(
         for protocol in protocols:
             protocol.check(RowSpace([examples]))
         remarks.append(f"{settings.reserved} rows of each class were reserved to choose tasks by; no episode uses them.")
+    if beside:
+        remarks.append(SAID)
     world = join_world(backbone.machine.device)
     try:
         quiet = settings.quiet or not world.leads
@@ -158,13 +162,14 @@ def compare_examples(
         target, features, bad = readable_features(examples, backbone, cache=cache, skip_bad=skip_bad, quiet=quiet)
         remarks += (*remarks_on(examples), *remarks_on_length(examples, backbone))
         space = source_space(sources, skip_bad=skip_bad, memory=settings.memory)
-        study = Study(target, backbone, features, protocols, methods, space, training, reserved)
+        study = Study(target, backbone, features, protocols, methods, space, training, reserved, beside)
         scratch = Path(tempfile.mkdtemp(prefix="fewtune-")) if keeps_models and study.trains and settings.keeping.out is None else None
         outcomes = _run(study, settings, scratch, world, quiet)
     finally:
         leave_world()
     models = outcomes.kept or settings.keeping.out or (None if scratch is None else scratch / _RUN)
-    found = Comparison(study, outcomes, (*remarks, *outcomes.notes), bad, models, world.leads)
+    remarks += (*outcomes.notes, *worth_of_choice(outcomes.result, beside))
+    found = Comparison(study, outcomes, tuple(remarks), bad, models, world.leads)
     if scratch is not None:
         weakref.finalize(found, shutil.rmtree, scratch, ignore_errors=True)
     return found

@@ -27,7 +27,8 @@ class CompareSettings:
     a domain). `episode`: another kind of episode instead of ways, shots and queries, as a value (`Varied()`) or its text.
 
     Learning. `training`: training seeds, budget, sweep and validation, the same for every method that learns. `reserved`: rows of each
-    class that choose tasks and that no episode uses, for methods that choose. `memory`: GiB of prepared source images kept in memory.
+    class that choose tasks and that no episode uses, for methods that choose. `controls`: each of these is also run on as many random tasks
+    and on all tasks, in rows of their own. `memory`: GiB of prepared source images kept in memory.
 
     Running. `skip_bad`: leave out rows that cannot be read, instead of refusing the data. `cache`: the folder for embedded rows (by
     default the user's). `keeping`: a run folder that is written while it runs, so that a stopped run can go on. `quiet`: no progress on
@@ -42,6 +43,7 @@ class CompareSettings:
     episode: Episode | str | None = None
     training: Training = field(default_factory=Training)
     reserved: int = 5
+    controls: bool = True
     memory: float = 2.0
     skip_bad: bool = False
     cache: Path | str | None = None

@@ -93,6 +93,7 @@ def settings_of(
         episode=asked.episode,
         training=learning.training(),
         reserved=learning.reserved,
+        controls=learning.controls,
         memory=learning.memory,
         skip_bad=reading.skip_bad,
         cache=model.cache,

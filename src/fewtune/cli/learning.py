@@ -38,6 +38,8 @@ class LearningFlags:
         Candidate tasks of each source, for methods that choose their tasks, such as 'multitask(selection=consistency_diversity())'.
     reserved: int
         Examples of each class by which such methods choose their tasks. No episode uses them.
+    controls: bool
+        Run such methods on as many random tasks and on all tasks too, in rows of their own. --no-controls saves that time.
     memory: float
         Keep up to this many GiB of prepared images in memory, so that an image is not decoded again.
     """
@@ -51,6 +53,7 @@ class LearningFlags:
     source_tasks: Literal["all", "group"] = "all"
     candidates: int = 100
     reserved: int = 5
+    controls: bool = True
     memory: float = 2.0
 
     def training(self) -> Training:

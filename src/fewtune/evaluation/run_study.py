@@ -48,6 +48,7 @@ def run_study(study: Study, partial: Partial = NOTHING, *, world: World = ALONE,
     learning = Learning(study, partial, world, quiet)
     columns: list[dict[str, Any]] = []
     costs: list[Cost] = []
+    labels: dict[str, str] = {}  # what a sweep chose, by method
     for name, variants in study.methods.items():
         method = variants[DEFAULTS]
         if method.frozen:
@@ -55,7 +56,8 @@ def run_study(study: Study, partial: Partial = NOTHING, *, world: World = ALONE,
                 scores = score_table(method.head, study.features, episodes, vectors.get(prompts_of(method.head)))
                 columns.append(rows.made(name, method, UNTRAINED, place, scores))
             continue
-        chosen = learning.choose(name, variants)
+        other = study.beside.get(name)
+        chosen = labels[name] = learning.choose(name, variants) if other is None else labels[other]
         for seed in study.training.seeds if variants[chosen].phases else study.training.seeds[:1]:
             ready = learning.learn(name, variants, chosen, seed)
             columns += _tested(study, drawn, rows, name, ready, partial, quiet)

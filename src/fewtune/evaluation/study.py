@@ -30,7 +30,8 @@ class Study:
     """What is compared. `methods` by the name they are shown under; `features` [N, D] are the target's rows through the backbone.
 
     `source`: what methods that learn may learn from, a row space apart: training never sees the target, so a trained model serves any of
-    them. `training`: how such methods are treated. `reserved`: what methods that choose their tasks may know of the target.
+    them. `training`: how such methods are treated. `reserved`: what methods that choose their tasks may know of the target. `beside`:
+    by the name of a control, the method that it stands beside, and whose value of a sweep it takes (see `controls`).
     """
 
     target: RowSpace
@@ -41,6 +42,7 @@ class Study:
     source: RowSpace | None = None
     training: Training = field(default_factory=Training)
     reserved: Reserved | None = None
+    beside: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def trains(self) -> bool:
@@ -60,6 +62,7 @@ class Study:
         training = [f"training {text(self.training)}", *self.learned_from()] if self.trains else []
         if self.reserved is not None:
             training.append(f"reserved {array_digest(self.reserved.rows)} {array_digest(self.reserved.labels)}")
+        methods += [f"control {name!r} of {other!r}" for name, other in self.beside.items()]
         lines = [version, backbone_fact(self.backbone), *space_facts(self.target, "target"), features, *protocols, *training, *methods]
         return "\n".join(lines)
 

@@ -8,6 +8,7 @@ from fewtune.statistics.best import adjust_against_best, runs_difference
 from fewtune.statistics.calibration import UsualTemperature, expected_calibration_error, fit_temperature, softmax
 from fewtune.statistics.evidence import Evidence, evidence_of_classes, evidence_of_rows, joined_evidence, soft_correctness
 from fewtune.statistics.expected import USUAL_SLOPE, Slope, expected_accuracy, learning_slope
+from fewtune.statistics.greedy import greedy_weights
 from fewtune.statistics.intervals import (
     Interval,
     bootstrap_interval,
@@ -51,6 +52,7 @@ __all__ = [
     "expected_calibration_error",
     "fit_power_law",
     "fit_temperature",
+    "greedy_weights",
     "held_out_difference",
     "joined_evidence",
     "learning_slope",

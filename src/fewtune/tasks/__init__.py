@@ -13,7 +13,7 @@ from fewtune.lazy import opened
 
 if TYPE_CHECKING:
     from fewtune.tasks.candidates import candidate_tasks
-    from fewtune.tasks.chosen import SELECTIONS, Chosen, Named, Selection
+    from fewtune.tasks.chosen import SELECTIONS, AsMany, Chosen, Named, Selection
     from fewtune.tasks.episodes import Episodes, join, load_episodes
     from fewtune.tasks.fit import fitted, left_out, served
     from fewtune.tasks.hard import Hard
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 # where each name lives; imported when first asked for, so that a file of this room that needs no torch loads none
 _WHERE = {
     "candidate_tasks": "candidates",
+    "AsMany": "chosen",
     "Chosen": "chosen",
     "Named": "chosen",
     "SELECTIONS": "chosen",
@@ -66,6 +67,7 @@ __all__ = [
     "EPISODIC",
     "SAMPLERS",
     "SELECTIONS",
+    "AsMany",
     "Chosen",
     "Episodes",
     "Hard",

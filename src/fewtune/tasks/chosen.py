@@ -12,6 +12,7 @@ from fewtune.tasks.episodes import Episodes
 from fewtune.tasks.sampler import Sampler
 from fewtune.tasks.selection.consistency import ConsistencyDiversity
 from fewtune.tasks.selection.evidence import Evidence
+from fewtune.tasks.selection.named import random_tasks
 from fewtune.tasks.selection.rows import RoundRobin
 from fewtune.tasks.selection.score import Ranked
 from fewtune.tasks.task import Tasks
@@ -48,6 +49,18 @@ class Named:
 
 @final
 @dataclass(frozen=True, kw_only=True)
+class AsMany:
+    """As many random tasks as `selection` chooses, drawn by `seed`: a control, which shows what the choice itself is worth."""
+
+    selection: Selection
+    seed: int = 0
+
+    def select(self, tasks: Tasks, evidence: Evidence | None = None) -> Tasks:
+        return random_tasks(most=len(self.selection.select(tasks, evidence)), seed=self.seed).select(tasks)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
 class Chosen:
     """Draws with `sampler` from the tasks that `selection` chooses."""
 
@@ -70,4 +83,4 @@ class Chosen:
         return self.sampler.draw(self.selection.select(tasks), key, first, count)
 
 
-SELECTIONS = (Named, ConsistencyDiversity, Ranked, RoundRobin)
+SELECTIONS = (Named, AsMany, ConsistencyDiversity, Ranked, RoundRobin)

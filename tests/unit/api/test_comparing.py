@@ -107,6 +107,31 @@ def test_training_with_a_sweep_as_the_command_does(run: Run, tmp_path: Path) -> 
     assert kept.models == tmp_path / "kept" and (tmp_path / "kept" / "result.parquet").exists()
 
 
+def test_a_choice_of_tasks_stands_beside_random_ones_and_all_of_them(run: Run, tmp_path: Path) -> None:
+    """Three rows in the table, the JSON and the page; --no-controls leaves one."""
+    source, target = noisy(tmp_path / "s", 10, 1), noisy(tmp_path / "t", 4, 2)
+    method = "multitask(ways=3,queries=3,steps=2,lr=0.01,selection=no_diversity(most=5))"
+    asked = ("compare", target, "--source", source, "--method", method, "--backbone", "conv4,size=16,width=8", "--ways", 3, "--shots", 1)
+    few = ("--episodes", 5, "--queries", 2, "--reserved", 2, "--candidates", 20, "--validation-episodes", 3)
+    names = [method, f"{method}, random tasks", f"{method}, all tasks"]
+    ran, alone = (run(*asked, *few, "--format", "json", *more) for more in ((), ("--no-controls",)))
+    assert ran.code == 0, ran.err
+    rows = json.loads(ran.out)
+    assert [row["method"] for row in rows] == names and len({(row["visits"], row["steps"]) for row in rows}) == 1
+    assert [row["method"] for row in json.loads(alone.out)] == names[:1] and timeless(json.loads(alone.out)[0])["mean"] == rows[0]["mean"]
+    assert f"{method} minus {names[2]}: " in ran.err and "--no-controls" in ran.err and "--no-controls" not in alone.err
+    settings = fewtune.CompareSettings(
+        episodes=5, queries=2, reserved=2, training=fewtune.Training(candidates=20, validation=3), controls=False
+    )
+    given = {"sources": [source], "backbone": "conv4,size=16,width=8", "ways": 3, "shots": 1}
+    few_rows = fewtune.compare(target, methods=[method], settings=settings, **given)  # type: ignore[arg-type]
+    assert [row["method"] for row in few_rows.rows] == names[:1]
+    whole = fewtune.compare(target, methods=[method], settings=replace(settings, controls=True), **given)  # type: ignore[arg-type]
+    assert [timeless(row) for row in whole.rows] == [timeless(row) for row in rows]
+    page = whole.report(tmp_path / "page.html").read_text()
+    assert all(name in page for name in ("random tasks", "all tasks"))
+
+
 def test_methods_by_value_and_by_name(rows: Path) -> None:
     methods = {"mine": fewtune.Method(learner=Ridge(penalty=10.0)), "text": "ridge(penalty=10)", "other": "centroid"}
     found = fewtune.compare(rows, methods=methods, shots=1, settings=FEW)
