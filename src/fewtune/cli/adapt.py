@@ -39,7 +39,7 @@ def adapt(
     Parameters
     ----------
     data: Path
-        A folder of class folders, a CSV, JSONL or Parquet table, or an .npz file.
+        A folder of class folders, a CSV, JSONL, Parquet or Excel table, or an .npz file.
     out: Path
         The folder to save the model in. It must not exist yet, unless --overwrite is given.
     method: str

@@ -33,7 +33,7 @@ def add_class(
     name: str
         The name of the new class.
     inputs: Path
-        Examples of the class: files, folders (with all their subfolders) and CSV, JSONL or Parquet tables.
+        Examples of the class: files, folders (with all their subfolders) and CSV, JSONL, Parquet or Excel tables.
     text: str
         An example, for text models. Repeat for more.
     out: Path

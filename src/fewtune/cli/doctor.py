@@ -27,6 +27,8 @@ EXTRAS = {
     "datasets": ("frames", "Hugging Face data sets"),
     "onnx": ("onnx", "export"),
     "onnxruntime": ("onnx", "export"),
+    "openpyxl": ("excel", "Excel sheets"),
+    "pillow_heif": ("heic", "HEIC photos"),
 }
 ON_TORCH = ("timm", "torchvision", "open_clip")
 PACKAGES = {"sklearn": "scikit-learn", "PIL": "pillow", "open_clip": "open_clip_torch", "yaml": "pyyaml"}

@@ -34,7 +34,7 @@ def evaluate(
     run: Path
         The folder that `fewtune adapt` saved.
     data: Path
-        A folder of class folders, a CSV, JSONL or Parquet table, or an .npz file. Classes are matched by name.
+        A folder of class folders, a CSV, JSONL, Parquet or Excel table, or an .npz file. Classes are matched by name.
     format: str
         table is for people. json is for programs: standard output holds nothing else.
     label: str

@@ -29,7 +29,7 @@ def predict(
     run: Path
         The folder that `fewtune adapt` saved.
     inputs: Path
-        Files, folders (with all their subfolders) and CSV, JSONL or Parquet tables. Answers come in this order.
+        Files, folders (with all their subfolders) and CSV, JSONL, Parquet or Excel tables. Answers come in this order.
     text: str
         A text to label, for text models. Repeat for more.
     format: str

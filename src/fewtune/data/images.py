@@ -31,6 +31,7 @@ from PIL import (
 )
 
 from fewtune.data.exif import orientation, without_exif
+from fewtune.data.heic import heic_opener, is_heic
 from fewtune.data.rgb import to_rgb
 from fewtune.data.sixteen import brightened, declared_top, depth, give_lower_bytes, is_colour_16, is_grey_16, whole
 from fewtune.errors import InputError
@@ -82,7 +83,7 @@ _PREFIX = 256 * 1024  # bytes: enough for a header, a colour profile and a thumb
 @final
 @dataclass(frozen=True)
 class Header:
-    """The header of an image file: stored width and height in pixels, format (JPEG, PNG, ...), and Pillow's mode."""
+    """The header of an image file: stored width and height in pixels, format (JPEG, PNG, HEIF, ...), and Pillow's mode."""
 
     width: int
     height: int
@@ -202,6 +203,8 @@ def kind_of(content: bytes) -> str | None:
     """The format that the first bytes belong to, or None."""
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return "WEBP"
+    if is_heic(content):
+        return "HEIC"
     return next((kind for start, kind in _STARTS if content.startswith(start)), None)
 
 
@@ -216,7 +219,8 @@ def _opened(content: bytes, max_pixels: int | None) -> tuple[ImageFile.ImageFile
     if kind == "WEBP":  # its reader allocates memory for the whole canvas when it opens the file
         _check(*_webp_canvas(content), max_pixels)
     content, turn = without_exif(content) if kind == "JPEG" else (content, 1)
-    image: ImageFile.ImageFile = _OPENERS[kind](io.BytesIO(content))
+    opener = heic_opener() if kind == "HEIC" else _OPENERS[kind]
+    image: ImageFile.ImageFile = opener(io.BytesIO(content))
     _check(*image.size, max_pixels)
     exif = image.info.get("exif")
     if kind in ("PNG", "WEBP") and isinstance(exif, bytes):  # Pillow turns a TIFF itself when it loads it
@@ -264,9 +268,9 @@ def _stranger(content: bytes) -> str:
     """Why these bytes are not an image that can be read."""
     if not content:
         return "the file is empty."
-    if content[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc", b"ftypavif"):
-        return "HEIC and AVIF are not supported; convert it to JPEG or PNG."
-    return f"its first bytes belong to no known format (expected {', '.join(_OPENERS)})."
+    if content[4:12] in (b"ftypavif", b"ftypavis"):
+        return "AVIF is not supported; convert it to JPEG or PNG."
+    return f"its first bytes belong to no known format (expected {', '.join((*_OPENERS, 'HEIC'))})."
 
 
 def _reason(problem: Exception) -> str:

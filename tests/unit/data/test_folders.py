@@ -93,7 +93,7 @@ def test_folders_of_texts(tmp_path: Path) -> None:
     ("files", "sentence"),
     [
         ([], r"holds no images or texts, nothing was found: expected one folder for each class"),
-        (["a/x.heic"], r"only a/x.heic \(HEIC and AVIF are not supported; convert it to JPEG or PNG\) was found"),
+        (["a/x.avif"], r"only a/x.avif \(AVIF is not supported; convert it to JPEG or PNG\) was found"),
         (["1.jpg", "2.jpg"], r"holds 2 files such as 1.jpg but no class folders: expected one folder"),
         (["a/1.jpg", "b/1.jpg", "2.jpg"], r"holds files beside its class folders \(2.jpg\), so their class is unknown"),
         (["a/1.jpg", "b/1.txt"], r"holds 1 images and 1 texts \(such as b/1.txt\): expected one kind"),

@@ -200,7 +200,7 @@ def test_a_hint_never_goes_below_twice_the_wanted_side(width: int, height: int, 
     [
         (b"", "the file is empty"),
         (b"<html>not found</html>", "first bytes belong to no known format"),
-        (b"\0\0\0\x18ftypheic" + bytes(20), "HEIC and AVIF are not supported; convert"),
+        (b"\0\0\0\x18ftypavif" + bytes(20), "AVIF is not supported; convert"),
         (b"\x89PNG\r\n\x1a\n", "x.jpg cannot be read as an image"),
         (b"\xff\xd8\xff", "x.jpg cannot be read as an image"),
     ],

@@ -68,7 +68,7 @@ def _quoted(path: Path, text: str, delimiter: str) -> Rows:
                 if end > start:
                     long.append((len(rows) - 1, end))
             elif row and not width:
-                header, width = _header(row, path), len(row)
+                header, width = header_names(row, path), len(row)
             elif row:
                 raise _Trouble(
                     f"{path}, line {start}: expected {width} fields as in the header, found {len(row)} "
@@ -87,7 +87,8 @@ def _quoted(path: Path, text: str, delimiter: str) -> Rows:
     return made
 
 
-def _header(row: list[str], path: Path) -> list[str]:
+def header_names(row: list[str], path: Path) -> list[str]:
+    """The names of columns; one without a name is "column 3". Raises InputError for a name that occurs twice."""
     names = [name.strip() for name in row]
     twice = sorted(name for name, count in Counter(names).items() if count > 1 and name)
     if twice:
@@ -144,7 +145,7 @@ def _unquoted(path: Path, text: str, delimiter: str, line: int) -> Rows | None:
         return None
     said = f"{path.name} does not use quotes: the quotation mark in line {line} was read as a letter, and every line as a row."
     rows = [[_bare(field) for field in fields] for _, fields in numbered]
-    return Rows(_header(rows[0], path), rows[1:], [number for number, _ in numbered[1:]], (said,))
+    return Rows(header_names(rows[0], path), rows[1:], [number for number, _ in numbered[1:]], (said,))
 
 
 def _bare(field: str) -> str:

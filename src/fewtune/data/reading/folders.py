@@ -100,8 +100,8 @@ def reason_to_skip(path: Path) -> str | None:
     suffix = path.suffix.lower()
     if suffix in IMAGE_SUFFIXES or suffix in TEXT_SUFFIXES:
         return None
-    if suffix in (".heic", ".heif", ".avif"):
-        return "HEIC and AVIF are not supported; convert it to JPEG or PNG"
+    if suffix == ".avif":
+        return "AVIF is not supported; convert it to JPEG or PNG"
     if suffix in ARCHIVE_SUFFIXES:
         return "an archive; unpack it"
     return f"not an image or a text (suffix {path.suffix!r})" if suffix else "not an image or a text (no suffix)"

@@ -11,6 +11,7 @@ from typing import final
 import numpy as np
 
 from fewtune.data.examples import Examples, Integers, Skipped, make_examples, on_disk, source_of
+from fewtune.data.excel import OTHER_SHEETS
 from fewtune.data.items import Files, Item, Items, Modality, Pixels, Texts, Wanted
 from fewtune.data.reading.asked import Asked
 from fewtune.data.reading.folders import read_text
@@ -91,7 +92,7 @@ def _one(path: Path, wanted: Wanted, column: str | None) -> tuple[tuple[Items, l
         return _folder(path, modality)
     suffix = path.suffix.lower()
     absent = not os.path.exists(path)  # noqa: PTH110
-    if absent or suffix in TABLE_SUFFIXES or suffix in ARCHIVE_SUFFIXES or suffix == ".npz":
+    if absent or suffix in TABLE_SUFFIXES | OTHER_SHEETS | ARCHIVE_SUFFIXES or suffix == ".npz":
         return _table(path, wanted, column), []
     if modality == "image":
         return (Files([path]), [str(path)]), []

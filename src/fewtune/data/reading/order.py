@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from fewtune.data.examples import NO_SPLIT, TEST, TRAIN, VALIDATION
 
 IMAGE_SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm".split()  # noqa: SIM905
+    ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .heic .heif .hif".split()  # noqa: SIM905
 )
 TEXT_SUFFIXES = frozenset({".txt"})
 ARCHIVE_SUFFIXES = frozenset({".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"})

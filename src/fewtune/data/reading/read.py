@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fewtune.data.examples import Examples
+from fewtune.data.excel import EXCEL_SUFFIXES, OTHER_SHEETS
 from fewtune.data.reading.arrays import read_arrays, read_npz
 from fewtune.data.reading.asked import Asked
 from fewtune.data.reading.columns import from_table
@@ -22,7 +23,7 @@ from fewtune.data.reading.table_files import read_table
 from fewtune.errors import InputError
 from fewtune.files import expanded
 
-TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json", ".parquet", ".pq"})
+TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json", ".parquet", ".pq"}) | EXCEL_SUFFIXES
 
 
 def read_examples(
@@ -37,8 +38,8 @@ def read_examples(
 ) -> Examples:
     """Examples from a folder, a file, arrays, or a data frame. Rows are not decoded before they are used.
 
-    `source`: a folder of class folders (or of train, val, test with class folders inside); a CSV, TSV, JSONL, JSON or Parquet file;
-    an `.npz` (arrays x and y, or encoded images); a pair (x, y) or a mapping with x and y (arrays, tensors, lists of pictures or
+    `source`: a folder of class folders (or of train, val, test with class folders inside); a CSV, TSV, JSONL, JSON, Parquet or Excel
+    file; an `.npz` (arrays x and y, or encoded images); a pair (x, y) or a mapping with x and y (arrays, tensors, lists of pictures or
     strings, see `read_arrays`); a pandas DataFrame; a Hugging Face Dataset or DatasetDict; a map-style torch Dataset of (input, label); or
     Examples, which are returned.
     `label`, `input`, `group`, `split`: columns of a table, by default found by their usual names (`label` of a folder: see `read_folder`).
@@ -71,12 +72,14 @@ def _from_path(path: Path, asked: Asked) -> Examples:
         return read_kit(arrays, name=named.called) if {"bytes", "offsets"} <= arrays.keys() else read_npz(arrays, named)
     if suffix in TABLE_SUFFIXES:
         return from_table(read_table(path), asked, classes=sidecar(path))
+    if suffix in OTHER_SHEETS:
+        raise InputError(f"{path}: sheets of the kind {suffix} are not read: save it as .xlsx or as CSV.")
     if suffix in ARCHIVE_SUFFIXES:
         raise InputError(f"{path} is an archive: unpack it first and give the folder.")
     if suffix in IMAGE_SUFFIXES:
         raise InputError(f"{path} is a single image: {LAYOUT}.")
     raise InputError(
-        f"{path} is not a known kind of file: expected a folder of class folders, .csv, .tsv, .jsonl, .json, .parquet or .npz."
+        f"{path} is not a known kind of file: expected a folder of class folders, .csv, .tsv, .jsonl, .json, .parquet, .xlsx or .npz."
     )
 
 

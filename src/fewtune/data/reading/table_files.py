@@ -1,4 +1,4 @@
-"""Tables from files (CSV, TSV, JSONL, JSON and Parquet): columns of plain values, and the line of the file for each row."""
+"""Tables from files (CSV, TSV, JSONL, JSON, Parquet and Excel): columns of plain values, and the line of the file for each row."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from fewtune.data.excel import EXCEL_SUFFIXES, read_excel
 from fewtune.data.reading.csv_text import read_csv
 from fewtune.data.reading.parquet import read_parquet
 from fewtune.data.reading.table import Lazy, Table
@@ -22,6 +23,8 @@ def read_table(path: Path) -> Table:
     try:
         if suffix in (".parquet", ".pq"):
             return read_parquet(path)
+        if suffix in EXCEL_SUFFIXES:
+            return read_excel(path)
         text = _text(path)
     except OSError as problem:
         raise InputError(f"{path} cannot be read: {problem.strerror or problem}.") from None
