@@ -36,6 +36,7 @@ from fewtune.data.examples import NO_SPLIT, SPLITS, Examples
 from fewtune.data.row_space import RowSpace
 from fewtune.models.fitting import fit_head
 from fewtune.sides.compared import Compared
+from fewtune.sides.job import Workplace
 from fewtune.sides.route import FROZEN, Made, Route, side_of
 from fewtune.sides.settings import OwnSettings
 from fewtune.sources.settings import SourceSettings
@@ -97,7 +98,7 @@ def measured(examples: Examples, backbone: Backbone, shots: int, seed: int, give
         sources=SourceSettings(visits=given.visits),
     )
     began = time.process_time()
-    outcome = adapt_examples(target, backbone, sources=sources, settings=settings, cache=given.cache, quiet=True)
+    outcome = adapt_examples(target, backbone, sources=sources, settings=settings, at=Workplace(cache=given.cache, quiet=True))
     found: dict[str, Any] = {"seconds": round(time.process_time() - began, 1), "ways": len(outcome.class_names)}
     found |= accuracies(outcome, rest)
     found |= peers(target, rest, backbone, given.cache)
@@ -120,24 +121,15 @@ def accuracies(outcome: Outcome, rest: Examples) -> dict[str, Any]:
     compared, target = outcome.finetuning.compared, outcome.target
     place = {name: i for i, name in enumerate(outcome.class_names)}
     truth = np.array([place[rest.class_names[c]] for c in rest.labels])
-    frozen_side = outcome.finetuning.frozen
     found: dict[str, Any] = {}
     routes = {name: remembering(route) for name, route in outcome.finetuning.routes.items()}
     names = [FROZEN] if compared is None else [FROZEN, *compared.rivals]
     for name in names:
-        if compared is None:
-            model = kept_model(outcome.finetuning, frozen_side, outcome.frozen, outcome.methods, target, AdaptSettings())
-        else:
+        forced = compared
+        if compared is not None:
             forced = Compared(compared.held, compared.related)
             forced.__dict__["kept"] = name
-            model = kept_model(
-                replace(outcome.finetuning, compared=forced, routes=routes),
-                frozen_side,
-                outcome.frozen,
-                outcome.methods,
-                target,
-                AdaptSettings(),
-            )
+        model = kept_model(replace(outcome.finetuning, compared=forced, routes=routes), AdaptSettings())
         method, side = model.choice.method, model.side
         labels = target.labels[target.support]
         state, parameters = fit_head(method, side.features, target.support, labels, len(place), side.vectors(method, outcome.class_names))

@@ -42,7 +42,7 @@ from fewtune.machine import Machine
 from fewtune.models.fitting import fit_head
 from fewtune.recipes.language import read_method
 from fewtune.sides.clock import Clock
-from fewtune.sides.job import Job
+from fewtune.sides.job import Job, Workplace
 from fewtune.sources.source_rows import usable_rows
 from fewtune.statistics import sign_flip_test, t_interval
 from fewtune.tasks.candidates import candidate_tasks
@@ -145,7 +145,7 @@ def measured(name: str, sets: dict[str, Examples], backbone: Backbone, seed: int
     sources = [examples for other, examples in sets.items() if other != name or own]
     target = usable_target(target_of(whole, seed), backbone, cache=given.cache, skip_bad=True, quiet=True)
     known = np.concatenate([target.support, target.tested])
-    job = Job(clock=Clock(math.inf), cache=given.cache, skip_bad=True, seed=seed, quiet=True)
+    job = Job(clock=Clock(math.inf), at=Workplace(cache=given.cache, quiet=True), skip_bad=True, seed=seed)
     rows = usable_rows(sources, target.examples, known, target.features, backbone, job)
     trained, ways = rows.tasks("train"), len(target.class_names)
     assert trained is not None

@@ -40,9 +40,9 @@ from fewtune.sides.clock import Clock
 from fewtune.sides.compared import Compared
 from fewtune.sides.guard import FOLDS
 from fewtune.sides.held_out import held_out, outer_splits
-from fewtune.sides.job import Job
+from fewtune.sides.job import Job, Workplace
 from fewtune.sides.route import FROZEN, Made, Route, side_of
-from fewtune.sources.finetune import Finetuner
+from fewtune.sources.finetune import Done, Finetuner
 from fewtune.sources.settings import SourceSettings
 from fewtune.sources.stages import use_sources
 from fewtune.statistics import t_interval
@@ -99,7 +99,7 @@ def measured(name: str, sets: dict[str, Examples], backbone: Backbone, shots: in
     how = SourceSettings(visits=given.visits, rates=tuple(given.rates), selection=consistency_diversity(mode=given.mode))
     got = use_sources(
         target, frozen, methods, sources, how,
-        Job(clock=Clock(float("inf")), cache=given.cache, skip_bad=True, seed=seed), judge=not given.unguarded,
+        Job(clock=Clock(float("inf")), at=Workplace(cache=given.cache), skip_bad=True, seed=seed), judge=not given.unguarded,
     )  # fmt: skip
     rows, inputs = np.concatenate([target.support, target.test]), RowSpace([target.examples], remember=1 << 30)
     evidence = Evidence(
@@ -159,7 +159,7 @@ def measured(name: str, sets: dict[str, Examples], backbone: Backbone, shots: in
 
 def with_recipe(tuner: Finetuner, recipe: str) -> Finetuner:
     """The same finetuner with another recipe, and nothing remembered."""
-    return Finetuner(tuner.backbone, tuner.source_rows, recipe, tuner.ways, tuner.shots, tuner.visits, tuner.rates, tuner.seed, tuner.quiet)
+    return replace(tuner, recipe=recipe, done=Done())
 
 
 def lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -11,15 +11,16 @@ import pytest
 import torch
 
 from fewtune.adaptation.adapt import adapt_examples
-from fewtune.adaptation.finetuning import BOTH
-from fewtune.adaptation.finetuning import OWN as OWN_LABELS
 from fewtune.adaptation.outcome import Outcome
+from fewtune.adaptation.own_labels import BOTH
+from fewtune.adaptation.own_labels import OWN as OWN_LABELS
 from fewtune.adaptation.settings import AdaptSettings
 from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import TEST, TRAIN, Examples, make_examples
 from fewtune.data.items import Items, Pixels, Vectors
 from fewtune.machine import Machine
 from fewtune.recipes import read_method
+from fewtune.sides.job import Workplace
 from fewtune.sides.settings import Finetune, OwnSettings
 from fewtune.sources.settings import SourceSettings
 from fewtune.sources.stages import SOURCES
@@ -82,9 +83,8 @@ def test_labels_of_test_rows_decide_nothing_of_frozen_learners(skip_bad: bool, t
             target(Pixels(content), own + labels),
             backbone,
             methods=METHODS,
-            cache=tmp_path,
+            at=Workplace(cache=tmp_path, quiet=True),
             settings=AdaptSettings(skip_bad=skip_bad),
-            quiet=True,
         )
         for labels in labellings(8)
     ]
@@ -121,8 +121,7 @@ def test_labels_of_test_rows_decide_nothing_of_what_finetuning_gives(shots: int,
                 sources=[sources],
                 settings=AdaptSettings(finetune=finetune, own=OWN, sources=how, minutes=math.inf),
                 methods=METHODS,
-                cache=tmp_path,
-                quiet=True,
+                at=Workplace(cache=tmp_path, quiet=True),
             )
         )
     first, compared = found[0].sources, found[0].finetuning.compared

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from fewtune.adaptation import adapt, finetuning, kept
+from fewtune.adaptation import adapt, judging, kept, own_labels
 from fewtune.adaptation.adapt import adapt_examples
 from fewtune.adaptation.outcome import Outcome
 from fewtune.adaptation.settings import AdaptSettings
@@ -37,10 +37,10 @@ from fewtune.machine import Machine
 from fewtune.models import evaluate as evaluation
 from fewtune.models.predict import Running
 from fewtune.recipes import read_method, variants
-from fewtune.sides import held_out as judging
-from fewtune.sides import own
+from fewtune.sides import held_out, own
+from fewtune.sides.job import Workplace
 from fewtune.sides.settings import OwnSettings
-from fewtune.sources import finetune, guard, stages
+from fewtune.sources import choosing, finetune, guard, held_out_classes, stages
 from fewtune.sources.finetune import Finetuner
 from fewtune.sources.settings import SourceSettings
 from fewtune.tasks.samplers import Sampled
@@ -89,19 +89,19 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     at.wrap(adapt, "forecast", "forecast", lambda _, labelled, *__, **___: {"rows": labelled.rows})
     at.wrap(adapt, "fit_head", "fit", lambda _, features, rows, *__, **___: {"rows": rows})  # noqa: ARG005
     at.wrap(adapt, "_measured", "measure", lambda _, whole, side: {"rows": whole.test})  # noqa: ARG005
-    at.wrap(finetuning, "held_out", "guard")
+    at.wrap(judging, "held_out", "guard")
     at.wrap(stages, "guard_on_sources", "related")
-    at.wrap(judging, "answer_table", "judge", lambda _, features, episodes, *__: asked([episodes]))  # noqa: ARG005
+    at.wrap(held_out, "answer_table", "judge", lambda _, features, episodes, *__: asked([episodes]))  # noqa: ARG005
     at.wrap(guard, "correct_on_table", "judge", lambda _, features, episodes, *__: asked([episodes]))  # noqa: ARG005
     at.wrap(ConsistencyDiversity, "trace", "select", evidence)
-    at.wrap(stages, "choose_p", "p")
+    at.wrap(choosing, "choose_p", "p")
     at.wrap(stages, "side_of", "embed", embedded)
     at.wrap(kept, "side_of", "embed", embedded)
     at.wrap(own, "tune", "tune", lambda _, adapt, weights, episode, *__: asked([episode]))  # noqa: ARG005
     at.wrap(Finetuner, "advice", "advice")
     at.wrap(Finetuner, "worth", "worth")
     at.wrap(finetune, "train", "train", lambda _, phases, tasks, *__, **___: {"classes": classes_of(tasks)})  # noqa: ARG005
-    at.wrap(finetune, "score_each", "validate", lambda _, learner, weights, batches: asked(batches))  # noqa: ARG005
+    at.wrap(held_out_classes, "score_each", "validate", lambda _, learner, weights, batches: asked(batches))  # noqa: ARG005
     return at
 
 
@@ -116,7 +116,7 @@ def run(
     backbone = load_backbone(f"mlp,inputs={WIDTH},width=24,depth=1", machine=Machine(device="cpu"))
     how = SourceSettings(visits=1600, rates=(0.01, 0.1), candidates=6, tries=tries)
     settings = AdaptSettings(sources=how, own=own_labels or OwnSettings(), minutes=math.inf)
-    return adapt_examples(examples, backbone, sources=sources, settings=settings, methods=METHODS, cache=cache, quiet=True)
+    return adapt_examples(examples, backbone, sources=sources, settings=settings, methods=METHODS, at=Workplace(cache=cache, quiet=True))
 
 
 def all_of(seen: list[Seen], what: str) -> set[frozenset[int]]:
@@ -218,15 +218,15 @@ def test_a_fold_is_answered_by_what_was_finetuned_without_its_labels(
     support = frozenset(found.target.support.tolist())
     assert found.finetuning.compared is not None
     sides = [*found.finetuning.compared.held][1:]
-    assert sides == ([finetuning.OWN, stages.SOURCES, finetuning.BOTH] if with_sources else [finetuning.OWN])
+    assert sides == ([own_labels.OWN, stages.SOURCES, own_labels.BOTH] if with_sources else [own_labels.OWN])
     judged = at.of("judge", inside="guard")
     assert len(judged) == 4 * (len(sides) + 1)
     for number, name in enumerate([*sides, "frozen"]):
         for fold, mine in folds_of_a_side(at, judged[4 * number : 4 * number + 4], support):
             tuned = [s for s in mine if s.step == "tune"]
-            assert [s.given["support"] for s in tuned] == ([fold["support"]] if name in (finetuning.OWN, finetuning.BOTH) else [])
-            assert bool([s for s in mine if s.step == "choose"]) == (name not in (finetuning.OWN, finetuning.BOTH))
-            assert bool([s for s in mine if s.step == "select"]) == (name in (stages.SOURCES, finetuning.BOTH))
+            assert [s.given["support"] for s in tuned] == ([fold["support"]] if name in (own_labels.OWN, own_labels.BOTH) else [])
+            assert bool([s for s in mine if s.step == "choose"]) == (name not in (own_labels.OWN, own_labels.BOTH))
+            assert bool([s for s in mine if s.step == "select"]) == (name in (stages.SOURCES, own_labels.BOTH))
     outside = at.of("tune", outside="guard")
     assert {s.given["support"] for s in outside} <= {support}  # the model that is saved
     tested = frozenset(found.target.tested.tolist())

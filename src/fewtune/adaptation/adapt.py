@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
 from fewtune.adaptation.by_method import check_sources
 from fewtune.adaptation.facts import facts_of, record_of, support_of
 from fewtune.adaptation.finetuning import Finetuning
-from fewtune.adaptation.kept import Kept, choose, kept_model
+from fewtune.adaptation.frozen import FrozenModel, choose
+from fewtune.adaptation.kept import Kept, kept_model
 from fewtune.adaptation.outcome import Outcome
 from fewtune.adaptation.settings import AdaptSettings
 from fewtune.adaptation.verdict import verdict
@@ -20,7 +20,6 @@ from fewtune.backbones.features.readable import remarks_on_length
 from fewtune.data.audit import remarks_on_bits
 from fewtune.data.class_names import odd_names
 from fewtune.data.examples import Examples
-from fewtune.learners.choice import Choice
 from fewtune.learners.forecast import Forecast, forecast
 from fewtune.learners.labelled import Labelled
 from fewtune.learners.side import Side
@@ -34,8 +33,7 @@ from fewtune.models.predict import probabilities
 from fewtune.recipes.default_learners import candidates, remarks_on_candidates
 from fewtune.sides.clock import Clock
 from fewtune.sides.held_out import inner_folds
-from fewtune.sides.job import Job
-from fewtune.sides.progress import NOTHING, Finished
+from fewtune.sides.job import HERE, Job, Workplace
 from fewtune.spec import text
 from fewtune.statistics import Interval, wilson_interval
 
@@ -47,50 +45,34 @@ def adapt_examples(
     sources: Sequence[Examples] = (),
     settings: AdaptSettings | None = None,
     methods: Mapping[str, Method] | None = None,
-    cache: Path | None = None,
-    quiet: bool = False,
-    say: Callable[[str], None] = lambda _: None,
-    finished: Finished = NOTHING,
+    at: Workplace = HERE,
 ) -> Outcome:
     """The best model of the target: a learner chosen on its own examples, on the backbone as it is, finetuned on them, on tasks of the
     `sources`, or on both, or an ensemble of these; whatever is shown to be best on examples that it never saw.
 
     The examples of a test split are used for the final measurement alone. `methods`: the learners to choose from, by default all that suit.
-    `say`: is told what is about to be done and how long it takes. `finished`: where finished parts of a comparison are kept and found.
-    `cache`: the folder where features are kept. Raises InputError for data that cannot be learned from.
+    `at`: where the work is done. Raises InputError for data that cannot be learned from.
     """
     how = settings or AdaptSettings()
     check_sources(how, bool(sources))
-    clock = Clock(how.minutes)
-    with clock.stage("embedding the target"):
-        target = usable_target(examples, backbone, cache=cache, skip_bad=how.skip_bad, quiet=quiet)
-    check_answers_fit(target)
-    remarks: tuple[str, ...] = ()
-    if methods is None:
-        remarks = remarks_on_candidates(len(target.support))
-        modality, rows = backbone.preparation.modality, len(target.support)
-        methods = candidates(label_side=backbone.label_side, modality=modality, rows=rows, prompts=how.prompts)
-    side = Side(backbone, target.features)
-    with clock.stage("choosing a learner on frozen features"):
-        frozen = choose(side, methods, target, how)
-    job = Job(clock=clock, cache=cache, skip_bad=how.skip_bad, seed=how.seed, quiet=quiet, finished=finished)
-    finetuned = Finetuning(target, side, frozen, methods, how, job, say).run(sources)
+    job = Job(clock=Clock(how.minutes), at=at, skip_bad=how.skip_bad, seed=how.seed)
+    frozen = _frozen(examples, backbone, methods, how, job)
+    target, clock = frozen.target, job.clock
+    finetuned = Finetuning(frozen, how, job).run(sources)
     with clock.stage("making the model"):
-        kept = kept_model(finetuned, side, frozen, methods, target, how)
-    if kept.moved is None:
-        frozen = kept.choice
+        kept = kept_model(finetuned, how)
     with clock.stage("forecasting from a learning curve"):
-        ahead = _ahead(frozen if kept.labels_moved else kept.choice, side if kept.labels_moved else kept.side, target, how)
+        ahead = _ahead(kept, frozen, how)
     bundle = _bundle(kept, target, backbone, how)
     measured = _measured(bundle, target, kept.side)
     facts = facts_of(kept.choice, target, measured, how.seed, finetuned)
     sentences = verdict(kept.choice, target, measured, finetuned.sentences)
-    sentences += (*remarks, *examples.remarks, *remarks_on_bits(examples))
-    sentences += (*odd_names(target.class_names), *remarks_on_length(examples, backbone))
+    sentences += remarks_on_candidates(len(target.support)) if methods is None else ()
+    sentences += (*examples.remarks, *remarks_on_bits(examples), *odd_names(target.class_names), *remarks_on_length(examples, backbone))
     return Outcome(
         bundle=replace(bundle, facts=facts, card=model_card(bundle, facts, sentences)),
         choice=kept.choice,
-        frozen=frozen,
+        frozen=kept.choice if kept.moved is None else frozen.choice,
         target=target,
         features=kept.side.features,
         measured=measured,
@@ -98,20 +80,36 @@ def adapt_examples(
         backbone=kept.side.backbone,
         finetuned=kept.moved is not None,
         finetuning=finetuned,
-        methods=methods,
+        methods=frozen.methods,
         forecast=ahead,
         clock=clock,
     )
 
 
-def _ahead(choice: Choice, side: Side, target: Target, how: AdaptSettings) -> Forecast | None:
-    labels, names = target.labels[target.support], target.class_names
+def _frozen(examples: Examples, backbone: Backbone, methods: Mapping[str, Method] | None, how: AdaptSettings, job: Job) -> FrozenModel:
+    """The best learner on the backbone as it came. `methods` of None: all learners that suit."""
+    with job.clock.stage("embedding the target"):
+        target = usable_target(examples, backbone, cache=job.at.cache, skip_bad=how.skip_bad, quiet=job.at.quiet)
+    check_answers_fit(target)
+    if methods is None:
+        modality, rows = backbone.preparation.modality, len(target.support)
+        methods = candidates(label_side=backbone.label_side, modality=modality, rows=rows, prompts=how.prompts)
+    side = Side(backbone, target.features)
+    with job.clock.stage("choosing a learner on frozen features"):
+        return FrozenModel(target, side, methods, choose(side, methods, target, how))
+
+
+def _ahead(kept: Kept, frozen: FrozenModel, how: AdaptSettings) -> Forecast | None:
+    """What more labels would bring to the learner that is kept. On features that saw the labels every learner looks perfect: there it is
+    that of the frozen learner."""
+    choice, side = (frozen.choice, frozen.side) if kept.labels_moved else (kept.choice, kept.side)
+    names = frozen.target.class_names
     return forecast(
         choice.method,
-        Labelled(side.features, target.support, labels, len(names)),
+        Labelled(side.features, frozen.target.support, frozen.labels, len(names)),
         vectors=lambda method: side.vectors(method, names),
         seed=how.seed,
-        folds=min(how.folds, inner_folds(len(labels))),
+        folds=min(how.folds, inner_folds(len(frozen.labels))),
     )
 
 

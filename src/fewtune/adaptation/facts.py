@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fewtune.adaptation.finetuning import Finetuned
+from fewtune.adaptation.finetuned import Finetuned
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.places import remember
 from fewtune.data.reading.inputs import taught_size

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
 import torch
 
-from fewtune.adaptation.finetuning import Finetuned
+from fewtune.adaptation.finetuned import Finetuned
 from fewtune.adaptation.settings import AdaptSettings
 from fewtune.backbones.beside import beside
 from fewtune.data.examples import Integers
@@ -25,7 +24,7 @@ from fewtune.parts.heads import Ensemble
 from fewtune.sides.compared import Compared
 from fewtune.sides.guard import FOLDS
 from fewtune.sides.held_out import HeldOut
-from fewtune.sides.route import FROZEN, Made, Route, side_of
+from fewtune.sides.route import FROZEN, Made, side_of
 from fewtune.statistics import Interval, best_of_candidates, bootstrap_interval, expected_accuracy, held_out_difference
 
 
@@ -42,46 +41,31 @@ class Kept:
     labels_moved: bool = False
 
 
-def kept_model(
-    finetuned: Finetuned, frozen: Side, choice: Choice, methods: Mapping[str, Method], target: Target, how: AdaptSettings
-) -> Kept:
-    """What the comparison says to keep. `frozen` and `choice`: the side as it came and the learner on it."""
-    used, compared = finetuned.sources, finetuned.compared
+def kept_model(finetuned: Finetuned, how: AdaptSettings) -> Kept:
+    """What the comparison says to keep, made from all labelled examples."""
+    used, compared, frozen = finetuned.sources, finetuned.compared, finetuned.frozen
+    target, choice = frozen.target, frozen.choice
     if compared is not None and compared.kept != FROZEN:
-        parts = [_part(name, finetuned.routes[name], compared, frozen, choice, methods, target, how) for name in compared.members_kept]
+        parts = [_part(name, finetuned, compared, how) for name in compared.members_kept]
         made = parts[0] if len(parts) == 1 else _ensemble(parts, compared)
         return replace(made, side=_with_test_rows(made.side, target), choice=_judged(made.choice, compared, target, finetuned))
     if used is not None and used.kept and used.after is not None and used.guard is not None:
-        after = choose(used.after, methods, target, how, used.guard.advised)
+        after = frozen.choose(used.after, how, used.guard.advised)
         return Kept(_with_test_rows(used.after, target), after, used.moved)
     if choice.expected is None and used is not None and used.guard is not None:
-        choice = choose(frozen, methods, target, how, used.guard.learners[0][0])  # one example a class: the sources say what is best
-    return Kept(frozen, choice)
+        choice = frozen.choose(frozen.side, how, used.guard.learners[0][0])  # one example a class: the sources say what is best
+    return Kept(frozen.side, choice)
 
 
-def choose(side: Side, methods: Mapping[str, Method], target: Target, how: AdaptSettings, fallback: str | None = None) -> Choice:
-    """The learner on a side, chosen on the labelled rows."""
-    labels = target.labels[target.support]
-    return side.choose(methods, target.support, labels, target.class_names, how.seed, folds=how.folds, fallback=fallback)
-
-
-def _part(
-    name: str,
-    route: Route,
-    compared: Compared,
-    frozen: Side,
-    choice: Choice,
-    methods: Mapping[str, Method],
-    target: Target,
-    how: AdaptSettings,
-) -> Kept:
+def _part(name: str, finetuned: Finetuned, compared: Compared, how: AdaptSettings) -> Kept:
     """One side, made from all labelled examples."""
+    frozen, route = finetuned.frozen, finetuned.routes[name]
     if name == FROZEN:
-        return Kept(frozen, choice)
-    made: Made = route.make(target.support)
+        return Kept(frozen.side, frozen.choice)
+    made: Made = route.make(frozen.target.support)
     if route.learner is None:
-        return Kept(made.side, choose(made.side, methods, target, how), made.moved)
-    fixed = replace(choice, name=name, method=route.learner, temperature=compared.held[name].temperature)
+        return Kept(made.side, frozen.choose(made.side, how), made.moved)
+    fixed = replace(frozen.choice, name=name, method=route.learner, temperature=compared.held[name].temperature)
     return Kept(made.side, fixed, made.moved, labels_moved=True)
 
 

@@ -8,7 +8,7 @@ from typing import final
 
 from torch import Tensor
 
-from fewtune.adaptation.finetuning import Finetuned
+from fewtune.adaptation.finetuned import Finetuned
 from fewtune.backbones.backbone import Backbone
 from fewtune.learners.choice import Choice
 from fewtune.learners.forecast import Forecast

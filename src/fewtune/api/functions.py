@@ -20,6 +20,7 @@ from fewtune.models.bundle import Bundle, load_bundle
 from fewtune.models.evaluate import Counted, Evaluation, evaluate, read_labelled
 from fewtune.models.export import Exported, export_onnx
 from fewtune.models.predict import Prediction, Running, load_its_backbone, predict_anything, unlabelled
+from fewtune.sides.job import Workplace
 
 _DEFAULT = AdaptSettings()
 
@@ -166,8 +167,7 @@ def adapt(
         sources=sources_of(sources),
         settings=how,
         methods=methods,
-        cache=None if cache is None else Path(cache),
-        quiet=quiet,
+        at=Workplace(cache=None if cache is None else Path(cache), quiet=quiet),
     )
     return Adapted(outcome)
 

@@ -73,6 +73,7 @@ def adapt(
     from fewtune.cli.source_flags import budget_of
     from fewtune.files import refuse_existing
     from fewtune.models.bundle import FILES, REPORT, SELECTION
+    from fewtune.sides.job import Workplace
     from fewtune.sides.progress import Finished
 
     refuse_existing(out, overwrite=overwrite, writes=(*FILES, REPORT, *((SELECTION,) if other.source else ())))
@@ -100,10 +101,8 @@ def adapt(
         finished.clear()
     backbone = model.load(examples.modality)
     tell(*understood(examples, backbone), *map(source_line, sources), expected_time(examples, backbone))
-    outcome = adapt_examples(
-        examples, backbone, sources=sources, settings=settings, methods=methods, cache=model.cache, quiet=model.quiet, say=tell,
-        finished=finished,
-    )  # fmt: skip
+    at = Workplace(cache=model.cache, quiet=model.quiet, say=tell, finished=finished)
+    outcome = adapt_examples(examples, backbone, sources=sources, settings=settings, methods=methods, at=at)
     where = save_and_show(outcome, out, overwrite=overwrite)
     if not outcome.stopped:
         finished.clear()

@@ -71,6 +71,7 @@ def demo(
     from fewtune.data.few import few_labelled
     from fewtune.files import refuse_existing
     from fewtune.models.bundle import FILES, REPORT, SELECTION
+    from fewtune.sides.job import Workplace
     from fewtune.sides.settings import Finetune
     from fewtune.sources.settings import SourceSettings
 
@@ -85,7 +86,7 @@ def demo(
     finetune: Finetune = "sources" if material.sources else "never"
     how = SourceSettings(visits=visits, rates=(1e-3,))
     settings = AdaptSettings(finetune=finetune, sources=how, minutes=minutes, seed=seed)
-    outcome = adapt_examples(examples, backbone, sources=material.sources, settings=settings, quiet=quiet)
+    outcome = adapt_examples(examples, backbone, sources=material.sources, settings=settings, at=Workplace(quiet=quiet))
     where = save_and_show(outcome, where, overwrite=replaced)
     _show_unseen(where, examples)
     tell("", f"Saved to {where}: its report is {where / 'report.html'}, its model card {where / 'README.md'}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -12,15 +13,30 @@ from fewtune.sides.progress import NOTHING, Finished
 
 @final
 @dataclass(frozen=True, kw_only=True)
+class Workplace:
+    """Where the work is done. Nothing here changes what comes of it.
+
+    `cache`: the folder where features are kept (None: the user's). `quiet`: no progress on the terminal. `say`: is called with what is
+    about to be done and how long it takes. `finished`: where finished parts of the work are kept, and found when it is resumed.
+    """
+
+    cache: Path | None = None
+    quiet: bool = False
+    say: Callable[[str], None] = lambda _: None
+    finished: Finished = NOTHING
+
+
+HERE = Workplace()
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
 class Job:
-    """`clock`: the time that is left, and what it was spent on. `cache`: the folder where features are kept (None: the user's). `skip_bad`:
-    leave out what cannot be read. `seed`: of everything that is drawn. `quiet`: no progress on the terminal. `finished`: what an
-    earlier run of the same work has finished already.
+    """`clock`: the time that is left, and what it was spent on. `at`: where the work is done. `skip_bad`: leave out what cannot be read.
+    `seed`: of everything that is drawn.
     """
 
     clock: Clock
-    cache: Path | None = None
+    at: Workplace = HERE
     skip_bad: bool = False
     seed: int = 0
-    quiet: bool = False
-    finished: Finished = NOTHING

@@ -12,12 +12,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, final
 
-import numpy as np
 from torch import Tensor
 
 from fewtune.backbones.backbone import Backbone
 from fewtune.errors import Diverged
-from fewtune.evaluation.answers import score_each
 from fewtune.keys import key
 from fewtune.learning import declared
 from fewtune.learning.budget import budgeted, fit_phases
@@ -26,20 +24,15 @@ from fewtune.learning.method import Method
 from fewtune.learning.phase import phases_of
 from fewtune.learning.train import Trained, train
 from fewtune.models.finetuned_weights import Moved, what_moved
-from fewtune.parts.heads import Centroid
 from fewtune.parts.plan import resolve
 from fewtune.sources.advice import RATES, SHARES, Advice, at_rates, keeping_best, part_way
-from fewtune.sources.roles import Part
+from fewtune.sources.held_out_classes import HeldOutClasses
 from fewtune.sources.source_rows import SourceRows
 from fewtune.stopping import Stopped
-from fewtune.tasks.episodes import Episodes
-from fewtune.tasks.fit import fitted
-from fewtune.tasks.samplers import Sampled
 from fewtune.tasks.task import Tasks
 from fewtune.words import counted
 
 MOST_SOURCES = 3  # that validate: those most of the chosen classes are from
-EPISODES = 40  # a source
 SWEEP = 1 / 3  # of a run's visits, for each rate that is tried
 
 
@@ -95,22 +88,28 @@ class Done:
 @final
 @dataclass(frozen=True, eq=False)
 class Finetuner:
-    """Finetunes `backbone` on chosen tasks of `source_rows`, always in the same way.
+    """Finetunes `backbone` on chosen tasks of the sources, always in the same way.
 
-    `recipe`: the text of the method; its learning rate is chosen from `rates` unless the text names one. `ways`, `shots`: of the episodes
-    that judge. `visits`: rows that a run may look at. `done`: what was run already.
+    `judge`: held-out classes of the sources, which choose the rate, the steps and the share. `recipe`: the text of the method; its
+    learning rate is chosen from `rates` unless the text names one. `visits`: rows that a run may look at. `done`: what was run already.
     """
 
     backbone: Backbone
-    source_rows: SourceRows
+    judge: HeldOutClasses
     recipe: str
-    ways: int
-    shots: int
     visits: int
     rates: tuple[float, ...] = RATES
-    seed: int = 0
     quiet: bool = True
     done: Done = field(default_factory=Done)
+
+    @property
+    def source_rows(self) -> SourceRows:
+        return self.judge.source_rows
+
+    @property
+    def seed(self) -> int:
+        """Of all draws."""
+        return self.judge.seed
 
     def tuned(self, chosen: Tasks) -> Finetuned:
         """The backbone finetuned on these tasks."""
@@ -133,13 +132,13 @@ class Finetuner:
 
     def worth(self, tasks: Tasks, sources: tuple[str, ...]) -> float:
         """What a short run on some tasks reaches on the validation tasks of `sources`; without any, all tasks are worth the same."""
-        if not self.validation(sources):
+        if not self.judge.validation(sources):
             return 0.0
         if (tasks.names, sources) not in self.done.worth:
             try:
                 method = self.variants[self.advice(sources, tasks).rate]
                 done = self._train(method, tasks, int(self.visits * SWEEP), f"trying {counted(len(tasks), 'task')}").trained
-                self.done.worth[tasks.names, sources] = self.accuracy(done.weights, sources)
+                self.done.worth[tasks.names, sources] = self._accuracy(done.weights, sources)
             except Diverged:
                 self.done.worth[tasks.names, sources] = float("-inf")
         return self.done.worth[tasks.names, sources]
@@ -183,7 +182,7 @@ class Finetuner:
         Raises Diverged where every rate does. Without validation tasks nothing is tried: the middle rate, all steps, all the way.
         """
         labels = list(self.variants)
-        if not self.validation(sources):
+        if not self.judge.validation(sources):
             return Advice(labels[len(labels) // 2], 1.0, 1.0)
         if sources not in self.done.advised:
             tasks = self.source_rows.tasks("train", sources) or chosen
@@ -206,9 +205,14 @@ class Finetuner:
         judged = [(row["validation"], -number) for number, row in enumerate(run.curve) if "validation" in row]
         part = (1 - max(judged)[1]) / len(run.curve)
         start, method = self.ground().start(), self.variants[label]
-        shares = {a: tried[label] if a == 1 else self.accuracy({**start, **part_way(start, run, a, method.edits)}, sources) for a in SHARES}
+        shares = {
+            a: tried[label] if a == 1 else self._accuracy({**start, **part_way(start, run, a, method.edits)}, sources) for a in SHARES
+        }
         share = max(shares, key=lambda a: (shares[a], -a))
         return Advice(label, part, share, dict(tried), shares, run.curve)
+
+    def _accuracy(self, weights: Mapping[str, Tensor], sources: tuple[str, ...]) -> float:
+        return self.judge.accuracy(self.ground(), weights, sources)
 
     def _train(self, method: Method, tasks: Tasks, visits: int, title: str, judged: tuple[str, ...] = ()) -> Run:
         """A run; with `judged` it keeps the weights that are best on validation tasks of these sources."""
@@ -222,7 +226,7 @@ class Finetuner:
                 phases,
                 tasks,
                 key(self.seed, "finetuning"),
-                validate=(lambda weights: self.accuracy(weights, judged)) if judged else None,
+                validate=(lambda weights: self._accuracy(weights, judged)) if judged else None,
                 label=title,
                 quiet=self.quiet,
             )
@@ -230,23 +234,3 @@ class Finetuner:
             raise Stopped from None
         self.done.visits += trained.visits
         return Run(trained, tuple(f"Finetuning: {note}." for note in notes))
-
-    def accuracy(self, weights: Mapping[str, Tensor], sources: tuple[str, ...]) -> float:
-        """Mean accuracy of nearest centroids on the validation tasks of some sources, each weighing the same."""
-        batches = self.validation(sources)
-        known = {n: t for n, t in weights.items() if n in self.ground().names}
-        scores = score_each(self.ground(), Centroid(), known, batches)
-        return float(np.mean([s.accuracy.mean() for s in scores]))
-
-    def validation(self, sources: Sequence[str]) -> list[Episodes]:
-        return self.episodes("validation", sources, EPISODES)
-
-    def episodes(self, part: Part, sources: Sequence[str], count: int) -> list[Episodes]:
-        """Episodes like the target's on held-out classes: a batch of `count` for each of these sources that has some."""
-        made = []
-        for name in sources:
-            tasks = self.source_rows.tasks(part, [name])
-            if tasks is not None:
-                sampler, _ = fitted(Sampled(ways=self.ways, shots=self.shots, queries=10), tasks)
-                made.append(sampler.draw(tasks, key(self.seed, part, name), 0, count))
-        return made

@@ -99,7 +99,7 @@ def seconds_a_visit(tuner: Finetuner) -> float:
 
 def looked_at(tuner: Finetuner, sources: Sequence[str]) -> int:
     """Rows that one look at the validation tasks of some sources takes."""
-    rows = [t.numpy().reshape(-1) for e in tuner.validation(sources) for t in (e.support, e.query)]
+    rows = [t.numpy().reshape(-1) for e in tuner.judge.validation(sources) for t in (e.support, e.query)]
     return len(np.unique(np.concatenate(rows))) if rows else 0
 
 

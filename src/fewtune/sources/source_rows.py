@@ -103,7 +103,7 @@ def usable_rows(
     notes: list[str] = []
     usable = without_overlap(_marked(named, most, job, notes), notes)
     whole = RowSpace(usable)
-    table = feature_table(backbone, whole, folder=job.cache, quiet=job.quiet)
+    table = feature_table(backbone, whole, folder=job.at.cache, quiet=job.at.quiet)
     if table.bad:  # headers were fine
         row, reason = next(iter(sorted(table.bad.items())))
         raise InputError(f"{whole.row_name(row)} cannot be read ({reason}): mend it, or leave it out: {option('--skip-bad')}.")

@@ -9,39 +9,33 @@ from functools import cached_property
 from typing import final
 
 import numpy as np
-import torch
 
-from fewtune.backbones.backbone import Backbone
 from fewtune.data.examples import Examples, Integers
 from fewtune.data.row_space import RowSpace
 from fewtune.errors import Diverged, InputError
-from fewtune.keys import key
 from fewtune.learners.side import Side
 from fewtune.learners.target import Target
 from fewtune.learning.method import Method
 from fewtune.sides.clock import budget_asked
 from fewtune.sides.guard import LEAST_ITEMS, LEAST_SHOTS, Guard, own_splits_allow
 from fewtune.sides.job import Job
-from fewtune.sides.own import LEAST_ROWS, LEAST_STEPS
+from fewtune.sides.own import LEAST_STEPS
 from fewtune.sides.route import Made, OutOfTimeError, Route, side_of
-from fewtune.sources.finetune import EPISODES, MOST_SOURCES, Finetuned, Finetuner
+from fewtune.sources.choosing import Choosing, choosing_for
+from fewtune.sources.finetune import Finetuned, Finetuner
 from fewtune.sources.guard import guard_on_sources
+from fewtune.sources.held_out_classes import EPISODES
 from fewtune.sources.outcome import SourceOutcome, said_of
 from fewtune.sources.planning import MOST_VISITS, Cost, affordable_rows, cost_of, least_visits
 from fewtune.sources.settings import SourceSettings
-from fewtune.sources.source_rows import SourceRows, usable_rows
+from fewtune.sources.source_rows import usable_rows
+from fewtune.sources.tuner import finetuner_for
 from fewtune.spec import text
-from fewtune.tasks.candidates import candidate_tasks
-from fewtune.tasks.selection import ConsistencyDiversity, Evidence, Trace, choose_p, no_diversity
-from fewtune.tasks.task import Tasks
+from fewtune.tasks.selection import Trace
 from fewtune.words import counted, option
 
-MOST_WAYS = 15  # of an episode, and
-STEP_ROWS = 150  # rows that a step looks at: 15 ways x (1 + 9), as Xu et al. take; fewer where a run has little time
-STEPS = 100  # that a run should have at least, if need be with fewer rows a step
 SOURCES = "finetuned on other data"
 REMEMBERED = 1 << 30  # bytes of the target's prepared images: each finetuned backbone looks at them
-NEAREST = 10  # tasks whose sources judge the values of p that are tried
 
 
 def use_sources(
@@ -71,33 +65,30 @@ def use_sources(
         if most < how.most:
             note = f"The budget allows {most} rows of a class of the sources, not {how.most}."
             source_rows = replace(source_rows, notes=(note, *source_rows.notes))
-    candidates = _candidates(target, source_rows, how, job.seed)
-    space = RowSpace([target.examples], remember=REMEMBERED)
-    return _Stages(target, frozen, methods, how.seeded(job.seed), job, source_rows, candidates, space).run(judge)
-
-
-def _candidates(target: Target, source_rows: SourceRows, how: SourceSettings, seed: int) -> Tasks:
-    tasks = source_rows.tasks("train")
-    assert tasks is not None  # `usable_rows` refuses sources without
-    return candidate_tasks(tasks, min(len(target.class_names), MOST_WAYS), how.candidates, key(seed, "candidates"))
+    choosing = choosing_for(target, frozen, source_rows, how.seeded(job.seed), job.seed)
+    return _Stages(choosing, methods, job, RowSpace([target.examples], remember=REMEMBERED)).run(judge)
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class _Stages:
-    """The stages after the sources were read. All fields are given. `space`: the target's rows. `sides` alone grows: the target
-    by each finetuned backbone, so that it is embedded once.
+    """The stages after the sources were read. `choosing`: the target, the frozen side, and the candidate tasks. `space`: the target's rows.
+    `sides` alone grows: the target by each finetuned backbone, so that it is embedded once.
     """
 
-    target: Target
-    frozen: Side
+    choosing: Choosing
     methods: Mapping[str, Method]
-    how: SourceSettings
     job: Job
-    source_rows: SourceRows
-    candidates: Tasks
     space: RowSpace
     sides: dict[tuple[str, ...], Side] = field(default_factory=dict)
+
+    @property
+    def target(self) -> Target:
+        return self.choosing.target
+
+    @property
+    def how(self) -> SourceSettings:
+        return self.choosing.how
 
     def run(self, judge: bool) -> SourceOutcome:
         """Choose, finetune, judge; an end for each way in which that can stop."""
@@ -107,7 +98,7 @@ class _Stages:
             stage.note = f"{counted(tuner.visits, 'row')} a run"
         enough = tuner.visits >= least_visits(tuner)
         with clock.stage("choosing tasks") as stage:
-            trace = self.decide(tuner, self.target.support, tries=enough)
+            trace = self.choosing.trace(tuner, self.target.support, tries=enough)
             stage.visits = tuner.spent
         if not enough:
             return self.end(tuner, trace, self.too_little(tuner))
@@ -127,14 +118,15 @@ class _Stages:
         after: Side | None = None,
         guard: Guard | None = None,
     ) -> SourceOutcome:
-        return SourceOutcome(self.source_rows, self.candidates, trace, tuner, tuned, guard, after, self.job.clock, tuner.spent, why)
+        chosen = self.choosing
+        return SourceOutcome(chosen.source_rows, chosen.candidates, trace, tuner, tuned, guard, after, self.job.clock, tuner.spent, why)
 
     def judged(self, tuner: Finetuner, trace: Trace, judge: bool) -> SourceOutcome:
         """What comes of the chosen tasks; raises Diverged where training does."""
         clock = self.job.clock
         with clock.stage("finetuning") as stage:
             before = tuner.spent
-            tuned = tuner.tuned(self.candidates.take(trace.taken))
+            tuned = tuner.tuned(self.choosing.candidates.take(trace.taken))
             stage.visits = tuner.spent - before
         if not tuned.changed:
             why = "On held-out classes of the sources no finetuned weights beat the frozen ones, so none are used."
@@ -161,38 +153,21 @@ class _Stages:
         """The way to the finetuned side with fewer labelled examples: tasks are chosen for these, and finetuned on."""
 
         def make(rows: Integers) -> Made:
-            chosen = self.candidates.take(self.decide(tuner, rows).taken)
+            chosen = self.choosing.chosen(tuner, rows)
             if self.job.clock.left == 0 and not tuner.has_run(chosen):
                 raise OutOfTimeError
             tuned = tuner.tuned(chosen)
             return Made(self.side(tuner, tuned), tuned.moved)
 
-        digests = " ".join(source.digest() for source in self.source_rows.space.sources)
-        how = (tuner.recipe, tuner.visits, tuner.rates, self.how.candidates, len(self.source_rows.space), self.how.tries)
+        source_rows = self.choosing.source_rows
+        digests = " ".join(source.digest() for source in source_rows.space.sources)
+        how = (tuner.recipe, tuner.visits, tuner.rates, self.how.candidates, len(source_rows.space), self.how.tries)
         key = f"{how} {text(self.how.selection)} {digests} {tuner.backbone.digest()}"
-        return Route(SOURCES, f"finetuned on {counted(len(self.source_rows.names), 'other data set')}", make, key=key)
-
-    @property
-    def labels(self) -> Integers:
-        return self.target.labels[self.target.support]
+        return Route(SOURCES, f"finetuned on {counted(len(source_rows.names), 'other data set')}", make, key=key)
 
     @property
     def own_splits(self) -> bool:
-        return own_splits_allow(self.labels, len(self.target.class_names))
-
-    def decide(self, tuner: Finetuner, rows: Integers, *, tries: bool = True) -> Trace:
-        """Which candidates suit these rows of the target."""
-        source_rows, candidates = self.source_rows, self.candidates
-        evidence = Evidence(
-            features=lambda asked: source_rows.features[torch.from_numpy(asked)],
-            target=self.frozen.features[torch.from_numpy(rows)],
-            target_label=torch.from_numpy(self.target.labels[rows]),
-        )
-        selection = self.how.selection
-        if isinstance(selection, ConsistencyDiversity) and self.how.tries and tries:
-            nearest = source_rows.leading(no_diversity(most=NEAREST).select(candidates, evidence), MOST_SOURCES)
-            selection = choose_p(selection, self.how.tries, candidates, evidence, lambda tasks: tuner.worth(tasks, nearest))
-        return selection.trace(candidates, evidence)
+        return own_splits_allow(self.target.labels[self.target.support], len(self.target.class_names))
 
     def too_little(self, tuner: Finetuner) -> str:
         """The verdict where a run would be too short to tell anything."""
@@ -205,17 +180,9 @@ class _Stages:
         return f"Too little time to tell whether finetuning on the sources would help: {of}. It takes {asked}."
 
     def finetuner(self, visits: int) -> Finetuner:
-        """What finetunes within so many rows a run; by default in episodes like the target's, small enough for 100 steps of 32 rows or
-        more, and on a CPU the upper third of the backbone's groups."""
-        shots = int(np.clip(np.median(self.target.shots()), 1, self.how.most // 2))
-        ways = min(len(self.target.class_names), MOST_WAYS)
-        rows = min(STEP_ROWS, max(LEAST_ROWS, visits // STEPS)) if visits else STEP_ROWS
-        each = max(2, -(-rows // ways))  # rows of a class in a step
-        support = min(shots, each // 2)
-        last = upper_groups(self.frozen.backbone)
-        recipe = self.how.recipe or f"multitask(ways={ways}, shots={support}, queries={min(self.how.most, each) - support}, last={last})"
-        job = self.job
-        return Finetuner(self.frozen.backbone, self.source_rows, recipe, ways, shots, visits, self.how.rates, job.seed, job.quiet)
+        """What finetunes within so many rows a run."""
+        chosen = self.choosing
+        return finetuner_for(chosen.target, chosen.frozen.backbone, chosen.source_rows, chosen.how, self.job, visits)
 
     def affordable(self, seconds: float) -> int:
         """The rows that each run may look at in so many seconds."""
@@ -233,17 +200,11 @@ class _Stages:
 
     def guard(self, trace: Trace, tuner: Finetuner, after: Side) -> Guard | None:
         """The comparison on judging classes of the sources; None without any."""
-        source_rows = self.source_rows
-        sources = source_rows.leading(self.candidates.take(trace.taken), MOST_SOURCES)
-        validation = tuner.episodes("validation", sources, EPISODES)
-        judging = tuner.episodes("judging", sources, 5 * EPISODES)
+        source_rows, sources = self.choosing.source_rows, self.choosing.leading(trace.taken)
+        validation = tuner.judge.validation(sources)
+        judging = tuner.judge.episodes("judging", sources, 5 * EPISODES)
         if not validation or not judging:
             return None
         rows = np.unique(np.concatenate([t.numpy().reshape(-1) for e in (*validation, *judging) for t in (e.support, e.query)]))
-        sides = [side_of(b, source_rows.space, rows[rows >= 0]) for b in (self.frozen.backbone, after.backbone)]
+        sides = [side_of(b, source_rows.space, rows[rows >= 0]) for b in (self.choosing.frozen.backbone, after.backbone)]
         return guard_on_sources(self.methods, sides[0], sides[1], source_rows.space.class_names, validation, judging)
-
-
-def upper_groups(backbone: Backbone) -> int:
-    """How many of the last groups move by default: a third on a CPU, all (0) elsewhere."""
-    return max(1, -(-len(backbone.groups) // 3)) if backbone.machine.device == "cpu" else 0

@@ -19,6 +19,7 @@ from fewtune.data.items import Vectors
 from fewtune.machine import Machine
 from fewtune.recipes import read_method
 from fewtune.sides.compared import Compared
+from fewtune.sides.job import Workplace
 from fewtune.sides.planning import Plan
 from fewtune.sides.settings import OwnSettings
 from fewtune.sources.settings import SourceSettings
@@ -66,6 +67,5 @@ def adapted(
         sources=SourceSettings(recipe="multitask(ways=4, shots=5, queries=5)", visits=2000, rates=(0.1,), candidates=6),
         **{"minutes": math.inf, **how},
     )
-    return adapt_examples(
-        examples or target(), BACKBONE, sources=[others()] if sources else [], settings=settings, methods=METHODS, cache=cache, quiet=True
-    )
+    more, at = [others()] if sources else [], Workplace(cache=cache, quiet=True)
+    return adapt_examples(examples or target(), BACKBONE, sources=more, settings=settings, methods=METHODS, at=at)

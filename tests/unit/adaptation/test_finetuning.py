@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fewtune.adaptation import finetuning
+from fewtune.adaptation import finetuning, judging, own_labels
 from fewtune.adaptation.adapt import adapt_examples
-from fewtune.adaptation.finetuning import OWN, said_of
+from fewtune.adaptation.finetuned import said_of
+from fewtune.adaptation.own_labels import OWN
 from fewtune.adaptation.settings import AdaptSettings
 from fewtune.backbones.load import load_backbone
 from fewtune.errors import InputError
 from fewtune.machine import Machine
 from fewtune.sides.held_out import held_out
+from fewtune.sides.job import Workplace
 from fewtune.sides.planning import Plan
 from fewtune.sides.route import OutOfTimeError, Route
 from fewtune.stopping import Stopped
@@ -28,7 +30,9 @@ def test_own_labels_are_judged_beside_the_frozen_side(tmp_path: Path, monkeypatc
     one_pass(monkeypatch)
     said: list[str] = []
     settings = AdaptSettings(own=finetuning_settings(RECIPE))
-    found = adapt_examples(target(), BACKBONE, settings=settings, methods=METHODS, cache=tmp_path, quiet=True, say=said.append)
+    found = adapt_examples(
+        target(), BACKBONE, settings=settings, methods=METHODS, at=Workplace(cache=tmp_path, quiet=True, say=said.append)
+    )
     compared = found.finetuning.compared
     assert compared is not None and [*compared.held] == ["frozen", OWN]
     assert said == ["Finetuning on your 40 labelled examples: 5 runs of 12 steps, about 0 s."]
@@ -58,7 +62,7 @@ def test_every_method_that_is_asked_for_is_a_side(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize("finetune", ["never", "auto", "own"])
 def test_few_labels_are_not_finetuned_on(finetune: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is run; only where it was asked for is it said."""
-    monkeypatch.setattr(finetuning, "OwnTuner", lambda *_: pytest.fail("it was"))
+    monkeypatch.setattr(own_labels, "OwnTuner", lambda *_: pytest.fail("it was"))
     found = adapted(tmp_path, examples=target(shots=10 if finetune == "never" else 7), finetune=finetune)
     assert found.finetuning.compared is None and found.bundle.moved is None and found.finetuning.guard is None
     assert any("30 of them in classes of 4 or more" in s for s in found.sentences) == (finetune == "own")
@@ -66,17 +70,17 @@ def test_few_labels_are_not_finetuned_on(finetune: Any, tmp_path: Path, monkeypa
 
 
 def test_a_backbone_without_weights_cannot_be_finetuned(tmp_path: Path) -> None:
-    plain = load_backbone("precomputed", machine=Machine(device="cpu"))
+    plain, at = load_backbone("precomputed", machine=Machine(device="cpu")), Workplace(cache=tmp_path, quiet=True)
     for word in ("auto", "all"):
         how = AdaptSettings(finetune=word, own=finetuning_settings(RECIPE))  # type: ignore[arg-type]
-        assert adapt_examples(target(), plain, settings=how, methods=METHODS, cache=tmp_path, quiet=True).finetuning.compared is None
+        assert adapt_examples(target(), plain, settings=how, methods=METHODS, at=at).finetuning.compared is None
     with pytest.raises(InputError, match="precomputed has no weights to finetune: give a backbone, or leave finetune out"):
-        adapt_examples(target(), plain, settings=AdaptSettings(finetune="own"), methods=METHODS, cache=tmp_path, quiet=True)
+        adapt_examples(target(), plain, settings=AdaptSettings(finetune="own"), methods=METHODS, at=at)
 
 
 def test_too_little_time_is_said_with_the_time_that_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finetuning, "planned", lambda *_: Plan(0, 66.0))
-    monkeypatch.setattr(finetuning, "held_out", lambda *_: pytest.fail("it was run"))
+    monkeypatch.setattr(judging, "held_out", lambda *_: pytest.fail("it was run"))
     found = adapted(tmp_path, minutes=2.0)
     assert found.sentences[0] == (
         f"Too little time to tell whether finetuning on your own labels by {RECIPE} would help: it takes about 7 minutes on this machine: "
@@ -125,7 +129,7 @@ def raising(problem: type[BaseException], name: str) -> Any:
 
 def test_a_budget_that_ends_while_a_side_is_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one_pass(monkeypatch)
-    monkeypatch.setattr(finetuning, "held_out", raising(OutOfTimeError, BY_LORA))
+    monkeypatch.setattr(judging, "held_out", raising(OutOfTimeError, BY_LORA))
     found = adapted(tmp_path, recipes=(RECIPE, LORA))
     assert found.finetuning.compared is not None and [*found.finetuning.compared.held] == ["frozen", OWN]
     assert f"Too little time to tell whether the side {BY_LORA!r} would help: the budget ended while it was judged." in found.sentences
@@ -136,7 +140,7 @@ def test_when_it_is_stopped_what_was_judged_counts(tmp_path: Path, monkeypatch: 
     """The same comparison as if the first side had been the only one."""
     one_pass(monkeypatch)
     alone = adapted(tmp_path)
-    monkeypatch.setattr(finetuning, "held_out", raising(Stopped, BY_LORA))
+    monkeypatch.setattr(judging, "held_out", raising(Stopped, BY_LORA))
     found = adapted(tmp_path, recipes=(RECIPE, LORA))
     first, second = alone.finetuning.compared, found.finetuning.compared
     assert first is not None and second is not None and [*second.held] == ["frozen", OWN]
@@ -149,7 +153,7 @@ def test_when_it_is_stopped_what_was_judged_counts(tmp_path: Path, monkeypatch: 
 
 def test_when_it_is_stopped_before_anything_was_judged_the_frozen_model_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one_pass(monkeypatch)
-    monkeypatch.setattr(finetuning, "held_out", raising(Stopped, OWN))
+    monkeypatch.setattr(judging, "held_out", raising(Stopped, OWN))
     found = adapted(tmp_path)
     assert found.stopped and found.finetuning.compared is None and found.bundle.moved is None and found.choice is found.frozen
     assert found.sentences[0].startswith("You stopped the work: ")

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import fewtune
-from fewtune.adaptation.finetuning import OWN
 from fewtune.adaptation.outcome import Outcome
+from fewtune.adaptation.own_labels import OWN
 from fewtune.api.adapted import Adapted
 from fewtune.backbones.places import remember
 from fewtune.data.row_space import RowSpace

@@ -14,6 +14,7 @@ from fewtune.learners import target as usable
 from fewtune.learners.target import BYTES
 from fewtune.machine import Machine
 from fewtune.recipes.language import read_frozen
+from fewtune.sides.job import Workplace
 
 
 def test_more_classes_than_memory_are_refused_before_anything_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,7 +25,7 @@ def test_more_classes_than_memory_are_refused_before_anything_is_computed(monkey
     monkeypatch.setattr(usable, "SMALL", 0)
     monkeypatch.setattr(usable, "free_memory", lambda: BYTES * 72 - 1)
     with pytest.raises(InputError, match=r"^many has 12 rows of 6 classes: .* 0 GB, and 0\.0 GB are free: give fewer rows or classes"):
-        adapt_examples(examples, backbone, methods=methods, quiet=True)
+        adapt_examples(examples, backbone, methods=methods, at=Workplace(quiet=True))
     for free in (BYTES * 72, None):
         monkeypatch.setattr(usable, "free_memory", lambda free=free: free)
-        assert adapt_examples(examples, backbone, methods=methods, quiet=True).class_names == tuple("abcdef")
+        assert adapt_examples(examples, backbone, methods=methods, at=Workplace(quiet=True)).class_names == tuple("abcdef")

@@ -17,6 +17,7 @@ from fewtune.data.items import Pixels, Vectors
 from fewtune.errors import InputError
 from fewtune.machine import Machine
 from fewtune.recipes import read_method
+from fewtune.sides.job import Workplace
 from tests.tiny import images
 
 THE = unicodedata.normalize("NFD", "th\u00e9")
@@ -31,7 +32,7 @@ def vectors(train: list[str | None], test: list[str | None], cache: Path, means:
     split = np.repeat([TRAIN, TEST], [6 * len(train), 6 * len(test)])
     examples = make_examples(Vectors(x.astype("float32")), names, row_split=split, name="rows")
     backbone = load_backbone("precomputed", machine=Machine(device="cpu"))
-    return adapt_examples(examples, backbone, methods={"centroid": read_method("centroid")}, cache=cache, quiet=True)
+    return adapt_examples(examples, backbone, methods={"centroid": read_method("centroid")}, at=Workplace(cache=cache, quiet=True))
 
 
 def test_rows_of_a_class_that_training_lacks_are_left_out_and_counted(tmp_path: Path) -> None:
@@ -79,9 +80,8 @@ def pictures(labels: list[str], rows: list[int], split: list[int], cache: Path, 
         examples,
         backbone,
         methods={"centroid": read_method("centroid")},
-        cache=cache,
+        at=Workplace(cache=cache, quiet=True),
         settings=AdaptSettings(skip_bad=skip_bad),
-        quiet=True,
     )
 
 

@@ -31,6 +31,7 @@ from fewtune.models.card import model_card
 from fewtune.models.finetuned_weights import Moved, what_moved
 from fewtune.models.predict import load_its_backbone
 from fewtune.recipes import read_method
+from fewtune.sides.job import Workplace
 from tests.tiny import SENTENCES, images, save_bert
 
 EDIT = LoRA(rank=2)
@@ -75,7 +76,7 @@ def finetuned(kind: str, names: Mapping[str, str], how: str, cache: Path) -> tup
     moved = what_moved(backbone, trained(backbone, how), (EDIT,) if how in ("lora", "both") else ())
     assert (moved is None) == (how == "nothing")
     mover = backbone if moved is None else moved.onto(backbone)
-    adapted = adapt_examples(read_examples(data(kind)), mover, cache=cache, methods=METHODS, quiet=True)
+    adapted = adapt_examples(read_examples(data(kind)), mover, at=Workplace(cache=cache, quiet=True), methods=METHODS)
     remember(backbone.digest(), backbone.place)
     bundle = replace(adapted.bundle, backbone=replace(adapted.bundle.backbone, digest=backbone.digest()), moved=moved)
     return Adapted(replace(adapted, bundle=bundle)), backbone

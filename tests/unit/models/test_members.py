@@ -35,6 +35,7 @@ from fewtune.models.finetuned_weights import Members, Moved, what_moved
 from fewtune.models.fitting import fit_head
 from fewtune.models.predict import load_its_backbone
 from fewtune.parts.heads import Ensemble, Logistic, Ridge
+from fewtune.sides.job import Workplace
 from tests.tiny import images
 
 CPU = Machine(device="cpu")
@@ -64,9 +65,8 @@ def model(backbone: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Adapt
     found = adapt_examples(
         read_examples((images(12), LABELS)),
         members.onto(backbone),
-        cache=tmp_path_factory.mktemp("cache"),
+        at=Workplace(cache=tmp_path_factory.mktemp("cache"), quiet=True),
         methods={"both": METHOD},
-        quiet=True,
     )
     remember(backbone.digest(), backbone.place)
     bundle = replace(found.bundle, backbone=replace(found.bundle.backbone, digest=backbone.digest()), moved=members)

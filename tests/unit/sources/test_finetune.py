@@ -13,6 +13,7 @@ from fewtune.errors import Diverged
 from fewtune.sources import finetune
 from fewtune.sources.advice import part_way
 from fewtune.sources.finetune import SWEEP, Finetuner, Run
+from fewtune.sources.held_out_classes import HeldOutClasses
 from fewtune.tasks.task import Tasks
 
 LOOKED_AT = {"lr=0.0001": (0.3, 0.5, 0.4), "lr=0.001": (0.4, 0.6, 0.6), "lr=0.01": (0.7, 0.2, 0.1)}
@@ -38,7 +39,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 
     monkeypatch.setattr(Finetuner, "_train", train)
     monkeypatch.setattr(Finetuner, "ground", lambda _: SimpleNamespace(start=lambda: dict(START)))
-    monkeypatch.setattr(Finetuner, "validation", lambda _, sources: list(sources))
+    monkeypatch.setattr(HeldOutClasses, "validation", lambda _, sources: list(sources))
     monkeypatch.setattr(finetune, "what_moved", lambda backbone, weights, edits: weights)  # noqa: ARG005
     return seen
 
@@ -46,15 +47,15 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 def tuner(shares: dict[float, float], monkeypatch: pytest.MonkeyPatch) -> Finetuner:
     """A finetuner with these accuracies by the share of the way that weight `a` went."""
 
-    def accuracy(_: Finetuner, weights: Any, sources: Any) -> float:  # noqa: ARG001
+    def accuracy(_: HeldOutClasses, ground: Any, weights: Any, sources: Any) -> float:  # noqa: ARG001
         gone = (weights["a"] - START["a"]) / (END["a"] - START["a"])
         assert torch.allclose(gone, gone[:1].expand(2))
         return shares[min(shares, key=lambda a: abs(a - float(gone[0])))]
 
-    monkeypatch.setattr(Finetuner, "accuracy", accuracy)
+    monkeypatch.setattr(HeldOutClasses, "accuracy", accuracy)
     source_rows: Any = SimpleNamespace(tasks=lambda part, _: part, leading=lambda *_: ("pool",))
     backbone: Any = SimpleNamespace()
-    return Finetuner(backbone, source_rows, "multitask", 5, 1, 900)
+    return Finetuner(backbone, HeldOutClasses(source_rows, 5, 1), "multitask", 900)
 
 
 EMPTY = np.zeros(0, dtype=np.int64)
@@ -106,7 +107,7 @@ def test_of_equal_looks_the_first_is_taken_and_rates_that_diverge_are_passed_ove
 
 def test_without_validation_tasks_the_middle_rate_goes_all_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
     one = tuner({0.0: 1.0}, monkeypatch)
-    monkeypatch.setattr(Finetuner, "validation", lambda *_: [])
+    monkeypatch.setattr(HeldOutClasses, "validation", lambda *_: [])
     advice = one.advice(("pool",), CHOSEN)
     assert (advice.rate, advice.part, advice.share) == ("lr=0.001", 1.0, 1.0) and one.worth(CHOSEN, ("pool",)) == 0
 

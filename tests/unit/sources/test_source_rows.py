@@ -20,7 +20,7 @@ from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from fewtune.machine import Machine
 from fewtune.sides.clock import Clock
-from fewtune.sides.job import Job
+from fewtune.sides.job import Job, Workplace
 from fewtune.sources.roles import PARTS, mark_rows
 from fewtune.sources.source_rows import SourceRows, usable_rows
 
@@ -35,7 +35,9 @@ def usable(sources: list[Examples], tmp_path: Path, **given: Any) -> SourceRows:
     target = rows(["x", "y"] * 5, seed=9, name="target")
     backbone = load_backbone(f"mlp,inputs={WIDTH},width=8,depth=1", machine=Machine(device="cpu"))
     features = backbone.embed(backbone.start(), RowSpace([target]), np.arange(10))
-    return usable_rows(sources, target, np.arange(10), features, backbone, Job(clock=Clock(math.inf), cache=tmp_path, quiet=True), **given)
+    return usable_rows(
+        sources, target, np.arange(10), features, backbone, Job(clock=Clock(math.inf), at=Workplace(cache=tmp_path, quiet=True)), **given
+    )
 
 
 def contents(source_rows: SourceRows, part: str) -> set[bytes]:

@@ -31,7 +31,7 @@ from fewtune.report.adapted import learners_table
 from fewtune.report.collect import findings_of
 from fewtune.report.tables import to_terminal
 from fewtune.sides.clock import Clock
-from fewtune.sides.job import Job
+from fewtune.sides.job import Job, Workplace
 from fewtune.sides.route import FROZEN
 from fewtune.sides.settings import OwnSettings
 from fewtune.sources.planning import least_visits, looked_at, rows_within
@@ -76,8 +76,7 @@ def adapted(backbone: Backbone, examples: Examples, sources: list[Examples], tmp
         sources=sources,
         settings=AdaptSettings(sources=SourceSettings(**given), minutes=minutes),
         methods=methods,
-        cache=tmp_path,
-        quiet=True,
+        at=Workplace(cache=tmp_path, quiet=True),
     )
 
 
@@ -133,7 +132,7 @@ def test_a_study_of_choices_may_leave_the_guard_out(backbone: Backbone, tmp_path
     usable = usable_target(target(), backbone, cache=tmp_path, skip_bad=False, quiet=True)
     how = SourceSettings(visits=4000, rates=(0.01, 0.1), candidates=20)
     side, learners, clock = Side(backbone, usable.features), {"ridge": read_method("ridge")}, Clock(math.inf)
-    job = Job(clock=clock, cache=tmp_path, quiet=True)
+    job = Job(clock=clock, at=Workplace(cache=tmp_path, quiet=True))
     got = use_sources(usable, side, learners, [clusters(30, 20)], how, job, judge=False)
     assert got.tuned is not None and got.tuned.changed and not got.kept and got.guard is None
     assert (
@@ -175,8 +174,7 @@ def test_the_learner_that_was_judged_is_the_one_that_is_saved(backbone: Backbone
             sources=[clusters(60, 20)],
             settings=AdaptSettings(sources=how),
             methods=given,
-            cache=tmp_path,
-            quiet=True,
+            at=Workplace(cache=tmp_path, quiet=True),
         )
         assert found.sources is not None and found.sources.kept and found.sources.guard is not None
         assert found.frozen.name == names[0] and found.choice.name == found.sources.guard.learners[0][1] == "centroid"
@@ -258,9 +256,8 @@ def test_another_seed_draws_other_tasks_at_random(backbone: Backbone, tmp_path: 
             backbone,
             sources=[clusters(30, 20)],
             settings=AdaptSettings(sources=SourceSettings(**how), seed=seed),
-            cache=tmp_path,
+            at=Workplace(cache=tmp_path, quiet=True),
             methods=None,
-            quiet=True,
         )
         for seed in (1, 2)
     )
@@ -350,13 +347,12 @@ def test_sources_that_nothing_is_finetuned_on_are_said(backbone: Backbone, tmp_p
             backbone,
             sources=[clusters(6, 8)],
             settings=AdaptSettings(finetune=word, own=OwnSettings(recipes=("standard(on='support', steps=2)",))),  # type: ignore[arg-type]
-            cache=tmp_path,
+            at=Workplace(cache=tmp_path, quiet=True),
             methods={"ridge": read_method("ridge")},
-            quiet=True,
         )
         assert found.sources is None and f"The other data was not used, because finetune is {word!r}." in found.sentences
     with pytest.raises(InputError, match=r"other data was asked for, but there is none: give --source DATA \(in Python sources=\[...\]\)"):
-        adapt_examples(target(), backbone, settings=AdaptSettings(finetune="sources"), cache=tmp_path, quiet=True)
+        adapt_examples(target(), backbone, settings=AdaptSettings(finetune="sources"), at=Workplace(cache=tmp_path, quiet=True))
 
 
 def test_the_flags_ask_for_what_python_does_by_default() -> None:
@@ -384,7 +380,7 @@ def test_bad_sources(backbone: Backbone, tmp_path: Path) -> None:
 
 
 def quiet_job(cache: Path) -> Job:
-    return Job(clock=Clock(math.inf), cache=cache, quiet=True)
+    return Job(clock=Clock(math.inf), at=Workplace(cache=cache, quiet=True))
 
 
 def backbone_features(backbone: Backbone, examples: Examples) -> Any:

@@ -1,0 +1,81 @@
+"""Finetuning on the target's own labels: which methods are tried, and the way to each side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import final
+
+from fewtune.adaptation.frozen import FrozenModel
+from fewtune.adaptation.settings import AdaptSettings
+from fewtune.data.examples import Integers
+from fewtune.data.row_space import RowSpace
+from fewtune.errors import InputError
+from fewtune.learners.usual import prior_of
+from fewtune.learning.method import Method
+from fewtune.sides.guard import own_splits_allow
+from fewtune.sides.own import OwnTuner, own_method
+from fewtune.sides.route import Made, Route
+from fewtune.sources.stages import REMEMBERED
+from fewtune.spec import text
+
+OWN = "finetuned on your labels"
+BOTH = "finetuned on other data, then on your labels"
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class OwnLabels:
+    """`frozen`: the model that finetuning starts from. `how`: what is asked for."""
+
+    frozen: FrozenModel
+    how: AdaptSettings
+
+    @cached_property
+    def recipes(self) -> tuple[str, ...]:
+        """The methods to try."""
+        return self.how.own.chosen(self.frozen.side.backbone.preparation.modality, self.how.finetune)
+
+    @cached_property
+    def possible(self) -> bool:
+        """Whether there are weights to move, a method that moves them, and enough labels to judge it by.
+
+        Raises InputError where there are no weights although finetuning on own labels alone is asked for.
+        """
+        backbone, frozen = self.frozen.side.backbone, self.frozen
+        if self.how.finetune == "own" and not backbone.groups:
+            raise InputError(f"{backbone.name} has no weights to finetune: give a backbone, or leave finetune out.")
+        return bool(backbone.groups and self.recipes) and own_splits_allow(frozen.labels, len(frozen.target.class_names))
+
+    @cached_property
+    def learner(self) -> Method:
+        """What answers on features that were finetuned on the labels: the usual learner, else the one chosen on frozen features."""
+        usual = prior_of(self.frozen.methods)
+        return self.frozen.methods[usual] if usual is not None else self.frozen.choice.method
+
+    @cached_property
+    def _space(self) -> RowSpace:
+        return RowSpace([self.frozen.target.examples], remember=REMEMBERED)
+
+    def tuner(self, recipe: str) -> OwnTuner:
+        """What finetunes by a method."""
+        return OwnTuner(self.frozen.target, self._space, self.frozen.side.backbone, own_method(recipe), self.how.seed)
+
+    def route(self, tuner: OwnTuner, number: int) -> Route:
+        """The way to a side by the method of this number."""
+        name = OWN if not number else f"{OWN} by {self.recipes[number].split('(')[0]}"
+        return Route(name, "finetuned on your own labels", tuner.made, self.learner, self._key(tuner))
+
+    def route_after(self, before: Route) -> Route:
+        """The way from where another side ends, by the first method."""
+        tuner = self.tuner(self.recipes[0])
+
+        def make(rows: Integers) -> Made:
+            return tuner.made(rows, before.make(rows).side.backbone)
+
+        key = f"{self._key(tuner)} after {before.key}" if before.key else ""
+        return Route(BOTH, "finetuned on other data, then on your own labels", make, self.learner, key)
+
+    def _key(self, tuner: OwnTuner) -> str:
+        """All that a run depends on beside the rows."""
+        return f"{text(tuner.method)} {text(self.learner)} {self.frozen.side.backbone.digest()}"
