@@ -12,6 +12,7 @@ from fewtune.backbones.backbone import Backbone
 from fewtune.files import new_folder
 from fewtune.learners.choice import Choice
 from fewtune.models.bundle import REPORT, SELECTION, Bundle
+from fewtune.models.pack import pack_into
 from fewtune.models.predict import Prediction, predict_anything
 from fewtune.report.collect import findings_of
 from fewtune.report.page import write_page
@@ -67,9 +68,10 @@ class Adapted:
         """Write the report, one HTML file that opens anywhere."""
         write_page(Path(path), findings_of(self.outcome))
 
-    def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
+    def save(self, path: Path | str, *, overwrite: bool = False, pack: bool = False) -> Path:
         """Write the bundle, the report and, where there were sources, what was decided of each candidate task; whole or not at all.
 
+        `pack`: the weights of the backbone too, so that the folder alone is enough on another machine (see `models.pack.pack_run`).
         An existing folder is refused unless `overwrite`. Returns where the model is: `path`, or `path-2` beside it where another program
         took `path` meanwhile.
         """
@@ -78,4 +80,6 @@ class Adapted:
             if self.outcome.sources is not None:
                 self.outcome.sources.trace.save(folder / SELECTION)
             self.report(folder / REPORT)
+            if pack:
+                pack_into(folder, self.bundle)
         return made.where

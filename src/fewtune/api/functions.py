@@ -14,11 +14,13 @@ from fewtune.adaptation.settings import AdaptSettings
 from fewtune.api.adapted import Adapted
 from fewtune.api.values import Data, Inputs, backbone_of, examples_of, sources_of
 from fewtune.backbones.backbone import Backbone
+from fewtune.files import new_folder
 from fewtune.machine import Machine
 from fewtune.models.add_class import add_class
 from fewtune.models.bundle import Bundle, load_bundle
 from fewtune.models.evaluate import Counted, Evaluation, evaluate, read_labelled
 from fewtune.models.export import Exported, export_onnx
+from fewtune.models.pack import pack_into
 from fewtune.models.predict import Prediction, Running, load_its_backbone, predict_anything, unlabelled
 from fewtune.sides.job import Workplace
 
@@ -100,9 +102,14 @@ class Model:
         given = self.__dict__.get("backbone")  # a network of your own cannot be loaded again by its name
         return export_onnx(self.bundle, Path(path), weights=self.weights, examples=rows, backbone=given)
 
-    def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
-        """Write the bundle, and return where it is (see `Bundle.save`)."""
-        return self.bundle.save(Path(path), overwrite=overwrite)
+    def save(self, path: Path | str, *, overwrite: bool = False, pack: bool = False) -> Path:
+        """Write the bundle, and return where it is (see `Bundle.save`). A packed model stays packed; `pack`: put the weights of the
+        backbone into the folder too, so that the folder alone is enough on another machine."""
+        with (made := new_folder(Path(path), overwrite=overwrite)) as folder:
+            self.bundle.write(folder)
+            if pack and self.bundle.packed is None:
+                pack_into(folder, self.bundle, weights=self.weights)
+        return made.where
 
 
 def load(run: Path | str, *, weights: Path | str | None = None, machine: Machine | None = None, backbone: Backbone | None = None) -> Model:

@@ -20,22 +20,29 @@ def load_backbone(name: str, *, weights: Path | str | None = None, machine: Mach
     `precomputed`, with options after commas; or `PROVIDER[:NAME]` of another package (entry point group `fewtune.backbones`).
 
     NAME is a hub name or a local folder. `weights` is a local safetensors or pt file, or a folder. `folder`: the path of
-    a local folder, if the name has only its last part. Raises InputError if the name, an option, the library or the weights are missing or
-    do not fit.
+    a local folder, if the name has only its last part, or of a packed backbone (`backbones.packed`). Raises InputError if the name, an
+    option, the library or the weights are missing or do not fit.
     """
     if is_own(name):
         raise InputError(
             f"{name} is your own network, which cannot be loaded by its name: give it in Python, fewtune.load(RUN, "
             "backbone=fewtune.Backbone.of(network, ...))."
         )
+    if folder is not None and (folder / "backbone.json").is_file():
+        from fewtune.backbones.packed import load_packed
+
+        whole = load_packed(folder, machine)
+        placed(whole.network, whole.machine, images=whole.preparation.modality == "image")
+        return whole
     parsed = read_name(name) if folder is None else in_folder(read_name(name), folder.absolute())
     given = None if weights is None else Path(weights)
-    made = _loaded(parsed, given, machine)
+    made = loaded(parsed, given, machine)
     placed(made.network, made.machine, images=made.preparation.modality == "image")
     return replace(made, place=Place(parsed.folder, None if given is None else given.absolute()))
 
 
-def _loaded(parsed: Name, weights: Path | None, machine: Machine | None) -> Backbone:
+def loaded(parsed: Name, weights: Path | None, machine: Machine | None) -> Backbone:
+    """The backbone of a name that was taken apart, on the CPU; see `load_backbone`."""
     where = (machine or Machine()).resolved()
     if parsed.provider in ("pixels", "precomputed"):
         if weights is not None:

@@ -26,6 +26,7 @@ def adapt(
     seed: int = 0,
     overwrite: bool = False,
     resume: bool = False,
+    pack: Annotated[bool, Parameter(negative=())] = False,
     other: SourceFlags = NO_SOURCE_FLAGS,
     reading: DataFlags = NO_DATA_FLAGS,
     model: BackboneFlags = NO_BACKBONE_FLAGS,
@@ -65,6 +66,8 @@ def adapt(
         Replace the model that fewtune saved in --out. Other files in that folder stay.
     resume: bool
         Go on with what the same command had finished when it was stopped. What is finished is kept in OUT.unfinished until the end.
+    pack: bool
+        Put the weights of the backbone into the folder too, so that the folder alone is enough on another machine.
     """
     from fewtune.adaptation.adapt import adapt_examples
     from fewtune.adaptation.by_method import by_method, check_sources
@@ -72,11 +75,14 @@ def adapt(
     from fewtune.cli.say import expected_time, save_and_show, saved_in, source_line, tell, understood
     from fewtune.cli.source_flags import budget_of
     from fewtune.files import refuse_existing
-    from fewtune.models.bundle import FILES, REPORT, SELECTION
+    from fewtune.models.bundle import FILES, PACKED, REPORT, SELECTION
+    from fewtune.models.pack import pack_run
     from fewtune.sides.job import Workplace
     from fewtune.sides.progress import Finished
 
-    refuse_existing(out, overwrite=overwrite, writes=(*FILES, REPORT, *((SELECTION,) if other.source else ())))
+    refuse_existing(
+        out, overwrite=overwrite, writes=(*FILES, REPORT, *((PACKED,) if pack else ()), *((SELECTION,) if other.source else ()))
+    )
     whole = out.resolve()
     finished = Finished(whole.with_name(f"{whole.name}.unfinished"))
     finished.check()
@@ -106,4 +112,6 @@ def adapt(
     where = save_and_show(outcome, out, overwrite=overwrite)
     if not outcome.stopped:
         finished.clear()
+    if pack:
+        tell(*pack_run(where, weights=model.weights).sentences)
     tell("", f"{saved_in(where, out)}; open {where / 'report.html'}. Next: fewtune predict {where} NEW_FILES_OR_FOLDERS")

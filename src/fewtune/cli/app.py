@@ -18,6 +18,7 @@ for _name, _help in (
     ("predict", "Label new files with a saved model."),
     ("evaluate", "Measure a saved model on labelled data."),
     ("add-class", "Add a class to a saved model from a few examples, without training."),
+    ("pack", "Put the backbone's weights into a saved model's folder, so that the folder alone is enough on another machine."),
     ("export", "Write a saved model for other programs (ONNX)."),
     ("compare", "Compare methods on the same few-shot episodes."),
     ("inspect", "Show what a data set holds, and its problems."),

@@ -216,7 +216,7 @@ def _carry(old: Path, new: Path) -> None:
     for name in foreign(old):
         if not os.path.lexists(new / name):
             made += _make_folders(old, new, Path(name).parent)
-            _link(old / name, new / name)
+            link(old / name, new / name)
         elif not _same(old / name, new / name):
             raise _in_the_way(old / name)
     for here, folders, files in os.walk(old):
@@ -236,7 +236,8 @@ def _make_folders(old: Path, new: Path, folder: Path) -> list[Path]:
     return missing
 
 
-def _link(source: Path, target: Path) -> None:
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name, or copy it if the disk has no links."""
     if source.is_symlink():
         target.symlink_to(source.readlink())
         return

@@ -6,6 +6,7 @@ head.safetensors       the fitted head
 weights.safetensors    what finetuning moved in the backbone: whole tensors or the factors of edits; absent where nothing moved. Of an
                        ensemble, "<member>/<name>"
 support.safetensors    features, labels and digests of the rows it was learned from: what a new class is added to
+backbone/              the backbone as it came, where the model was packed (`backbones.packed`)
 README.md              the model card, which may be edited
 """
 
@@ -23,6 +24,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fewtune.backbones.packed import RECORD as PACKED_RECORD
+from fewtune.backbones.packed import WEIGHTS as PACKED_WEIGHTS
+from fewtune.backbones.packed import copy_packed
 from fewtune.data.examples import Integers
 from fewtune.data.items import Modality
 from fewtune.errors import InputError
@@ -37,6 +41,7 @@ FORMAT, LEAST_FORMAT = 4, 3  # written and read; 4 has ensembles
 CARD = "README.md"
 HEAD, WEIGHTS, SUPPORT = "head.safetensors", "weights.safetensors", "support.safetensors"
 FILES = (CARD, HEAD, WEIGHTS, SUPPORT)  # what `Bundle.write` may write beside the record
+PACKED = "backbone"  # the folder of a packed backbone
 REPORT, SELECTION = "report.html", "selection.parquet"  # what `Adapted.save` may put beside them
 _PARAMETER, _STATE = "parameter/", "state/"
 _DIGEST = 16  # bytes that stand for a row's content
@@ -80,7 +85,8 @@ class Bundle:
 
     `threshold`: answers with a lower probability abstain (0: never). `facts`: what was measured, for people and reports. `moved`: what
     finetuning changed in the backbone, None where nothing did. `support`: what was learned from, None where it is not known. `read`: the
-    digest of the record that it was read from, "" for a new model.
+    digest of the record that it was read from, "" for a new model. `packed`: the folder of its packed backbone, None where the model
+    relies on the hub, a cache or a local folder.
     """
 
     backbone: BackboneRecord
@@ -95,6 +101,7 @@ class Bundle:
     moved: Change | None = None
     support: Support | None = None
     read: str = ""
+    packed: Path | None = None
 
     def save(self, path: Path, *, overwrite: bool = False) -> Path:
         """Write the folder; it appears whole or not at all. An existing one is refused unless `overwrite`. Returns where it is (see
@@ -112,6 +119,8 @@ class Bundle:
             kept[SUPPORT] = _of_support(self.support)
         for name, tensors in kept.items():
             write_bytes(folder / name, safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}))
+        if self.packed is not None:
+            copy_packed(self.packed, folder / PACKED)
         write_bytes(folder / CARD, self.card.encode(errors="backslashreplace"))
         record = {
             "kind": "bundle",
@@ -158,6 +167,7 @@ def load_bundle(path: Path) -> Bundle:
             moved=_moved(path, record),
             support=_support(path) if SUPPORT in files else None,
             read=str(record.get("digest", "")),
+            packed=path.resolve() / PACKED if f"{PACKED}/{PACKED_RECORD}" in files and (path / PACKED).is_dir() else None,
         )
         _check_whole(bundle)
         return bundle
@@ -199,7 +209,9 @@ def _checked_files(path: Path, record: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"no sha256 of {lost[0]}")
     if WEIGHTS in manifest.keys() - needed:
         raise ValueError(f"{WEIGHTS} is no part of it")
-    for name in sorted(needed | {SUPPORT} & manifest.keys()):
+    packed = {name for name in manifest if name.startswith(f"{PACKED}/") and (path / PACKED).is_dir()}
+    packed -= {f"{PACKED}/{PACKED_WEIGHTS}"}  # the backbone's digest checks every number of it
+    for name in sorted(needed | {SUPPORT} & manifest.keys() | packed):
         if sha256(path / name) != manifest[name]:
             raise InputError(f"{path / name} was changed or damaged after it was saved (its sha256 differs): make the model again.")
     return manifest

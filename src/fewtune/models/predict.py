@@ -17,6 +17,7 @@ from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.features.readable import readable_features, remarks_on_length
 from fewtune.backbones.load import load_backbone
 from fewtune.backbones.own_module import PROBE, answers_alike
+from fewtune.backbones.packed import is_packed
 from fewtune.backbones.places import Place, remembered
 from fewtune.data.examples import Examples
 from fewtune.data.items import Wanted
@@ -71,7 +72,8 @@ _WEIGHTS = option("--weights", "weights=...")
 def load_its_backbone(
     bundle: Bundle, *, weights: Path | None = None, machine: Machine | None = None, backbone: Backbone | None = None
 ) -> Backbone:
-    """The backbone a bundle was made with: the original, from `weights` or from where it was then, with the changes of finetuning.
+    """The backbone a bundle was made with: the original, from `weights`, from the model's own folder if it is packed there, or from where
+    it was then, with the changes of finetuning.
 
     `weights`: the file, or the folder of a model that was read from a local folder. `backbone`: the original as it was given from Python
     (`Backbone.of`), before anything changed in it. Refuses any other weights or preprocessing.
@@ -82,7 +84,7 @@ def load_its_backbone(
             backbone = backbone.origin
         _check_given(record, backbone)
         return backbone if bundle.moved is None else bundle.moved.onto(backbone)
-    place = _found(record, weights)
+    place = Place(bundle.packed) if bundle.packed is not None and weights is None else _found(record, weights)
     backbone = load_backbone(record.name, weights=place.weights, folder=place.folder, machine=machine or Machine())
     if backbone.digest() != record.digest:
         raise InputError(
@@ -110,6 +112,8 @@ def _found(record: BackboneRecord, given: Path | None) -> Place:
     """Where the backbone's folder and weights are. Raises InputError where something that lay on a disk is not known or gone."""
     if given is not None and not given.exists():
         raise InputError(f"the backbone's weights are not at {given}: say where they are now with {_WEIGHTS}.")
+    if is_packed(given):
+        return Place(given)
     if not record.folder and record.weights is None:
         return Place(None, given)
     known = remembered(record.digest)

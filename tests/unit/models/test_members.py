@@ -22,6 +22,7 @@ from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.beside import beside
 from fewtune.backbones.edits import LoRA
 from fewtune.backbones.load import load_backbone
+from fewtune.backbones.packed import load_packed
 from fewtune.backbones.places import remember
 from fewtune.data.reading.read import read_examples
 from fewtune.data.row_space import RowSpace
@@ -222,3 +223,12 @@ def test_onnx_holds_all_members(saved: Path, tmp_path: Path) -> None:
     model = fewtune.load(saved, machine=CPU)
     made = model.export(tmp_path / "model.onnx", inputs=images(5, seed=1))
     assert made.difference <= 1e-5 and made.rows == 5
+
+
+def test_an_ensemble_is_packed_once(model: Adapted, backbone: Backbone, tmp_path: Path) -> None:
+    """The packed backbone is the one that all members start from."""
+    run = model.save(tmp_path / "run", pack=True)
+    loaded = fewtune.load(run, machine=CPU)
+    assert isinstance(loaded.bundle.moved, Members) and loaded.bundle.packed == run / "backbone"
+    assert loaded.predict(images(6, seed=5)) == model.predict(images(6, seed=5))
+    assert load_packed(run / "backbone", CPU).digest() == backbone.digest()

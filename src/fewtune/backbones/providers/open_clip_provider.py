@@ -15,6 +15,7 @@ from fewtune.backbones.groups import group_names
 from fewtune.backbones.preparation import ImagePreparation
 from fewtune.backbones.providers.names import Name
 from fewtune.backbones.providers.offline import hub_reachable, not_found
+from fewtune.backbones.providers.packable import Packable, tokenizer_files, with_options
 from fewtune.backbones.providers.quiet import quietly
 from fewtune.backbones.providers.seeded import seeded
 from fewtune.backbones.weights import fit_weights
@@ -84,6 +85,28 @@ def load_open_clip(name: Name, weights: Path | None, machine: Machine) -> Backbo
     groups = (*group_names(image, "image "), *group_names(text, "text "), *((("shared", shared),) if shared else ()))
     return Backbone(
         name.full, network, preparation, int(width), groups, machine, source, structure, tokens, float(model.logit_scale.detach().exp())
+    )
+
+
+def packable(name: Name, original: Backbone) -> Packable:
+    """The model as a folder of open_clip: its configuration with the preprocessing that its weights were trained with, and a tokenizer of
+    transformers where it has one (open_clip holds the others itself)."""
+    with quietly():
+        import open_clip
+    architecture, _ = _taken_apart(open_clip, name)
+    model: Any = original.network.model
+    if Path(architecture).is_dir():
+        configuration = _said(Path(architecture) / "open_clip_config.json").get("model_cfg")
+    else:
+        configuration = open_clip.get_model_config(architecture)
+    whole = {"model_cfg": configuration, "preprocess_cfg": dict(open_clip.get_model_preprocess_cfg(model))}
+    files = {"open_clip_config.json": json.dumps(whole, indent=1).encode()}
+    tokenizer = getattr(_tokenizer(open_clip, name, architecture), "tokenizer", None)
+    if hasattr(tokenizer, "save_pretrained"):
+        files |= tokenizer_files(tokenizer)
+    weights = {n.removeprefix("model."): t for n, t in original.start().items()}
+    return Packable(
+        name=with_options(f"open_clip:{name.full.split(':', 1)[1]}", ("pretrained",)), weights=weights, files=files, folder=True
     )
 
 

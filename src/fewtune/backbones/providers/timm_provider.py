@@ -16,10 +16,12 @@ from fewtune.backbones.groups import Groups, group_names, in_block
 from fewtune.backbones.preparation import ImagePreparation
 from fewtune.backbones.providers.names import Name
 from fewtune.backbones.providers.offline import hub_reachable, not_found
+from fewtune.backbones.providers.packable import Packable, settings
 from fewtune.backbones.providers.quiet import quietly
 from fewtune.backbones.providers.seeded import seeded
 from fewtune.backbones.weights import fit_weights
 from fewtune.errors import InputError, unknown
+from fewtune.files import read_regular
 from fewtune.machine import Machine
 from fewtune.words import option
 
@@ -60,6 +62,16 @@ def load_timm(name: Name, weights: Path | None, machine: Machine) -> Backbone:
     architecture = config.get("architecture") or name.model
     structure = f"timm {architecture} {sorted(options.items())}"
     return Backbone(name.full, network, preparation, width, _groups(network), machine, source, structure)
+
+
+def packable(name: Name, original: Backbone) -> Packable:
+    """The weights without the classifier; of a model from a folder, its config.json too."""
+    config: Any = getattr(original.network, "pretrained_cfg", None) or {}
+    said = config.get("license")
+    licence = said if isinstance(said, str) and said else None
+    file = Path(name.model) / "config.json"
+    files = {file.name: settings(read_regular(file))} if name.folder is not None else {}
+    return Packable(name=name.full, weights=original.start(), files=files, folder=bool(files), licence=licence)
 
 
 def _create(timm: Any, name: Name, options: Mapping[str, Any], pretrained: bool) -> nn.Module:
