@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import struct
@@ -193,7 +194,14 @@ def test_predict_names_what_it_cannot_read(fewtune: Run, photos: Path, out: Path
     refused(fewtune("predict", out, tmp_path / "bad.jpg"), "bad.jpg")
     refused(fewtune("predict", out, tmp_path / "gone.jpg"), "gone.jpg", "does not exist")
     refused(fewtune("predict", out), "expected something to label")
-    ran = fewtune("predict", out, tmp_path / "bad.jpg", tmp_path / "good.jpg", "--skip-bad", "--format", "csv")
-    assert ran.code == 0, ran.err
+    both = (tmp_path / "bad.jpg", tmp_path / "good.jpg")
+    ran = fewtune("predict", out, *both, "--format", "csv")
+    assert ran.code == 0 and ran.err.startswith("1 item was skipped and has no label: ") and "bad.jpg (its first bytes" in ran.err
     lines = ran.out.splitlines()
-    assert lines[1].startswith(f"{tmp_path / 'bad.jpg'},,") and lines[2].split(",")[1] in SHAPES
+    assert lines[1].startswith(f"{both[0]},,") and lines[2].split(",")[1] in SHAPES
+    refused(fewtune("predict", out, *both, "--strict"), "1 of 2 rows cannot be read", "bad.jpg", "leave out --strict")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "good.jpg").read_bytes()[:-600])  # its header is whole
+    refused(fewtune("predict", out, tmp_path / "cut.jpg", both[1], "--strict"), "1 of 2 rows cannot be read", "cut.jpg", "--strict")
+    refused(fewtune("predict", out, tmp_path / "cut.jpg"), "1 of 1 rows cannot be read", "nothing to label")
+    [cut, good] = json.loads(fewtune("predict", out, tmp_path / "cut.jpg", both[1], "--format", "json").out)
+    assert cut["label"] is None and "truncated" in cut["problem"] and "problem" not in good

@@ -88,8 +88,8 @@ def test_predict_from_tables_names_rows(fewtune: Run, model: Path, tmp_path: Pat
     ran = fewtune("predict", model, tmp_path / "list.csv", "--format", "csv", "--quiet")
     assert ran.code == 0, ran.err
     rows = list(csv.DictReader(io.StringIO(ran.out)))
-    assert [r["input"] for r in rows] == [f"{tmp_path / 'list.csv'}:1", f"{tmp_path / 'list.csv'}:2"]
-    assert set(rows[0]) == {"input", "label", "probability", *SHAPES}
+    assert [r["input"] for r in rows] == [f"{tmp_path / 'list.csv'}:2", f"{tmp_path / 'list.csv'}:3"]
+    assert set(rows[0]) == {"path", "input", "label", "probability", *SHAPES} and [r["path"] for r in rows] == ["b.png", "a.png"]
     single = json.loads(fewtune("predict", model, tmp_path / "b.png", "--format", "json").out)
     assert single[0]["label"] == rows[0]["label"]
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from fewtune.cli.answer_flags import NO_ANSWER_FLAGS, AnswerFlags
 from fewtune.cli.options import NO_RUN_FLAGS, RunFlags
 
 
@@ -19,10 +20,13 @@ def predict(
     format: Literal["table", "json", "csv"] = "table",
     threshold: float | None = None,
     input: str | None = None,
-    skip_bad: bool = False,
+    strict: Annotated[bool, Parameter(negative=())] = False,
+    answers: AnswerFlags = NO_ANSWER_FLAGS,
     running: RunFlags = NO_RUN_FLAGS,
 ) -> None:
     """Label new files with a saved model.
+
+    What cannot be read gets no label and is listed; with --strict nothing is labelled then.
 
     Parameters
     ----------
@@ -39,16 +43,31 @@ def predict(
         Give no label below this probability, 0 to 1. By default the threshold that `adapt` was given.
     input: str
         The input column of tables.
-    skip_bad: bool
-        Go on if some inputs cannot be read; they get no label.
+    strict: bool
+        Stop with exit code 2 if anything cannot be read, instead of labelling the rest.
     """
+    from fewtune.cli.bad_items import listed_bad, refuse_bad
     from fewtune.cli.say import answer, note
-    from fewtune.data.reading.inputs import read_inputs
+    from fewtune.data.audit import unreadable
+    from fewtune.data.reading.inputs import read_given
+    from fewtune.models.record import checked_threshold, wanted_by_record
+
+    if threshold is not None:
+        checked_threshold(threshold)
+    wanted = wanted_by_record(run)
+    answers.check(inputs or [])
+    given = read_given(inputs or [], text or [], wanted, input, strict=strict)
+    refuse_bad(given.examples, unreadable(given.examples), strict)  # by their headers, before torch is loaded
+
     from fewtune.models.bundle import load_bundle
-    from fewtune.models.predict import predict_examples, wanted_by
+    from fewtune.models.predict import predict_examples
     from fewtune.report.predictions import render_predictions
 
     bundle = load_bundle(run)
-    examples = read_inputs(inputs or [], text or [], wanted_by(bundle), input)
-    predictions = predict_examples(bundle, examples, threshold=threshold, skip_bad=skip_bad, running=running.value(), tell=note)
-    answer(render_predictions(predictions, bundle.class_names, format))
+    found = predict_examples(bundle, given.examples, threshold=threshold, skip_bad=True, running=running.value(), tell=note)
+    problems = {row: p.problem for row, p in enumerate(found) if not p.scores}
+    refuse_bad(given.examples, problems, strict)
+    said = answers.write(given, found, bundle.class_names)
+    answer(render_predictions(found, bundle.class_names, format, given))
+    for sentence in (*listed_bad(given.examples, problems), *said):
+        note(sentence)

@@ -22,6 +22,7 @@ from fewtune.data.threads import in_threads
 from fewtune.errors import InputError
 
 IMBALANCE = 10.0  # a remark is made if the largest class is at least this many times the smallest
+_SHOWN = 5  # rows in a message
 FEW = 2  # a class with fewer rows than this has none to hold out
 
 
@@ -207,9 +208,19 @@ def unreadable(examples: Examples, deep: bool = False) -> dict[int, str]:
     return {row: reason for row, reason in enumerate(in_threads(one, len(examples))) if reason is not None}
 
 
+def refuse_unreadable(examples: Examples, bad: Mapping[int, str], todo: str = "Repair or remove them.") -> None:
+    """Raise InputError with the names of the rows that cannot be read, if there are any. `todo`: what to do, as a sentence."""
+    if bad:
+        listed = "; ".join(f"{examples.row_names[row]} ({reason})" for row, reason in sorted(bad.items())[:_SHOWN])
+        more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
+        raise InputError(f"{len(bad)} of {len(examples)} rows cannot be read: {listed}{more}. {todo}")
+
+
 def _reason(items: Items, row: int, deep: bool, content: bytes | Path | None) -> str | None:
     """Why one row cannot be used, or None. `content`: its encoded image, if it was read already."""
     if isinstance(items, Texts):
+        if (known := items.problems.get(row)) is not None:
+            return known
         return None if items.texts[row].strip() else "the text is empty"
     if isinstance(items, Vectors):
         return None if np.isfinite(items.vectors[row]).all() else "it holds NaN or infinite values"
@@ -228,6 +239,13 @@ def _why_lost(items: Items, row: int) -> str | None:
     except InputError as problem:
         return str(problem).rsplit(": ", 1)[-1].rstrip(".")
     return None
+
+
+def short_reason(sentence: str) -> str:
+    """Why a row cannot be read, from a sentence that begins with its name."""
+    for words in (" cannot be read as an image: ", " cannot be read: "):
+        sentence = sentence.rpartition(words)[2]
+    return sentence.rstrip(".")
 
 
 def _tidy(reason: str | None) -> str | None:

@@ -8,8 +8,8 @@ large photos then decode faster, and the other kinds ignore it. Nothing is decod
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias, final, runtime_checkable
 
@@ -121,10 +121,11 @@ class Encoded:
 @final
 @dataclass(frozen=True, eq=False)
 class Texts:
-    """Strings."""
+    """Strings. `problems`: row -> why its text cannot be read (it is "" then)."""
 
     texts: Sequence[str]
     modality: Modality = "text"
+    problems: Mapping[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.texts)

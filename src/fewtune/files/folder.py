@@ -134,7 +134,7 @@ def refuse_existing(path: Path, *, overwrite: bool, writes: Sequence[str] = ()) 
     """
     recover(path.resolve())
     if not _stands(path):
-        _refuse_closed(path)
+        refuse_closed(path)
         return
     if not overwrite:
         raise InputError(f"{path} exists already: {ANOTHER}, or pass {option('--overwrite')} to replace it.")
@@ -182,13 +182,13 @@ def _stands(path: Path) -> bool:
     return os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir()))
 
 
-def _refuse_closed(path: Path) -> None:
-    """Raise InputError if no folder can be made at `path`: better now than after an hour of work."""
+def refuse_closed(path: Path, todo: str = ANOTHER) -> None:
+    """Raise InputError if nothing can be made at `path`: better now than after an hour of work. `todo`: what to do, in the sentence."""
     above = next(folder for folder in path.absolute().parents if folder.exists())
     if not above.is_dir():
-        raise InputError(f"{above} is a file, so no folder can be made in it: {ANOTHER}.")
+        raise InputError(f"{above} is a file, so no folder can be made in it: {todo}.")
     if not os.access(above, os.W_OK | os.X_OK):
-        raise InputError(f"{above} is not writable: {ANOTHER}, or change its permissions.")
+        raise InputError(f"{above} is not writable: {todo}, or change its permissions.")
 
 
 def _in_the_way(file: Path) -> InputError:

@@ -15,6 +15,7 @@ from fewtune.errors import InputError
 
 RECORD = "fewtune.json"  # in every folder that fewtune writes
 _LARGEST_JSON = 64 << 20  # bytes
+_LONG_NAME = 200  # bytes: the name of a temporary file is longer than the file's own, and 255 bytes is the most
 
 
 def expanded(path: str | Path) -> Path:
@@ -72,19 +73,39 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees either the old or the complete new content, even after a crash."""
+def write_bytes(path: Path, content: bytes, *, new: bool = False) -> None:
+    """Write a file so that a reader sees either the old or the complete new content, even after a crash.
+
+    With `new`, nothing is replaced: raises FileExistsError where something has the name already.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    called = path.name if len(os.fsencode(path.name)) <= _LONG_NAME else path.name[: _LONG_NAME // 4]
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{called}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        if new:
+            _name_new(Path(temporary), path)
+        else:
+            os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
     sync_folder(path.parent)
+
+
+def _name_new(temporary: Path, path: Path) -> None:
+    """Give a file its name. Raises FileExistsError where something has it."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a disk without links
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+        os.replace(temporary, path)
+        return
+    os.unlink(temporary)

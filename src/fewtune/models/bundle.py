@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar, final, get_args
+from typing import Any, final, get_args
 
 import numpy as np
 import safetensors
@@ -30,14 +30,12 @@ from fewtune.backbones.packed import copy_packed
 from fewtune.data.examples import Integers
 from fewtune.data.items import Modality
 from fewtune.errors import InputError
-from fewtune.files import RECORD, new_folder, read_record, read_regular, recover, sealed, sha256, write_bytes
+from fewtune.files import RECORD, new_folder, read_regular, sealed, sha256, write_bytes
 from fewtune.models.finetuned_weights import Change, Members, Moved, read_edits
+from fewtune.models.record import FORMAT, get, model_record
 from fewtune.parts.heads.head import under
 from fewtune.recipes.language import read_method
 
-T = TypeVar("T")
-
-FORMAT, LEAST_FORMAT = 4, 3  # written and read; 4 has ensembles
 CARD = "README.md"
 HEAD, WEIGHTS, SUPPORT = "head.safetensors", "weights.safetensors", "support.safetensors"
 FILES = (CARD, HEAD, WEIGHTS, SUPPORT)  # what `Bundle.write` may write beside the record
@@ -149,15 +147,14 @@ def _of_support(support: Support) -> dict[str, Tensor]:
 
 def load_bundle(path: Path) -> Bundle:
     """Read a saved model. Raises InputError, in one sentence, where it is missing, of another format, incomplete or changed."""
-    recover(path.resolve())
-    record = _record(path)
+    record = model_record(path)
     try:
         files = _checked_files(path, record)
         head = safetensors.torch.load_file(path / HEAD)
         bundle = Bundle(
-            backbone=_backbone(_get(record, "backbone", dict)),
-            method=_get(record, "method", str),
-            class_names=_names(_get(record, "class_names", list)),
+            backbone=_backbone(get(record, "backbone", dict)),
+            method=get(record, "method", str),
+            class_names=_names(get(record, "class_names", list)),
             state={k.removeprefix(_STATE): v for k, v in head.items() if k.startswith(_STATE)},
             parameters={k.removeprefix(_PARAMETER): v for k, v in head.items() if k.startswith(_PARAMETER)},
             temperature=_within(record, "temperature", 1e-9, 1e9),
@@ -178,32 +175,9 @@ def load_bundle(path: Path) -> Bundle:
         raise InputError(f"{path} is not a whole fewtune model ({type(problem).__name__}: {said}): make the model again.") from None
 
 
-def _record(path: Path) -> dict[str, Any]:
-    """What fewtune.json says, as it was written."""
-    file = path / RECORD
-    if not file.is_file():
-        raise InputError(
-            f"{path} is no saved model: expected a folder with a fewtune.json, as `fewtune adapt DATA --out {path}` writes it."
-        )
-    try:
-        record, whole = read_record(path)
-    except (OSError, ValueError) as problem:
-        raise InputError(f"{file} cannot be read ({str(problem).rstrip('.')}): make the model again.") from None
-    if record.get("kind") != "bundle":
-        raise InputError(f"{path} is not a saved model (its fewtune.json describes something else): expected what `fewtune adapt` writes.")
-    number = record.get("format")
-    if type(number) is not int or number > FORMAT:
-        raise InputError(f"{path} has format {str(number)[:20]}, newer than this fewtune reads ({FORMAT}): upgrade fewtune.")
-    if number < LEAST_FORMAT:
-        raise InputError(f"{path} has format {number}, in which a change could not be noticed: make the model again with `fewtune adapt`.")
-    if not whole:
-        raise InputError(f"{file} was changed or damaged after it was saved (its digest differs): make the model again.")
-    return record
-
-
 def _checked_files(path: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     """The manifest, which names what a model is made of; every such file is what was saved."""
-    manifest = _get(record, "files", dict)
+    manifest = get(record, "files", dict)
     needed = {HEAD, *([WEIGHTS] if record["moved"] is not None else [])}
     if lost := sorted(needed - manifest.keys()):
         raise ValueError(f"no sha256 of {lost[0]}")
@@ -245,10 +219,10 @@ def _names(listed: list[Any]) -> tuple[str, ...]:
 
 def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
     """Free-form, but for what sentences and cards are made of."""
-    facts = _get(record, "facts", dict)
+    facts = get(record, "facts", dict)
     for name, kind in (("shots", dict), ("recall", dict), ("sources", dict), ("added", list)):
         if name in facts:
-            _get(facts, name, kind)
+            get(facts, name, kind)
     measured = [facts.get(name) for name in ("expected_accuracy", "expected_before", "measured_accuracy")]
     intervals = [[one[end] for end in ("mean", "low", "high")] for one in measured if one is not None]
     numbers = [*(n for ends in intervals for n in ends), *(n for n in facts.get("recall", {}).values() if n is not None)]
@@ -260,10 +234,10 @@ def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
 def _moved(path: Path, record: Mapping[str, Any]) -> Change | None:
     if record["moved"] is None:
         return None
-    said, weights = _get(record, "moved", dict), safetensors.torch.load_file(path / WEIGHTS)
+    said, weights = get(record, "moved", dict), safetensors.torch.load_file(path / WEIGHTS)
     if "members" not in said:
         return _moved_one(said, weights)
-    members = _get(said, "members", list)
+    members = get(said, "members", list)
     if len(members) < 2 or all(one is None for one in members):
         raise ValueError("an ensemble has two members or more, and some of them were finetuned")
     each = [under(f"{place}/", weights) for place in range(len(members))]
@@ -273,9 +247,9 @@ def _moved(path: Path, record: Mapping[str, Any]) -> Change | None:
 
 
 def _moved_one(said: dict[str, Any], weights: dict[str, Tensor]) -> Moved:
-    edits = _get(said, "edits", str)
+    edits = get(said, "edits", str)
     read_edits(edits)
-    return Moved(weights=weights, edits=edits, digest=_get(said, "digest", str))
+    return Moved(weights=weights, edits=edits, digest=get(said, "digest", str))
 
 
 def _support(path: Path) -> Support:
@@ -297,13 +271,6 @@ def _check_whole(bundle: Bundle) -> None:
     support = bundle.support
     if support is not None and (support.features.shape[1] != width or not ((support.labels >= 0) & (support.labels < ways)).all()):
         raise ValueError(f"{SUPPORT} is not of this model's width and classes")
-
-
-def _get(record: Mapping[str, Any], name: str, kind: type[T]) -> T:
-    value = record[name]
-    if not isinstance(value, kind):
-        raise TypeError(f"{name} is {str(value)[:40]!r}")
-    return value
 
 
 def _within(record: Mapping[str, Any], name: str, low: float, high: float) -> float:

@@ -15,7 +15,7 @@ from fewtune.data.reading.read import read_asked
 from fewtune.data.same_names import match_names, matched_in_words
 from fewtune.errors import InputError
 from fewtune.models.bundle import Bundle
-from fewtune.models.predict import Running, own_features, probabilities, refuse_other_modality
+from fewtune.models.predict import Running, own_features, probabilities, refuse_other_modality, threshold_of
 from fewtune.statistics import Interval, expected_calibration_error, wilson_interval
 from fewtune.words import counted, option
 
@@ -94,9 +94,7 @@ def evaluate(
     cannot be read. `threshold` in [0, 1]: by default the bundle's. Raises InputError where no row is left.
     """
     refuse_other_modality(bundle, examples)
-    least = bundle.threshold if threshold is None else threshold
-    if not 0 <= least <= 1:
-        raise InputError(f"expected a threshold between 0 and 1, found {least:g}.")
+    least = threshold_of(bundle, threshold)
     labels, strange = _matched(examples, bundle.class_names)
     if strange and not skip_unknown:
         several = "a class" if len(strange) == 1 else f"{len(strange)} classes"

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, final
 
 import torch
@@ -31,6 +32,7 @@ from fewtune.errors import InputError
 from fewtune.learning.method import Method
 from fewtune.machine import Machine
 from fewtune.models.bundle import BackboneRecord, Bundle
+from fewtune.models.record import checked_threshold, picture_size
 from fewtune.recipes.language import read_method
 from fewtune.words import counted, one_line, option
 
@@ -38,12 +40,16 @@ from fewtune.words import counted, one_line, option
 @final
 @dataclass(frozen=True)
 class Prediction:
-    """One answer. `label` is None where the model abstains; `scores` are probabilities by class name and sum to 1."""
+    """One answer. `label` is None where the model abstains; `scores` are probabilities by class name and sum to 1.
+
+    `problem`: why the row cannot be read, "" for one that can. Such a row has no label, no scores and probability 0.
+    """
 
     input: str
     label: str | None
     probability: float
     scores: dict[str, float]
+    problem: str = ""
 
 
 @final
@@ -151,20 +157,29 @@ def probabilities(bundle: Bundle, features: Float[Tensor, "N D"]) -> Float[Tenso
     return torch.softmax(logits.double() / bundle.temperature, dim=-1)
 
 
-def label_rows(bundle: Bundle, names: Sequence[str], features: Float[Tensor, "N D"], threshold: float | None = None) -> list[Prediction]:
-    """One prediction a row, in order. A row without features (NaN) has no label and no scores."""
-    least = bundle.threshold if threshold is None else threshold
-    if not 0 <= least <= 1:
-        raise InputError(f"expected a threshold between 0 and 1, found {least}.")
+def label_rows(
+    bundle: Bundle,
+    names: Sequence[str],
+    features: Float[Tensor, "N D"],
+    threshold: float | None = None,
+    problems: Mapping[int, str] = MappingProxyType({}),
+) -> list[Prediction]:
+    """One prediction a row, in order. A row without features (NaN) has no label and no scores; `problems`: why, by row."""
+    least = threshold_of(bundle, threshold)
     out = []
-    for name, row in zip(names, probabilities(bundle, features).tolist(), strict=True):
+    for place, (name, row) in enumerate(zip(names, probabilities(bundle, features).tolist(), strict=True)):
         if any(math.isnan(p) for p in row):
-            out.append(Prediction(name, None, 0.0, {}))
+            out.append(Prediction(name, None, 0.0, {}, problems.get(place, "")))
             continue
         best = max(range(len(row)), key=row.__getitem__)
         label = bundle.class_names[best] if row[best] >= least else None
         out.append(Prediction(name, label, row[best], dict(zip(bundle.class_names, row, strict=True))))
     return out
+
+
+def threshold_of(bundle: Bundle, given: float | None) -> float:
+    """The probability below which no label is given. Raises InputError for a given one outside 0 to 1."""
+    return bundle.threshold if given is None else checked_threshold(given)
 
 
 def refuse_other_modality(bundle: Bundle, examples: Examples) -> None:
@@ -211,13 +226,13 @@ def predict_examples(
     if not len(examples):
         return []
     backbone = running.load(bundle)
-    features, _ = own_features(bundle, examples, running=replace(running, backbone=backbone), skip_bad=skip_bad)
+    features, problems = own_features(bundle, examples, running=replace(running, backbone=backbone), skip_bad=skip_bad)
     if examples.skipped:
         listed = some((f"{s.name} ({s.reason})" for s in examples.skipped), 3)
         tell(f"{counted(len(examples.skipped), 'file', ('was', 'were'))} skipped: {listed}.")
     for sentence in (*examples.remarks, *remarks_on_length(examples, backbone)):
         tell(sentence)
-    return label_rows(bundle, examples.row_names, features, threshold)
+    return label_rows(bundle, examples.row_names, features, threshold, problems)
 
 
 def predict_anything(
@@ -230,8 +245,7 @@ def predict_anything(
 
 def wanted_by(bundle: Bundle) -> Wanted:
     """What a model labels, and the size of the grey pictures that it learned from as one array."""
-    size = bundle.facts.get("picture_size")
-    return Wanted(bundle.backbone.modality, tuple(size) if isinstance(size, list | tuple) else None)
+    return Wanted(bundle.backbone.modality, picture_size(bundle.facts))
 
 
 def unlabelled(bundle: Bundle, inputs: Any) -> Examples:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from fewtune.words import harmless
 
@@ -22,15 +22,20 @@ def csv_text(text: str) -> str:
     return "'" + text if dangerous else text
 
 
-def csv_lines(rows: Iterable[Iterable[Plain]]) -> str:
-    """Rows of CSV without a last line end; every cell of text goes through `csv_text`, numbers stay numbers."""
-    return encodable("\n".join(_line([csv_text(cell) if isinstance(cell, str) else cell for cell in row]) for row in rows))
+def csv_lines(rows: Iterable[Iterable[Plain | None]], *, exact: Container[int] = (), delimiter: str = ",") -> str:
+    """Rows of CSV without a last line end. Every cell of text goes through `csv_text`, but those of the columns `exact`, by their places;
+    numbers stay numbers, None is an empty cell."""
+    return encodable("\n".join(_line([_cell(cell, place in exact) for place, cell in enumerate(row)], delimiter) for row in rows))
 
 
-def _line(cells: list[Plain]) -> str:
+def _cell(cell: Plain | None, exact: bool) -> Plain | None:
+    return csv_text(cell) if isinstance(cell, str) and not exact else cell
+
+
+def _line(cells: list[Plain | None], delimiter: str) -> str:
     # The writer quotes what its own line end contains: with "\n" it would leave a bare "\r", which readers take for a new row.
     out = io.StringIO()
-    csv.writer(out, lineterminator="\r\n").writerow(cells)
+    csv.writer(out, delimiter=delimiter, lineterminator="\r\n").writerow(cells)
     return out.getvalue().removesuffix("\r\n")
 
 

@@ -3,36 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from fewtune.models.predict import Prediction
-from fewtune.report.encoded import csv_lines, json_text
+from fewtune.data.reading.inputs import Given
+from fewtune.report.answer_files import csv_text_of
+from fewtune.report.answers import answer_table, own_records
+from fewtune.report.encoded import json_text
 from fewtune.report.tables import Cell, Table, to_terminal
+
+if TYPE_CHECKING:
+    from fewtune.models.predict import Prediction
 
 SECOND_SHOWN = 0.05
 
 
-def render_predictions(predictions: Sequence[Prediction], class_names: Sequence[str], format: Literal["table", "json", "csv"]) -> str:
-    """`json`: a list of {input, label, probability, scores}. `csv`: input, label, probability and one column a class.
+def render_predictions(
+    predictions: Sequence[Prediction], class_names: Sequence[str], format: Literal["table", "json", "csv"], given: Given
+) -> str:
+    """`json`: a list of {input, label, probability, scores}; with `row`, the own columns, for a row of a table, and with `problem`, the
+    reason, for a row that cannot be read. `csv`: the tables' own columns, then input, label, probability and one column a class.
 
     A row the model abstains from has label null (an empty cell); so has a row that cannot be read, with no scores. In CSV, names that a
     spreadsheet would run as a formula begin with a quote (see `csv_text`); JSON holds every name as it is.
     """
     if format == "json":
-        listed = [{"input": p.input, "label": p.label, "probability": p.probability, "scores": p.scores} for p in predictions]
-        return json_text(listed)
+        own = own_records(given)
+        return json_text([_record(p, own.get(row)) for row, p in enumerate(predictions)])
     if format == "csv":
-        return _csv(predictions, class_names)
+        return csv_text_of(answer_table(given, {"": predictions}, scores=class_names, fixed=True))
     rows = tuple((Cell(p.input), Cell(p.label or _why(p)), Cell(p.probability, _percent(p)), Cell(_second(p))) for p in predictions)
     return to_terminal(Table(columns=("input", "label", "probability %", "or else"), rows=rows))
 
 
-def _csv(predictions: Sequence[Prediction], class_names: Sequence[str]) -> str:
-    rows: list[list[str]] = [["input", "label", "probability", *class_names]]
-    for p in predictions:
-        scores = [f"{p.scores[c]:.6g}" if c in p.scores else "" for c in class_names]
-        rows.append([p.input, p.label or "", f"{p.probability:.6g}" if p.scores else "", *scores])
-    return csv_lines(rows)
+def _record(p: Prediction, own: dict[str, Any] | None) -> dict[str, Any]:
+    return {
+        "input": p.input,
+        "label": p.label,
+        "probability": p.probability,
+        "scores": p.scores,
+        **({"problem": p.problem} if p.problem else {}),
+        **({"row": own} if own is not None else {}),
+    }
 
 
 def _why(p: Prediction) -> str:

@@ -105,7 +105,7 @@ def test_lost_files_of_a_table(tmp_path: Path) -> None:
     (tmp_path / "lost.csv").write_text("\n".join([*lines, f"gone.png,{SHAPES[0]}", f",{SHAPES[1]}"]))
     given: dict[str, Any] = {"backbone": "pixels,size=8", "method": "centroid", "cache": tmp_path / "c"}
     model = Model(fewtune.adapt(tmp_path / "good.csv", **given).bundle)
-    said = r"2 of 8 rows cannot be read: .*gone.png|csv:7 \(No such file or directory\); .*csv:[89] \(no file is named\)"
+    said = r"2 of 8 rows cannot be read: .*gone.png|csv:8 \(No such file or directory\); .*csv:[89] \(no file is named\)"
     with pytest.raises(InputError, match=said):
         fewtune.adapt(tmp_path / "lost.csv", **given)
     with pytest.raises(InputError, match=said):

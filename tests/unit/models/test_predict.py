@@ -21,8 +21,10 @@ from safetensors.torch import save_file
 
 import fewtune
 from fewtune.backbones.load import load_backbone
+from fewtune.data.examples import make_examples
+from fewtune.data.items import Texts
 from fewtune.data.reading.asked import Asked
-from fewtune.data.reading.inputs import read_inputs
+from fewtune.data.reading.inputs import Given, read_inputs
 from fewtune.data.reading.read import read_asked
 from fewtune.errors import InputError
 from fewtune.models.bundle import BackboneRecord, Bundle
@@ -68,6 +70,7 @@ def test_labels_abstain_below_the_threshold_and_unreadable_rows_have_none() -> N
     assert sure.label == "x" and sure.probability == sure.scores["x"] > 0.99
     assert unsure.label is None and 0.5 < unsure.probability < 0.9 and set(unsure.scores) == {"x", "y"}
     assert unreadable == Prediction("c", None, 0.0, {})
+    assert label_rows(by_hand(), ["c"], rows[2:], problems={0: "why"}) == [Prediction("c", None, 0.0, {}, "why")]
     exact = label_rows(by_hand(), ["a"], torch.tensor([[1.0, 1.0]]), 0.5)[0]
     assert exact.label == "x" and exact.probability == 0.5  # not below the threshold, and of equals the first
     for threshold in (-0.1, 1.5, math.nan):
@@ -169,7 +172,8 @@ def test_weights_beside_a_name_are_found_by_their_place(tmp_path: Path) -> None:
 
 
 def rendered(predictions: list[Prediction], form: Any) -> str:
-    return render_predictions(predictions, ("a", "b"), form)
+    rows = Given(make_examples(Texts([p.input for p in predictions]), row_names=[p.input for p in predictions]))
+    return render_predictions(predictions, ("a", "b"), form, rows)
 
 
 def test_json_and_csv_hold_the_same() -> None:

@@ -11,13 +11,11 @@ from torch import Tensor
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.features.feature_table import feature_table
 from fewtune.backbones.text_preparation import TextPreparation
-from fewtune.data.audit import unreadable
+from fewtune.data import audit
 from fewtune.data.examples import Examples
 from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from fewtune.words import counted, option
-
-_SHOWN = 5
 
 
 def readable_features(
@@ -31,7 +29,7 @@ def readable_features(
     """
     if not len(examples):
         raise InputError(f"{examples.name} holds no rows: expected at least one.")
-    bad = unreadable(examples, deep=False)
+    bad = audit.unreadable(examples, deep=False)
     refuse_unreadable(examples, bad, skip_bad)
     table = feature_table(backbone, RowSpace([examples]), folder=cache, memory=memory, quiet=quiet)
     refuse_unreadable(examples, table.bad, skip_bad)
@@ -39,7 +37,7 @@ def readable_features(
     if embedded := sorted(bad.keys() - table.bad.keys()):  # an empty text also has features
         features = features.clone()
         features[embedded] = torch.nan
-    bad = {**bad, **table.bad}
+    bad = {**{row: audit.short_reason(said) for row, said in table.bad.items()}, **bad}
     return RowSpace([without_labels(examples, bad)]), features, bad
 
 
@@ -54,12 +52,8 @@ def without_labels(examples: Examples, rows: dict[int, str]) -> Examples:
 
 def refuse_unreadable(examples: Examples, bad: dict[int, str], skip_bad: bool) -> None:
     """Raise InputError with the rows that cannot be read, unless `skip_bad`."""
-    if bad and not skip_bad:
-        listed = "; ".join(f"{examples.row_names[row]} ({reason})" for row, reason in sorted(bad.items())[:_SHOWN])
-        more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
-        raise InputError(
-            f"{len(bad)} of {len(examples)} rows cannot be read: {listed}{more}. Repair or remove them, or pass {option('--skip-bad')}."
-        )
+    if not skip_bad:
+        audit.refuse_unreadable(examples, bad, f"Repair or remove them, or pass {option('--skip-bad')}.")
 
 
 def remarks_on_length(examples: Examples, backbone: Backbone) -> tuple[str, ...]:

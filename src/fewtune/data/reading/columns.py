@@ -43,7 +43,7 @@ def from_table(table: Table, asked: Asked, *, classes: tuple[Sequence[str], Mapp
     if not table.count:
         raise InputError(f"{table.name} holds a header but no rows.")
     called = asked.name or table.name
-    chosen = _input_column(table, asked.input)
+    chosen = input_column(table, asked.input)
     targets = _label_columns(table, asked.label, chosen, asked.labelled)
     items, row_names = _items(table, chosen, kind_of_input(chosen, table.columns[chosen]))
     columns = [_labels(table, target, asked.kind, classes[0] if classes else ()) for target in targets]
@@ -104,7 +104,8 @@ def _has_two_axes(value: Any) -> bool:
     return len([length for length in shape if length > 1]) > 1
 
 
-def _input_column(table: Table, given: str | None) -> str:
+def input_column(table: Table, given: str | None) -> str:
+    """The column that holds the inputs: the given one, or the one with a usual name. Raises InputError if it is missing or unclear."""
     if given is not None:
         return _known(table, given, "input column")
     by_kind = {kind: _one(table, kind, None) for kind in ("path", "text", "embedding")}

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 
@@ -14,9 +14,12 @@ from fewtune.data.examples import Examples, Integers, Skipped, make_examples, on
 from fewtune.data.excel import OTHER_SHEETS
 from fewtune.data.items import Files, Item, Items, Modality, Pixels, Texts, Wanted
 from fewtune.data.reading.asked import Asked
+from fewtune.data.reading.columns import from_table, input_column
 from fewtune.data.reading.folders import read_text
 from fewtune.data.reading.order import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES, TEXT_SUFFIXES
 from fewtune.data.reading.read import TABLE_SUFFIXES, read_asked
+from fewtune.data.reading.table import Lazy, Table
+from fewtune.data.reading.table_files import read_table
 from fewtune.data.reading.walk import walk
 from fewtune.errors import InputError
 
@@ -51,33 +54,95 @@ class Chained:
         return items.digest(local)
 
 
-def read_inputs(paths: Sequence[Path], texts: Sequence[str], wanted: Wanted | Modality, column: str | None = None) -> Examples:
-    """The rows to label; `row_names` are paths as given, "table.csv:3" (the third row of a table), or the texts themselves.
+@final
+@dataclass(frozen=True, eq=False)
+class GivenTable:
+    """A table among the inputs, its file, and the number `start` of its first row among all rows."""
 
-    A folder stands for every image (or .txt file, for texts) below it, in natural order. Links to folders are followed, and each folder is
-    read once, as in `read_folder`. `wanted`: what the model labels. Raises InputError for a path that does not exist, holds nothing to
-    label, or holds another modality.
+    start: int
+    path: Path
+    table: Table
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Given:
+    """What is to be labelled. `examples`: its rows. `tables`: the tables among the inputs, in order."""
+
+    examples: Examples
+    tables: tuple[GivenTable, ...] = ()
+
+    @property
+    def is_one_table(self) -> bool:
+        """Whether all rows are those of one table."""
+        return len(self.tables) == 1 and self.tables[0].table.count == len(self.examples)
+
+    def columns(self) -> tuple[dict[str, list[Any]], list[str]]:
+        """The tables' own columns, by name, with a value for every row (None where a row has no such column), and a sentence on each
+        column that cannot be read."""
+        found: dict[str, list[Any]] = {}
+        remarks = []
+        for one in self.tables:
+            for name in one.table.columns:
+                try:
+                    read = list(one.table.columns[name])
+                except InputError as problem:
+                    remarks.append(f"A column is not copied: {problem}")
+                    continue
+                values = found.setdefault(name, [None] * len(self.examples))
+                values[one.start : one.start + one.table.count] = read
+        return found, remarks
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """The rows of one input."""
+
+    items: Items
+    names: Sequence[str]
+    skipped: Sequence[Skipped] = ()
+    remarks: Sequence[str] = ()
+    table: Table | None = None
+
+
+def read_inputs(paths: Sequence[Path], texts: Sequence[str], wanted: Wanted | Modality, column: str | None = None) -> Examples:
+    """The rows to label, as `read_given` reads them; a text file that cannot be read is refused too."""
+    return read_given(paths, texts, wanted, column, strict=True).examples
+
+
+def read_given(
+    paths: Sequence[Path], texts: Sequence[str], wanted: Wanted | Modality, column: str | None = None, *, strict: bool = False
+) -> Given:
+    """The rows to label, in the order given.
+
+    `row_names` are paths as given, "table.csv:3" (by the line of the file, or by the number from 0 in a file without lines: the same
+    numbers as in messages), or the texts themselves. A folder stands for every image (or .txt file, for texts) below it, in natural order.
+    Links to folders are followed, and each folder is read once, as in `read_folder`. `wanted`: what the model labels. `column`: the input
+    column of tables. Raises InputError for a path that does not exist, holds nothing to label, or holds another modality, and with
+    `strict` for a text file that cannot be read, which is a row with a problem otherwise.
     """
     wanted = wanted if isinstance(wanted, Wanted) else Wanted(wanted)
     modality = wanted.modality
-    parts: list[tuple[Items, list[str]]] = []
-    skipped: list[Skipped] = []
-    for path in paths:
-        made, left = _one(path, wanted, column)
-        parts.append(made)
-        skipped += left
+    parts = [_one(path, wanted, column, strict) for path in paths]
     if texts:
         if modality != "text":
             raise InputError(f"this model labels {modality}s, but a text was given: give {modality} files instead.")
-        parts.append((Texts(list(texts)), list(texts)))
+        parts.append(_Part(Texts(list(texts)), list(texts)))
     if not parts:
         raise InputError(
             f"expected something to label: {'files, folders, tables or texts' if modality == 'text' else 'files, folders or tables'}."
         )
-    starts = np.cumsum([0, *(len(items) for items, _ in parts)])
-    names = [name for _, listed in parts for name in listed]
-    whole = make_examples(Chained([items for items, _ in parts], starts, modality), row_names=names, name="inputs")
-    return replace(whole, skipped=tuple(skipped))
+    starts = np.cumsum([0, *(len(part.items) for part in parts)])
+    names = [name for part in parts for name in part.names]
+    whole = make_examples(Chained([part.items for part in parts], starts, modality), row_names=names, name="inputs")
+    whole = replace(
+        whole,
+        skipped=tuple(skipped for part in parts for skipped in part.skipped),
+        remarks=tuple(remark for part in parts for remark in part.remarks),
+    )
+    found = zip(starts.tolist(), paths, parts, strict=False)  # texts come last and are no table
+    return Given(whole, tuple(GivenTable(start, path, part.table) for start, path, part in found if part.table is not None))
 
 
 def taught_size(examples: Examples) -> tuple[int, ...] | None:
@@ -86,30 +151,41 @@ def taught_size(examples: Examples) -> tuple[int, ...] | None:
     return items.pixels.shape[1:] if isinstance(items, Pixels) and items.pixels.ndim == 3 else None
 
 
-def _one(path: Path, wanted: Wanted, column: str | None) -> tuple[tuple[Items, list[str]], list[Skipped]]:
+def _one(path: Path, wanted: Wanted, column: str | None, strict: bool) -> _Part:
     modality = wanted.modality
     if os.path.isdir(path):  # noqa: PTH112  (Path.is_dir and exists raise for too long a name)
-        return _folder(path, modality)
+        return _folder(path, modality, strict)
     suffix = path.suffix.lower()
-    absent = not os.path.exists(path)  # noqa: PTH110
-    if absent or suffix in TABLE_SUFFIXES | OTHER_SHEETS | ARCHIVE_SUFFIXES or suffix == ".npz":
-        return _table(path, wanted, column), []
+    if os.path.exists(path) and suffix in TABLE_SUFFIXES:  # noqa: PTH110
+        return _table(path, wanted, column)
+    if not os.path.exists(path) or suffix in OTHER_SHEETS | ARCHIVE_SUFFIXES or suffix == ".npz":  # noqa: PTH110
+        made = _of_kind(path, wanted, read_asked(path, Asked(input=column, labelled=False, wanted=wanted)))
+        return _Part(made.items, [f"{path}:{row}" for row in range(len(made))], remarks=made.remarks)
     if modality == "image":
-        return (Files([path]), [str(path)]), []
+        return _Part(Files([path]), [str(path)])
     if modality == "text" and suffix in TEXT_SUFFIXES:
-        return (Texts([read_text(path)]), [str(path)]), []
+        return _Part(_texts([path], strict), [str(path)])
     expected = "a .txt file, or a table with a text column" if modality == "text" else "an .npz file or a table with an embedding column"
     raise InputError(f"{path}: this model labels {modality}s; expected {expected}.")
 
 
-def _table(path: Path, wanted: Wanted, column: str | None) -> tuple[Items, list[str]]:
-    made = read_asked(path, Asked(input=column, labelled=False, wanted=wanted))
+def _table(path: Path, wanted: Wanted, column: str | None) -> _Part:
+    """A table: its input column is read, and nothing else of it is looked at."""
+    table = read_table(path)
+    chosen = input_column(table, column)
+    alone = replace(table, columns=Lazy([chosen], table.columns.__getitem__))
+    made = _of_kind(path, wanted, from_table(alone, Asked(input=chosen, labelled=False, wanted=wanted)))
+    folder = str(path)[: len(str(path)) - len(path.name)]
+    return _Part(made.items, [folder + table.where(row) for row in range(table.count)], remarks=made.remarks, table=table)
+
+
+def _of_kind(path: Path, wanted: Wanted, made: Examples) -> Examples:
     if made.modality != wanted.modality:
         raise InputError(f"{path} holds {made.modality}s, but this model labels {wanted.modality}s.")
-    return made.items, [f"{path}:{row + 1}" for row in range(len(made))]
+    return made
 
 
-def _folder(path: Path, modality: Modality) -> tuple[tuple[Items, list[str]], list[Skipped]]:
+def _folder(path: Path, modality: Modality, strict: bool) -> _Part:
     wanted = {"image": IMAGE_SUFFIXES, "text": TEXT_SUFFIXES}.get(modality)
     if wanted is None:
         raise InputError(f"{path} is a folder, but this model labels embeddings: give .npz files or tables with an embedding column.")
@@ -123,5 +199,19 @@ def _folder(path: Path, modality: Modality) -> tuple[tuple[Items, list[str]], li
     if not chosen:
         found = f"{len(files)} other files" if files else f"no files ({passed[0].reason})" if passed else "no files"
         raise InputError(f"{path} holds {found} but nothing that this model can label: expected {modality}s.")
-    items: Items = Files(chosen) if modality == "image" else Texts([read_text(f) for f in chosen])
-    return (items, [str(f) for f in chosen]), skipped
+    items: Items = Files(chosen) if modality == "image" else _texts(chosen, strict)
+    return _Part(items, [str(f) for f in chosen], skipped)
+
+
+def _texts(files: Sequence[Path], strict: bool) -> Texts:
+    """The texts of files; unless `strict`, one that cannot be read is a row with a problem."""
+    texts, problems = [], dict[int, str]()
+    for row, file in enumerate(files):
+        try:
+            texts.append(read_text(file))
+        except InputError as problem:
+            if strict:
+                raise
+            problems[row] = str(problem).removeprefix(f"{file} ").rstrip(".")
+            texts.append("")
+    return Texts(texts, problems=problems)

@@ -1,0 +1,70 @@
+"""The record of a saved model, `fewtune.json`: what can be known of a model before torch is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, cast, get_args
+
+from fewtune.data.items import Modality, Wanted
+from fewtune.errors import InputError
+from fewtune.files import RECORD, read_record, recover
+
+T = TypeVar("T")
+
+FORMAT, LEAST_FORMAT = 4, 3  # written and read; 4 has ensembles
+
+
+def model_record(path: Path) -> dict[str, Any]:
+    """What fewtune.json says, as it was written. Raises InputError where it is missing, of another format, or changed."""
+    recover(path.resolve())
+    file = path / RECORD
+    if not file.is_file():
+        raise InputError(
+            f"{path} is no saved model: expected a folder with a fewtune.json, as `fewtune adapt DATA --out {path}` writes it."
+        )
+    try:
+        record, whole = read_record(path)
+    except (OSError, ValueError) as problem:
+        raise InputError(f"{file} cannot be read ({str(problem).rstrip('.')}): make the model again.") from None
+    if record.get("kind") != "bundle":
+        raise InputError(f"{path} is not a saved model (its fewtune.json describes something else): expected what `fewtune adapt` writes.")
+    number = record.get("format")
+    if type(number) is not int or number > FORMAT:
+        raise InputError(f"{path} has format {str(number)[:20]}, newer than this fewtune reads ({FORMAT}): upgrade fewtune.")
+    if number < LEAST_FORMAT:
+        raise InputError(f"{path} has format {number}, in which a change could not be noticed: make the model again with `fewtune adapt`.")
+    if not whole:
+        raise InputError(f"{file} was changed or damaged after it was saved (its digest differs): make the model again.")
+    return record
+
+
+def wanted_by_record(path: Path) -> Wanted:
+    """What the model in a folder labels. Raises InputError as `model_record` does."""
+    record = model_record(path)
+    backbone = record.get("backbone")
+    modality = backbone.get("modality") if isinstance(backbone, dict) else None
+    if modality not in get_args(Modality):
+        raise InputError(f"{path} is not a whole fewtune model (modality {str(modality)[:40]!r}): make the model again.")
+    return Wanted(cast(Modality, modality), picture_size(record.get("facts")))
+
+
+def picture_size(facts: object) -> tuple[int, ...] | None:
+    """Height and width of the grey pictures that a model learned from as one array; None where it did not."""
+    size = facts.get("picture_size") if isinstance(facts, Mapping) else None
+    return tuple(size) if isinstance(size, list | tuple) else None
+
+
+def get(record: Mapping[str, Any], name: str, kind: type[T]) -> T:
+    """A value of the kind it must be. Raises KeyError and TypeError."""
+    value = record[name]
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} is {str(value)[:40]!r}")
+    return value
+
+
+def checked_threshold(given: float) -> float:
+    """A threshold in [0, 1]. Raises InputError for any other number."""
+    if not 0 <= given <= 1:
+        raise InputError(f"expected a threshold between 0 and 1, found {given}.")
+    return given
