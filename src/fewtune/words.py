@@ -14,6 +14,11 @@ def counted(count: int, noun: str, verbs: tuple[str, str] | None = None) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}{verb}"
 
 
+def noun_of(modality: str) -> str:
+    """What people call one example: photo, text, or example (a vector)."""
+    return {"image": "photo", "text": "text"}.get(modality, "example")
+
+
 def option(flag: str, python: str | None = None) -> str:
     """An option as the command line and as Python take it, for sentences that either may show. `python`: if the two differ by more.
 

@@ -49,7 +49,7 @@ def learned(found: Outcome) -> dict[str, Any]:
     tensors = {**bundle.state, **bundle.parameters, **({} if bundle.moved is None else bundle.moved.weights)}
     assert bundle.support is not None
     facts = {k: v for k, v in bundle.facts.items() if k not in ("measured_accuracy", "not_measured")}
-    told = [s for s in found.sentences if not s.startswith(("Measured once", "Nothing was measured")) and s not in found.target.about_test]
+    told = [s for s in found.details if not s.startswith(("Measured once", "Nothing was measured")) and s not in found.target.about_test]
     return {
         "tensors": {name: tensor.numpy().tobytes() for name, tensor in tensors.items()},
         "support": (bundle.support.labels.tolist(), bundle.support.features.numpy().tobytes(), bundle.support.digests),

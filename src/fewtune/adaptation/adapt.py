@@ -8,13 +8,14 @@ from dataclasses import replace
 import torch
 
 from fewtune.adaptation.by_method import check_sources
+from fewtune.adaptation.details import details
 from fewtune.adaptation.facts import facts_of, record_of, support_of
 from fewtune.adaptation.finetuning import Finetuning
 from fewtune.adaptation.frozen import FrozenModel, choose
 from fewtune.adaptation.kept import Kept, kept_model
 from fewtune.adaptation.outcome import Outcome
 from fewtune.adaptation.settings import AdaptSettings
-from fewtune.adaptation.verdict import verdict
+from fewtune.adaptation.verdict import verdict_of
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.features.readable import remarks_on_length
 from fewtune.data.audit import remarks_on_bits
@@ -65,18 +66,20 @@ def adapt_examples(
         ahead = _ahead(kept, frozen, how)
     bundle = _bundle(kept, target, backbone, how)
     measured = _measured(bundle, target, kept.side)
-    facts = facts_of(kept.choice, target, measured, how.seed, finetuned)
-    sentences = verdict(kept.choice, target, measured, finetuned.sentences)
-    sentences += remarks_on_candidates(len(target.support)) if methods is None else ()
-    sentences += (*examples.remarks, *remarks_on_bits(examples), *odd_names(target.class_names), *remarks_on_length(examples, backbone))
+    said = verdict_of(kept.choice, target, measured, finetuned)
+    facts = facts_of(kept.choice, target, measured, how.seed, finetuned) | {"verdict": said.record}
+    below = details(kept.choice, target, measured, finetuned.sentences)
+    below += remarks_on_candidates(len(target.support)) if methods is None else ()
+    below += (*examples.remarks, *remarks_on_bits(examples), *odd_names(target.class_names), *remarks_on_length(examples, backbone))
     return Outcome(
-        bundle=replace(bundle, facts=facts, card=model_card(bundle, facts, sentences)),
+        bundle=replace(bundle, facts=facts, card=model_card(bundle, facts, (*said.sentences, *below))),
         choice=kept.choice,
         frozen=kept.choice if kept.moved is None else frozen.choice,
         target=target,
         features=kept.side.features,
         measured=measured,
-        sentences=sentences,
+        verdict=said,
+        details=below,
         backbone=kept.side.backbone,
         finetuned=kept.moved is not None,
         finetuning=finetuned,

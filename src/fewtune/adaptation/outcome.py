@@ -9,6 +9,7 @@ from typing import final
 from torch import Tensor
 
 from fewtune.adaptation.finetuned import Finetuned
+from fewtune.adaptation.verdict import Verdict
 from fewtune.backbones.backbone import Backbone
 from fewtune.learners.choice import Choice
 from fewtune.learners.forecast import Forecast
@@ -29,7 +30,8 @@ class Outcome:
     finetuned backbone where the guard kept it; `frozen`: the same comparison on the backbone as it came. `features` [N, D]: of the target's
     examples by `backbone`. `measured`: accuracy on the target's own test split, None where it has none. `finetuning`: every side that was
     tried, and what was shown of it. `methods`: the learners that were chosen from. `forecast`: what more labels would bring, None where the
-    learning curve is too short. `sentences`: the verdict in words. `clock`: the budget, and the time that each part of the job took.
+    learning curve is too short. `verdict`: what everyone should read first; `details`: the sentences under it. `clock`: the budget, and the
+    time that each part of the job took.
     """
 
     bundle: Bundle
@@ -38,7 +40,8 @@ class Outcome:
     target: Target
     features: Tensor
     measured: Interval | None
-    sentences: tuple[str, ...]
+    verdict: Verdict
+    details: tuple[str, ...]
     backbone: Backbone
     finetuned: bool
     finetuning: Finetuned
@@ -49,6 +52,11 @@ class Outcome:
     @property
     def class_names(self) -> tuple[str, ...]:
         return self.bundle.class_names
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The verdict, then the details, in words."""
+        return (*self.verdict.sentences, *self.details)
 
     @property
     def stages(self) -> tuple[Stage, ...]:

@@ -1,49 +1,226 @@
-"""The verdict in words: what was chosen, what to expect, what could not be known."""
+"""The verdict: how often the model will be right in words that everyone reads, whether it is ready for use, and what to do next."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, final
 
+import numpy as np
+
+from fewtune.adaptation.finetuned import Finetuned
 from fewtune.learners.choice import Choice
+from fewtune.learners.doubts import Doubt, likely_mislabelled
 from fewtune.learners.target import Target
-from fewtune.recipes.default_learners import display_name
 from fewtune.sides.route import FROZEN
 from fewtune.statistics import Interval
-from fewtune.words import counted
+from fewtune.words import noun_of, option
+
+Light: TypeAlias = Literal["ready", "review", "not ready", "unknown"]
+
+READY, USABLE = 0.8, 0.5  # how far from guessing (0) to always right (1): the low end of the interval, and the estimate itself
+WEAKEST = 0.7  # of its held-out examples right: below, somebody must look at the answers of this class
+WIDE = 0.15  # an interval of accuracy wider than this is a rough estimate
+TRUSTED = 0.8  # accuracy from which an answer that differs from the label casts doubt on the label (see `likely_mislabelled`)
+MEASURED = 30  # test examples that tell more than the estimate from labelled ones
+ACTIONS = 3
+NAMED = 3  # doubtful examples that a sentence names
+RUN = "RUN"  # stands for the folder of the model in what to type
+
+HEADLINES: dict[Light, str] = {
+    "ready": "Ready to use",
+    "review": "Usable if somebody checks its answers",
+    "not ready": "Not ready to use",
+    "unknown": "Not tested",
+}
 
 
-def _percent(interval: Interval) -> str:
-    return f"{100 * interval.mean:.1f}% ({100 * interval.level:.0f}% interval {100 * interval.low:.1f} to {100 * interval.high:.1f})"
+@final
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """What everyone should read first.
+
+    `light`: "ready" where even the low end of the interval is four fifths of the way from guessing to always right, and no class is right
+    less than seven times in ten; "not ready" where the estimate is less than half of that way, or its low end no better than guessing;
+    "review" between; "unknown" where nothing could be tested. `sentence`: how often it will be right. `reason`: of the light. `basis`: what
+    the number comes from. `finetuning`: whether it helped; empty where it was not tried. `actions`: what to do next, at most three, in
+    which RUN stands for the model's folder. `accuracy` and `guessing`: the numbers behind the sentence, fractions.
+    """
+
+    light: Light
+    sentence: str
+    reason: str = ""
+    basis: str = ""
+    finetuning: str = ""
+    actions: tuple[str, ...] = ()
+    accuracy: Interval | None = None
+    guessing: float = math.nan
+
+    @property
+    def headline(self) -> str:
+        return HEADLINES[self.light]
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The verdict as lines of text."""
+        said = (self.sentence, f"{self.headline}: {self.reason}" if self.reason else f"{self.headline}.", self.basis, self.finetuning)
+        return tuple(one for one in said if one)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """For the model's JSON file."""
+        return {"light": self.light, "sentence": self.sentence, "guessing": self.guessing, "actions": list(self.actions)}
+
+    def to_do(self, run: str) -> tuple[str, ...]:
+        """The actions, with the model's folder in place."""
+        return tuple(action.replace(f" {RUN}", f" {run}") for action in self.actions)
 
 
-def verdict(choice: Choice, target: Target, measured: Interval | None, sources: Sequence[str] = ()) -> tuple[str, ...]:
-    """Plain sentences: what came of the `sources` (and what was left out of them), what was chosen, what to expect, what stays unknown."""
-    said = list(sources[:1])
-    if choice.expected is None:
-        said.append(
-            f"Every class has a single example, so nothing could be held out: the accuracy is unknown, and the learner, "
-            f"{display_name(choice.name)}, was not chosen by your examples. Two or more examples a class would allow an estimate."
+def verdict_of(choice: Choice, target: Target, measured: Interval | None, finetuned: Finetuned) -> Verdict:
+    """The verdict on a model: `choice` is the comparison that it came from, `measured` its accuracy on the target's own test examples."""
+    noun = noun_of(target.examples.modality)
+    tested = measured is not None and measured.n >= MEASURED
+    accuracy = measured if tested else choice.expected
+    guessing, guess = _guess(target)
+    light, reason = _light(accuracy, guessing, choice, target)
+    if accuracy is None:
+        return Verdict(
+            light=light,
+            sentence=f"Nobody can tell yet how often the answer to a new {noun} will be right; {guess}.",
+            reason=reason,
+            actions=_actions(light, choice, target, finetuned),
+            guessing=guessing,
         )
+    return Verdict(
+        light=light,
+        sentence=f"{_often(accuracy, noun)}; {guess}.",
+        reason=reason,
+        basis=_basis(accuracy, tested, noun),
+        finetuning=_finetuning(finetuned, noun),
+        actions=_actions(light, choice, target, finetuned),
+        accuracy=accuracy,
+        guessing=guessing,
+    )
+
+
+def _often(accuracy: Interval, noun: str) -> str:
+    """About how many of ten are right, or of a hundred where ten are too few to say it. The low end is rounded down."""
+    of = 10 if 0.1 <= accuracy.mean < 0.95 and accuracy.high - accuracy.low >= 0.1 else 100
+    low, high = math.floor(of * accuracy.low + 1e-9), round(of * accuracy.high)
+    return f"About {round(of * accuracy.mean)} of {of} new {noun}s will be right ({low} to {high} of {of})"
+
+
+def _guess(target: Target) -> tuple[float, str]:
+    """What is right without looking, as a fraction and in words: one of K, or the largest class where it is much larger than that."""
+    shots, even = target.shots(), 1 / len(target.class_names)
+    largest = float(shots.max() / shots.sum())
+    if largest <= 1.5 * even:
+        return even, f"guessing would get 1 of {len(shots)}"
+    return largest, f"always saying {_quoted(target, int(shots.argmax()))} would get {round(10 * largest)} of 10"
+
+
+def _light(accuracy: Interval | None, guessing: float, choice: Choice, target: Target) -> tuple[Light, str]:
+    """Which light, and why."""
+    if accuracy is None:
+        return "unknown", "every class has a single example, so none was left to test with."
+    way, least = ((value - guessing) / (1 - guessing) for value in (accuracy.mean, accuracy.low))
+    if least <= 0:
+        return "not ready", "it may be no better than guessing."
+    if way < USABLE:
+        return "not ready", "it is nearer to guessing than to always being right."
+    weakest = _weakest(choice)
+    if weakest is not None and choice.recall[weakest] < WEAKEST:
+        return "review", f"{_quoted(target, weakest)} is right only {_times(choice, target, weakest)}."
+    if choice.unestimated:
+        alone = len(choice.unestimated)
+        many = "one class has" if alone == 1 else f"{alone} classes have"
+        return "review", f"{many} a single example, so nobody knows how often the model is right there."
+    if least < READY:
+        wide = accuracy.high - accuracy.low > WIDE
+        low = math.floor(10 * accuracy.low + 1e-9)
+        said = f"the estimate is rough, it may be as low as {low} of 10" if wide else f"about {_wrong(accuracy)} answers are wrong"
+        return "review", f"{said}."
+    return "ready", "it is right far more often than guessing, and no class is often wrong."
+
+
+def _wrong(accuracy: Interval) -> str:
+    """2 of 10."""
+    of = 10 if accuracy.mean <= 0.8 else 100
+    return f"{round(of * (1 - accuracy.mean))} of {of}"
+
+
+def _weakest(choice: Choice) -> int | None:
+    """The class that is right least often, None where none could be tested."""
+    return None if np.isnan(choice.recall).all() else int(np.nanargmin(choice.recall))
+
+
+def _times(choice: Choice, target: Target, k: int) -> str:
+    """4 of 8 times."""
+    shots = int(target.shots()[k])
+    return f"{round(float(choice.recall[k]) * shots)} of {shots} times"
+
+
+def _quoted(target: Target, k: int) -> str:
+    return f"\u201c{target.class_names[k]}\u201d"
+
+
+def _basis(accuracy: Interval, tested: bool, noun: str) -> str:
+    if tested:
+        return f"Measured on the {accuracy.n:,} {noun}s of your test split, which nothing else looked at."
+    return (
+        f"Estimated from your own labelled {noun}s: each was answered by models that had not seen it. It holds for new {noun}s that are "
+        "like these."
+    )
+
+
+def _finetuning(finetuned: Finetuned, noun: str) -> str:
+    """Whether finetuning helped, for everyone; empty where it was not tried."""
+    compared, guard = finetuned.compared, finetuned.guard
+    if compared is None or guard is None:
+        return finetuned.why
+    if compared.kept == FROZEN:
+        return "Finetuning was tried and did not show that it helps, so the backbone is used as it came."
+    more = round(100 * (guard.finetuned - guard.frozen))
+    if compared.shown:
+        return f"Finetuning helped: about {more} more of 100 {noun}s are right."
+    return f"Finetuning probably helped: about {more} more of 100 {noun}s were right, which so few examples cannot prove."
+
+
+def _actions(light: Light, choice: Choice, target: Target, finetuned: Finetuned) -> tuple[str, ...]:
+    """What to do next, the most useful first; the last says what to type."""
+    noun = noun_of(target.examples.modality)
+    said = []
+    if choice.answers is None:
+        said.append(f"Label more {noun}s of each class: with two of each it can be tested, with eight it can be trusted more.")
     else:
-        chosen = "Chosen" if any(c.name == FROZEN for c in choice.candidates) else "Chosen learner"
-        said.append(f"{chosen}: {display_name(choice.name)}. Accuracy to expect on new examples like these: {_percent(choice.expected)}.")
-        rivals = [c for c in choice.candidates if c.name != choice.name]
-        near = [display_name(c.name) for c in rivals if not c.p < 0.05]
-        if rivals and near:
-            said.append(f"As good within chance: {', '.join(near)} (paired over held-out rows, adjusted p >= 0.05).")
-        elif rivals and all(c.difference is not None and c.difference.mean > 0 for c in rivals):
-            said.append("It beats every other learner on the same splits (paired over held-out rows, adjusted p < 0.05).")
-    if choice.expected is not None and choice.unestimated:
-        names = [target.class_names[c] for c in choice.unestimated]
-        said.append(f"Not estimated, because they have a single example: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}.")
-    if measured is not None:
-        said.append(f"Measured once on the {len(target.test)} rows of the data's own test split: {_percent(measured)}.")
-    elif len(target.tested):
-        said.append("Nothing was measured on the data's own test split: none of its rows can be used.")
-    said += target.about_test
-    said += sources[1:]
-    if target.left_out:
-        name, reason = target.left_out[0]
-        why = reason.removeprefix(f"{name} ").rstrip(".")
-        said.append(f"{counted(len(target.left_out), 'row', ('was', 'were'))} left out, for example {name} ({why}).")
-    return tuple(said)
+        found = likely_mislabelled(choice.answers, target.support, target.labels[target.support], temperature=choice.temperature)
+        if found and choice.expected is not None and choice.expected.mean >= TRUSTED:
+            said.append(_look_at(found, target, noun))
+        weakest = _weakest(choice)
+        if weakest is not None and choice.recall[weakest] < 1:
+            said.append(_add(weakest, choice, target, noun))
+    if light != "ready" and finetuned.sources is None and finetuned.frozen.backbone.groups:
+        said.append(f"Give other labelled data that looks like yours, if you have any: {option('--source DATA', 'sources=[...]')}.")
+    said = said[: ACTIONS - 1]
+    if light in ("ready", "unknown"):
+        return (*said, f"Type: fewtune predict {RUN} NEW_FILES_OR_FOLDERS")
+    return (*said, f"Test it on {noun}s that you label by hand: fewtune evaluate {RUN} LABELLED_DATA")
+
+
+def _look_at(found: tuple[Doubt, ...], target: Target, noun: str) -> str:
+    names = [target.examples.row_names[doubt.row] for doubt in found[:NAMED]]
+    if len(found) == 1:
+        return f"Look at one {noun}, its label may be wrong: {names[0]}."
+    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    return f"Look at these {len(found)} {noun}s, their labels may be wrong: {', '.join(names)}{more}."
+
+
+def _add(k: int, choice: Choice, target: Target, noun: str) -> str:
+    """As many examples again of a class, at least four."""
+    wrong = choice.confusion[k].copy()
+    wrong[k] = 0
+    taken = f", most often taken for {_quoted(target, int(wrong.argmax()))}" if wrong.max() > 0 else ""
+    return (
+        f"Add {max(4, int(target.shots()[k]))} {noun}s of {_quoted(target, k)}, the weakest class (right {_times(choice, target, k)}"
+        f"{taken})."
+    )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import final
 
 from fewtune.adaptation.outcome import Outcome
+from fewtune.adaptation.verdict import Verdict
 from fewtune.api.values import Inputs
 from fewtune.backbones.backbone import Backbone
 from fewtune.files import new_folder
@@ -36,8 +37,13 @@ class Adapted:
         return self.bundle.class_names
 
     @property
+    def verdict(self) -> Verdict:
+        """How often it will be right, in one sentence; a light (ready, review, not ready, unknown); what to do next."""
+        return self.outcome.verdict
+
+    @property
     def sentences(self) -> tuple[str, ...]:
-        """The verdict in plain sentences: what was chosen, what to expect, what could not be known."""
+        """The verdict, then its details: what was chosen, what to expect, what could not be known."""
         return self.outcome.sentences
 
     @property

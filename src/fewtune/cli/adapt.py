@@ -114,4 +114,4 @@ def adapt(
         finished.clear()
     if pack:
         tell(*pack_run(where, weights=model.weights).sentences)
-    tell("", f"{saved_in(where, out)}; open {where / 'report.html'}. Next: fewtune predict {where} NEW_FILES_OR_FOLDERS")
+    tell("", f"{saved_in(where, out)}; open {where / 'report.html'}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 import time
@@ -60,9 +61,11 @@ def save_and_show(outcome: Outcome, out: Path, *, overwrite: bool) -> Path:
     from fewtune.report.adapted import learners_table, recall_table
 
     where = Adapted(outcome).save(out, overwrite=overwrite)
-    show(learners_table(outcome))
+    tell("", *outcome.verdict.sentences, "", "What to do next:")
+    tell(*(f"{number}. {action}" for number, action in enumerate(outcome.verdict.to_do(shlex.quote(str(where))), 1)), "")
     show(recall_table(outcome))
-    tell(*outcome.sentences)
+    show(learners_table(outcome))
+    tell("In detail:", *outcome.details)
     return where
 
 

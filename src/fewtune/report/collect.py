@@ -28,12 +28,11 @@ def findings_of(outcome: Outcome) -> Findings:
     """All that the page says of a model."""
     choice, target, used = outcome.choice, outcome.target, outcome.sources
     return Findings(
-        sentences=outcome.sentences,
+        verdict=outcome.verdict,
+        details=outcome.details,
         kept="finetuned" if outcome.finetuned else "frozen",
+        modality=target.examples.modality,
         title=f"A model for {target.examples.name}",
-        expected=choice.expected,
-        measured=outcome.measured,
-        beats=_beats(outcome),
         methods=_methods(outcome),
         guard=outcome.finetuning.guard,
         decision=outcome.finetuning.why,
@@ -51,13 +50,6 @@ def findings_of(outcome: Outcome) -> Findings:
         skipped=target.left_out + target.unmeasured,
         commands=("fewtune predict THIS_FOLDER NEW_FILES_OR_FOLDERS", "fewtune evaluate THIS_FOLDER LABELLED_DATA"),
     )
-
-
-def _beats(outcome: Outcome) -> str:
-    guard, compared = outcome.finetuning.guard, outcome.finetuning.compared
-    if guard is None or not outcome.finetuned or (compared is not None and not compared.shown):
-        return ""
-    return f"the best frozen learner by {100 * guard.gain.mean:.1f} points on {guard.where}"
 
 
 def _methods(outcome: Outcome) -> tuple[MethodRow, ...]:

@@ -148,6 +148,7 @@ def _similarity(used: SourceOutcome, target: Target) -> Similarity | None:
         target=target.class_names,
         chosen=tuple(space.class_names[c] for c in ids.tolist()),
         source=tuple(sources),
+        own=(ours @ ours.T).double().numpy(),
     )
 
 

@@ -151,6 +151,14 @@ def room(texts: Sequence[str], size: float = TEXT) -> float:
     return 0.6 * size * max(map(cells, texts), default=0)
 
 
+def up_to_all(ax: Axes) -> None:
+    """An axis of accuracies ends at 100%, however wide its margin is."""
+    low, high = ax.get_ylim()
+    ax.set_ylim(max(low, 0.0), min(high, 1.0))
+    for line in ax.lines:
+        line.set_clip_on(False)  # dots at 100% are drawn whole
+
+
 def percent_ticks(axis: Any, most: int = 5) -> None:
     """Few round ticks; fractions are shown as percent."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator

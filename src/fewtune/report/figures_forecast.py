@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fewtune.learners.forecast import Forecast
-from fewtune.report.drawing import ACCENT, INK, Drawn, axes, drawn, percent_ticks
+from fewtune.report.drawing import ACCENT, INK, Drawn, axes, drawn, percent_ticks, up_to_all
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,12 +36,13 @@ def forecast_figure(forecast: Forecast) -> Drawn | None:
         ax.set_xticks([], minor=True)
         percent_ticks(ax.yaxis)
         ax.margins(y=0.1)
+        up_to_all(ax)
         ax.set_xlabel("labelled examples a class")
 
     label = f"Accuracy measured at {', '.join(f'{s:g}' for s in shots)} examples a class, and a fitted curve."
     caption = (
-        "Accuracy (%) over labels a class. Dots were measured on held-out rows; the line continues them, and the band is its "
-        "interval: the wider it is, the less the line should be trusted."
+        "How many of 100 answers are right with so many labels of each class. Dots were measured on your examples; the line goes on from "
+        "them. The wider the band, the less you should trust the line."
     )
     return drawn(build, name="forecast", label=label, caption=caption, height=240)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fewtune.report.drawing import TEXT, Drawn, axes, drawn, percent_ticks, series, short
+from fewtune.report.drawing import TEXT, Drawn, axes, drawn, percent_ticks, series, short, up_to_all
 from fewtune.report.findings import Curve, Floats
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def curves_figure(curves: Sequence[Curve]) -> Drawn | None:
             ax.set_title(title, loc="left", fontsize=TEXT, pad=8, x=-0.1)
         top.yaxis.set_major_locator(MaxNLocator(4))
         if validated:
+            up_to_all(panels[1][0])
             top.tick_params(labelbottom=False)
             percent_ticks(panels[1][0].yaxis, 4)
         panels[-1][0].set_xlabel("step")

@@ -128,8 +128,8 @@ def similarity_figure(similarity: Similarity) -> Drawn | None:
     by = f" (the {len(rows)} most alike of {len(similarity.chosen)})" if len(rows) < len(similarity.chosen) else ""
     label = f"Cosine similarity of {len(rows)} chosen source classes and {len(columns)} target classes, from {low:.2f} to {high:.2f}."
     caption = (
-        f"Columns: target classes{of}. Rows: chosen source classes{by}. The stronger the colour, the more alike (cosine {low:.2f} to "
-        f"{high:.2f}); a column without a strong cell is a class that the sources have nothing like."
+        f"Columns: your classes{of}. Rows: chosen classes of the other data{by}. The stronger the colour, the more alike both are to the "
+        f"model (cosine {low:.2f} to {high:.2f}). A column without a strong cell is a class that the other data has nothing like."
     )
     return drawn(build, name="similarity", label=label, caption=caption, height=cells.height)
 

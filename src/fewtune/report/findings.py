@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
 
+from fewtune.adaptation.verdict import Verdict
 from fewtune.learners.forecast import Forecast
 from fewtune.sides.clock import Stage
 from fewtune.sides.guard import Guard
@@ -70,15 +71,17 @@ class Added:
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Similarity:
-    """Cosines [K, P] of the means of the K target classes and of P chosen source classes; `source` [P]: the data set of each."""
+    """Cosines [K, P] of the means of the K target classes and of P chosen source classes; `source` [P]: the data set of each; `own` [K, K]:
+    the cosines of the target's classes with each other, empty where they are not known."""
 
     cosine: Floats
     target: tuple[str, ...]
     chosen: tuple[str, ...]
     source: tuple[str, ...] = ()
+    own: Floats = field(default_factory=lambda: np.zeros((0, 0)))
 
     def __post_init__(self) -> None:
-        assert self.cosine.shape == (len(self.target), len(self.chosen))
+        assert self.cosine.shape == (len(self.target), len(self.chosen)) and self.own.shape in ((0, 0), (len(self.target),) * 2)
         assert len(self.source) in (0, len(self.chosen))
 
 
@@ -205,21 +208,18 @@ class Leak:
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Findings:
-    """All that the page says. `sentences`: the verdict in plain words; `kept`: which model it ended with.
+    """All that the page says. `verdict`: what everyone should read first; `details`: the sentences under it; `kept`: which model it ended
+    with. `modality`: of the examples ("image", "text", "vector").
 
-    `decision`: what the guard decided, in a sentence.
-    `expected`: the accuracy to expect on new rows, None where nothing could be held out; `measured`: on the target's own test rows.
-    `beats`: what the chosen model is better than, as the end of "better than ..." ("ridge on frozen features by 3.1 points").
-    `mislabelled`, `leaks`: None = not looked for, () = none found. `budget`: one sentence. `skipped`: (row, reason).
-    `commands`: what to type next.
+    `decision`: what the guard decided, in a sentence. `mislabelled`, `leaks`: None = not looked for, () = none found. `budget`: one
+    sentence. `skipped`: (row, reason). `commands`: what to type next.
     """
 
-    sentences: tuple[str, ...]
+    verdict: Verdict
     kept: Literal["finetuned", "frozen"]
+    details: tuple[str, ...] = ()
+    modality: str = "image"
     title: str = "Adapted model"
-    expected: Interval | None = None
-    measured: Interval | None = None
-    beats: str = ""
     methods: tuple[MethodRow, ...] = ()
     guard: Guard | None = None
     decision: str = ""

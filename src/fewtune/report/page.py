@@ -24,6 +24,7 @@ from fewtune.report.findings import Findings
 from fewtune.report.page_tables import class_rows, method_rows, mistakes, nearest, trace_rows
 from fewtune.report.page_words import WORDS, clean
 from fewtune.report.thumbnails import data_address
+from fewtune.words import noun_of
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -31,7 +32,14 @@ if TYPE_CHECKING:
 
 def page(findings: Findings) -> str:
     """The whole page as text. The same findings give the same bytes."""
-    context = {"f": findings, "figures": _figures(findings), "tables": _tables(findings), "sections": _sections(findings)}
+    context = {
+        "f": findings,
+        "noun": noun_of(findings.modality),
+        "figures": _figures(findings),
+        "tables": _tables(findings),
+        "sections": _sections(findings),
+        "deeper": _deeper(findings),
+    }
     return environment().get_template("page.html.j2").render(context)
 
 
@@ -71,21 +79,29 @@ def _tables(f: Findings) -> dict[str, Any]:
 
 
 def _sections(f: Findings) -> list[tuple[str, str, str]]:
-    """(id, title, short title) of the sections that the page has, in their order."""
+    """(id, title, short title) of the sections that everyone reads, those that the page has, in their order."""
+    noun = noun_of(f.modality)
+    every = (
+        ("mislabelled", f"{noun.capitalize()}s whose label may be wrong", "Wrong labels?", f.mislabelled is not None),
+        ("confusion", "What is taken for what", "Mistakes", f.confusion is not None),
+        ("uncertain", f"{noun.capitalize()}s that it is unsure of", "Unsure", bool(f.uncertain)),
+        ("forecast", "Would more labels help?", "More labels", f.forecast is not None),
+        ("skipped", f"{noun.capitalize()}s left out", "Left out", bool(f.skipped)),
+        ("next", "What to type next", "Next", bool(f.commands)),
+    )
+    return [(name, title, brief) for name, title, brief, present in every if present]
+
+
+def _deeper(f: Findings) -> list[tuple[str, str, str]]:
+    """The same of the sections for specialists, which are folded."""
     every = (
         ("learners", "Learners compared", "Learners", bool(f.methods)),
         ("guard", "Did finetuning help?", "Did it help?", f.guard is not None),
         ("selection", "Which other data was chosen", "Chosen data", f.selection is not None),
         ("curves", "Learning curves", "Curves", bool(f.curves)),
-        ("confusion", "What is taken for what", "Mistakes", f.confusion is not None),
-        ("uncertain", "Most uncertain rows", "Uncertain", bool(f.uncertain)),
-        ("mislabelled", "Rows that may be mislabelled", "Mislabelled", f.mislabelled is not None),
-        ("maps", "Embedding map", "Map", f.maps is not None and len(f.maps.labels) > 0),
-        ("forecast", "How many labels are needed", "Labels needed", f.forecast is not None),
-        ("leaks", "Leaks between the sources and your data", "Leaks", f.leaks is not None),
-        ("budget", "Budget and environment", "Budget", bool(f.stages or f.budget or f.environment)),
-        ("skipped", "Rows left out", "Left out", bool(f.skipped)),
-        ("next", "What to type next", "Next", bool(f.commands)),
+        ("maps", "Map of what the model sees as alike", "Map", f.maps is not None and len(f.maps.labels) > 0),
+        ("leaks", "Examples that the other data shares with yours", "Shared", f.leaks is not None),
+        ("budget", "Time, budget and environment", "Budget", bool(f.stages or f.budget or f.environment)),
     )
     return [(name, title, brief) for name, title, brief, present in every if present]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -13,6 +13,7 @@ from fewtune.report.page_words import known
 
 MOST_LOOKED = 300
 MOST_MISTAKES = 8
+SELDOM = 0.5  # rows, a mean over repeats
 MOST_CLASSES = 300
 
 
@@ -85,25 +86,35 @@ def trace_rows(trace: Sequence[Looked]) -> list[TraceLine]:
 @final
 @dataclass(frozen=True)
 class Nearest:
-    """A target class and the chosen source class most like it."""
+    """A target class and the chosen source class most like it; `alike`: how much, in words ("" where nothing is there to compare with)."""
 
     target: str
     source_class: str
     source: str
     cosine: float
+    alike: str
 
 
 def nearest(similarity: Similarity) -> list[Nearest]:
     """For each target class the chosen source class most like it, the least covered first."""
     if not similarity.cosine.size:
         return []
-    cosine = np.nan_to_num(similarity.cosine, nan=-1.0)
+    cosine, said = np.nan_to_num(similarity.cosine, nan=-1.0), _in_words(similarity)
     best = cosine.argmax(1)
     made = [
-        Nearest(name, similarity.chosen[p], similarity.source[p] if similarity.source else "", float(cosine[k, p]))
+        Nearest(name, similarity.chosen[p], similarity.source[p] if similarity.source else "", float(cosine[k, p]), said(cosine[k, p]))
         for k, (name, p) in enumerate(zip(similarity.target, best.tolist(), strict=True))
     ]
     return sorted(made, key=lambda n: n.cosine)
+
+
+def _in_words(similarity: Similarity) -> Callable[[float], str]:
+    """How alike a cosine is, beside those of the target's own classes with each other: their 10%, 50% and 90% quantiles are the steps."""
+    own = similarity.own[np.triu_indices(len(similarity.own), 1)]
+    if not len(own):
+        return lambda _: ""
+    steps = np.quantile(own, [0.1, 0.5, 0.9])
+    return lambda cosine: ("unlike", "somewhat alike", "alike", "very alike")[int((cosine >= steps).sum())]
 
 
 @final
@@ -143,14 +154,14 @@ class Mistake:
 
 
 def mistakes(confusion: Confusion) -> list[Mistake]:
-    """The cells with the most mistakes; those with examples are always among them."""
+    """The cells with the most mistakes, without those that are hardly ever made where there are others."""
     counts = np.nan_to_num(np.asarray(confusion.counts, dtype=np.float64))
     shown = {(c.true, c.predicted): c for c in confusion.examples if c.examples}
     wrong = counts - np.diag(np.diag(counts))
     order = np.argsort(-wrong.ravel(), kind="stable")[:MOST_MISTAKES]
     cells = [divmod(int(i), len(counts)) for i in order if wrong.ravel()[i] > 0]
-    cells = list(dict.fromkeys([*cells, *shown]))
-    cells.sort(key=lambda cell: -wrong[cell])
+    cells = sorted(dict.fromkeys([*cells, *shown]), key=lambda cell: -wrong[cell])
+    cells = [cell for cell in cells if wrong[cell] >= SELDOM] or cells[:1]
     total = counts.sum(1)
     names = confusion.class_names
     return [

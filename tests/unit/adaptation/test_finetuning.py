@@ -36,7 +36,7 @@ def test_own_labels_are_judged_beside_the_frozen_side(tmp_path: Path, monkeypatc
     compared = found.finetuning.compared
     assert compared is not None and [*compared.held] == ["frozen", OWN]
     assert said == ["Finetuning on your 40 labelled examples: 5 runs of 12 steps, about 0 s."]
-    assert found.sentences[0] == found.finetuning.why == said_of(compared, found.finetuning.routes)
+    assert found.details[0] == found.finetuning.why == said_of(compared, found.finetuning.routes)
     facts = found.bundle.facts["finetuning"]
     right = {name: float(np.nanmean(one.correct)) for name, one in (compared.held | compared.rivals).items()}
     assert facts["kept"] == compared.kept and facts["rows"] == 40 and facts["p"] == compared.gain.p
@@ -65,8 +65,8 @@ def test_few_labels_are_not_finetuned_on(finetune: Any, tmp_path: Path, monkeypa
     monkeypatch.setattr(own_labels, "OwnTuner", lambda *_: pytest.fail("it was"))
     found = adapted(tmp_path, examples=target(shots=10 if finetune == "never" else 7), finetune=finetune)
     assert found.finetuning.compared is None and found.bundle.moved is None and found.finetuning.guard is None
-    assert any("30 of them in classes of 4 or more" in s for s in found.sentences) == (finetune == "own")
-    assert "finetuning" not in found.bundle.facts and not any("inetuning" in s for s in found.sentences if finetune != "own")
+    assert any("30 of them in classes of 4 or more" in s for s in found.details) == (finetune == "own")
+    assert "finetuning" not in found.bundle.facts and not any("inetuning" in s for s in found.details if finetune != "own")
 
 
 def test_a_backbone_without_weights_cannot_be_finetuned(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_too_little_time_is_said_with_the_time_that_it_takes(tmp_path: Path, mon
     monkeypatch.setattr(finetuning, "planned", lambda *_: Plan(0, 66.0))
     monkeypatch.setattr(judging, "held_out", lambda *_: pytest.fail("it was run"))
     found = adapted(tmp_path, minutes=2.0)
-    assert found.sentences[0] == (
+    assert found.details[0] == (
         f"Too little time to tell whether finetuning on your own labels by {RECIPE} would help: it takes about 7 minutes on this machine: "
         "--budget minutes=7 (in Python AdaptSettings(minutes=7))."
     )
@@ -114,7 +114,7 @@ def stop(*_: object) -> None:
 def test_training_that_diverges_is_said_and_the_frozen_model_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one_pass(monkeypatch)
     found = adapted(tmp_path, recipes=("standard(on='support', steps=6, lr=1e30)",))
-    assert found.sentences[0].startswith(f"Finetuning failed ({OWN}): ") and found.bundle.moved is None
+    assert found.details[0].startswith(f"Finetuning failed ({OWN}): ") and found.bundle.moved is None
     assert found.finetuning.compared is None
 
 
@@ -132,8 +132,8 @@ def test_a_budget_that_ends_while_a_side_is_judged(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(judging, "held_out", raising(OutOfTimeError, BY_LORA))
     found = adapted(tmp_path, recipes=(RECIPE, LORA))
     assert found.finetuning.compared is not None and [*found.finetuning.compared.held] == ["frozen", OWN]
-    assert f"Too little time to tell whether the side {BY_LORA!r} would help: the budget ended while it was judged." in found.sentences
-    assert found.sentences[0].startswith("Finetuning ")
+    assert f"Too little time to tell whether the side {BY_LORA!r} would help: the budget ended while it was judged." in found.details
+    assert found.details[0].startswith("Finetuning ")
 
 
 def test_when_it_is_stopped_what_was_judged_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,8 +147,8 @@ def test_when_it_is_stopped_what_was_judged_counts(tmp_path: Path, monkeypatch: 
     np.testing.assert_array_equal(second.held[OWN].logits, first.held[OWN].logits)
     assert (second.kept, second.gain) == (first.kept, first.gain)
     assert found.stopped and not alone.stopped
-    assert any(s.startswith("You stopped the work: only what was finished by then is compared. ") for s in found.sentences)
-    assert found.sentences[0] == alone.sentences[0]
+    assert any(s.startswith("You stopped the work: only what was finished by then is compared. ") for s in found.details)
+    assert found.details[0] == alone.details[0]
 
 
 def test_when_it_is_stopped_before_anything_was_judged_the_frozen_model_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,4 +156,4 @@ def test_when_it_is_stopped_before_anything_was_judged_the_frozen_model_is_kept(
     monkeypatch.setattr(judging, "held_out", raising(Stopped, OWN))
     found = adapted(tmp_path)
     assert found.stopped and found.finetuning.compared is None and found.bundle.moved is None and found.choice is found.frozen
-    assert found.sentences[0].startswith("You stopped the work: ")
+    assert found.details[0].startswith("You stopped the work: ")

@@ -38,18 +38,18 @@ def vectors(train: list[str | None], test: list[str | None], cache: Path, means:
 def test_rows_of_a_class_that_training_lacks_are_left_out_and_counted(tmp_path: Path) -> None:
     found = vectors(["cat", "dog"], ["cat", "dog", "fox"], tmp_path)
     assert found.measured is not None and found.measured.n == 12 and found.class_names == ("cat", "dog")
-    assert "6 of 18 test rows are of class fox, which training does not have: left out of this measurement." in found.sentences
+    assert "6 of 18 test rows are of class fox, which training does not have: left out of this measurement." in found.details
     assert [reason for _, reason in found.target.unmeasured] == ["training has no class fox"] * 6
     assert set(found.bundle.facts["not_measured"].values()) == {"training has no class fox"} and not found.bundle.facts["skipped"]
-    assert any("Measured once on the 12 rows" in s for s in found.sentences)
+    assert any("Measured once on the 12 rows" in s for s in found.details)
 
 
 def test_nothing_is_measured_where_training_has_none_of_the_classes(tmp_path: Path) -> None:
     found = vectors(["cat", "dog"], ["fox", "owl", None], tmp_path)
     assert found.measured is None
-    assert "Nothing was measured on the data's own test split: none of its rows can be used." in found.sentences
-    assert any(s.startswith("12 of 18 test rows are of 2 classes (fox, owl), which training does not have") for s in found.sentences)
-    assert "6 of 18 test rows have no label: left out of this measurement." in found.sentences
+    assert "Nothing was measured on the data's own test split: none of its rows can be used." in found.details
+    assert any(s.startswith("12 of 18 test rows are of 2 classes (fox, owl), which training does not have") for s in found.details)
+    assert "6 of 18 test rows have no label: left out of this measurement." in found.details
 
 
 @pytest.mark.parametrize("test", [["Cat", "Th\u00e9"], ["cat", THE], ["CAT", THE.upper()]])
@@ -57,14 +57,14 @@ def test_names_in_another_case_or_accent_form_are_the_same_class(test: list[str 
     found = vectors(["cat", "th\u00e9"], test, tmp_path)
     plain = vectors(["cat", "th\u00e9"], ["cat", "th\u00e9"], tmp_path)
     assert found.measured == plain.measured and found.measured is not None and found.measured.n == 12
-    assert any("were matched though they differ in case, blanks or how accents are stored" in s for s in found.sentences)
-    assert not any("matched" in s for s in plain.sentences) and not plain.target.about_test
+    assert any("were matched though they differ in case, blanks or how accents are stored" in s for s in found.details)
+    assert not any("matched" in s for s in plain.details) and not plain.target.about_test
 
 
 def test_a_name_that_could_be_either_of_two_is_not_guessed(tmp_path: Path) -> None:
     found = vectors(["cat", "Cat", "dog"], ["CAT", "dog"], tmp_path, {"cat": 0, "dog": 1})
     assert found.measured is not None and found.measured.n == 6
-    assert any("6 of 12 test rows are of class CAT" in s for s in found.sentences)
+    assert any("6 of 12 test rows are of class CAT" in s for s in found.details)
 
 
 def pictures(labels: list[str], rows: list[int], split: list[int], cache: Path, *, skip_bad: bool = False) -> Outcome:
@@ -94,8 +94,8 @@ def test_content_that_is_learned_from_is_not_measured_on(tmp_path: Path) -> None
         assert found.target.tested.tolist() == [6, 7, 8, 9, 10] and not found.target.left_out
         assert dict(found.target.unmeasured) == {"r6": "a copy of r0, which is learned from", "r10": "a copy of r9"}
         said = "1 of 5 test rows has the content of a training row (r6 is r0): left out of this measurement, which is on new rows alone."
-        assert said in found.sentences and not any("fox" in s for s in found.sentences)
-        assert any(s.startswith("1 of 5 test rows has the content of another test row (for example r10)") for s in found.sentences)
+        assert said in found.details and not any("fox" in s for s in found.details)
+        assert any(s.startswith("1 of 5 test rows has the content of another test row (for example r10)") for s in found.details)
 
 
 def test_test_rows_of_one_content_and_two_labels_do_not_count(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fewtune
-from fewtune.adaptation.verdict import verdict
+from fewtune.adaptation.details import details
 from fewtune.recipes.default_learners import candidates, display_name
 from fewtune.report.adapted import learners_table
 from fewtune.report.collect import findings_of
@@ -50,5 +50,5 @@ def test_people_read_names_and_programs_read_texts() -> None:
     assert [row["learner"] for row in json.loads(to_json(learners_table(renamed)))][:2] == [spelled, second.name]
     assert findings_of(renamed).methods[0].name == "logistic with class names"
     chosen = replace(renamed.choice, name=spelled)
-    said = " ".join(verdict(chosen, outcome.target, None))
+    said = " ".join(details(chosen, outcome.target, None))
     assert "Chosen learner: logistic with class names." in said and "{}" not in said

@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fewtune.adaptation.verdict import Verdict
 from fewtune.report.findings import Confusion, Curve, Doubt, Findings, Looked, MethodRow, Selection, Similarity
 from fewtune.report.page import page, write_page
 from fewtune.statistics import Interval
-from tests.made_findings import HOSTILE, frozen, hostile, judged, least, many, painted, rich
+from tests.made_findings import HOSTILE, around, frozen, hostile, judged, least, many, painted, rich, told
 
 NAMES = ("dog", "elephant", "giraffe", "guitar", "horse", "house", "person")
 SOURCES = ("tiger", "wolf", "violin", "cello", "barn", "castle", "zebra", "okapi", "fox")
@@ -62,13 +63,14 @@ class Read(HTMLParser):
         return [a["id"] for a in self.of("section") if "id" in a]
 
 
+DONE = Verdict("unknown", "Done.")
 CASES = {
     "rich": lambda: rich(painted(8), NAMES, SOURCES),
     "frozen": lambda: frozen(painted(8), NAMES),
     "many": many,
     "least": least,
     "hostile": hostile,
-    "verdict alone": lambda: Findings(sentences=("Done.",), kept="frozen"),
+    "verdict alone": lambda: Findings(verdict=DONE, kept="frozen"),
 }
 
 
@@ -122,24 +124,61 @@ def test_a_page_can_be_read_by_ear(pages: dict[str, str], name: str) -> None:
 def test_the_verdict_comes_first_and_the_sections_in_their_order(pages: dict[str, str]) -> None:
     read = Read(pages["rich"])
     assert read.sections == [
-        "learners", "guard", "selection", "curves", "confusion", "uncertain", "mislabelled", "maps", "forecast", "leaks", "budget",
-        "skipped", "next",
+        "mislabelled", "confusion", "uncertain", "forecast", "skipped", "next",
+        "learners", "guard", "selection", "curves", "maps", "leaks", "budget",
     ]  # fmt: skip
     said = read.text
-    order = ["Finetuned model kept", "expect 84.2% on new images", "80.1 to 88.3", "Learners compared", "Did finetuning help?"]
+    order = ["Ready to use", "About 84 of 100 new photos", "80 to 88%", "Finetuning helped: about 5", "What to do next", "In detail",
+             "What is taken for what", "For specialists", "Learners compared", "Did finetuning help?"]  # fmt: skip
     places = [said.index(words) for words in order]
     assert places == sorted(places)
-    assert {"verdict", "finetuned"} <= set(read.of("section")[0]["class"].split())
+    assert {"verdict", "ready"} <= set(read.of("section")[0]["class"].split())
+
+
+def test_statistics_are_folded(pages: dict[str, str]) -> None:
+    """Before the fold for specialists nobody meets a p value, the name of a learner, or an interval with its level."""
+    made = pages["rich"]
+    top = made[made.index("<header>") : made.index('<details class="more">')]
+    rest = made[made.index('<nav aria-label="Sections">') : made.index('<details class="deeper">')]
+    for words in ("ridge", "adjusted", "95% interval", "paired", "held-out", "logistic", "cosine"):
+        assert words not in Read(top).text and words not in Read(rest).text, words
+
+
+def test_the_lights_differ() -> None:
+    """47% never looks like 92%."""
+    drawn = {light: page(Findings(verdict=told(light, around(0.5, 0.1)), kept="frozen")) for light in ("ready", "review", "not ready")}
+    classes = {light: Read(made).of("section")[0]["class"] for light, made in drawn.items()}
+    assert classes == {"ready": "verdict ready", "review": "verdict review", "not ready": "verdict not-ready"}
+    assert all(f".verdict.{name.split()[1]} {{" in drawn["ready"] for name in classes.values())
+
+
+def test_what_everyone_reads_is_easy_to_read(pages: dict[str, str]) -> None:
+    """Flesch and Kincaid's grade of the page above the fold for specialists, without names and numbers: below nine."""
+    made = pages["rich"]
+    words = re.findall(
+        r"<p[^>]*>(.*?)</p>", made[made.index("<main>") : made.index('<details class="deeper">')].split("In detail")[0], re.S
+    )
+    words += re.findall(
+        r'<p class="how">(.*?)</p>', made[made.index('<nav aria-label="Sections">') : made.index('<details class="deeper">')], re.S
+    )
+    words += re.findall(r"<figcaption>.*?<p>(.*?)</p>", made[: made.index('<details class="deeper">')], re.S)
+    sentences = [s for said in words for s in re.split(r"(?<=[.;:]) ", " ".join(Read(said).text.split())) if len(s.split()) > 3]
+    assert len(sentences) >= 25
+    tokens = re.findall(r"[A-Za-z']+", " ".join(sentences))
+    syllables = sum(
+        max(1, len(re.findall(r"[aeiouy]+", t.lower())) - (t.lower().endswith("e") and not t.lower().endswith("le"))) for t in tokens
+    )
+    assert 0.39 * len(tokens) / len(sentences) + 11.8 * syllables / len(tokens) - 15.59 < 9
 
 
 def test_sections_are_absent_without_data_and_say_none_where_none_was_found(pages: dict[str, str]) -> None:
     assert Read(pages["verdict alone"]).sections == []
     few = Read(pages["least"])
-    assert few.sections == ["learners", "confusion", "next"]
-    assert "unknown" in few.text and "No row could be held out" in few.text and "nan" not in few.text.lower()
+    assert few.sections == ["confusion", "next", "learners"]
+    assert "Not tested" in few.text and "Nothing could be tested" in few.text and "nan" not in few.text.lower()
     kept = Read(pages["frozen"])
-    assert "Frozen model kept" in kept.text and "None: no source row is nearly the same" in kept.text
-    assert "None: there is no row" in kept.text and "tasks" in kept.text
+    assert "Usable if somebody checks" in kept.text and "None: no photo of the other data is nearly the same" in kept.text
+    assert "None: the model is nowhere sure of a class other than the one you gave." in kept.text and "tasks" in kept.text
 
 
 def test_numbers_are_shown_in_percent_and_points_with_their_intervals() -> None:
@@ -147,9 +186,8 @@ def test_numbers_are_shown_in_percent_and_points_with_their_intervals() -> None:
     said = Read(
         page(
             Findings(
-                sentences=("Done.",),
+                verdict=replace(DONE, accuracy=Interval(0.6789, 0.6012, 0.7345, 0.9, 20, "wilson"), guessing=0.25),
                 kept="frozen",
-                expected=Interval(0.6789, 0.6012, 0.7345, 0.9, 20, "wilson"),
                 methods=(
                     MethodRow(name="ridge", kind="frozen", accuracy=0.6789, interval=Interval(0.6789, 0.6, 0.7, 0.9, 20, "x"), chosen=True),
                     MethodRow(name="centroid", kind="frozen", accuracy=0.5557, difference=ahead, p=0.00012),
@@ -157,7 +195,7 @@ def test_numbers_are_shown_in_percent_and_points_with_their_intervals() -> None:
             )
         )
     ).text
-    for words in ("67.9%", "90% interval 60.1 to 73.5", "55.6%", "\u221212.3", "\u221220.1 to \u22124.6", "< .001"):
+    for words in ("68% right, most likely 60 to 73%", "guessing, 25%", "55.6%", "\u221212.3", "\u221220.1 to \u22124.6", "< .001"):
         assert words in said, words
 
 
@@ -169,7 +207,7 @@ def test_hostile_names_stay_text_everywhere(pages: dict[str, str]) -> None:
     assert {a["src"][:5] for a in read.of("img")} == {"data:"}
     figures = re.findall(r"<svg.*?</svg>", pages["hostile"], re.S)
     assert len(figures) > 6 and any("&lt;script&gt;a" in figure for figure in figures)
-    assert "$x^2$" in text and "49" not in Read(page(Findings(sentences=(HOSTILE,), kept="frozen"))).text
+    assert "$x^2$" in text and "49" not in Read(page(Findings(verdict=replace(DONE, sentence=HOSTILE), kept="frozen"))).text
 
 
 def test_the_same_findings_give_the_same_page_whatever_matplotlib_is_told() -> None:
@@ -190,7 +228,7 @@ def test_text_of_figures_is_text_in_any_script(pages: dict[str, str]) -> None:
     assert "10 least covered of 150" in read.text and "播放音乐" in read.text and "تشغيل الموسيقى" in read.text
     counts = np.eye(3) * 5 + 1
     drawn = re.search(r"<svg.*?</svg>", page(Findings(
-        sentences=("Done.",), kept="frozen", confusion=Confusion(counts=counts, class_names=("猫", "собака", "حصان"))
+        verdict=DONE, kept="frozen", confusion=Confusion(counts=counts, class_names=("猫", "собака", "حصان"))
     )), re.S)  # fmt: skip
     assert drawn and all(name in drawn[0] for name in ("猫", "собака", "حصان"))
 
@@ -208,9 +246,8 @@ def test_odd_data_is_borne() -> None:
     looked = Looked(name="a", source="pool", similarity=0.1, coverage=nan, gain=nan, taken=False, reason="unlike the target")
     made = page(
         Findings(
-            sentences=("Done.",),
+            verdict=replace(DONE, accuracy=Interval(0.5, nan, nan, 0.95, 1, "t"), guessing=0.25),
             kept="frozen",
-            expected=Interval(0.5, nan, nan, 0.95, 1, "t"),
             guard=judged("held-out classes of the sources", Interval(0, nan, nan, 0.95, 1, "t"), np.array([0.0])),
             decision="One task only.",
             selection=Selection(
@@ -233,7 +270,7 @@ def test_a_long_trace_is_cut_and_says_so() -> None:
         Looked(name=f"task {i}", source=f"set {i // 40 % 12}", similarity=1 - i / 2e4, coverage=0.5, gain=0.0, taken=i % 40 == 0)
         for i in range(20_000)
     )
-    made = page(Findings(sentences=("Done.",), kept="frozen", selection=Selection(trace=trace, classes={"set": ("a",)})))
+    made = page(Findings(verdict=DONE, kept="frozen", selection=Selection(trace=trace, classes={"set": ("a",)})))
     assert len(made) < 300_000
     assert "20,000 candidates looked at, 500 taken" in Read(made).text and "4 other sources" in Read(made).text
 

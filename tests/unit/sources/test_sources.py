@@ -91,8 +91,8 @@ def test_related_sources_help(helped: Outcome) -> None:
     assert guard is not None and guard.gain.low > 0 and guard.where == "the target's own splits"
     assert helped.measured is not None and helped.choice.expected is not None
     assert helped.measured.mean > helped.frozen.candidates[0].accuracy + 0.05
-    assert helped.sentences[0].startswith("Finetuning helped: the m") and "finetuned on 1 other data set" in helped.sentences[0]
-    assert "The saved model is that " in helped.sentences[0]
+    assert helped.details[0].startswith("Finetuning helped: the m") and "finetuned on 1 other data set" in helped.details[0]
+    assert "The saved model is that " in helped.details[0]
     assert f"judging: {SOURCES}" in [s.name for s in helped.stages]
 
 
@@ -148,7 +148,7 @@ def test_unrelated_sources_are_not_shown_to_help(backbone: Backbone, tmp_path: P
     compared = found.finetuning.compared
     assert found.sources is not None and compared is not None and not compared.shown
     assert replace(compared, rule="shown").kept == FROZEN
-    assert "helped" not in found.sentences[0] and "may be chance" in found.sentences[0]
+    assert "helped" not in found.details[0] and "may be chance" in found.details[0]
 
 
 def test_too_few_labels_are_judged_on_the_sources(backbone: Backbone, tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_too_few_labels_are_judged_on_the_sources(backbone: Backbone, tmp_path: 
     assert found.sources.guard.where == "held-out classes of the sources"
     judging = found.sources.source_rows.tasks("judging")
     assert judging is not None and len(found.sources.guard.differences) == len(judging.slots_of(0))
-    assert "held-out classes of the sources" in found.sentences[0]
+    assert "held-out classes of the sources" in found.details[0]
     assert found.sources.kept and found.choice.name == found.sources.guard.learners[0][1]
     assert findings_of(found).beats.endswith(" points on held-out classes of the sources")  # which is not the target itself
 
@@ -187,7 +187,7 @@ def test_classes_with_fewer_rows_than_an_episode_asks_for_are_said(backbone: Bac
     assert found.sources is not None and found.sources.tuned is not None
     (said,) = found.sources.tuned.notes
     assert said.startswith("Finetuning: ") and "(the smallest 3): all they have is drawn." in said
-    assert said in found.sentences and said in found.sources.facts()["left out"]
+    assert said in found.details and said in found.sources.facts()["left out"]
 
 
 def test_a_short_budget_looks_at_fewer_rows_of_large_sources() -> None:
@@ -203,13 +203,13 @@ def test_what_is_left_out_for_the_budget_is_said(backbone: Backbone, tmp_path: P
     found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, minutes=1.0, visits=2000)
     assert found.sources is not None and found.sources.source_rows.notes[0] == "The budget allows 6 rows of a class of the sources, not 20."
     assert len(found.sources.source_rows.space) == 30 * 6
-    assert found.sources.source_rows.notes[0] in found.sentences
+    assert found.sources.source_rows.notes[0] in found.details
 
 
 def test_without_classes_to_judge_by_nothing_is_used(backbone: Backbone, tmp_path: Path) -> None:
     found = adapted(backbone, target(shots=1), [clusters(5, 20)], tmp_path)
     assert found.sources is not None and found.sources.guard is None and not found.sources.kept
-    assert "cannot be shown" in found.sentences[0]
+    assert "cannot be shown" in found.details[0]
 
 
 def test_a_small_budget_is_said(backbone: Backbone, tmp_path: Path) -> None:
@@ -217,10 +217,10 @@ def test_a_small_budget_is_said(backbone: Backbone, tmp_path: Path) -> None:
     assert found.sources is not None and found.sources.tuned is None
     least = least_visits(found.sources.tuner)
     assert least == 50 * 35  # 50 steps of at least 32 rows, in whole rows of five classes
-    assert "Too little time to tell whether finetuning on the sources would help" in found.sentences[0]
+    assert "Too little time to tell whether finetuning on the sources would help" in found.details[0]
     assert (
-        f"a run of 50 steps looks at {least:,} rows" in found.sentences[0]
-        and f"It takes --budget visits={least} (in Python SourceSettings(visits={least}))." in found.sentences[0]
+        f"a run of 50 steps looks at {least:,} rows" in found.details[0]
+        and f"It takes --budget visits={least} (in Python SourceSettings(visits={least}))." in found.details[0]
     )
     assert found.finetuning.compared is None and found.bundle.moved is None
 
@@ -243,9 +243,7 @@ def test_minutes_become_rows(backbone: Backbone, tmp_path: Path, monkeypatch: py
 def test_training_that_diverges_leaves_the_model_frozen_and_says_so(backbone: Backbone, tmp_path: Path, tries: tuple[float, ...]) -> None:
     found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, rates=(1e18, 1e19), tries=tries, recipe="standard", visits=3200)
     assert found.sources is not None and not found.finetuned and found.bundle.moved is None
-    assert (
-        found.sentences[0].startswith("Finetuning failed (training diverged") and "the saved model is the frozen one" in found.sentences[0]
-    )
+    assert found.details[0].startswith("Finetuning failed (training diverged") and "the saved model is the frozen one" in found.details[0]
 
 
 def test_another_seed_draws_other_tasks_at_random(backbone: Backbone, tmp_path: Path) -> None:
@@ -267,8 +265,8 @@ def test_another_seed_draws_other_tasks_at_random(backbone: Backbone, tmp_path: 
 
 def test_no_time_is_said(backbone: Backbone, tmp_path: Path) -> None:
     found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, visits=0, minutes=1e-6)
-    assert found.sources is not None and not found.finetuned and "Too little time to tell" in found.sentences[0]
-    assert "minutes on this machine: --budget minutes=" in found.sentences[0]
+    assert found.sources is not None and not found.finetuned and "Too little time to tell" in found.details[0]
+    assert "minutes on this machine: --budget minutes=" in found.details[0]
 
 
 @pytest.mark.parametrize("name", sorted(CHOICES))
@@ -350,7 +348,7 @@ def test_sources_that_nothing_is_finetuned_on_are_said(backbone: Backbone, tmp_p
             at=Workplace(cache=tmp_path, quiet=True),
             methods={"ridge": read_method("ridge")},
         )
-        assert found.sources is None and f"The other data was not used, because finetune is {word!r}." in found.sentences
+        assert found.sources is None and f"The other data was not used, because finetune is {word!r}." in found.details
     with pytest.raises(InputError, match=r"other data was asked for, but there is none: give --source DATA \(in Python sources=\[...\]\)"):
         adapt_examples(target(), backbone, settings=AdaptSettings(finetune="sources"), at=Workplace(cache=tmp_path, quiet=True))
 
