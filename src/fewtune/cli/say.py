@@ -64,7 +64,8 @@ def save_and_show(outcome: Outcome, out: Path, *, overwrite: bool) -> Path:
     tell("", *outcome.verdict.sentences, "", "What to do next:")
     tell(*(f"{number}. {action}" for number, action in enumerate(outcome.verdict.to_do(shlex.quote(str(where))), 1)), "")
     show(recall_table(outcome))
-    show(learners_table(outcome))
+    if outcome.choice.expected is not None:
+        show(learners_table(outcome))
     tell("In detail:", *outcome.details)
     return where
 

@@ -63,7 +63,7 @@ def recall_table(outcome: Outcome, most: int = 30) -> Table:
         )
     notes = (f"The {most} classes with the lowest recall of {len(names)}.",) if len(order) > most else ()
     return Table(
-        columns=("class", "examples", "recall %", "most often taken for"),
+        columns=("class", "examples", "right %", "most often taken for"),
         rows=tuple(rows),
         caption="Classes",
         notes=notes,
