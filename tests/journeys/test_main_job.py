@@ -31,7 +31,16 @@ def test_adapt_says_what_it_understood_what_to_expect_and_what_to_type(fewtune: 
     (photos / "circle" / "notes.doc").write_text("not a photo")
     ran = fewtune("adapt", photos, *PIXELS, "--out", tmp_path / "run")
     assert ran.code == 0, ran.err
-    for expected in ("24 images, 3 classes, 8 examples a class", "notes.doc", "on cpu", "Accuracy to expect", "fewtune predict"):
+    for expected in (
+        "24 images, 3 classes, 8 examples a class",
+        "notes.doc",
+        "on cpu",
+        "new photos will be right",
+        "guessing would get 1 of 3",
+        "What to do next:",
+        "Accuracy to expect",
+        "fewtune ",
+    ):
         assert expected in ran.out
     for learner in ("centroid", "matching", "ridge", "logistic", "blend"):
         assert learner in ran.out

@@ -199,7 +199,7 @@ def _actions(light: Light, choice: Choice, target: Target, finetuned: Finetuned)
         weakest = _weakest(choice)
         if weakest is not None and choice.recall[weakest] < 1:
             said.append(_add(weakest, choice, target, noun))
-    if light != "ready" and finetuned.sources is None and finetuned.frozen.backbone.groups:
+    if light != "ready" and finetuned.sources is None and finetuned.frozen.side.backbone.groups:
         said.append(f"Give other labelled data that looks like yours, if you have any: {option('--source DATA', 'sources=[...]')}.")
     said = said[: ACTIONS - 1]
     if light in ("ready", "unknown"):

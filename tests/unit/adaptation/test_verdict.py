@@ -51,8 +51,8 @@ def made(
         class_names=tuple("abcdefghijklmnopqrst"[:ways]), shots=lambda: np.array(shots), support=np.arange(len(labels)), labels=labels,
         examples=SimpleNamespace(modality=modality, row_names=tuple(f"{i}.jpg" for i in range(len(labels)))),
     )  # fmt: skip
-    frozen = SimpleNamespace(backbone=SimpleNamespace(groups=("g",)))
-    used = finetuned or SimpleNamespace(compared=None, guard=None, why="", sources=None, frozen=frozen, minutes_asked=None)
+    frozen = SimpleNamespace(side=SimpleNamespace(backbone=SimpleNamespace(groups=("g",))))
+    used = finetuned or SimpleNamespace(compared=None, guard=None, why="", sources=None, frozen=frozen)
     return verdict_of(choice, target, measured, used)
 
 
@@ -146,8 +146,6 @@ def test_a_model_that_is_often_wrong_does_not_doubt_labels() -> None:
 )
 def test_whether_finetuning_helped(kept: str, shown: bool, words: str) -> None:
     compared = SimpleNamespace(kept=kept, shown=shown)
-    frozen = SimpleNamespace(backbone=SimpleNamespace(groups=("g",)))
-    used = SimpleNamespace(
-        compared=compared, guard=SimpleNamespace(finetuned=0.85, frozen=0.8), why="", sources=None, frozen=frozen, minutes_asked=None
-    )
+    frozen = SimpleNamespace(side=SimpleNamespace(backbone=SimpleNamespace(groups=("g",))))
+    used = SimpleNamespace(compared=compared, guard=SimpleNamespace(finetuned=0.85, frozen=0.8), why="", sources=None, frozen=frozen)
     assert made(interval(0.95, 0.86, 0.98), [0.9] * 6, finetuned=used).finetuning == words
