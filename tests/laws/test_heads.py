@@ -27,11 +27,13 @@ from fewtune.parts.heads import (
     Matching,
     NamedLogistic,
     Ridge,
+    Shrink,
     Svm,
     Text,
     TextPrior,
 )
 from fewtune.parts.heads.head import answer, stored
+from fewtune.parts.heads.shrink import GRID, USUAL
 from fewtune.spec import parse, text
 from fewtune.testing import check_head
 from fewtune.testing.heads import NAMES, answers, problem, relabelled
@@ -65,6 +67,8 @@ CASES = (
     Ridge(penalty=1e-3, normalize=False, intercept=True, scale=7.0),
     Ridge(penalty="loo"),
     Ridge(penalty="loo", intercept=True, normalize=False),
+    Shrink(),
+    Shrink(strength=0.5, temperature=3.0),
     Svm(),
     Svm(C=10.0, normalize=False, scale=2.0),
     Svm(form="one_vs_rest", C=1.0),
@@ -336,6 +340,60 @@ def test_a_class_without_examples_is_answered_by_its_name() -> None:
     assert (answers(NamedLogistic(C=100.0), support, vectors, lacking, vectors).argmax(-1)[:, 3] == 3).all()
 
 
+def test_shrink_is_the_class_sum_and_so_many_class_names() -> None:
+    support, query, episodes, vectors = problem(5)
+    units, asked, named = (torch.nn.functional.normalize(x, dim=-1) for x in (support, query, vectors))
+    members = torch.nn.functional.one_hot(episodes.support_label, 4).double()
+    means = torch.nn.functional.normalize(members.mT @ units + 3.0 * named, dim=-1)
+    found = answers(Shrink(strength=3.0, temperature=7.0), support, query, episodes, vectors)
+    torch.testing.assert_close(found, 7.0 * asked @ means.mT, **TIGHT)
+    weak, strong = (answers(Shrink(strength=k), support, query, episodes, vectors) for k in (1e-9, 1e9))
+    torch.testing.assert_close(weak, answers(Centroid(), support, query, episodes), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(strong, answers(Text(temperature=10.0), support, query, episodes, vectors), rtol=1e-6, atol=1e-6)
+
+
+def left_out(support: Tensor, label: Tensor, names: Tensor, strength: float, temperature: float) -> float:
+    """The log-loss of the rows of an episode, each answered by a head that is fitted anew without it; and what the prior adds."""
+    total = 0.5 * (np.log(strength / 2.0) / 0.7) ** 2
+    for i in range(len(label)):
+        kept = torch.arange(len(label)) != i
+        if (label[kept] == label[i]).any():
+            _, _, one, _ = problem(0, E=1, shots=(int(kept.sum()),), K=1)
+            one = relabelled(one, support_label=label[kept][None], classes=torch.arange(4)[None])
+            head = Shrink(strength=strength, temperature=temperature)
+            logits = answers(head, support[kept][None], support[i][None, None], one, names[None])[0, 0]
+            total -= float(logits[label.unique()].log_softmax(0)[(label.unique() == label[i]).nonzero()[0, 0]])
+    return total
+
+
+@pytest.mark.parametrize("temperature", [2.0, 10.0, 60.0])
+def test_the_strength_of_class_names_has_the_least_loss_when_each_row_is_left_out(temperature: float) -> None:
+    support, query, episodes, vectors = problem(21, shots=(1, 3, 5, 4))
+    support[0] = support[0] + 4.0 * vectors[0][episodes.support_label[0]]  # names that say much
+    vectors[1] = vectors[1].flip(0)  # names that mislead
+    found = answers(Shrink(temperature=temperature), support, query, episodes, vectors)
+    taken = []
+    for e in range(3):
+        losses = [left_out(support[e], episodes.support_label[e], vectors[e], k, temperature) for k in GRID]
+        taken.append(GRID[int(np.argmin(losses))])
+        mine = answers(
+            Shrink(strength=taken[-1], temperature=temperature),
+            support[e : e + 1],
+            query[e : e + 1],
+            episodes[e : e + 1],
+            vectors[e : e + 1],
+        )
+        torch.testing.assert_close(found[e : e + 1], mine, **TIGHT)
+    assert taken[0] > taken[1]
+
+
+def test_where_no_class_has_two_rows_a_name_is_worth_the_usual_number_of_examples() -> None:
+    support, query, episodes, vectors = problem(22, shots=(1, 1, 1, 1))
+    torch.testing.assert_close(
+        answers(Shrink(), support, query, episodes, vectors), answers(Shrink(strength=USUAL), support, query, episodes, vectors), **TIGHT
+    )
+
+
 def test_a_blend_is_the_mean_of_log_probabilities() -> None:
     support, query, episodes, _ = problem(7)
     heads, temperatures = (Centroid(), Ridge(scale=3.0), Gaussian()), (0.5, 2.0, 0.1)
@@ -364,6 +422,8 @@ def test_a_blend_is_the_mean_of_log_probabilities() -> None:
         (lambda: Matching(neighbours=-1), "neighbours must be 0"),
         (lambda: Ridge(penalty=0.0), "penalty must be above 0"),
         (lambda: Ridge(penalty="cv"), "'loo'"),  # type: ignore[arg-type]
+        (lambda: Shrink(strength=0.0), "strength must be a positive number"),
+        (lambda: Shrink(strength="cv"), "'loo'"),  # type: ignore[arg-type]
         (lambda: Svm(form="pairs"), "crammer_singer"),  # type: ignore[arg-type]
         (lambda: Svm(C=float("inf")), "C must be a positive number"),
         (lambda: answer(Svm(), *problem(0, E=1, K=2, shots=(9000, 9000), Q=1, D=2)[:3]), "14 GiB for 18000 support rows of 2 classes"),

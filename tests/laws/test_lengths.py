@@ -14,7 +14,7 @@ from fewtune.keys import key
 from fewtune.learning.phase import Phase
 from fewtune.learning.train import train
 from fewtune.lengths import lengths, unit
-from fewtune.parts.heads import Centroid, Logistic, Matching, Ridge, Svm, Text, TextPrior
+from fewtune.parts.heads import Centroid, Logistic, Matching, Ridge, Shrink, Svm, Text, TextPrior
 from fewtune.parts.heads.head import answer
 from fewtune.parts.losses import Contrast, CrossEntropy
 from fewtune.parts.losses.loss import Outcome
@@ -32,6 +32,7 @@ HEADS = (
     Matching(),
     Matching(neighbours=2),
     Ridge(),
+    Shrink(),
     Svm(),
     Text(),
     TextPrior(),

@@ -32,7 +32,7 @@ from tests.tiny import images, save_clip
 
 GIVEN = {"surgical": "'layers.1'"}  # what a recipe cannot do without
 NAMES = [recipe.__name__ for recipe in RECIPES]
-BY_NAME = {"zero_shot", "text_prior", "named_logistic", "flyp"}  # what reads class names
+BY_NAME = {"zero_shot", "text_prior", "named_logistic", "shrink", "flyp"}  # what reads class names
 BY_VIEW = {"p_m_f"}
 VECTORS = [name for name in NAMES if name not in BY_NAME | BY_VIEW]
 PROMPTS = "prompts=('a photo of the {}',)"
@@ -141,6 +141,7 @@ def test_any_head_answers_in_the_end(small: Ground, name: str, head: str) -> Non
         ("zero_shot", ""),
         ("text_prior", ""),
         ("named_logistic", ""),
+        ("shrink", ""),
         ("flyp", ""),
         ("flyp", "on='support'"),
         ("mamf", ""),

@@ -22,7 +22,19 @@ from fewtune.recipes.finetuning import (
     surgical,
     wise_ft,
 )
-from fewtune.recipes.frozen import blend, centroid, gaussian, logistic, matching, named_logistic, ridge, svm, text_prior, zero_shot
+from fewtune.recipes.frozen import (
+    blend,
+    centroid,
+    gaussian,
+    logistic,
+    matching,
+    named_logistic,
+    ridge,
+    shrink,
+    svm,
+    text_prior,
+    zero_shot,
+)
 from fewtune.recipes.language import RECIPES, WORDS, read_frozen, read_method, variants
 from fewtune.recipes.meta import anil, boil, fomaml, imaml, maml, meta_sgd, minibatch_prox, reptile
 from fewtune.recipes.source_training import flyp, mamf, meta_baseline, p_m_f, shared_heads
@@ -64,6 +76,7 @@ __all__ = [
     "reptile",
     "ridge",
     "shared_heads",
+    "shrink",
     "soup",
     "standard",
     "surgical",

@@ -10,7 +10,12 @@ from fewtune.words import option
 
 MOST_MATCHING_ROWS = 20_000  # it compares every held-out row with every other one: its time grows with the square of the rows
 _ASKED = option("--method matching", 'method="matching"')
-_SAID = {"zero_shot": "zero-shot", "text_prior": "ridge with class names", "named_logistic": "logistic with class names"}
+_SAID = {
+    "zero_shot": "zero-shot",
+    "text_prior": "ridge with class names",
+    "named_logistic": "logistic with class names",
+    "shrink": "means with class names",
+}
 
 
 def display_name(text: str) -> str:

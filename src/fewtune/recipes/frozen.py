@@ -9,7 +9,7 @@ from typing import Literal
 
 from fewtune.data.templates import PHOTO_TEMPLATES
 from fewtune.learning.method import Method
-from fewtune.parts.heads import Blend, Centroid, Gaussian, Logistic, Matching, NamedLogistic, Ridge, Svm, Text, TextPrior
+from fewtune.parts.heads import Blend, Centroid, Gaussian, Logistic, Matching, NamedLogistic, Ridge, Shrink, Svm, Text, TextPrior
 from fewtune.parts.heads.blend import PARTS
 from fewtune.parts.heads.head import Head
 from fewtune.recipes.shared_defaults import typed
@@ -120,8 +120,18 @@ def named_logistic(prompts: tuple[str, ...] = PHOTO_TEMPLATES, C: float = 1.0, n
     return Method(learner=NamedLogistic(prompts=_prompts(prompts), C=C, names=names))
 
 
+@typed
+def shrink(prompts: tuple[str, ...] = PHOTO_TEMPLATES, strength: float | Literal["loo"] = "loo") -> Method:
+    """Nearest class mean, each moved towards the name of its class, which counts as `strength` examples; "loo": chosen on the support.
+
+    >>> shrink(strength=4.0).learner.strength
+    4.0
+    """
+    return Method(learner=Shrink(prompts=_prompts(prompts), strength=strength))
+
+
 def _prompts(prompts: tuple[str, ...] | str) -> tuple[str, ...]:
     return (prompts,) if isinstance(prompts, str) else tuple(prompts)
 
 
-FROZEN = (centroid, matching, ridge, logistic, svm, gaussian, blend, zero_shot, text_prior, named_logistic)
+FROZEN = (centroid, matching, ridge, logistic, svm, gaussian, blend, zero_shot, text_prior, named_logistic, shrink)

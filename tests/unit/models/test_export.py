@@ -25,7 +25,7 @@ from fewtune.models.bundle import Bundle
 from fewtune.models.finetuned_weights import what_moved
 from fewtune.models.fitting import fit_head
 from fewtune.models.predict import probabilities
-from fewtune.parts.heads import Centroid, Logistic, Matching, Ridge, Svm, Text, TextPrior
+from fewtune.parts.heads import Centroid, Logistic, Matching, Ridge, Shrink, Svm, Text, TextPrior
 from fewtune.parts.heads.head import Head
 from fewtune.spec import text
 from tests.tiny import SENTENCES, images, save_bert, save_clip, save_vit
@@ -40,6 +40,7 @@ HEADS = (
     Matching(neighbours=3),
     Ridge(intercept=True),
     Logistic(),
+    Shrink(),
     Svm(),
     Text(),
     TextPrior(),

@@ -21,6 +21,7 @@ from fewtune.report.tables import to_json, to_terminal
     [
         ("named_logistic(prompts='{}')", "logistic with class names"),
         ("named_logistic(prompts=('a {}', 'the {}'),C=0.5)", "logistic with class names (C=0.5)"),
+        ("shrink(prompts='{}')", "means with class names"),
         ("text_prior", "ridge with class names"),
         ("zero_shot(prompts='a photo of a {}')", "zero-shot"),
         ("ridge(penalty=10)", "ridge(penalty=10)"),

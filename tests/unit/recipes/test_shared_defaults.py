@@ -49,6 +49,7 @@ TEXTS = {
     "named_logistic": "19c18e3fd418",
     "zero_shot": "e44935967cb4",
     "text_prior": "14817d8d1d19",
+    "shrink": "14babefbf37e",
     "standard": "fb45f7f7af24",
     "contrastive": "aabaea6a5c6d",
     "linear_probe_then_finetune": "9a516179a657",

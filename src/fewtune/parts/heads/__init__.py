@@ -15,10 +15,11 @@ from fewtune.parts.heads.logistic import Logistic
 from fewtune.parts.heads.matching import Matching
 from fewtune.parts.heads.named_logistic import NamedLogistic
 from fewtune.parts.heads.ridge import Ridge
+from fewtune.parts.heads.shrink import Shrink
 from fewtune.parts.heads.svm import Svm
 from fewtune.parts.heads.text_prior import TextPrior
 
-HEADS = (Blend, Centroid, Ensemble, Gaussian, Linear, Logistic, Matching, NamedLogistic, Ridge, Svm, Text, TextPrior)
+HEADS = (Blend, Centroid, Ensemble, Gaussian, Linear, Logistic, Matching, NamedLogistic, Ridge, Shrink, Svm, Text, TextPrior)
 
 __all__ = [
     "HEADS",
@@ -32,6 +33,7 @@ __all__ = [
     "Matching",
     "NamedLogistic",
     "Ridge",
+    "Shrink",
     "Svm",
     "Text",
     "TextPrior",

@@ -1,0 +1,110 @@
+"""Shrink: the nearest class mean, after every mean has been moved towards the name of its class."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fewtune.errors import InputError
+from fewtune.lengths import unit
+from fewtune.parts.heads.features import exact, linear, prepared, widen
+from fewtune.parts.heads.head import Parameters, State, nothing_own, one_hot
+from fewtune.parts.heads.prompts import check_prompts, required
+from fewtune.tasks.episodes import Episodes
+
+USUAL = 2.0  # how many examples a class name is worth where the support says nothing
+SPREAD = 0.7  # of the logarithm of that number, from one data set to the next
+GRID = tuple(2.0 ** (step / 2) for step in range(-6, 17))  # 1/8 ... 256: from almost the class means to almost zero-shot
+TINY = 1e-12
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Shrink:
+    """Compares a query with p_c = (sum of the unit features of class c) + strength x (unit class vector of c).
+
+    logits = temperature x cosine(f, p_c). A class name counts as `strength` examples, so p_c is the class mean shrunk towards the name:
+    strength -> 0 is the nearest class mean, strength -> infinity (or a class without support) is zero-shot.
+
+    `strength` > 0, or "loo": for each episode the one of GRID with the smallest log-loss of the support rows when each is left out of its
+    own class mean, which is exact and in closed form, plus 1/2 (log(strength / 2) / .7)^2. This prior says that a name is worth about 2
+    examples: a few rows cannot say more than that, and many rows outweigh it. Rows that are alone in their class are left out of the sum;
+    where none remains (one label a class) the strength is 2. No gradient flows through the choice.
+
+    `temperature` is the start of the declared parameter `<name>.temperature` (the plain number). `prompts` as in Text.
+
+    Reference: SS-Text (MICCAI 2025) adds texts to class sums. Departs: there the scale of CLIP's logits is the weight.
+    """
+
+    prompts: tuple[str, ...] = ("a photo of a {}.",)
+    strength: float | Literal["loo"] = "loo"
+    temperature: float = 10.0
+    name: str = "head"
+
+    reads_classes: ClassVar[bool] = True
+    reads_support: ClassVar[bool] = True
+    differentiable: ClassVar[bool] = True
+    shared_by_name: ClassVar[bool] = False
+    own: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prompts", check_prompts(self.prompts))
+        if isinstance(self.strength, str):
+            if self.strength != "loo":
+                raise InputError(f"the strength is a positive number or 'loo' (chosen by leave-one-out), found {self.strength!r}.")
+        elif not 0 < self.strength < math.inf:
+            raise InputError(f"the strength must be a positive number (the examples that a class name is worth), found {self.strength}.")
+
+    begin = nothing_own
+
+    def declare(self, width: int, classes: Sequence[str] = ()) -> Parameters:  # noqa: ARG002
+        return {f"{self.name}.temperature": torch.tensor(self.temperature, dtype=torch.float32)}
+
+    def fit(self, support: Tensor, episodes: Episodes, class_vectors: Tensor | None, parameters: Parameters) -> State:
+        """{"weight": [E, K, D]}: the unit vectors along p_c, without the temperature."""
+        wide = widen(support)
+        names = exact(unit(widen(required(class_vectors, "Shrink")).to(wide)))
+        members = one_hot(episodes, exact(wide[:0]))
+        features = prepared(support, members.sum(dim=-1, keepdim=True), normalize=True)
+        if isinstance(self.strength, str):
+            temperature = parameters[f"{self.name}.temperature"].to(features)
+            strength = chosen_strength(features, members, names, temperature)[:, None, None]
+        else:
+            strength = features.new_tensor(self.strength)
+        return {"weight": unit(torch.bmm(members.mT, features) + strength * names).to(wide)}
+
+    def score(self, state: State, query: Tensor, parameters: Parameters) -> Tensor:
+        return parameters[f"{self.name}.temperature"].to(query) * linear(state, query, normalize=True)
+
+
+@torch.no_grad()
+def chosen_strength(
+    X: Float[Tensor, "E S D"], members: Float[Tensor, "E S K"], names: Float[Tensor, "E K D"], temperature: Float[Tensor, ""]
+) -> Float[Tensor, " E"]:
+    """Which of GRID suits each episode. Classes without support are not among the answers.
+
+    With s = sum of class c, t its name and x a row, the cosine of x and s + k t needs x.s, x.t, s.s and s.t alone. Leaving x out of its
+    own class puts s - x for s, and x.x = 1 (0 for a zero row) and x.s are known already.
+    """
+    sums = torch.bmm(members.mT, X)
+    along, named = torch.bmm(X, sums.mT), torch.bmm(X, names.mT)
+    square, cross = sums.square().sum(dim=-1)[:, None], (sums * names).sum(dim=-1)[:, None]
+    size, long = members * X.square().sum(dim=-1, keepdim=True), names.square().sum(dim=-1)[:, None]
+    count = members.sum(dim=1, keepdim=True)
+    told = members * (count > 1)
+    totals = []
+    for k in GRID:
+        product = along - size + k * named
+        length = square + 2 * k * cross + k * k * long + size - 2 * members * (along + k * named)
+        logits = temperature * product / length.clamp_min(TINY).sqrt()
+        logs = logits.masked_fill(count == 0, -torch.inf).log_softmax(dim=-1)
+        loss = -logs.masked_fill(told == 0, 0.0).sum(dim=(1, 2))
+        totals.append(loss + 0.5 * (math.log(k / USUAL) / SPREAD) ** 2)
+    best = torch.stack(totals, dim=1).argmin(dim=1)
+    return torch.tensor(GRID, dtype=X.dtype, device=X.device)[best]
