@@ -37,7 +37,7 @@ from fewtune.data.row_space import RowSpace
 from fewtune.models.fitting import fit_head
 from fewtune.sides.compared import Compared
 from fewtune.sides.job import Workplace
-from fewtune.sides.route import FROZEN, Made, Route, side_of
+from fewtune.sides.route import FROZEN, remembered, side_of
 from fewtune.sides.settings import OwnSettings
 from fewtune.sources.settings import SourceSettings
 
@@ -122,7 +122,7 @@ def accuracies(outcome: Outcome, rest: Examples) -> dict[str, Any]:
     place = {name: i for i, name in enumerate(outcome.class_names)}
     truth = np.array([place[rest.class_names[c]] for c in rest.labels])
     found: dict[str, Any] = {}
-    routes = {name: remembering(route) for name, route in outcome.finetuning.routes.items()}
+    routes = {name: remembered(route) for name, route in outcome.finetuning.routes.items()}
     names = [FROZEN] if compared is None else [FROZEN, *compared.rivals]
     for name in names:
         forced = compared
@@ -144,18 +144,6 @@ def accuracies(outcome: Outcome, rest: Examples) -> dict[str, Any]:
         evidence = compared.evidence
         found["evidence"] = {n: [float(m), float(e)] for n, m, e in zip(evidence.names, evidence.mean, evidence.error, strict=True)}
     return found
-
-
-def remembering(route: Route) -> Route:
-    """The same route; what it makes of the same rows is made once."""
-    known: dict[bytes, Made] = {}
-
-    def make(rows: Any) -> Made:
-        if rows.tobytes() not in known:
-            known[rows.tobytes()] = route.make(rows)
-        return known[rows.tobytes()]
-
-    return replace(route, make=make)
 
 
 def peers(target: Examples, rest: Examples, backbone: Backbone, cache: Path | None) -> dict[str, float]:

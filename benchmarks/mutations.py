@@ -64,7 +64,7 @@ _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
     ("honesty", "labels choose a learner on features that they moved", "sides/held_out.py", "method, temperature = route.learner, 1.0", "method, temperature = None, 1.0", (HELD,)),
     ("honesty", "own labels of the held-out fold are learned from", "sides/own.py", "self._episode(rows), key", "self._episode(self.target.support), key", (OWN,)),
     ("honesty", "any gain is shown", "sides/compared.py", "if self.gain.kept and self.gain_of(name).low > 0", "if self.gain_of(name).mean > 0", (KEEP,)),
-    ("honesty", "an ensemble costs nothing", "sides/compared.py", "(SLOWER if len(self.members[n]) > 1 else 0.0)", "0.0", (KEEP,)),
+    ("honesty", "an ensemble costs nothing", "sides/compared.py", "(SLOWER if self._slower(n) else 0.0)", "0.0", (KEEP,)),
     ("honesty", "members are not calibrated", "sides/held_out.py", "np.mean([one.log_probabilities for one in held]", "np.mean([one.logits for one in held]", (HELD,)),
     ("honesty", "no time for the run on all labels", "sides/planning.py", "max(run, 1e-9) - 1)", "max(run, 1e-9))", (PLAN,)),
     ("honesty", "judging classes validate too", "sources/roles.py", "chosen[first::2]", "chosen[0::2]", (JUDGED,)),

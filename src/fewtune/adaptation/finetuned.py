@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -71,13 +71,20 @@ class Finetuned:
         return {"kept": compared.kept, "shown": compared.shown, "sides": said, "rows": compared.gain.rows, "p": compared.gain.p}
 
 
+def _mean_of(members: Sequence[str], weights: Sequence[float], routes: Mapping[str, Route]) -> str:
+    """An ensemble in words, with the weights of its members where they differ."""
+    said = ["the frozen model" if one == FROZEN else f"the one {routes[one].said}" for one in members]
+    if len(set(weights)) > 1:
+        said = [f"{one} ({100 * weight:.0f}%)" for one, weight in zip(said, weights, strict=True)]
+    return f"the mean of {' and '.join(said)}"
+
+
 def said_of(compared: Compared, routes: Mapping[str, Route]) -> str:
     """What the comparison found, in a sentence."""
     kept = compared.kept != FROZEN
     name = compared.kept if kept else compared.gain.side
     guard, members = compared.guard(name), compared.members[name]
-    tuned = [routes[one].said for one in members if one != FROZEN]
-    what = f"the model {tuned[0]}" if len(members) == 1 else f"the mean of the frozen model and the one {' and the one '.join(tuned)}"
+    what = f"the model {routes[members[0]].said}" if len(members) == 1 else _mean_of(members, compared.weights(name), routes)
     numbers = (
         f"{what} has {100 * guard.finetuned:.1f}% right against {100 * guard.frozen:.1f}% of the best frozen learner on your labelled "
         f"examples (each answered by models that never saw it)"

@@ -15,6 +15,7 @@ from fewtune.adaptation.own_labels import OWN, OwnLabels
 from fewtune.adaptation.settings import AdaptSettings
 from fewtune.data.examples import Examples
 from fewtune.errors import Diverged
+from fewtune.sides.beside import beside_frozen
 from fewtune.sides.clock import budget_asked
 from fewtune.sides.guard import FOLDS
 from fewtune.sides.job import Job
@@ -61,7 +62,7 @@ class Finetuning:
                 "goes on from there."
             )
         judging = self.judging
-        compared = judging.compared(self._related, self.how.keep)
+        compared = judging.compared(self._related, self.how.keep, greedy=self.how.finetune == "all")
         splits = None if compared is None else judging.splits
         return Finetuned(self.frozen, compared, judging.routes, self.sources, tuple(self.notes), splits, self.stopped)
 
@@ -116,6 +117,8 @@ class Finetuning:
                 f"{counted(tuner.steps, 'step')}, about {runs * plan.seconds:.0f} s."
             )
             judging.judge(self.own.route(tuner, number))
+        if self.how.finetune == "all" and OWN in judging.held:
+            judging.judge(beside_frozen(self.frozen.side, judging.routes[OWN]))
 
     def _source_side(self, sources: Sequence[Examples]) -> None:
         frozen = self.frozen

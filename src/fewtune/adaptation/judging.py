@@ -53,13 +53,13 @@ class Judging:
                     f"Too little time to tell whether the side {route.name!r} would help: the budget ended while it was judged."
                 )
 
-    def compared(self, related: Evidence | None, rule: Rule) -> Compared | None:
-        """All sides that were judged beside the frozen one; None where none was."""
+    def compared(self, related: Evidence | None, rule: Rule, *, greedy: bool = False) -> Compared | None:
+        """All sides that were judged beside the frozen one; None where none was. `greedy`: their greedy mean too."""
         if not self.held:
             return None
         route = Route(FROZEN, "as it came", lambda _: Made(self.frozen.side, None))
         self.routes[FROZEN] = route
-        return Compared({FROZEN: self._answers(route), **self.held}, related, rule)
+        return Compared({FROZEN: self._answers(route), **self.held}, related, rule, greedy)
 
     def _answers(self, route: Route) -> HeldOut:
         frozen, job = self.frozen, self.job

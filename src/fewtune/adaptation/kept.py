@@ -70,9 +70,11 @@ def _part(name: str, finetuned: Finetuned, compared: Compared, how: AdaptSetting
 
 
 def _ensemble(parts: list[Kept], compared: Compared) -> Kept:
-    """Sides next to each other, each with its own head."""
+    """Sides next to each other, each with its own head. A head divides its logits by M w times its temperature, so that the mean over the M
+    heads weighs it by w."""
     heads = tuple(part.choice.method.head for part in parts)
-    temperatures = tuple(float(f"{part.choice.temperature:.4g}") for part in parts)
+    weights = compared.weights(compared.kept)
+    temperatures = tuple(float(f"{p.choice.temperature / (len(parts) * w):.4g}") for p, w in zip(parts, weights, strict=True))
     method = Method(learner=Ensemble(heads=heads, temperatures=temperatures))
     side = Side(beside([part.side.backbone for part in parts]), torch.cat([part.side.features for part in parts], dim=1))
     changes = tuple(part.moved for part in parts if not isinstance(part.moved, Members))

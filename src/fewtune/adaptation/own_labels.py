@@ -15,7 +15,7 @@ from fewtune.learners.usual import prior_of
 from fewtune.learning.method import Method
 from fewtune.sides.guard import own_splits_allow
 from fewtune.sides.own import OwnTuner, own_method
-from fewtune.sides.route import Made, Route
+from fewtune.sides.route import Made, Route, remembered
 from fewtune.sources.stages import REMEMBERED
 from fewtune.spec import text
 
@@ -64,7 +64,8 @@ class OwnLabels:
     def route(self, tuner: OwnTuner, number: int) -> Route:
         """The way to a side by the method of this number."""
         name = OWN if not number else f"{OWN} by {self.recipes[number].split('(')[0]}"
-        return Route(name, "finetuned on your own labels", tuner.made, self.learner, self._key(tuner))
+        made = Route(name, "finetuned on your own labels", tuner.made, self.learner, self._key(tuner))
+        return remembered(made) if self.how.finetune == "all" and not number else made  # another side is built on it
 
     def route_after(self, before: Route) -> Route:
         """The way from where another side ends, by the first method."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, TypeAlias, final
 
+from fewtune.sides.beside import BESIDE
+from fewtune.sides.greedy import GREEDY, greedy_of
 from fewtune.sides.guard import Guard, guard_of
 from fewtune.sides.held_out import Floats, HeldOut, mean_of
 from fewtune.sides.route import FROZEN
@@ -33,29 +35,50 @@ class Compared:
 
     A rival is a side, or an ensemble of sides, by the names of its `members`. `rule`: what is enough to keep one. "shown": a gain at 95%,
     counting all rivals; of sides that gain nothing one in twenty is kept. "likely": it is expected to be best, after its gain was shrunk
-    towards none; with few labelled examples real gains are rarely shown, and this keeps most of them (docs/reproductions.md).
+    towards none; with few labelled examples real gains are rarely shown, and this keeps most of them (docs/reproductions.md). `greedy`:
+    the greedy mean of all sides is a rival too.
     """
 
     held: Mapping[str, HeldOut]
     related: Evidence | None = None
     rule: Rule = "likely"
+    greedy: bool = False
 
     @cached_property
     def members(self) -> dict[str, tuple[str, ...]]:
-        """The members of every rival: each finetuned side alone and with the frozen one, and the first two of them with it."""
-        tuned = [name for name in self.held if name != FROZEN]
+        """The members of every rival: each finetuned side alone and with the frozen one, and the first two of them with it. The side that
+        has the features of both stands alone. The greedy mean is left out where it is a single side."""
+        tuned = [name for name in self.held if name not in (FROZEN, BESIDE)]
         groups = [*((name,) for name in tuned), *((FROZEN, name) for name in tuned)]
         if len(tuned) > 1:
             groups.append((FROZEN, *tuned[:2]))
-        return {" + ".join(group): group for group in groups}
+        members = {" + ".join(group): group for group in groups}
+        if BESIDE in self.held:
+            members[BESIDE] = (BESIDE,)
+        if self.greedy and len(self._greedy[1]) > 1:
+            members[GREEDY] = tuple(self._greedy[1])
+        return members
+
+    @cached_property
+    def _greedy(self) -> tuple[HeldOut, dict[str, float]]:
+        """The answers of the greedy mean, and its weights."""
+        return greedy_of({name: one for name, one in self.held.items() if name != BESIDE})
+
+    def weights(self, name: str) -> tuple[float, ...]:
+        """The weights of a rival's members; they sum to 1."""
+        if name == GREEDY:
+            return tuple(self._greedy[1].values())
+        return (1 / len(self.members[name]),) * len(self.members[name])
 
     @cached_property
     def rivals(self) -> dict[str, HeldOut]:
         """The answers of every rival."""
-        return {
-            name: self.held[group[0]] if len(group) == 1 else mean_of([self.held[one] for one in group])
-            for name, group in self.members.items()
-        }
+        return {name: self._answers(name, group) for name, group in self.members.items()}
+
+    def _answers(self, name: str, group: tuple[str, ...]) -> HeldOut:
+        if name == GREEDY:
+            return self._greedy[0]
+        return self.held[group[0]] if len(group) == 1 else mean_of([self.held[one] for one in group])
 
     @cached_property
     def evidence(self) -> Evidence:
@@ -105,8 +128,12 @@ class Compared:
     def _most(self, names: Sequence[str]) -> str | None:
         """The one of these rivals to expect most of."""
         own = dict(zip(self.evidence.names, self.evidence.own.tolist(), strict=True))
-        worth = {n: self._expected[n] - (SLOWER if len(self.members[n]) > 1 else 0.0) for n in names if own[n] > 0}
+        worth = {n: self._expected[n] - (SLOWER if self._slower(n) else 0.0) for n in names if own[n] > 0}
         return max(worth, key=lambda name: worth[name], default=None)
+
+    def _slower(self, name: str) -> bool:
+        """Whether a rival takes the time of two models."""
+        return name == BESIDE or len(self.members[name]) > 1
 
     @property
     def members_kept(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -14,7 +14,7 @@ from fewtune.data.examples import Integers
 from fewtune.data.row_space import RowSpace
 from fewtune.learners.side import Side
 from fewtune.learning.method import Method
-from fewtune.models.finetuned_weights import Moved
+from fewtune.models.finetuned_weights import Change
 
 FROZEN = "frozen"
 
@@ -25,7 +25,7 @@ class Made:
     """A side, and what finetuning `moved` for it (None: nothing)."""
 
     side: Side
-    moved: Moved | None
+    moved: Change | None
 
 
 @final
@@ -43,6 +43,19 @@ class Route:
     make: Callable[[Integers], Made]
     learner: Method | None = None
     key: str = ""
+
+
+def remembered(route: Route) -> Route:
+    """The same route. What it makes of the same rows it makes once, and keeps."""
+    known: dict[bytes, Made] = {}
+
+    def make(rows: Integers) -> Made:
+        found = known.get(rows.tobytes())
+        if found is None:
+            found = known[rows.tobytes()] = route.make(rows)
+        return found
+
+    return replace(route, make=make)
 
 
 def side_of(backbone: Backbone, space: RowSpace, rows: Integers) -> Side:

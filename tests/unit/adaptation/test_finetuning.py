@@ -16,6 +16,8 @@ from fewtune.adaptation.settings import AdaptSettings
 from fewtune.backbones.load import load_backbone
 from fewtune.errors import InputError
 from fewtune.machine import Machine
+from fewtune.sides.beside import BESIDE
+from fewtune.sides.greedy import GREEDY
 from fewtune.sides.held_out import held_out
 from fewtune.sides.job import Workplace
 from fewtune.sides.planning import Plan
@@ -55,8 +57,16 @@ def test_every_method_that_is_asked_for_is_a_side(tmp_path: Path, monkeypatch: p
     one_pass(monkeypatch)
     found = adapted(tmp_path, recipes=(RECIPE, LORA), finetune="all")
     assert found.finetuning.compared is not None
-    assert [*found.finetuning.compared.held] == ["frozen", OWN, BY_LORA]
-    assert len(found.finetuning.compared.rivals) == 5
+    compared = found.finetuning.compared
+    assert [*compared.held] == ["frozen", OWN, BY_LORA, BESIDE] and compared.greedy
+    several = [OWN, BY_LORA, f"frozen + {OWN}", f"frozen + {BY_LORA}", f"frozen + {OWN} + {BY_LORA}", BESIDE]
+    assert [name for name in compared.rivals if name != GREEDY] == several
+
+
+def test_nothing_of_it_is_tried_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one_pass(monkeypatch)
+    compared = adapted(tmp_path).finetuning.compared
+    assert compared is not None and [*compared.rivals] == [OWN, f"frozen + {OWN}"] and not compared.greedy
 
 
 @pytest.mark.parametrize("finetune", ["never", "auto", "own"])

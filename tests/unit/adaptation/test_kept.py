@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,10 @@ from fewtune.models.fitting import fit_head
 from fewtune.parts.heads import Ensemble
 from fewtune.recipes import read_method
 from fewtune.report.collect import findings_of
+from fewtune.sides.beside import BESIDE
+from fewtune.sides.greedy import GREEDY
 from fewtune.sides.own import OwnTuner, own_method
+from fewtune.sides.route import Made
 from fewtune.sources.stages import SOURCES
 from fewtune.spec import text
 from fewtune.statistics import best_of_candidates, expected_accuracy
@@ -31,11 +35,11 @@ from tests.unit.adaptation.small_job import BACKBONE, METHODS, RECIPE, WAYS, ada
 BOTH, ALL = f"frozen + {OWN}", f"frozen + {OWN} + {SOURCES}"
 
 
-def outcome(tmp_path_factory: pytest.TempPathFactory, name: str, *, sources: bool = False) -> Outcome:
+def outcome(tmp_path_factory: pytest.TempPathFactory, name: str, *, sources: bool = False, **how: Any) -> Outcome:
     with pytest.MonkeyPatch.context() as patch:
         one_pass(patch)
         keeping(patch, name)
-        return adapted(tmp_path_factory.mktemp("cache"), sources=sources)
+        return adapted(tmp_path_factory.mktemp("cache"), sources=sources, **how)
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +55,18 @@ def ensemble(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
 @pytest.fixture(scope="module")
 def every(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     return outcome(tmp_path_factory, ALL, sources=True)
+
+
+@pytest.fixture(scope="module")
+def greedy(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fewtune.sides.greedy.greedy_weights", lambda *_: np.array([0.3, 0.7]))
+        return outcome(tmp_path_factory, GREEDY, finetune="all")
+
+
+@pytest.fixture(scope="module")
+def beside(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    return outcome(tmp_path_factory, BESIDE, finetune="all")
 
 
 def by_hand(found: Outcome, method: Method, features: torch.Tensor) -> torch.Tensor:
@@ -108,7 +124,61 @@ def test_all_sides_stand_side_by_side(every: Outcome) -> None:
     assert every.features.shape[1] == every.backbone.width == 3 * BACKBONE.width
 
 
-@pytest.mark.parametrize("kept", ["own", "ensemble", "every"])
+def test_a_greedy_mean_weighs_its_parts(greedy: Outcome) -> None:
+    compared = greedy.finetuning.compared
+    assert compared is not None and compared.members[GREEDY] == ("frozen", OWN)
+    weights = compared.weights(GREEDY)
+    assert weights == (0.3, 0.7)
+    parts = (greedy.target.features, finetuned_features(greedy))
+    temperatures = (greedy.frozen.temperature, compared.held[OWN].temperature)
+    logits = [by_hand(greedy, greedy.frozen.method, f) / t for f, t in zip(parts, temperatures, strict=True)]
+    mean = sum(w * torch.log_softmax(z, -1) for w, z in zip(weights, logits, strict=True))
+    assert isinstance(mean, torch.Tensor)
+    np.testing.assert_allclose(answers(greedy), torch.softmax(mean / greedy.bundle.temperature, -1), atol=1e-3)
+    assert greedy.bundle.temperature == compared.rivals[GREEDY].temperature
+    assert "the mean of the frozen model (30%) and the one finetuned on your own labels (70%) has " in greedy.sentences[0]
+
+
+def test_the_features_of_both_are_read_by_ridge(beside: Outcome) -> None:
+    compared = beside.finetuning.compared
+    assert compared is not None and isinstance(beside.bundle.moved, Members)
+    assert [part is None for part in beside.bundle.moved.parts] == [True, False]
+    both = torch.cat([beside.target.features, finetuned_features(beside)], 1)
+    logits = by_hand(beside, read_method("ridge"), both)
+    np.testing.assert_allclose(answers(beside), torch.softmax(logits / beside.bundle.temperature, -1), atol=1e-4)
+    assert beside.bundle.temperature == compared.held[BESIDE].temperature and beside.bundle.method == text(read_method("ridge"))
+    assert "the model that has the features of the frozen model and of the one finetuned on your own labels has " in beside.sentences[0]
+
+
+def test_the_features_of_both_answer_what_neither_saw(beside: Outcome) -> None:
+    """Fold by fold, by models that are made here."""
+    compared, splits, mine = beside.finetuning.compared, beside.finetuning.splits, beside.target
+    assert compared is not None and splits is not None and splits.episodes is not None
+    tuner = OwnTuner(mine, RowSpace([mine.examples]), BACKBONE, own_method(RECIPE))
+    ridge, episode = read_method("ridge"), splits.episodes[:1]
+    train, held = (t[0][t[0] >= 0].numpy() for t in (episode.support, episode.query))
+    both = torch.cat([mine.features, tuner.made(train).side.features], 1)
+    state, parameters = fit_head(ridge, both, train, mine.labels[train], WAYS, None)
+    expected = ridge.head.score(state, both[torch.from_numpy(held)][None], parameters)[0]
+    places = [mine.support.tolist().index(row) for row in held.tolist()]
+    np.testing.assert_allclose(compared.held[BESIDE].logits[0, places], expected, atol=1e-4)
+
+
+def test_what_the_features_of_both_are_built_on_is_finetuned_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one_pass(monkeypatch)
+    keeping(monkeypatch, BESIDE)
+    runs, made = [], OwnTuner.made
+
+    def counted(self: OwnTuner, rows: Any, start: Any = None) -> Made:
+        runs.append(len(rows))
+        return made(self, rows, start)
+
+    monkeypatch.setattr(OwnTuner, "made", counted)
+    adapted(tmp_path, finetune="all")
+    assert sorted(runs) == [28, 28, 32, 32, 40]
+
+
+@pytest.mark.parametrize("kept", ["own", "ensemble", "every", "greedy", "beside"])
 def test_it_is_saved_loaded_and_measured(kept: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     found: Outcome = request.getfixturevalue(kept)
     remember(BACKBONE.digest(), BACKBONE.place)
