@@ -85,3 +85,22 @@ def test_photos_with_odd_names(fewtune: Run, model: Path, tmp_path: Path) -> Non
     assert json.loads((tmp_path / "out.jsonl").read_text())["input"] == str(odd)
     ran = fewtune("predict", model, odd.parent, "--out", tmp_path / "out.csv")
     assert ran.code == 0 and "\x1b" not in ran.out + ran.err
+
+
+def test_photos_are_sorted_and_annotated(fewtune: Run, model: Path, photos: Path, tmp_path: Path) -> None:
+    new = tmp_path / "new"
+    new.mkdir()
+    for k, shape in enumerate(SHAPES):
+        draw(shape, 900 + k).save(new / f"{shape}.png")
+    (new / "bad.png").write_bytes(b"no photo")
+    ran = fewtune("predict", model, new, "--sort-into", tmp_path / "sorted", "--annotate", tmp_path / "drawn", "--format", "json")
+    assert ran.code == 0 and "3 photos are now in" in ran.err and "bad.png" in ran.err, ran.err
+    for answer in json.loads(ran.out):
+        if answer["label"] is not None:
+            name = Path(answer["input"]).name
+            assert (tmp_path / "sorted" / answer["label"] / name).read_bytes() == (new / name).read_bytes()
+    assert len(list((tmp_path / "drawn").iterdir())) == 3
+    ran = fewtune("predict", model, new, "--sort-into", tmp_path / "sure", "--threshold", "1")
+    assert [p.name for p in (tmp_path / "sure").iterdir()] == ["no label"]
+    refused(fewtune("predict", model, new, "--sort-into", new / "sorted"), "is in a folder that is read", "--sort-into")
+    refused(fewtune("predict", model, new, "--links"), "--links needs --sort-into")

@@ -50,13 +50,13 @@ def predict(
     from fewtune.cli.say import answer, note
     from fewtune.data.audit import unreadable
     from fewtune.data.reading.inputs import read_given
-    from fewtune.models.record import checked_threshold, wanted_by_record
+    from fewtune.models.record import checked_threshold, glance
 
     if threshold is not None:
         checked_threshold(threshold)
-    wanted = wanted_by_record(run)
-    answers.check(inputs or [])
-    given = read_given(inputs or [], text or [], wanted, input, strict=strict)
+    seen = glance(run)
+    answers.check(inputs or [], seen)
+    given = read_given(inputs or [], text or [], seen.wanted, input, strict=strict)
     refuse_bad(given.examples, unreadable(given.examples), strict)  # by their headers, before torch is loaded
 
     from fewtune.models.bundle import load_bundle

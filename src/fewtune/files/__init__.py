@@ -4,18 +4,21 @@ from fewtune.files.exchange import recover
 from fewtune.files.folder import ANOTHER, foreign, link, new_folder, refuse_closed, refuse_existing, refuse_foreign, remove
 from fewtune.files.manifest import GROWS, add_to_manifest, entries, grow, read_record, sealed, written
 from fewtune.files.plain import RECORD, expanded, open_regular, read_json, read_regular, sha256, sync_folder, write_bytes
+from fewtune.files.safe_names import distinct_names, numbered, safe_name
 
 __all__ = [
     "ANOTHER",
     "GROWS",
     "RECORD",
     "add_to_manifest",
+    "distinct_names",
     "entries",
     "expanded",
     "foreign",
     "grow",
     "link",
     "new_folder",
+    "numbered",
     "open_regular",
     "read_json",
     "read_record",
@@ -25,6 +28,7 @@ __all__ = [
     "refuse_existing",
     "refuse_foreign",
     "remove",
+    "safe_name",
     "sealed",
     "sha256",
     "sync_folder",

@@ -42,7 +42,8 @@ from fewtune.words import counted, one_line, option
 class Prediction:
     """One answer. `label` is None where the model abstains; `scores` are probabilities by class name and sum to 1.
 
-    `problem`: why the row cannot be read, "" for one that can. Such a row has no label, no scores and probability 0.
+    `problem`: why the row cannot be read, "" for one that can. Such a row has no label, no scores and probability 0. `unknown`: whether
+    the row is unlike all that the model learned from, where that was asked for; it has no label then.
     """
 
     input: str
@@ -50,6 +51,7 @@ class Prediction:
     probability: float
     scores: dict[str, float]
     problem: str = ""
+    unknown: bool = False
 
 
 @final

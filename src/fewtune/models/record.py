@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args
+from typing import Any, TypeVar, cast, final, get_args
 
 from fewtune.data.items import Modality, Wanted
 from fewtune.errors import InputError
@@ -39,14 +40,23 @@ def model_record(path: Path) -> dict[str, Any]:
     return record
 
 
-def wanted_by_record(path: Path) -> Wanted:
-    """What the model in a folder labels. Raises InputError as `model_record` does."""
+@final
+@dataclass(frozen=True)
+class Glance:
+    """What a model labels, and with what."""
+
+    wanted: Wanted
+    class_names: tuple[str, ...]
+
+
+def glance(path: Path) -> Glance:
+    """What the record of the model in a folder says, without torch. Raises InputError as `model_record` does."""
     record = model_record(path)
-    backbone = record.get("backbone")
+    backbone, names = record.get("backbone"), record.get("class_names")
     modality = backbone.get("modality") if isinstance(backbone, dict) else None
-    if modality not in get_args(Modality):
+    if modality not in get_args(Modality) or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise InputError(f"{path} is not a whole fewtune model (modality {str(modality)[:40]!r}): make the model again.")
-    return Wanted(cast(Modality, modality), picture_size(record.get("facts")))
+    return Glance(Wanted(cast(Modality, modality), picture_size(record.get("facts"))), tuple(names))
 
 
 def picture_size(facts: object) -> tuple[int, ...] | None:
