@@ -157,7 +157,7 @@ def test_a_backbone_of_another_package() -> None:
     assert fewtune.load_backbone("mine").name == "mine"
     with pytest.raises(InputError, match=r"expected a fewtune\.Backbone from its provider, found a NoneType"):
         fewtune.load_backbone("nothing:x")
-    with pytest.raises(InputError, match="did you mean mine:NAME"):
+    with pytest.raises(InputError, match="did you mean mine:x"):
         fewtune.load_backbone("minee:x")
 
 

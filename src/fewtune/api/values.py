@@ -9,7 +9,7 @@ from PIL.Image import Image
 from torch import nn
 
 from fewtune.backbones.backbone import Backbone
-from fewtune.backbones.defaults import default_backbone
+from fewtune.backbones.defaults import chosen
 from fewtune.data.examples import Examples
 from fewtune.data.items import Modality
 from fewtune.data.reading.read import read_examples
@@ -52,4 +52,4 @@ def backbone_of(backbone: Backbone | str | None, modality: Modality) -> Backbone
         )
     if backbone is not None and not isinstance(backbone, str):
         raise InputError(f"expected a backbone's name or a fewtune.Backbone, found a {type(backbone).__name__}.")
-    return load_backbone(backbone or default_backbone(modality))
+    return load_backbone(chosen(backbone, modality))

@@ -22,6 +22,7 @@ for _name, _help in (
     ("export", "Write a saved model for other programs (ONNX)."),
     ("compare", "Compare methods on the same few-shot episodes."),
     ("inspect", "Show what a data set holds, and its problems."),
+    ("backbones", "List foundation models: for what, how large, under which licence, and whether they are here."),
     ("doctor", "Check this installation, and say how to repair what is broken."),
 ):
     _word = _name.replace("-", "_")

@@ -66,10 +66,10 @@ class BackboneFlags:
     Parameters
     ----------
     backbone: str
-        timm:NAME, open_clip:NAME[/PRETRAINED] or hf:NAME (a name of the hub or a local folder), pixels, precomputed, an untrained
-        conv4, resnet12 or mlp, or run:FOLDER, the finetuned backbone of a saved model. Options follow after commas, as in
-        timm:mobilenetv2_100,size=160. By default precomputed for embeddings, hf:facebook/dinov2-small for images and
-        hf:sentence-transformers/all-MiniLM-L6-v2 for texts.
+        small (the default), base or large: good models for images and for texts, which `fewtune backbones` lists with others. Or a name:
+        timm:NAME, open_clip:NAME[/PRETRAINED] or hf:NAME (a name of the hub or a local folder), pixels, precomputed (the default for
+        embeddings), an untrained conv4, resnet12 or mlp, or run:FOLDER, the finetuned backbone of a saved model. Options follow after
+        commas, as in timm:mobilenetv2_100,size=160.
     weights: Path
         The weights of the backbone: a local safetensors or pt file, or a folder. For run:FOLDER, where those of its original backbone are
         now, if they were moved.
@@ -124,13 +124,13 @@ class BackboneFlags:
         )
 
     def load(self, modality: Modality) -> Backbone:
-        from fewtune.backbones.defaults import default_backbone
+        from fewtune.backbones.defaults import chosen
         from fewtune.errors import InputError
         from fewtune.models.named_backbone import load_backbone
 
         if self.weights is not None and not self.weights.exists():
             raise InputError(f"--weights {self.weights} does not exist: expected a local safetensors or pt file, or a folder.")
-        return load_backbone(self.backbone or default_backbone(modality), weights=self.weights, machine=self.machine())
+        return load_backbone(chosen(self.backbone, modality), weights=self.weights, machine=self.machine())
 
 
 @Parameter(name="*")

@@ -96,7 +96,7 @@ def test_unreachable_models_are_one_quick_sentence(name: str, capfd: pytest.Capt
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("tim:resnet18", "did you mean timm:NAME"),
+        ("tim:resnet18", "did you mean timm:resnet18"),
         ("resnet18", "unknown backbone"),
         ("pixels:8", "expected pixels"),
         ("timm", "expected timm:NAME"),

@@ -121,7 +121,7 @@ def test_groups_go_from_input_to_output(name: str, stem: str, second: str, last:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("timm:mobilnetv2_100", "did you mean mobilenetv2_100"),
+        ("timm:mobilnetv2_100", "did you mean timm:mobilenetv2_100"),
         (f"timm:{SMALL},pretrained=false,pad_typ=same", "pad_typ"),
         (f"timm:{SMALL}", "--weights"),
         ("timm:/no/such/folder", "does not exist"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
+from fewtune.backbones.known import SIZES
+from fewtune.backbones.providers.suggest import suggestions
 from fewtune.errors import InputError, unknown
 from fewtune.files import expanded
 from fewtune.plugins import registered
@@ -86,13 +87,14 @@ def read_name(full: str) -> Name:
     """The parts of a name. Raises InputError for an unknown provider or a malformed option."""
     head, *parts = full.split(",")
     provider, _, model = head.partition(":")
+    if head in SIZES:
+        raise InputError(f"{head} is one model for images and another for texts: `fewtune backbones` shows their names; give one of them.")
     own = provider in PROVIDERS
     if not own and provider not in (others := registered("fewtune.backbones")):
         known = {p: p if p in BARE else f"{p}:NAME" for p in (*PROVIDERS, *others)} | {"run": "run:FOLDER"}
-        near = difflib.get_close_matches(provider, known, n=1, cutoff=0.5)
-        if near:
-            raise InputError(f"unknown backbone {head!r}: did you mean {known[near[0]]}?")
-        raise unknown("backbone", head, known.values())
+        if near := suggestions(head, known, SMALL):
+            raise InputError(f"unknown backbone {head!r}: did you mean {' or '.join(near)}?")
+        raise InputError(f"unknown backbone {head!r}: known are {', '.join((*SIZES, *known.values()))}; see `fewtune backbones`.")
     if own and (provider in BARE) == bool(model):
         raise InputError(f"{full!r}: expected {provider if model else provider + ':NAME'}, with options after commas.")
     if model.startswith(("/", "./", "../", "~")):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.groups import group_names
 from fewtune.backbones.preparation import ImagePreparation
+from fewtune.backbones.providers.check import INSTALL
 from fewtune.backbones.providers.names import Name
 from fewtune.backbones.providers.offline import hub_reachable, not_found
 from fewtune.backbones.providers.packable import Packable, tokenizer_files, with_options
@@ -27,7 +28,6 @@ from fewtune.words import option
 
 OPTIONS = ("pretrained",)
 PROBES = ["The quick brown fox, naïve café №1!", "UPPER lower  12345 -- (a_b) don't 你好"]  # the tokens of these texts are recorded
-_INSTALL = "open_clip:NAME needs open_clip: pip install 'fewtune[clip]'."
 
 
 @final
@@ -54,7 +54,7 @@ def load_open_clip(name: Name, weights: Path | None, machine: Machine) -> Backbo
         with quietly():
             import open_clip
     except ImportError as problem:
-        raise InputError(f"{_INSTALL} ({problem})") from None
+        raise InputError(f"{INSTALL['open_clip']} ({problem})") from None
     architecture, tag = _taken_apart(open_clip, name)
     pretrained = weights is None and name.flag("pretrained", True)
     if pretrained and tag is None and not Path(architecture).is_dir():

@@ -138,15 +138,15 @@ _POOLINGS = {
 
 
 def said_of_sentences(name: Name) -> Said:
-    """The settings from `modules.json` and the files that it names; if they are missing, the mean over the mask, then L2. Raises InputError
-    for steps that fewtune does not support.
+    """The settings from `modules.json` and the files that it names, in a folder or on the hub; if they are missing, the mean over the mask,
+    then L2. Raises InputError for steps that fewtune does not support.
     """
-    folder = Path(name.model)
-    modules = _json(folder / "modules.json")
+    modules = _json(_beside(name, "modules.json"))
     if not isinstance(modules, list):
-        modules = [{"type": "Pooling", "path": "1_Pooling"}, {"type": "Normalize"}]  # the folder says nothing, or only a part
-    steps = {str(m.get("type", "")).rsplit(".", 1)[-1]: folder / str(m.get("path", "")) for m in modules if isinstance(m, dict)}
-    modes = _modes(_settings(steps.get("Pooling", folder / "none") / "config.json"))
+        modules = [{"type": "Pooling", "path": "1_Pooling"}, {"type": "Normalize"}]  # the model says nothing, or only a part
+    steps = {str(m.get("type", "")).rsplit(".", 1)[-1]: str(m.get("path", "")) for m in modules if isinstance(m, dict)}
+    pooling = _beside(name, f"{steps['Pooling']}/config.json") if "Pooling" in steps else None
+    modes = _modes(_settings(pooling))
     strange = sorted(steps.keys() - {"Transformer", "Pooling", "Normalize"})
     mode = _POOLINGS.get(modes[0]) if len(modes) == 1 else None
     if (strange or mode is None) and "pooling" not in name.options:
@@ -154,10 +154,29 @@ def said_of_sentences(name: Name) -> Said:
         raise InputError(
             f"hf:{name.model} ends in {told}, which fewtune does not support: say pooling=mean, cls, max or last to leave it out."
         )
-    return Said(mode or "mean", "Normalize" in steps, _longest(steps.get("Transformer", folder) / "sentence_bert_config.json"))
+    longest = _beside(name, f"{steps.get('Transformer', '')}/sentence_bert_config.json".lstrip("/"))
+    return Said(mode or "mean", "Normalize" in steps, _longest(longest))
 
 
-def _longest(path: Path) -> int | None:
+def _beside(name: Name, file: str) -> Path | None:
+    """A file of a local folder, or of the hub's cache (fetched if the hub can be reached); None if there is none."""
+    folder = Path(name.model)
+    if folder.is_dir():
+        return folder / file
+    from transformers.utils.hub import cached_file
+
+    found = cached_file(
+        name.model,
+        file,
+        local_files_only=not hub_reachable(),
+        _raise_exceptions_for_gated_repo=False,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return None if found is None else Path(found)
+
+
+def _longest(path: Path | None) -> int | None:
     """The largest number of tokens of a text that a file gives; None if it gives none."""
     most = _settings(path).get("max_seq_length")
     if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
@@ -173,10 +192,10 @@ def _modes(pooling: Mapping[str, Any]) -> list[str]:
     return [k.removeprefix("pooling_mode_") for k, on in pooling.items() if k.startswith("pooling_mode_") and on is True] or ["mean"]
 
 
-def _settings(path: Path) -> dict[str, Any]:
+def _settings(path: Path | None) -> dict[str, Any]:
     found = _json(path)
     return found if isinstance(found, dict) else {}
 
 
-def _json(path: Path) -> Any:
-    return read_json(path) if path.is_file() else None
+def _json(path: Path | None) -> Any:
+    return read_json(path) if path is not None and path.is_file() else None

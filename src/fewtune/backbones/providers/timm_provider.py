@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.groups import Groups, group_names, in_block
 from fewtune.backbones.preparation import ImagePreparation
+from fewtune.backbones.providers.check import INSTALL, unknown_model
 from fewtune.backbones.providers.names import Name
 from fewtune.backbones.providers.offline import hub_reachable, not_found
 from fewtune.backbones.providers.packable import Packable, settings
@@ -26,7 +27,6 @@ from fewtune.machine import Machine
 from fewtune.words import option
 
 OWN = ("size", "mean", "std", "crop_pct", "interpolation", "pretrained")
-_INSTALL = "timm:NAME needs timm: pip install 'fewtune[timm]'."
 
 
 def load_timm(name: Name, weights: Path | None, machine: Machine) -> Backbone:
@@ -40,7 +40,7 @@ def load_timm(name: Name, weights: Path | None, machine: Machine) -> Backbone:
         with quietly():
             import timm
     except ImportError as problem:
-        raise InputError(f"{_INSTALL} ({problem})") from None
+        raise InputError(f"{INSTALL['timm']} ({problem})") from None
     folder = Path(name.model)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
@@ -48,8 +48,10 @@ def load_timm(name: Name, weights: Path | None, machine: Machine) -> Backbone:
                 f"{name.full}: {folder} holds no config.json of timm: give timm:NAME and the folder with {option('--weights FOLDER')}."
             )
     elif name.model.split(".")[0] not in timm.list_models():
-        raise unknown("timm model", name.model, timm.list_models())
+        raise unknown_model(name, timm.list_models())
     pretrained = name.flag("pretrained", True) and weights is None
+    if pretrained and not folder.is_dir():
+        _check_pretrained(timm, name)
     options = {k: _literal(v) for k, v in name.options.items() if k not in OWN}
     where = weights or (folder if folder.is_dir() and pretrained else None)
     network = _create(timm, name, options, pretrained and where is None)
@@ -72,6 +74,16 @@ def packable(name: Name, original: Backbone) -> Packable:
     file = Path(name.model) / "config.json"
     files = {file.name: settings(read_regular(file))} if name.folder is not None else {}
     return Packable(name=name.full, weights=original.start(), files=files, folder=bool(files), licence=licence)
+
+
+def _check_pretrained(timm: Any, name: Name) -> None:
+    """Raise InputError for a model that timm has no weights of: it would be an untrained network."""
+    model, _, tag = name.model.partition(".")
+    tags = timm.list_pretrained(f"{model}.*")
+    if not tags and not timm.is_model_pretrained(model):
+        raise InputError(f"timm has no weights for {name.model}, and untrained it is of no use: give {option('--weights FILE')}.")
+    if tag and tags and name.model not in tags:
+        raise unknown(f"weights of timm:{model}", tag, [found.partition(".")[2] for found in tags])
 
 
 def _create(timm: Any, name: Name, options: Mapping[str, Any], pretrained: bool) -> nn.Module:
@@ -105,7 +117,7 @@ def _create(timm: Any, name: Name, options: Mapping[str, Any], pretrained: bool)
         raise not_found(
             name.full,
             name.model,
-            f"give a local file with {option('--weights FILE')}, or pretrained=false for random weights.",
+            f"give a local file with {option('--weights FILE')}, or carry the model over with `fewtune fetch`.",
         ) from problem
 
 
