@@ -126,6 +126,15 @@ def padded(outcome: Outcome, rows: int, classes: int, filler: float) -> Outcome:
     )
 
 
+@pytest.mark.parametrize("loss", [Anchor(strength=3.0), Displacement(strength=3.0)], ids=text)
+def test_distances_count_numbers_that_stand_alone(loss: Anchor | Displacement) -> None:
+    """A weight without axes, such as CLIP's temperature: one number an episode."""
+    own = {"scale": torch.tensor([1.0, 4.0]), "w": torch.tensor([[1.0, 2.0], [0.0, 0.0]])}
+    outcome = replace(outcome_for(loss), own=own, shared={"scale": torch.tensor(2.0), "w": torch.tensor([0.0, 0.0])})
+    assert loss(outcome).tolist() == [1.5 * (1 + 5), 1.5 * 4]
+    assert loss(replace(outcome, own={"scale": own["scale"]})).tolist() == [1.5, 6.0]
+
+
 def gradients(loss: Loss, outcome: Outcome) -> dict[str, Tensor]:
     tensors = {n: t.clone().requires_grad_() for n, t in floats(outcome).items()}
     total = loss(with_floats(outcome, tensors)).sum()

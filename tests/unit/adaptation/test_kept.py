@@ -136,7 +136,7 @@ def test_a_greedy_mean_weighs_its_parts(greedy: Outcome) -> None:
     assert isinstance(mean, torch.Tensor)
     np.testing.assert_allclose(answers(greedy), torch.softmax(mean / greedy.bundle.temperature, -1), atol=1e-3)
     assert greedy.bundle.temperature == compared.rivals[GREEDY].temperature
-    assert "the mean of the frozen model (30%) and the one finetuned on your own labels (70%) has " in greedy.sentences[0]
+    assert "the mean of the frozen model (30%) and the one finetuned on your own labels (70%) has " in " ".join(greedy.sentences)
 
 
 def test_the_features_of_both_are_read_by_ridge(beside: Outcome) -> None:
@@ -147,7 +147,9 @@ def test_the_features_of_both_are_read_by_ridge(beside: Outcome) -> None:
     logits = by_hand(beside, read_method("ridge"), both)
     np.testing.assert_allclose(answers(beside), torch.softmax(logits / beside.bundle.temperature, -1), atol=1e-4)
     assert beside.bundle.temperature == compared.held[BESIDE].temperature and beside.bundle.method == text(read_method("ridge"))
-    assert "the model that has the features of the frozen model and of the one finetuned on your own labels has " in beside.sentences[0]
+    assert "the model that has the features of the frozen model and of the one finetuned on your own labels has " in " ".join(
+        beside.sentences
+    )
 
 
 def test_the_features_of_both_answer_what_neither_saw(beside: Outcome) -> None:

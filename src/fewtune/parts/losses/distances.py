@@ -72,7 +72,7 @@ def _squared_distance(outcome: Outcome, loss: str, *, stop_own: bool = False, st
         own, shared = outcome.own[name], outcome.shared[name]
         assert own.shape[1:] == shared.shape, name
         own, shared = own.detach() if stop_own else own, shared.detach() if stop_shared else shared
-        parts.append((widened(own) - widened(shared)).square().flatten(1).sum(dim=1))
+        parts.append((widened(own) - widened(shared)).square().reshape(len(own), -1).sum(dim=1))
     return torch.stack(parts).sum(dim=0)
 
 
