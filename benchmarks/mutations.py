@@ -42,7 +42,6 @@ _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
     ("honesty", "the sweep keeps the worst value", "evaluation/trainer.py", "best = max(found, key=lambda label: found[label])", "best = min(found, key=lambda label: found[label])", (SWEEP,)),
     ("honesty", "the finetuner keeps the worst rate", "sources/finetune.py", "best = max(tried,", "best = min(tried,", (FINETUNE,)),
     ("honesty", "expected accuracy is not the guard's", "adaptation/kept.py", "expected=_expected(choice, held, compared, labels, splits)", "expected=choice.expected", (FOLDS,)),
-    ("honesty", "the guard's own mean is expected", "sides/guard.py", "np.stack([judged - self.differences, judged])", "np.stack([judged])", (SIDES,)),
     ("honesty", "the share of the way is swapped", "sources/advice.py", "(1 - share, share)", "(share, 1 - share)", (FINETUNE,)),
     ("honesty", "the best part of the steps is ignored", "sources/finetune.py", "int(self.visits * advice.part)", "self.visits", (FINETUNE,)),
     ("honesty", "the best part is counted from 0", "sources/finetune.py", "part = (1 - max(judged)[1])", "part = (0 - max(judged)[1])", (FINETUNE,)),

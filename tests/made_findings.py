@@ -59,7 +59,7 @@ def told(light: Light, accuracy: Interval | None, finetuning: str = "") -> Verdi
 
 
 def judged(where: Place, gain: Interval, differences: Floats) -> Guard:
-    return Guard(where, gain, 0.5, 0.5 + gain.mean, differences, (), np.zeros(0))
+    return Guard(where, gain, 0.5, 0.5 + gain.mean, differences, ())
 
 
 def painted(count: int, size: int = 64) -> list[Shown]:

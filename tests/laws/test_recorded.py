@@ -200,8 +200,8 @@ def test_a_fold_of_the_guard_is_decided_by_its_training_rows_alone(monkeypatch: 
     for _, mine in folds_of_a_side(at, judged[4:], support):
         assert {s.step for s in mine} <= {"guard", "choose", "held out", "temperature", "judge"}
     assert found.finetuned  # so that what follows is of a finetuned backbone
-    assert guard.expected is not None and found.choice.expected is not None and found.frozen.expected is not None
-    assert found.choice.expected.mean > found.frozen.expected.mean and found.choice.expected != guard.expected
+    assert found.choice.expected is not None and found.frozen.expected is not None
+    assert found.choice.expected.mean > found.frozen.expected.mean
 
 
 OWN = OwnSettings(recipes=("contrastive(on='support', steps=5, batch=16, lr=0.01, last=1)",), repeats=1)

@@ -12,7 +12,7 @@ from fewtune.adaptation.details import details
 from fewtune.adaptation.facts import facts_of, record_of, support_of
 from fewtune.adaptation.finetuning import Finetuning
 from fewtune.adaptation.frozen import FrozenModel, choose
-from fewtune.adaptation.kept import Kept, kept_model
+from fewtune.adaptation.kept import Kept, best_that_can_be_made
 from fewtune.adaptation.outcome import Outcome
 from fewtune.adaptation.settings import AdaptSettings
 from fewtune.adaptation.verdict import verdict_of
@@ -37,6 +37,7 @@ from fewtune.sides.held_out import inner_folds
 from fewtune.sides.job import HERE, Job, Workplace
 from fewtune.spec import text
 from fewtune.statistics import Interval, wilson_interval
+from fewtune.stopping import Stopped
 
 
 def adapt_examples(
@@ -61,9 +62,12 @@ def adapt_examples(
     target, clock = frozen.target, job.clock
     finetuned = Finetuning(frozen, how, job).run(sources)
     with clock.stage("making the model"):
-        kept = kept_model(finetuned, how)
-    with clock.stage("forecasting from a learning curve"):
-        ahead = _ahead(kept, frozen, how)
+        kept, finetuned = best_that_can_be_made(finetuned, how)
+    try:
+        with clock.stage("forecasting from a learning curve"):
+            ahead = _ahead(kept, frozen, how)
+    except Stopped:
+        ahead, finetuned = None, finetuned.stop("what more labels would bring is not forecast")
     bundle = _bundle(kept, target, backbone, how)
     measured = _measured(bundle, target, kept.side)
     said = verdict_of(kept.choice, target, measured, finetuned)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import numpy as np
@@ -15,13 +15,16 @@ from fewtune.sides.guard import Guard
 from fewtune.sides.route import FROZEN, Route
 from fewtune.sources.outcome import SourceOutcome
 
+GO_ON = "The same command with --resume (and --overwrite) goes on from there."
+
 
 @final
 @dataclass(frozen=True, eq=False)
 class Finetuned:
     """What came of finetuning. `frozen`: the model that it started from. `compared`: all sides on the target's held-out examples, None
     where none could be judged so. `routes`: by side. `sources`: what came of other data. `notes`: what was not tried and why, a sentence
-    each. `splits`: the folds that the sides were judged by. `stopped`: whether the user stopped the work.
+    each. `splits`: the folds that the sides were judged by. `stopped`: whether the user stopped the work; `stopped_while_made`: while the
+    model was made from all labelled examples.
     """
 
     frozen: FrozenModel
@@ -31,12 +34,27 @@ class Finetuned:
     notes: tuple[str, ...]
     splits: Splits | None
     stopped: bool = False
+    stopped_while_made: bool = False
+
+    def without(self, sides: Iterable[str], why: str) -> Finetuned:
+        """The same where these sides cannot be saved."""
+        return self if self.compared is None else replace(self, compared=self.compared.without(sides, why))
+
+    def stop(self, what: str) -> Finetuned:
+        """The same where the user stopped the work, and `what` is left out."""
+        return replace(self, stopped=True, notes=(*self.notes, f"You stopped the work: {what}. {GO_ON}"))
+
+    def stop_making(self) -> Finetuned:
+        """The same where the user stopped the work while the model was made: only sides that were made already can be saved."""
+        unmade = [name for name, route in self.routes.items() if not route.made and name != FROZEN]
+        left = self.without(unmade, "you stopped the work")
+        return replace(left.stop("the saved model is the best of those that were made by then"), stopped_while_made=True)
 
     @property
     def guard(self) -> Guard | None:
         """The comparison that decided: of the side that is kept, else of the one that came nearest to it."""
         if self.compared is not None:
-            return self.compared.guard(self.compared.gain.side if self.compared.kept == FROZEN else self.compared.kept)
+            return self.compared.guard(told(self.compared))
         return None if self.sources is None else self.sources.guard
 
     @property
@@ -79,20 +97,36 @@ def _mean_of(members: Sequence[str], weights: Sequence[float], routes: Mapping[s
     return f"the mean of {' and '.join(said)}"
 
 
+def told(compared: Compared) -> str:
+    """The rival that the verdict is about: the one that is kept, else the best one, which was lost, else the most certain one."""
+    return next(name for name in (compared.kept, compared.best, compared.gain.side) if name != FROZEN)
+
+
 def said_of(compared: Compared, routes: Mapping[str, Route]) -> str:
     """What the comparison found, in a sentence."""
-    kept = compared.kept != FROZEN
-    name = compared.kept if kept else compared.gain.side
-    guard, members = compared.guard(name), compared.members[name]
-    what = f"the model {routes[members[0]].said}" if len(members) == 1 else _mean_of(members, compared.weights(name), routes)
+    name = told(compared)
+    guard, single = compared.guard(name), len(compared.members[name]) == 1
     numbers = (
-        f"{what} has {100 * guard.finetuned:.1f}% right against {100 * guard.frozen:.1f}% of the best frozen learner on your labelled "
-        f"examples (each answered by models that never saw it)"
+        f"{_described(name, compared, routes)} has {100 * guard.finetuned:.1f}% right against {100 * guard.frozen:.1f}% of the best frozen "
+        f"learner on your labelled examples (each answered by models that never saw it)"
     )
-    saved = "that one" if len(members) == 1 else "that mean, which takes as long as its parts to answer"
-    if kept and compared.shown:
-        return f"Finetuning helped: {numbers}: with 95% confidence it is better. The saved model is {saved}."
-    if kept:
-        return f"Finetuning probably helps: {numbers}. That may be chance, but it is the better bet. The saved model is {saved}."
-    ways = "" if len(compared.rivals) == 1 else f"of {len(compared.rivals)} ways to use it, the most certain, "
-    return f"Finetuning was not shown to help: {ways}{numbers}, which may be chance. The saved model is the frozen one."
+    if name != compared.best and compared.kept == FROZEN:
+        ways = "" if len(compared.rivals) == 1 else f"of {len(compared.rivals)} ways to use it, the most certain, "
+        return f"Finetuning was not shown to help: {ways}{numbers}, which may be chance. The saved model is the frozen one."
+    proved = name in compared.proved
+    doubt = ": with 95% confidence it is better" if proved else ". That may be chance, but it is the better bet"
+    saved = "that one" if single else "that mean, which takes as long as its parts to answer"
+    if compared.kept == FROZEN:
+        saved = "the frozen one"
+    if compared.kept != compared.best:
+        lost = next(compared.lost[one] for one in compared.members[compared.best] if one in compared.lost)
+        best = "it" if name == compared.best else _described(compared.best, compared, routes)
+        saved += f", because {best} could not be made from all your labelled examples ({lost})"
+    helped = "Finetuning helped" if proved else "Finetuning probably helps"
+    return f"{helped}: {numbers}{doubt}. The saved model is {saved}."
+
+
+def _described(name: str, compared: Compared, routes: Mapping[str, Route]) -> str:
+    """A rival in words."""
+    members = compared.members[name]
+    return f"the model {routes[members[0]].said}" if len(members) == 1 else _mean_of(members, compared.weights(name), routes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import final
 
@@ -32,15 +32,14 @@ OWN_SHARE = 0.4  # of the time that is left, for own labels where there are sour
 @final
 @dataclass(eq=False)
 class Finetuning:
-    """The work: from the `frozen` model, as `how` asks. What is found out grows: `sources`, what came of other data; `stopped`; and what
-    the sides answered, in `judging`.
+    """The work: from the `frozen` model, as `how` asks. What is found out grows: `sources`, what came of other data; `notes`;
+    and what the sides answered, in `judging`.
     """
 
     frozen: FrozenModel
     how: AdaptSettings
     job: Job
     sources: SourceOutcome | None = None
-    stopped: bool = False
     notes: list[str] = field(default_factory=list)
 
     @cached_property
@@ -56,15 +55,18 @@ class Finetuning:
         try:
             self._sides(sources)
         except Stopped:
-            self.stopped = True
-            self.notes.append(
-                "You stopped the work: only what was finished by then is compared. The same command with --resume (and --overwrite) "
-                "goes on from there."
-            )
+            return self._found().stop("only what was finished by then is compared")
+        return self._found()
+
+    def _found(self) -> Finetuned:
+        """All sides that were judged; where the user stops the frozen side's answers to the same folds, none."""
         judging = self.judging
-        compared = judging.compared(self._related, self.how.keep, greedy=self.how.finetune == "all")
-        splits = None if compared is None else judging.splits
-        return Finetuned(self.frozen, compared, judging.routes, self.sources, tuple(self.notes), splits, self.stopped)
+        found = Finetuned(self.frozen, None, judging.routes, self.sources, tuple(self.notes), None)
+        try:
+            compared = judging.compared(self._related, self.how.keep, greedy=self.how.finetune == "all")
+        except Stopped:
+            return found.stop("nothing could be compared, and the saved model is the frozen one")
+        return found if compared is None else replace(found, compared=compared, splits=judging.splits)
 
     def _sides(self, sources: Sequence[Examples]) -> None:
         wanted = self.how.finetune

@@ -13,6 +13,7 @@ from fewtune.adaptation.settings import AdaptSettings
 from fewtune.backbones.beside import beside
 from fewtune.data.examples import Integers
 from fewtune.data.row_space import RowSpace
+from fewtune.errors import Diverged, InputError
 from fewtune.learners.choice import Candidate, Choice, confusion_of, per_class
 from fewtune.learners.expected import chance_of, share_learned
 from fewtune.learners.folds import Splits
@@ -25,7 +26,8 @@ from fewtune.sides.compared import Compared
 from fewtune.sides.guard import FOLDS
 from fewtune.sides.held_out import HeldOut
 from fewtune.sides.route import FROZEN, Made, side_of
-from fewtune.statistics import Interval, best_of_candidates, bootstrap_interval, expected_accuracy, held_out_difference
+from fewtune.statistics import Interval, adjust_against_best, best_of_candidates, bootstrap_interval, expected_accuracy, held_out_difference
+from fewtune.stopping import Stopped
 
 
 @final
@@ -39,6 +41,30 @@ class Kept:
     choice: Choice
     moved: Change | None = None
     labels_moved: bool = False
+
+
+@final
+class _LostError(Exception):
+    """A side could not be made from all labelled examples."""
+
+    def __init__(self, side: str, why: str) -> None:
+        super().__init__(why)
+        self.side, self.why = side, why
+
+
+def best_that_can_be_made(finetuned: Finetuned, how: AdaptSettings) -> tuple[Kept, Finetuned]:
+    """The model to save: where the last run of a side, on all labelled examples, fails or is stopped, the next best one, and in the end the
+    frozen one. With what came of finetuning, which says so.
+    """
+    while True:
+        try:
+            return kept_model(finetuned, how), finetuned
+        except _LostError as lost:
+            finetuned = finetuned.without([lost.side], lost.why)
+        except Stopped:
+            if finetuned.stopped_while_made:
+                raise
+            finetuned = finetuned.stop_making()
 
 
 def kept_model(finetuned: Finetuned, how: AdaptSettings) -> Kept:
@@ -59,13 +85,15 @@ def kept_model(finetuned: Finetuned, how: AdaptSettings) -> Kept:
 
 def _part(name: str, finetuned: Finetuned, compared: Compared, how: AdaptSettings) -> Kept:
     """One side, made from all labelled examples."""
-    frozen, route = finetuned.frozen, finetuned.routes[name]
-    if name == FROZEN:
-        return Kept(frozen.side, frozen.choice)
-    made: Made = route.make(frozen.target.support)
-    if route.learner is None:
-        return Kept(made.side, frozen.choose(made.side, how), made.moved)
-    fixed = replace(frozen.choice, name=name, method=route.learner, temperature=compared.held[name].temperature)
+    frozen, route, calibrated = finetuned.frozen, finetuned.routes[name], compared.held[name].temperature
+    try:
+        made: Made = route.make(frozen.target.support)
+    except (Diverged, InputError) as problem:
+        raise _LostError(name, str(problem).rstrip(".")) from None
+    if route.learner is None:  # the judged answers were divided by the temperature that was chosen with the learner, too
+        choice = frozen.choice if name == FROZEN else frozen.choose(made.side, how)
+        return Kept(made.side, replace(choice, temperature=choice.temperature * calibrated), made.moved)
+    fixed = replace(frozen.choice, name=name, method=route.learner, temperature=calibrated)
     return Kept(made.side, fixed, made.moved, labels_moved=True)
 
 
@@ -113,16 +141,25 @@ def _expected(choice: Choice, held: HeldOut, compared: Compared, labels: Integer
 
 
 def _candidates(choice: Choice, compared: Compared) -> tuple[Candidate, ...]:
-    """Every side beside the one that is kept."""
-    kept = compared.rivals[compared.kept].correct
-    found = []
-    for name, held in {FROZEN: compared.held[FROZEN], **compared.rivals}.items():
-        correct = held.correct
-        known = ~np.isnan(correct) & ~np.isnan(kept)
-        difference, p = (None, float("nan")) if name == compared.kept else held_out_difference((kept - correct)[known], FOLDS)
-        p = compared.gain.p if name == FROZEN else p
-        found.append(Candidate(name, choice.method, float(np.nanmean(correct)), bootstrap_interval(correct[known]), difference, p))
-    return tuple(found)
+    """Every side beside the one that is kept; p values are adjusted for their number."""
+    sides = {FROZEN: compared.held[FROZEN].correct, **{name: rival.correct for name, rival in compared.rivals.items()}}
+    kept = sides[compared.kept]
+    known = {name: ~np.isnan(correct) & ~np.isnan(kept) for name, correct in sides.items()}
+    against = {name: held_out_difference((kept - correct)[known[name]], FOLDS) for name, correct in sides.items() if name != compared.kept}
+    others = [name for name in against if name != FROZEN]
+    p = dict(zip(others, adjust_against_best([against[name][1] for name in others]).tolist(), strict=True))
+    p[FROZEN] = compared.gain_of(compared.kept).p  # of the test that counts all rivals
+    return tuple(
+        Candidate(
+            name,
+            choice.method,
+            float(np.nanmean(correct)),
+            bootstrap_interval(correct[known[name]]),
+            against[name][0] if name in against else None,
+            p.get(name, float("nan")),
+        )
+        for name, correct in sides.items()
+    )
 
 
 def _with_test_rows(side: Side, target: Target) -> Side:

@@ -86,6 +86,7 @@ def adapt(
     whole = out.resolve()
     finished = Finished(whole.with_name(f"{whole.name}.unfinished"))
     finished.check()
+    other.check()
     minutes, visits = budget_of(budget)
     settings, methods = by_method(
         AdaptSettings(

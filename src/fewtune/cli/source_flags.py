@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -48,10 +48,18 @@ class SourceFlags:
     rows: int | None = None
 
     def read(self) -> list[Examples]:
-        """The collections. Raises InputError for flags that mean nothing without one."""
+        """The collections."""
         from fewtune.data.reading.read import read_examples
 
         return [read_examples(path) for path in self.source]
+
+    def check(self) -> None:
+        """Raise InputError for flags that say how other data is used where none is given."""
+        from fewtune.errors import InputError
+
+        given = [f"--{one.name}" for one in fields(self) if one.name != "source" and getattr(self, one.name) != one.default]
+        if given and not self.source:
+            raise InputError(f"{given[0]} says how other data is used, but there is none: give --source DATA, or leave {given[0]} out.")
 
     def settings(self, visits: int = 0) -> SourceSettings:
         from dataclasses import replace

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal, TypeAlias, final
 
@@ -36,13 +36,19 @@ class Compared:
     A rival is a side, or an ensemble of sides, by the names of its `members`. `rule`: what is enough to keep one. "shown": a gain at 95%,
     counting all rivals; of sides that gain nothing one in twenty is kept. "likely": it is expected to be best, after its gain was shrunk
     towards none; with few labelled examples real gains are rarely shown, and this keeps most of them (docs/reproductions.md). `greedy`:
-    the greedy mean of all sides is a rival too.
+    the greedy mean of all sides is a rival too. `lost`: why a side could not be made from all labelled examples, by its name; neither it
+    nor an ensemble with it is kept.
     """
 
     held: Mapping[str, HeldOut]
     related: Evidence | None = None
     rule: Rule = "likely"
     greedy: bool = False
+    lost: Mapping[str, str] = field(default_factory=dict)
+
+    def without(self, sides: Iterable[str], why: str) -> Compared:
+        """The same comparison where these sides cannot be saved. What is shown of them stays."""
+        return replace(self, lost={**self.lost, **dict.fromkeys(sides, why)})
 
     @cached_property
     def members(self) -> dict[str, tuple[str, ...]]:
@@ -98,9 +104,17 @@ class Compared:
     @cached_property
     def kept(self) -> str:
         """The rival to save, or the frozen side: see `rule`."""
-        if self.rule == "likely":
-            return self.expected_best or FROZEN
-        return self._most(self.proved) or FROZEN
+        return self._kept([name for name, members in self.members.items() if not self.lost.keys() & members])
+
+    @cached_property
+    def best(self) -> str:
+        """What would be kept if no side were lost."""
+        return self._kept(list(self.members))
+
+    def _kept(self, names: Sequence[str]) -> str:
+        """The one of these rivals to save, or the frozen side."""
+        enough = self.likely if self.rule == "likely" else self.proved
+        return self._most([name for name in names if name in enough]) or FROZEN
 
     @cached_property
     def proved(self) -> tuple[str, ...]:
@@ -113,12 +127,9 @@ class Compared:
         return self.kept in self.proved
 
     @cached_property
-    def expected_best(self) -> str | None:
-        """The rival to expect most of, an ensemble where it is ahead by half a point; None where none is expected to gain a point.
-
-        A rival that gained nothing on the target's own examples is none, whatever classes of other data say.
-        """
-        return self._most(tuple(name for name, gain in self._expected.items() if gain > LEAST))
+    def likely(self) -> tuple[str, ...]:
+        """The rivals that are expected to gain a point or more."""
+        return tuple(name for name, gain in self._expected.items() if gain > LEAST)
 
     @cached_property
     def _expected(self) -> dict[str, float]:
@@ -126,7 +137,10 @@ class Compared:
         return dict(zip(self.evidence.names, expected_best(self.evidence).gains, strict=True))
 
     def _most(self, names: Sequence[str]) -> str | None:
-        """The one of these rivals to expect most of."""
+        """The one of these rivals to expect most of, an ensemble only where it is ahead by half a point.
+
+        A rival that gained nothing on the target's own examples is never taken, whatever classes of other data say.
+        """
         own = dict(zip(self.evidence.names, self.evidence.own.tolist(), strict=True))
         worth = {n: self._expected[n] - (SLOWER if self._slower(n) else 0.0) for n in names if own[n] > 0}
         return max(worth, key=lambda name: worth[name], default=None)
@@ -145,14 +159,5 @@ class Compared:
         return guard_of(self.held[FROZEN], self.rivals[name], self.gain_of(name))
 
     def gain_of(self, name: str) -> Gain:
-        """What is shown of one rival: that of the test of all where it is the most certain one, else its own t with the same bound."""
-        if name == self.gain.side:
-            return self.gain
-        place = self.evidence.names.index(name)
-        error, best = self.evidence.error, self.evidence.names.index(self.gain.side)
-        width = (self.gain.mean - self.gain.low) / error[best] * error[place] if error[best] > 0 else 0.0
-        mean = float(self.evidence.mean[place])
-        return Gain(
-            name, mean, mean - float(width), float("nan"), self.gain.level, float(self.evidence.own[place]), self.gain.rows,
-            self.gain.classes,
-        )  # fmt: skip
+        """What the test of all rivals shows of one."""
+        return self.gain if name == self.gain.side else paired_gain(self.evidence, side=name)

@@ -9,7 +9,7 @@ import numpy as np
 
 from fewtune.data.examples import Integers
 from fewtune.sides.held_out import Floats, HeldOut
-from fewtune.statistics import Gain, Interval, best_of_candidates, sign_flip_test
+from fewtune.statistics import Gain, Interval, sign_flip_test
 
 Place: TypeAlias = Literal["the target's own splits", "held-out classes of the sources"]
 
@@ -31,7 +31,6 @@ class Guard:
     no proof.
 
     `frozen` and `finetuned`: the two accuracies in [0, 1]. `learners`: what was chosen on either side, where classes of the sources judged.
-    `correct` [N]: the finetuned side's on the target's rows, empty where the sources were asked.
     """
 
     where: Place
@@ -40,16 +39,6 @@ class Guard:
     finetuned: float
     differences: Floats
     learners: tuple[tuple[str, str], ...]
-    correct: Floats
-
-    @property
-    def expected(self) -> Interval | None:
-        """The accuracy to expect on the target of whichever side is better, where its own rows were asked.
-
-        A side that is kept was chosen by the same answers, so its own mean would be a little too good.
-        """
-        judged = self.correct[~np.isnan(self.correct)]
-        return best_of_candidates(np.stack([judged - self.differences, judged])) if len(judged) else None
 
     @property
     def advised(self) -> str | None:
@@ -103,5 +92,4 @@ def guard_of(frozen: HeldOut, rival: HeldOut, gain: Gain) -> Guard:
         finetuned=float(after[judged].mean()),
         differences=differences,
         learners=(),
-        correct=after,
     )

@@ -44,15 +44,29 @@ class HeldOut:
 
     @cached_property
     def temperature(self) -> float:
-        """The temperature that calibrates the answers."""
+        """The temperature that calibrates all answers: that of the model that is saved."""
         repeat, item = self._answered
         return fit_temperature(self.logits[repeat, item], self.labels[item])
 
     @cached_property
     def log_probabilities(self) -> Floats:
-        """Calibrated, [R, N, K]."""
+        """Calibrated, [R, N, K]: the answers to a fold by the temperature that suits the answers to all rows outside it."""
         with np.errstate(invalid="ignore"):
-            found: Floats = log_softmax(self.logits / self.temperature, axis=2)
+            found: Floats = log_softmax(self.logits / self._temperatures[:, :, None], axis=2)
+        return found
+
+    @cached_property
+    def _temperatures(self) -> Floats:
+        """Of every answer [R, N]; where folds are not known, that of all answers."""
+        found = np.full(self.logits.shape[:2], np.nan)
+        if self.fold is None:
+            found[self._answered] = self.temperature
+            return found
+        repeat, item = self._answered
+        for number in np.unique(self.fold[repeat, item]):
+            inside = self.fold == number
+            outside = ~inside.any(0)[item]
+            found[inside] = fit_temperature(self.logits[repeat, item][outside], self.labels[item][outside])
         return found
 
     @property

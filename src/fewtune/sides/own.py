@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import final
 
 import torch
@@ -17,12 +16,11 @@ from fewtune.keys import key
 from fewtune.learners.side import Side
 from fewtune.learners.target import Target
 from fewtune.learning import declared
-from fewtune.learning.budget import each_phase, total_visits
+from fewtune.learning.budget import each_phase
 from fewtune.learning.engine import tune
 from fewtune.learning.ground import Ground
 from fewtune.learning.method import Method
 from fewtune.learning.phase import Adapt, Step, phases_of
-from fewtune.learning.support import support_tasks
 from fewtune.models.finetuned_weights import what_moved
 from fewtune.recipes.language import read_method
 from fewtune.sides.route import Made
@@ -79,11 +77,6 @@ class OwnTuner:
     def phases(self) -> int:
         """Training loops of one run."""
         return len(phases_of(self._adapt.phases))
-
-    @cached_property
-    def visits(self) -> float:
-        """Rows that a run on all labelled rows looks at."""
-        return total_visits(self._adapt.phases, support_tasks(self._episode(self.target.support)))
 
     @property
     def _adapt(self) -> Adapt:

@@ -32,7 +32,7 @@ class Made:
 @dataclass(frozen=True, eq=False)
 class Route:
     """`make(rows)` gives the side that has seen the labels of these rows alone; `said`: what was done, as the end of "the model ...".
-    `key`: a text of all that the side depends on beside the rows.
+    `key`: a text of all that the side depends on beside the rows. `made`: whether the side of all labelled rows is there already.
 
     `learner`: what answers on it. None where it is chosen anew on the rows. Features that were finetuned on the labels themselves cannot
     choose a learner: every learner looks perfect on them, so it is fixed.
@@ -43,6 +43,7 @@ class Route:
     make: Callable[[Integers], Made]
     learner: Method | None = None
     key: str = ""
+    made: bool = False
 
 
 def remembered(route: Route) -> Route:

@@ -52,7 +52,6 @@ def guard_on_sources(
         finetuned=float(by_class[1].mean()),
         differences=differences,
         learners=((learners[0], learners[1]),),
-        correct=np.zeros(0),
     )
 
 

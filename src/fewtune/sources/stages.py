@@ -163,7 +163,7 @@ class _Stages:
         digests = " ".join(source.digest() for source in source_rows.space.sources)
         how = (tuner.recipe, tuner.visits, tuner.rates, self.how.candidates, len(source_rows.space), self.how.tries)
         key = f"{how} {text(self.how.selection)} {digests} {tuner.backbone.digest()}"
-        return Route(SOURCES, f"finetuned on {counted(len(source_rows.names), 'other data set')}", make, key=key)
+        return Route(SOURCES, f"finetuned on {counted(len(source_rows.names), 'other data set')}", make, key=key, made=True)
 
     @property
     def own_splits(self) -> bool:

@@ -24,7 +24,7 @@ LEAST = 0.01  # what a rival must be expected to gain: the frozen side is quicke
 @final
 @dataclass(frozen=True)
 class Gain:
-    """What is shown of the best rival, `side`. `mean`: its gain (.05 is 5 points). `low`: a bound below it that holds for all rivals at
+    """What is shown of a rival, `side`. `mean`: its gain (.05 is 5 points). `low`: a bound below it that holds for all rivals at
     once with probability `level`. `p`: one-sided, of "no rival gains", adjusted for their number. `own`: the gain on the own rows alone
     (NaN: none asked). `rows` and `classes`: how many of each were asked.
     """
@@ -44,31 +44,33 @@ class Gain:
         return self.low > 0 and not self.own <= 0
 
 
-def paired_gain(evidence: Evidence, level: float = 0.95) -> Gain:
-    """The rival whose gain is most certain (largest mean / standard error), tested against "no rival gains" at 1 - level.
+def paired_gain(evidence: Evidence, level: float = 0.95, *, side: str | None = None) -> Gain:
+    """The gain of a rival, by default the most certain one (largest mean / standard error), tested against "no rival gains" at 1 - level.
 
-    Each rival alone has a one-sided t test; of several, the p is that of the largest of t values that are correlated as the gains are
-    (Dunnett), drawn 10,000 times with a fixed seed. Rivals that answer alike cost little.
+    A lone rival has a one-sided t test. Of several, p is the chance that the largest of their t values, which are correlated as the gains
+    are (Dunnett), is as large as this rival's; it is drawn 10,000 times with a fixed seed. Rivals that answer alike cost little. Raises
+    ValueError for a side that the evidence does not have.
     """
     level = fraction(level)
     error = evidence.error
     with np.errstate(invalid="ignore", divide="ignore"):
         t = np.where(error > 0, evidence.mean / error, 0.0)
     best = int(np.argmax(t))
+    place = best if side is None else evidence.names.index(side)
     freedom = float(np.maximum(evidence.freedom[best], 1.0))
-    alone = float(stdtr(freedom, -t[best]))
+    alone = float(stdtr(freedom, -t[place]))
     p, quantile = alone, float(stdtrit(freedom, level))
     if len(t) > 1:
-        together, quantile = _largest_of(evidence.covariance, freedom, float(t[best]), level)
+        together, quantile = _largest_of(evidence.covariance, freedom, float(t[place]), level)
         p = max(alone, together)
-    mean = float(evidence.mean[best])
+    mean = float(evidence.mean[place])
     return Gain(
-        evidence.names[best],
+        evidence.names[place],
         mean,
-        mean - quantile * float(error[best]),
+        mean - quantile * float(error[place]),
         p,
         level,
-        float(evidence.own[best]),
+        float(evidence.own[place]),
         evidence.rows,
         evidence.classes,
     )

@@ -56,7 +56,7 @@ def one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def keeping(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """This rival is the one to keep, whatever the answers say."""
-    monkeypatch.setattr(Compared, "kept", property(lambda _: name))
+    monkeypatch.setattr(Compared, "_kept", lambda *_: name)
 
 
 def adapted(

@@ -108,7 +108,9 @@ def test_an_ensemble_that_is_kept_is_the_mean_of_its_parts(ensemble: Outcome) ->
     assert [part is None for part in ensemble.bundle.moved.parts] == [True, False]
     head = read_method(ensemble.bundle.method).learner
     assert isinstance(head, Ensemble)
-    expected = (ensemble.frozen.temperature, compared.held[OWN].temperature)
+    # a chosen learner's answers are divided by its own temperature, in the folds too, and then by that of all held-out answers
+    expected = (ensemble.frozen.temperature * compared.held["frozen"].temperature, compared.held[OWN].temperature)
+    assert compared.held["frozen"].temperature != pytest.approx(1, abs=0.02)
     assert head.temperatures == pytest.approx(expected, rel=1e-3)
     parts = (ensemble.target.features, finetuned_features(ensemble))
     logits = [by_hand(ensemble, ensemble.frozen.method, f) / t for f, t in zip(parts, expected, strict=True)]
@@ -231,6 +233,7 @@ def test_what_is_said_of_it_comes_from_the_held_out_answers(kept: str, request: 
         assert (row.difference is None) == (other == name)
         if row.difference is not None:
             assert row.difference.mean == pytest.approx(np.mean(held.correct - correct))
+    assert rows["frozen"].p == compared.gain_of(name).p
     findings = findings_of(found)
     assert findings.kept == "finetuned" and findings.guard is not None and findings.maps is not None
     assert findings.verdict.finetuning.startswith("Finetuning helped: about" if compared.shown else "Finetuning probably helped: about")

@@ -104,7 +104,8 @@ def test_what_is_shown_of_one_may_keep_another(monkeypatch: pytest.MonkeyPatch) 
     of_it = found.gain_of("own labels")
     assert (of_it.side, of_it.mean, of_it.rows, of_it.own) == ("own labels", 0.10, 60, 0.10)
     width = (found.gain.mean - found.gain.low) / 0.01  # in standard errors, for all rivals at once
-    assert of_it.low == pytest.approx(0.10 - 0.03 * width) and np.isnan(of_it.p)
+    assert of_it.low == pytest.approx(0.10 - 0.03 * width)
+    assert stats.t.sf(0.10 / 0.03, 59) < of_it.p < 2 * stats.t.sf(0.10 / 0.03, 59)  # counting both rivals
     assert found.gain_of("frozen + own labels") == found.gain
 
 
@@ -124,6 +125,19 @@ def test_what_gains_nothing_on_the_own_examples_is_not_kept(monkeypatch: pytest.
     losing = Compared(found.held)
     made.own[1] = -0.02
     assert losing.kept == FROZEN
+
+
+def test_a_side_that_cannot_be_saved_is_not_kept_nor_an_ensemble_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is shown of it stays; without any other side that gains enough it is the frozen one."""
+    gains = {"a": 0.1, "b": 0.08, "frozen + a": 0.09, "frozen + b": 0.07, "frozen + a + b": 0.05}
+    found = judged(monkeypatch, gains)
+    left = found.without(["a"], "training diverged")
+    assert (found.kept, left.kept, left.best) == ("a", "b", "a") and left.lost == {"a": "training diverged"}
+    assert left.gain == found.gain and left.shown
+    none = left.without(["b"], "you stopped")
+    assert none.kept == FROZEN and none.best == "a" and not none.shown and none.lost == {"a": "training diverged", "b": "you stopped"}
+    for rule in ("likely", "shown"):
+        assert replace(left, rule=rule).kept == "b"  # type: ignore[arg-type]
 
 
 def test_the_p_counts_all_rivals(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,6 +133,30 @@ def test_the_temperature_is_that_of_the_least_log_loss() -> None:
     np.testing.assert_allclose(one.log_probabilities, log_softmax(one.logits / one.temperature, axis=2), rtol=1e-9)
 
 
+def test_answers_to_a_fold_are_calibrated_by_the_other_folds_alone() -> None:
+    """By the temperature of the least log-loss on all answers to rows outside it; so the labels of a fold have no say in what is made of
+    its answers. What is saved takes the temperature of all of them."""
+    random = np.random.default_rng(3)
+    one = made(random)
+    fold = np.stack([np.arange(30) % 3, 3 + (np.arange(30) // 10)])
+    judged = HeldOut(one.logits, one.labels, fold)
+    assert judged.temperature == one.temperature
+    for number in range(6):
+        repeat, inside = number // 3, fold[number // 3] == number
+        outside = one.logits.copy()
+        outside[:, inside] = np.nan
+        temperature = HeldOut(outside, one.labels).temperature
+        assert temperature != pytest.approx(one.temperature, rel=1e-3)
+        expected = log_softmax(one.logits[repeat, inside] / temperature, axis=1)
+        np.testing.assert_allclose(judged.log_probabilities[repeat, inside], expected, rtol=1e-9)
+    for number in range(3):
+        others = one.labels.copy()
+        others[fold[0] == number] = (others[fold[0] == number] + 1) % 3
+        again = HeldOut(one.logits, others, fold)
+        np.testing.assert_array_equal(again.log_probabilities[0, fold[0] == number], judged.log_probabilities[0, fold[0] == number])
+    assert not np.array_equal(mean_of([judged, judged]).logits, mean_of([one, one]).logits, equal_nan=True)
+
+
 def test_correctness_is_the_mean_over_the_repeats_that_answered() -> None:
     one = made(np.random.default_rng(1))
     right = np.where(np.isnan(one.logits[:, :, 0]), np.nan, one.logits.argmax(2) == one.labels)

@@ -54,7 +54,7 @@ def test_related_tasks_judge_by_class() -> None:
 def related(differences: Sequence[float]) -> Guard:
     """What judging classes of the space with these differences decide."""
     of_classes = np.array(differences, dtype=np.float64)
-    return Guard(ON_SOURCES, t_interval(of_classes, LEVEL), 0.5, 0.5, of_classes, (("a", "b"),), np.zeros(0))
+    return Guard(ON_SOURCES, t_interval(of_classes, LEVEL), 0.5, 0.5, of_classes, (("a", "b"),))
 
 
 def test_equal_gains_of_few_classes_prove_nothing() -> None:
