@@ -12,17 +12,13 @@ with perfect probabilities would show on as few rows.
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from heads import IMAGES, MOST_ROWS, TEXTS, drawn, opened, usable
+from heads import MOST_ROWS, drawn, given_by, opened, usable
 
 from fewtune.backbones.features.feature_table import feature_table
 from fewtune.data.row_space import RowSpace
@@ -36,17 +32,7 @@ BINS, SIMULATED = 15, 20
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kit", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--part", choices=("train", "test"), default="test")
-    parser.add_argument("--sets", nargs="+", default=[*IMAGES, *TEXTS])
-    parser.add_argument("--shots", nargs="+", type=int, default=[2, 5, 8, 16])
-    parser.add_argument("--draws", type=int, default=20)
-    parser.add_argument("--cache", type=Path)
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    warnings.filterwarnings("ignore")
+    given = given_by(__doc__, shots=[2, 5, 8, 16])
     with given.out.open("a") as out:
         for name in given.sets:
             examples, backbone = opened(given.kit, name)

@@ -46,17 +46,7 @@ MOST_CLASSES, MOST_ROWS, MOST_ASKED, LEAST_ASKED = 15, 100, 60, 4
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kit", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--part", choices=("train", "test"), default="test")
-    parser.add_argument("--sets", nargs="+", default=[*IMAGES, *TEXTS])
-    parser.add_argument("--shots", nargs="+", type=int, default=[5, 8])
-    parser.add_argument("--draws", type=int, default=20)
-    parser.add_argument("--cache", type=Path)
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    warnings.filterwarnings("ignore")
+    given = given_by(__doc__, shots=[5, 8])
     with given.out.open("a") as out:
         for name in given.sets:
             examples, backbone = opened(given.kit, name)
@@ -67,6 +57,21 @@ def main() -> None:
                     out.write(json.dumps({"set": name, "part": given.part, "shots": shots, "seed": seed, **line}) + "\n")
                     out.flush()
     print(table([json.loads(line) for line in given.out.read_text().splitlines()]))
+
+
+def given_by(what: str | None, shots: Sequence[int]) -> argparse.Namespace:
+    """The arguments of a benchmark that draws labelled examples from sets of the kit, on one thread. `shots`: labels a class by default."""
+    parser = argparse.ArgumentParser(description=what, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kit", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--part", choices=("train", "test"), default="test")
+    parser.add_argument("--sets", nargs="+", default=[*IMAGES, *TEXTS])
+    parser.add_argument("--shots", nargs="+", type=int, default=list(shots))
+    parser.add_argument("--draws", type=int, default=20)
+    parser.add_argument("--cache", type=Path)
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore")
+    return parser.parse_args()
 
 
 def opened(kit: Path, name: str) -> tuple[Examples, Backbone]:

@@ -73,6 +73,7 @@ def adapt_examples(
     said = verdict_of(kept.choice, target, measured, finetuned)
     facts = facts_of(kept.choice, target, measured, how.seed, finetuned) | {"verdict": said.record}
     below = details(kept.choice, target, measured, finetuned.sentences)
+    below += finetuned.remarks
     below += remarks_on_candidates(len(target.support)) if methods is None else ()
     below += (*examples.remarks, *remarks_on_bits(examples), *odd_names(target.class_names), *remarks_on_length(examples, backbone))
     return Outcome(

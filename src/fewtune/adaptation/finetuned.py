@@ -24,7 +24,7 @@ class Finetuned:
     """What came of finetuning. `frozen`: the model that it started from. `compared`: all sides on the target's held-out examples, None
     where none could be judged so. `routes`: by side. `sources`: what came of other data. `notes`: what was not tried and why, a sentence
     each. `splits`: the folds that the sides were judged by. `stopped`: whether the user stopped the work; `stopped_while_made`: while the
-    model was made from all labelled examples.
+    model was made from all labelled examples. `remarks`: what is said last, after everything that was decided.
     """
 
     frozen: FrozenModel
@@ -35,6 +35,7 @@ class Finetuned:
     splits: Splits | None
     stopped: bool = False
     stopped_while_made: bool = False
+    remarks: tuple[str, ...] = ()
 
     def without(self, sides: Iterable[str], why: str) -> Finetuned:
         """The same where these sides cannot be saved."""
@@ -118,10 +119,9 @@ def said_of(compared: Compared, routes: Mapping[str, Route]) -> str:
     saved = "that one" if single else "that mean, which takes as long as its parts to answer"
     if compared.kept == FROZEN:
         saved = "the frozen one"
-    if compared.kept != compared.best:
-        lost = next(compared.lost[one] for one in compared.members[compared.best] if one in compared.lost)
+    if compared.why_lost:
         best = "it" if name == compared.best else _described(compared.best, compared, routes)
-        saved += f", because {best} could not be made from all your labelled examples ({lost})"
+        saved += f", because {best} could not be made from all your labelled examples ({compared.why_lost})"
     helped = "Finetuning helped" if proved else "Finetuning probably helps"
     return f"{helped}: {numbers}{doubt}. The saved model is {saved}."
 

@@ -17,7 +17,7 @@ from fewtune.data.examples import Examples
 from fewtune.errors import Diverged
 from fewtune.sides.beside import beside_frozen
 from fewtune.sides.clock import budget_asked
-from fewtune.sides.guard import FOLDS
+from fewtune.sides.guard import FOLDS, LEAST_ITEMS, LEAST_SHOTS
 from fewtune.sides.job import Job
 from fewtune.sides.planning import planned
 from fewtune.sources.outcome import SourceOutcome
@@ -28,11 +28,16 @@ from fewtune.words import counted
 
 OWN_SHARE = 0.4  # of the time that is left, for own labels where there are sources too
 
+TOO_FEW = (
+    f"Finetuning on your own labels was not tried: it is judged on held-out examples of yours, and takes {LEAST_ITEMS} of them in classes "
+    f"of {LEAST_SHOTS} or more."
+)
+
 
 @final
 @dataclass(eq=False)
 class Finetuning:
-    """The work: from the `frozen` model, as `how` asks. What is found out grows: `sources`, what came of other data; `notes`;
+    """The work: from the `frozen` model, as `how` asks. What is found out grows: `sources`, what came of other data; `notes` and `remarks`;
     and what the sides answered, in `judging`.
     """
 
@@ -41,6 +46,7 @@ class Finetuning:
     job: Job
     sources: SourceOutcome | None = None
     notes: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
     @cached_property
     def judging(self) -> Judging:
@@ -61,7 +67,7 @@ class Finetuning:
     def _found(self) -> Finetuned:
         """All sides that were judged; where the user stops the frozen side's answers to the same folds, none."""
         judging = self.judging
-        found = Finetuned(self.frozen, None, judging.routes, self.sources, tuple(self.notes), None)
+        found = Finetuned(self.frozen, None, judging.routes, self.sources, tuple(self.notes), None, remarks=tuple(self.remarks))
         try:
             compared = judging.compared(self._related, self.how.keep, greedy=self.how.finetune == "all")
         except Stopped:
@@ -76,10 +82,9 @@ class Finetuning:
         if own:
             self._own_sides(OWN_SHARE if sources and wanted != "own" else 1.0)
         elif wanted == "own":
-            self.notes.append(
-                "Finetuning on your own labels was not tried: it is judged on held-out examples of yours, and takes 30 of them in classes "
-                "of 4 or more."
-            )
+            self.notes.append(TOO_FEW)
+        elif wanted in ("auto", "all") and self.own.too_few:
+            self.remarks.append(TOO_FEW)
         if sources and wanted in ("auto", "sources", "all"):
             self._source_side(sources)
             if OWN in self.judging.held and SOURCES in self.judging.held:

@@ -42,10 +42,19 @@ class OwnLabels:
 
         Raises InputError where there are no weights although finetuning on own labels alone is asked for.
         """
-        backbone, frozen = self.frozen.side.backbone, self.frozen
+        backbone = self.frozen.side.backbone
         if self.how.finetune == "own" and not backbone.groups:
             raise InputError(f"{backbone.name} has no weights to finetune: give a backbone, or leave finetune out.")
-        return bool(backbone.groups and self.recipes) and own_splits_allow(frozen.labels, len(frozen.target.class_names))
+        return bool(backbone.groups and self.recipes) and self._enough
+
+    @property
+    def too_few(self) -> bool:
+        """Whether only labels are missing."""
+        return bool(self.frozen.side.backbone.groups and self.recipes) and not self._enough
+
+    @cached_property
+    def _enough(self) -> bool:
+        return own_splits_allow(self.frozen.labels, len(self.frozen.target.class_names))
 
     @cached_property
     def learner(self) -> Method:

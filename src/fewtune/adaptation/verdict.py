@@ -178,12 +178,16 @@ def _finetuning(finetuned: Finetuned, noun: str) -> str:
     compared, guard = finetuned.compared, finetuned.guard
     if compared is None or guard is None:
         return finetuned.why
+    lost = compared.why_lost
+    if compared.kept == FROZEN and lost:
+        return f"Finetuning probably helped, but its last run, on all your {noun}s, failed ({lost}), so the backbone is used as it came."
     if compared.kept == FROZEN:
         return "Finetuning was tried and did not show that it helps, so the backbone is used as it came."
     more = round(100 * (guard.finetuned - guard.frozen))
+    instead = f" This is the next best model, because the last run of the best one failed ({lost})." if lost else ""
     if compared.shown:
-        return f"Finetuning helped: about {more} more of 100 {noun}s are right."
-    return f"Finetuning probably helped: about {more} more of 100 {noun}s were right, which so few examples cannot prove."
+        return f"Finetuning helped: about {more} more of 100 {noun}s are right.{instead}"
+    return f"Finetuning probably helped: about {more} more of 100 {noun}s were right, which so few examples cannot prove.{instead}"
 
 
 def _actions(light: Light, choice: Choice, target: Target, finetuned: Finetuned) -> tuple[str, ...]:

@@ -111,6 +111,13 @@ class Compared:
         """What would be kept if no side were lost."""
         return self._kept(list(self.members))
 
+    @property
+    def why_lost(self) -> str:
+        """Why the best side is not the one that is kept; empty where it is."""
+        if self.kept == self.best:
+            return ""
+        return next(self.lost[one] for one in self.members[self.best] if one in self.lost)
+
     def _kept(self, names: Sequence[str]) -> str:
         """The one of these rivals to save, or the frozen side."""
         enough = self.likely if self.rule == "likely" else self.proved

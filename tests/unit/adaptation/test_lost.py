@@ -55,11 +55,15 @@ def test_the_next_best_side_is_saved(problem: Exception, tmp_path: Path, monkeyp
     failed = failing(monkeypatch, problem)
     found = adapted(tmp_path, recipes=(RECIPE, LORA), finetune="all")
     assert failed == [ALL_LABELS] and found.choice.name == BY_LORA and found.finetuned and not found.stopped
-    assert found.sentences[0].endswith(
+    assert found.details[0].endswith(
         " The saved model is that one, because the model finetuned on your own labels could not be made from all your labelled examples "
         "(training diverged at step 9)."
     )
-    assert sum("diverged" in sentence for sentence in found.sentences) == 1
+    assert sum("diverged" in sentence for sentence in found.details) == 1
+    assert (
+        "This is the next best model, because the last run of the best one failed (training diverged at step 9)."
+        in found.verdict.finetuning
+    )
     assert found.bundle.facts["finetuning"]["kept"] == BY_LORA
 
 
@@ -68,11 +72,12 @@ def test_without_another_the_frozen_model_is_saved(tmp_path: Path, monkeypatch: 
     failed = failing(monkeypatch, Diverged("training diverged."))
     found = adapted(tmp_path)
     assert failed == [ALL_LABELS] and is_frozen(found)
-    assert found.sentences[0].startswith("Finetuning probably helps: the model finetuned on your own labels has ")
-    assert found.sentences[0].endswith(
+    assert found.details[0].startswith("Finetuning probably helps: the model finetuned on your own labels has ")
+    assert found.details[0].endswith(
         " The saved model is the frozen one, because it could not be made from all your labelled examples (training diverged)."
     )
     assert found.bundle.facts["finetuning"]["kept"] == FROZEN
+    assert found.verdict.finetuning.endswith(" failed (training diverged), so the backbone is used as it came.")
     Adapted(found).save(tmp_path / "run")
 
 
@@ -81,8 +86,8 @@ def test_when_the_last_run_is_stopped_a_side_that_is_made_already_is_saved(tmp_p
     failing(monkeypatch, Stopped())
     found = adapted(tmp_path, sources=True)
     assert found.choice.name == SOURCES and found.finetuned and found.stopped
-    assert "could not be made from all your labelled examples (you stopped the work)" in found.sentences[0]
-    assert any(s.startswith("You stopped the work: the saved model is the best of those that were made by then. ") for s in found.sentences)
+    assert "could not be made from all your labelled examples (you stopped the work)" in found.details[0]
+    assert any(s.startswith("You stopped the work: the saved model is the best of those that were made by then. ") for s in found.details)
 
 
 def test_when_the_last_run_is_stopped_the_frozen_model_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +103,7 @@ def test_when_the_frozen_side_s_answers_are_stopped_nothing_is_compared(tmp_path
     monkeypatch.setattr(judging, "held_out", raising(Stopped, FROZEN))
     found = adapted(tmp_path)
     assert is_frozen(found) and found.stopped and found.finetuning.compared is None
-    assert found.sentences[0].startswith("You stopped the work: nothing could be compared, and the saved model is the frozen one. ")
+    assert found.details[0].startswith("You stopped the work: nothing could be compared, and the saved model is the frozen one. ")
 
 
 def test_when_the_forecast_is_stopped_the_model_is_saved_without_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,5 +115,5 @@ def test_when_the_forecast_is_stopped_the_model_is_saved_without_one(tmp_path: P
     monkeypatch.setattr(adapt, "forecast", stop)
     found = adapted(tmp_path)
     assert found.choice.name == OWN and found.finetuned and found.stopped and found.forecast is None
-    assert any(s.startswith("You stopped the work: what more labels would bring is not forecast. ") for s in found.sentences)
+    assert any(s.startswith("You stopped the work: what more labels would bring is not forecast. ") for s in found.details)
     Adapted(found).save(tmp_path / "run")
