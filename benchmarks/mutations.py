@@ -27,7 +27,7 @@ GUARD, UNSEEN, CHOOSE, FORECAST = (
     f"tests/unit/{name}.py" for name in ("sources/test_guard", "learners/test_unseen", "learners/test_choice", "learners/test_forecast")
 )
 SIDES, HELD, OWN, KEEP, PLAN = (f"tests/unit/sides/test_{name}.py" for name in ("guard", "held_out", "own", "compared", "planning"))
-EXPECTED = "tests/unit/statistics/test_expected.py"
+EXPECTED, GAIN = "tests/unit/statistics/test_expected.py", "tests/unit/statistics/test_paired_gain.py"
 FEW = f"{GUARD}::test_equal_gains_of_few_classes_prove_nothing"
 FROZEN = f"{HONEST}::test_labels_of_test_rows_decide_nothing_of_frozen_learners"
 OUTCOME = f"{HONEST}::test_labels_of_test_rows_decide_nothing_of_what_finetuning_gives"
@@ -138,5 +138,21 @@ _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
     ("statistics", "the winner is scored on its own bag", "statistics/selection.py", "left_out = left_out[~np.isnan(left_out)]", "left_out = np.maximum(left_out[~np.isnan(left_out)], np.nanmax(_means(np.ones((1, score.shape[1])), score)))", ("tests/unit/statistics/test_selection.py",)),
     ("statistics", "a power law that grows", "statistics/power_law.py", "math.exp(-self.exponent * math.log(", "math.exp(self.exponent * math.log(", ("tests/unit/statistics/test_power_law.py",)),
     ("statistics", "the forecast resamples without strata", "statistics/power_law.py", "np.zeros(len(e), dtype=np.int64) if strata is None else", "np.zeros(len(e), dtype=np.int64) if strata is not None else", ("tests/unit/statistics/test_power_law.py",)),
+    ("statistics", "no row is added on which the rival loses", "statistics/evidence.py", "(apart @ apart.T + 1)", "(apart @ apart.T)", (GAIN,)),
+    ("statistics", "every answer counts whole", "statistics/evidence.py", "np.minimum(1.0, q / UNSURE)", "1.0", (GAIN,)),
+    ("statistics", "the luck of the folds is forgotten", "statistics/evidence.py", "covariance + np.diag(luck)", "covariance", (GAIN,)),
+    ("statistics", "the p does not count the rivals", "statistics/paired_gain.py", "p = max(alone, together)", "p = alone", (GAIN,)),
+    ("statistics", "the bound is one standard error", "statistics/paired_gain.py", "mean - quantile * float(error[place])", "mean - float(error[place])", (GAIN,)),
+    ("statistics", "the p is that of the best rival", "statistics/paired_gain.py", "freedom, float(t[place]), level)", "freedom, float(t[best]), level)", (KEEP,)),
+    ("statistics", "accuracy falls with labels", "statistics/expected.py", "Slope(max(0.0, value),", "Slope(value,", (EXPECTED,)),
+    ("statistics", "a perfect accuracy is taken for sure", "statistics/expected.py", "/ 2 + 1) / (n + 2), chance)", "/ 2) / n, chance)", (EXPECTED,)),
+    # sides
+    ("sides", "a fold's own labels calibrate its answers", "sides/held_out.py", "outside = ~inside.any(0)[item]", "outside = np.ones(len(item), dtype=bool)", (HELD,)),
+    ("sides", "a side that was lost is kept", "sides/compared.py", "if not self.lost.keys() & members]", "if members]", (KEEP,)),
+    ("sides", "an ensemble with a lost side is kept", "sides/compared.py", "if not self.lost.keys() & members]", "if name not in self.lost]", (KEEP,)),
+    ("sides", "a rival has the gain of the most certain one", "sides/compared.py", "else paired_gain(self.evidence, side=name)", "else self.gain", (KEEP,)),
+    ("sides", "a loss on the own rows is overlooked", "sides/compared.py", "for n in names if own[n] > 0}", "for n in names}", (KEEP,)),
+    ("sides", "a repeat that does not fit is planned", "sides/planning.py", "math.floor(fits)", "math.ceil(fits)", (PLAN,)),
+    ("sides", "one class is enough to judge by", "sides/guard.py", "len(ample) >= 2 and", "len(ample) >= 1 and", (SIDES,)),
 )  # fmt: skip
 MUTANTS = tuple(Mutant(*row) for row in _TABLE)

@@ -1,4 +1,4 @@
-"""What methods are made of, each part a small description that a method's text can name.
+"""The parts of methods. Each part is a small description that the text of a method can name.
 
 `heads` turn features into answers, `losses` say what an answer costs, `aggregators` combine the gradients of several tasks. A `Plan` says
 which weights move at which `Rate`, an optimizer how, and a `Keep` which weights a phase ends with.

@@ -20,7 +20,7 @@ Slots: TypeAlias = tuple[Tensor, ...]
 @final
 @dataclass(frozen=True, eq=False)
 class InnerState:
-    """What an optimizer remembers of each name that has moved: how often, and its averages (none before the first step)."""
+    """The state of an optimizer for each name that has moved: the number of its steps, and its averages (none before the first step)."""
 
     moves: Mapping[str, int] = field(default_factory=dict)
     slots: Mapping[str, Slots] = field(default_factory=dict)
@@ -100,7 +100,7 @@ def _rectified(second: float, moves: int) -> float:
 
 
 def _root(square: Tensor) -> Tensor:
-    """The square root, with derivative 0 where it is 0: a weight whose gradient is exactly 0 would make meta-gradients nan."""
+    """The square root, with derivative 0 at 0. Otherwise a weight whose gradient is exactly 0 would make meta-gradients NaN."""
     if not torch.is_grad_enabled():
         return square.sqrt()
     zero = square == 0

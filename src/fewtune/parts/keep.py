@@ -1,4 +1,4 @@
-"""Keep: which weights a phase hands on: the last, the best on validation, or an average over the steps.
+"""Keep: the weights that a phase ends with: the last, the best on validation, or an average over the steps.
 
 Averages are of weights as edits leave them: a loop passes a changed weight (LoRA) instead of its factors.
 
@@ -83,7 +83,7 @@ KEEPS = (Last, Best, Ema, Swa)
 @final
 @dataclass(frozen=True, eq=False)
 class KeepState:
-    """What is kept so far: `kept`, tensors by the names of the leaves (averages in float32 or better), and `numbers`.
+    """The state so far: `kept`, tensors by the names of the leaves (averages in float32 or better), and `numbers`.
 
     `KeepState(state.tensors(), state.numbers)` is the same state; the tensors belong on the leaves' device.
     """
@@ -92,7 +92,7 @@ class KeepState:
     numbers: Mapping[str, float] = field(default_factory=dict)
 
     def tensors(self) -> dict[str, Tensor]:
-        """A flat dictionary for safetensors, which wants contiguous tensors; empty where nothing is kept yet."""
+        """A flat dictionary for safetensors, which needs contiguous tensors; empty if nothing is kept yet."""
         return {name: tensor.contiguous() for name, tensor in self.kept.items()}
 
 
@@ -102,7 +102,7 @@ def begin(keep: Keep, leaves: Mapping[str, Tensor]) -> KeepState:
 
 
 def observe(keep: Keep, state: KeepState, leaves: Mapping[str, Tensor], step: int, steps: int) -> KeepState:
-    """The state after step number `step` (from 0) of `steps` has moved the leaves. `state` is used up: averages move in place."""
+    """The state after step number `step` (from 0) of `steps` has moved the leaves. Do not use `state` again: averages change in place."""
     match keep:
         case Ema(decay=decay):
             for name, average in state.kept.items():
@@ -130,7 +130,7 @@ def judged(keep: Keep, state: KeepState, leaves: Mapping[str, Tensor], accuracy:
 
 
 def end(keep: Keep, state: KeepState, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights handed on, in the dtype of the leaves: what is kept, or the leaves where nothing is."""
+    """The weights that the phase ends with, in the dtype of the leaves: the kept ones, or the leaves if nothing is kept."""
     kept = {} if isinstance(keep, Last) else state.kept
     return {name: kept[name].to(leaf.dtype) if name in kept else leaf.detach() for name, leaf in leaves.items()}
 
@@ -154,7 +154,7 @@ def _visits(keep: Swa, step: int, steps: int) -> bool:
 
 
 def _widened(leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies; half precisions as float32, in which a thousandth of a step is not lost."""
+    """Copies. Half precisions become float32, so that a thousandth of a step is not lost."""
     return {n: t.detach().to(torch.promote_types(t.dtype, torch.float32), copy=True) for n, t in leaves.items()}
 
 

@@ -68,7 +68,7 @@ class OuterOptimizer:
         }
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Continue from what `state` returned, with weights that are as they were then. Raises InputError where it does not fit."""
+        """Continue from what `state` returned, with weights that are as they were then. Raises InputError if it does not fit."""
         held: dict[str, dict[str, Tensor]] = {}
         for place, value in state.items():
             slot, _, name = place.partition("/")
@@ -89,7 +89,8 @@ class OuterOptimizer:
 
 
 def outer(spec: Optimizer, weights: Mapping[str, Tensor], plan: ResolvedPlan, *, clip: float | None = None) -> OuterOptimizer:
-    """The optimizer that moves these weights, leaf tensors, in place by the plan's rates; what the plan freezes it never sees.
+    """The optimizer that moves these weights, leaf tensors, in place by the plan's rates. Weights that the plan freezes are not given to
+    it.
 
     `clip` > 0 is the largest global norm of a step's gradients (inf: only report it). Raises InputError for another one.
     """
@@ -99,7 +100,7 @@ def outer(spec: Optimizer, weights: Mapping[str, Tensor], plan: ResolvedPlan, *,
 
 
 def _slots(spec: Optimizer) -> set[str]:
-    """The names that torch gives to what it remembers of a weight."""
+    """The names that torch gives to its state of a weight."""
     if isinstance(spec, SGD):
         return {"momentum_buffer"} if spec.momentum else set()
     return {"step", "exp_avg", "exp_avg_sq"}
@@ -125,12 +126,12 @@ def _torch(spec: Optimizer, groups: list[dict[str, Any]], *, fused: bool) -> tor
 
 
 def _fusible(weight: Tensor) -> bool:
-    """Whether torch's fused kernels (measured 3 times faster on a CPU too) may take it: they walk memory, so it must have no gaps."""
+    """Whether torch's fused kernels (measured 3 times faster on a CPU too) can be used: they need memory without gaps."""
     return weight.device.type in ("cpu", "cuda") and weight.is_floating_point() and torch.empty_like(weight).stride() == weight.stride()
 
 
 def _laid_out(gradient: Tensor, weight: Tensor, *, copied: bool) -> Tensor:
-    """The gradient in its weight's memory layout, which fused kernels take for granted: with another they read the wrong numbers."""
+    """The gradient in its weight's memory layout, which fused kernels expect: in another layout they read the wrong numbers."""
     gradient = gradient.detach()
     if gradient.stride() == weight.stride():
         return gradient.clone() if copied else gradient

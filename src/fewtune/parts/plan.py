@@ -139,7 +139,7 @@ def resolve(plan: Plan, names: Iterable[str], groups: Groups = ()) -> ResolvedPl
 
 
 def declared_rates(resolved: ResolvedPlan, weights: Mapping[str, Tensor], prefix: str = "rates") -> dict[str, Tensor]:
-    """What learned rates start from, "PREFIX.NAME" -> `lr`: of the shape [...] of the weight of that name ("entry"), or [] ("tensor")."""
+    """The start of learned rates, "PREFIX.NAME" -> `lr`: of the shape [...] of the weight of that name ("entry"), or [] ("tensor")."""
     return {
         f"{prefix}.{name}": weights[name].detach().new_full(weights[name].shape if given.per == "entry" else (), given.lr)
         for name, given in resolved.learned.items()
@@ -165,7 +165,7 @@ def everything(lr: Rate | float) -> Plan:
 
 
 def only(patterns: str | tuple[str, ...], lr: Rate | float) -> Plan:
-    """What the patterns name moves, the rest is frozen."""
+    """Weights whose names match the patterns move; the rest is frozen."""
     chosen = (patterns,) if isinstance(patterns, str) else patterns
     return Plan(rules=(*((pattern, lr) for pattern in chosen), ("*", 0.0)))
 
@@ -180,7 +180,8 @@ def layerwise(groups: Groups | None, lr: Rate | float, decay: float) -> Plan:
 
 
 def gradual(groups: Groups | None, lr: Rate | float, every: int) -> Plan:
-    """Gradual unfreezing: head and last group from step 0 on, one group more every `every` steps, each on its own clock from there.
+    """Gradual unfreezing: head and last group from step 0 on, one group more every `every` steps, each with its own count of steps from
+    there.
 
     With `groups` of None the plan fits any backbone. Reference: Howard and Ruder, "ULMFiT", ACL 2018, section 3.3.
     """
@@ -196,7 +197,7 @@ def upper(groups: Groups | None, lr: Rate | float, last: int) -> Plan:
 
 
 def bias_and_norm(lr: Rate | float) -> Plan:
-    """Biases and the scales of normalisation layers, known by their names (BitFit); the head's weight is not among them.
+    """Biases and the scales of normalisation layers, found by their names (BitFit); without the head's weight.
 
     A normalisation whose name is a number (`downsample.1` of a ResNet, where another network has a convolution) moves by its bias alone.
     Reference: Ben Zaken et al., "BitFit", ACL 2022. Departs: they move biases only.

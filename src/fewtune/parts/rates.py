@@ -157,7 +157,7 @@ RATES = (Constant, Cosine, LinearDecay, Steps, After, Learned, Decaying, InTurn,
 
 
 def as_rate(given: Rate | float) -> Rate:
-    """A bare number as the constant rate that it means. Raises InputError for anything else that is no rate."""
+    """A number as a constant rate. Raises InputError for anything else that is not a rate."""
     if isinstance(given, int | float):
         return Constant(lr=float(given))
     if not isinstance(given, Constant | Cosine | LinearDecay | Steps | After | Learned):
@@ -225,7 +225,7 @@ def at_depth(given: Rate | RateByDepth | float, depth: int) -> Rate:
 
 
 def _progress(step: float, warmup: int, steps: int) -> float:
-    """How much of what follows the warm-up is over, in [0, 1]."""
+    """The share of the steps after the warm-up that are done, in [0, 1]."""
     return min((step - warmup) / (steps - warmup), 1.0) if steps > warmup else 1.0
 
 

@@ -1,1 +1,1 @@
-"""What is shown of results: tables for the terminal, CSV, JSON, and the page. Results come in; text and one HTML file go out."""
+"""How results are shown: as tables for the terminal, as CSV and JSON, and as a page. Results come in; text and one HTML file go out."""

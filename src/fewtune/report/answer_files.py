@@ -28,7 +28,7 @@ class AnswerFile:
     overwrite: bool = False
 
     def check(self, inputs: Iterable[Path]) -> None:
-        """Raise InputError for a kind of file that is not written, for one that exists, and for one of the inputs."""
+        """Raise InputError if fewtune cannot write this kind of file, if the file exists, or if it is one of the inputs."""
         if self.path.suffix.lower() not in (*WRITERS, ".xlsx"):
             raise InputError(f"{self.path} is not a kind of table that is written: expected {', '.join(WRITERS)} or .xlsx.")
         if self.path.is_dir():
@@ -45,7 +45,9 @@ class AnswerFile:
             excel_bytes(("label",), (), name=str(self.path))  # raises where openpyxl is missing
 
     def write(self, table: AnswerTable) -> None:
-        """Write the table. Raises InputError where another program made the file meanwhile, and for what the kind cannot hold."""
+        """Write the table. Raises InputError if another program has made the file in the meantime, or if this kind of file cannot hold a
+        value.
+        """
         try:
             write_bytes(self.path, self._content(table), new=not self.overwrite)
         except FileExistsError:

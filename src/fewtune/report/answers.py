@@ -99,7 +99,7 @@ def _separated(given: Given) -> bool:
 
 
 def _free(word: str, name: str, taken: Mapping[str, Any]) -> str:
-    """A name that is not taken: with a word before it, and a number after it if that is taken too."""
+    """A name that no column has yet: with a word before it, and with a number after it if that name is used too."""
     tries = (f"{word} {name}{f' {number}' if number > 1 else ''}" for number in range(1, len(taken) + 2))
     return next(one for one in tries if one not in taken)
 

@@ -53,7 +53,7 @@ def findings_of(outcome: Outcome) -> Findings:
 
 
 def _methods(outcome: Outcome) -> tuple[MethodRow, ...]:
-    """The learners on frozen features, and those on finetuned ones where these are used."""
+    """The learners on frozen features, and the learners on finetuned features if the saved model uses those."""
     sides: list[tuple[Choice, bool]] = [(outcome.frozen, False)]
     if outcome.choice is not outcome.frozen:
         sides.append((outcome.choice, True))
@@ -117,7 +117,7 @@ def _doubts(choice: Choice, target: Target, which: Callable[..., tuple[Doubtful,
 
 
 def _maps(outcome: Outcome) -> Maps | None:
-    """Where the target's rows lie, by the backbone as it came and, where one was finetuned, by that; with some of the sources' around
+    """Maps of the target's rows by the unchanged backbone and, if there is one, by the finetuned backbone, with some source rows around
     them."""
     target, used = outcome.target, outcome.sources
     after = outcome.features if outcome.finetuned else None if used is None or used.after is None else used.after.features

@@ -1,4 +1,4 @@
-"""What came of the sources, as the page shows it: the guard, the chosen tasks, the training runs, the rows that both sides hold."""
+"""What the page shows of the sources: the chosen tasks, the training runs, and the rows that are in a source and in the target."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SOURCE_CLASSES = 30  # of the similarity map: those most like a class of the tar
 
 
 def shown_row(examples: Examples, row: int) -> Shown:
-    """How a row of a collection is shown; nothing where it cannot be read."""
+    """How a row of a collection is shown; nothing if it cannot be read."""
     try:
         return thumbnail(examples.items.fetch(row, 128))
     except ValueError:
@@ -30,7 +30,9 @@ def shown_row(examples: Examples, row: int) -> Shown:
 
 
 def curves_of(used: SourceOutcome) -> tuple[Curve, ...]:
-    """The trial of the rate that was chosen, with its looks at validation tasks, and the run behind the finetuned backbone."""
+    """Two runs: the trial of the chosen learning rate, with its accuracy on validation tasks, and the run that made the finetuned
+    backbone.
+    """
     tuned = used.tuned
     if tuned is None:
         return ()
@@ -67,7 +69,7 @@ def leaks_of(used: SourceOutcome, target: Target) -> tuple[Leak, ...]:
 
 
 def selection_of(used: SourceOutcome, target: Target) -> Selection:
-    """Every candidate that was looked at, and what the chosen ones are made of."""
+    """Every candidate task that was considered, and the classes of the chosen ones."""
     trace = tuple(
         Looked(
             name=row["name"],
@@ -119,7 +121,7 @@ def _chosen_classes(used: SourceOutcome) -> dict[str, tuple[str, ...]]:
 
 
 def _added(used: SourceOutcome, classes: Mapping[str, tuple[str, ...]]) -> tuple[Added, ...]:
-    """Each source that something was chosen from, with the coverage after its last chosen task."""
+    """Each source that has a chosen task, with the coverage after its last chosen task."""
     rows = [row for row in used.trace.table.to_pylist() if row["taken"]]
     chosen = used.candidates.take(used.trace.taken)
     made = []
@@ -132,7 +134,7 @@ def _added(used: SourceOutcome, classes: Mapping[str, tuple[str, ...]]) -> tuple
 
 
 def _similarity(used: SourceOutcome, target: Target) -> Similarity | None:
-    """Cosines of class means: the target's classes beside those chosen classes of the sources that are most like one of them."""
+    """Cosines of class means: the target's classes against the chosen source classes that are most similar to one of them."""
     space, chosen = used.source_rows.space, used.candidates.take(used.trace.taken)
     slots = np.unique(chosen.slots)
     ours = torch.stack([_mean(target.features, target.support[target.labels[target.support] == k]) for k in range(len(target.class_names))])

@@ -15,7 +15,8 @@ from fewtune.statistics import Interval
 def comparison_table(
     summary: Summary, caption: str = "", *, full: bool = False, costs: Sequence[Cost] = (), remarks: Sequence[str] = ()
 ) -> Table:
-    """One row a method and setting. Programs get fractions and raw p values, people get percent; `full` adds what only programs want.
+    """One row a method and setting. Programs get fractions and raw p values, people get percent; `full` adds the columns that only programs
+    need.
 
     `costs`: what training took, shown as the mean of a method's runs. `remarks`: sentences that stand above the notes.
     """

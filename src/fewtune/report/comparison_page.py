@@ -1,4 +1,4 @@
-"""The HTML page of a comparison: its table and notes in one file, without scripts and without anything from elsewhere."""
+"""The HTML page of a comparison: its table and notes in one file without scripts that loads nothing else."""
 
 from __future__ import annotations
 

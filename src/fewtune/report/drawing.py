@@ -1,4 +1,4 @@
-"""How the page's figures are drawn: small enough for a phone, in the page's colours, the same data to the same bytes.
+"""How the page's figures are drawn: small enough for a phone, in the page's colours; the same data give the same bytes.
 
 A figure is 360 units wide, the width of a phone's column, so that its text is as large as the page's there, and somewhat larger on a desk.
 matplotlib draws with stand-in colours, which `inline_svg` replaces by the variables of the page's style sheet.
@@ -28,7 +28,7 @@ TEXT = 11.5  # units; at 360 units on 358 pixels, just about pixels
 
 INK, MUTED, RULE, CELL, ACCENT, WRONG, OTHER = (f"#0a0b{i:02x}" for i in range(1, 8))
 SERIES = tuple(f"#0a0c{i:02x}" for i in range(10))
-"""Ten colours that can be told apart; `series(i)` goes around."""
+"""Ten colours that are easy to tell apart; `series(i)` starts again after the tenth."""
 
 _COLOURS = {
     INK: "var(--ink)",
@@ -94,8 +94,8 @@ def drawn(
     width: float = WIDTH,
     legend: Sequence[tuple[str, str]] = (),
 ) -> Drawn:
-    """Let `build` fill an empty figure of `width` x `height` units. `name`: the prefix of its ids; `label`: for those who cannot see it."""
-    with quietly():  # without a home folder matplotlib says at length where it keeps its fonts
+    """Let `build` fill an empty figure of `width` x `height` units. `name`: the prefix of its ids; `label`: what a screen reader says."""
+    with quietly():  # without a home folder matplotlib prints long messages about its font cache
         import matplotlib as mpl
         from matplotlib.figure import Figure
 
@@ -126,8 +126,8 @@ def series(i: int) -> str:
 
 
 def cells(text: str) -> int:
-    """How wide a text is at most, in letters. Wide ones (Chinese, Japanese, Korean) count twice, and so does whatever else a browser may
-    have to take from another font than the page's, which can be as wide: signs, other scripts, the sign for a letter that is unknown."""
+    """The largest width of a text, in letters. Wide letters (Chinese, Japanese, Korean) count twice. So does every sign that a browser may
+    draw in another font than the page's, because it can be as wide: symbols, other scripts, the sign for an unknown letter."""
     from rich.cells import cell_len
 
     return cell_len(text) + sum(c > _EVERY_FONT and c not in _DRAWN and cell_len(c) == 1 for c in text)
@@ -147,12 +147,12 @@ def short(text: str, most: int) -> str:
 
 
 def room(texts: Sequence[str], size: float = TEXT) -> float:
-    """Units that the longest of some labels takes (6 tenths of the size a letter, which is more than most fonts need)."""
+    """The units that the longest of these labels takes (0.6 of the font size for each letter, which is more than most fonts need)."""
     return 0.6 * size * max(map(cells, texts), default=0)
 
 
 def up_to_all(ax: Axes) -> None:
-    """An axis of accuracies ends at 100%, however wide its margin is."""
+    """An axis of accuracies ends at 100%, whatever its margin."""
     low, high = ax.get_ylim()
     ax.set_ylim(max(low, 0.0), min(high, 1.0))
     for line in ax.lines:

@@ -1,4 +1,4 @@
-"""Text of users in the formats that programs read: CSV that no spreadsheet runs, JSON that no terminal obeys."""
+"""Text from users in formats for programs: CSV without formulas that a spreadsheet would run, JSON without control characters."""
 
 from __future__ import annotations
 

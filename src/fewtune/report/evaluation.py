@@ -16,7 +16,7 @@ MOST = 30  # rows of a table
 
 
 def render_evaluation(made: Evaluation, format: Literal["table", "json"], *, width: int | None = None, color: bool = False) -> str:
-    """`table`: the sentences, recall by class, and the confusion matrix, or of many classes the most frequent confusions.
+    """`table`: the sentences, recall by class, and the confusion matrix; with many classes, the most frequent confusions instead.
 
     `json`: one object with everything; accuracies are fractions, what is unknown is null.
     """

@@ -1,4 +1,4 @@
-"""Grids of coloured cells with names at their edges: where everything goes on a page as narrow as a phone."""
+"""Grids of coloured cells with names at their edges, laid out so that they fit the width of a phone."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Grid:
 
 
 def grid(rows: Sequence[str], columns: Sequence[str], *, widest: float, tallest: float, least_tall: float = 19.0) -> Grid:
-    """The largest cells for which the last slanted name still ends inside the figure; the more columns, the steeper the names."""
+    """The largest cells with which the last slanted name still ends inside the figure. With more columns the names are steeper."""
     left = room(rows) + GAP + 3
     slant = 52.0 if len(columns) <= 8 else 68.0
     reach = [math.cos(math.radians(slant)) * 0.55 / 0.6 * room([name]) for name in columns]

@@ -1,4 +1,4 @@
-"""The confusion matrix: of the classes that are most often in the wrong, which is taken for which."""
+"""The confusion matrix of the classes with the most mistakes: which class is taken for which."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def worst_classes(counts: Floats, most: int) -> Integers:
 
 
 def confusion_figure(confusion: Confusion) -> Drawn | None:
-    """Percent of each true class's answers; at most ten classes, and what went elsewhere. None without any answer."""
+    """Percent of the answers to each true class; at most ten classes, and one column for all others. None if there is no answer."""
     counts = np.nan_to_num(np.asarray(confusion.counts, dtype=np.float64))
     if counts.sum() == 0:
         return None

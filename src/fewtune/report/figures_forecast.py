@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def forecast_figure(forecast: Forecast) -> Drawn | None:
-    """Accuracy over shots a class, on a logarithmic axis; None where nothing was measured."""
+    """Accuracy over shots a class, on a logarithmic axis; None if nothing was measured."""
     known = np.isfinite(forecast.accuracy) & (np.asarray(forecast.shots) > 0)
     if not known.any():
         return None

@@ -1,4 +1,4 @@
-"""The guard as a picture: what finetuning gained on each row or class that it was judged by, and the interval of the mean."""
+"""The guard as a picture: the gain of finetuning on each row or class that judged it, and the interval of the mean."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def guard_figure(guard: Guard) -> Drawn | None:
 
 
 def _stacked(values: Floats, low: float, high: float, bins: int = 44) -> tuple[Floats, Floats]:
-    """Dots side by side become columns of dots, squeezed where a column would be higher than the figure."""
+    """Dots with the same value become a column of dots. A column that would be higher than the figure is squeezed."""
     width = (high - low) / bins or 1.0
     place = np.round((np.sort(values) - low) / width)
     height = np.zeros(len(place))

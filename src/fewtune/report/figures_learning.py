@@ -18,7 +18,7 @@ MOST_CURVES = 6
 
 
 def curves_figure(curves: Sequence[Curve]) -> Drawn | None:
-    """At most six curves, long ones as means of neighbouring steps; None where no loss is known."""
+    """At most six curves, long ones as means of neighbouring steps; None if no loss is known."""
     known = [c for c in curves if np.isfinite(c.loss).any()]
     shown = known[:MOST_CURVES]
     if not shown:

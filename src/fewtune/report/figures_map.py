@@ -35,7 +35,7 @@ def map_figures(maps: Maps, confusion: Confusion | None = None) -> list[Drawn]:
 
 
 def _frame(maps: Sequence[Floats], sources: Truths) -> tuple[float, float, float, float]:
-    """One square for all maps (left, right, low, high): around the target's rows, because far source rows would make these small."""
+    """One square (left, right, low, high) for all maps. It lies around the target's rows: with far source rows in it they would be tiny."""
     mine = np.concatenate([places[~sources] if (~sources).any() else places for places in maps])
     mine = mine[np.isfinite(mine).all(1)] if len(mine) else mine
     if not len(mine):
@@ -68,7 +68,7 @@ def _map(
     frame: tuple[float, float, float, float],
     legend: list[tuple[str, str]],
 ) -> Drawn:
-    few = bool((~sources & ~np.isin(maps.labels, coloured)).any())  # the coloured ones among many: let them stand out
+    few = bool((~sources & ~np.isin(maps.labels, coloured)).any())  # coloured rows among many grey ones: make them easy to see
     dots = 6.0 if len(places) < 300 else 4.4 if len(places) < 1500 else 3.2
 
     def build(figure: Figure) -> None:
@@ -91,7 +91,7 @@ def _map(
 
 
 def _dots(ax: Axes, places: Floats, colour: str, size: float, alpha: float) -> None:
-    """All dots as one path of strokes without length and with round ends, which is a sixth of the bytes of as many circles."""
+    """All dots as one path: strokes of no length with round ends. That takes a sixth of the bytes of the same number of circles."""
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
 
@@ -105,7 +105,7 @@ def _dots(ax: Axes, places: Floats, colour: str, size: float, alpha: float) -> N
 
 
 def _names(ax: Axes, places: Floats, labels: Integers, mine: Truths, coloured: list[int], names: tuple[str, ...]) -> None:
-    """Each coloured class's name at the middle of its rows, as long as it lies on no other name (the legend has them all)."""
+    """The name of each coloured class at the middle of its rows, unless it would cover another name (the legend has all names)."""
     units = (ax.get_ylim()[1] - ax.get_ylim()[0]) / 356
     taken: list[tuple[float, float, float]] = []
     for c in coloured:

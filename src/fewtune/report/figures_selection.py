@@ -1,4 +1,4 @@
-"""Which source data was chosen, as pictures: how coverage grew, and which chosen class resembles which target class."""
+"""Pictures of the chosen source data: how coverage grew, and which chosen class is similar to which target class."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NUMBERED = 7  # columns up to which a cell has room for its number
 
 
 def coverage_figure(trace: Sequence[Looked]) -> Drawn | None:
-    """Coverage after each candidate in the order looked at; None where no coverage is known."""
+    """Coverage after each candidate, in the order in which they were considered; None if no coverage is known."""
     known = [i for i, looked in enumerate(trace) if np.isfinite(looked.coverage)]
     if len(known) < 2:
         return None
@@ -88,7 +88,7 @@ def coverage_figure(trace: Sequence[Looked]) -> Drawn | None:
 
 
 def _thinned(trace: Sequence[Looked], known: Sequence[int]) -> list[int]:
-    """What is drawn: all that was taken and what was refused among and shortly after it, evenly thinned where that is too much."""
+    """The candidates to draw: all taken ones, and those refused between them and shortly after; an even part if these are too many."""
     taken = [i for i in known if trace[i].taken]
     end = taken[-1] + max(20, len(taken) // 4) if taken else len(trace)
     refused = [i for i in known if not trace[i].taken and i <= end]
@@ -102,7 +102,7 @@ def _thinned(trace: Sequence[Looked], known: Sequence[int]) -> list[int]:
 
 
 def similarity_figure(similarity: Similarity) -> Drawn | None:
-    """Cosines of chosen source classes (rows) and target classes (columns); the least covered columns and the most alike rows."""
+    """Cosines of chosen source classes (rows) and target classes (columns): the least covered columns and the most similar rows."""
     cosine = np.nan_to_num(np.asarray(similarity.cosine, dtype=np.float64))
     if not cosine.size:
         return None
@@ -135,7 +135,7 @@ def similarity_figure(similarity: Similarity) -> Drawn | None:
 
 
 def _least_covered(cosine: Floats) -> Integers:
-    """The target classes whose best match is worst, in the order given."""
+    """The target classes with the weakest best match, in the given order."""
     return np.sort(np.argsort(cosine.max(1), kind="stable")[:MOST_TARGET])
 
 

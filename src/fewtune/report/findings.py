@@ -1,4 +1,4 @@
-"""What the HTML page of the main job is made of: plain data, everything optional but the verdict.
+"""The contents of the main job's HTML page, as plain data. Everything but the verdict is optional.
 
 Accuracies, recalls, gains and differences are fractions (0.03 is three points), never percent. NaN and None mean "not known".
 """
@@ -59,7 +59,7 @@ class Looked:
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Added:
-    """What one source data set gave. `coverage`: with it and those before it; `accuracy`: the change it made, where that was measured."""
+    """What one source data set added. `coverage`: with it and those before it; `accuracy`: how it changed, if that was measured."""
 
     name: str
     classes: int
@@ -88,7 +88,7 @@ class Similarity:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Suited:
-    """Some tasks beside the chosen ones, or these themselves: how many, their mean similarity to the target, and its coverage."""
+    """A group of tasks, the chosen ones or others for comparison: how many, their mean similarity to the target, and its coverage."""
 
     name: str
     tasks: int
@@ -195,7 +195,9 @@ class Maps:
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Leak:
-    """A source row that is nearly a target row, and so was kept out. `how`: what found it; `distance`: in the units of `how`."""
+    """A source row that was left out because it is nearly the same as a target row. `how`: what found it; `distance`: in the units of
+    `how`.
+    """
 
     source_row: str
     target_row: str

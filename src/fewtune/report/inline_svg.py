@@ -1,4 +1,4 @@
-"""matplotlib's SVG made fit to stand inside a page.
+"""matplotlib's SVG, changed so that it can be part of a page.
 
 Several figures share one page, so ids that are referred to get a prefix and the others go; so does the style sheet, which would reach the
 whole page. Colours become the page's variables, so that a figure follows light and dark; coordinates keep two decimals. Text stays
@@ -43,7 +43,7 @@ def inline(content: bytes, *, prefix: str, label: str, colours: Mapping[str, str
 
 
 def _references(root: ElementTree.Element) -> set[str]:
-    """The ids that something in the figure points at."""
+    """The ids that are referred to inside the figure."""
     found = {element.attrib[LINK][1:] for element in root.iter() if LINK in element.attrib}
     for element in root.iter():
         for value in element.attrib.values():
@@ -75,7 +75,7 @@ def _mend(element: ElementTree.Element, names: Mapping[str, str], colours: Mappi
 
 
 def _prune(element: ElementTree.Element) -> None:
-    """Drop groups that hold nothing, and the groups around a single element that say nothing."""
+    """Remove empty groups, and groups without attributes around a single element."""
     for place, child in enumerate(list(element)):
         _prune(child)
         while child.tag == f"{{{SVG}}}g" and not child.attrib and len(child) == 1:

@@ -15,7 +15,7 @@ CLASSES_SHOWN = 40
 
 
 def render_audit(audit: Audit, format: Literal["table", "json"], width: int | None = None) -> str:
-    """`table`: a summary, the classes with their counts, then what a person should act on. `json`: every fact."""
+    """`table`: a summary, the classes with their counts, then what a person should look at. `json`: every fact."""
     if format == "json":
         return json_text({**asdict(audit), "findings": audit.sentences()})
     said = audit.sentences()

@@ -18,7 +18,7 @@ from fewtune.report.umap_provider import has_umap, umap_places
 Way: TypeAlias = Literal["auto", "t-SNE", "UMAP", "PCA"]
 
 MOST_ROWS = 2_000  # t-SNE of 2,000 rows takes about 10 s on one thread, of 5,000 about 40 s
-DIMENSIONS = 50  # of the PCA before: more only costs time
+DIMENSIONS = 50  # of the PCA before it: more would only take more time
 SPREAD = 1e-4  # standard deviation of t-SNE's start
 
 
@@ -60,7 +60,7 @@ def map_2d(features: npt.ArrayLike, seed: int = 0, *, way: Way = "auto", start: 
 
 
 def maps_2d(before: npt.ArrayLike, after: npt.ArrayLike, seed: int = 0, *, way: Way = "auto") -> tuple[Floats, Floats]:
-    """Maps [N, 2] of the same rows before and after, made comparable: the second starts where the first ended, and is turned onto it."""
+    """Comparable maps [N, 2] of the same rows, before and after. The second starts from the first and is then turned to fit it."""
     first = map_2d(before, seed, way=way)
     second = map_2d(after, seed, way=way, start=first)
     return first, turned_onto(second, first)

@@ -1,4 +1,4 @@
-"""The HTML page of the main job: one file without scripts and without anything from elsewhere, the verdict first.
+"""The HTML page of the main job: one file without scripts that loads nothing else. The verdict comes first.
 
 Names of classes and files and the texts of rows are strangers' text: they are escaped on the way into the page (jinja2 with autoescape,
 an XML tree for the figures), and a Content-Security-Policy forbids scripts and every address should something slip through.
@@ -49,7 +49,7 @@ def write_page(path: Path | str, findings: Findings) -> None:
 
 
 def _figures(f: Findings) -> dict[str, list[Drawn]]:
-    """The figures of each section, those that there is something to draw for."""
+    """The figures of each section for which there are data."""
     selection, guard = f.selection, f.guard
     made: Mapping[str, list[Drawn | None]] = {
         "guard": [guard_figure(guard) if guard else None],
@@ -66,7 +66,7 @@ def _figures(f: Findings) -> dict[str, list[Drawn]]:
 
 
 def _tables(f: Findings) -> dict[str, Any]:
-    """Rows for the tables that are more than what the findings hold."""
+    """Table rows that are computed from the findings."""
     similarity = f.selection.similarity if f.selection else None
     return {
         "methods": method_rows(f.methods),
@@ -79,7 +79,7 @@ def _tables(f: Findings) -> dict[str, Any]:
 
 
 def _sections(f: Findings) -> list[tuple[str, str, str]]:
-    """(id, title, short title) of the sections that everyone reads, those that the page has, in their order."""
+    """(id, title, short title) of the page's sections for all readers, in order."""
     noun = noun_of(f.modality)
     every = (
         ("mislabelled", f"{noun.capitalize()}s whose label may be wrong", "Wrong labels?", f.mislabelled is not None),
@@ -93,7 +93,7 @@ def _sections(f: Findings) -> list[tuple[str, str, str]]:
 
 
 def _deeper(f: Findings) -> list[tuple[str, str, str]]:
-    """The same of the sections for specialists, which are folded."""
+    """The same for the sections for specialists, which are folded."""
     every = (
         ("learners", "Learners compared", "Learners", bool(f.methods)),
         ("guard", "Did finetuning help?", "Did it help?", f.guard is not None),
@@ -108,7 +108,7 @@ def _deeper(f: Findings) -> list[tuple[str, str, str]]:
 
 @cache
 def environment() -> Environment:
-    """The templates of pages: everything that goes in is escaped, and a name that is missing is an error."""
+    """The templates of the pages. All values are escaped; a missing name is an error."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     made = Environment(

@@ -1,4 +1,4 @@
-"""Rows of the page's tables: sorted, cut to what can be read, with the places of their bars."""
+"""Rows of the page's tables: sorted, cut to a readable number, with the places of their bars."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class MethodLine:
 
 
 def method_rows(methods: Sequence[MethodRow]) -> list[MethodLine]:
-    """The best first, unknown last; all bars on one scale that just holds them."""
+    """The best first, unknown last. All bars share the smallest scale that fits them."""
     ordered = sorted(methods, key=lambda m: (-m.accuracy if known(m.accuracy) else np.inf, not m.chosen))
     ends = [_ends(m) for m in ordered if known(m.accuracy)]
     if not ends:
@@ -71,14 +71,14 @@ def _ends(m: MethodRow) -> tuple[float, float]:
 @final
 @dataclass(frozen=True)
 class TraceLine:
-    """A candidate and its number in the order looked at, from 1."""
+    """A candidate and its number, from 1, in the order in which candidates were considered."""
 
     number: int
     looked: Looked
 
 
 def trace_rows(trace: Sequence[Looked]) -> list[TraceLine]:
-    """At most 300 candidates: the taken ones before the refused ones, shown in the order looked at."""
+    """At most 300 candidates, taken ones rather than refused ones, in the order in which they were considered."""
     numbers = sorted(range(len(trace)), key=lambda i: (not trace[i].taken, i))[:MOST_LOOKED]
     return [TraceLine(i + 1, trace[i]) for i in sorted(numbers)]
 
@@ -109,7 +109,7 @@ def nearest(similarity: Similarity) -> list[Nearest]:
 
 
 def _in_words(similarity: Similarity) -> Callable[[float], str]:
-    """How alike a cosine is, beside those of the target's own classes with each other: their 10%, 50% and 90% quantiles are the steps."""
+    """How similar a cosine is, in words. The steps are the 10%, 50% and 90% quantiles of the cosines between the target's own classes."""
     own = similarity.own[np.triu_indices(len(similarity.own), 1)]
     if not len(own):
         return lambda _: ""
@@ -154,7 +154,7 @@ class Mistake:
 
 
 def mistakes(confusion: Confusion) -> list[Mistake]:
-    """The cells with the most mistakes, without those that are hardly ever made where there are others."""
+    """The cells with the most mistakes. Rare mistakes are left out if there are others."""
     counts = np.nan_to_num(np.asarray(confusion.counts, dtype=np.float64))
     shown = {(c.true, c.predicted): c for c in confusion.examples if c.examples}
     wrong = counts - np.diag(np.diag(counts))

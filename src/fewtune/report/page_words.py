@@ -15,14 +15,14 @@ UNKNOWN = "\N{EN DASH}"
 
 
 def clean(value: object) -> object:
-    """Any text on its way into the page: one line, no control characters, nothing that turns the direction of what follows."""
+    """A text that is safe to put in the page: one line, without control characters and without signs that change the writing direction."""
     if isinstance(value, str) and not hasattr(value, "__html__"):
         return one_line(value)
     return value
 
 
 def known(value: float | None) -> bool:
-    """Whether a number is there and finite."""
+    """Whether there is a number and it is finite."""
     return value is not None and math.isfinite(value)
 
 
@@ -92,7 +92,7 @@ def duration(seconds: float | None) -> str:
 
 
 def change(value: Interval | float | None) -> str:
-    """A measured change of accuracy, which may come without bounds."""
+    """A measured change of accuracy, with or without bounds."""
     return points(value.mean if isinstance(value, Interval) else value)
 
 
@@ -102,7 +102,7 @@ def classes(count: int, before: str = "") -> str:
 
 
 def breakable(text: str) -> Any:
-    """A path or a constructor text that may be broken after / ( , = and _, and not within words."""
+    """A path or a constructor text in which lines may break after / ( , = and _, but not within words."""
     from markupsafe import Markup, escape
 
     return Markup(re.sub(r"([/(,=_]+)(?=.)", r"\1<wbr>", str(escape(one_line(text)))))

@@ -55,6 +55,6 @@ def _percent(p: Prediction) -> str:
 
 
 def _second(p: Prediction) -> str:
-    """The classes behind the first, where they are not negligible."""
+    """The classes after the first whose probability is not negligible."""
     ranked = sorted(p.scores.items(), key=lambda item: -item[1])[1:3]
     return ", ".join(f"{name} {100 * score:.0f}%" for name, score in ranked if score >= SECOND_SHOWN)

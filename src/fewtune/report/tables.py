@@ -146,7 +146,7 @@ def to_terminal(table: Table, *, width: int | None = None, color: bool = False) 
 def _terminal_column(table: Table, i: int, color: bool) -> list[str]:
     """Heading and cells of a column; without color its winners end in `*`, and where it holds numbers the others in a space."""
     marked = not color and any(row[i].best for row in table.rows)
-    other = "\u2800" if marked and table.numeric[i] else ""  # a blank that is not trimmed away as spaces are
+    other = "\u2800" if marked and table.numeric[i] else ""  # a blank that is not removed at the end of a line, as a space would be
     return [one_line(table.columns[i]) + other] + [
         one_line(row[i].shown) + ("*" if marked and row[i].best else other) for row in table.rows
     ]

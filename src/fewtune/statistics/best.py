@@ -1,4 +1,4 @@
-"""Is the best method better than the others? p values that count how it was found, and differences that count training runs."""
+"""Is the best method better than the others? p values that allow for having picked the best, and differences over training runs."""
 
 from __future__ import annotations
 

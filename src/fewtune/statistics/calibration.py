@@ -1,4 +1,4 @@
-"""Do the probabilities mean what they say? One temperature fitted on held-out answers, and how far they are off.
+"""Calibration: one temperature fitted on held-out answers, and how far probabilities are from the share of right answers.
 
 Reference: Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks", ICML 2017.
 """
@@ -40,7 +40,7 @@ def fit_temperature(
     `logits` [N, K] of held-out answers (-inf pads absent classes) and `labels` [N] in 0..K-1.
     `smoothing` s moves that share of each target evenly to the classes present. None means 1 / (N + 2), as Platt (1999) has it: when
     every held-out answer is right, the plain likelihood (s = 0) would make every probability 1, and N right answers do not show that.
-    The search is over log T, where the objective has one valley. Logits that say nothing give T = 1.
+    The search is over log T, where the objective has one valley. Logits that carry no information give T = 1.
 
     `usual`: the log density of log T is added to the log-likelihood of `items` answers (0: N): fewer than N where the same items were
     answered several times. Few answers then give about the usual temperature, many give their own.
@@ -60,7 +60,7 @@ def fit_temperature(
         return -float(np.mean(np.sum(targets * np.where(present, logs, 0.0), axis=1))) + far(log_temperature)
 
     def far(log_temperature: float) -> float:
-        """What the usual temperature says against this one, for each item."""
+        """The penalty for each item for being far from the usual temperature."""
         if usual is None:
             return 0.0
         return ((log_temperature - math.log(usual.centre)) / usual.spread) ** 2 / (2 * (items or len(z)))

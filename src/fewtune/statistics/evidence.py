@@ -1,4 +1,4 @@
-"""What is known of the gains of several rivals over one model: from rows held out in repeated folds, from classes of other data, or both.
+"""Evidence for the gains of several rivals over one model: from rows held out in repeated folds, from classes of other data, or both.
 
 A gain is a rival's accuracy minus the frozen model's, as a difference of shares (.05 is 5 points).
 
@@ -173,7 +173,8 @@ def evidence_of_classes(rivals: Mapping[str, Numbers], ways: int) -> Evidence:
 
 
 def joined_evidence(rows: Evidence, classes: Evidence) -> Evidence:
-    """Both, weighted by inverse variance, for the rivals of `rows`; a rival that `classes` lacks keeps the evidence of the rows.
+    """Both kinds of evidence, weighted by inverse variance, for the rivals of `rows`. A rival that is not in `classes` has that of the
+    rows.
 
     Where the two disagree by more than their errors, the variance of the classes grows by the excess (DerSimonian and Laird), so that
     classes that are not like the target lose their weight.

@@ -1,4 +1,4 @@
-"""The accuracy to expect of a model that learned from all labels, read off held-out answers of models that learned from fewer.
+"""The expected accuracy of a model that learned from all labels, estimated from held-out answers of models that learned from fewer.
 
 How far the accuracy is from chance to perfect, a = (accuracy - chance) / (1 - chance), grows with the labels n as
 log(a / (1 - a)) = const + slope log n: little where the accuracy is near chance or near 1. Few labels hardly show the slope, so what they

@@ -1,4 +1,4 @@
-"""How far a mean can be trusted: intervals over episodes, over items, over training seeds, and for a proportion."""
+"""Intervals of a mean: over episodes, over items, over training seeds, and of a proportion."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def symmetric(mean: float, half: float, level: float, n: int, kind: str) -> Inte
 
 
 def mean_of(values: Floats) -> float:
-    """The mean, never outside the values by rounding (the mean of seven 0.1 is 0.1)."""
+    """The mean. Rounding cannot take it outside the range of the values (the mean of seven 0.1 is 0.1)."""
     return float(np.clip(values.mean(), values.min(), values.max()))
 
 
@@ -134,7 +134,7 @@ def wilson_interval(successes: float, trials: int, level: float = 0.95) -> Inter
 
 
 def wilson_bounds(p: float, n: float, level: float) -> tuple[float, float]:
-    """The proportions in [0, 1] that a proportion `p`, seen on `n` > 0 rows (not always a whole number), does not rule out."""
+    """The true proportions in [0, 1] that fit an observed proportion `p` of `n` > 0 rows (n need not be a whole number)."""
     z = float(ndtri((1 + level) / 2))
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))

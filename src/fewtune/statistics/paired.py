@@ -22,10 +22,10 @@ _Number = TypeVar("_Number", np.float64, np.int64)
 
 
 def sign_flip_test(differences: Numbers, seed: int = 0, resamples: int = 100_000) -> float:
-    """The two-sided p of "the differences are as likely to be -d as d" (Fisher 1935): the share of sign patterns with a |sum| as large.
+    """The two-sided p of "d and -d are equally likely" (Fisher 1935): the share of sign patterns with a |sum| at least as large.
 
-    Zeros take no part (flipping them changes nothing); all zero gives p = 1. Exact where it can be: for differences on a lattice
-    (accuracies are k / Q) of any number, and for up to 16 others. Otherwise `resamples` random patterns and p = (b + 1) / (m + 1)
+    Zeros are left out (flipping them changes nothing); all zero gives p = 1. The p is exact for any number of differences on a
+    lattice (accuracies are k / Q), and for up to 16 others. Otherwise `resamples` random patterns and p = (b + 1) / (m + 1)
     (Phipson and Smyth 2010), never 0. With 600 differences and 100,000 patterns: about 0.05 s on one thread.
     """
     if resamples < 1:

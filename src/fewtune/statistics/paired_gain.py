@@ -1,4 +1,4 @@
-"""Is one of several rivals better than the model at hand, or which is best on average? Two decisions from the same evidence.
+"""Two decisions from the same evidence: is one of several rivals better than the current model, and which one is best on average?
 
 Reference: Dunnett, "A multiple comparison procedure for comparing several treatments with a control", JASA 50, 1955; Efron and Morris,
 "Stein's estimation rule and its competitors", JASA 68, 1973 (shrinkage).
@@ -40,7 +40,7 @@ class Gain:
 
     @property
     def kept(self) -> bool:
-        """Whether a gain is shown: the bound is above 0, and the own rows, where asked, do not say the opposite."""
+        """Whether a gain is shown: the bound is above 0, and the gain on the own rows, if they were asked, is not 0 or less."""
         return self.low > 0 and not self.own <= 0
 
 
@@ -100,8 +100,8 @@ def _largest_of(covariance: Floats, freedom: float, t: float, level: float) -> t
 @final
 @dataclass(frozen=True)
 class Best:
-    """The side to expect most of: `side` (None: the frozen one), its expected `gain` after shrinkage (0 for the frozen side), and all
-    rivals' in `gains`, in the order of the evidence.
+    """The side with the largest expected gain: `side` (None: the frozen one), its expected `gain` after shrinkage (0 for the frozen side),
+    and all rivals' in `gains`, in the order of the evidence.
     """
 
     side: str | None

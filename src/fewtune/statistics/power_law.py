@@ -1,4 +1,4 @@
-"""Learning curves as power laws: error(n) = floor + scale n^-exponent, fitted to few sizes and carried on a little further.
+"""Learning curves as power laws: error(n) = floor + scale n^-exponent, fitted to a few sizes and extended a little further.
 
 Reference: Cortes, Jackel, Solla, Vapnik, Denker, "Learning curves: asymptotic values and rate of convergence", NIPS 1993; Hestness et al.,
 "Deep learning scaling is predictable, empirically", 2017.
@@ -20,7 +20,7 @@ from fewtune.statistics.intervals import Interval
 from fewtune.statistics.sample import Floats, Numbers, finite, fraction, positive
 
 SHALLOWEST, STEEPEST = 0.05, 2.0
-"""The exponents that are looked at. Towards 0 the law becomes floor - scale log n with bounds that mean nothing."""
+"""The exponents that are tried. Near 0 the law becomes floor - scale log n, whose bounds have no meaning."""
 
 _COARSE, _FINE = 40, 21  # exponents in the grid, and between the neighbours of its best
 _LEAST_SHARE = 1e-3  # no size counts more than a thousand times as much as the noisiest one
@@ -40,7 +40,7 @@ class PowerLaw:
         return self.floor + self.scale * math.exp(-self.exponent * math.log(positive(size, "size")))
 
     def needed(self, error: float) -> float:
-        """The size at which the error falls to `error`; inf where it never does."""
+        """The size at which the error falls to `error`; inf if it never does."""
         if self.scale == 0:
             return 0.0 if error >= self.floor else math.inf
         if error <= self.floor:
@@ -52,7 +52,7 @@ class PowerLaw:
 @final
 @dataclass(frozen=True, eq=False)
 class FittedPowerLaw:
-    """A law, and the laws [R, 3] (floor, scale, exponent) that resampled measurements give. `units`: how many were resampled."""
+    """A law, and the laws [R, 3] (floor, scale, exponent) fitted to resampled measurements. `units`: how many were resampled."""
 
     law: PowerLaw
     resampled: Floats

@@ -1,4 +1,4 @@
-"""Rows that are held out in turn: every row is answered, but by learners that share most of what they learned from.
+"""Differences on rows that are held out in turn. The learners that answer them share most of their training rows.
 
 Reference: Nadeau and Bengio, "Inference for the generalization error", Machine Learning 52, 2003: the variance of the mean over J
 splits is estimated by (1 / J + n_test / n_train) s^2 instead of s^2 / J, where s^2 is the variance of one split.
@@ -18,10 +18,10 @@ from fewtune.statistics.sample import Numbers, fraction, sample
 def held_out_difference(differences: Numbers, folds: int, level: float = 0.95) -> tuple[Interval, float]:
     """The mean difference [N rows] of two learners on rows held out in `folds` >= 2 folds: its interval and its two-sided p.
 
-    A fold has N / folds rows and is answered from (folds - 1) / folds of them, so the corrected variance of the mean is
-    s^2 / N (1 + folds / (folds - 1)) with s^2 that of the rows; t with N - 1 degrees of freedom. Differences may be means over repeated
-    splits: repeats do not make them surer here. p is never smaller than that of the sign-flip test, which differences that are all alike
-    would make it. One row: NaN bounds and p = 1.
+    A fold has N / folds rows and is answered from (folds - 1) / folds of them, so the corrected variance of the mean is s^2 / N (1 + folds
+    / (folds - 1)) with s^2 that of the rows; t with N - 1 degrees of freedom. Differences may be means over repeated splits; repeats do not
+    narrow the interval here. p is never smaller than that of the sign-flip test: differences that are all equal would otherwise give p = 0.
+    One row: NaN bounds and p = 1.
     """
     x, level = sample(differences, "differences"), fraction(level)
     if folds < 2:

@@ -23,7 +23,7 @@ class Reuse:
 
 
 def count_reuse(query: npt.ArrayLike) -> Reuse:
-    """Count how often query rows [E, Q] (-1 is padding) occur. Raises ValueError for another shape or when nothing but padding is there."""
+    """Count how often query rows [E, Q] (-1 is padding) occur. Raises ValueError for another shape, or if all is padding."""
     rows = np.asarray(query)
     if rows.ndim != 2 or not np.issubdtype(rows.dtype, np.integer):
         raise ValueError(f"expected query rows as integers [E, Q], found {rows.dtype} of shape {rows.shape}.")
@@ -35,7 +35,7 @@ def count_reuse(query: npt.ArrayLike) -> Reuse:
 
 
 def reuse_sentence(query: npt.ArrayLike, items: str = "items") -> str | None:
-    """What the intervals are conditional on, when items are used more than `WORTH_SAYING` times on average; otherwise None.
+    """A sentence on what the intervals are conditional on, when items are used more than `WORTH_SAYING` times on average; otherwise None.
 
     Reference: Lafargue et al., "Oops, I Sampled it Again: Reinterpreting Confidence Intervals in Few-Shot Learning", TMLR 2024.
     """

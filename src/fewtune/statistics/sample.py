@@ -1,4 +1,4 @@
-"""What every statistic starts from: one dimension of finite numbers, or a sentence that says what was found instead."""
+"""Checks of what statistics are given: finite numbers in one dimension, or an error that says what was found instead."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def sample(values: Numbers, what: str = "values") -> Floats:
 
 
 def finite(values: Numbers, what: str) -> Floats:
-    """`values` as float64 of any shape. Raises ValueError for what is no number and for NaN or infinity."""
+    """`values` as float64 of any shape. Raises ValueError for values that are not numbers, for NaN and for infinity."""
     try:
         array: Floats = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""How many episodes a wanted interval needs."""
+"""How many episodes an interval of a given width needs."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from fewtune.statistics.sample import CHUNK, Floats, Integers, fraction
 def best_of_candidates(
     correct: npt.ArrayLike, labels: npt.ArrayLike | None = None, level: float = 0.95, resamples: int = 2_000, seed: int = 0
 ) -> Interval:
-    """The accuracy of whichever candidate the held-out answers would choose, with its percentile interval.
+    """The expected accuracy of the candidate that the held-out answers choose, with its percentile interval.
 
     `correct` [C, N] in [0, 1]: how often each candidate was right on each item while it was held out (a mean over repeated splits),
     NaN where it never was. Items are resampled (within each class when `labels` [N] are given), the best candidate in the bag is
@@ -62,7 +62,9 @@ def _scores(correct: npt.ArrayLike) -> Floats:
 
 
 def _strata(classes: npt.NDArray[np.generic]) -> list[Integers]:
-    """Items to be resampled together: the classes. A lone item would never be left out, so lone items join, or join the smallest class."""
+    """Items to be resampled together: the classes. A class with one item would never be left out, so such items form one group, or join
+    the smallest class.
+    """
     _, index = np.unique(classes, return_inverse=True)
     groups = [np.flatnonzero(index == c) for c in range(int(index.max()) + 1)]
     several = sorted((g for g in groups if len(g) > 1), key=len)

@@ -1,4 +1,4 @@
-"""Aggregator: how the gradients of several tasks become one update, sum_i w_i g_i. It sees a statistic, never tasks."""
+"""Aggregator: how the gradients of several tasks become one update, sum_i w_i g_i. It is given a statistic, never tasks."""
 
 from __future__ import annotations
 

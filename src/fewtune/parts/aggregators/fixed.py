@@ -1,4 +1,4 @@
-"""Fixed: weights given beforehand."""
+"""Fixed: weights that are given."""
 
 from __future__ import annotations
 

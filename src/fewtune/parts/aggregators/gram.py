@@ -1,4 +1,4 @@
-"""The Gram matrix of the tasks' gradients: all that gradient surgery needs to know of them."""
+"""The Gram matrix of the tasks' gradients, which is all that gradient surgery needs."""
 
 from __future__ import annotations
 

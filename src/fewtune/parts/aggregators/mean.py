@@ -1,4 +1,4 @@
-"""Mean: all tasks alike."""
+"""Mean: all tasks have the same weight."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text: zero-shot, the class whose description lies nearest."""
+"""Text: zero-shot, the class whose description is nearest."""
 
 from __future__ import annotations
 

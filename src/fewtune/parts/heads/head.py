@@ -63,7 +63,7 @@ class Head(Protocol):
     def fit(
         self, support: Float[Tensor, "E S D"], episodes: Episodes, class_vectors: Float[Tensor, "E K D"] | None, parameters: Parameters
     ) -> State:
-        """What the support says. Rows labelled -1 are padding (their features are zero) and have no influence."""
+        """The state that is fitted on the support. Rows labelled -1 are padding (their features are zero) and have no influence."""
         ...
 
     def score(self, state: State, query: Float[Tensor, "E Q D"], parameters: Parameters) -> Float[Tensor, "E Q K"]:
