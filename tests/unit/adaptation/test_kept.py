@@ -132,13 +132,13 @@ def test_a_greedy_mean_weighs_its_parts(greedy: Outcome) -> None:
     weights = compared.weights(GREEDY)
     assert weights == (0.3, 0.7)
     parts = (greedy.target.features, finetuned_features(greedy))
-    temperatures = (greedy.frozen.temperature, compared.held[OWN].temperature)
+    temperatures = (greedy.frozen.temperature * compared.held["frozen"].temperature, compared.held[OWN].temperature)
     logits = [by_hand(greedy, greedy.frozen.method, f) / t for f, t in zip(parts, temperatures, strict=True)]
     mean = sum(w * torch.log_softmax(z, -1) for w, z in zip(weights, logits, strict=True))
     assert isinstance(mean, torch.Tensor)
     np.testing.assert_allclose(answers(greedy), torch.softmax(mean / greedy.bundle.temperature, -1), atol=1e-3)
     assert greedy.bundle.temperature == compared.rivals[GREEDY].temperature
-    assert "the mean of the frozen model (30%) and the one finetuned on your own labels (70%) has " in " ".join(greedy.sentences)
+    assert "the mean of the frozen model (30%) and the one finetuned on your own labels (70%) has " in greedy.details[0]
 
 
 def test_the_features_of_both_are_read_by_ridge(beside: Outcome) -> None:
@@ -149,9 +149,7 @@ def test_the_features_of_both_are_read_by_ridge(beside: Outcome) -> None:
     logits = by_hand(beside, read_method("ridge"), both)
     np.testing.assert_allclose(answers(beside), torch.softmax(logits / beside.bundle.temperature, -1), atol=1e-4)
     assert beside.bundle.temperature == compared.held[BESIDE].temperature and beside.bundle.method == text(read_method("ridge"))
-    assert "the model that has the features of the frozen model and of the one finetuned on your own labels has " in " ".join(
-        beside.sentences
-    )
+    assert "the model that has the features of the frozen model and of the one finetuned on your own labels has " in beside.details[0]
 
 
 def test_the_features_of_both_answer_what_neither_saw(beside: Outcome) -> None:
