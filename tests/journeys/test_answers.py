@@ -87,7 +87,7 @@ def test_photos_with_odd_names(fewtune: Run, model: Path, tmp_path: Path) -> Non
     assert ran.code == 0 and "\x1b" not in ran.out + ran.err
 
 
-def test_photos_are_sorted_and_annotated(fewtune: Run, model: Path, photos: Path, tmp_path: Path) -> None:
+def test_photos_are_sorted_and_annotated(fewtune: Run, model: Path, tmp_path: Path) -> None:
     new = tmp_path / "new"
     new.mkdir()
     for k, shape in enumerate(SHAPES):
