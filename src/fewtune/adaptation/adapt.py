@@ -70,7 +70,7 @@ def adapt_examples(
         ahead, finetuned = None, finetuned.stop("what more labels would bring is not forecast")
     bundle = _bundle(kept, target, backbone, how)
     measured = _measured(bundle, target, kept.side)
-    said = verdict_of(kept.choice, target, measured, finetuned)
+    said = verdict_of(kept.choice, target, measured, finetuned, clock.wanted)
     facts = facts_of(kept.choice, target, measured, how.seed, finetuned) | {"verdict": said.record}
     below = details(kept.choice, target, measured, finetuned.sentences)
     below += finetuned.remarks

@@ -16,7 +16,6 @@ from fewtune.adaptation.settings import AdaptSettings
 from fewtune.data.examples import Examples
 from fewtune.errors import Diverged
 from fewtune.sides.beside import beside_frozen
-from fewtune.sides.clock import budget_asked
 from fewtune.sides.guard import FOLDS, LEAST_ITEMS, LEAST_SHOTS
 from fewtune.sides.job import Job
 from fewtune.sides.planning import planned
@@ -113,7 +112,7 @@ class Finetuning:
                 minutes = math.ceil(clock.spent / 60 + plan.minutes / share)
                 self.notes.append(
                     f"Too little time to tell whether finetuning on your own labels by {recipe} would help: it takes about {minutes} "
-                    f"minutes on this machine: {budget_asked(minutes)}."
+                    f"minutes on this machine: {clock.ask(minutes)}."
                 )
                 continue
             if not judging.held:

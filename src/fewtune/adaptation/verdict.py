@@ -12,6 +12,7 @@ from fewtune.adaptation.finetuned import Finetuned
 from fewtune.learners.choice import Choice
 from fewtune.learners.doubts import Doubt, likely_mislabelled
 from fewtune.learners.target import Target
+from fewtune.sides.clock import budget_asked
 from fewtune.sides.route import FROZEN
 from fewtune.statistics import Interval
 from fewtune.words import noun_of, option
@@ -76,8 +77,11 @@ class Verdict:
         return tuple(action.replace(f" {RUN}", f" {run}") for action in self.actions)
 
 
-def verdict_of(choice: Choice, target: Target, measured: Interval | None, finetuned: Finetuned) -> Verdict:
-    """The verdict on a model: `choice` is the comparison that it came from, `measured` its accuracy on the target's own test examples."""
+def verdict_of(choice: Choice, target: Target, measured: Interval | None, finetuned: Finetuned, wanted: float = 0.0) -> Verdict:
+    """The verdict on a model: `choice` is the comparison that it came from, `measured` its accuracy on the target's own test examples.
+
+    `wanted`: the minutes that would be enough for what was left out, 0 if nothing was.
+    """
     noun = noun_of(target.examples.modality)
     tested = measured is not None and measured.n >= MEASURED
     accuracy = measured if tested else choice.expected
@@ -88,7 +92,7 @@ def verdict_of(choice: Choice, target: Target, measured: Interval | None, finetu
             light=light,
             sentence=f"Nobody can tell yet how often the answer to a new {noun} will be right; {guess}.",
             reason=reason,
-            actions=_actions(light, choice, target, finetuned),
+            actions=_actions(light, choice, target, finetuned, wanted),
             guessing=guessing,
         )
     return Verdict(
@@ -97,7 +101,7 @@ def verdict_of(choice: Choice, target: Target, measured: Interval | None, finetu
         reason=reason,
         basis=_basis(accuracy, tested, noun),
         finetuning=_finetuning(finetuned, noun),
-        actions=_actions(light, choice, target, finetuned),
+        actions=_actions(light, choice, target, finetuned, wanted),
         accuracy=accuracy,
         guessing=guessing,
     )
@@ -190,7 +194,7 @@ def _finetuning(finetuned: Finetuned, noun: str) -> str:
     return f"Finetuning probably helped: about {more} more of 100 {noun}s were right, which so few examples cannot prove.{instead}"
 
 
-def _actions(light: Light, choice: Choice, target: Target, finetuned: Finetuned) -> tuple[str, ...]:
+def _actions(light: Light, choice: Choice, target: Target, finetuned: Finetuned, wanted: float) -> tuple[str, ...]:
     """What to do next, the most useful first; the last says what to type."""
     noun = noun_of(target.examples.modality)
     said = []
@@ -203,6 +207,8 @@ def _actions(light: Light, choice: Choice, target: Target, finetuned: Finetuned)
         weakest = _weakest(choice)
         if weakest is not None and choice.recall[weakest] < 1:
             said.append(_add(weakest, choice, target, noun))
+    if wanted and light != "ready":
+        said.append(f"Give it more time, finetuning may help: {budget_asked(wanted)}.")
     if light != "ready" and finetuned.sources is None and finetuned.frozen.side.backbone.groups:
         said.append(f"Give other labelled data that looks like yours, if you have any: {option('--source DATA', 'sources=[...]')}.")
     said = said[: ACTIONS - 1]

@@ -30,9 +30,10 @@ class Stage:
 @final
 @dataclass
 class Clock:
-    """`minutes` from now on; math.inf where there is no such budget."""
+    """`minutes` from now on; math.inf where there is no such budget. `wanted`: the minutes that would be enough for what was left out."""
 
     minutes: float
+    wanted: float = 0.0
     stages: list[Stage] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
 
@@ -40,6 +41,11 @@ class Clock:
     def spent(self) -> float:
         """Seconds since the beginning."""
         return time.monotonic() - self.began
+
+    def ask(self, minutes: float) -> str:
+        """How a budget that is enough is asked for, in words; it is remembered."""
+        self.wanted = max(self.wanted, minutes)
+        return budget_asked(minutes)
 
     @property
     def left(self) -> float:

@@ -16,7 +16,6 @@ from fewtune.errors import Diverged, InputError
 from fewtune.learners.side import Side
 from fewtune.learners.target import Target
 from fewtune.learning.method import Method
-from fewtune.sides.clock import budget_asked
 from fewtune.sides.guard import LEAST_ITEMS, LEAST_SHOTS, Guard, own_splits_allow
 from fewtune.sides.job import Job
 from fewtune.sides.own import LEAST_STEPS
@@ -176,7 +175,7 @@ class _Stages:
             asked = option(f"--budget visits={least_visits(tuner)}", f"SourceSettings(visits={least_visits(tuner)})")
         else:
             minutes = math.ceil(self.job.clock.spent / 60 + self.cost.minutes_for(least_visits(tuner)))
-            asked = f"about {minutes:.0f} minutes on this machine: {budget_asked(minutes)}"
+            asked = f"about {minutes:.0f} minutes on this machine: {self.job.clock.ask(minutes)}"
         return f"Too little time to tell whether finetuning on the sources would help: {of}. It takes {asked}."
 
     def finetuner(self, visits: int) -> Finetuner:

@@ -97,6 +97,9 @@ def test_too_little_time_is_said_with_the_time_that_it_takes(tmp_path: Path, mon
         f"Too little time to tell whether finetuning on your own labels by {RECIPE} would help: it takes about 7 minutes on this machine: "
         "--budget minutes=7 (in Python AdaptSettings(minutes=7))."
     )
+    assert found.clock.wanted == 7 and any("--budget minutes=7" in action for action in found.verdict.actions) == (
+        found.verdict.light != "ready"
+    )
     assert found.bundle.moved is None and found.choice is found.frozen and found.finetuning.compared is None
 
 

@@ -31,6 +31,7 @@ def made(
     modality: str = "image",
     finetuned: Any = None,
     unestimated: tuple[int, ...] = (),
+    wanted: float = 0.0,
 ) -> Verdict:
     """A verdict on classes a, b, c, ... of which each label is answered surely, and those of `wrong` surely as another class."""
     ways = len(recall)
@@ -53,7 +54,7 @@ def made(
     )  # fmt: skip
     frozen = SimpleNamespace(side=SimpleNamespace(backbone=SimpleNamespace(groups=("g",))))
     used = finetuned or SimpleNamespace(compared=None, guard=None, why="", sources=None, frozen=frozen)
-    return verdict_of(choice, target, measured, used)
+    return verdict_of(choice, target, measured, used, wanted)
 
 
 def test_the_first_line_counts_of_ten_and_names_guessing() -> None:
@@ -136,6 +137,12 @@ def test_a_model_that_is_often_wrong_does_not_doubt_labels() -> None:
     assert any("--source DATA" in action for action in said.actions) and said.actions[-1].startswith("Test it on photos that you label")
 
 
+def test_more_time_is_asked_for_where_it_may_help() -> None:
+    said = made(interval(0.7, 0.6, 0.79), [1.0] * 6, wanted=9.0)
+    assert said.actions[0].startswith("Give it more time, finetuning may help: --budget minutes=9")
+    assert not any("more time" in action for action in made(interval(0.95, 0.86, 0.98), [1.0] * 6, wanted=9.0).actions)
+
+
 @pytest.mark.parametrize(
     "kept, shown, words",
     [
@@ -145,7 +152,7 @@ def test_a_model_that_is_often_wrong_does_not_doubt_labels() -> None:
     ],
 )
 def test_whether_finetuning_helped(kept: str, shown: bool, words: str) -> None:
-    compared = SimpleNamespace(kept=kept, shown=shown)
+    compared = SimpleNamespace(kept=kept, shown=shown, why_lost="")
     frozen = SimpleNamespace(side=SimpleNamespace(backbone=SimpleNamespace(groups=("g",))))
     used = SimpleNamespace(compared=compared, guard=SimpleNamespace(finetuned=0.85, frozen=0.8), why="", sources=None, frozen=frozen)
     assert made(interval(0.95, 0.86, 0.98), [0.9] * 6, finetuned=used).finetuning == words
