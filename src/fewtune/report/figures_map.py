@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_COLOURS = len(SERIES)
+DOT = 4.0  # units from the middle of a dot that a name keeps away
 
 
 def map_figures(maps: Maps, confusion: Confusion | None = None) -> list[Drawn]:
@@ -105,8 +106,11 @@ def _dots(ax: Axes, places: Floats, colour: str, size: float, alpha: float) -> N
 
 
 def _names(ax: Axes, places: Floats, labels: Integers, mine: Truths, coloured: list[int], names: tuple[str, ...]) -> None:
-    """The name of each coloured class at the middle of its rows, unless it would cover another name (the legend has all names)."""
+    """Each coloured class's name close to its rows, where it hides no dot and no other name; else none (the legend has them all)."""
     units = (ax.get_ylim()[1] - ax.get_ylim()[0]) / 356
+    left, right, low, high = *ax.get_xlim(), *ax.get_ylim()
+    tall = 0.7 * TEXT * units
+    dots = places[np.isfinite(places).all(1)]
     taken: list[tuple[float, float, float]] = []
     for c in coloured:
         inside = places[mine & (labels == c)]
@@ -114,8 +118,24 @@ def _names(ax: Axes, places: Floats, labels: Integers, mine: Truths, coloured: l
         if not len(inside):
             continue
         text = short(names[c], 18)
-        x, y = (float(v) for v in np.median(inside, axis=0))
         half = 0.5 * room([text]) * units
-        if all(abs(y - other) > 1.25 * TEXT * units or abs(x - there) > half + reach for there, other, reach in taken):
-            taken.append((x, y, half))
-            ax.text(x, y, text, ha="center", va="center", fontweight="bold")
+
+        def free(x: float, y: float, half: float = half) -> bool:
+            beside = (abs(dots[:, 0] - x) > half + DOT * units) | (abs(dots[:, 1] - y) > tall + DOT * units)
+            apart = all(abs(y - other) > 2 * tall or abs(x - there) > half + reach for there, other, reach in taken)
+            return bool(beside.all()) and apart and left + half <= x <= right - half and low + tall <= y <= high - tall
+
+        found = next(((x, y) for x, y in _around(inside, half, tall, units) if free(x, y)), None)
+        if found is not None:
+            taken.append((*found, half))
+            ax.text(*found, text, ha="center", va="center", fontweight="bold")
+
+
+def _around(inside: Floats, half: float, tall: float, units: float) -> Iterator[tuple[float, float]]:
+    """Places for a name, the nearest to the middle of its rows first."""
+    x, y = (float(v) for v in np.median(inside, axis=0))
+    yield x, y
+    for far in range(1, 12):
+        step = 8 * far * units
+        for turn in np.linspace(0, 2 * np.pi, 16, endpoint=False) + np.pi / 2:
+            yield x + float(np.cos(turn)) * (half + step), y + float(np.sin(turn)) * (tall + step)
