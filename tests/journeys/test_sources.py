@@ -108,7 +108,7 @@ def test_copies_of_the_target_are_left_out_of_the_source(fewtune: Run, target: P
         (("--select", "all", "--gain", "0.1"), "leave --gain out"),
         (("--gain", "much"), "expected a number such as 0.01, or auto"),
         (("--finetune", "always"), "always"),
-        (("--method", "nonsense"), "unknown name 'nonsense'"),
+        (("--method", "nonsense"), "unknown method 'nonsense'"),
         (("--method", "multitask", "--finetune", "own"), "finetunes on other data, but finetune is 'own': give one or the other"),
         (("--method", "bitfit(on='support')", "--finetune", "sources"), "finetunes on your own labels, but finetune is 'sources'"),
         (("--rows", "1"), "at least 2 rows a class"),

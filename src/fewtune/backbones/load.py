@@ -19,7 +19,8 @@ def load_backbone(name: str, *, weights: Path | str | None = None, machine: Mach
     """The backbone with a name: `timm:NAME`, `open_clip:NAME[/PRETRAINED]`, `hf:NAME`, `conv4`, `resnet12`, `mlp`, `pixels` or
     `precomputed`, with options after commas; or `PROVIDER[:NAME]` of another package (entry point group `fewtune.backbones`).
 
-    NAME is a hub name or a local folder. `weights` is a local safetensors or pt file, or a folder. `folder`: the path of
+    NAME is a hub name or a local folder. `weights` is a local safetensors or pt file, or a folder, also one that
+    `fewtune fetch` wrote. `folder`: the path of
     a local folder, if the name has only its last part, or of a packed backbone (`backbones.packed`). Raises InputError if the name, an
     option, the library or the weights are missing or do not fit.
     """
@@ -28,14 +29,17 @@ def load_backbone(name: str, *, weights: Path | str | None = None, machine: Mach
             f"{name} is your own network, which cannot be loaded by its name: give it in Python, fewtune.load(RUN, "
             "backbone=fewtune.Backbone.of(network, ...))."
         )
-    if folder is not None and (folder / "backbone.json").is_file():
+    given = None if weights is None else Path(weights)
+    fetched = [place for place in (folder, given) if place is not None and (place / "backbone.json").is_file()]
+    if fetched:
         from fewtune.backbones.packed import load_packed
 
-        whole = load_packed(folder, machine)
+        whole = load_packed(fetched[0], machine)
+        if folder is None and name != whole.name:
+            raise InputError(f"{given} holds {whole.name}, not {name}: write --backbone {whole.name} --weights {given}.")
         placed(whole.network, whole.machine, images=whole.preparation.modality == "image")
         return whole
     parsed = read_name(name) if folder is None else in_folder(read_name(name), folder.absolute())
-    given = None if weights is None else Path(weights)
     made = loaded(parsed, given, machine)
     placed(made.network, made.machine, images=made.preparation.modality == "image")
     return replace(made, place=Place(parsed.folder, None if given is None else given.absolute()))

@@ -12,10 +12,10 @@ from fewtune.cli.source_flags import NO_SOURCE_FLAGS, SourceFlags
 
 
 def adapt(
-    data: Path,
+    data: Path | None = None,
     /,
     *,
-    out: Path,
+    out: Path | None = None,
     method: str | None = None,
     finetune: Literal["auto", "never", "own", "sources", "all"] = "auto",
     keep: Literal["likely", "shown"] = "likely",
@@ -42,7 +42,8 @@ def adapt(
     data: Path
         A folder of class folders, a CSV, JSONL, Parquet or Excel table, or an .npz file.
     out: Path
-        The folder to save the model in. It must not exist yet, unless --overwrite is given.
+        The folder to save the model in. It must not exist yet, unless --overwrite is given. By default runs/DATA-1, or the next number
+        that is free.
     method: str
         Use this learner instead of the best one, for example 'ridge(penalty=10)'. Or finetune by this method: on your own labels, for
         example "lora(on='support')", or on the other data, for example 'multitask(shots=5)'.
@@ -69,12 +70,29 @@ def adapt(
     pack: bool
         Put the weights of the backbone into the folder too, so that the folder alone is enough on another machine.
     """
+    from fewtune.cli.first import check_data, chosen_out, needed
+    from fewtune.cli.say import tell, understood
+    from fewtune.cli.source_flags import budget_of
+    from fewtune.files import refuse_existing
+    from fewtune.recipes.spelled import check_words
+
+    if data is None:
+        raise needed()
+    minutes, visits = budget_of(budget)
+    other.check()
+    if method is not None:
+        check_words(method)
+    model.check()
+    out = chosen_out(data, out, resume=resume, overwrite=overwrite)
+    refuse_existing(out, overwrite=overwrite)
+    check_data(data, *other.source)
+    examples, sources = reading.read(data), other.read()
+    tell(*understood(examples, sources))
+
     from fewtune.adaptation.adapt import adapt_examples
     from fewtune.adaptation.by_method import by_method, check_sources
     from fewtune.adaptation.settings import AdaptSettings
-    from fewtune.cli.say import expected_time, save_and_show, saved_in, source_line, tell, understood
-    from fewtune.cli.source_flags import budget_of
-    from fewtune.files import refuse_existing
+    from fewtune.cli.say import backbone_line, expected_time, save_and_show, saved_in
     from fewtune.models.bundle import FILES, PACKED, REPORT, SELECTION
     from fewtune.models.pack import pack_run
     from fewtune.sides.job import Workplace
@@ -86,8 +104,6 @@ def adapt(
     whole = out.resolve()
     finished = Finished(whole.with_name(f"{whole.name}.unfinished"))
     finished.check()
-    other.check()
-    minutes, visits = budget_of(budget)
     settings, methods = by_method(
         AdaptSettings(
             finetune=finetune,
@@ -103,11 +119,10 @@ def adapt(
         method,
     )
     check_sources(settings, bool(other.source))
-    examples, sources = reading.read(data), other.read()
     if not resume:
         finished.clear()
     backbone = model.load(examples.modality)
-    tell(*understood(examples, backbone), *map(source_line, sources), expected_time(examples, backbone))
+    tell(backbone_line(examples, backbone), expected_time(examples, backbone))
     at = Workplace(cache=model.cache, quiet=model.quiet, say=tell, finished=finished)
     outcome = adapt_examples(examples, backbone, sources=sources, settings=settings, methods=methods, at=at)
     where = save_and_show(outcome, out, overwrite=overwrite)

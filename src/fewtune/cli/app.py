@@ -23,6 +23,7 @@ for _name, _help in (
     ("compare", "Compare methods on the same few-shot episodes."),
     ("inspect", "Show what a data set holds, and its problems."),
     ("backbones", "List foundation models: for what, how large, under which licence, and whether they are here."),
+    ("fetch", "Put a foundation model into a folder, to carry it to a machine without a network."),
     ("doctor", "Check this installation, and say how to repair what is broken."),
 ):
     _word = _name.replace("-", "_")

@@ -46,6 +46,14 @@ def compare(
     format: str
         table is for people, json and csv are for programs, latex and markdown are for documents.
     """
+    from fewtune.cli.first import check_data
+    from fewtune.recipes.spelled import check_words
+
+    for text in method or ():
+        check_words(text)
+    model.check()
+    check_data(data, *(source or ()))
+
     from fewtune.api.comparing import ComparedData, compare_examples, make_methods, make_protocols
     from fewtune.cli.compare_flags import settings_of
     from fewtune.cli.say import answer, note, terminal_width

@@ -66,7 +66,7 @@ def demo(
     from fewtune.adaptation.adapt import adapt_examples
     from fewtune.adaptation.settings import AdaptSettings
     from fewtune.backbones.load import load_backbone
-    from fewtune.cli.say import save_and_show, source_line, tell, understood
+    from fewtune.cli.say import backbone_line, save_and_show, tell, understood
     from fewtune.cli.source_flags import budget_of
     from fewtune.data.few import few_labelled
     from fewtune.files import refuse_existing
@@ -82,7 +82,7 @@ def demo(
     tell(*material.story.split("\n"), "")
     examples = few_labelled(material.examples, shots, seed)
     backbone = load_backbone(material.backbone)
-    tell(*understood(examples, backbone), *map(source_line, material.sources), "")
+    tell(*understood(examples, material.sources), backbone_line(examples, backbone), "")
     finetune: Finetune = "sources" if material.sources else "never"
     how = SourceSettings(visits=visits, rates=(1e-3,))
     settings = AdaptSettings(finetune=finetune, sources=how, minutes=minutes, seed=seed)

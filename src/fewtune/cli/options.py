@@ -63,37 +63,19 @@ class DataFlags:
 class BackboneFlags:
     """Which foundation model, and what it runs on.
 
-    Parameters
-    ----------
-    backbone: str
-        small (the default), base or large: good models for images and for texts, which `fewtune backbones` lists with others. Or a name:
-        timm:NAME, open_clip:NAME[/PRETRAINED] or hf:NAME (a name of the hub or a local folder), pixels, precomputed (the default for
-        embeddings), an untrained conv4, resnet12 or mlp, or run:FOLDER, the finetuned backbone of a saved model. Options follow after
-        commas, as in timm:mobilenetv2_100,size=160.
-    weights: Path
-        The weights of the backbone: a local safetensors or pt file, or a folder. For run:FOLDER, where those of its original backbone are
-        now, if they were moved.
-    device: str
-        Where to compute: auto, cpu, cuda, cuda:1.
-    dtype: str
-        Precision of the forward pass. auto is bfloat16 on CUDA and float32 on the CPU.
-    chunk: int
-        Examples in one forward pass. Fewer need less memory.
-    workers: int
-        Threads that decode images. 0: one for each core.
-    channels_last: bool
-        Memory layout of images; it can change the speed.
-    compile: bool
-        Compile the forward pass. It pays off from many thousand examples on.
-    accumulate: int
-        Split the episodes of a training step into so many parts, one after another. More parts need less memory. 0: chosen to fit.
-    recompute: bool
-        Train with less memory and a third more time: activations are computed again for the gradient. By default only if they would take
-        more than 1 GiB (on a GPU: half of its memory).
-    cache: Path
-        The folder that keeps embedded examples. By default $FEWTUNE_CACHE or ~/.cache/fewtune/features.
-    quiet: bool
-        Write no progress to standard error.
+    Parameters ---------- backbone: str small (the default), base or large: good models for images and for texts, which `fewtune
+    backbones` lists with others. Or a name: timm:NAME, open_clip:NAME[/PRETRAINED] or hf:NAME (a name of the hub or a local folder),
+    pixels, precomputed (the default for embeddings), an untrained conv4, resnet12 or mlp, or run:FOLDER, the finetuned backbone of a
+    saved model. Options follow after commas, as in timm:mobilenetv2_100,size=160. weights: Path The weights of the backbone: a local
+    safetensors or pt file, or a folder, also one of `fewtune fetch`. For run:FOLDER, where those of its original backbone are now, if
+    they were moved. device: str Where to compute: auto, cpu, cuda, cuda:1. dtype: str Precision of the forward pass. auto is bfloat16
+    on CUDA and float32 on the CPU. chunk: int Examples in one forward pass. Fewer need less memory. workers: int Threads that decode
+    images. 0: one for each core. channels_last: bool Memory layout of images; it can change the speed. compile: bool Compile the
+    forward pass. It pays off from many thousand examples on. accumulate: int Split the episodes of a training step into so many parts,
+    one after another. More parts need less memory. 0: chosen to fit. recompute: bool Train with less memory and a third more time:
+    activations are computed again for the gradient. By default only if they would take more than 1 GiB (on a GPU: half of its memory).
+    cache: Path The folder that keeps embedded examples. By default $FEWTUNE_CACHE or ~/.cache/fewtune/features. quiet: bool Write no
+    progress to standard error.
     """
 
     backbone: str | None = None
@@ -123,13 +105,17 @@ class BackboneFlags:
             recompute=self.recompute,
         )
 
+    def check(self) -> None:
+        """Raise InputError for a backbone or weights that cannot be; nothing slow is imported."""
+        from fewtune.backbones.providers.check import check_name
+
+        check_name(self.backbone or "small", self.weights)
+
     def load(self, modality: Modality) -> Backbone:
         from fewtune.backbones.defaults import chosen
-        from fewtune.errors import InputError
         from fewtune.models.named_backbone import load_backbone
 
-        if self.weights is not None and not self.weights.exists():
-            raise InputError(f"--weights {self.weights} does not exist: expected a local safetensors or pt file, or a folder.")
+        self.check()
         return load_backbone(chosen(self.backbone, modality), weights=self.weights, machine=self.machine())
 
 

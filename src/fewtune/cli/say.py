@@ -13,6 +13,7 @@ import numpy as np
 from fewtune.words import one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from fewtune.adaptation.outcome import Outcome
@@ -70,8 +71,8 @@ def save_and_show(outcome: Outcome, out: Path, *, overwrite: bool) -> Path:
     return where
 
 
-def understood(examples: Examples, backbone: Backbone) -> list[str]:
-    """What was read and how it will be used, one sentence a line. Shown before any long work."""
+def understood(examples: Examples, sources: Sequence[Examples] = ()) -> list[str]:
+    """What was read, one sentence a line. Shown before any long work."""
     from fewtune.data.class_names import remarks_on
     from fewtune.data.examples import TEST, TRAIN, VALIDATION
     from fewtune.words import counted
@@ -90,11 +91,14 @@ def understood(examples: Examples, backbone: Backbone) -> list[str]:
         shown = "; ".join(f"{s.name} ({s.reason})" for s in examples.skipped[:3])
         more = f"; and {len(examples.skipped) - 3} more" if len(examples.skipped) > 3 else ""
         lines.append(f"{counted(len(examples.skipped), 'file', ('was', 'were'))} skipped: {shown}{more}.")
-    lines += remarks_on(examples)
+    return [*lines, *remarks_on(examples), *map(source_line, sources)]
+
+
+def backbone_line(examples: Examples, backbone: Backbone) -> str:
+    """Which backbone is used, and on what it runs."""
     machine = backbone.machine
     width = np.size(np.asarray(examples.items.fetch(0))) if examples.modality == "vector" and len(examples) else backbone.width
-    lines.append(f"Backbone {backbone.name}: {width} features, {machine.dtype} on {machine.device}.")
-    return lines
+    return f"Backbone {backbone.name}: {width} features, {machine.dtype} on {machine.device}."
 
 
 def source_line(source: Examples) -> str:

@@ -8,36 +8,94 @@ What goes in are the recipe's options, by keyword or as text; what comes out is 
 True
 """
 
-from fewtune.recipes.episodic import matching_networks, metaoptnet, multitask, protonet, r2d2
-from fewtune.recipes.finetuning import (
-    bitfit,
-    contrastive,
-    gradual_unfreezing,
-    l2_sp,
-    layerwise,
-    linear_probe_then_finetune,
-    lora,
-    soup,
-    standard,
-    surgical,
-    wise_ft,
-)
-from fewtune.recipes.frozen import (
-    blend,
-    centroid,
-    gaussian,
-    logistic,
-    matching,
-    named_logistic,
-    ridge,
-    shrink,
-    svm,
-    text_prior,
-    zero_shot,
-)
-from fewtune.recipes.language import RECIPES, WORDS, read_frozen, read_method, variants
-from fewtune.recipes.meta import anil, boil, fomaml, imaml, maml, meta_sgd, minibatch_prox, reptile
-from fewtune.recipes.source_training import flyp, mamf, meta_baseline, p_m_f, shared_heads
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fewtune.lazy import opened
+
+if TYPE_CHECKING:
+    from fewtune.recipes.episodic import matching_networks, metaoptnet, multitask, protonet, r2d2
+    from fewtune.recipes.finetuning import (
+        bitfit,
+        contrastive,
+        gradual_unfreezing,
+        l2_sp,
+        layerwise,
+        linear_probe_then_finetune,
+        lora,
+        soup,
+        standard,
+        surgical,
+        wise_ft,
+    )
+    from fewtune.recipes.frozen import (
+        blend,
+        centroid,
+        gaussian,
+        logistic,
+        matching,
+        named_logistic,
+        ridge,
+        shrink,
+        svm,
+        text_prior,
+        zero_shot,
+    )
+    from fewtune.recipes.language import RECIPES, WORDS, read_frozen, read_method, variants
+    from fewtune.recipes.meta import anil, boil, fomaml, imaml, maml, meta_sgd, minibatch_prox, reptile
+    from fewtune.recipes.source_training import flyp, mamf, meta_baseline, p_m_f, shared_heads
+    from fewtune.recipes.spelled import check_words
+
+# the file of each name; imported when the name is first used, so that the command line starts at once
+_WHERE = {
+    "RECIPES": "language",
+    "WORDS": "language",
+    "anil": "meta",
+    "bitfit": "finetuning",
+    "blend": "frozen",
+    "boil": "meta",
+    "centroid": "frozen",
+    "check_words": "spelled",
+    "contrastive": "finetuning",
+    "flyp": "source_training",
+    "fomaml": "meta",
+    "gaussian": "frozen",
+    "gradual_unfreezing": "finetuning",
+    "imaml": "meta",
+    "l2_sp": "finetuning",
+    "layerwise": "finetuning",
+    "linear_probe_then_finetune": "finetuning",
+    "logistic": "frozen",
+    "lora": "finetuning",
+    "mamf": "source_training",
+    "maml": "meta",
+    "matching": "frozen",
+    "matching_networks": "episodic",
+    "meta_baseline": "source_training",
+    "meta_sgd": "meta",
+    "metaoptnet": "episodic",
+    "minibatch_prox": "meta",
+    "multitask": "episodic",
+    "named_logistic": "frozen",
+    "p_m_f": "source_training",
+    "protonet": "episodic",
+    "r2d2": "episodic",
+    "read_frozen": "language",
+    "read_method": "language",
+    "reptile": "meta",
+    "ridge": "frozen",
+    "shared_heads": "source_training",
+    "shrink": "frozen",
+    "soup": "finetuning",
+    "standard": "finetuning",
+    "surgical": "finetuning",
+    "svm": "frozen",
+    "text_prior": "frozen",
+    "variants": "language",
+    "wise_ft": "finetuning",
+    "zero_shot": "frozen",
+}
 
 __all__ = [
     "RECIPES",
@@ -47,6 +105,7 @@ __all__ = [
     "blend",
     "boil",
     "centroid",
+    "check_words",
     "contrastive",
     "flyp",
     "fomaml",
@@ -86,3 +145,5 @@ __all__ = [
     "wise_ft",
     "zero_shot",
 ]
+
+__getattr__, __dir__ = opened(__name__, _WHERE)

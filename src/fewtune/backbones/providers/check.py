@@ -9,6 +9,7 @@ from fewtune.backbones.defaults import is_size
 from fewtune.backbones.providers.listed import installed, open_clip_models, timm_models, timm_weights
 from fewtune.backbones.providers.names import Name, read_name
 from fewtune.errors import InputError
+from fewtune.files import RECORD, expanded
 
 INSTALL = {
     "timm": "timm:NAME needs timm: pip install 'fewtune[timm]'.",
@@ -16,12 +17,17 @@ INSTALL = {
 }
 
 
-def check_name(full: str) -> None:
-    """Raise InputError for a name that cannot be loaded: an unknown provider, a missing library, a model that the library does not have.
+def check_name(full: str, weights: Path | None = None) -> None:
+    """Raise InputError for a name that cannot be loaded: an unknown provider, a missing library, a model that the library does not have, no
+    weights where they should be, no saved model for run:FOLDER.
 
-    Sizes (small, base, large) and names of saved models (run:FOLDER) are not looked at.
+    What small, base and large stand for depends on the data; the name of a folder that `fewtune fetch` wrote is checked with its content.
     """
-    if is_size(full) or full.startswith("run:"):
+    if weights is not None and not weights.exists():
+        raise InputError(f"--weights {weights} does not exist: expected a local safetensors or pt file, or a folder.")
+    if full.startswith("run:") and full != "run:" and not (expanded(full.removeprefix("run:")) / RECORD).is_file():
+        raise InputError(f"{full}: the folder {full.removeprefix('run:')} holds no saved model: expected one that `fewtune adapt` wrote.")
+    if is_size(full) or full.startswith("run:") or (weights is not None and (weights / "backbone.json").is_file()):
         return
     name = read_name(full)
     if name.provider in INSTALL and not installed(name.provider):

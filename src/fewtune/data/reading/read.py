@@ -63,7 +63,7 @@ def read_asked(source: Any, asked: Asked) -> Examples:
 
 def _from_path(path: Path, asked: Asked) -> Examples:
     if not os.path.exists(path):  # noqa: PTH110  (Path.exists raises for too long a name)
-        raise InputError(_absent(path))
+        raise InputError(absent(path))
     if path.is_dir():
         return read_folder(path, label=asked.label, name=asked.name, recursive=asked.recursive)
     suffix = path.suffix.lower()
@@ -83,7 +83,8 @@ def _from_path(path: Path, asked: Asked) -> Examples:
     )
 
 
-def _absent(path: Path) -> str:
+def absent(path: Path) -> str:
+    """The sentence for a path that does not exist, with the nearest names beside it."""
     folder = path.parent
     names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
     near = difflib.get_close_matches(path.name, names, n=2, cutoff=0.6)

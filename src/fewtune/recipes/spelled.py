@@ -1,0 +1,176 @@
+"""The words of `--method`, so that a misspelt one is told before anything slow is imported. A test compares them with `WORDS`."""
+
+from __future__ import annotations
+
+import ast
+
+from fewtune.errors import unknown
+from fewtune.plugins import registered
+
+RECIPES = frozenset(
+    [
+        "anil",
+        "bitfit",
+        "blend",
+        "boil",
+        "centroid",
+        "contrastive",
+        "flyp",
+        "fomaml",
+        "gaussian",
+        "gradual_unfreezing",
+        "imaml",
+        "l2_sp",
+        "layerwise",
+        "linear_probe_then_finetune",
+        "logistic",
+        "lora",
+        "mamf",
+        "maml",
+        "matching",
+        "matching_networks",
+        "meta_baseline",
+        "meta_sgd",
+        "metaoptnet",
+        "minibatch_prox",
+        "multitask",
+        "named_logistic",
+        "p_m_f",
+        "protonet",
+        "r2d2",
+        "reptile",
+        "ridge",
+        "shared_heads",
+        "shrink",
+        "soup",
+        "standard",
+        "surgical",
+        "svm",
+        "text_prior",
+        "wise_ft",
+        "zero_shot",
+    ]
+)
+PARTS = frozenset(
+    [
+        "Adam",
+        "AdamW",
+        "Adapt",
+        "After",
+        "Anchor",
+        "AsMany",
+        "Augment",
+        "Average",
+        "Best",
+        "BinaryCrossEntropy",
+        "Blend",
+        "Centroid",
+        "Chosen",
+        "ConsistencyDiversity",
+        "Constant",
+        "Contrast",
+        "Cosine",
+        "CrossEntropy",
+        "Decaying",
+        "Displacement",
+        "Distil",
+        "Ema",
+        "Ensemble",
+        "Entropy",
+        "Fixed",
+        "Gaussian",
+        "GradientAffinity",
+        "GradientRow",
+        "Greedy",
+        "HScore",
+        "Hard",
+        "Identity",
+        "Imbalanced",
+        "Implicit",
+        "InSequence",
+        "InTurn",
+        "Last",
+        "Learned",
+        "Leep",
+        "Less",
+        "Linear",
+        "LinearDecay",
+        "LoRA",
+        "LogMe",
+        "Logistic",
+        "Matching",
+        "Mean",
+        "MeanCosine",
+        "Method",
+        "Named",
+        "NamedLogistic",
+        "NearestClasses",
+        "NearestRow",
+        "Pairs",
+        "PcGrad",
+        "PerTask",
+        "Phase",
+        "Plan",
+        "Points",
+        "Pooled",
+        "RAdam",
+        "Ranked",
+        "Replayed",
+        "Ridge",
+        "RoundRobin",
+        "SGD",
+        "Sampled",
+        "Shrink",
+        "SquaredError",
+        "Steps",
+        "SupervisedContrast",
+        "Svm",
+        "Swa",
+        "TagAffinity",
+        "Text",
+        "TextPrior",
+        "Upper",
+        "Varied",
+        "WorstCase",
+        "all",
+        "bias_and_norm",
+        "consistency_diversity",
+        "everything",
+        "gradients",
+        "gradual",
+        "no_consistency",
+        "no_diversity",
+        "one_group",
+        "only",
+        "random",
+        "round_robin",
+        "upper",
+    ]
+)
+
+_NUMBERS = frozenset({"inf", "nan"})
+
+
+def check_words(source: str) -> None:
+    """Raise InputError for a word in the text of a method that is no name of a method or a part of one.
+
+    A text that cannot be read at all, and options, are left to `read_method`.
+    """
+    try:
+        tree = ast.parse(source.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id not in RECIPES | PARTS | _NUMBERS:
+            others = {*registered("fewtune.heads"), *registered("fewtune.methods")}
+            if node.id not in others:
+                raise (
+                    unknown("method", node.id, RECIPES | others)
+                    if tree.body in (node, _caller(node, tree))
+                    else unknown("name", node.id, RECIPES | PARTS | others)
+                )
+
+
+def _caller(node: ast.Name, tree: ast.Expression) -> ast.expr | None:
+    """The whole expression, if it is a call of this name."""
+    return tree.body if isinstance(tree.body, ast.Call) and tree.body.func is node else None
