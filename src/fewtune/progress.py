@@ -1,15 +1,84 @@
-"""Progress on standard error: a bar with rate and time left on a terminal, one plain line every ten seconds otherwise."""
+"""Progress on standard error: a bar with rate and time left on a terminal, one plain line every four seconds otherwise; and what is going
+on while nothing can be counted."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, final
 
 from fewtune.words import one_line
 
-_EVERY = 10.0  # seconds between plain lines: cluster logs are read by people
+EVERY = 4.0  # seconds between plain lines: at most five pass without a word
+SOON = 0.5  # seconds after which it is said what is going on
+
+
+@final
+@dataclass
+class _Now:
+    """What is going on: the `stage`, since when, when something was last said, and how many bars are shown."""
+
+    stage: str = ""
+    since: float = field(default_factory=time.monotonic)
+    said: float = field(default_factory=time.monotonic)
+    bars: int = 0
+
+
+_NOW = _Now()
+
+
+def saying() -> None:
+    """Note that something is being said, so that `waiting` need not."""
+    _NOW.said = time.monotonic()
+
+
+@contextlib.contextmanager
+def stage(name: str) -> Iterator[None]:
+    """A block that does what `name` says; within `waiting`, it is said if the block takes long."""
+    before, since = _NOW.stage, _NOW.since
+    _NOW.stage, _NOW.since = one_line(name), time.monotonic()
+    try:
+        yield
+    finally:
+        _NOW.stage, _NOW.since = before, since
+
+
+@contextlib.contextmanager
+def waiting(name: str, *, quiet: bool = False) -> Iterator[None]:
+    """Within this block, what is going on is said on standard error: soon, then every four seconds without another word.
+
+    Bars and lines of `Progress` count as words, and so does everything that calls `saying`. `quiet`: nothing is said.
+    """
+    over = threading.Event()
+    saying()
+    speaker = threading.Thread(target=_speak, args=(over,), daemon=True)
+    with stage(name):
+        if not quiet:
+            speaker.start()
+        try:
+            yield
+        finally:
+            over.set()
+            if not quiet:
+                speaker.join(EVERY)
+
+
+def _speak(over: threading.Event) -> None:
+    told = ""
+    while not over.wait(SOON / 4):
+        now, name = time.monotonic(), _NOW.stage
+        if _NOW.bars or now - _NOW.said < (SOON if name != told else EVERY):
+            continue
+        seconds = now - _NOW.since
+        saying()
+        with contextlib.suppress(OSError, ValueError):  # standard error may be closed
+            print(f"{name}{f' ({seconds:.0f} s so far)' if name == told else ' ...'}", file=sys.stderr, flush=True)
+        told = name
 
 
 @final
@@ -32,6 +101,7 @@ class Progress:
             self._bar = Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
             self._task = self._bar.add_task(self.label, total=self.total, completed=self.done, rate="")
             self._bar.start()
+            _NOW.bars += 1
         return self
 
     def skip(self, steps: int) -> None:
@@ -46,8 +116,9 @@ class Progress:
         self.done += steps
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, rate=f"{self._rate()} {said}".rstrip())
-        elif not self.quiet and time.monotonic() - self._said >= _EVERY:
+        elif not self.quiet and time.monotonic() - self._said >= EVERY:
             self._said = time.monotonic()
+            saying()
             left = (self.total - self.done) * (time.monotonic() - self._began) / max(self.done - self._first, 1)
             print(
                 f"{self.label}: {self.done:,} of {self.total:,}, {self._rate()}, {left:.0f} s left{said and f', {said}'}",
@@ -62,3 +133,5 @@ class Progress:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         if self._bar is not None:
             self._bar.stop()
+            _NOW.bars -= 1
+            saying()

@@ -1,10 +1,12 @@
-"""Progress: on standard error alone, a bar on a terminal, one line every ten seconds otherwise."""
+"""Progress: on standard error alone, a bar on a terminal, a line every few seconds otherwise, also while nothing can be counted."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -26,14 +28,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def test_one_line_every_ten_seconds(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_line_every_four_seconds(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with Progress(1000, "embedding") as bar:
         for _ in range(50):
             clock.now += 1.0
             bar.advance(20)
     out, err = capsys.readouterr()
-    assert out == "" and err.count("\n") == 5
-    assert err.splitlines()[0] == "embedding: 200 of 1,000, 20/s, 40 s left"
+    assert out == "" and err.count("\n") == 12
+    assert err.splitlines()[0] == "embedding: 80 of 1,000, 20/s, 46 s left"
 
 
 def test_slow_steps_have_a_rate_too(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,3 +84,36 @@ def test_an_error_goes_through(capsys: pytest.CaptureFixture[str]) -> None:
 def test_rich_is_imported_only_for_a_bar() -> None:
     code = "import sys; from fewtune.progress import Progress\nwith Progress(3, 'x') as p: p.advance(3)\nassert 'rich' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, stderr=subprocess.PIPE)
+
+
+def spoken(monkeypatch: pytest.MonkeyPatch, steps: list[tuple[float, str]], quiet: bool = False) -> None:
+    """Run `waiting` by a clock that a test moves: each step waits for so many seconds, in a stage of that name ("": none)."""
+    monkeypatch.setattr(progress, "SOON", 0.08)
+    monkeypatch.setattr(progress, "EVERY", 0.4)
+    with progress.waiting("starting", quiet=quiet):
+        for seconds, name in steps:
+            with progress.stage(name) if name else contextlib.nullcontext():
+                time.sleep(seconds)
+
+
+def test_what_takes_long_is_said_and_said_again(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    spoken(monkeypatch, [(0.3, ""), (1.2, "reading\x1b the data")])
+    out, err = capsys.readouterr()
+    lines = err.splitlines()
+    assert out == "" and lines[:2] == ["starting ...", "reading\ufffd the data ..."]
+    assert lines[2].startswith("reading\ufffd the data (") and lines[2].endswith(" s so far)") and 3 <= len(lines) <= 5
+
+
+def test_quick_work_and_quiet_say_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    spoken(monkeypatch, [(0.0, "reading"), (0.0, "writing")])
+    spoken(monkeypatch, [(0.5, "reading")], quiet=True)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_other_words_count(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(progress, "SOON", 0.4)
+    with progress.waiting("starting"):
+        for _ in range(8):
+            time.sleep(0.1)
+            progress.saying()
+    assert capsys.readouterr() == ("", "")

@@ -32,11 +32,14 @@ def _run() -> int:
     from fewtune.cli.app import app
     from fewtune.cli.stop import stop_on_signals
     from fewtune.cli.surroundings import refuse_lost_folder
+    from fewtune.progress import waiting
 
     refuse_lost_folder()
     stop_on_signals()
+    command = " ".join(word for word in sys.argv[1:2] if not word.startswith("-"))
     try:
-        app(sys.argv[1:], result_action="return_value", exit_on_error=False, print_error=False)
+        with waiting(f"fewtune {command} is starting", quiet="--quiet" in sys.argv):
+            app(sys.argv[1:], result_action="return_value", exit_on_error=False, print_error=False)
     except SystemExit as ended:  # rich leaves with 1 where the reader of the help went away: that is no failure
         return 2 if ended.code == 2 else 0
     return 0

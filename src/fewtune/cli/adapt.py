@@ -70,10 +70,11 @@ def adapt(
     pack: bool
         Put the weights of the backbone into the folder too, so that the folder alone is enough on another machine.
     """
-    from fewtune.cli.first import check_data, chosen_out, needed
+    from fewtune.cli.first import check_data, chosen_out, load_libraries, needed
     from fewtune.cli.say import tell, understood
     from fewtune.cli.source_flags import budget_of
     from fewtune.files import refuse_existing
+    from fewtune.progress import stage
     from fewtune.recipes.spelled import check_words
 
     if data is None:
@@ -86,8 +87,10 @@ def adapt(
     out = chosen_out(data, out, resume=resume, overwrite=overwrite)
     refuse_existing(out, overwrite=overwrite)
     check_data(data, *other.source)
-    examples, sources = reading.read(data), other.read()
+    with stage("reading the data"):
+        examples, sources = reading.read(data), other.read()
     tell(*understood(examples, sources))
+    load_libraries()
 
     from fewtune.adaptation.adapt import adapt_examples
     from fewtune.adaptation.by_method import by_method, check_sources
@@ -121,11 +124,15 @@ def adapt(
     check_sources(settings, bool(other.source))
     if not resume:
         finished.clear()
-    backbone = model.load(examples.modality)
-    tell(backbone_line(examples, backbone), expected_time(examples, backbone))
+    with stage("loading the backbone"):
+        backbone = model.load(examples.modality)
+    with stage("measuring the speed"):
+        said = expected_time(examples, backbone)
+    tell(backbone_line(examples, backbone), said)
     at = Workplace(cache=model.cache, quiet=model.quiet, say=tell, finished=finished)
     outcome = adapt_examples(examples, backbone, sources=sources, settings=settings, methods=methods, at=at)
-    where = save_and_show(outcome, out, overwrite=overwrite)
+    with stage("writing the model and its report"):
+        where = save_and_show(outcome, out, overwrite=overwrite)
     if not outcome.stopped:
         finished.clear()
     if pack:

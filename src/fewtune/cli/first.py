@@ -8,6 +8,7 @@ from pathlib import Path
 from fewtune.data.reading.read import absent
 from fewtune.errors import InputError
 from fewtune.files import expanded
+from fewtune.progress import stage
 
 RUNS = "runs"
 UNFINISHED = ".unfinished"
@@ -52,3 +53,12 @@ def chosen_out(data: Path, out: Path | None, *, resume: bool, overwrite: bool) -
 
 def _taken(path: Path) -> bool:
     return os.path.lexists(path) or os.path.lexists(f"{path}{UNFINISHED}")
+
+
+def load_libraries() -> None:
+    """Import torch and what works with it, as a stage of its own: it takes seconds."""
+    with stage("loading PyTorch"):
+        import torch  # noqa: F401
+    with stage("loading the methods"):
+        import fewtune.adaptation.adapt
+        import fewtune.models.named_backbone  # noqa: F401

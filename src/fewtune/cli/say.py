@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fewtune.progress import saying
 from fewtune.words import one_line
 
 if TYPE_CHECKING:
@@ -26,11 +27,13 @@ _PROBE = 4  # rows embedded to guess the time of all
 
 def note(sentence: str) -> None:
     """A remark on standard error, so that standard output holds the answer alone."""
+    saying()
     print(one_line(sentence), file=sys.stderr, flush=True)
 
 
 def tell(*sentences: str) -> None:
     """Sentences on standard output, one a line: a name in them cannot make a second line, nor move the cursor."""
+    saying()
     print("\n".join(map(one_line, sentences)), flush=True)
 
 

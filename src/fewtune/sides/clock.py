@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import final
 
+from fewtune import progress
 from fewtune.words import option
 
 
@@ -58,7 +59,8 @@ class Clock:
         stage = Stage(name)
         began = time.monotonic()
         try:
-            yield stage
+            with progress.stage(name):
+                yield stage
         finally:
             stage.seconds = time.monotonic() - began
             self.stages.append(stage)
