@@ -28,6 +28,8 @@ GUARD, UNSEEN, CHOOSE, FORECAST = (
 )
 SIDES, HELD, OWN, KEEP, PLAN = (f"tests/unit/sides/test_{name}.py" for name in ("guard", "held_out", "own", "compared", "planning"))
 EXPECTED, GAIN = "tests/unit/statistics/test_expected.py", "tests/unit/statistics/test_paired_gain.py"
+GREEDY, INNER = (f"tests/unit/sides/test_{name}.py" for name in ("greedy", "inner_folds"))
+CONTROLS = "tests/unit/evaluation/test_controls.py"
 FEW = f"{GUARD}::test_equal_gains_of_few_classes_prove_nothing"
 FROZEN = f"{HONEST}::test_labels_of_test_rows_decide_nothing_of_frozen_learners"
 OUTCOME = f"{HONEST}::test_labels_of_test_rows_decide_nothing_of_what_finetuning_gives"
@@ -65,7 +67,12 @@ _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
     ("honesty", "any gain is shown", "sides/compared.py", "if self.gain.kept and self.gain_of(name).low > 0", "if self.gain_of(name).mean > 0", (KEEP,)),
     ("honesty", "an ensemble costs nothing", "sides/compared.py", "(SLOWER if self._slower(n) else 0.0)", "0.0", (KEEP,)),
     ("honesty", "members are not calibrated", "sides/held_out.py", "np.mean([one.log_probabilities for one in held]", "np.mean([one.logits for one in held]", (HELD,)),
-    ("honesty", "no time for the run on all labels", "sides/planning.py", "max(run, 1e-9) - 1)", "max(run, 1e-9))", (PLAN,)),
+    ("honesty", "an answer is weighed by its own label", "sides/greedy.py", "others = known & ~asked.any(0)", "others = known", (GREEDY,)),
+    ("honesty", "settings are chosen on all labels", "sides/inner_folds.py", "replace(tuner.target, support=rows)", "tuner.target", (INNER,)),
+    ("honesty", "the worst settings are chosen", "sides/inner_folds.py", "int(np.argmin(losses))", "int(np.argmax(losses))", (INNER,)),
+    ("honesty", "more random tasks than were chosen", "tasks/chosen.py", "most=len(self.selection.select(tasks, evidence))", "most=0", ("tests/laws/test_selection.py",)),
+    ("honesty", "a control has a sweep of its own", "evaluation/run_study.py", "if other is None else labels[other]", "if True else labels[other]", (CONTROLS,)),
+    ("honesty", "no time for the run on all labels", "sides/planning.py", "max(run, 1e-9) - 1) / FOLDS)", "max(run, 1e-9)) / FOLDS)", (PLAN,)),
     ("honesty", "judging classes validate too", "sources/roles.py", "chosen[first::2]", "chosen[0::2]", (JUDGED,)),
     ("honesty", "test rows are learned from", "learners/target.py", "(examples.labels >= 0) & (examples.row_split != TEST)", "examples.labels >= 0", (ONCE,)),
     ("honesty", "test rows measure what was learned", "learners/unseen.py", "learned = _learned(examples, tested, support)", "learned: dict[int, int] = {}", (UNSEEN,)),
@@ -152,7 +159,7 @@ _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
     ("sides", "an ensemble with a lost side is kept", "sides/compared.py", "if not self.lost.keys() & members]", "if name not in self.lost]", (KEEP,)),
     ("sides", "a rival has the gain of the most certain one", "sides/compared.py", "else paired_gain(self.evidence, side=name)", "else self.gain", (KEEP,)),
     ("sides", "a loss on the own rows is overlooked", "sides/compared.py", "for n in names if own[n] > 0}", "for n in names}", (KEEP,)),
-    ("sides", "a repeat that does not fit is planned", "sides/planning.py", "math.floor(fits)", "math.ceil(fits)", (PLAN,)),
+    ("sides", "a repeat that does not fit is planned", "sides/planning.py", "min(1, alone), shared)", "min(1, alone), shared + 1)", (PLAN,)),
     ("sides", "one class is enough to judge by", "sides/guard.py", "len(ample) >= 2 and", "len(ample) >= 1 and", (SIDES,)),
 )  # fmt: skip
 MUTANTS = tuple(Mutant(*row) for row in _TABLE)

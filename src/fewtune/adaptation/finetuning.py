@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import final
 
+from fewtune.adaptation.chosen_settings import ChosenSettings
 from fewtune.adaptation.finetuned import Finetuned
 from fewtune.adaptation.frozen import FrozenModel
 from fewtune.adaptation.judging import Judging
@@ -46,6 +47,7 @@ class Finetuning:
     sources: SourceOutcome | None = None
     notes: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    seconds: float = 0.0  # of one run of the first method on own labels
 
     @cached_property
     def judging(self) -> Judging:
@@ -88,6 +90,8 @@ class Finetuning:
             self._source_side(sources)
             if OWN in self.judging.held and SOURCES in self.judging.held:
                 self.judging.judge(self.own.route_after(self.judging.routes[SOURCES]))
+        if OWN in self.judging.held and len(self.own.settings) > 1:
+            ChosenSettings(self.own, self.judging, self.job, self.seconds, self.sources).judge()
 
     @property
     def _related(self) -> Evidence | None:
@@ -104,7 +108,7 @@ class Finetuning:
             tuner = self.own.tuner(recipe)
             try:
                 with clock.stage("measuring the speed of finetuning"):
-                    plan = planned(tuner, share * clock.left, self.how.own.repeats)
+                    plan = planned(tuner, share * clock.left, self.how.own.repeats, len(self.own.recipes) - number - 1)
             except Diverged as problem:
                 self.notes.append(f"Finetuning by {recipe} failed: {str(problem).rstrip('.')}.")
                 continue
@@ -117,6 +121,7 @@ class Finetuning:
                 continue
             if not judging.held:
                 judging.repeats = plan.repeats
+            self.seconds = self.seconds or plan.seconds
             runs = FOLDS * judging.repeats + 1
             self.job.at.say(
                 f"Finetuning on your {counted(len(self.frozen.target.support), 'labelled example')}: {counted(runs, 'run')} of "

@@ -14,12 +14,14 @@ from fewtune.errors import InputError
 from fewtune.learners.usual import prior_of
 from fewtune.learning.method import Method
 from fewtune.sides.guard import own_splits_allow
+from fewtune.sides.inner_folds import InnerFolds
 from fewtune.sides.own import OwnTuner, own_method
+from fewtune.sides.progress import Finished
 from fewtune.sides.route import Made, Route, remembered
 from fewtune.sources.stages import REMEMBERED
-from fewtune.spec import text
 
 OWN = "finetuned on your labels"
+CHOSEN = "finetuned on your labels in chosen settings"
 BOTH = "finetuned on other data, then on your labels"
 
 
@@ -34,7 +36,8 @@ class OwnLabels:
     @cached_property
     def recipes(self) -> tuple[str, ...]:
         """The methods to try."""
-        return self.how.own.chosen(self.frozen.side.backbone.preparation.modality, self.how.finetune)
+        backbone = self.frozen.side.backbone
+        return self.how.own.chosen(backbone.preparation.modality, self.how.finetune, label_side=backbone.label_side)
 
     @cached_property
     def possible(self) -> bool:
@@ -72,9 +75,14 @@ class OwnLabels:
 
     def route(self, tuner: OwnTuner, number: int) -> Route:
         """The way to a side by the method of this number."""
-        name = OWN if not number else f"{OWN} by {self.recipes[number].split('(')[0]}"
-        made = Route(name, "finetuned on your own labels", tuner.made, self.learner, self._key(tuner))
+        name = OWN if not number else f"{OWN} by {self._short(number)}"
+        made = Route(name, "finetuned on your own labels", tuner.made, self.learner, tuner.key(self.learner))
         return remembered(made) if self.how.finetune == "all" and not number else made  # another side is built on it
+
+    def _short(self, number: int) -> str:
+        """The name of a method where no other one has it, else all of its text."""
+        names = [recipe.split("(")[0] for recipe in self.recipes]
+        return names[number] if names.count(names[number]) == 1 else self.recipes[number]
 
     def route_after(self, before: Route) -> Route:
         """The way from where another side ends, by the first method."""
@@ -83,9 +91,22 @@ class OwnLabels:
         def make(rows: Integers) -> Made:
             return tuner.made(rows, before.make(rows).side.backbone)
 
-        key = f"{self._key(tuner)} after {before.key}" if before.key else ""
+        key = f"{tuner.key(self.learner)} after {before.key}" if before.key else ""
         return Route(BOTH, "finetuned on other data, then on your own labels", make, self.learner, key)
 
-    def _key(self, tuner: OwnTuner) -> str:
-        """All that a run depends on beside the rows."""
-        return f"{text(tuner.method)} {text(self.learner)} {self.frozen.side.backbone.digest()}"
+    @cached_property
+    def settings(self) -> tuple[OwnTuner, ...]:
+        """The settings that are chosen among, the usual one first; none where that is not asked for."""
+        return tuple(map(self.tuner, self.how.own.settings(self.frozen.side.backbone.preparation.modality, self.how.finetune)))
+
+    def route_chosen(self, count: int, finished: Finished) -> Route:
+        """The way to a side in the first `count` settings' best one, chosen anew on inner folds wherever the way is taken."""
+        folds = InnerFolds(self.settings[:count], self.learner, finished)
+        key = " or ".join(tuner.key(self.learner) for tuner in folds.tuners)
+        return Route(CHOSEN, "finetuned on your own labels in settings chosen on inner folds", folds.made, self.learner, key)
+
+    def route_in(self, number: int) -> Route:
+        """The way to a side in the settings of this number, which other data chose."""
+        tuner = self.settings[number]
+        said = "finetuned on your own labels in settings chosen on other data"
+        return Route(CHOSEN, said, tuner.made, self.learner, tuner.key(self.learner))

@@ -49,7 +49,7 @@ def adapt(
         example "lora(on='support')", or on the other data, for example 'multitask(shots=5)'.
     finetune: str
         What may change the backbone. auto: your labels, and other data if there is any. own, sources: that alone. all: every method for
-        your labels. never: nothing.
+        your labels, in settings chosen for your data too, and more ensembles. never: nothing.
     keep: str
         likely: a finetuned model is saved if it is expected to be the best one. shown: only if it is shown to be better, at 95%.
     budget: str

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Literal, Unpack, final
 
 from fewtune.backbones.edits import LoRA
+from fewtune.data.views.views import IDENTITY, View
 from fewtune.errors import InputError
 from fewtune.learning.method import Method
 from fewtune.learning.phase import Adapt, Average, Greedy, Phase, Step
-from fewtune.parts.heads import Centroid, Logistic
+from fewtune.parts.heads import Centroid, Logistic, Text
 from fewtune.parts.heads.linear import Linear
 from fewtune.parts.losses import Anchor, CrossEntropy, Loss, SupervisedContrast
 from fewtune.parts.optimizers import AdamW, Optimizer
@@ -88,12 +89,13 @@ def standard(**settings: Unpack[Upper]) -> Method:
 
 
 @defaults(on="source", steps=60, batch=32, lr=Cosine(lr=1e-4), optimizer=AdamW(), head=None, last=3)
-def contrastive(*, temperature: float = 0.1, head_lr: float = 0.0, **settings: Unpack[Upper]) -> Method:
+def contrastive(*, temperature: float = 0.1, head_lr: float = 0.0, view: View = IDENTITY, **settings: Unpack[Upper]) -> Method:
     """Supervised contrast: in each batch every row finds the others of its class among all; then `head` answers, by default logistic
     regression.
 
     `temperature` divides the cosines. `head_lr` above 0: a linear head is trained at this rate on the same features, and its cross-entropy
-    counts too. On the support too an update sees `batch` rows. The default moves the last 3 groups.
+    counts too. On the support too an update sees `batch` rows. The default moves the last 3 groups. `view`, such as `Augment()`: how an
+    update sees images; random views run through all of the network, which takes several times as long.
     Reference: Khosla et al., NeurIPS 2020; Tunstall et al., "Efficient few-shot learning without prompts" (SetFit), 2022. Departs: SetFit
     draws pairs one by one, moves all weights and compares by the squared error of the cosine; here all pairs of a batch count.
 
@@ -103,7 +105,8 @@ def contrastive(*, temperature: float = 0.1, head_lr: float = 0.0, **settings: U
     head = as_head(settings["head"]) or Logistic()
     site = _Site(**settings)
     contrast = SupervisedContrast(temperature=temperature)
-    phase = replace(site.deep(*_CROSS_ENTROPY, contrast) if head_lr else site.deep(contrast), sampler=Pooled(batch=site.batch))
+    phase = site.deep(*_CROSS_ENTROPY, contrast) if head_lr else site.deep(contrast)
+    phase = replace(phase, sampler=Pooled(batch=site.batch), query_view=view)
     if head_lr:
         phase = replace(phase, plan=Plan(rules=((site.patterns, head_lr), *phase.plan.rules)))
     if site.on == "source":
@@ -193,17 +196,27 @@ def lora(*, rank: int = 8, alpha: float = 8.0, **settings: Unpack[Finetuning]) -
     return site.method(site.phase(only((f"{edit.name}.*", site.patterns), site.lr)), edits=(edit,))
 
 
-@defaults(on="source", steps=200, batch=64, lr=1e-3, optimizer=MOMENTUM, head=None)
-def l2_sp(strength: float = 0.01, **settings: Unpack[Finetuning]) -> Method:
+@defaults(on="source", steps=200, batch=64, lr=1e-3, optimizer=MOMENTUM, head=None, last=0)
+def l2_sp(strength: float = 0.01, *, prompts: tuple[str, ...] = (), **settings: Unpack[Upper]) -> Method:
     """L2-SP: standard finetuning with strength / 2 ||theta - theta_0||^2. Reference: Li, Grandvalet, Davoine, ICML 2018.
 
-    Departs: a new head is also held near its start; theirs has a plain L2 penalty.
+    Departs: a new head is also held near its start; theirs has a plain L2 penalty. `prompts`, such as 'a photo of a {}.', on the support
+    and for models with a label side: the class names are the head (zero-shot at the start, `Text`), and what reads them moves and is held
+    too.
 
     >>> l2_sp(strength=0.1).phases[0].losses[1].strength
     0.1
+    >>> l2_sp(on="support", prompts="a photo of a {}.").learner.then.temperature
+    100.0
     """
+    if prompts and settings["on"] == "source":
+        raise InputError("l2_sp: prompts are for on='support': on a source the head has a row for each of its classes.")
     site = _Site(**settings)
-    return site.method(site.phase(everything(site.lr), losses=(CrossEntropy(), Anchor(strength=strength))))
+    phase = site.deep(CrossEntropy(), Anchor(strength=strength))
+    if not prompts:
+        return site.method(phase)
+    named = Text(prompts=prompts)
+    return Method(learner=Adapt(phases=(replace(phase, learner=named),), then=as_head(settings["head"]) or named))
 
 
 @defaults(on="source", steps=200, batch=64, lr=1e-3, optimizer=MOMENTUM, head=None)

@@ -24,6 +24,7 @@ from fewtune.learning.phase import Adapt, Step, phases_of
 from fewtune.models.finetuned_weights import what_moved
 from fewtune.recipes.language import read_method
 from fewtune.sides.route import Made
+from fewtune.spec import text
 from fewtune.tasks.episodes import Episodes
 
 LEAST_STEPS, LEAST_ROWS = 50, 32  # of a run that is worth its time
@@ -67,6 +68,10 @@ class OwnTuner:
         moved = what_moved(self.backbone, ended, self.method.edits)
         backbone = self.backbone if moved is None else moved.onto(self.backbone)
         return Made(Side(backbone, self._features(ground, ended)), moved)
+
+    def key(self, learner: Method) -> str:
+        """A text of all that the answers of `learner` on a side depend on beside the rows, for `Route.key`."""
+        return f"{text(self.method)} {text(learner)} {self.backbone.digest()}"
 
     @property
     def steps(self) -> int:

@@ -43,10 +43,22 @@ def seconds_a_run(tuner: OwnTuner) -> float:
     return short + each * max(steps - _FEW * phases, 0)
 
 
-def planned(tuner: OwnTuner, seconds: float, repeats: int = 0) -> Plan:
-    """As many repeats of the folds as fit into `seconds`, beside a run on all labelled examples; or so many `repeats` as are asked for."""
+def planned(tuner: OwnTuner, seconds: float, repeats: int = 0, others: int = 0) -> Plan:
+    """As many repeats of the folds as fit into `seconds`, beside a run on all labelled examples; or so many `repeats` as are asked for.
+
+    `others`: methods that wait for the same time. Beyond the first repeat, each has an equal share of it.
+    """
     run = seconds_a_run(tuner)
     if repeats or math.isinf(seconds):
         return Plan(repeats or MOST_REPEATS, run)
-    fits = (_SPARE * seconds / max(run, 1e-9) - 1) / FOLDS
-    return Plan(int(min(MOST_REPEATS, max(0, math.floor(fits)))), run)
+    alone, shared = (math.floor((_SPARE * time / max(run, 1e-9) - 1) / FOLDS) for time in (seconds, seconds / (1 + others)))
+    return Plan(min(MOST_REPEATS, max(0, min(1, alone), shared)), run)
+
+
+def settings_within(seconds: float, run: float, makings: int, each: int, most: int) -> int:
+    """Among how many settings, `most` at most, can be chosen in so many `seconds`, where one run takes `run` seconds, the side is made
+    `makings` times (once for each fold that judges, and once from all labelled examples) and a setting takes `each` runs. 0 where not even
+    two can be compared.
+    """
+    fits = [n for n in range(2, most + 1) if (makings + n * each) * run <= _SPARE * seconds]
+    return max(fits, default=0)

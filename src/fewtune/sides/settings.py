@@ -17,6 +17,26 @@ CONTRASTIVE = "contrastive(on='support')"
 WITH_HEAD = "contrastive(on='support', lr=Cosine(lr=3e-4), last=6, head_lr=0.01)"
 USUAL: dict[str, tuple[str, ...]] = {"text": (CONTRASTIVE,), "image": (WITH_HEAD,)}
 """What is tried first on own labels, by modality (docs/reproductions.md)."""
+SETTINGS: dict[str, tuple[str, ...]] = {
+    "text": (
+        CONTRASTIVE,
+        "contrastive(on='support', lr=Cosine(lr=3e-4))",
+        "contrastive(on='support', lr=Cosine(lr=3e-5))",
+        "contrastive(on='support', last=1)",
+        "contrastive(on='support', last=6)",
+    ),
+    "image": (
+        WITH_HEAD,
+        "contrastive(on='support', lr=Cosine(lr=9e-4), last=6, head_lr=0.01)",
+        "contrastive(on='support', lr=Cosine(lr=1e-4), last=6, head_lr=0.01)",
+        "contrastive(on='support', lr=Cosine(lr=3e-4), last=3, head_lr=0.01)",
+        "contrastive(on='support', lr=Cosine(lr=3e-4), last=12, head_lr=0.01)",
+    ),
+}
+"""What `all` chooses among for each target, the usual one first: three times its rate and a third, fewer groups and twice as many."""
+NAMED = "l2_sp(on='support', steps=60, lr=Cosine(lr=1e-4), last=3, optimizer=AdamW(weight_decay=0.0), prompts='a photo of a {}.')"
+"""Tried too for images where the model reads class names: they are the head, zero-shot at the start, and all stays near its start."""
+WITH_VIEWS = WITH_HEAD.removesuffix(")") + ", view=Augment())"
 MORE = (
     "linear_probe_then_finetune(on='support', steps=60, last=3)",
     "lora(on='support', steps=60)",
@@ -43,12 +63,19 @@ class OwnSettings:
         for recipe in self.recipes:
             own_method(recipe)
 
-    def chosen(self, modality: Modality, finetune: Finetune) -> tuple[str, ...]:
-        """The methods to try."""
+    def chosen(self, modality: Modality, finetune: Finetune, *, label_side: bool = False) -> tuple[str, ...]:
+        """The methods to try. `label_side`: whether the model reads class names."""
         if self.recipes:
             return self.recipes
         usual = USUAL.get(modality, ())
-        return (*usual, *MORE) if finetune == "all" and usual else usual
+        if modality == "image":
+            usual += (NAMED,) * label_side
+        more = (*MORE, *((WITH_VIEWS,) if modality == "image" else ()))
+        return (*usual, *more) if finetune == "all" and usual else usual
+
+    def settings(self, modality: Modality, finetune: Finetune) -> tuple[str, ...]:
+        """The methods that are chosen among for each target, the usual one first. None where methods were asked for by name."""
+        return SETTINGS.get(modality, ()) if finetune == "all" and not self.recipes else ()
 
 
 def check_words(finetune: str, keep: str) -> None:

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from fewtune.adaptation import finetuning, judging, own_labels
+from fewtune.adaptation import chosen_settings, finetuning, judging, own_labels
 from fewtune.adaptation.adapt import adapt_examples
 from fewtune.adaptation.finetuned import said_of
-from fewtune.adaptation.own_labels import OWN
+from fewtune.adaptation.own_labels import CHOSEN, OWN
 from fewtune.adaptation.settings import AdaptSettings
 from fewtune.backbones.load import load_backbone
+from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from fewtune.machine import Machine
+from fewtune.models.finetuned_weights import Moved
+from fewtune.sides import settings as settings_of_own
 from fewtune.sides.beside import BESIDE
 from fewtune.sides.greedy import GREEDY
 from fewtune.sides.held_out import held_out
 from fewtune.sides.job import Workplace
+from fewtune.sides.own import OwnTuner, own_method
 from fewtune.sides.planning import Plan
-from fewtune.sides.route import OutOfTimeError, Route
+from fewtune.sides.route import Made, OutOfTimeError, Route
 from fewtune.stopping import Stopped
-from tests.unit.adaptation.small_job import BACKBONE, LORA, METHODS, RECIPE, adapted, one_pass, target
+from tests.unit.adaptation.small_job import BACKBONE, LORA, METHODS, RECIPE, WAYS, adapted, keeping, one_pass, target
 
 BY_LORA = f"{OWN} by lora"
 
@@ -69,6 +74,70 @@ def test_nothing_of_it_is_tried_by_default(tmp_path: Path, monkeypatch: pytest.M
     assert compared is not None and [*compared.rivals] == [OWN, f"frozen + {OWN}"] and not compared.greedy
 
 
+def in_settings(monkeypatch: pytest.MonkeyPatch, *more: str) -> None:
+    """Settings to choose among, for vectors; no other methods."""
+    monkeypatch.setitem(settings_of_own.USUAL, "vector", (RECIPE,))
+    monkeypatch.setitem(settings_of_own.SETTINGS, "vector", (RECIPE, *more))
+    monkeypatch.setattr(settings_of_own, "MORE", ())
+
+
+def test_all_chooses_settings_on_inner_folds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The usual ones ruin the features, so the others are chosen wherever the side is made; the saved model is in the chosen ones."""
+    one_pass(monkeypatch)
+    keeping(monkeypatch, CHOSEN)
+    wild = RECIPE.replace("lr=0.02", "lr=1.0")
+    in_settings(monkeypatch)
+    monkeypatch.setitem(settings_of_own.USUAL, "vector", (wild,))
+    monkeypatch.setitem(settings_of_own.SETTINGS, "vector", (wild, RECIPE))
+    said: list[str] = []
+    at = Workplace(cache=tmp_path, quiet=True, say=said.append)
+    how = AdaptSettings(finetune="all", minutes=math.inf)
+    found = adapt_examples(target(), BACKBONE, settings=how, methods=METHODS, at=at)
+    compared = found.finetuning.compared
+    assert compared is not None and [*compared.held] == ["frozen", OWN, BESIDE, CHOSEN]
+    assert said[-1] == "Choosing among 2 of 2 settings of finetuning on your labels, on inner folds of your examples: 25 runs, about 0 s."
+    assert found.finetuning.why.startswith("Finetuning ") and "in settings chosen on inner folds" in found.finetuning.why
+    tuner = OwnTuner(found.target, RowSpace([found.target.examples]), BACKBONE, own_method(RECIPE))
+    assert isinstance(found.bundle.moved, Moved)
+    made = tuner.made(found.target.support).moved
+    assert isinstance(made, Moved) and found.bundle.moved.digest == made.digest
+    assert f"judging: {CHOSEN}" in [stage.name for stage in found.stages]
+
+
+def test_other_data_chooses_settings_once_for_all_folds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one_pass(monkeypatch)
+    still = RECIPE.replace("lr=0.02", "lr=0.0")
+    asked: list[Any] = []
+
+    def best(methods: Any, backbone: Any, classes: Any, sources: Any) -> int:
+        asked.append((methods, backbone, classes.ways, sources))
+        return 1
+
+    monkeypatch.setattr(chosen_settings, "best_on_classes", best)
+    in_settings(monkeypatch, still)
+    found = adapted(tmp_path, sources=True, recipes=(), finetune="all")
+    assert asked == [([own_method(RECIPE), own_method(still)], BACKBONE, WAYS, ("more",))]
+    compared = found.finetuning.compared
+    assert compared is not None and CHOSEN in compared.held and found.finetuning.routes[CHOSEN].said.endswith("chosen on other data")
+    frozen = held_out(
+        Route("", "", lambda _: Made(found.finetuning.frozen.side, None), METHODS["centroid"]),
+        found.target, METHODS, found.finetuning.splits, 0,  # type: ignore[arg-type]
+    )  # fmt: skip
+    assert compared.held[CHOSEN].logits.shape == frozen.logits.shape
+    monkeypatch.setattr(chosen_settings, "best_on_classes", lambda *_: 0)
+    again = adapted(tmp_path, sources=True, recipes=(), finetune="all")
+    assert again.finetuning.compared is not None and CHOSEN not in again.finetuning.compared.held
+    assert any(s == "Classes of the other data chose the usual settings of finetuning on your own labels." for s in again.sentences)
+
+
+def test_too_little_time_to_choose_settings_leaves_the_usual_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finetuning, "planned", lambda *_: Plan(1, 30.0))
+    in_settings(monkeypatch, RECIPE.replace("lr=0.02", "lr=0.01"))
+    found = adapted(tmp_path, recipes=(), finetune="all", minutes=13.0)
+    assert found.finetuning.compared is not None and CHOSEN not in found.finetuning.compared.held
+    assert "Too little time to choose the settings of finetuning on your own labels: the usual ones stand." in found.sentences
+
+
 @pytest.mark.parametrize("finetune", ["never", "auto", "own"])
 def test_few_labels_are_not_finetuned_on(finetune: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is run. That is said first where it was asked for, else in a remark at the end."""
@@ -109,8 +178,8 @@ def test_own_labels_leave_time_for_the_sources(
 ) -> None:
     given: list[float] = []
 
-    def planned(_: object, seconds: float, repeats: int) -> Plan:
-        assert repeats == 0
+    def planned(_: object, seconds: float, repeats: int, others: int) -> Plan:
+        assert repeats == 0 and others == 0
         given.append(seconds)
         return Plan(0, 1.0)
 

@@ -225,6 +225,21 @@ def test_onnx_holds_all_members(saved: Path, tmp_path: Path) -> None:
     assert made.difference <= 1e-5 and made.rows == 5
 
 
+def test_ridge_on_the_features_of_two_members_is_exported_too(backbone: Backbone, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    members = Members(parts=changes(backbone)[:2])
+    at = Workplace(cache=tmp_path / "cache", quiet=True)
+    methods = {"beside": Method(learner=Ridge(penalty="loo"))}
+    found = adapt_examples(read_examples((images(12), LABELS)), members.onto(backbone), at=at, methods=methods)
+    remember(backbone.digest(), backbone.place)
+    bundle = replace(found.bundle, backbone=replace(found.bundle.backbone, digest=backbone.digest()), moved=members)
+    Adapted(replace(found, bundle=bundle)).save(tmp_path / "run")
+    model = fewtune.load(tmp_path / "run", machine=CPU)
+    made = model.export(tmp_path / "model.onnx", inputs=images(5, seed=1))
+    assert made.difference <= 1e-5 and made.rows == 5
+
+
 def test_an_ensemble_is_packed_once(model: Adapted, backbone: Backbone, tmp_path: Path) -> None:
     """The packed backbone is the one that all members start from."""
     run = model.save(tmp_path / "run", pack=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fewtune.sides import planning
-from fewtune.sides.planning import Plan, planned, seconds_a_run
+from fewtune.sides.planning import Plan, planned, seconds_a_run, settings_within
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,13 @@ def test_time_for_the_folds_and_a_run_on_all_labels(seconds: float, repeats: int
     assert planned(SimpleNamespace(), seconds) == Plan(repeats, 10.0)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("seconds", "repeats"), [(55.0, 0), (56.0, 1), (299.0, 1), (301.0, 2), (math.inf, 2)])
+def test_a_second_repeat_leaves_time_for_other_methods(seconds: float, repeats: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two others wait: the first repeat may take all of the time, the second only a third."""
+    monkeypatch.setattr(planning, "seconds_a_run", lambda _: 10.0)
+    assert planned(SimpleNamespace(), seconds, 0, 2) == Plan(repeats, 10.0)  # type: ignore[arg-type]
+
+
 def test_so_many_repeats_as_are_asked_for_however_long_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "seconds_a_run", lambda _: 10.0)
     assert [planned(SimpleNamespace(), s, 3) for s in (0.0, math.inf)] == [Plan(3, 10.0)] * 2  # type: ignore[arg-type]
@@ -30,6 +37,14 @@ def test_so_many_repeats_as_are_asked_for_however_long_they_take(monkeypatch: py
 
 def test_the_fewest_runs_that_tell_anything() -> None:
     assert Plan(0, 30.0).minutes == pytest.approx(2.5 / 0.9)  # a tenth of the time is left for the rest
+
+
+@pytest.mark.parametrize(
+    ("seconds", "settings"), [(0.0, 0), (277.0, 0), (278.0, 2), (388.0, 2), (389.0, 3), (611.0, 4), (612.0, 5), (math.inf, 5)]
+)
+def test_settings_that_the_time_allows(seconds: float, settings: int) -> None:
+    """Five makings with two runs a setting and one more each, of ten seconds; nine tenths of the time may be planned."""
+    assert settings_within(seconds, 10.0, 5, 10, 5) == settings
 
 
 class Timed:
