@@ -144,13 +144,14 @@ def test_the_exported_file_answers_alone(fewtune: Run, model: Path, unseen: Path
     assert ran.code == 0 and ran.err == "", ran.err
     assert b'.py"' not in (model / "model.onnx").read_bytes()  # no path of this machine
     assert "model.onnx" in (written(model) or ())
-    assert ran.out.count("\n") == 3 and "Checked with onnxruntime on 15 rows in batches of 1, 2, 3, 15" in ran.out
+    assert ran.out.count("\n") == 4 and "Checked with onnxruntime on 15 rows in batches of 1, 2, 3, 15" in ran.out
     session = ort.InferenceSession(model / "model.onnx", providers=["CPUExecutionProvider"])
     said = session.get_modelmeta().custom_metadata_map
     assert "resized to 12 x 12" in said["how_to_prepare"] and "bilinear" in said["how_to_prepare"]
     files = [file for shape in SHAPES for file in sorted((unseen / shape).iterdir())]
-    pixels = [np.asarray(Image.open(file).convert("RGB").resize((12, 12), Image.Resampling.BILINEAR)) for file in files]
-    found = session.run(None, {"pixels": np.stack(pixels).transpose(0, 3, 1, 2).astype(np.float32)})[0]
+    pixels = [np.asarray(Image.open(file).convert("RGB")) for file in files]
+    found = session.run(None, {"pixels_0_255": np.stack(pixels)})[0]
+    assert {"model.md", "model_predict.py", "model_predict.mjs"} <= (written(model) or {}).keys()
     own = json.loads(fewtune("predict", model, *files, "--format", "json", "--quiet").out)
     np.testing.assert_allclose(found, [[a["scores"][c] for c in json.loads(said["class_names"])] for a in own], atol=1e-5)
     assert "sha256" in refused(_damaged(fewtune, model))

@@ -15,6 +15,7 @@ import torch
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.features.readable import refuse_unreadable
 from fewtune.backbones.own_module import is_own
+from fewtune.backbones.preparation import ImagePreparation
 from fewtune.backbones.text_preparation import TextPreparation
 from fewtune.data.audit import unreadable
 from fewtune.data.examples import Examples, make_examples
@@ -25,7 +26,9 @@ from fewtune.files import add_to_manifest, refuse_foreign, write_bytes
 from fewtune.keys import key
 from fewtune.machine import Machine
 from fewtune.models.bundle import Bundle
-from fewtune.models.graph import Answering, Inputs, fed, inputs_of
+from fewtune.models.graph import PIXELS, Answering, Inputs, fed, inputs_of
+from fewtune.models.onnx_notes import beside as paths
+from fewtune.models.onnx_notes import notes
 from fewtune.models.onnx_provider import as_onnx, need_onnx, run_onnx
 from fewtune.models.predict import load_its_backbone, probabilities, refuse_other_modality
 
@@ -57,9 +60,9 @@ def export_onnx(
 
     `backbone`: the model's own, finetuned, where it is a network given from Python; any other is loaded by its name.
     It is checked with onnxruntime against fewtune's own probabilities, in several batch sizes, on the first rows of `examples` (on made-up
-    ones, or for embeddings the model's own, where there are none). A tokenizer's files go to the folder `tokenizer` beside it. Raises
-    InputError, and writes nothing, where the network has no ONNX form, the two differ by more than 1e-4, or a
-    run folder holds such a file that fewtune did not write.
+    ones, or for embeddings the model's own, where there are none). A tokenizer's files go to the folder `tokenizer` beside it, and a note
+    with programs that use the model to files beside it (`onnx_notes`). Raises InputError, and writes nothing, where the network has no ONNX
+    form, the two differ by more than 1e-4, or a run folder holds such a file that fewtune did not write.
     """
     need_onnx()
     if examples is not None:
@@ -79,7 +82,12 @@ def export_onnx(
             f"the exported model differs from this one by up to {difference:.2g} in a probability (at most {TOLERANCE:g} is allowed), so "
             f"nothing was written: {backbone.name} computes something that ONNX does otherwise."
         )
-    beside = _tokenizer(backbone, path.parent / TOKENIZER)
+    tokens = _tokenizer(backbone, path.parent / TOKENIZER)
+    fast = any(file.name == "tokenizer.json" for file in tokens)
+    beside = {
+        **tokens,
+        **paths(path, notes(path.stem, backbone.preparation, inputs, bundle.class_names, bundle.threshold, fast)),
+    }
     refuse_foreign(path.parent, [path, *beside])
     for file, wanted in {**beside, path: content}.items():
         write_bytes(file, wanted)
@@ -87,29 +95,39 @@ def export_onnx(
     rows = "made-up " if chosen.name == _INVENTED else ""
     sentences = (
         f"Wrote {path} ({len(content) / 1e6:.1f} MB): {_shown(inputs)} -> probabilities [N, {len(bundle.class_names)}].",
-        inputs.how + _where_tokens(backbone, beside),
+        inputs.how + _where_tokens(backbone, tokens),
         f"Checked with onnxruntime on {len(checked)} {rows}rows in batches of {', '.join(map(str, sizes))}: its probabilities differ from "
         f"fewtune's by at most {difference:.1g}.",
+        f"{path.with_suffix('.md')} says how other programs use it"
+        + (f"; {path.stem}_predict.py and {path.stem}_predict.mjs beside it do so." if len(beside) > len(tokens) + 1 else "."),
     )
     return Exported(path, len(content), difference, len(checked), inputs, sentences)
 
 
 def _two(backbone: Backbone, examples: Examples, inputs: Inputs) -> list[torch.Tensor]:
-    """An example batch of two rows (the same twice, where there is one), of two tokens or more."""
+    """An example batch of two rows (the same twice, where there is one), of two tokens or more; of photos, an ordinary size."""
+    if isinstance(backbone.preparation, ImagePreparation):
+        return [torch.zeros(2, 61, 47, 3, dtype=torch.uint8)]
     rows = np.array([0, len(examples) - 1], dtype=np.int64)
     given = fed(backbone, examples, rows)
     return [torch.from_numpy(given[name]) for name in inputs.names]
 
 
 def _difference(bundle: Bundle, backbone: Backbone, examples: Examples, content: bytes) -> tuple[float, list[int]]:
-    """The largest difference of a probability over batches of 1, 2, 3 and all rows; these sizes. NaN differs from everything."""
+    """The largest difference of a probability over batches of 1, 2, 3 and all rows, of photos over each by itself too; these sizes. NaN
+    differs from everything."""
     sizes = sorted({size for size in (1, 2, 3, len(examples)) if size <= len(examples)})
     parts = [np.arange(len(examples))[-size:] for size in sizes]
-    found = run_onnx(content, [fed(backbone, examples, part) for part in parts])
+    if isinstance(backbone.preparation, ImagePreparation):
+        parts += [np.array([row]) for row in range(len(examples))]  # in its own size
+    batches = [fed(backbone, examples, part) for part in parts]
+    found = run_onnx(content, batches)
     start, space = backbone.start(), RowSpace([examples])
     worst = 0.0
-    for part, answered in zip(parts, found, strict=True):
-        own = probabilities(bundle, backbone.embed(start, space, part)).numpy()
+    for part, given, answered in zip(parts, batches, found, strict=True):
+        pictures = RowSpace([make_examples(Pixels(given[PIXELS]), name="checked")]) if PIXELS in given else None
+        features = backbone.embed(start, space, part) if pictures is None else backbone.embed(start, pictures, np.arange(len(part)))
+        own = probabilities(bundle, features).numpy()
         gap = float(np.abs(own - answered).max()) if own.shape == answered.shape else float("nan")
         worst = max(worst, gap) if gap == gap else float("inf")
     return worst, sizes

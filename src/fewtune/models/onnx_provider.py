@@ -16,6 +16,7 @@ from fewtune.errors import InputError
 from fewtune.models.graph import Inputs
 
 OPSET = 20
+_LONGEST_SIDE = 65535  # pixels of a photo
 LARGEST = 2_000_000_000  # bytes: a protobuf holds no more than 2 GiB
 _INSTALL = "exporting to ONNX needs three more packages: pip install 'fewtune[onnx]'."
 
@@ -41,6 +42,7 @@ def as_onnx(network: nn.Module, inputs: Inputs, example: Sequence[Tensor], metad
     if size > LARGEST:
         raise InputError(f"an ONNX file holds at most 2 GB and this model has {size / 1e9:.1f} GB: take a smaller backbone.")
     dims = {"batch": torch.export.Dim("batch"), "sequence": torch.export.Dim("sequence", max=inputs.longest)}
+    dims |= {side: torch.export.Dim(side, max=_LONGEST_SIDE) for side in ("height", "width")}
     dynamic = tuple({i: dims[s] for i, s in enumerate(shape) if isinstance(s, str)} for _, _, shape in inputs.listed)
     silence = io.StringIO()
     try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -104,13 +106,75 @@ def test_an_image_model_with_what_moved_in_it(tmp_path: Path) -> None:
     model.export(tmp_path / "model.onnx", inputs=images(4, seed=1))
     new = images(5, seed=2)
     assert np.abs(expected(model, new) - expected(plain, new)).max() > 1e-3  # it matters what moved
-    from PIL import Image
-
-    pixels = np.stack([np.asarray(Image.fromarray(i).resize((28, 28), Image.Resampling.BILINEAR)) for i in new]).transpose(0, 3, 1, 2)
-    np.testing.assert_allclose(asked(tmp_path / "model.onnx", {"pixels": pixels.astype(np.float32)}), expected(model, new), atol=1e-5)
+    np.testing.assert_allclose(asked(tmp_path / "model.onnx", {"pixels_0_255": new}), expected(model, new), atol=1e-5)
+    for picture in (images(1, seed=3, height=301, width=97), images(1, seed=4, height=20, width=333)):  # any size
+        np.testing.assert_allclose(asked(tmp_path / "model.onnx", {"pixels_0_255": picture}), expected(model, picture), atol=1e-5)
     said = metadata(tmp_path / "model.onnx")
     assert json.loads(said["class_names"]) == ["a", "b", "c"] and "28 x 28" in said["how_to_prepare"]
-    assert json.loads(said["inputs"]) == [{"name": "pixels", "kind": "float32", "shape": ["batch", 3, 28, 28]}]
+    assert json.loads(said["inputs"]) == [{"name": "pixels_0_255", "kind": "uint8", "shape": ["batch", "height", "width", 3]}]
+    for scaled in (new / np.float32(255), (new > 127).astype(np.float32), new.transpose(0, 3, 1, 2)):
+        with pytest.raises(Exception, match="INVALID_ARGUMENT"):  # 0 to 1, or channels first
+            asked(tmp_path / "model.onnx", {"pixels_0_255": scaled})
+    mixed = np.concatenate([(new[:1] > 127).astype(np.uint8), new[1:]])
+    found = asked(tmp_path / "model.onnx", {"pixels_0_255": mixed})  # whole numbers from 0 to 1: no answer instead of a wrong one
+    assert np.isnan(found[0]).all() and np.isfinite(found[1:]).all()
+    made_of = {p.name for p in tmp_path.iterdir() if p.name.startswith("model")}
+    assert made_of == {"model.onnx", "model.md", "model_predict.py", "model_predict.mjs"}
+
+
+def program(path: Path, *given: object) -> list[list[str]]:
+    """The lines that the Python program beside a model prints, in a process that sees no code of ours."""
+    block = (
+        "import sys, runpy; sys.modules.update(dict.fromkeys(['fewtune', 'torch', 'transformers']))\n"
+        "del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    ran = subprocess.run([sys.executable, "-I", "-c", block, str(path), *map(str, given)], capture_output=True, text=True, check=True)
+    return [line.split("\t") for line in ran.stdout.splitlines()]
+
+
+def script_is_right(path: Path) -> None:
+    """The JavaScript beside a model is JavaScript (where Node.js is installed)."""
+    node = shutil.which("node")
+    if node is not None:
+        subprocess.run([node, "--check", str(path)], check=True, capture_output=True)
+
+
+def test_the_program_beside_a_model_answers_as_fewtune_does(tmp_path: Path) -> None:
+    """By onnxruntime and Pillow alone: turned, transparent, grey and black photos too."""
+    from PIL import Image
+
+    bundle = fewtune.adapt((images(8), ["a|b", "</script>"] * 4), backbone="pixels,size=12", method="ridge", cache=tmp_path / "c").bundle
+    model = Model(replace(bundle, threshold=0.6), machine=CPU)
+    model.export(tmp_path / "my pets.onnx")
+    photos = [Image.fromarray(x) for x in images(4, seed=1, height=50, width=90)]
+    photos[0].save(tmp_path / "plain.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photos[1].save(tmp_path / "turned.png", exif=exif)
+    photos[2].putalpha(Image.linear_gradient("L").resize((90, 50)))
+    photos[2].save(tmp_path / "clear.png")
+    photos[3].convert("L").save(tmp_path / "grey.jpg", quality=95)
+    files = [tmp_path / name for name in ("plain.png", "turned.png", "clear.png", "grey.jpg")]
+    said = program(tmp_path / "my pets_predict.py", *files)
+    own = model.predict(files, threshold=0.0)
+    assert [(line[0], line[1], float(line[2])) for line in said] == [
+        (str(f), p.label, pytest.approx(p.probability, abs=6e-5)) for f, p in zip(files, own, strict=True)
+    ]
+    Image.new("RGB", (9, 9)).save(tmp_path / "black.png")
+    assert program(tmp_path / "my pets_predict.py", tmp_path / "black.png")[0][1:] == ["(black)", "nan"]
+    note = (tmp_path / "my pets.md").read_text()
+    assert "`pixels_0_255`: uint8, [N, height, width, 3]" in note and "| 1 | a\\|b |" in note and "Below 0.6 the model abstains" in note
+    script_is_right(tmp_path / "my pets_predict.mjs")
+
+
+def test_the_program_of_embeddings(tmp_path: Path) -> None:
+    model = Model(with_head(Ridge()), machine=CPU)
+    model.export(tmp_path / "model.onnx")
+    np.save(tmp_path / "new.npy", vectors(3, seed=4)[0])
+    assert [line[1] for line in program(tmp_path / "model_predict.py", tmp_path / "new.npy")] == [
+        p.label for p in model.predict(vectors(3, seed=4)[0])
+    ]
+    script_is_right(tmp_path / "model_predict.mjs")
 
 
 @pytest.mark.slow
@@ -130,6 +194,12 @@ def test_a_text_model_and_its_tokenizer(tmp_path: Path) -> None:
         tokens = tokenizer(batch, padding=True, return_tensors="np")
         given = {name: tokens[name].astype(np.int64) for name in ("input_ids", "attention_mask")}
         np.testing.assert_allclose(asked(tmp_path / "run" / "model.onnx", given), expected(model, batch), atol=1e-5)
+    longer = ["the cat", "a big red dog sleeps under the mat near the bird " * 9]  # cut as fewtune cuts it
+    said = program(tmp_path / "run" / "model_predict.py", *longer)
+    with pytest.warns(UserWarning, match="is cut there"):
+        own = model.predict(longer)
+    assert [(line[1], float(line[2])) for line in said] == [(p.label, pytest.approx(p.probability, abs=6e-5)) for p in own]
+    script_is_right(tmp_path / "run" / "model_predict.mjs")
 
 
 @pytest.mark.slow
