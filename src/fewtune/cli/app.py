@@ -19,6 +19,7 @@ for _name, _help in (
     ("evaluate", "Measure a saved model on labelled data."),
     ("add-class", "Add a class to a saved model from a few examples, without training."),
     ("pack", "Put the backbone's weights into a saved model's folder, so that the folder alone is enough on another machine."),
+    ("serve", "Answer predictions of a saved model over HTTP, and on a page for photos or texts."),
     ("export", "Write a saved model for other programs (ONNX)."),
     ("compare", "Compare methods on the same few-shot episodes."),
     ("inspect", "Show what a data set holds, and its problems."),

@@ -69,10 +69,12 @@ def as_onnx(network: nn.Module, inputs: Inputs, example: Sequence[Tensor], metad
 
 def _without_traces(model: Any) -> Any:
     """The exporter notes with every node which line of which file it came from, and so the paths of this machine."""
-    for nodes in (model.graph.node, *(function.node for function in model.functions)):
-        for node in nodes:
+    left = [model.graph, *model.functions]
+    while left:
+        for node in left.pop().node:
             node.doc_string = ""
             del node.metadata_props[:]
+            left += [graph for attribute in node.attribute for graph in (attribute.g, *attribute.graphs)]  # the branches of a condition
     return model
 
 
