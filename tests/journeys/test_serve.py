@@ -88,7 +88,7 @@ def test_it_says_what_is_wrong_before_it_starts(fewtune: Run, model: Path, tmp_p
     for flags, said in (
         (("--batch", "0"), "above 0"),
         (("--items", "300"), "--queue not below --items"),
-        (("--port", "99999"), "choose another with --host and --port"),
+        (("--port", "99999"), "expected --port from 0 to 65535"),
         (("--host", "203.0.113.1"), "cannot listen on 203.0.113.1"),
     ):
         ran = fewtune("serve", model, *flags)

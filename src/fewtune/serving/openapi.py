@@ -14,7 +14,7 @@ _ITEMS: dict[str, dict[str, Any]] = {
         "format": "byte",
         "description": "The bytes of an image file (JPEG, PNG, WebP, GIF, BMP, TIFF), in base64.",
     },
-    "texts": {"type": "string", "minLength": 1},
+    "texts": {"type": "string", "minLength": 1, "pattern": "\\S"},
     "vectors": {"type": "array", "items": {"type": "number"}},
 }
 _REFUSALS = {
@@ -50,9 +50,7 @@ def _predict(key: str, limits: Limits) -> dict[str, Any]:
     body = {"type": "object", "required": [key], "additionalProperties": False, "properties": {key: listed, "threshold": threshold}}
     content: dict[str, Any] = {"application/json": {"schema": body}}
     if key != "vectors":
-        files = (
-            {"type": "string", "contentMediaType": "application/octet-stream"} if key == "photos" else {"type": "string", "minLength": 1}
-        )
+        files = {"type": "string", "contentMediaType": "application/octet-stream"} if key == "photos" else item
         fields = {key: {**listed, "items": files}, "threshold": {"type": "number", "minimum": 0, "maximum": 1}}
         form = {"type": "object", "required": [key], "additionalProperties": False, "properties": fields}
         content["multipart/form-data"] = {"schema": form}

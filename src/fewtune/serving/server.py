@@ -26,12 +26,13 @@ def need_server() -> None:
 
 def open_socket(host: str, port: int) -> socket.socket:
     """A listening socket. Raises InputError where the port is taken or the host is not this machine's."""
+    if not 0 <= port <= 65535:
+        raise InputError(f"expected --port from 0 to 65535, found {port}.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=_CONNECTIONS)
-    except (OSError, OverflowError) as problem:
-        said = getattr(problem, "strerror", None) or str(problem)
-        raise InputError(f"cannot listen on {host}, port {port} ({said}): choose another with --host and --port.") from None
+    except OSError as problem:
+        raise InputError(f"cannot listen on {host}, port {port} ({problem.strerror}): choose another with --host and --port.") from None
 
 
 def run_server(application: Any, listening: socket.socket, started: Callable[[], None]) -> None:
