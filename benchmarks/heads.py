@@ -7,6 +7,9 @@ of each class. With --part test, sets that have test classes are drawn from thes
 train from their training classes, on which what is usual was chosen. MobileNetV2 at 96 px for images, MiniLM for texts, at most 100
 examples of a class. One JSON line a draw; at the end a table: points of accuracy beyond LogisticRegression(), mean over sets.
 
+--also NAME... measures more learners beside these ("{names}" stands for the prompts of the set), each alone and, as `joined`, among those
+that are chosen from.
+
 `saved` is what `adapt` saves without other data: the usual learner unless another is clearly better. LogisticRegression() and
 LogisticRegressionCV() are scikit-learn's, on the same features as the network gives them.
 """
@@ -39,6 +42,7 @@ from fewtune.learning.method import Method
 from fewtune.machine import Machine
 from fewtune.models.fitting import fit_head
 from fewtune.recipes.default_learners import candidates
+from fewtune.recipes.language import read_method
 
 IMAGES = ("omniglot8", "pacs", "dtd10", "clothing10", "cifar10", "caltech101")
 TEXTS = ("hwu64", "sst2", "cr", "trec6", "tweet_emotion4", "news20")
@@ -46,21 +50,22 @@ MOST_CLASSES, MOST_ROWS, MOST_ASKED, LEAST_ASKED = 15, 100, 60, 4
 
 
 def main() -> None:
-    given = given_by(__doc__, shots=[5, 8])
+    given = given_by(__doc__, shots=[5, 8], also="such as 'logistic(C=\"loo\")' or 'shrink(prompts={names})'")
     with given.out.open("a") as out:
         for name in given.sets:
             examples, backbone = opened(given.kit, name)
             features = feature_table(backbone, RowSpace([examples]), folder=given.cache, quiet=True).features
             for shots in given.shots:
                 for seed in range(given.draws):
-                    line = measured(examples, features, backbone, usable(examples, given.part, shots), shots, seed)
+                    line = measured(examples, features, backbone, usable(examples, given.part, shots), shots, seed, given.also)
                     out.write(json.dumps({"set": name, "part": given.part, "shots": shots, "seed": seed, **line}) + "\n")
                     out.flush()
     print(table([json.loads(line) for line in given.out.read_text().splitlines()]))
 
 
-def given_by(what: str | None, shots: Sequence[int]) -> argparse.Namespace:
-    """The arguments of a benchmark that draws labelled examples from sets of the kit, on one thread. `shots`: labels a class by default."""
+def given_by(what: str | None, shots: Sequence[int], also: str = "") -> argparse.Namespace:
+    """The arguments of a benchmark that draws labelled examples from sets of the kit, on one thread. `shots`: labels a class by default; `also`: what
+    is said of more learners, where they can be given."""
     parser = argparse.ArgumentParser(description=what, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kit", type=Path)
     parser.add_argument("--out", type=Path, required=True)
@@ -69,6 +74,8 @@ def given_by(what: str | None, shots: Sequence[int]) -> argparse.Namespace:
     parser.add_argument("--shots", nargs="+", type=int, default=list(shots))
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--cache", type=Path)
+    if also:
+        parser.add_argument("--also", nargs="+", default=[], help=also)
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
     return parser.parse_args()
@@ -112,12 +119,15 @@ def drawn(examples: Examples, classes: Any, shots: int, seed: int, most_asked: i
     return taken, np.array(rows), np.array(labels), asked, np.array(truth)
 
 
-def measured(examples: Examples, features: torch.Tensor, backbone: Backbone, classes: Any, shots: int, seed: int) -> dict[str, Any]:
-    """Accuracies of one draw, by learner, and the seconds of each."""
+def measured(
+    examples: Examples, features: torch.Tensor, backbone: Backbone, classes: Any, shots: int, seed: int, also: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Accuracies of one draw, by learner, and the seconds of each; `also`: the texts of more learners."""
     taken, rows, y, asked, t = drawn(examples, classes, shots, seed)
     X, Z = features[rows].numpy(), features[asked].numpy()
     found: dict[str, Any] = {"ways": len(taken)}
-    for name, peer in (("LogisticRegression", LogisticRegression(max_iter=1000)), ("LogisticRegressionCV", cross_validated(y))):
+    peers = {"LogisticRegression": LogisticRegression(max_iter=1000)} | ({"LogisticRegressionCV": cross_validated(y)} if shots > 1 else {})
+    for name, peer in peers.items():
         began = time.process_time()
         found[name] = float((peer.fit(X, y).predict(Z) == t).mean())
         found[f"{name} seconds"] = time.process_time() - began
@@ -132,6 +142,11 @@ def measured(examples: Examples, features: torch.Tensor, backbone: Backbone, cla
     found["usual"] = found[f"head {prior_of(methods) if shots > 1 else alone_of(methods)}"]
     if choice.expected is not None:
         found["expected"] = [choice.expected.mean, choice.expected.low, choice.expected.high]
+    more = {text: read_method(text.replace("{names}", "'{}'")) for text in also if backbone.label_side or "{names}" not in text}
+    if more:
+        joined = side.choose(methods | more, rows, y, names, seed)
+        found |= {f"head {n}": right(m, side, rows, y, names, asked, t) for n, m in more.items()}
+        found |= {"joined": right(joined.method, side, rows, y, names, asked, t), "joined chosen": joined.name}
     return found
 
 

@@ -58,6 +58,8 @@ CASES = (
     Logistic(C=1e4, normalize=False),
     Logistic(C=1e-7),
     Logistic(intercept=False),
+    Logistic(C="loo"),
+    Logistic(C="loo", normalize=False, intercept=False),
     Matching(),
     Matching(temperature=300.0),
     Matching(neighbours=3),
@@ -74,6 +76,7 @@ CASES = (
     Svm(form="one_vs_rest", C=1.0),
     Text(),
     TextPrior(),
+    TextPrior(penalty="loo"),
     TextPrior(form="cache", temperature=20.0),
 )
 WORDS = {head.__name__: head for head in HEADS}
@@ -412,6 +415,7 @@ def test_a_blend_is_the_mean_of_log_probabilities() -> None:
         (lambda: answer(Linear(rows="class"), *problem(0)[:3]), "nothing has trained 'head.weight'"),
         (lambda: answer(Linear(ways=3), *problem(0)[:3]), "a head of 3 places was trained, but the episodes have 4 ways"),
         (lambda: Logistic(C=0.0), "C must be a positive number"),
+        (lambda: Logistic(C="cv"), "'loo'"),  # type: ignore[arg-type]
         (lambda: Blend(heads=()), "at least one head"),
         (lambda: Blend(heads=(Text(),)), "Text cannot be blended"),
         (lambda: Blend(temperatures=(1.0, 2.0)), "expected 3 temperatures"),
@@ -431,6 +435,7 @@ def test_a_blend_is_the_mean_of_log_probabilities() -> None:
         (lambda: Text(prompts=("a photo",)), "one {} for the class name"),
         (lambda: TextPrior(form="both"), "'ridge' or 'cache'"),  # type: ignore[arg-type]
         (lambda: TextPrior(penalty=-1.0), "penalty must be above 0"),
+        (lambda: TextPrior(penalty="cv"), "'loo'"),  # type: ignore[arg-type]
         (lambda: answer(Text(), *problem(0)[:3]), "no label side"),
     ],
 )

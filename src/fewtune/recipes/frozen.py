@@ -38,27 +38,31 @@ def matching(neighbours: int = 0, temperature: float = 10.0) -> Method:
 
 
 @typed
-def ridge(penalty: float | Literal["loo"] = "loo") -> Method:
+def ridge(penalty: float | Literal["loo"] = "loo", normalize: bool = True) -> Method:
     """Ridge regression on one-hot labels (R2D2, Bertinetto et al. 2019); "loo": the penalty is chosen on the support, in closed form.
+
+    `normalize=False` takes features as they are; a given penalty then counts in their units.
 
     >>> ridge(penalty=10.0).learner.penalty
     10.0
     """
-    return Method(learner=Ridge(penalty=penalty))
+    return Method(learner=Ridge(penalty=penalty, normalize=normalize))
 
 
 @typed
-def logistic(C: float = 3.0) -> Method:
-    """Multinomial logistic regression on unit features, C = 3 as in Wang et al. 2021.
+def logistic(C: float | Literal["loo"] = 3.0, normalize: bool = True) -> Method:
+    """Multinomial logistic regression on unit features, C = 3 as in Wang et al. 2021; "loo": C is chosen on the support.
+
+    `normalize=False` takes features as they are, as scikit-learn does.
 
     >>> logistic(C=1.0).learner.C
     1.0
     """
-    return Method(learner=Logistic(C=C))
+    return Method(learner=Logistic(C=C, normalize=normalize))
 
 
 @typed
-def svm(C: float = 10.0, form: Literal["crammer_singer", "one_vs_rest"] = "crammer_singer") -> Method:
+def svm(C: float = 10.0, form: Literal["crammer_singer", "one_vs_rest"] = "crammer_singer", normalize: bool = True) -> Method:
     """Linear support vector machine (MetaOptNet, Lee et al. 2019).
 
     Departs: C = 10, for unit features. On the training classes of Omniglot and DTD it is as good as .1 and 1, or better
@@ -67,7 +71,7 @@ def svm(C: float = 10.0, form: Literal["crammer_singer", "one_vs_rest"] = "cramm
     >>> svm(form="one_vs_rest").learner.form
     'one_vs_rest'
     """
-    return Method(learner=Svm(C=C, form=form))
+    return Method(learner=Svm(C=C, form=form, normalize=normalize))
 
 
 @typed
@@ -101,8 +105,10 @@ def zero_shot(prompts: tuple[str, ...] = PHOTO_TEMPLATES, temperature: float = 1
 
 
 @typed
-def text_prior(prompts: tuple[str, ...] = PHOTO_TEMPLATES, penalty: float = 1.0) -> Method:
+def text_prior(prompts: tuple[str, ...] = PHOTO_TEMPLATES, penalty: float | Literal["loo"] = 1.0) -> Method:
     """Ridge regression towards the class texts: they decide where labels are few, the support where labels are many.
+
+    "loo": the penalty is chosen on the support, in closed form.
 
     >>> text_prior(penalty=0.1).learner.penalty
     0.1

@@ -42,10 +42,12 @@ HEADS = (
     Matching(neighbours=3),
     Ridge(intercept=True),
     Logistic(),
+    Logistic(C="loo"),
     Shrink(),
     Svm(),
     Text(),
     TextPrior(),
+    TextPrior(penalty="loo"),
     TextPrior(form="cache"),
 )
 CPU = Machine(device="cpu")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from typing import final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 GAP = 1e-15  # wanted duality gap and residual, relative to the objective; weights are off by its square root at worst
@@ -33,6 +33,11 @@ class Dual:
     active: Float[Tensor, "E 1 K"]
     floored: bool
     coupled: bool
+
+    def of(self, episodes: Bool[Tensor, " E"]) -> Dual:
+        """The problem of some of the episodes."""
+        tensors = (self.gram, self.linear, self.upper, self.lower, self.active)
+        return Dual(*(part[episodes] for part in tensors), self.floored, self.coupled)
 
 
 @final

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -20,11 +22,14 @@ def mean_square(problem: Problem) -> Float[Tensor, " B"]:
 
 
 @torch.no_grad()
-def chosen(problem: Problem, *, intercept: bool) -> Float[Tensor, " B"]:
+def chosen(problem: Problem, *, intercept: bool, spread: float = math.inf) -> Float[Tensor, " B"]:
     """Which of GRID suits each of the B problems; no gradient flows through the choice.
 
     With X X^T = U diag(e) U^T the fit is H Y, H = U diag(e / (e + penalty)) U^T, and the error of row i when it is left out is
     (Y - H Y)_i / (1 - H_ii); an intercept adds 1 / n to H_ii. Sums run over telling rows; the smaller of equal penalties wins.
+
+    `spread`: of the logarithm of the penalty around DEFAULT_PENALTY, where it is known of before. With n telling rows and their mean
+    squared error e, the least n / 2 log e + 1/2 (log(penalty / DEFAULT_PENALTY) / spread)^2 wins.
 
     Reference: Golub, Heath, Wahba, "Generalized cross-validation as a method for choosing a good ridge parameter", 1979.
     """
@@ -43,6 +48,9 @@ def chosen(problem: Problem, *, intercept: bool) -> Float[Tensor, " B"]:
         totals.append((errors * problem.telling).sum(dim=-1))
     total = torch.stack(totals, dim=1)
     grid = torch.tensor(GRID, dtype=X.dtype, device=X.device)
+    if math.isfinite(spread):
+        told = problem.telling.sum(dim=1, keepdim=True)
+        total = told / 2 * total.clamp_min(torch.finfo(X.dtype).tiny).log() + 0.5 * ((grid / DEFAULT_PENALTY).log() / spread).square()
     degenerate = (problem.telling.sum(dim=1) == 0) | (count < 3)
     return torch.where(degenerate, DEFAULT_PENALTY, grid[total.argmin(dim=1)])
 

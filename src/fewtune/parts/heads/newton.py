@@ -6,7 +6,7 @@ columns (an intercept) have ridge 0. Everything happens in the factor space, whi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -27,6 +27,10 @@ class Fitting:
     members: Float[Tensor, "E S K"]
     classes: Bool[Tensor, "E 1 K"]
     ridge: Float[Tensor, "E R 1"]
+
+    def with_penalty(self, times: float) -> Fitting:
+        """The same problem with all penalties so many times as large."""
+        return replace(self, ridge=self.ridge * times)
 
     def probabilities(self, V: Float[Tensor, "E R K"]) -> tuple[Tensor, Tensor]:
         """(probabilities [E, S, K], zero in padded rows; objective [E])."""
@@ -94,9 +98,14 @@ def conjugate_gradient(
     return solution
 
 
-def fitted(fitting: Fitting) -> tuple[Float[Tensor, "E R K"], Float[Tensor, "E S K"]]:
-    """(V, probabilities of the support) at the minimum. What has converged no longer moves, so an episode's answer is its own."""
-    V = fitting.members.new_zeros(*fitting.ridge.shape[:2], fitting.members.shape[-1])
+def fitted(
+    fitting: Fitting, start: Float[Tensor, "E R K"] | None = None, precise: float = PRECISE
+) -> tuple[Float[Tensor, "E R K"], Float[Tensor, "E S K"]]:
+    """(V, probabilities of the support) at the minimum. What has converged no longer moves, so an episode's answer is its own.
+
+    `start`: where to begin, by default at zero. `precise`: the gradient's size, relative to that of its penalty part, at which it ends.
+    """
+    V = fitting.members.new_zeros(*fitting.ridge.shape[:2], fitting.members.shape[-1]) if start is None else start
     P, loss = fitting.probabilities(V)
     rounding = torch.finfo(V.dtype).eps * dot(fitting.factors, fitting.factors).sqrt() * 8
     active = torch.ones_like(loss, dtype=torch.bool)
@@ -104,7 +113,7 @@ def fitted(fitting: Fitting) -> tuple[Float[Tensor, "E R K"], Float[Tensor, "E S
         gradient = fitting.gradient(V, P)
         norm = dot(gradient, gradient).sqrt()
         pull = dot(fitting.ridge * V, fitting.ridge * V).sqrt()
-        active = active & (norm > torch.maximum(PRECISE * pull, rounding))
+        active = active & (norm > torch.maximum(precise * pull, rounding))
         if not bool(active.any()):
             break
         gradient = gradient * active[:, None, None]

@@ -32,7 +32,8 @@ def _factors(X: Float[Tensor, "E S D"]) -> Float[Tensor, "E S R"]:
     return factors
 
 
-def _setup(X: Tensor, members: Tensor, C: Tensor, intercept: bool) -> Fitting:
+def fitting_of(X: Tensor, members: Tensor, C: Tensor, intercept: bool) -> Fitting:
+    """The problem that `softmax_regression` solves, in the span of the support."""
     known = members.sum(dim=-1, keepdim=True)
     factors = _factors(X) * known
     ridge = (1 / C)[:, None, None].expand(-1, factors.shape[-1], 1)
@@ -54,7 +55,7 @@ class _SoftmaxRegression(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, X: Tensor, members: Tensor, C: Tensor, intercept: bool) -> tuple[Tensor, Tensor]:
-        fitting = _setup(X, members, C, intercept)
+        fitting = fitting_of(X, members, C, intercept)
         V, P = fitted(fitting)
         dual = C[:, None, None] * (members - P)
         bias = fitting.levelled(V)[:, -1] if intercept else V.new_zeros(V.shape[0], V.shape[2])
