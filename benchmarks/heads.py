@@ -64,8 +64,10 @@ def main() -> None:
 
 
 def given_by(what: str | None, shots: Sequence[int], also: str = "") -> argparse.Namespace:
-    """The arguments of a benchmark that draws labelled examples from sets of the kit, on one thread. `shots`: labels a class by default; `also`: what
-    is said of more learners, where they can be given."""
+    """The arguments of a benchmark that draws labelled examples from sets of the kit, on one thread. `shots`: labels a class by default.
+
+    `also`: the help of --also, where there is such an argument.
+    """
     parser = argparse.ArgumentParser(description=what, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kit", type=Path)
     parser.add_argument("--out", type=Path, required=True)
@@ -133,7 +135,8 @@ def measured(
         found[f"{name} seconds"] = time.process_time() - began
     names = tuple(examples.class_names[c] for c in taken)
     began = time.process_time()
-    methods = candidates(label_side=backbone.label_side, modality=backbone.preparation.modality, rows=len(rows))
+    modality, single = backbone.preparation.modality, shots == 1
+    methods = candidates(label_side=backbone.label_side, modality=modality, rows=len(rows), single=single)
     side = Side(backbone, features)
     choice = side.choose(methods, rows, y, names, seed)
     found["saved"] = right(choice.method, side, rows, y, names, asked, t)

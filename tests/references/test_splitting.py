@@ -68,6 +68,15 @@ def test_the_objective_is_no_worse_than_liblinear_s(form: Form, C: float) -> Non
 
 
 @pytest.mark.parametrize("form", FORMS)
+def test_rows_at_the_origin_do_not_keep_an_episode_from_its_end(form: Form) -> None:
+    x, members = crowded(K=3, each=2)
+    T, _, done = split(_dual(x, members, 1e3, form))
+    assert bool(done.all())
+    mine, others = 1.0, (-0.5 if form == "crammer_singer" else -1.0)
+    torch.testing.assert_close(T[0, 1], torch.where(members[0, 1] > 0, mine, others).double())
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_what_does_not_converge_is_left_to_the_other_solver(form: Form, monkeypatch: pytest.MonkeyPatch) -> None:
     x, members = crowded()
     expected = support_vectors(x, members, 10.0, form).mT @ x

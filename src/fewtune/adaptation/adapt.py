@@ -100,8 +100,13 @@ def _frozen(examples: Examples, backbone: Backbone, methods: Mapping[str, Method
         target = usable_target(examples, backbone, cache=job.at.cache, skip_bad=how.skip_bad, quiet=job.at.quiet)
     check_answers_fit(target)
     if methods is None:
-        modality, rows = backbone.preparation.modality, len(target.support)
-        methods = candidates(label_side=backbone.label_side, modality=modality, rows=rows, prompts=how.prompts)
+        methods = candidates(
+            label_side=backbone.label_side,
+            modality=backbone.preparation.modality,
+            rows=len(target.support),
+            prompts=how.prompts,
+            single=int(target.shots().max()) == 1,
+        )
     side = Side(backbone, target.features)
     with job.clock.stage("choosing a learner on frozen features"):
         return FrozenModel(target, side, methods, choose(side, methods, target, how))

@@ -111,7 +111,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         if len(self.classes_) < 2:
             raise InputError(f"expected examples of at least two classes, found one class: {str(self.classes_[0])!r}.")
         features = self._features(X, model, fitting=True)
-        methods = self._methods(model, len(labels))
+        methods = self._methods(model, labels)
         vectors = vectors_by_prompts(model, [str(c) for c in self.classes_], methods.values())
         rows, ways = np.arange(len(labels)), len(self.classes_)
         self.choice_ = choose_learner(
@@ -177,6 +177,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             self.picture_size_ = taught_size(examples)
         return embedded(examples, model, self.cache)
 
-    def _methods(self, model: Backbone, rows: int) -> dict[str, Method]:
-        offered = candidates(label_side=model.label_side, modality=model.preparation.modality, rows=rows)
+    def _methods(self, model: Backbone, labels: Any) -> dict[str, Method]:
+        single = int(np.bincount(labels).max()) == 1
+        offered = candidates(label_side=model.label_side, modality=model.preparation.modality, rows=len(labels), single=single)
         return offered if self.method == "auto" else {self.method: read_frozen(self.method)}

@@ -293,6 +293,10 @@ def test_the_usual_learners() -> None:
     seen, named = candidates(label_side=False, modality="image"), candidates(label_side=True, modality="text")
     assert prior_of(seen) == "blend" and alone_of(seen) == "centroid"
     assert str(prior_of(named)).startswith("named_logistic") and alone_of(named) == prior_of(named)
+    single = candidates(label_side=True, modality="text", single=True)
+    assert set(single) - set(named) == {alone_of(single)} == {"shrink(prompts='{}')"} and prior_of(single) == prior_of(named)
+    for modality, side in (("image", True), ("text", False)):  # one example a class was measured on texts with names
+        assert "shrink" not in " ".join(candidates(label_side=side, modality=modality, single=True))
     assert prior_of({"a": centroid()}) is None and alone_of({"a": centroid()}) == "a"
 
 

@@ -36,8 +36,8 @@ class Dual:
 
     def of(self, episodes: Bool[Tensor, " E"]) -> Dual:
         """The problem of some of the episodes."""
-        tensors = (self.gram, self.linear, self.upper, self.lower, self.active)
-        return Dual(*(part[episodes] for part in tensors), self.floored, self.coupled)
+        gram, linear, upper, lower, active = (x[episodes] for x in (self.gram, self.linear, self.upper, self.lower, self.active))
+        return Dual(gram, linear, upper, lower, active, self.floored, self.coupled)
 
 
 @final

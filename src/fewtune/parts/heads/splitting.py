@@ -19,6 +19,7 @@ PRECISE = 1e-10  # wanted difference between both sides, relative to the largest
 STEPS = 300  # what has not converged by then converges slowly
 CHECKED = 10  # steps between two looks at what has converged
 BALANCED = (10, 20, 40, 80, 160)  # steps at which the weight changes: seldom, and less often as time goes on
+GAP = 3e-10  # wanted duality gap, relative to the objective
 RELAXED = 1.6  # over-relaxation, the usual one
 STIFF = 1e14
 
@@ -28,6 +29,7 @@ def split(dual: Dual) -> tuple[Float[Tensor, "E S K"], Float[Tensor, "E S K"], B
     values, vectors = torch.linalg.eigh(dual.gram)
     values = values.clamp_min(0)
     seen = dual.gram.diagonal(dim1=1, dim2=2)[..., None] > 0
+    unseen = _unseen(dual)
     weight = values.mean(dim=1).clamp_min(torch.finfo(values.dtype).tiny)
     inverse = _inverse(values, vectors, weight)
     Z, U = torch.zeros_like(dual.linear), torch.zeros_like(dual.linear)
@@ -44,7 +46,7 @@ def split(dual: Dual) -> tuple[Float[Tensor, "E S K"], Float[Tensor, "E S K"], B
         still = done[:, None, None]
         Z, U = torch.where(still, Z, ahead), torch.where(still, U, V - ahead)
         if check:
-            done = done | (torch.maximum(apart, uphill) < PRECISE)
+            done = done | ((torch.maximum(apart, uphill) < PRECISE) & _small_gap(dual, torch.where(seen, ahead, unseen)))
             if bool(done.all()):
                 break
             if step in BALANCED:
@@ -53,7 +55,7 @@ def split(dual: Dual) -> tuple[Float[Tensor, "E S K"], Float[Tensor, "E S K"], B
                 inverse = _inverse(values, vectors, weight)
     active = (dual.upper <= Z) | (dual.lower >= Z) if dual.floored else dual.upper <= Z  # the projection puts them there to the last digit
     stiffness = STIFF * ((active & (dual.active > 0)) | ~seen).to(Z)
-    return torch.where(seen, Z, _unseen(dual)), stiffness, done
+    return torch.where(seen, Z, unseen), stiffness, done
 
 
 def _inverse(values: Float[Tensor, "E S"], vectors: Float[Tensor, "E S S"], weight: Float[Tensor, " E"]) -> Float[Tensor, "E S S"]:
@@ -70,6 +72,19 @@ def _within(dual: Dual, V: Float[Tensor, "E S K"]) -> Float[Tensor, "E S K"]:
     level = (largest.cumsum(dim=-1) - 1) / torch.arange(1, V.shape[-1] + 1, dtype=V.dtype, device=V.device)
     count = (largest > level).sum(dim=-1, keepdim=True).clamp_min(1)
     return (dual.upper - (far - level.gather(-1, count - 1)).clamp_min(0)) * dual.active
+
+
+def _small_gap(dual: Dual, T: Float[Tensor, "E S K"]) -> Bool[Tensor, " E"]:
+    """Whether no T within the bounds can be better by more than GAP, by the gradient at this one."""
+    slope = torch.bmm(dual.gram, T)
+    gradient = (dual.linear - slope) * dual.active
+    if dual.coupled:
+        least = gradient.masked_fill(dual.active == 0, torch.inf).amin(dim=-1)
+        most = (gradient * dual.upper).sum(dim=-1) - dual.upper.sum(dim=-1) * least
+    else:
+        most = torch.maximum(gradient * dual.upper, gradient * dual.lower).sum(dim=-1)
+    gap = (most - (gradient * T).sum(dim=-1)).sum(dim=-1)
+    return gap <= GAP * (dual.linear * T - 0.5 * slope * T).sum(dim=(1, 2)).abs()
 
 
 def _unseen(dual: Dual) -> Float[Tensor, "E S K"]:

@@ -32,12 +32,11 @@ class Svm:
     LinearSVC(multi_class="crammer_singer", fit_intercept=False). one_vs_rest: for each class 1/2 |w|^2 + C sum_s max(0, 1 -+ w.x_s);
     equals LinearSVC(loss="hinge", fit_intercept=False), one weight a class also where there are two.
 
-    The dual is solved in float64, where there are no more rows than features by operator splitting, to 1e-10 of its largest entry. More
-    rows than features, and episodes that need more than 300 steps, are left to an interior-point method, to a relative gap of 1e-15.
-    Gradients follow the implicit function
-    theorem on the active set; where a bound is just touched they are those of one side. `normalize` takes features as unit
-    vectors. `scale` is the start of the declared parameter `<name>.scale` (the plain number). A class without support takes no part:
-    weight 0, bias -10,000. Splitting costs S^3 + 300 K S^2 operations at most, the interior-point
+    The dual is solved in float64, where there are no more rows than features by operator splitting, to 1e-10 of its largest entry and a
+    relative gap of 3e-10. More rows than features, and episodes that need more than 300 steps, are left to an interior-point method, to a
+    relative gap of 1e-15. Gradients follow the implicit function theorem on the active set; where a bound is just touched they are those of
+    one side. `normalize` takes features as unit vectors. `scale` is the start of the declared parameter `<name>.scale` (the plain number).
+    A class without support takes no part: weight 0, bias -10,000. Splitting costs S^3 + 300 K S^2 operations at most, the interior-point
     method and a gradient K S^3 and 24 K S^2 bytes; more than 6 GiB are refused with InputError.
 
     Reference: Lee, Maji, Ravichandran, Soatto, "Meta-learning with differentiable convex optimization" (MetaOptNet), CVPR 2019.
