@@ -15,7 +15,7 @@ from fewtune.adaptation.judging import Judging
 from fewtune.adaptation.own_labels import OWN, OwnLabels
 from fewtune.adaptation.settings import AdaptSettings
 from fewtune.data.examples import Examples
-from fewtune.errors import Diverged
+from fewtune.errors import Diverged, InputError
 from fewtune.sides.beside import beside_frozen
 from fewtune.sides.guard import FOLDS, LEAST_ITEMS, LEAST_SHOTS
 from fewtune.sides.job import Job
@@ -111,6 +111,11 @@ class Finetuning:
                     plan = planned(tuner, share * clock.left, self.how.own.repeats, len(self.own.recipes) - number - 1)
             except Diverged as problem:
                 self.notes.append(f"Finetuning by {recipe} failed: {str(problem).rstrip('.')}.")
+                continue
+            except InputError as problem:  # a method that nobody asked for by name, and that does not fit the backbone
+                if self.how.own.recipes:
+                    raise
+                self.notes.append(f"Finetuning by {recipe} was not tried: {problem}")
                 continue
             if plan.repeats < (judging.repeats if judging.held else 1):  # all sides answer the same folds
                 minutes = math.ceil(clock.spent / 60 + plan.minutes / share)

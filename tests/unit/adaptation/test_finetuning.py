@@ -130,6 +130,17 @@ def test_other_data_chooses_settings_once_for_all_folds(tmp_path: Path, monkeypa
     assert any(s == "Classes of the other data chose the usual settings of finetuning on your own labels." for s in again.sentences)
 
 
+def test_a_method_that_does_not_fit_is_left_out_unless_it_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    large = "lora(on='support', steps=3, rank=99)"
+    in_settings(monkeypatch)
+    monkeypatch.setattr(settings_of_own, "MORE", (large,))
+    found = adapted(tmp_path, recipes=(), finetune="all", minutes=1e6)
+    assert found.finetuning.compared is not None and [*found.finetuning.compared.held] == ["frozen", OWN, BESIDE]
+    assert any(s.startswith(f"Finetuning by {large} was not tried: LoRA of rank 99 does not fit") for s in found.finetuning.sentences)
+    with pytest.raises(InputError, match="LoRA of rank 99 does not fit"):
+        adapted(tmp_path, recipes=(large,))
+
+
 def test_too_little_time_to_choose_settings_leaves_the_usual_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finetuning, "planned", lambda *_: Plan(1, 30.0))
     in_settings(monkeypatch, RECIPE.replace("lr=0.02", "lr=0.01"))
