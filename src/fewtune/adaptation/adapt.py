@@ -10,6 +10,7 @@ import torch
 from fewtune.adaptation.by_method import check_sources
 from fewtune.adaptation.details import details
 from fewtune.adaptation.facts import facts_of, record_of, support_of
+from fewtune.adaptation.finetuned import Finetuned
 from fewtune.adaptation.finetuning import Finetuning
 from fewtune.adaptation.frozen import FrozenModel, choose
 from fewtune.adaptation.kept import Kept, best_that_can_be_made
@@ -31,6 +32,7 @@ from fewtune.models.card import model_card
 from fewtune.models.finetuned_weights import since_origin
 from fewtune.models.fitting import fit_head
 from fewtune.models.predict import probabilities
+from fewtune.models.support import Support
 from fewtune.recipes.default_learners import candidates, remarks_on_candidates
 from fewtune.sides.clock import Clock
 from fewtune.sides.held_out import inner_folds
@@ -38,6 +40,7 @@ from fewtune.sides.job import HERE, Job, Workplace
 from fewtune.spec import text
 from fewtune.statistics import Interval, wilson_interval
 from fewtune.stopping import Stopped
+from fewtune.words import option
 
 
 def adapt_examples(
@@ -68,12 +71,12 @@ def adapt_examples(
             ahead = _ahead(kept, frozen, how)
     except Stopped:
         ahead, finetuned = None, finetuned.stop("what more labels would bring is not forecast")
-    bundle = _bundle(kept, target, backbone, how)
+    bundle = _bundle(kept, finetuned, target, backbone, how)
     measured = _measured(bundle, target, kept.side)
     said = verdict_of(kept.choice, target, measured, finetuned, clock.wanted)
-    facts = facts_of(kept.choice, target, measured, how.seed, finetuned) | {"verdict": said.record}
+    facts = facts_of(kept, target, measured, how.seed, finetuned) | {"verdict": said.record}
     below = details(kept.choice, target, measured, finetuned.sentences)
-    below += finetuned.remarks
+    below += (*finetuned.remarks, *_on_threshold(how, bundle.threshold))
     below += remarks_on_candidates(len(target.support)) if methods is None else ()
     below += (*examples.remarks, *remarks_on_bits(examples), *odd_names(target.class_names), *remarks_on_length(examples, backbone))
     return Outcome(
@@ -126,11 +129,14 @@ def _ahead(kept: Kept, frozen: FrozenModel, how: AdaptSettings) -> Forecast | No
     )
 
 
-def _bundle(kept: Kept, target: Target, backbone: Backbone, how: AdaptSettings) -> Bundle:
+def _bundle(kept: Kept, finetuned: Finetuned, target: Target, backbone: Backbone, how: AdaptSettings) -> Bundle:
     """The chosen learner fitted on all labelled examples, without its facts and card."""
     names, labels, method, side = target.class_names, target.labels[target.support], kept.choice.method, kept.side
     state, parameters = fit_head(method, side.features, target.support, labels, len(names), side.vectors(method, names))
     original, moved = since_origin(backbone, kept.moved)
+    rivals = () if finetuned.compared is None else finetuned.compared.rivals.values()
+    judged = next((rival.temperature for rival in rivals if rival.answers is kept.choice.answers), None)
+    support = support_of(target, kept, backbone, judged)
     return Bundle(
         backbone=record_of(original, side.features.shape[1]),
         method=text(method),
@@ -138,11 +144,28 @@ def _bundle(kept: Kept, target: Target, backbone: Backbone, how: AdaptSettings) 
         state=state,
         parameters=parameters,
         temperature=kept.choice.temperature,
-        threshold=how.threshold,
+        threshold=_threshold(how, support),
         facts={},
         card="",
         moved=moved,
-        support=support_of(target, side.features),
+        support=support,
+    )
+
+
+def _threshold(how: AdaptSettings, support: Support) -> float:
+    """The threshold that was asked for, or the one that the held-out answers show; 0 where nothing was held out."""
+    if how.threshold is not None:
+        return how.threshold
+    return 0.0 if support.held is None else support.held.threshold()
+
+
+def _on_threshold(how: AdaptSettings, threshold: float) -> tuple[str, ...]:
+    """A sentence on a threshold that was not asked for."""
+    if how.threshold is not None or not threshold:
+        return ()
+    return (
+        f"No label is given below a probability of {100 * threshold:.1f}%: held-out answers below it were more often wrong than right "
+        f"({option('--threshold 0')} labels everything).",
     )
 
 

@@ -21,9 +21,9 @@ class AdaptSettings:
     mean of all sides, and ridge on the features of two; "never": nothing. `keep`: a finetuned side is kept where it is
     "likely" best on examples that it never saw, or only where that is "shown" at 95%. `own`, `sources`: how. `minutes`: for everything
     after the data were read. `prompts`: templates of the learners that read class names, such as "a photo of a {}". `threshold` in [0, 1]:
-    an answer with a lower probability abstains. `folds` (at least 2): of the splits that choose. `skip_bad`: leave out examples that cannot
-    be read instead of refusing them. `seed`: of the splits, the candidate tasks and the training. Raises InputError for values out of
-    range.
+    an answer with a lower probability abstains; None: below which held-out answers were more often wrong than right. `folds` (at least 2):
+    of the splits that choose. `skip_bad`: leave out examples that cannot be read instead of refusing them. `seed`: of the splits, the
+    candidate tasks and the training. Raises InputError for values out of range.
     """
 
     finetune: Finetune = "auto"
@@ -32,13 +32,13 @@ class AdaptSettings:
     sources: SourceSettings = field(default_factory=SourceSettings)
     minutes: float = 5.0
     prompts: tuple[str, ...] = ()
-    threshold: float = 0.0
+    threshold: float | None = None
     folds: int = 5
     skip_bad: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.threshold <= 1:
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise InputError(f"expected a threshold between 0 and 1, found {self.threshold:g}.")
         check_words(self.finetune, self.keep)
         if not self.minutes > 0:

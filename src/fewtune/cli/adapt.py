@@ -21,7 +21,7 @@ def adapt(
     keep: Literal["likely", "shown"] = "likely",
     budget: str = "minutes=5",
     prompts: Annotated[list[str] | None, Parameter(negative=())] = None,
-    threshold: float = 0.0,
+    threshold: float | None = None,
     folds: int = 5,
     seed: int = 0,
     overwrite: bool = False,
@@ -58,7 +58,8 @@ def adapt(
     prompts: str
         A sentence for learners that read class names, such as 'a photo of a {}'. Repeat for more.
     threshold: float
-        The model gives no label where its probability is below this number, 0 to 1.
+        The model gives no label where its probability is below this number, 0 to 1. By default the probability below which held-out
+        answers were more often wrong than right, or 0 where that is not shown.
     folds: int
         Folds of the cross-validation, at least 2.
     seed: int

@@ -20,6 +20,9 @@ def predict(
     format: Literal["table", "json", "csv"] = "table",
     threshold: float | None = None,
     input: str | None = None,
+    unknown: Annotated[bool, Parameter(negative=())] = False,
+    sets: float | None = None,
+    explain: int = 0,
     strict: Annotated[bool, Parameter(negative=())] = False,
     answers: AnswerFlags = NO_ANSWER_FLAGS,
     running: RunFlags = NO_RUN_FLAGS,
@@ -40,9 +43,15 @@ def predict(
         table is for people. json (a list with input, label, probability and scores) and csv are for programs: standard output holds
         nothing else.
     threshold: float
-        Give no label below this probability, 0 to 1. By default the threshold that `adapt` was given.
+        Give no label below this probability, 0 to 1. By default the threshold that `adapt` was given or has found.
     input: str
         The input column of tables.
+    unknown: bool
+        Give no label to what is like no labelled example. Of new inputs like your labelled ones, at most 5% are rejected too.
+    sets: float
+        Name all classes that are likely enough: in this share of cases, such as 0.9, the right one is among them.
+    explain: int
+        Name this many of the labelled examples that are most like each input.
     strict: bool
         Stop with exit code 2 if anything cannot be read, instead of labelling the rest.
     """
@@ -60,11 +69,15 @@ def predict(
     refuse_bad(given.examples, unreadable(given.examples), strict)  # by their headers, before torch is loaded
 
     from fewtune.models.bundle import load_bundle
+    from fewtune.models.extras import Extras
     from fewtune.models.predict import predict_examples
     from fewtune.report.predictions import render_predictions
 
     bundle = load_bundle(run)
-    found = predict_examples(bundle, given.examples, threshold=threshold, skip_bad=True, running=running.value(), tell=note)
+    found = predict_examples(
+        bundle, given.examples, threshold=threshold, skip_bad=True, running=running.value(), tell=note,
+        extras=Extras(unknown=unknown, sets=sets, explain=explain),
+    )  # fmt: skip
     problems = {row: p.problem for row, p in enumerate(found) if not p.scores}
     refuse_bad(given.examples, problems, strict)
     said = answers.write(given, found, bundle.class_names)

@@ -18,10 +18,11 @@ from fewtune.data.same_names import plain_name
 from fewtune.errors import InputError
 from fewtune.files import entries, foreign, new_folder, read_record, refuse_existing
 from fewtune.learning.classes import prompts_of, vectors_by_prompts
-from fewtune.models.bundle import FILES, REPORT, SELECTION, Bundle, Support
+from fewtune.models.bundle import FILES, REPORT, SELECTION, Bundle
 from fewtune.models.card import model_card
 from fewtune.models.fitting import fit_head
 from fewtune.models.predict import Running, own_features
+from fewtune.models.support import Support
 from fewtune.recipes.language import read_method
 from fewtune.words import counted, harmless, option
 

@@ -5,7 +5,8 @@ fewtune.json           what it is: classes, backbone, method, temperature, what 
 head.safetensors       the fitted head
 weights.safetensors    what finetuning moved in the backbone: whole tensors or the factors of edits; absent where nothing moved. Of an
                        ensemble, "<member>/<name>"
-support.safetensors    features, labels and digests of the rows it was learned from: what a new class is added to
+support.safetensors    features, labels and digests of the rows it was learned from: what a new class is added to; and what was answered
+                       to these rows while they were held out. Their names are in fewtune.json
 backbone/              the backbone as it came, where the model was packed (`backbones.packed`)
 README.md              the model card, which may be edited
 """
@@ -17,22 +18,20 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, final, get_args
 
-import numpy as np
 import safetensors
 import safetensors.torch
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from fewtune.backbones.packed import RECORD as PACKED_RECORD
 from fewtune.backbones.packed import WEIGHTS as PACKED_WEIGHTS
 from fewtune.backbones.packed import copy_packed
-from fewtune.data.examples import Integers
 from fewtune.data.items import Modality
 from fewtune.errors import InputError
 from fewtune.files import RECORD, new_folder, read_regular, sealed, sha256, write_bytes
 from fewtune.models.finetuned_weights import Change, Members, Moved, read_edits
 from fewtune.models.record import FORMAT, get, model_record
+from fewtune.models.support import Support, read_support, tensors_of, words_of
 from fewtune.parts.heads.head import under
 from fewtune.recipes.language import read_method
 
@@ -42,7 +41,6 @@ FILES = (CARD, HEAD, WEIGHTS, SUPPORT)  # what `Bundle.write` may write beside t
 PACKED = "backbone"  # the folder of a packed backbone
 REPORT, SELECTION = "report.html", "selection.parquet"  # what `Adapted.save` may put beside them
 _PARAMETER, _STATE = "parameter/", "state/"
-_DIGEST = 16  # bytes that stand for a row's content
 _BROKEN = (OSError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, AssertionError)
 _LONGEST_CARD = 16 << 20  # bytes
 
@@ -64,16 +62,6 @@ class BackboneRecord:
     modality: Modality
     source: Mapping[str, str] = field(default_factory=dict)
     folder: bool = False
-
-
-@final
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Support:
-    """The rows a model was learned from: their features by its own backbone, labels 0..K-1, and 16 bytes for the content of each."""
-
-    features: Float[Tensor, "S D"]
-    labels: Integers
-    digests: tuple[bytes, ...]
 
 
 @final
@@ -114,7 +102,7 @@ class Bundle:
         if self.moved is not None:
             kept[WEIGHTS] = dict(self.moved.weights)
         if self.support is not None:
-            kept[SUPPORT] = _of_support(self.support)
+            kept[SUPPORT] = tensors_of(self.support)
         for name, tensors in kept.items():
             write_bytes(folder / name, safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}))
         if self.packed is not None:
@@ -130,6 +118,7 @@ class Bundle:
             "temperature": self.temperature,
             "threshold": self.threshold,
             "facts": dict(self.facts),
+            "examples": words_of(self.support),
         }
         write_bytes(folder / RECORD, sealed(record))
 
@@ -138,11 +127,6 @@ def _record_of(moved: Change | None) -> dict[str, Any] | None:
     if isinstance(moved, Members):
         return {"members": [_record_of(part) for part in moved.parts]}
     return None if moved is None else {"edits": moved.edits, "digest": moved.digest}
-
-
-def _of_support(support: Support) -> dict[str, Tensor]:
-    digests = np.frombuffer(b"".join(support.digests), dtype=np.uint8).reshape(-1, _DIGEST)
-    return {"features": support.features.float(), "labels": torch.from_numpy(support.labels), "digests": torch.from_numpy(digests.copy())}
 
 
 def load_bundle(path: Path) -> Bundle:
@@ -162,7 +146,7 @@ def load_bundle(path: Path) -> Bundle:
             facts=_facts(record),
             card=_card(path / CARD),
             moved=_moved(path, record),
-            support=_support(path) if SUPPORT in files else None,
+            support=read_support(safetensors.torch.load_file(path / SUPPORT), record.get("examples")) if SUPPORT in files else None,
             read=str(record.get("digest", "")),
             packed=path.resolve() / PACKED if f"{PACKED}/{PACKED_RECORD}" in files and (path / PACKED).is_dir() else None,
         )
@@ -250,15 +234,6 @@ def _moved_one(said: dict[str, Any], weights: dict[str, Tensor]) -> Moved:
     edits = get(said, "edits", str)
     read_edits(edits)
     return Moved(weights=weights, edits=edits, digest=get(said, "digest", str))
-
-
-def _support(path: Path) -> Support:
-    found = safetensors.torch.load_file(path / SUPPORT)
-    features, labels, digests = (found[name] for name in ("features", "labels", "digests"))
-    kinds = (features.dtype, labels.dtype, digests.dtype) == (torch.float32, torch.int64, torch.uint8)
-    if not kinds or features.ndim != 2 or labels.shape != features.shape[:1] or digests.shape != (len(features), _DIGEST):
-        raise ValueError(f"{SUPPORT} does not hold the features, labels and digests of rows")
-    return Support(features=features, labels=labels.numpy(), digests=tuple(bytes(row) for row in digests.numpy()))
 
 
 def _check_whole(bundle: Bundle) -> None:

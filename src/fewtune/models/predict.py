@@ -32,6 +32,7 @@ from fewtune.errors import InputError
 from fewtune.learning.method import Method
 from fewtune.machine import Machine
 from fewtune.models.bundle import BackboneRecord, Bundle
+from fewtune.models.extras import NO_EXTRAS, Extras, Near, nearest_examples, rejected, sets_of
 from fewtune.models.record import checked_threshold, picture_size
 from fewtune.recipes.language import read_method
 from fewtune.words import counted, one_line, option
@@ -42,8 +43,10 @@ from fewtune.words import counted, one_line, option
 class Prediction:
     """One answer. `label` is None where the model abstains; `scores` are probabilities by class name and sum to 1.
 
-    `problem`: why the row cannot be read, "" for one that can. Such a row has no label, no scores and probability 0. `unknown`: whether
-    the row is unlike all that the model learned from, where that was asked for; it has no label then.
+    `problem`: why the row cannot be read, "" for one that can. Such a row has no label, no scores and probability 0. `unknown`: whether the
+    row is unlike all that the model learned from, where that was asked for; it has no label then. `likely`: the classes that hold the right
+    one as often as was asked for, the likeliest first; None where it was not. `because`: the labelled examples most like the row, where
+    that was asked for.
     """
 
     input: str
@@ -52,6 +55,8 @@ class Prediction:
     scores: dict[str, float]
     problem: str = ""
     unknown: bool = False
+    likely: tuple[str, ...] | None = None
+    because: tuple[Near, ...] = ()
 
 
 @final
@@ -218,23 +223,56 @@ def predict_examples(
     skip_bad: bool = False,
     running: Running = _HERE,
     tell: Callable[[str], None] = warnings.warn,
+    extras: Extras = NO_EXTRAS,
 ) -> list[Prediction]:
     """One prediction a row. Rows that cannot be read are refused by name, or with `skip_bad` answered without a label.
 
     `threshold` in [0, 1]: abstain below this probability; by default the bundle's. `tell` gets remarks on the answers, such as how many
-    texts were cut; by default they are warnings.
+    texts were cut; by default they are warnings. `extras`: what else is to be said of each row.
     """
     refuse_other_modality(bundle, examples)
+    extras.check(bundle)
     if not len(examples):
         return []
-    backbone = running.load(bundle)
-    features, problems = own_features(bundle, examples, running=replace(running, backbone=backbone), skip_bad=skip_bad)
+    here = replace(running, backbone=running.load(bundle))
+    features, problems = own_features(bundle, examples, running=here, skip_bad=skip_bad)
     if examples.skipped:
         listed = some((f"{s.name} ({s.reason})" for s in examples.skipped), 3)
         tell(f"{counted(len(examples.skipped), 'file', ('was', 'were'))} skipped: {listed}.")
-    for sentence in (*examples.remarks, *remarks_on_length(examples, backbone)):
+    for sentence in (*examples.remarks, *remarks_on_length(examples, here.load(bundle))):
         tell(sentence)
-    return label_rows(bundle, examples.row_names, features, threshold, problems)
+    answers = label_rows(bundle, examples.row_names, features, threshold, problems)
+    return _with_extras(bundle, examples, answers, features, extras, here)
+
+
+def _with_extras(
+    bundle: Bundle, examples: Examples, answers: list[Prediction], features: Float[Tensor, "N D"], extras: Extras, here: Running
+) -> list[Prediction]:
+    """The answers with what was asked for beside them; those to rows that cannot be read stay as they are."""
+    read = [row for row, p in enumerate(answers) if p.scores]
+    if not read or extras == NO_EXTRAS:
+        return answers
+    own, made = features[read], list(answers)
+    unknown = [False] * len(read)
+    if extras.unknown:
+        apart = bundle.support is not None and bundle.support.apart is not None
+        seen = _features_apart(bundle, examples.take(read), here) if apart else own
+        unknown = rejected(bundle, seen).tolist()
+    sets = [None] * len(read) if extras.sets is None else sets_of(bundle, probabilities(bundle, own), extras.sets)
+    because = nearest_examples(bundle, own, extras.explain) if extras.explain else [()] * len(read)
+    for row, strange, likely, near in zip(read, unknown, sets, because, strict=True):
+        p = answers[row]
+        made[row] = replace(p, label=None if strange else p.label, unknown=strange, likely=likely, because=near)
+    return made
+
+
+def _features_apart(bundle: Bundle, examples: Examples, here: Running) -> Float[Tensor, "N D"]:
+    """Features by the backbone as it was before finetuning."""
+    before = replace(bundle, moved=None)
+    loaded = here.load(bundle)
+    plain = loaded.origin or load_its_backbone(before, weights=here.weights, machine=here.machine)
+    _, features, _ = readable_features(examples, plain, memory=True, skip_bad=True, quiet=here.quiet)
+    return features.float()
 
 
 def predict_anything(

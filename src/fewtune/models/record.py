@@ -13,7 +13,7 @@ from fewtune.files import RECORD, read_record, recover
 
 T = TypeVar("T")
 
-FORMAT, LEAST_FORMAT = 4, 3  # written and read; 4 has ensembles
+FORMAT, LEAST_FORMAT = 5, 3  # written and read; 4 has ensembles, 5 the names of examples and held-out answers
 
 
 def model_record(path: Path) -> dict[str, Any]:

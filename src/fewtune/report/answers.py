@@ -69,6 +69,12 @@ def _said(predictions: Sequence[Prediction], scores: Sequence[str]) -> dict[str,
     }
     if any(p.problem for p in predictions):
         found["problem"] = [p.problem or None for p in predictions]
+    if any(p.unknown for p in predictions):
+        found["unknown"] = [p.unknown for p in predictions]
+    if any(p.likely is not None for p in predictions):
+        found["set"] = [None if p.likely is None else list(p.likely) for p in predictions]
+    if any(p.because for p in predictions):
+        found["because"] = [because_of(p) for p in predictions]
     for name in scores:  # a class may be called as a column is
         found[name if name not in found else _free("class", name, found)] = [p.scores.get(name) for p in predictions]
     return found
@@ -92,6 +98,13 @@ def own_records(given: Given) -> dict[int, dict[str, Any]]:
     columns, _ = _own(given)
     rows = (row for one in given.tables for row in range(one.start, one.start + one.table.count))
     return {row: {name: values[row] for name, values in columns.items()} for row in rows}
+
+
+def because_of(p: Prediction) -> list[dict[str, Any]] | None:
+    """The labelled examples that are most like a row, as plain values."""
+    if not p.because:
+        return None
+    return [{"name": n.name, "label": n.label, "similarity": n.similarity, **({"text": n.text} if n.text else {})} for n in p.because]
 
 
 def _separated(given: Given) -> bool:

@@ -7,21 +7,24 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fewtune.data.reading.inputs import Given
 from fewtune.report.answer_files import csv_text_of
-from fewtune.report.answers import answer_table, own_records
+from fewtune.report.answers import answer_table, because_of, own_records
 from fewtune.report.encoded import json_text
 from fewtune.report.tables import Cell, Table, to_terminal
 
 if TYPE_CHECKING:
+    from fewtune.models.extras import Near
     from fewtune.models.predict import Prediction
 
 SECOND_SHOWN = 0.05
+_LONGEST_TEXT = 60  # letters of a labelled example
 
 
 def render_predictions(
     predictions: Sequence[Prediction], class_names: Sequence[str], format: Literal["table", "json", "csv"], given: Given
 ) -> str:
-    """`json`: a list of {input, label, probability, scores}; with `row`, the own columns, for a row of a table, and with `problem`, the
-    reason, for a row that cannot be read. `csv`: the tables' own columns, then input, label, probability and one column a class.
+    """`json`: a list of {input, label, probability, scores}; with `row`, the own columns, for a row of a table, with `problem`, the reason,
+    for a row that cannot be read, and with `unknown`, `set` and `because` where they were asked for. `csv`: the tables' own columns, then
+    input, label, probability and one column a class.
 
     A row the model abstains from has label null (an empty cell); so has a row that cannot be read, with no scores. In CSV, names that a
     spreadsheet would run as a formula begin with a quote (see `csv_text`); JSON holds every name as it is.
@@ -31,8 +34,24 @@ def render_predictions(
         return json_text([_record(p, own.get(row)) for row, p in enumerate(predictions)])
     if format == "csv":
         return csv_text_of(answer_table(given, {"": predictions}, scores=class_names, fixed=True))
-    rows = tuple((Cell(p.input), Cell(p.label or _why(p)), Cell(p.probability, _percent(p)), Cell(_second(p))) for p in predictions)
-    return to_terminal(Table(columns=("input", "label", "probability %", "or else"), rows=rows))
+    return to_terminal(_for_people(predictions))
+
+
+def _for_people(predictions: Sequence[Prediction]) -> Table:
+    rows = [[Cell(p.input), Cell(p.label or _why(p)), Cell(p.probability, _percent(p)), Cell(_second(p))] for p in predictions]
+    columns = ["input", "label", "probability %", "or else"]
+    if any(p.likely is not None for p in predictions):
+        columns.append("one of")
+        rows = [[*row, Cell(", ".join(p.likely or ()))] for row, p in zip(rows, predictions, strict=True)]
+    if any(p.because for p in predictions):
+        columns.append("because it is like")
+        rows = [[*row, Cell("; ".join(_near(n) for n in p.because))] for row, p in zip(rows, predictions, strict=True)]
+    return Table(columns=tuple(columns), rows=tuple(map(tuple, rows)))
+
+
+def _near(n: Near) -> str:
+    shown = n.text if len(n.text) <= _LONGEST_TEXT else n.text[: _LONGEST_TEXT - 1] + "…"
+    return f"{shown or n.name} ({n.label}, {n.similarity:.2f})"
 
 
 def _record(p: Prediction, own: dict[str, Any] | None) -> dict[str, Any]:
@@ -42,12 +61,15 @@ def _record(p: Prediction, own: dict[str, Any] | None) -> dict[str, Any]:
         "probability": p.probability,
         "scores": p.scores,
         **({"problem": p.problem} if p.problem else {}),
+        **({"unknown": True} if p.unknown else {}),
+        **({"set": list(p.likely)} if p.likely is not None else {}),
+        **({"because": because_of(p)} if p.because else {}),
         **({"row": own} if own is not None else {}),
     }
 
 
 def _why(p: Prediction) -> str:
-    return "(abstains)" if p.scores else "(cannot be read)"
+    return "(unknown)" if p.unknown else "(abstains)" if p.scores else "(cannot be read)"
 
 
 def _percent(p: Prediction) -> str:

@@ -4,6 +4,7 @@ It uses NumPy and SciPy only and nothing else of fewtune. Input that cannot be u
 what was found.
 """
 
+from fewtune.statistics.abstaining import Coverage, abstention_threshold, coverage_curve, least_probability, unlike
 from fewtune.statistics.best import adjust_against_best, runs_difference
 from fewtune.statistics.calibration import UsualTemperature, expected_calibration_error, fit_temperature, softmax
 from fewtune.statistics.evidence import Evidence, evidence_of_classes, evidence_of_rows, joined_evidence, soft_correctness
@@ -30,6 +31,7 @@ __all__ = [
     "LEAST",
     "USUAL_SLOPE",
     "Best",
+    "Coverage",
     "Evidence",
     "FittedPowerLaw",
     "Gain",
@@ -38,12 +40,14 @@ __all__ = [
     "Reuse",
     "Slope",
     "UsualTemperature",
+    "abstention_threshold",
     "adjust_against_best",
     "average_ranks",
     "best_of_candidates",
     "bootstrap_interval",
     "bootstrap_power_law",
     "count_reuse",
+    "coverage_curve",
     "episodes_needed",
     "evidence_of_classes",
     "evidence_of_rows",
@@ -56,6 +60,7 @@ __all__ = [
     "held_out_difference",
     "joined_evidence",
     "learning_slope",
+    "least_probability",
     "normal_interval",
     "paired_gain",
     "paired_interval",
@@ -66,6 +71,7 @@ __all__ = [
     "soft_correctness",
     "softmax",
     "t_interval",
+    "unlike",
     "wilcoxon_test",
     "wilson_interval",
 ]

@@ -16,8 +16,9 @@ from sklearn.metrics import confusion_matrix, recall_score
 import fewtune
 from fewtune.backbones.load import load_backbone
 from fewtune.errors import InputError
-from fewtune.models.bundle import BackboneRecord, Bundle, Support
+from fewtune.models.bundle import BackboneRecord, Bundle
 from fewtune.models.evaluate import evaluate, read_labelled
+from fewtune.models.support import Support
 from fewtune.report.evaluation import render_evaluation
 from fewtune.statistics import expected_calibration_error, wilson_interval
 from tests.tiny import images
