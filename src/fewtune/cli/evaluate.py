@@ -23,9 +23,11 @@ def evaluate(
     skip_unknown: Annotated[bool, Parameter(negative=())] = False,
     include_learned: Annotated[bool, Parameter(negative=())] = False,
     skip_bad: bool = False,
+    report: Path | None = None,
+    overwrite: Annotated[bool, Parameter(negative=())] = False,
     running: RunFlags = NO_RUN_FLAGS,
 ) -> None:
-    """Measure a saved model on labelled data.
+    """Measure a saved model on labelled data, and list what it answers wrongly.
 
     Examples that the model learned from are recognised by their content and left out.
 
@@ -49,21 +51,34 @@ def evaluate(
         Also count examples that the model learned from.
     skip_bad: bool
         Leave out examples that cannot be read, instead of stopping.
+    report: Path
+        Write a page (.html) that shows the photos or texts that were answered wrongly.
+    overwrite: bool
+        Replace the page --report if it exists.
     """
-    from fewtune.cli.say import answer, terminal_width
+    from fewtune.cli.say import answer, note, terminal_width
     from fewtune.models.bundle import load_bundle
     from fewtune.models.evaluate import evaluate as measured
     from fewtune.models.evaluate import read_labelled
+    from fewtune.report.answer_files import check_page
     from fewtune.report.evaluation import render_evaluation
+    from fewtune.report.evaluation_page import write_evaluation_page
 
+    if report is not None:
+        check_page(report, [data], overwrite=overwrite)
     bundle = load_bundle(run)
+    examples = read_labelled(data, label=label, input=input)
     made = measured(
         bundle,
-        read_labelled(data, label=label, input=input),
+        examples,
         threshold=threshold,
         skip_unknown=skip_unknown,
         include_learned=include_learned,
         skip_bad=skip_bad,
         running=running.value(),
     )
+    if report is not None:
+        write_evaluation_page(report, made, examples, overwrite=overwrite)
     answer(render_evaluation(made, format, width=terminal_width(), color=sys.stdout.isatty()), styled=format == "table")
+    if report is not None:
+        note(f"Wrote {report}.")

@@ -41,6 +41,20 @@ class Counted(TypedDict, total=False):
 
 
 @final
+@dataclass(frozen=True)
+class Wrong:
+    """A row that was answered wrongly: its number `row` in the data, its `name`, its `true` class, the class that was `said`, and the
+    `probability` of that answer. `given`: whether that answer is above the threshold, so that it is given as a label."""
+
+    row: int
+    name: str
+    true: str
+    said: str
+    probability: float
+    given: bool
+
+
+@final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evaluation:
     """What a model got right on `count` labelled rows of `data`.
@@ -48,7 +62,8 @@ class Evaluation:
     `accuracy`: how often the most probable class is the right one, with its 95% Wilson interval. `recall` [K]: of each class, NaN where
     it has no rows; `counts` [K]: its rows. `confusion` [K, K]: rows by true and most probable class. `calibration_error` in [0, 1]: the
     mean gap between confidence and accuracy, in 15 bins. `abstained`: rows whose best probability is below `threshold`; `answered`: the
-    accuracy on the rest, None where there is none. `left_out`: (row, reason) of rows that do not count. `sentences`: all this in words.
+    accuracy on the rest, None where there is none. `left_out`: (row, reason) of rows that do not count. `wrong`: what was answered wrongly,
+    the surest answers first. `sentences`: all this in words.
     """
 
     data: str
@@ -63,6 +78,7 @@ class Evaluation:
     abstained: int
     answered: Interval | None
     left_out: tuple[tuple[str, str], ...]
+    wrong: tuple[Wrong, ...] = ()
     sentences: tuple[str, ...] = ()
 
 
@@ -117,7 +133,9 @@ def evaluate(
     if not len(rows) or not len(kept):
         todo = f"give other rows, or count these with {option('--include-learned')}" if LEARNED in reasons.values() else "give other rows"
         raise InputError(f"{examples.name} leaves no row to evaluate on: {_why(examples, reasons)}; {todo}.")
-    made = _measured(bundle, probabilities(bundle, features[kept]).numpy(), labels[rows[kept]], least, examples.name)
+    p = probabilities(bundle, features[kept]).numpy()
+    made = _measured(bundle, p, labels[rows[kept]], least, examples.name)
+    made = replace(made, wrong=_wrong(bundle, examples, rows[kept], p, labels[rows[kept]], least))
     left_out = tuple((examples.row_names[row], reason) for row, reason in sorted(reasons.items()))
     made = replace(made, left_out=left_out + tuple((s.name, s.reason) for s in examples.skipped))
     matched = matched_in_words((examples.class_names[examples.labels[r]], bundle.class_names[labels[r]]) for r in rows[kept].tolist())
@@ -153,6 +171,23 @@ def _measured(bundle: Bundle, p: Floats, labels: Integers, threshold: float, dat
         abstained=int((~sure).sum()),
         answered=wilson_interval(int((right & sure).sum()), int(sure.sum())) if sure.any() else None,
         left_out=(),
+    )
+
+
+def _wrong(bundle: Bundle, examples: Examples, rows: Integers, p: Floats, labels: Integers, threshold: float) -> tuple[Wrong, ...]:
+    """What was answered wrongly, the surest answers first."""
+    best, sure, names = p.argmax(1), p.max(1), bundle.class_names
+    places = np.flatnonzero(best != labels)
+    return tuple(
+        Wrong(
+            row=int(rows[i]),
+            name=examples.row_names[rows[i]],
+            true=names[labels[i]],
+            said=names[best[i]],
+            probability=float(sure[i]),
+            given=bool(sure[i] >= threshold),
+        )
+        for i in places[np.argsort(-sure[places], kind="stable")].tolist()
     )
 
 

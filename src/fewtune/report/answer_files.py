@@ -31,16 +31,7 @@ class AnswerFile:
         """Raise InputError if fewtune cannot write this kind of file, if the file exists, or if it is one of the inputs."""
         if self.path.suffix.lower() not in (*WRITERS, ".xlsx"):
             raise InputError(f"{self.path} is not a kind of table that is written: expected {', '.join(WRITERS)} or .xlsx.")
-        if self.path.is_dir():
-            raise InputError(f"{self.path} is a folder: {ANOTHER}, such as {self.path / 'answers.csv'}.")
-        if os.path.lexists(self.path):
-            if self.path.exists() and not self.path.is_file():
-                raise InputError(f"{self.path} is not a plain file (a pipe or a device): {ANOTHER}.")
-            if any(_same(self.path, given) for given in inputs):
-                raise InputError(f"{self.path} is one of the inputs: {ANOTHER}.")
-            if not self.overwrite:
-                raise InputError(f"{self.path} exists already: {ANOTHER}, or replace it with --overwrite.")
-        refuse_closed(self.path, ANOTHER)
+        _check_place(self.path, inputs, ANOTHER, overwrite=self.overwrite)
         if self.path.suffix.lower() == ".xlsx":
             excel_bytes(("label",), (), name=str(self.path))  # raises where openpyxl is missing
 
@@ -56,6 +47,27 @@ class AnswerFile:
     def _content(self, table: AnswerTable) -> bytes:
         suffix = self.path.suffix.lower()
         return excel_bytes(table.names, _rows(table), name=str(self.path)) if suffix == ".xlsx" else WRITERS[suffix](table)
+
+
+def check_page(path: Path, inputs: Iterable[Path], *, overwrite: bool) -> None:
+    """Raise InputError for a page, --report, that cannot be written."""
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"{path}: a report is a page, so expected a name such as {path.with_suffix('.html').name}.")
+    _check_place(path, inputs, "choose another --report", overwrite=overwrite)
+
+
+def _check_place(path: Path, inputs: Iterable[Path], todo: str, *, overwrite: bool) -> None:
+    """Raise InputError for a folder, a device, a file that exists (unless `overwrite`), one of the inputs, and a closed folder."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: {todo}, such as {path / 'answers.csv'}.")
+    if os.path.lexists(path):
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path} is not a plain file (a pipe or a device): {todo}.")
+        if any(_same(path, given) for given in inputs):
+            raise InputError(f"{path} is one of the inputs: {todo}.")
+        if not overwrite:
+            raise InputError(f"{path} exists already: {todo}, or replace it with --overwrite.")
+    refuse_closed(path, todo)
 
 
 def _same(one: Path, other: Path) -> bool:

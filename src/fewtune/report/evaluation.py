@@ -18,11 +18,12 @@ MOST = 30  # rows of a table
 def render_evaluation(made: Evaluation, format: Literal["table", "json"], *, width: int | None = None, color: bool = False) -> str:
     """`table`: the sentences, recall by class, and the confusion matrix; with many classes, the most frequent confusions instead.
 
-    `json`: one object with everything; accuracies are fractions, what is unknown is null.
+    After them, what was answered wrongly, the surest answers first. `json`: one object with everything; accuracies are fractions, what is
+    unknown is null.
     """
     if format == "json":
         return json_text(_record(made))
-    tables = [recall_by_class(made), confusion_matrix(made) if len(made.class_names) <= MATRIX else most_confused(made)]
+    tables = [recall_by_class(made), confusion_matrix(made) if len(made.class_names) <= MATRIX else most_confused(made), wrong_table(made)]
     drawn = [to_terminal(table, width=width, color=color) for table in tables if table.rows]
     return "\n\n".join([*drawn, "\n".join(map(one_line, made.sentences))])
 
@@ -62,6 +63,25 @@ def most_confused(made: Evaluation) -> Table:
     return Table(columns=("class", "taken for", "rows"), rows=rows, caption="Most frequent confusions")
 
 
+def wrong_table(made: Evaluation) -> Table:
+    """What was answered wrongly, the surest answers first; at most 30 of them."""
+    unsure = not all(w.given for w in made.wrong)
+    rows = tuple(
+        (
+            Cell(w.name),
+            Cell(w.true),
+            Cell(w.said),
+            Cell(w.probability, f"{100 * w.probability:.0f}"),
+            *((Cell("" if w.given else "no label is given"),) if unsure else ()),
+        )
+        for w in made.wrong[:MOST]
+    )
+    hidden = len(made.wrong) > len(rows)
+    notes = (f"The surest {MOST} of {len(made.wrong):,}; --format json lists all, --report FILE shows them.",) if hidden else ()
+    columns = ("input", "true", "answered", "probability %", *(("note",) if unsure else ()))
+    return Table(columns=columns, rows=rows, caption="Answered wrongly", notes=notes)
+
+
 def _record(made: Evaluation) -> dict[str, Any]:
     return {
         "data": made.data,
@@ -76,6 +96,9 @@ def _record(made: Evaluation) -> dict[str, Any]:
             for name, n, r in zip(made.class_names, made.counts, made.recall, strict=True)
         ],
         "confusion": made.confusion.tolist(),
+        "wrong": [
+            {"input": w.name, "true": w.true, "answered": w.said, "probability": w.probability, "given": w.given} for w in made.wrong
+        ],
         "left_out": [{"row": name, "reason": reason} for name, reason in made.left_out],
         "sentences": list(made.sentences),
     }
