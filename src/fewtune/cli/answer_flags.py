@@ -64,6 +64,11 @@ class AnswerFlags:
             self._refuse_texts(seen, "--annotate")
             check_folder(self.annotate, inputs, flag="--annotate")
 
+    def beside_out(self) -> dict[str, object]:
+        """The flags beside --out, and what was given for each."""
+        flags = {"--scores": self.scores, "--overwrite": self.overwrite, "--sort-into": self.sort_into}
+        return {**flags, "--links": self.links, "--annotate": self.annotate}
+
     def _refuse_texts(self, seen: Glance, flag: str) -> None:
         from fewtune.errors import InputError
 

@@ -24,6 +24,7 @@ def predict(
     sets: float | None = None,
     explain: int = 0,
     strict: Annotated[bool, Parameter(negative=())] = False,
+    watch: Path | None = None,
     answers: AnswerFlags = NO_ANSWER_FLAGS,
     running: RunFlags = NO_RUN_FLAGS,
 ) -> None:
@@ -54,9 +55,12 @@ def predict(
         Name this many of the labelled examples that are most like each input.
     strict: bool
         Stop with exit code 2 if anything cannot be read, instead of labelling the rest.
+    watch: Path
+        Label the files in this folder, and new ones as they arrive, until Ctrl-C. Answers are added to --out (.csv or .jsonl).
     """
     from fewtune.cli.bad_items import listed_bad, refuse_bad
     from fewtune.cli.say import answer, note
+    from fewtune.cli.watching import check_watch, watch_folder
     from fewtune.data.audit import unreadable
     from fewtune.data.reading.inputs import read_given
     from fewtune.models.record import checked_threshold, glance
@@ -64,6 +68,11 @@ def predict(
     if threshold is not None:
         checked_threshold(threshold)
     seen = glance(run)
+    if watch is not None:
+        others = {"inputs": inputs, "--text": text, "--strict": strict, "--format": format != "table", "--input": input}
+        check_watch(watch, seen.wanted, answers.out, {**others, "--sets": sets, "--explain": explain, **answers.beside_out()})
+        watch_folder(run, watch, answers.out, threshold=threshold, unknown=unknown, running=running.value())
+        return
     answers.check(inputs or [], seen)
     given = read_given(inputs or [], text or [], seen.wanted, input, strict=strict)
     refuse_bad(given.examples, unreadable(given.examples), strict)  # by their headers, before torch is loaded

@@ -8,7 +8,7 @@ from fewtune.statistics.abstaining import Coverage, abstention_threshold, covera
 from fewtune.statistics.best import adjust_against_best, runs_difference
 from fewtune.statistics.calibration import UsualTemperature, expected_calibration_error, fit_temperature, softmax
 from fewtune.statistics.evidence import Evidence, evidence_of_classes, evidence_of_rows, joined_evidence, soft_correctness
-from fewtune.statistics.expected import USUAL_SLOPE, Slope, expected_accuracy, learning_slope
+from fewtune.statistics.expected import USUAL_SLOPE, Slope, carried_on, expected_accuracy, learning_slope
 from fewtune.statistics.greedy import greedy_weights
 from fewtune.statistics.intervals import (
     Interval,
@@ -46,6 +46,7 @@ __all__ = [
     "best_of_candidates",
     "bootstrap_interval",
     "bootstrap_power_law",
+    "carried_on",
     "count_reuse",
     "coverage_curve",
     "episodes_needed",

@@ -103,6 +103,19 @@ def expected_accuracy(
     return Interval(p, low, high, level, n, "learning curve, Wilson")
 
 
+def carried_on(accuracy: float, times: float, chance: float, slope: Slope = USUAL_SLOPE) -> float:
+    """The accuracy with `times` >= 1 as many labels, along the learning curve: its log-odds above chance grow by slope x log times.
+
+    Raises ValueError for an accuracy outside [0, 1], a chance outside [0, 1), and fewer labels.
+    """
+    if not 0 <= accuracy <= 1 or not times >= 1:
+        raise ValueError(f"expected an accuracy in 0..1 and at least as many labels, found {accuracy} and {times} times.")
+    above = _above(accuracy, chance)
+    if not 0 < above < 1:
+        return accuracy
+    return chance + (1 - chance) / (1 + (1 / above - 1) * float(times**-slope.value))
+
+
 def _right(values: Numbers, what: str) -> Floats:
     x = sample(values, what)
     if x.min() < 0 or x.max() > 1:
