@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.journeys.conftest import Ran
 
-COMMANDS = ("adapt", "predict", "evaluate", "add-class", "export", "compare", "inspect", "adap", "")
+COMMANDS = ("adapt", "predict", "evaluate", "add-class", "export", "compare", "inspect", "suggest", "adap", "")
 VALUES = ("--", "-", "--out", "--method", "--shots", "--format", "--budget", "--weights", "--source", "--quiet", "--sweep", "--rates")
 PLACES = (
     "nowhere",
