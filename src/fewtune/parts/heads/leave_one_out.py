@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fewtune.parts.heads.least_squares import Problem
 
+# wide enough: both ends are limits. At the weakest penalty W goes through the rows, at the strongest it has the direction of the class sums
 GRID = tuple(10.0 ** (half / 2) for half in range(-8, 9))  # 1e-4 ... 1e4, times the mean squared norm of the rows
 DEFAULT_PENALTY = 1.0  # likewise relative; taken where leaving one out says nothing
 
