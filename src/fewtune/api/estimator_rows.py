@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL.Image import Image
 from sklearn.utils.validation import assert_all_finite, check_consistent_length, column_or_1d
 from torch import Tensor
 
@@ -14,14 +16,17 @@ from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.features.feature_table import feature_table
 from fewtune.backbones.providers.names import read_name
 from fewtune.data.examples import Examples, make_examples
-from fewtune.data.items import Texts, Wanted
+from fewtune.data.items import Modality, Texts, Wanted
 from fewtune.data.reading.asked import Asked
 from fewtune.data.reading.labels import missing
+from fewtune.data.reading.order import IMAGE_SUFFIXES
 from fewtune.data.reading.read import read_asked
 from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from fewtune.machine import Machine
 from fewtune.models.named_backbone import load_backbone, run_folder
+
+_LOOKED_AT = 20  # rows
 
 
 def named_backbone(name: str, weights: str | Path | None, device: str) -> Backbone:
@@ -29,6 +34,25 @@ def named_backbone(name: str, weights: str | Path | None, device: str) -> Backbo
     path = None if weights is None else Path(weights)
     model = run_folder(name) or Path(read_name(name).model or "/nowhere")
     return _loaded(name, path, device, (_stamp(path), _stamp(model)))
+
+
+def kind_of(X: Any) -> Modality:
+    """What rows are: texts, photos (image files, encoded bytes, Pillow images, arrays of three or four axes), or else features.
+
+    Strings are photos where all of the first ones are paths of image files that exist.
+    """
+    given = X.to_numpy() if hasattr(X, "to_numpy") else X
+    if isinstance(given, np.ndarray) and given.dtype.kind not in "OU":
+        return "image" if given.ndim in (3, 4) else "vector"
+    if isinstance(given, np.ndarray):
+        given = given.ravel().tolist() if given.ndim == 1 or given.shape[1:] == (1,) * (given.ndim - 1) else []
+    if not isinstance(given, list | tuple) or not given:
+        return "vector"
+    first = [row for row in given[:_LOOKED_AT] if row is not None]
+    if first and all(isinstance(row, str) for row in first):
+        return "image" if all(Path(row).suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(row) for row in first) else "text"  # noqa: PTH113  (Path.is_file raises for too long a name)
+    pictures = any(isinstance(row, bytes | Path | Image) or getattr(row, "ndim", 0) in (2, 3) for row in first)
+    return "image" if pictures else "vector"
 
 
 def labels_of(X: Any, y: Any) -> np.ndarray[Any, Any]:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Unpack, final
+from typing import Any, Unpack, final
+
+import numpy as np
 
 from fewtune.adaptation.adapt import adapt_examples
 from fewtune.adaptation.by_method import by_method
@@ -65,6 +67,12 @@ class Model:
         label instead of being refused. Raises InputError (a ValueError) for what this model cannot label.
         """
         return predict_anything(self.bundle, inputs, self.backbone, threshold=threshold, skip_bad=skip_bad, quiet=quiet)
+
+    def predict_proba(self, inputs: Inputs, *, quiet: bool = True) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Probabilities [N, K] of inputs (as `predict` takes them), in the order of `class_names`. `FewShotClassifier.load` opens a saved
+        model with the rest of scikit-learn's interface."""
+        found = self.predict(inputs, quiet=quiet)
+        return np.array([[one.scores[name] for name in self.class_names] for one in found]).reshape(len(found), len(self.class_names))
 
     def evaluate(
         self, data: Data, *, label: str | None = None, input: str | None = None, quiet: bool = True, **counted: Unpack[Counted]

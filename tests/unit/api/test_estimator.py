@@ -225,3 +225,72 @@ def test_other_weights_are_noticed(photos: tuple[list[str], list[str]]) -> None:
     model.backbone = "pixels,size=9"
     with pytest.raises(ValueError, match="not those this classifier was fitted with"):
         model.predict(paths)
+
+
+def test_it_finds_out_what_rows_are(tmp_path: Path) -> None:
+    """Texts, photos by path and as images, frames and series of them, and numbers."""
+    draw("circle", 1).save(tmp_path / "a.png")
+    photo, texts = str(tmp_path / "a.png"), ["a cat", "pictures of dogs.png"]
+    images: list[Any] = [[photo], np.array([photo]), pd.Series([photo]), pd.DataFrame({"photo": [photo]}), [tmp_path / "a.png"]]
+    images += [
+        [draw("circle", 1)],
+        pd.DataFrame({"photo": [draw("circle", 1), draw("square", 2)]}),
+        [b"\xff\xd8"],
+        np.zeros((2, 8, 8)),
+        [np.zeros((8, 8, 3))],
+    ]
+    assert [estimator_rows.kind_of(x) for x in images] == ["image"] * len(images)
+    for x in (texts, np.array(texts), pd.Series(texts), pd.DataFrame({"text": texts}), [*texts, None], ["x" * 5000]):
+        assert estimator_rows.kind_of(x) == "text"
+    for x in (np.eye(2), [[1, 2]], pd.DataFrame(np.eye(2)), np.eye(2).astype(object), [], [1, 2], "text", None, [[1, "a"]]):
+        assert estimator_rows.kind_of(x) == "vector"
+
+
+def test_auto_takes_the_encoder_that_adapt_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def stand_in(name: str, _: object, __: str) -> Any:
+        asked.append(name)
+        return estimator_rows.load_backbone("pixels,size=8" if "dinov2" in name else name)
+
+    monkeypatch.setattr(estimator, "named_backbone", stand_in)
+    photos = pd.DataFrame({"photo": [draw(SHAPES[k % 3], k) for k in range(12)]})
+    fitted = FewShotClassifier(method="ridge").fit(photos, [SHAPES[k % 3] for k in range(12)])
+    assert asked == ["hf:facebook/dinov2-small"] and set(fitted.predict(photos)) <= set(SHAPES)
+    FewShotClassifier(method="ridge", backbone="base").fit(photos, [SHAPES[k % 3] for k in range(12)])
+    assert "hf:facebook/dinov2-base" in asked
+
+
+@pytest.mark.parametrize("labels", [["cat", "dog"], [0, 1], [True, False], [1.0, 2.0]])
+def test_saved_and_loaded_it_is_the_same(labels: list[Any], iris: tuple[Floats, NDArray[np.int64]], tmp_path: Path) -> None:
+    import fewtune
+
+    X, y = iris[0][iris[1] < 2], np.array(labels)[iris[1][iris[1] < 2]]
+    fitted = FewShotClassifier(method="logistic(C=3)").fit(X, y)
+    where = fitted.save(tmp_path / "run", pack=True)
+    loaded = FewShotClassifier.load(where)
+    np.testing.assert_allclose(loaded.predict_proba(X), fitted.predict_proba(X), atol=1e-5)
+    assert loaded.predict(X).dtype.kind == fitted.predict(X).dtype.kind
+    np.testing.assert_array_equal(loaded.predict(X), fitted.predict(X))
+    model = fewtune.load(where)
+    np.testing.assert_allclose(model.predict_proba(X.astype(np.float32)), fitted.predict_proba(X), atol=1e-5)
+    assert model.class_names == tuple(str(label) for label in fitted.classes_.tolist())
+    assert model.predict_proba(X[:0].astype(np.float32)).shape == (0, 2)
+    with pytest.raises(ValueError, match="exists already"):
+        fitted.save(where)
+    with pytest.raises(ValueError, match="loaded from a saved model"):
+        loaded.save(tmp_path / "again")
+    with pytest.raises(ValueError, match="features"):
+        loaded.predict(X[:, :2])
+    with pytest.raises(NotFittedError):
+        FewShotClassifier().save(tmp_path / "none")
+
+
+def test_photos_are_saved_loaded_and_exported(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"photo": [draw(SHAPES[k % 3], k) for k in range(12)]})
+    fitted = FewShotClassifier(method="ridge", backbone="pixels,size=8").fit(frame, [SHAPES[k % 3] for k in range(12)])
+    loaded = FewShotClassifier.load(fitted.save(tmp_path / "run"))
+    np.testing.assert_array_equal(loaded.predict(frame), fitted.predict(frame))
+    pytest.importorskip("onnxscript")
+    made = fitted.export(tmp_path / "shapes.onnx", inputs=list(frame["photo"]))
+    assert made.difference <= 1e-4 and (tmp_path / "shapes_predict.py").exists()
