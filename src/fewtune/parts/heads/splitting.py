@@ -80,7 +80,7 @@ def _small_gap(dual: Dual, T: Float[Tensor, "E S K"]) -> Bool[Tensor, " E"]:
     gradient = (dual.linear - slope) * dual.active
     if dual.coupled:
         least = gradient.masked_fill(dual.active == 0, torch.inf).amin(dim=-1)
-        most = (gradient * dual.upper).sum(dim=-1) - dual.upper.sum(dim=-1) * least
+        most = (gradient * dual.upper).sum(dim=-1) - least  # the upper bounds of a row add to 1
     else:
         most = torch.maximum(gradient * dual.upper, gradient * dual.lower).sum(dim=-1)
     gap = (most - (gradient * T).sum(dim=-1)).sum(dim=-1)
