@@ -127,9 +127,9 @@ class Finetuning:
             if not judging.held:
                 judging.repeats = plan.repeats
             self.seconds = self.seconds or plan.seconds
-            runs = FOLDS * judging.repeats + 1
+            runs, by = FOLDS * judging.repeats + 1, f" by {self.own.short(number)}" if number else ""
             self.job.at.say(
-                f"Finetuning on your {counted(len(self.frozen.target.support), 'labelled example')}: {counted(runs, 'run')} of "
+                f"Finetuning on your {counted(len(self.frozen.target.support), 'labelled example')}{by}: {counted(runs, 'run')} of "
                 f"{counted(tuner.steps, 'step')}, about {runs * plan.seconds:.0f} s."
             )
             judging.judge(self.own.route(tuner, number))

@@ -10,9 +10,11 @@ from fewtune.adaptation.frozen import FrozenModel
 from fewtune.adaptation.settings import AdaptSettings
 from fewtune.data.examples import Integers
 from fewtune.data.row_space import RowSpace
+from fewtune.data.views.views import IDENTITY
 from fewtune.errors import InputError
 from fewtune.learners.usual import prior_of
 from fewtune.learning.method import Method
+from fewtune.learning.phase import Adapt, phases_of
 from fewtune.sides.guard import own_splits_allow
 from fewtune.sides.inner_folds import InnerFolds
 from fewtune.sides.own import OwnTuner, own_method
@@ -75,13 +77,13 @@ class OwnLabels:
 
     def route(self, tuner: OwnTuner, number: int) -> Route:
         """The way to a side by the method of this number."""
-        name = OWN if not number else f"{OWN} by {self._short(number)}"
-        made = Route(name, "finetuned on your own labels", tuner.made, self.learner, tuner.key(self.learner))
+        by = f" by {self.short(number)}" if number else ""
+        made = Route(f"{OWN}{by}", f"finetuned on your own labels{by}", tuner.made, self.learner, tuner.key(self.learner))
         return remembered(made) if self.how.finetune == "all" and not number else made  # another side is built on it
 
-    def _short(self, number: int) -> str:
-        """The name of a method where no other one has it, else all of its text."""
-        names = [recipe.split("(")[0] for recipe in self.recipes]
+    def short(self, number: int) -> str:
+        """The name of a method, with its random views; all of its text where another one is called so too."""
+        names = [_name(recipe) for recipe in self.recipes]
         return names[number] if names.count(names[number]) == 1 else self.recipes[number]
 
     def route_after(self, before: Route) -> Route:
@@ -110,3 +112,11 @@ class OwnLabels:
         tuner = self.settings[number]
         said = "finetuned on your own labels in settings chosen on other data"
         return Route(CHOSEN, said, tuner.made, self.learner, tuner.key(self.learner))
+
+
+def _name(recipe: str) -> str:
+    """A method in words."""
+    learner = own_method(recipe).learner
+    assert isinstance(learner, Adapt)
+    views = any(phase.query_view != IDENTITY for phase in phases_of(learner.phases))
+    return recipe.split("(")[0] + " with random views" * views

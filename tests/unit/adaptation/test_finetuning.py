@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,25 @@ def test_every_method_that_is_asked_for_is_a_side(tmp_path: Path, monkeypatch: p
     assert [*compared.held] == ["frozen", OWN, BY_LORA, BESIDE] and compared.greedy
     several = [OWN, BY_LORA, f"frozen + {OWN}", f"frozen + {BY_LORA}", f"frozen + {OWN} + {BY_LORA}", BESIDE]
     assert [name for name in compared.rivals if name != GREEDY] == several
+
+
+def test_methods_are_told_apart_by_short_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their views are among these, and where two have one name all of the text."""
+    one_pass(monkeypatch)
+    said: list[str] = []
+    views = RECIPE.removesuffix(")") + ", view=Augment())"
+    again = LORA.replace("rank=2", "rank=3")
+    made = own_labels.OwnLabels(SimpleNamespace(), AdaptSettings(own=finetuning_settings(RECIPE, views, LORA, again)))  # type: ignore[arg-type]
+    monkeypatch.setattr(own_labels.OwnLabels, "recipes", (RECIPE, views, LORA, again))
+    assert [made.short(number) for number in range(4)] == ["contrastive", "contrastive with random views", LORA, again]
+    monkeypatch.undo()
+    one_pass(monkeypatch)
+    at = Workplace(cache=tmp_path, quiet=True, say=said.append)
+    found = adapt_examples(target(), BACKBONE, settings=AdaptSettings(own=finetuning_settings(RECIPE, LORA)), methods=METHODS, at=at)
+    assert [route.said for route in found.finetuning.routes.values()][:2] == [
+        "finetuned on your own labels", "finetuned on your own labels by lora"
+    ]  # fmt: skip
+    assert said[1] == "Finetuning on your 40 labelled examples by lora: 5 runs of 3 steps, about 0 s."
 
 
 def test_nothing_of_it_is_tried_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
