@@ -58,7 +58,7 @@ class Answering:
         if isinstance(given, bytes):
             return preparation.prepare(decode(given, name=name, size_hint=preparation.size_hint))
         if isinstance(given, str):
-            if not given.strip():
+            if not given.replace("\ufeff", "").strip():  # as the pattern of the OpenAPI description says
                 raise InputError(f"{name} is empty: expected a text.")
             return preparation.prepare(given)
         with np.errstate(over="ignore"):  # said below

@@ -14,7 +14,7 @@ _ITEMS: dict[str, dict[str, Any]] = {
         "format": "byte",
         "description": "The bytes of an image file (JPEG, PNG, WebP, GIF, BMP, TIFF), in base64.",
     },
-    "texts": {"type": "string", "minLength": 1, "pattern": "\\S"},
+    "texts": {"type": "string", "minLength": 1, "pattern": r"[^\s\u001c-\u001f\u0085\ufeff]"},
     "vectors": {"type": "array", "items": {"type": "number"}},
 }
 _REFUSALS = {

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import json
+import re
 import threading
 import time
 from collections.abc import Sequence
@@ -151,7 +152,7 @@ def test_every_bad_item_is_named(pets: fewtune.Model) -> None:
 
 
 def test_wrong_texts_and_embeddings(words: fewtune.Model, numbers: fewtune.Model) -> None:
-    for item, said in ((" ", "text 1 is empty"), (None, "is null"), (["a"], "is a list"), ("a" * 100_001, "at most 100,000")):
+    for item, said in ((" \x1e\ufeff", "text 1 is empty"), (None, "is null"), (["a"], "is a list"), ("a" * 100_001, "at most 100,000")):
         answered = as_json(app_of(words), {"texts": [item]})
         assert answered.status == 422 and said in answered.said["error"]
     assert as_json(app_of(words), b'{"texts": ["\\ud800 cat"]}').status == 200  # half of a letter, as `predict` takes it
@@ -161,6 +162,14 @@ def test_wrong_texts_and_embeddings(words: fewtune.Model, numbers: fewtune.Model
     assert as_json(app_of(numbers), b'{"vectors": [[1' + b"0" * 400 + b", 0, 0]]}").status == 422
     body, headers = form(("vectors", None, b"[1,2,3]"))
     assert asked(app_of(numbers), "/predict", body, headers=headers).status == 415
+
+
+def test_the_description_and_the_server_agree_on_empty_texts(words: fewtune.Model) -> None:
+    app = app_of(words)
+    schema = asked(app, "/openapi.json").said["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    pattern = re.compile(schema["properties"]["texts"]["items"]["pattern"])
+    for letter in " \t\n\x1c\x1e\x1f\x85\xa0\u2003\u3000\ufeff\x00\x0ba.é":
+        assert as_json(app, {"texts": [letter]}).status == (200 if pattern.search(letter) else 422), repr(letter)
 
 
 def test_forms_that_are_none(pets: fewtune.Model) -> None:

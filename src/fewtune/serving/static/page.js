@@ -22,7 +22,8 @@ function card(name, file) {
     const picture = element("img");
     picture.alt = "";
     picture.src = URL.createObjectURL(file);
-    picture.onload = picture.onerror = () => URL.revokeObjectURL(picture.src);
+    picture.onload = () => URL.revokeObjectURL(picture.src);
+    picture.onerror = () => { URL.revokeObjectURL(picture.src); picture.remove(); };
     item.append(picture);
   }
   box.append(element("p", "name", name), element("p", "sure", "..."));
