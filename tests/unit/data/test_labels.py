@@ -24,7 +24,7 @@ pd = pytest.importorskip("pandas")
 
 WORDS = ["-1", "nan", "null", "None", "NA", "plain"]
 NUMBERS = [-1, 0, 1, 1, 0, -1]
-ABSENT = [None, float("nan"), np.float32("nan"), np.float64("nan"), pd.NA, pd.NaT, np.datetime64("NaT"), "", "  \t"]
+ABSENT = [None, float("nan"), np.float32("nan"), np.float64("nan"), pd.NA, pd.NaT, np.datetime64("NaT", "s"), "", "  \t"]
 
 
 def sources(folder: Path, labels: list[Any], *, numbers: bool) -> dict[str, Any]:
