@@ -16,14 +16,16 @@ from fewtune.adaptation.settings import AdaptSettings
 from fewtune.api.adapted import Adapted
 from fewtune.api.values import Data, Inputs, backbone_of, examples_of, sources_of
 from fewtune.backbones.backbone import Backbone
+from fewtune.errors import InputError
 from fewtune.files import new_folder
 from fewtune.machine import Machine
 from fewtune.models.add_class import add_class
 from fewtune.models.bundle import Bundle, load_bundle
 from fewtune.models.evaluate import Counted, Evaluation, evaluate, read_labelled
 from fewtune.models.export import Exported, export_onnx
+from fewtune.models.extras import Extras, Near, nearest_examples
 from fewtune.models.pack import pack_into
-from fewtune.models.predict import Prediction, Running, load_its_backbone, predict_anything, unlabelled
+from fewtune.models.predict import Prediction, Running, load_its_backbone, own_features, predict_anything, unlabelled
 from fewtune.sides.job import Workplace
 
 _DEFAULT = AdaptSettings()
@@ -73,6 +75,16 @@ class Model:
         model with the rest of scikit-learn's interface."""
         found = self.predict(inputs, quiet=quiet)
         return np.array([[one.scores[name] for name in self.class_names] for one in found]).reshape(len(found), len(self.class_names))
+
+    def explain(self, inputs: Inputs, *, count: int = 3, quiet: bool = True) -> list[tuple[Near, ...]]:
+        """For each input (as `predict` takes them) the `count` labelled examples most like it, the most alike first: `name`, `label`,
+        `similarity` (cosine of features, -1 to 1). Raises InputError where the model was saved without the names of its examples."""
+        if count < 1:
+            raise InputError(f"expected a count of 1 or more, found {count}.")
+        Extras(explain=count).check(self.bundle)
+        rows = unlabelled(self.bundle, inputs)
+        features, _ = own_features(self.bundle, rows, running=Running(backbone=self.backbone, quiet=quiet))
+        return nearest_examples(self.bundle, features, count)
 
     def evaluate(
         self, data: Data, *, label: str | None = None, input: str | None = None, quiet: bool = True, **counted: Unpack[Counted]

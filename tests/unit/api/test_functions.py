@@ -177,6 +177,18 @@ def test_texts_through_a_real_encoder(kit: Path, tmp_path: Path) -> None:
         model.predict(["my cat", tmp_path / "new.txt"])
 
 
+def test_explain_names_the_nearest_labelled_examples(photos: Path, tmp_path: Path) -> None:
+    model = fewtune.load(fewtune.adapt(photos, backbone=PIXELS, method="ridge").save(tmp_path / "run"))
+    known = photos / "square" / "3.png"
+    (near,) = model.explain([known], count=4)
+    assert len(near) == 4 and near[0].name.endswith("3.png") and near[0].label == "square"
+    assert near[0].similarity == pytest.approx(1, abs=1e-6) and [n.similarity for n in near] == sorted(
+        (n.similarity for n in near), reverse=True
+    )
+    with pytest.raises(InputError, match="count of 1 or more"):
+        model.explain([known], count=0)
+
+
 def test_unknown_names_of_the_package() -> None:
     assert set(fewtune.__all__) <= set(dir(fewtune)) | set(fewtune._WHERE)
     for name in fewtune.__all__:
