@@ -4,8 +4,8 @@
 
 Every draw takes `shots` labelled examples of each class (at most 10 classes) as `benchmarks/heads.py` does. Of the other examples a random
 half is the pool and the other half is asked. Two new labels a class are chosen from the pool: as `suggest` does, by the least margin alone,
-and at random (three times, averaged). The usual learner is fitted on all labels and answers the rest. One JSON line a draw; at the end, for
-each set, the accuracies and the gain over random rows with its 95% interval over draws (t).
+and at random (three times, averaged). The usual learner of `adapt` for photos (`blend`) is fitted on all labels and answers the rest. One
+JSON line a draw; at the end, for each set, the accuracies and the gain over random rows with its 95% interval over draws (t).
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from fewtune.data.row_space import RowSpace
 from fewtune.learning.method import Method
 from fewtune.models.fitting import fit_head
 from fewtune.models.suggest import uncertain_and_diverse
-from fewtune.parts.heads import Logistic
+from fewtune.parts.heads import Blend
 from fewtune.statistics import t_interval
 
 POOL, EACH, RANDOM = 60, 2, 3
-METHOD = Method(learner=Logistic())
+METHOD = Method(learner=Blend())
 
 
 def main() -> None:

@@ -102,7 +102,13 @@ def test_a_class_is_added_in_place(fewtune: Run, model: Path, photos: Path, tmp_
     before = answers(fewtune("predict", model, photos, "--format", "json", "--quiet"))
     ran = fewtune("add-class", model, "cross", new, "--quiet")
     assert ran.code == 0 and ran.err == "", ran.err
-    assert "Class cross was added from 4 examples" in ran.out and "not known" in ran.out and f"fewtune predict {model}" in ran.out
+    assert (
+        "Class cross was added from 4 examples" in ran.out
+        and "by cross-validation on the 28 examples" in ran.out
+        and f"fewtune predict {model}" in ran.out
+    )
+    page = (model / "report.html").read_text()
+    assert "with more examples" in page and "cross" in page and "report.html" in (written(model) or ())
     assert answers(fewtune("predict", model, new, "--format", "json", "--quiet")) == ["cross"] * 4
     after = answers(fewtune("predict", model, photos, "--format", "json", "--quiet"))
     assert np.mean([a == b for a, b in zip(before, after, strict=True)]) > 0.8
@@ -116,6 +122,7 @@ def test_a_class_is_added_to_a_copy(fewtune: Run, model: Path, tmp_path: Path) -
     new = crosses(tmp_path / "cross")
     content = {p.name: p.read_bytes() for p in model.iterdir()}
     assert fewtune("add-class", model, "cross", new / "0.png", new / "1.png", "--out", tmp_path / "larger").code == 0
+    assert "with more examples" in (tmp_path / "larger" / "report.html").read_text()
     assert {p.name: p.read_bytes() for p in model.iterdir()} == content
     assert set(json.loads(fewtune("predict", tmp_path / "larger", new, "--format", "json").out)[0]["scores"]) == {*SHAPES, "cross"}
     assert "exists already" in refused(fewtune("add-class", model, "cross", new, "--out", tmp_path / "larger"))

@@ -85,8 +85,8 @@ def verdict_of(choice: Choice, target: Target, measured: Interval | None, finetu
     noun = noun_of(target.examples.modality)
     tested = measured is not None and measured.n >= MEASURED
     accuracy = measured if tested else choice.expected
-    guessing, guess = _guess(target)
-    light, reason = _light(accuracy, guessing, choice, target)
+    guessing, guess = guess_of(target)
+    light, reason = light_of(accuracy, guessing, choice, target)
     if accuracy is None:
         return Verdict(
             light=light,
@@ -97,9 +97,9 @@ def verdict_of(choice: Choice, target: Target, measured: Interval | None, finetu
         )
     return Verdict(
         light=light,
-        sentence=f"{_often(accuracy, noun)}; {guess}.",
+        sentence=f"{often(accuracy, noun)}; {guess}.",
         reason=reason,
-        basis=_basis(accuracy, tested, noun),
+        basis=basis_of(accuracy, tested, noun),
         finetuning=_finetuning(finetuned, noun),
         actions=_actions(light, choice, target, finetuned, wanted),
         accuracy=accuracy,
@@ -107,14 +107,14 @@ def verdict_of(choice: Choice, target: Target, measured: Interval | None, finetu
     )
 
 
-def _often(accuracy: Interval, noun: str) -> str:
+def often(accuracy: Interval, noun: str) -> str:
     """About how many of ten are right, or of a hundred where ten are too few to say it. The low end is rounded down."""
     of = 10 if 0.1 <= accuracy.mean < 0.95 and accuracy.high - accuracy.low >= 0.1 else 100
     low, high = math.floor(of * accuracy.low + 1e-9), round(of * accuracy.high)
     return f"About {round(of * accuracy.mean)} of {of} new {noun}s will be right ({low} to {high} of {of})"
 
 
-def _guess(target: Target) -> tuple[float, str]:
+def guess_of(target: Target) -> tuple[float, str]:
     """What is right without looking, as a fraction and in words: one of K, or the largest class where it is much larger than that."""
     shots, even = target.shots(), 1 / len(target.class_names)
     largest = float(shots.max() / shots.sum())
@@ -123,7 +123,7 @@ def _guess(target: Target) -> tuple[float, str]:
     return largest, f"always saying {_quoted(target, int(shots.argmax()))} would get {round(10 * largest)} of 10"
 
 
-def _light(accuracy: Interval | None, guessing: float, choice: Choice, target: Target) -> tuple[Light, str]:
+def light_of(accuracy: Interval | None, guessing: float, choice: Choice, target: Target) -> tuple[Light, str]:
     """Which light, and why."""
     if accuracy is None:
         return "unknown", "every class has a single example, so none was left to test with."
@@ -168,7 +168,8 @@ def _quoted(target: Target, k: int) -> str:
     return f"\u201c{target.class_names[k]}\u201d"
 
 
-def _basis(accuracy: Interval, tested: bool, noun: str) -> str:
+def basis_of(accuracy: Interval, tested: bool, noun: str) -> str:
+    """What the number comes from."""
     if tested:
         return f"Measured on the {accuracy.n:,} {noun}s of your test split, which nothing else looked at."
     return (

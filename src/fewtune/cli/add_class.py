@@ -50,19 +50,31 @@ def add_class(
     from fewtune.cli.say import saved_in, tell
     from fewtune.data.reading.inputs import read_inputs
     from fewtune.errors import InputError
-    from fewtune.files import refuse_existing
+    from fewtune.files import new_folder, refuse_existing
     from fewtune.models.add_class import add_class as added
     from fewtune.models.add_class import put_back
-    from fewtune.models.bundle import FILES, load_bundle
+    from fewtune.models.bundle import FILES, REPORT, load_bundle
     from fewtune.models.predict import wanted_by
+    from fewtune.report.added import findings_of_added
+    from fewtune.report.page import write_page
 
     bundle = load_bundle(run)
-    refuse_existing(out or run, overwrite=overwrite or out is None, writes=FILES)
+    refuse_existing(out or run, overwrite=overwrite or out is None, writes=(*FILES, REPORT))
     if not inputs and not text:
         raise InputError(f"expected examples of class {name!r}, found none: fewtune add-class {run} NAME FILES_OR_FOLDER.")
     examples = read_inputs(inputs or [], text or [], wanted_by(bundle), input)
     backbone = running.value().load(bundle)
     made = added(bundle, name, examples, backbone=backbone, more=more, skip_bad=skip_bad, quiet=running.quiet)
-    where, said = (run, put_back(made.bundle, run)) if out is None else (made.bundle.save(out, overwrite=overwrite), ())
+
+    def report(path: Path) -> None:
+        write_page(path, findings_of_added(made))
+
+    if out is None:
+        where, said = run, put_back(made.bundle, run, report)
+    else:
+        with (folder := new_folder(out, overwrite=overwrite)) as inside:
+            made.bundle.write(inside)
+            report(inside / REPORT)
+        where, said = folder.where, ()
     tell(*made.sentences, *said)
     tell("", f"{saved_in(where, out or run)}. Next: fewtune predict {where} NEW_FILES_OR_FOLDERS")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fewtune.backbones.backbone import Backbone
 from fewtune.data.class_names import odd_names
@@ -17,13 +18,18 @@ from fewtune.data.examples import Examples, Integers
 from fewtune.data.same_names import plain_name
 from fewtune.errors import InputError
 from fewtune.files import entries, foreign, new_folder, read_record, refuse_existing
+from fewtune.learners.choice import Choice, choose_learner
+from fewtune.learners.labelled import Labelled
 from fewtune.learning.classes import prompts_of, vectors_by_prompts
+from fewtune.learning.method import Method
 from fewtune.models.bundle import FILES, REPORT, SELECTION, Bundle
 from fewtune.models.card import model_card
 from fewtune.models.fitting import fit_head
+from fewtune.models.held_answers import held_answers
 from fewtune.models.predict import Running, own_features
-from fewtune.models.support import Support
+from fewtune.models.support import Support, names_of, texts_of
 from fewtune.recipes.language import read_method
+from fewtune.statistics import Interval
 from fewtune.words import counted, harmless, option
 
 ONNX = "model.onnx"  # what `fewtune export` writes beside a model
@@ -32,10 +38,12 @@ ONNX = "model.onnx"  # what `fewtune export` writes beside a model
 @final
 @dataclass(frozen=True, eq=False)
 class Added:
-    """The larger model, and what changed, in sentences."""
+    """The larger model, and what changed, in sentences. `choice`: what cross-validation on all its examples found, None where that cannot
+    be trusted: the backbone was finetuned on some of their labels."""
 
     bundle: Bundle
     sentences: tuple[str, ...]
+    choice: Choice | None = None
 
 
 def add_class(
@@ -57,27 +65,50 @@ def add_class(
     left_out += [(examples.row_names[row], reason) for row, reason in sorted(bad.items())]
     if not kept:
         raise InputError(f"no example of {names[label]!r} is left: {left_out[0][0]} ({left_out[0][1]}).")
-    whole = Support(
-        features=torch.cat([support.features, features[kept].cpu()]),
-        labels=np.concatenate([support.labels, np.full(len(kept), label, dtype=np.int64)]),
-        digests=(*support.digests, *(examples.row_digests[row] for row in kept)),
-    )
+    whole = _larger(support, examples, kept, features, label)
     method = read_method(bundle.method)
     vectors = vectors_by_prompts(backbone, names, [method]).get(prompts_of(method.head))
     rows: Integers = np.arange(len(whole.labels))
     state, parameters = fit_head(method, whole.features, rows, whole.labels, len(names), vectors, bundle.parameters)
-    facts = _facts(bundle, names, label, whole.labels, len(kept))
-    sentences = _sentences(bundle, names, label, len(kept), len(rows), left_out)
+    labelled = Labelled(whole.features, rows, whole.labels, len(names))
+    choice = _cross_validated(bundle, method, labelled, vectors)
+    if choice is not None and choice.answers is not None:
+        whole = replace(whole, held=held_answers(choice.answers, whole.labels, bundle.temperature))
+    facts = _facts(bundle, names, label, whole.labels, len(kept), choice)
+    sentences = _sentences(bundle, names, label, len(kept), len(rows), left_out, choice)
     sentences += tuple(s for s in odd_names(names) if s not in odd_names(bundle.class_names))
     made = replace(bundle, class_names=names, state=state, parameters=parameters, support=whole, facts=facts)
-    return Added(replace(made, card=model_card(made, facts, sentences)), sentences)
+    return Added(replace(made, card=model_card(made, facts, sentences)), sentences, choice)
 
 
-def put_back(bundle: Bundle, run: Path) -> tuple[str, ...]:
+def _larger(support: Support, examples: Examples, kept: Sequence[int], features: Tensor, label: int) -> Support:
+    """The support with new rows of one class. Held-out answers to the old rows were given by a model of fewer examples and are dropped, and
+    so are features apart, which the new rows do not have."""
+    old, new = list(support.names), list(names_of(examples, kept))
+    texts = texts_of(examples, kept)
+    return Support(
+        features=torch.cat([support.features, features[list(kept)].cpu()]),
+        labels=np.concatenate([support.labels, np.full(len(kept), label, dtype=np.int64)]),
+        digests=(*support.digests, *(examples.row_digests[row] for row in kept)),
+        names=(*old, *new) if old else (),
+        texts=(*support.texts, *texts) if support.texts is not None and texts is not None else None,
+    )
+
+
+def _cross_validated(bundle: Bundle, method: Method, labelled: Labelled, vectors: Tensor | None) -> Choice | None:
+    """The model's own learner on held-out folds of all its examples; None where the features have seen labels of held-out examples."""
+    if bundle.moved is not None and bundle.facts.get("labels_moved") is not False:
+        return None
+    seed = bundle.facts.get("seed", 0)
+    name = str(bundle.facts.get("learner", "learner"))
+    return choose_learner({name: method}, labelled, vectors=lambda _: vectors, fallback=name, seed=seed if isinstance(seed, int) else 0)
+
+
+def put_back(bundle: Bundle, run: Path, report: Callable[[Path], None] | None = None) -> tuple[str, ...]:
     """Write a model over the one it was made from, whole or not at all; returns sentences about the other files of the folder.
 
-    Files that fewtune did not write stay. An exported model is removed, because it is the old one. Raises InputError where the model card
-    was edited.
+    `report`: writes the page of the new model to a path; the old page stays where there is none. Files that fewtune did not write stay. An
+    exported model is removed, because it is the old one. Raises InputError where the model card was edited.
     """
     said = []
     refuse_existing(run, overwrite=True, writes=FILES)
@@ -88,9 +119,11 @@ def put_back(bundle: Bundle, run: Path) -> tuple[str, ...]:
         for name in before & {REPORT, SELECTION}:
             shutil.copy2(run / name, folder / name)
         bundle.write(folder)
+        if report is not None:
+            report(folder / REPORT)
     if ONNX in before:
         said.append(f"{run / ONNX} was the old model and is removed: export it again.")
-    if (run / REPORT).exists():
+    if report is None and (run / REPORT).exists():
         said.append(f"{run / REPORT} still describes the old model.")
     return tuple(said)
 
@@ -142,24 +175,26 @@ def _new_rows(examples: Examples, bundle: Bundle, support: Support, label: int, 
     return examples.take(kept), left_out
 
 
-def _facts(bundle: Bundle, names: Sequence[str], label: int, labels: Integers, new: int) -> dict[str, Any]:
+def _facts(bundle: Bundle, names: Sequence[str], label: int, labels: Integers, new: int, choice: Choice | None) -> dict[str, Any]:
     """The facts of the larger model. The accuracy measured before no longer holds and is kept under `expected_before`."""
+    expected = None if choice is None or choice.expected is None else choice.expected
+    recall = dict.fromkeys(names) if choice is None else {n: known(r) for n, r in zip(names, choice.recall.tolist(), strict=True)}
     shots = np.bincount(labels, minlength=len(names)).tolist()
     before: Mapping[str, Any] = bundle.facts
     return {
         **before,
         "rows": len(labels),
         "shots": dict(zip(names, shots, strict=True)),
-        "expected_accuracy": None,
+        "expected_accuracy": None if expected is None else plain_interval(expected),
         "measured_accuracy": None,
-        "recall": dict.fromkeys(names),
+        "recall": recall,
         "expected_before": before.get("expected_accuracy") or before.get("expected_before"),
         "added": [*before.get("added", []), {"class": names[label], "rows": new, "new": len(names) > len(bundle.class_names)}],
     }
 
 
 def _sentences(
-    bundle: Bundle, names: Sequence[str], label: int, new: int, rows: int, left_out: Sequence[tuple[str, str]]
+    bundle: Bundle, names: Sequence[str], label: int, new: int, rows: int, left_out: Sequence[tuple[str, str]], choice: Choice | None
 ) -> tuple[str, ...]:
     grown = len(names) > len(bundle.class_names)
     what = f"Class {names[label]} was added from" if grown else f"To class {names[label]} were added"
@@ -172,5 +207,22 @@ def _sentences(
     expected = bundle.facts.get("expected_accuracy")
     past = f" (with the {len(bundle.class_names)} classes before it was {100 * expected['mean']:.1f}%)" if expected and grown else ""
     larger = "for the larger set of classes" if grown else "with the new examples"
+    if choice is not None and choice.expected is not None:
+        found = choice.expected
+        said.append(
+            f"The accuracy to expect {larger} is {100 * found.mean:.1f}% ({100 * found.level:.0f}% interval {100 * found.low:.1f} to "
+            f"{100 * found.high:.1f}){past}: by cross-validation on the {rows:,} examples that are kept with the model."
+        )
+        return tuple(said)
     said.append(f"The accuracy to expect {larger} is not known{past}: `fewtune evaluate` measures it on labelled data.")
     return tuple(said)
+
+
+def known(value: float) -> float | None:
+    """A number, None for NaN."""
+    return None if np.isnan(value) else float(value)
+
+
+def plain_interval(interval: Interval) -> dict[str, float]:
+    """An interval as JSON holds it."""
+    return {"mean": interval.mean, "low": interval.low, "high": interval.high, "level": interval.level}

@@ -14,11 +14,13 @@ from fewtune.learners.choice import Choice
 from fewtune.learners.doubts import Doubt as Doubtful
 from fewtune.learners.doubts import likely_mislabelled, most_uncertain
 from fewtune.learners.target import Target
+from fewtune.models.bundle import Bundle
 from fewtune.recipes.default_learners import display_name
 from fewtune.report.collect_sources import curves_of, leaks_of, selection_of, shown_row
 from fewtune.report.findings import Confused, Confusion, Doubt, Example, Findings, Maps, MethodRow
 from fewtune.report.maps import map_2d, map_rows, maps_2d, way_of
 from fewtune.sides.route import FROZEN
+from fewtune.statistics import Coverage
 
 WORST_CELLS, CELL_EXAMPLES = 5, 4
 DOUBTFUL = 12
@@ -38,11 +40,13 @@ def findings_of(outcome: Outcome) -> Findings:
         decision=outcome.finetuning.why,
         selection=None if used is None else selection_of(used, target),
         curves=() if used is None else curves_of(used),
-        confusion=None if choice.answers is None else _confusion(choice, target),
-        uncertain=_doubts(choice, target, most_uncertain),
-        mislabelled=None if choice.answers is None else _doubts(choice, target, likely_mislabelled),
+        confusion=None if choice.answers is None else confusion_in(choice, target),
+        uncertain=doubts_in(choice, target, most_uncertain),
+        mislabelled=None if choice.answers is None else doubts_in(choice, target, likely_mislabelled),
         maps=_maps(outcome),
         forecast=outcome.forecast,
+        coverage=coverage_of(outcome.bundle),
+        threshold=outcome.bundle.threshold,
         leaks=None if used is None else leaks_of(used, target),
         stages=outcome.stages,
         budget=_budget(outcome),
@@ -50,6 +54,12 @@ def findings_of(outcome: Outcome) -> Findings:
         skipped=target.left_out + target.unmeasured,
         commands=("fewtune predict THIS_FOLDER NEW_FILES_OR_FOLDERS", "fewtune evaluate THIS_FOLDER LABELLED_DATA"),
     )
+
+
+def coverage_of(bundle: Bundle) -> Coverage | None:
+    """Accuracy on the surest held-out answers; None where nothing was held out."""
+    support = bundle.support
+    return None if support is None or support.held is None else support.held.coverage()
 
 
 def _methods(outcome: Outcome) -> tuple[MethodRow, ...]:
@@ -80,7 +90,7 @@ def _methods(outcome: Outcome) -> tuple[MethodRow, ...]:
     return tuple(rows)
 
 
-def _confusion(choice: Choice, target: Target) -> Confusion:
+def confusion_in(choice: Choice, target: Target) -> Confusion:
     """The held-out answers, with some of the rows behind the worst cells."""
     names, answers = target.class_names, choice.answers
     assert answers is not None
@@ -98,7 +108,7 @@ def _confusion(choice: Choice, target: Target) -> Confusion:
     return Confusion(counts=choice.confusion, class_names=names, examples=tuple(found))
 
 
-def _doubts(choice: Choice, target: Target, which: Callable[..., tuple[Doubtful, ...]]) -> tuple[Doubt, ...]:
+def doubts_in(choice: Choice, target: Target, which: Callable[..., tuple[Doubtful, ...]]) -> tuple[Doubt, ...]:
     """Rows to look at again, as the page shows them."""
     if choice.answers is None:
         return ()

@@ -15,7 +15,7 @@ from fewtune.adaptation.verdict import Verdict
 from fewtune.learners.forecast import Forecast
 from fewtune.sides.clock import Stage
 from fewtune.sides.guard import Guard
-from fewtune.statistics import Interval
+from fewtune.statistics import Coverage, Interval
 
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 Integers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
@@ -213,7 +213,8 @@ class Findings:
     """All that the page says. `verdict`: what everyone should read first; `details`: the sentences under it; `kept`: which model it ended
     with. `modality`: of the examples ("image", "text", "vector").
 
-    `decision`: what the guard decided, in a sentence. `mislabelled`, `leaks`: None = not looked for, () = none found. `budget`: one
+    `coverage`: accuracy on the surest held-out answers; `threshold`: the probability below which no label is given. `decision`: what the
+    guard decided, in a sentence. `mislabelled`, `leaks`: None = not looked for, () = none found. `budget`: one
     sentence. `skipped`: (row, reason). `commands`: what to type next.
     """
 
@@ -232,6 +233,8 @@ class Findings:
     mislabelled: tuple[Doubt, ...] | None = None
     maps: Maps | None = None
     forecast: Forecast | None = None
+    coverage: Coverage | None = None
+    threshold: float = 0.0
     leaks: tuple[Leak, ...] | None = None
     stages: tuple[Stage, ...] = ()
     budget: str = ""

@@ -20,6 +20,7 @@ from fewtune.report.figures_guard import guard_figure
 from fewtune.report.figures_learning import curves_figure
 from fewtune.report.figures_map import map_figures
 from fewtune.report.figures_selection import coverage_figure, similarity_figure
+from fewtune.report.figures_sure import sure_figure
 from fewtune.report.findings import Findings
 from fewtune.report.page_tables import class_rows, method_rows, mistakes, nearest, trace_rows
 from fewtune.report.page_words import WORDS, clean
@@ -60,6 +61,7 @@ def _figures(f: Findings) -> dict[str, list[Drawn]]:
         "curves": [curves_figure(f.curves)],
         "confusion": [confusion_figure(f.confusion) if f.confusion else None],
         "maps": list(map_figures(f.maps, f.confusion)) if f.maps else [],
+        "sure": [sure_figure(f.coverage, f.threshold) if f.coverage else None],
         "forecast": [forecast_figure(f.forecast) if f.forecast else None],
     }
     return {name: [figure for figure in figures if figure is not None] for name, figures in made.items()}
@@ -85,6 +87,7 @@ def _sections(f: Findings) -> list[tuple[str, str, str]]:
         ("mislabelled", f"{noun.capitalize()}s whose label may be wrong", "Wrong labels?", f.mislabelled is not None),
         ("confusion", "What is taken for what", "Mistakes", f.confusion is not None),
         ("uncertain", f"{noun.capitalize()}s that it is unsure of", "Unsure", bool(f.uncertain)),
+        ("sure", "What if only sure answers count?", "Sure answers", f.coverage is not None),
         ("forecast", "Would more labels help?", "More labels", f.forecast is not None),
         ("skipped", f"{noun.capitalize()}s left out", "Left out", bool(f.skipped)),
         ("next", "What to type next", "Next", bool(f.commands)),

@@ -112,8 +112,34 @@ def test_heads_that_read_names_get_the_new_one(method: str, clip: str, tmp_path:
     assert larger.predict(pixels[:1])[0].scores.keys() == {"cat", "dog", "bird"}
 
 
+def test_accuracy_is_cross_validated_on_the_examples_that_are_kept() -> None:
+    """The same as `adapt` finds with all the rows at once, by the same folds."""
+    x, y = rows(4)
+    whole = fewtune.adapt((x, y), method="ridge")
+    larger = model().add_class("class 3", x[15:]).bundle
+    assert larger.facts["expected_accuracy"] == whole.bundle.facts["expected_accuracy"]
+    assert larger.facts["recall"] == whole.bundle.facts["recall"]
+    held, same = larger.support.held, whole.bundle.support.held  # type: ignore[union-attr]
+    assert held is not None and same is not None
+    np.testing.assert_array_equal(held.item, same.item)
+    np.testing.assert_array_equal(held.right, same.right)
+    assert larger.support.names[-1] == "data:4" and len(larger.support.names) == 20  # type: ignore[union-attr]
+    assert "by cross-validation on the 20 examples" in larger.card
+
+
 def test_it_says_what_is_no_longer_known() -> None:
-    small = model()
+    """Where the backbone has seen labels of the old examples, cross-validation would flatter it."""
+    fresh = model().bundle
+
+    class Kept:
+        weights: dict[str, torch.Tensor] = {}  # noqa: RUF012
+        edits, digest = "()", ""
+
+        def onto(self, backbone: Any) -> Any:
+            return backbone
+
+    moved: Any = Kept()
+    small = Model(replace(fresh, moved=moved, facts={**fresh.facts, "labels_moved": True}), machine=Machine(device="cpu"))
     larger = small.add_class("a|<b>", rows(4)[0][15:])
     assert small.bundle.facts["expected_accuracy"] is not None and larger.bundle.facts["expected_accuracy"] is None
     assert larger.bundle.facts["expected_before"] == small.bundle.facts["expected_accuracy"]
