@@ -17,7 +17,7 @@ from fewtune.backbones.providers.check import INSTALL
 from fewtune.backbones.providers.names import Name
 from fewtune.backbones.providers.offline import hub_reachable, not_found
 from fewtune.backbones.providers.packable import Packable, tokenizer_files, with_options
-from fewtune.backbones.providers.quiet import quietly
+from fewtune.backbones.providers.quiet import quietly, without_compiler
 from fewtune.backbones.providers.seeded import seeded
 from fewtune.backbones.weights import fit_weights
 from fewtune.errors import InputError, unknown
@@ -51,7 +51,7 @@ def load_open_clip(name: Name, weights: Path | None, machine: Machine) -> Backbo
     """
     name.check(OPTIONS)
     try:
-        with quietly():
+        with quietly(), without_compiler(machine.compile):
             import open_clip
     except ImportError as problem:
         raise InputError(f"{INSTALL['open_clip']} ({problem})") from None

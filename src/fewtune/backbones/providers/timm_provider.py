@@ -18,7 +18,7 @@ from fewtune.backbones.providers.check import INSTALL, unknown_model
 from fewtune.backbones.providers.names import Name
 from fewtune.backbones.providers.offline import hub_reachable, not_found
 from fewtune.backbones.providers.packable import Packable, settings
-from fewtune.backbones.providers.quiet import quietly
+from fewtune.backbones.providers.quiet import quietly, without_compiler
 from fewtune.backbones.providers.seeded import seeded
 from fewtune.backbones.weights import fit_weights
 from fewtune.errors import InputError, unknown
@@ -37,7 +37,7 @@ def load_timm(name: Name, weights: Path | None, machine: Machine) -> Backbone:
     come from timm's cache or the hub.
     """
     try:
-        with quietly():
+        with quietly(), without_compiler(machine.compile):
             import timm
     except ImportError as problem:
         raise InputError(f"{INSTALL['timm']} ({problem})") from None
