@@ -86,7 +86,7 @@ def _text(
 
 KNOWN: tuple[Known, ...] = (
     _dinov2("small", 384, 6, 12, 22.1, "most photos, also fine differences; the first to try"),
-    _dinov2("base", 768, 12, 12, 86.6, "as small, somewhat better, four times slower"),
+    _dinov2("base", 768, 12, 12, 86.6, "as small, somewhat better, three times slower"),
     _dinov2("large", 1024, 16, 24, 304.4, "as base, somewhat better; wants a GPU"),
     _timm("mobilenetv2_100.ra_in1k", 2.2, 1280, "Apache-2.0", "everyday objects on a slow machine; fast, also in export"),
     _timm("mobilenetv4_conv_small.e2400_r224_in1k", 2.5, 1280, "Apache-2.0", "everyday objects, the fastest here"),
@@ -109,7 +109,7 @@ KNOWN: tuple[Known, ...] = (
         "sentence-transformers/all-MiniLM-L6-v2", 22.7, 384, "Apache-2.0", "English sentences; the first to try", "small",
         model_type="bert", hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536,
     ),
-    _text("BAAI/bge-base-en-v1.5", 109.5, 768, "MIT", "English texts: topics, sentiment; eight times slower", "base", model_type="bert"),
+    _text("BAAI/bge-base-en-v1.5", 109.5, 768, "MIT", "English texts: topics, sentiment; slower", "base", model_type="bert"),
     _text(
         "BAAI/bge-large-en-v1.5", 335.1, 1024, "MIT", "as base, somewhat better; wants a GPU", "large",
         model_type="bert", hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096,
