@@ -4,8 +4,9 @@
 
 Every draw takes `shots` labelled examples of each class (at most 10 classes) as `benchmarks/heads.py` does. Of the other examples a random
 half is the pool and the other half is asked. Two new labels a class are chosen from the pool: as `suggest` does, by the least margin alone,
-and at random (three times, averaged). The usual learner of `adapt` for photos (`blend`) is fitted on all labels and answers the rest. One
-JSON line a draw; at the end, for each set, the accuracies and the gain over random rows with its 95% interval over draws (t).
+and at random (three times, averaged). Two learners are fitted on all labels and answer the rest: `blend`, the usual one of `adapt` for
+photos, and `centroid`. One JSON line a draw; at the end, for each set, the accuracies and the gain over random rows with its 95% interval
+over draws (t).
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from fewtune.data.row_space import RowSpace
 from fewtune.learning.method import Method
 from fewtune.models.fitting import fit_head
 from fewtune.models.suggest import uncertain_and_diverse
-from fewtune.parts.heads import Blend
+from fewtune.parts.heads import Blend, Centroid
 from fewtune.statistics import t_interval
 
 POOL, EACH, RANDOM = 60, 2, 3
-METHOD = Method(learner=Blend())
+METHODS = {"blend": Method(learner=Blend()), "centroid": Method(learner=Centroid())}
 
 
 def main() -> None:
@@ -38,13 +39,15 @@ def main() -> None:
             for shots in given.shots:
                 classes = usable(examples, given.part, shots)
                 for seed in range(given.draws):
-                    line = measured(features, *drawn(examples, classes, shots, seed, POOL)[1:], seed)
-                    out.write(json.dumps({"set": name, "shots": shots, "seed": seed, **line}) + "\n")
+                    draw = drawn(examples, classes, shots, seed, POOL)[1:]
+                    for learner, method in METHODS.items():
+                        line = measured(method, features, *draw, seed)
+                        out.write(json.dumps({"set": name, "learner": learner, "shots": shots, "seed": seed, **line}) + "\n")
                     out.flush()
     print("\n".join(table([json.loads(line) for line in given.out.read_text().splitlines()])))
 
 
-def measured(features: torch.Tensor, rows: Any, labels: Any, others: Any, truth: Any, seed: int) -> dict[str, float]:
+def measured(method: Method, features: torch.Tensor, rows: Any, labels: Any, others: Any, truth: Any, seed: int) -> dict[str, float]:
     """Accuracies of one draw."""
     ways, random = int(labels.max()) + 1, np.random.default_rng(seed)
     order = random.permutation(len(others))
@@ -54,10 +57,10 @@ def measured(features: torch.Tensor, rows: Any, labels: Any, others: Any, truth:
 
     def with_labels(chosen: Any) -> float:
         more = pool[chosen]
-        p = answered(features, np.concatenate([rows, others[more]]), np.concatenate([labels, truth[more]]), ways, others[asked])
+        p = answered(method, features, np.concatenate([rows, others[more]]), np.concatenate([labels, truth[more]]), ways, others[asked])
         return float((p.argmax(1) == truth[asked]).mean())
 
-    p = answered(features, rows, labels, ways, others[pool])
+    p = answered(method, features, rows, labels, ways, others[pool])
     top = np.sort(p, axis=1)
     return {
         "before": with_labels(np.zeros(0, dtype=np.int64)),
@@ -67,23 +70,24 @@ def measured(features: torch.Tensor, rows: Any, labels: Any, others: Any, truth:
     }
 
 
-def answered(features: torch.Tensor, rows: Any, labels: Any, ways: int, asked: Any) -> Any:
-    """Probabilities of the usual learner, fitted on some rows, for others."""
-    state, parameters = fit_head(METHOD, features.float(), rows, labels, ways, None)
+def answered(method: Method, features: torch.Tensor, rows: Any, labels: Any, ways: int, asked: Any) -> Any:
+    """Probabilities of a learner, fitted on some rows, for others."""
+    state, parameters = fit_head(method, features.float(), rows, labels, ways, None)
     with torch.inference_mode():
-        logits = METHOD.head.score(state, features[asked].float()[None], parameters)[0]
+        logits = method.head.score(state, features[asked].float()[None], parameters)[0]
     return torch.softmax(logits.double(), dim=1).numpy()
 
 
 def table(lines: list[dict[str, Any]]) -> list[str]:
     """A row for each set and number of labels."""
-    said = [f"{'set':12} shots draws  before  random  margin suggest   suggest - random        margin - random"]
-    for name, shots in dict.fromkeys((line["set"], line["shots"]) for line in lines):
-        mine = [line for line in lines if (line["set"], line["shots"]) == (name, shots)]
+    said = [f"{'set':15} {'learner':9} shots draws  before  random  margin suggest   suggest - random        margin - random"]
+    for name, learner, shots in dict.fromkeys((line["set"], line["learner"], line["shots"]) for line in lines):
+        mine = [line for line in lines if (line["set"], line["learner"], line["shots"]) == (name, learner, shots)]
         at = {way: np.array([line[way] for line in mine]) for way in ("before", "random", "margin", "suggest")}
         gains = [t_interval(at[way] - at["random"]) for way in ("suggest", "margin")]
         shown = "  ".join(f"{100 * g.mean:+5.2f} ({100 * g.low:+.2f} to {100 * g.high:+.2f})" for g in gains)
-        said.append(f"{name:12} {shots:5} {len(mine):5} " + " ".join(f"{100 * v.mean():7.2f}" for v in at.values()) + f"   {shown}")
+        means = " ".join(f"{100 * v.mean():7.2f}" for v in at.values())
+        said.append(f"{name:15} {learner:9} {shots:5} {len(mine):5} {means}   {shown}")
     return said
 
 
