@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias, final
+from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 import numpy as np
 
 from fewtune.data.examples import Integers
-from fewtune.learners.choice import Answers
 from fewtune.statistics import Coverage, abstention_threshold, coverage_curve, least_probability, softmax
+
+if TYPE_CHECKING:
+    from fewtune.learners.choice import Answers  # predict needs nothing of it
 
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 

@@ -11,7 +11,6 @@ from typing import final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from fewtune.statistics.sample import Floats, Integers, positive
@@ -64,6 +63,8 @@ def fit_temperature(
         if usual is None:
             return 0.0
         return ((log_temperature - math.log(usual.centre)) / usual.spread) ** 2 / (2 * (items or len(z)))
+
+    from scipy.optimize import minimize_scalar  # takes long to import
 
     found = minimize_scalar(loss, bounds=(math.log(COLDEST), math.log(HOTTEST)), method="bounded", options={"xatol": 1e-6})
     return math.exp(float(found.x)) if float(found.fun) < loss(0.0) - 1e-12 else 1.0

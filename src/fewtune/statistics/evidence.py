@@ -15,7 +15,6 @@ from typing import final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
 from fewtune.statistics.sample import Floats, Numbers, finite
 
@@ -58,6 +57,8 @@ def soft_correctness(log_probabilities: npt.ArrayLike, labels: npt.ArrayLike) ->
     1, and above 1/2 is right. So chance matters less where a side hardly decides; and since only ranks count, a side that is bolder or
     better calibrated gains nothing by that.
     """
+    from scipy.stats import rankdata  # takes a second to import
+
     logs: Floats = np.asarray(log_probabilities, dtype=np.float64)
     right = np.asarray(labels)
     if logs.ndim != 3 or logs.shape[2] < 2:

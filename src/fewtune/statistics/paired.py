@@ -8,7 +8,6 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtr
-from scipy.stats import rankdata, wilcoxon
 
 from fewtune.statistics.intervals import Interval, t_interval
 from fewtune.statistics.sample import Floats, Integers, Numbers, sample
@@ -50,6 +49,8 @@ def wilcoxon_test(differences: Numbers) -> float:
     Up to 50 nonzero differences the distribution is exact, with ties too (it is the sign-flip test of the signed ranks); above,
     scipy's normal approximation.
     """
+    from scipy.stats import rankdata, wilcoxon  # takes a second to import
+
     x = sample(differences, "differences")
     lattice = on_lattice(x)  # so that 0.3 - 0.2 and 0.2 - 0.1 are tied as they should be
     exact = x if lattice is None else lattice.astype(np.float64)

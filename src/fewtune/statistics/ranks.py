@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import rankdata
 
 from fewtune.statistics.sample import Floats, Numbers, finite
 
@@ -18,6 +17,8 @@ def average_ranks(scores: Numbers) -> Floats:
 
 
 def _ranks(scores: Numbers) -> Floats:
+    from scipy.stats import rankdata  # takes a second to import
+
     x = finite(scores, "scores")
     if x.ndim != 2 or x.size == 0:
         raise ValueError(f"expected scores [methods, datasets], found shape {x.shape}.")
