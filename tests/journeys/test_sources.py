@@ -139,7 +139,8 @@ def test_sources_that_cannot_be_used(fewtune: Run, target: Path, embeddings: Pat
 
 
 def test_a_wrong_recipe_is_refused_before_any_work(fewtune: Run, target: Path, tmp_path: Path) -> None:
-    """The source is not even there, but that is found out later."""
+    """Nothing of the source is read."""
+    (tmp_path / "source").mkdir()
     for recipe, said in (("multitask(steps=-3)", "expected steps >= 0"), ("multitask(last=-1)", "last counts groups")):
-        ran = fewtune("adapt", target, "--source", tmp_path / "absent", *CONV, "--method", recipe, "--out", tmp_path / "run")
+        ran = fewtune("adapt", target, "--source", tmp_path / "source", *CONV, "--method", recipe, "--out", tmp_path / "run")
         assert ran.code == 2 and said in ran.err and ran.err.count("\n") == 1, ran.err

@@ -36,6 +36,7 @@ from fewtune.models.finetuned_weights import what_moved
 from fewtune.models.predict import load_its_backbone
 from fewtune.parts.heads import Centroid
 from fewtune.recipes import multitask
+from fewtune.sides.job import Workplace
 from fewtune.tasks.task import class_rows
 from tests.tiny import drawn, images, vector_space
 
@@ -196,7 +197,8 @@ def test_an_unknown_option_is_refused_by_its_name() -> None:
 
 
 def adapted_on(*given: Any, **options: Any) -> Adapted:
-    return Adapted(adapt_examples(*given, **options))
+    at = Workplace(cache=options.pop("cache", None), quiet=options.pop("quiet", True))
+    return Adapted(adapt_examples(*given, at=at, **options))
 
 
 def examples(name: str = "points", seed: int = 0, classes: int = 3, each: int = 8) -> Any:

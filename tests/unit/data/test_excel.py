@@ -78,7 +78,7 @@ def test_a_sheet_reads_as_its_csv_file(tmp_path: Path) -> None:
     assert [one.items.fetch(i) for i in range(3)] == [two.items.fetch(i) for i in range(3)] == ["a, b", "c\nd", "é"]
     assert one.labels.tolist() == two.labels.tolist() == [0, 1, -1] and one.row_split.tolist() == two.row_split.tolist()
     assert two.row_names == ["a.xlsx:2", "a.xlsx:3", "a.xlsx:4"]
-    assert read_inputs([tmp_path / "a.xlsx"], [], "text").row_names[2].endswith("a.xlsx:3")
+    assert read_inputs([tmp_path / "a.xlsx"], [], "text").row_names[2].endswith("a.xlsx:4")
 
 
 def test_the_header_is_the_first_row_with_something_in_it_and_wrong_dimensions_cut_nothing(tmp_path: Path) -> None:
