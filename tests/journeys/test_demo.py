@@ -56,7 +56,7 @@ def test_a_model_file_that_is_not_the_one_we_know_is_refused(fewtune: Run, tmp_p
 
 def test_inspect_says_what_is_there_and_what_is_wrong(fewtune: Run, photos: Path) -> None:
     clean = fewtune("inspect", photos)
-    assert clean.code == 0 and "24 images" in clean.out and "Nothing wrong was found" in clean.out
+    assert clean.code == 0 and "24 photos" in clean.out and "Nothing wrong was found" in clean.out
     (photos / "circle" / "broken.png").write_bytes(b"no image")
     (photos / "circle" / "twin.png").write_bytes((photos / "circle" / "01.png").read_bytes())
     (photos / "square" / "other.png").write_bytes((photos / "triangle" / "01.png").read_bytes())

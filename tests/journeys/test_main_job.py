@@ -32,7 +32,9 @@ def test_adapt_says_what_it_understood_what_to_expect_and_what_to_type(fewtune: 
     ran = fewtune("adapt", photos, *PIXELS, "--out", tmp_path / "run")
     assert ran.code == 0, ran.err
     for expected in (
-        "24 images, 3 classes, 8 examples a class",
+        "24 photos, 3 classes, 8 examples a class",
+        "Embedding 24 photos takes at most about",
+        "at most about 5 minutes (--budget)",
         "notes.doc",
         "on cpu",
         "new photos will be right",

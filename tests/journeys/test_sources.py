@@ -44,7 +44,7 @@ def test_a_source_from_beginning_to_end(fewtune: Run, target: Path, tmp_path: Pa
         "--method", "multitask(ways=4, shots=4, queries=4)", "--select", "all", "--out", out,
     )  # fmt: skip
     assert ran.code == 0, ran.err
-    assert "Source: more, 168 images, 14 classes." in ran.out and "Source: other, 48 images, 6 classes." in ran.out
+    assert "Source: more, 168 photos, 14 classes." in ran.out and "Source: other, 48 photos, 6 classes." in ran.out
     assert "Finetuning " in ran.out and "The saved model is th" in ran.out and "report.html" in ran.out
     trace = Trace(pq.read_table(out / "selection.parquet"))
     assert len(trace.taken) == len(trace) and set(trace.column("source")) == {"more", "other"}
@@ -139,8 +139,7 @@ def test_sources_that_cannot_be_used(fewtune: Run, target: Path, embeddings: Pat
 
 
 def test_a_wrong_recipe_is_refused_before_any_work(fewtune: Run, target: Path, tmp_path: Path) -> None:
-    """Nothing of the source is read."""
-    (tmp_path / "source").mkdir()
+    """Nothing is embedded."""
     for recipe, said in (("multitask(steps=-3)", "expected steps >= 0"), ("multitask(last=-1)", "last counts groups")):
-        ran = fewtune("adapt", target, "--source", tmp_path / "source", *CONV, "--method", recipe, "--out", tmp_path / "run")
+        ran = fewtune("adapt", target, "--source", target, *CONV, "--method", recipe, "--out", tmp_path / "run")
         assert ran.code == 2 and said in ran.err and ran.err.count("\n") == 1, ran.err

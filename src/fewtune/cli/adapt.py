@@ -128,7 +128,7 @@ def adapt(
     with stage("loading the backbone"):
         backbone = model.load(examples.modality)
     with stage("measuring the speed"):
-        said = expected_time(examples, backbone)
+        said = expected_time(examples, backbone, sources, settings.sources.most, settings.minutes)
     tell(backbone_line(examples, backbone), said)
     at = Workplace(cache=model.cache, quiet=model.quiet, say=tell, finished=finished)
     outcome = adapt_examples(examples, backbone, sources=sources, settings=settings, methods=methods, at=at)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import shutil
 import sys
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fewtune.progress import saying
-from fewtune.words import one_line
+from fewtune.words import noun_of, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,7 +83,7 @@ def understood(examples: Examples, sources: Sequence[Examples] = ()) -> list[str
 
     counts = examples.counts()
     counts = counts[counts > 0]
-    lines = [f"{examples.name}: {len(examples)} {examples.modality}s, {len(counts)} classes, {_range(counts)} examples a class."]
+    lines = [f"{examples.name}: {len(examples):,} {noun_of(examples.modality)}s, {len(counts)} classes, {_range(counts)} examples a class."]
     if (examples.row_split >= 0).any():
         sizes = [int((examples.row_split == part).sum()) for part in (TRAIN, VALIDATION, TEST)]
         lines.append(
@@ -106,11 +107,15 @@ def backbone_line(examples: Examples, backbone: Backbone) -> str:
 
 def source_line(source: Examples) -> str:
     """A source in one line."""
-    return f"Source: {source.name}, {len(source):,} {source.modality}s, {int((source.counts() > 0).sum())} classes."
+    return f"Source: {source.name}, {len(source):,} {noun_of(source.modality)}s, {int((source.counts() > 0).sum())} classes."
 
 
-def expected_time(examples: Examples, backbone: Backbone) -> str:
-    """About how long it takes to embed every row, from a few of them; empty where there is nothing to embed or they cannot be read."""
+def expected_time(
+    examples: Examples, backbone: Backbone, sources: Sequence[Examples] = (), most: int = 20, minutes: float = math.inf
+) -> str:
+    """About how long the work takes: embedding all examples, of the sources at most so many of a class, as a few of them say, and what the
+    budget allows in all. Empty where there is nothing to embed or they cannot be read.
+    """
     from fewtune.data.row_space import RowSpace
     from fewtune.errors import InputError
 
@@ -124,9 +129,12 @@ def expected_time(examples: Examples, backbone: Backbone) -> str:
         backbone.embed(start, space, rows[_PROBE:])
     except InputError:
         return ""
-    seconds = (time.perf_counter() - began) / _PROBE * len(examples)
-    shown = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
-    return f"Embedding every row once takes at most about {shown}; rows embedded before are read from disk."
+    noun, others = noun_of(examples.modality), sum(int(source.counts().clip(max=most).sum()) for source in sources)
+    seconds = (time.perf_counter() - began) / _PROBE * (len(examples) + others)
+    shown = "a second" if seconds < 1.5 else f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
+    also = f" and up to {others:,} of other data" if others else ""
+    limit = "" if math.isinf(minutes) else f" All work from here takes at most about {minutes:g} minutes (--budget)."
+    return f"Embedding {len(examples):,} {noun}s{also} takes at most about {shown}, less where they were embedded before.{limit}"
 
 
 def _range(counts: np.ndarray[tuple[int], np.dtype[np.int64]]) -> str:

@@ -9,7 +9,7 @@ from typing import Literal
 from fewtune.data.audit import Audit, Spread
 from fewtune.report.encoded import json_text
 from fewtune.report.tables import Cell, Table, to_terminal
-from fewtune.words import one_line
+from fewtune.words import noun_of, one_line
 
 CLASSES_SHOWN = 40
 
@@ -28,7 +28,7 @@ def render_audit(audit: Audit, format: Literal["table", "json"], width: int | No
 
 def _summary(audit: Audit) -> list[str]:
     present = [count for count in audit.counts.values() if count]
-    lines = [f"{audit.name}: {audit.rows:,} {audit.modality}s, {len(present)} classes with examples."]
+    lines = [f"{audit.name}: {audit.rows:,} {noun_of(audit.modality)}s, {len(present)} classes with examples."]
     for title, counted in (("splits", audit.splits), ("groups", audit.groups), ("formats", audit.formats), ("modes", audit.modes)):
         if counted:
             lines.append(f"{title}: {_counted(counted)}")
