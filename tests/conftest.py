@@ -12,6 +12,7 @@ from tests.shapes import check_shapes
 check_shapes("fewtune.tasks", "fewtune.parts", "fewtune.learning")  # before anything of fewtune is imported
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test ever asks the network
+os.environ.setdefault("FEWTUNE_QUIET", "1")  # a slow machine must not add lines about waiting
 
 
 @pytest.fixture(scope="session")

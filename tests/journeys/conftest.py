@@ -46,8 +46,6 @@ def fewtune(
 
         monkeypatch.setattr("sys.argv", ["fewtune", *map(str, args)])
         monkeypatch.setattr("fewtune.cli.endings.ending", no_bug)
-        monkeypatch.setattr("fewtune.progress.SOON", 600.0)  # a slow machine must not add lines about waiting
-        monkeypatch.setattr("fewtune.progress.SOON", 60)  # what is said while one waits depends on the machine: tests/unit/test_progress.py
         code = 0
         try:
             main()

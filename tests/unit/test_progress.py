@@ -117,3 +117,15 @@ def test_other_words_count(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
             time.sleep(0.1)
             progress.saying()
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("given", "silent"), [("1", True), ("0", False)])
+def test_scripts_can_ask_for_silence(given: str, silent: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from fewtune.cli import main
+
+    monkeypatch.setenv("FEWTUNE_QUIET", given)
+    monkeypatch.setattr("sys.argv", ["fewtune", "--version"])
+    monkeypatch.setattr("fewtune.progress.SOON", 0.02)
+    monkeypatch.setattr("fewtune.cli.app.app", lambda *_, **__: time.sleep(0.3))
+    main()
+    assert ("is at work" in capsys.readouterr().err) != silent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from fewtune.learners.choice import Choice
@@ -28,6 +29,12 @@ def details(choice: Choice, target: Target, measured: Interval | None, sources: 
         chosen = "Chosen" if any(c.name == FROZEN for c in choice.candidates) else "Chosen learner"
         said.append(f"{chosen}: {display_name(choice.name)}. Accuracy to expect on new examples like these: {_percent(choice.expected)}.")
         rivals = [c for c in choice.candidates if c.name != choice.name]
+        own = next((c.accuracy for c in choice.candidates if c.name == choice.name), math.nan)
+        if any(c.accuracy > own for c in rivals):
+            said.append(
+                "Others had more right here. It is taken all the same: it is the better bet by how sure its right answers are, or by "
+                "other data, and so few examples cannot tell them apart."
+            )
         near = [display_name(c.name) for c in rivals if not c.p < 0.05]
         if rivals and near:
             said.append(f"As good within chance: {', '.join(near)} (paired over held-out rows, adjusted p >= 0.05).")

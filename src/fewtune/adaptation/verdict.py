@@ -23,6 +23,7 @@ READY, USABLE = 0.8, 0.5  # how far from guessing (0) to always right (1): the l
 WEAKEST = 0.7  # of its held-out examples right: below, somebody must look at the answers of this class
 WIDE = 0.15  # an interval of accuracy wider than this is a rough estimate
 TRUSTED = 0.8  # accuracy from which an answer that differs from the label casts doubt on the label (see `likely_mislabelled`)
+SURE = 0.8  # below that accuracy, only answers that are this sure do
 MEASURED = 30  # test examples that tell more than the estimate from labelled ones
 ACTIONS = 3
 NAMED = 3  # doubtful examples that a sentence names
@@ -134,7 +135,7 @@ def light_of(accuracy: Interval | None, guessing: float, choice: Choice, target:
         return "not ready", "it is nearer to guessing than to always being right."
     weakest = _weakest(choice)
     if weakest is not None and choice.recall[weakest] < WEAKEST:
-        return "review", f"{_quoted(target, weakest)} is right only {_times(choice, target, weakest)}."
+        return "review", f"{_quoted(target, weakest)} is too often wrong: {_times(choice, target, weakest)} are right."
     if choice.unestimated:
         alone = len(choice.unestimated)
         many = "one class has" if alone == 1 else f"{alone} classes have"
@@ -159,9 +160,8 @@ def _weakest(choice: Choice) -> int | None:
 
 
 def _times(choice: Choice, target: Target, k: int) -> str:
-    """4 of 8 times."""
-    shots = int(target.shots()[k])
-    return f"{round(float(choice.recall[k]) * shots)} of {shots} times"
+    """42% of 8: a mean over the repeats of the folds."""
+    return f"{100 * choice.recall[k]:.0f}% of {int(target.shots()[k])}"
 
 
 def _quoted(target: Target, k: int) -> str:
@@ -192,7 +192,13 @@ def _finetuning(finetuned: Finetuned, noun: str) -> str:
     instead = f" This is the next best model, because the last run of the best one failed ({lost})." if lost else ""
     if compared.shown:
         return f"Finetuning helped: about {more} more of 100 {noun}s are right.{instead}"
-    return f"Finetuning probably helped: about {more} more of 100 {noun}s were right, which so few examples cannot prove.{instead}"
+    if more > 0:
+        return f"Finetuning probably helped: about {more} more of 100 {noun}s were right, which so few examples cannot prove.{instead}"
+    counted = "as many were right as" if more == 0 else f"{-more} fewer of 100 were right than"
+    return (
+        f"Finetuning may have helped: its answers are clearer where they are right, though about {counted} without it. So few {noun}s "
+        f"cannot tell; --keep shown keeps what is shown alone.{instead}"
+    )
 
 
 def _actions(light: Light, choice: Choice, target: Target, finetuned: Finetuned, wanted: float) -> tuple[str, ...]:
@@ -203,7 +209,9 @@ def _actions(light: Light, choice: Choice, target: Target, finetuned: Finetuned,
         said.append(f"Label more {noun}s of each class: with two of each it can be tested, with eight it can be trusted more.")
     else:
         found = likely_mislabelled(choice.answers, target.support, target.labels[target.support], temperature=choice.temperature)
-        if found and choice.expected is not None and choice.expected.mean >= TRUSTED:
+        if choice.expected is None or choice.expected.mean < TRUSTED:
+            found = tuple(doubt for doubt in found if doubt.probability >= SURE)
+        if found:
             said.append(_look_at(found, target, noun))
         weakest = _weakest(choice)
         if weakest is not None and choice.recall[weakest] < 1:
@@ -232,6 +240,6 @@ def _add(k: int, choice: Choice, target: Target, noun: str) -> str:
     wrong[k] = 0
     taken = f", most often taken for {_quoted(target, int(wrong.argmax()))}" if wrong.max() > 0 else ""
     return (
-        f"Add {max(4, int(target.shots()[k]))} {noun}s of {_quoted(target, k)}, the weakest class (right {_times(choice, target, k)}"
+        f"Add {max(4, int(target.shots()[k]))} {noun}s of {_quoted(target, k)}, the weakest class ({_times(choice, target, k)} are right"
         f"{taken})."
     )

@@ -38,7 +38,8 @@ def _run() -> int:
     stop_on_signals()
     command = " ".join(word for word in sys.argv[1:2] if not word.startswith("-"))
     try:
-        with waiting(f"fewtune {command} is starting", quiet="--quiet" in sys.argv):
+        quiet = "--quiet" in sys.argv or os.environ.get("FEWTUNE_QUIET", "0") not in ("", "0")
+        with waiting(f"fewtune {command} is at work", quiet=quiet):
             app(sys.argv[1:], result_action="return_value", exit_on_error=False, print_error=False)
     except SystemExit as ended:  # rich leaves with 1 where the reader of the help went away: that is no failure
         return 2 if ended.code == 2 else 0
