@@ -61,6 +61,8 @@ def as_onnx(network: nn.Module, inputs: Inputs, example: Sequence[Tensor], metad
             assert program is not None
             program.model.metadata_props.update(metadata)
             made: bytes = _without_traces(program.model_proto).SerializeToString()
+    except KeyError as problem:  # torch 2.6 leaves out the names of inputs
+        raise InputError(f"torch {torch.__version__} is too old to write this model as ONNX: pip install --upgrade torch.") from problem
     except Exception as problem:  # the exporter raises many kinds; all mean that this network has no ONNX form
         said = next((line.strip() for line in str(problem).splitlines() if line.strip()), type(problem).__name__)
         raise InputError(f"this model cannot be written as ONNX: {said.rstrip('.')[:300]}.") from problem
