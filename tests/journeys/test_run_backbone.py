@@ -60,5 +60,5 @@ def test_what_is_no_run_is_refused_in_a_sentence(fewtune: Run, photos: Path, nam
     monkeypatch.chdir(photos.parent)
     for command in (("adapt", "photos", "--out", "out"), ("compare", "photos", "--ways", 3, "--shots", 1, "--queries", 2)):
         ran = fewtune(*command, "--backbone", name, "--quiet")
-        assert ran.code == 2 and ran.err.count("\n") == 1 and ("run:FOLDER" in ran.err or "is no saved model" in ran.err), ran
+        assert ran.code == 2 and ran.err.count("\n") == 1 and ("run:FOLDER" in ran.err or "holds no saved model" in ran.err), ran
     assert not Path("out").exists()

@@ -111,10 +111,9 @@ def _moved(inputs: Any, device: str, channels_last: bool) -> Any:
 
 
 def _same(one: Tensor, two: Tensor) -> bool:
-    return (
-        one.data_ptr() == two.data_ptr()
-        and one.shape == two.shape
-        and one.stride() == two.stride()
-        and one.dtype == two.dtype
-        and one.device == two.device
-    )
+    """Whether two tensors are the same memory, read in the same way."""
+    try:
+        there = one.data_ptr() == two.data_ptr()
+    except RuntimeError:  # under vmap a tensor has no memory of its own
+        return False
+    return there and one.shape == two.shape and one.stride() == two.stride() and one.dtype == two.dtype and one.device == two.device
