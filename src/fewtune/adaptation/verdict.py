@@ -75,7 +75,10 @@ class Verdict:
 
     def to_do(self, run: str) -> tuple[str, ...]:
         """The actions, with the model's folder in place."""
-        return tuple(action.replace(f" {RUN}", f" {run}") for action in self.actions)
+        if not self.actions:
+            return ()
+        *others, last = self.actions  # the others hold names of users, which may hold RUN
+        return (*others, last.replace(f" {RUN} ", f" {run} "))
 
 
 def verdict_of(choice: Choice, target: Target, measured: Interval | None, finetuned: Finetuned, wanted: float = 0.0) -> Verdict:

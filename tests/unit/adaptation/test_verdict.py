@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -128,6 +129,11 @@ def test_what_to_do_next() -> None:
         "Type: fewtune predict RUN NEW_FILES_OR_FOLDERS",
     )
     assert said.to_do("'my run'")[-1] == "Type: fewtune predict 'my run' NEW_FILES_OR_FOLDERS"
+    named = replace(said, actions=("Look at one photo, its label may be wrong: my RUN .jpg.", said.actions[-1]))
+    assert (
+        named.to_do("x") == (named.actions[0], "Type: fewtune predict x NEW_FILES_OR_FOLDERS")
+        and replace(said, actions=()).to_do("x") == ()
+    )
     many = made(interval(0.95, 0.86, 0.98), [0.9] * 6, wrong=tuple(range(0, 40, 8)))
     assert many.actions[0].endswith("0.jpg, 8.jpg, 16.jpg and 2 more.")
 
