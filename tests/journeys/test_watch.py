@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -39,7 +38,10 @@ def test_files_are_answered_as_they_arrive_until_a_stop(model: Path, tmp_path: P
     draw("circle", 1).save(folder / "1.png")
     out.write_text('{"input": "of before"}\n')
     command = [sys.executable, "-m", "fewtune", "predict", str(model), "--watch", str(folder), "--out", str(out)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,  # a shell's background job ignores it
+    )  # fmt: skip
     try:
         until(lambda: len(out.read_text().splitlines()) == 2)
         (folder / "bad\x1b.png").write_bytes(b"no photo")
