@@ -6,51 +6,9 @@ import ast
 
 from fewtune.errors import unknown
 from fewtune.plugins import registered
+from fewtune.recipes import _WHERE
 
-RECIPES = frozenset(
-    [
-        "anil",
-        "bitfit",
-        "blend",
-        "boil",
-        "centroid",
-        "contrastive",
-        "flyp",
-        "fomaml",
-        "gaussian",
-        "gradual_unfreezing",
-        "imaml",
-        "l2_sp",
-        "layerwise",
-        "linear_probe_then_finetune",
-        "logistic",
-        "lora",
-        "mamf",
-        "maml",
-        "matching",
-        "matching_networks",
-        "meta_baseline",
-        "meta_sgd",
-        "metaoptnet",
-        "minibatch_prox",
-        "multitask",
-        "named_logistic",
-        "p_m_f",
-        "protonet",
-        "r2d2",
-        "reptile",
-        "ridge",
-        "shared_heads",
-        "shrink",
-        "soup",
-        "standard",
-        "surgical",
-        "svm",
-        "text_prior",
-        "wise_ft",
-        "zero_shot",
-    ]
-)
+RECIPES = frozenset(name for name, file in _WHERE.items() if file not in ("language", "spelled"))
 PARTS = frozenset(
     [
         "Adam",
