@@ -21,6 +21,7 @@ PARTS = frozenset(
         "Average",
         "Best",
         "BinaryCrossEntropy",
+        "ByKind",
         "Blend",
         "Centroid",
         "Chosen",
