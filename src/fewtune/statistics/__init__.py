@@ -18,6 +18,9 @@ from fewtune.statistics.intervals import (
     t_interval,
     wilson_interval,
 )
+from fewtune.statistics.known import Kind
+from fewtune.statistics.metric_intervals import metric_difference, metric_interval
+from fewtune.statistics.metrics import METRICS, Metric, default_metric
 from fewtune.statistics.paired import paired_interval, sign_flip_test, wilcoxon_test
 from fewtune.statistics.paired_gain import LEAST, Best, Gain, expected_best, paired_gain
 from fewtune.statistics.power_law import FittedPowerLaw, PowerLaw, bootstrap_power_law, fit_power_law
@@ -29,6 +32,7 @@ from fewtune.statistics.selection import best_of_candidates
 
 __all__ = [
     "LEAST",
+    "METRICS",
     "USUAL_SLOPE",
     "Best",
     "Coverage",
@@ -36,6 +40,8 @@ __all__ = [
     "FittedPowerLaw",
     "Gain",
     "Interval",
+    "Kind",
+    "Metric",
     "PowerLaw",
     "Reuse",
     "Slope",
@@ -49,6 +55,7 @@ __all__ = [
     "carried_on",
     "count_reuse",
     "coverage_curve",
+    "default_metric",
     "episodes_needed",
     "evidence_of_classes",
     "evidence_of_rows",
@@ -62,6 +69,8 @@ __all__ = [
     "joined_evidence",
     "learning_slope",
     "least_probability",
+    "metric_difference",
+    "metric_interval",
     "normal_interval",
     "paired_gain",
     "paired_interval",
