@@ -39,7 +39,7 @@ LEFT_OUT = f"{RECORDED}::test_evaluate_learns_nothing_and_leaves_out_what_was_le
 _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
     # what judges is never what was learned or chosen by
     ("honesty", "guard folds choose tasks by all rows", "sources/stages.py", "self.choosing.chosen(tuner, rows)", "self.choosing.chosen(tuner, self.target.support)", (FOLDS,)),
-    ("honesty", "a learner is picked on the judging episodes", "sources/guard.py", "for e in validation])) for name", "for e in judging])) for name", (JUDGED,)),
+    ("honesty", "a learner is picked on the judging episodes", "sources/guard.py", "methods, validation, vectors)", "methods, judging, vectors)", (JUDGED,)),
     ("honesty", "rate, steps and share by training classes", "sources/held_out_classes.py", 'self.episodes("validation", sources, EPISODES)', 'self.episodes("train", sources, EPISODES)', (JUDGED,)),
     ("honesty", "the sweep keeps the worst value", "evaluation/trainer.py", "best = max(found, key=lambda label: found[label])", "best = min(found, key=lambda label: found[label])", (SWEEP,)),
     ("honesty", "the finetuner keeps the worst rate", "sources/finetune.py", "best = max(tried,", "best = min(tried,", (FINETUNE,)),

@@ -27,6 +27,7 @@ from fewtune.sources.held_out_classes import EPISODES
 from fewtune.sources.outcome import SourceOutcome, said_of
 from fewtune.sources.planning import MOST_VISITS, Cost, affordable_rows, cost_of, least_visits
 from fewtune.sources.settings import SourceSettings
+from fewtune.sources.single import BestLearner, best_learner
 from fewtune.sources.source_rows import usable_rows
 from fewtune.sources.tuner import finetuner_for
 from fewtune.spec import text
@@ -118,7 +119,8 @@ class _Stages:
         guard: Guard | None = None,
     ) -> SourceOutcome:
         chosen = self.choosing
-        return SourceOutcome(chosen.source_rows, chosen.candidates, trace, tuner, tuned, guard, after, self.job.clock, tuner.spent, why)
+        made = SourceOutcome(chosen.source_rows, chosen.candidates, trace, tuner, tuned, guard, after, self.job.clock, tuner.spent, why)
+        return replace(made, best=self.best)
 
     def judged(self, tuner: Finetuner, trace: Trace, judge: bool) -> SourceOutcome:
         """What comes of the chosen tasks; raises Diverged where training does."""
@@ -164,6 +166,14 @@ class _Stages:
         key = f"{how} {text(self.how.selection)} {digests} {tuner.backbone.digest()}"
         return Route(SOURCES, f"finetuned on {counted(len(source_rows.names), 'other data set')}", make, key=key, made=True)
 
+    @cached_property
+    def best(self) -> BestLearner | None:
+        """The learner that answers best on classes of the sources, where no class of the target has two examples."""
+        if self.target.shots().max() > 1 or len(self.methods) < 2:
+            return None
+        frozen = Side(self.choosing.frozen.backbone, self.choosing.source_rows.features)
+        return best_learner(self.methods, frozen, self.finetuner(0).judge)
+
     @property
     def own_splits(self) -> bool:
         return own_splits_allow(self.target.labels[self.target.support], len(self.target.class_names))
@@ -206,4 +216,5 @@ class _Stages:
             return None
         rows = np.unique(np.concatenate([t.numpy().reshape(-1) for e in (*validation, *judging) for t in (e.support, e.query)]))
         sides = [side_of(b, source_rows.space, rows[rows >= 0]) for b in (self.choosing.frozen.backbone, after.backbone)]
-        return guard_on_sources(self.methods, sides[0], sides[1], source_rows.space.class_names, validation, judging)
+        learner = None if self.best is None else self.best.name
+        return guard_on_sources(self.methods, sides[0], sides[1], source_rows.space.class_names, validation, judging, learner=learner)
