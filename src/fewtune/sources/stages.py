@@ -60,13 +60,20 @@ def use_sources(
         )
     with job.clock.stage("reading the sources"):
         known = np.concatenate([target.support, target.tested])
-        most = affordable_rows(sources, how.most, job.clock, target, frozen)
+        what = f"rows of a class {_known(target, frozen, how, job)} {[(source.name, len(source)) for source in sources]}"
+        (found,) = job.at.finished.once(what, lambda: (affordable_rows(sources, how.most, job.clock, target, frozen),))
+        most = int(found)
         source_rows = usable_rows(sources, target.examples, known, frozen.features, frozen.backbone, job, most=most)
         if most < how.most:
             note = f"The budget allows {most} rows of a class of the sources, not {how.most}."
             source_rows = replace(source_rows, notes=(note, *source_rows.notes))
     choosing = choosing_for(target, frozen, source_rows, how.seeded(job.seed), job.seed)
     return _Stages(choosing, methods, job, RowSpace([target.examples], remember=REMEMBERED)).run(judge)
+
+
+def _known(target: Target, frozen: Side, how: SourceSettings, job: Job) -> str:
+    """What the command asks for and what it starts from."""
+    return f"{how} {job.clock.minutes} {job.seed} {target.digest} {frozen.backbone.digest()}"
 
 
 @final
@@ -94,7 +101,7 @@ class _Stages:
         """Choose, finetune, judge; an end for each way in which that can stop."""
         clock = self.job.clock
         with clock.stage("measuring the speed") as stage:
-            tuner = self.finetuner(self.how.visits or self.affordable(self.job.clock.left))
+            tuner = self.finetuner(self.how.visits or self.planned())
             stage.note = f"{counted(tuner.visits, 'row')} a run"
         enough = tuner.visits >= least_visits(tuner)
         with clock.stage("choosing tasks") as stage:
@@ -192,6 +199,17 @@ class _Stages:
         """What finetunes within so many rows a run."""
         chosen = self.choosing
         return finetuner_for(chosen.target, chosen.frozen.backbone, chosen.source_rows, chosen.how, self.job, visits)
+
+    def planned(self) -> int:
+        """The rows that each run may look at in the time that is left; those of a stopped run, so that what it finished fits."""
+        chosen = self.choosing
+        what = f"visits {_known(chosen.target, chosen.frozen, chosen.how, self.job)} {len(chosen.source_rows.space)}"
+        (found,) = self.job.at.finished.once(
+            what,
+            lambda: (self.affordable(self.job.clock.left),),
+            worth=lambda visits: visits >= least_visits(self.finetuner(int(visits))),
+        )
+        return int(found)
 
     def affordable(self, seconds: float) -> int:
         """The rows that each run may look at in so many seconds."""
