@@ -24,6 +24,8 @@ from fewtune.sources.stages import SOURCES
 from fewtune.stopping import ask_to_stop
 from tests.unit.adaptation.small_job import BACKBONE, METHODS, RECIPE, others, target
 
+pytestmark = pytest.mark.slow  # each job is finetuned on other data in six runs
+
 
 @dataclass
 class Machine:
@@ -77,14 +79,7 @@ def said(outcome: Outcome) -> tuple[str, ...]:
     return (*outcome.verdict.sentences, *outcome.details)
 
 
-@pytest.mark.parametrize(
-    "share",
-    [
-        pytest.param(0.05, id="while a rate is tried", marks=pytest.mark.slow),
-        pytest.param(0.25, id="in the first run", marks=pytest.mark.slow),
-        pytest.param(0.9, id="while a fold is judged"),
-    ],
-)
+@pytest.mark.parametrize("share", [0.05, 0.25, 0.9], ids=["while a rate is tried", "in the first run", "while a fold is judged"])
 def test_a_stopped_job_goes_on_to_the_same_end(
     share: float, whole: tuple[Outcome, Machine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
