@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import math
 
-from scipy.special import stdtrit
-
 from fewtune.statistics.intervals import Interval, mean_of, standard_error, symmetric
 from fewtune.statistics.paired import sign_flip_test, two_sided
 from fewtune.statistics.sample import Numbers, fraction, sample
+from fewtune.statistics.special import stdtrit
 
 
 def held_out_difference(differences: Numbers, folds: int, level: float = 0.95) -> tuple[Interval, float]:
