@@ -10,6 +10,7 @@ from fewtune.statistics.calibration import UsualTemperature, expected_calibratio
 from fewtune.statistics.evidence import Evidence, evidence_of_classes, evidence_of_rows, joined_evidence, soft_correctness
 from fewtune.statistics.expected import USUAL_SLOPE, Slope, carried_on, expected_accuracy, learning_slope
 from fewtune.statistics.greedy import greedy_weights
+from fewtune.statistics.grouping import Grouping, choose_groups
 from fewtune.statistics.intervals import (
     Interval,
     bootstrap_interval,
@@ -39,6 +40,7 @@ __all__ = [
     "Evidence",
     "FittedPowerLaw",
     "Gain",
+    "Grouping",
     "Interval",
     "Kind",
     "Metric",
@@ -53,6 +55,7 @@ __all__ = [
     "bootstrap_interval",
     "bootstrap_power_law",
     "carried_on",
+    "choose_groups",
     "count_reuse",
     "coverage_curve",
     "default_metric",
