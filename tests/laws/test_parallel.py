@@ -32,7 +32,7 @@ from fewtune.learning.phase import Adapt, Phase
 from fewtune.learning.train import train
 from fewtune.learning.world import ALONE, World, join_world, leave_world
 from fewtune.machine import Machine
-from fewtune.parts.aggregators import Fixed, Mean, PcGrad, WorstCase
+from fewtune.parts.aggregators import Famo, Fixed, GradNorm, Mean, MinNorm, PcGrad, Uncertainty, WorstCase
 from fewtune.parts.heads import Centroid
 from fewtune.parts.heads.linear import Linear
 from fewtune.parts.keep import Ema
@@ -46,7 +46,14 @@ from tests.laws.grounds import Asked, double_ground, maml, outer_phase
 from tests.tiny import images
 
 PAIRS = Sampled(ways=2, shots=2, queries=3, task="collection")
-AGGREGATORS = (Mean(), Fixed(weights=(0.2, 3.0, 1.0)), WorstCase(), PcGrad())
+AGGREGATORS = (
+    Mean(),
+    Fixed(weights=(0.2, 3.0, 1.0)),
+    WorstCase(),
+    PcGrad(),
+    PcGrad(gram="layer"),
+    MinNorm(gram="representation"),
+)
 BACKBONE = only("group:*", 0.05)  # declared parameters are float32, and would round
 
 
@@ -144,6 +151,13 @@ def cases(ground: Ground) -> dict[str, tuple[Phase, Tasks]]:
         "WorstCase": (replace(paired, aggregator=WorstCase()), groups),
         "PcGrad of episodes": (replace(moving, batch=5, aggregator=PcGrad()), every),
         "WorstCase of episodes": (replace(moving, batch=5, aggregator=WorstCase()), every),
+        "PcGrad by layers": (replace(paired, aggregator=PcGrad(gram="layer", every=2)), groups),
+        "MinNorm of features": (replace(paired, aggregator=MinNorm(gram="representation"), batch=3), groups),
+        "one episode by layers": (replace(paired, aggregator=PcGrad(gram="layer"), batch=1), groups),
+        "one episode of features": (replace(paired, aggregator=PcGrad(gram="representation"), batch=1), groups),
+        "GradNorm": (replace(paired, aggregator=GradNorm()), groups),
+        "Famo": (replace(paired, aggregator=Famo()), groups),
+        "Uncertainty": (replace(paired, aggregator=Uncertainty()), groups),
         "Fixed": (replace(paired, aggregator=Fixed(weights=(0.2, 3.0, 1.0))), groups),
         "maml": (Phase(sampler=base.sampler, learner=inner, plan=everything(0.1), steps=2, batch=3), every),
     }

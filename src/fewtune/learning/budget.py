@@ -12,6 +12,7 @@ from fewtune.errors import InputError
 from fewtune.keys import key
 from fewtune.learning.phase import Adapt, Average, Greedy, Implicit, Learner, Phase, Step, heads_of, phases_of
 from fewtune.learning.support import support_tasks
+from fewtune.learning.weighing import own_tasks
 from fewtune.parts.heads.linear import Linear
 from fewtune.parts.keep import stretched
 from fewtune.tasks.chosen import Chosen
@@ -126,14 +127,20 @@ def _check_places(phase: Phase, given: Sampler) -> None:
 
 
 def _without_effect(phase: Phase, tasks: Tasks) -> tuple[str, ...]:
-    """A sentence where an aggregator has but one task to weigh in each step."""
+    """A sentence where an aggregator has but one task to weigh in each step, or weighs episodes where there are tasks to weigh."""
     if phase.aggregator.constant:
         return ()
+    name = type(phase.aggregator).__name__
     drawn = phase.sampler.draw(tasks, key(0), 0, max(_LOOKED, phase.batch)).task
     if phase.batch > 1 and len(set(drawn.tolist())) > 1:
-        return ()
+        if len(tasks) == 1 or not own_tasks(phase.sampler):
+            return ()
+        return (
+            f"{name} takes every episode as a task of its own: to put the {len(tasks)} sources or groups together instead, set "
+            "task='collection' in the sampler",
+        )
     return (
-        f"{type(phase.aggregator).__name__} puts several tasks together, but each step has one, so it changes nothing: "
+        f"{name} puts several tasks together, but each step has one, so it changes nothing: "
         "draw episodes (Sampled) or tasks in turn (PerTask), with a batch of 2 or more",
     )
 

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from fewtune.keys import Key
 from fewtune.learning.phase import Phase
+from fewtune.learning.task_grams import TaskGrams
+from fewtune.learning.weighing import Weighing
 from fewtune.learning.world import ALONE, World
-from fewtune.parts.aggregators import gram, projection_order
+from fewtune.parts.aggregators import Seen, form_of, gram
 from fewtune.parts.losses import Outcome
 from fewtune.tasks.episodes import Episodes
 
@@ -32,7 +34,9 @@ class Spread(TypedDict, total=False):
     world: World
     """The processes that share the batch; each returns the result of the whole batch. This process alone by default."""
     look: Answer
-    """As `answer`, for a first look at the losses if the aggregator needs them. By default `answer`, which counts visits."""
+    """As `answer`, for a look at the losses that is no answer of the step. By default `answer`, which counts visits."""
+    weighing: Weighing
+    """What the aggregator knows of earlier steps, and learns in this one. By default nothing; see `Weighing`."""
 
 
 def direction(
@@ -50,65 +54,125 @@ def direction(
 
     `origin`: the weights at the start of the source phase, or of the episode inside `Adapt`; an Anchor holds on to them.
     """
-    world, look = spread.get("world", ALONE), spread.get("look", answer)
-    mine = [part for part in world.share(len(episodes)).tensor_split(spread.get("parts", 1)) if len(part)]
+    world = spread.get("world", ALONE)
+    weighing = spread.get("weighing") or Weighing(phase.aggregator)
+    mine = _mine(episodes, spread)
     batch = _Batch(phase, leaves, episodes, origin, create_graph)
-    if phase.aggregator.needs == "gram":
-        single: list[Gradients] = [{} for _ in batch.ids]
-        for part in mine:
-            each, share = batch.losses(part, answer), batch.share[part]
-            for t in batch.place[part].unique().tolist():
-                inside = batch.place[part] == t
-                single[t] = batch.gradient(single[t], (share[inside].to(each) * each[inside.to(each.device)]).sum(), again=True)
-        return _combined(phase, [world.gradients(g, leaves) for g in single], leaves, batch.ids, key), world.sum(batch.values)
-
-    whole = len(mine) == 1 and world.size == 1
-    known = batch.values
-    if not (whole or phase.aggregator.constant):  # its weights depend on the losses of all: a first look without gradients
-        with torch.no_grad():
-            for part in mine:
-                batch.losses(part, look)
-        known = world.sum(known)
+    weights, single = weighing.used(batch.ids), None
+    if weights is None and phase.aggregator.needs == "gram" and form_of(phase.aggregator) == "exact":
+        return _exact(batch, mine, answer, key, weighing, world), world.sum(batch.values)
+    if weights is None and phase.aggregator.constant:
+        weights = weighing.weigh(batch.seen(batch.values, key))
+    if weights is None:
+        alone = len(mine) <= 1  # what is looked at is kept, and answers
+        single, matrix = _look(batch, mine, answer if alone else spread.get("look", answer), world)
+        weights = weighing.weigh(batch.seen(world.sum(batch.values), key, matrix))
     total: Gradients = {}
-    weights = None if whole else batch.weighed(known)
     for part in mine:
-        each = batch.losses(part, answer)
-        weigh = batch.weighed(batch.values) if weights is None else weights
-        total = batch.gradient(total, (weigh[part].to(each) * each).sum())
+        each = batch.losses(part, answer) if single is None else single
+        total = batch.gradient(total, (batch.weighed(weights)[part].to(each) * each).sum())
     return world.gradients(total, leaves), world.sum(world.own(batch.values))
+
+
+def look_back(phase: Phase, leaves: Weights, episodes: Episodes, *, origin: Weights, **spread: Unpack[Spread]) -> None:
+    """A look at the losses of the same batch after the step, for a weighing that learns from it."""
+    batch = _Batch(phase, leaves, episodes, origin, create_graph=False)
+    with torch.no_grad():
+        for part in _mine(episodes, spread):
+            batch.losses(part, spread["look"])
+    spread["weighing"].look_back(batch.means(spread.get("world", ALONE).sum(batch.values)))
+
+
+def _mine(episodes: Episodes, spread: Spread) -> list[Tensor]:
+    """The places in the batch that this process answers, in parts."""
+    share = spread.get("world", ALONE).share(len(episodes))
+    return [part for part in share.tensor_split(spread.get("parts", 1)) if len(part)]
+
+
+def _look(batch: _Batch, mine: Sequence[Tensor], look: Answer, world: World) -> tuple[Tensor | None, Tensor | None]:
+    """(the losses with their graph if there is one part, the Gram matrix if it is needed and not exact); `batch.values` are known then."""
+    kept = None
+    grams = batch.grams()
+    for part in mine:
+        if grams is None:
+            with torch.set_grad_enabled(len(mine) == 1 and torch.is_grad_enabled()):
+                kept = batch.losses(part, look)
+            continue
+        with grams.watching() as passing:
+            kept = batch.losses(part, look)
+        grams.read(passing, batch.by_task(part, kept))
+    return kept if len(mine) == 1 else None, None if grams is None else grams.matrix(world)
+
+
+def _exact(batch: _Batch, mine: Sequence[Tensor], answer: Answer, key: Key, weighing: Weighing, world: World) -> Gradients:
+    """sum_t w_t g_t with w from the Gram matrix of the tasks' whole gradients, which are kept."""
+    single: list[Gradients] = [{} for _ in batch.ids]
+    for part in mine:
+        for t, loss in enumerate(batch.by_task(part, batch.losses(part, answer))):
+            if loss is not None:
+                single[t] = batch.gradient(single[t], loss, again=True)
+    whole = [world.gradients(g, batch.leaves) for g in single]
+    read = [{n: g for n, g in gradients.items() if g is not None} for gradients in whole]
+    weights = weighing.weigh(batch.seen(world.sum(batch.values), key, gram(read).cpu().double()))
+    found: Gradients = dict.fromkeys(batch.leaves)
+    for w, gradients in zip(weights, read, strict=True):
+        for n, g in gradients.items():
+            found[n] = _sum(found[n], w.to(g) * g)
+    return found
 
 
 @final
 class _Batch:
     """The episodes of one step, by task: `ids` [T], the place of each episode's task among them, and its share in the task's mean.
 
-    `values` [E] holds the losses that have been computed so far.
+    `values` [E] holds the losses that have been computed so far; `leaves` are what gradients are taken by.
     """
 
     def __init__(self, phase: Phase, leaves: Weights, episodes: Episodes, origin: Weights, create_graph: bool) -> None:
-        self._phase, self._leaves, self._episodes, self._origin, self._create_graph = phase, leaves, episodes, origin, create_graph
+        self._phase, self.leaves, self._episodes, self._origin, self._create_graph = phase, leaves, episodes, origin, create_graph
         self.ids, self.place, counts = torch.unique(episodes.task.cpu(), return_inverse=True, return_counts=True)
         self.share = (1.0 / counts.double())[self.place]
         self.values = torch.zeros(len(episodes), dtype=torch.float64)
 
     def losses(self, part: Tensor, answer: Answer) -> Tensor:
         """The losses of some episodes, by their places in the batch."""
-        each = episode_losses(self._phase, answer(self._episodes[part], part.tolist()), self._leaves, self._origin)
+        each = episode_losses(self._phase, answer(self._episodes[part], part.tolist()), self.leaves, self._origin)
         self.values[part] = each.detach().double().cpu()
         return each
 
     def gradient(self, total: Gradients, of: Tensor, *, again: bool = False) -> Gradients:
         """`total` plus the gradient of `of` by each leaf; `again`: `of` shares its graph with another gradient."""
-        leaves, graph = self._leaves, self._create_graph
+        leaves, graph = self.leaves, self._create_graph
         if not leaves:  # a plan may freeze everything
             return total
         found = torch.autograd.grad(of, list(leaves.values()), retain_graph=again or graph, create_graph=graph, allow_unused=True)
         return {n: _sum(total.get(n), g) for n, g in zip(leaves, found, strict=True)}
 
-    def weighed(self, known: Tensor) -> Tensor:
-        """The weight [E] of each episode's loss in the step, from the losses [E]."""
-        tasks = torch.zeros(len(self.ids), dtype=torch.float64).index_add(0, self.place, known * self.share)
-        each: Tensor = self._phase.aggregator.weigh(tasks, tasks=self.ids)[self.place] * self.share
+    def by_task(self, part: Tensor, each: Tensor) -> list[Tensor | None]:
+        """The share of a part of the batch in each task's mean loss [T]; None for a task that is not in it."""
+        found: list[Tensor | None] = []
+        for t in range(len(self.ids)):
+            inside = self.place[part] == t
+            share = self.share[part][inside].to(each)
+            found.append((share * each[inside.to(each.device)]).sum() if len(share) else None)
+        return found
+
+    def grams(self) -> TaskGrams | None:
+        """What measures the Gram matrix, if the aggregator needs it and not of whole gradients."""
+        aggregator = self._phase.aggregator
+        return TaskGrams(form_of(aggregator), self.leaves, len(self.ids)) if aggregator.needs == "gram" else None
+
+    def means(self, known: Tensor) -> Tensor:
+        """The mean loss [T] of each task, from the losses [E]."""
+        return torch.zeros(len(self.ids), dtype=torch.float64).index_add(0, self.place, known * self.share)
+
+    def seen(self, known: Tensor, key: Key, matrix: Tensor | None = None) -> Seen:
+        """What the aggregator sees of this step."""
+        return Seen(tasks=self.ids, losses=self.means(known), gram=matrix, key=key)
+
+    def weighed(self, weights: Tensor) -> Tensor:
+        """The weight [E] of each episode's loss in the step, from the weights [T] of the tasks."""
+        each: Tensor = weights[self.place] * self.share
         return each
 
 
@@ -119,17 +183,6 @@ def episode_losses(phase: Phase, outcome: Outcome, leaves: Weights, origin: Weig
         here = {n: leaf.expand(E, *leaf.shape) for n, leaf in leaves.items()}
         outcome = replace(outcome, shared={n: origin[n] for n in leaves}, own=here)
     return sum((loss(outcome) for loss in phase.losses), torch.zeros(E, device=outcome.logits.device))
-
-
-def _combined(phase: Phase, single: Sequence[Gradients], leaves: Weights, ids: Tensor, key: Key) -> Gradients:
-    """sum_t w_t g_t with w from the Gram matrix of the tasks' gradients."""
-    read = [{n: g for n, g in gradients.items() if g is not None} for gradients in single]
-    weigh = phase.aggregator.weigh(gram(read), projection_order(key.child("order"), len(single)), ids)
-    found: Gradients = dict.fromkeys(leaves)
-    for w, gradients in zip(weigh, read, strict=True):
-        for n, g in gradients.items():
-            found[n] = _sum(found[n], w.to(g) * g)
-    return found
 
 
 def _sum(total: Tensor | None, more: Tensor | None) -> Tensor | None:

@@ -18,6 +18,7 @@ from fewtune.backbones.activations import room
 from fewtune.learning.budget import visits_of
 from fewtune.learning.ground import Ground
 from fewtune.learning.phase import Adapt, Learner, Phase, heads_of
+from fewtune.parts.aggregators import form_of
 from fewtune.tasks.episodes import Episodes
 
 AGAIN = 4 / 3  # what computing activations again costs beside keeping them
@@ -39,7 +40,9 @@ def parts_of(ground: Ground, phase: Phase, weights: Mapping[str, Tensor], episod
     whole = len(_rows(phase.learner, episodes))
     if whole <= fits:
         return 1
-    if phase.aggregator.needs == "gram":  # every task has a backward pass of its own, of no more than its part
+    if (
+        phase.aggregator.needs == "gram" and form_of(phase.aggregator) == "exact"
+    ):  # every task has a backward pass of its own, of no more than its part
         return len(episodes)
     for parts in range(ceil(whole / fits), len(episodes) + 1):
         counts = [len(_rows(phase.learner, episodes[part])) for part in torch.arange(len(episodes)).tensor_split(parts)]

@@ -22,6 +22,7 @@ from fewtune.keys import Key
 from fewtune.learning.classes import class_vectors, prompts_of
 from fewtune.learning.memo import Memo
 from fewtune.parts.heads.head import Head, Parameters, stored
+from fewtune.parts.meeting import meeting
 from fewtune.tasks.episodes import Episodes
 
 RATES = "rates"  # the first part of the names of learned rates
@@ -93,6 +94,9 @@ class Ground:
     def embed(self, weights: Mapping[str, Tensor], rows: Tensor, view: View = IDENTITY, key: Key | None = None) -> Tensor:
         """Features of rows [E, B] by the weights at hand, seen through `view` by `key`; rows of -1 have features of zero."""
         self.meter.visits += int((rows >= 0).sum())
+        return meeting(self._seen(weights, rows, view, key), head=False)
+
+    def _seen(self, weights: Mapping[str, Tensor], rows: Tensor, view: View, key: Key | None) -> Tensor:
         if view != IDENTITY:
             return self.backbone.embed(self.held(weights), self.space, rows, view, key)
         if self.memo is None:

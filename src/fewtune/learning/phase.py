@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias, final
 
 from fewtune.data.views.views import IDENTITY, View
 from fewtune.errors import InputError
-from fewtune.parts.aggregators import Aggregator, Mean
+from fewtune.parts.aggregators import Aggregator, Mean, remembers
 from fewtune.parts.heads.head import Head
 from fewtune.parts.keep import Keep, Last
 from fewtune.parts.losses import CrossEntropy, Distil, Loss
@@ -138,7 +138,8 @@ class Adapt:
     `through`: how an outer gradient goes through the inner steps. "unroll": exactly (second order); "first_order": as if the moved weights
     were the start plus a constant; `Implicit()`: through the solution, not the steps (every moved name needs an Anchor).
 
-    Raises InputError if a phase holds another `Adapt`, clips, keeps other weights than the last, or learns rates without "unroll".
+    Raises InputError if a phase holds another `Adapt`, clips, keeps other weights than the last, has an aggregator that remembers tasks, or
+    learns rates without "unroll".
 
     >>> head = Linear(start="centroid")
     >>> inner = Phase(sampler=Pooled(), learner=head, plan=only("head.*", 0.1), steps=20)
@@ -161,6 +162,11 @@ class Adapt:
             learned = any(isinstance(rate, Learned) for _, rate in phase.plan.rules)
             if learned and self.through != "unroll":
                 raise InputError("a learned rate gets its gradient through the inner steps: use through='unroll'.")
+            if remembers(phase.aggregator):
+                raise InputError(
+                    f"{type(phase.aggregator).__name__} remembers tasks from step to step, but inside Adapt every episode begins anew: "
+                    "use it in a source phase."
+                )
             if phase.clip is not None or phase.keep != Last():
                 raise InputError("a phase inside Adapt takes plain steps and hands on the last weights, found one with clip or keep.")
 

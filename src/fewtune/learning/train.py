@@ -16,13 +16,14 @@ from fewtune.keys import Key
 from fewtune.learning import declared
 from fewtune.learning.ahead import Ahead
 from fewtune.learning.checkpoints import Checkpoints, Saved
-from fewtune.learning.direction import direction
+from fewtune.learning.direction import Spread, direction, look_back
 from fewtune.learning.engine import answering, averaged
 from fewtune.learning.fitting_memory import parts_of
 from fewtune.learning.ground import Ground
 from fewtune.learning.phase import Average, Phase, Step, phases_of
 from fewtune.learning.run_log import RunLog
 from fewtune.learning.soup import greedy
+from fewtune.learning.weighing import weighing_of
 from fewtune.learning.world import ALONE, World
 from fewtune.parts import keep
 from fewtune.parts.outer import OuterOptimizer, outer
@@ -158,6 +159,7 @@ class _Loop:
         moving = {*plan.moving, *declared.inner_moving(run.ground, phase.learner, weights)}
         self.ground = run.ground.holding(weights, moving).metered()
         self.optimizer = self._optimizer()
+        self.weighing = weighing_of(phase.aggregator, phase.sampler, run.tasks)
         self.kept = keep.begin(phase.keep, self._watched())
         self.seconds, self.visits = run.log.seconds, run.log.visits
 
@@ -209,20 +211,16 @@ class _Loop:
             self.optimizer = self._optimizer()
         key = self.key.child("step", number)
         weights = {**self.fixed, **self.leaves}
-        gradients, losses = direction(
-            phase,
-            answering(self.ground, phase, weights, key, origin=self.origin),
-            self.leaves,
-            episodes,
-            key,
-            origin=self.origin,
-            parts=parts_of(self.ground, phase, weights, episodes[run.world.share(len(episodes))]),
-            world=run.world,
-            look=answering(self.ground.metered(), phase, weights, key, origin=self.origin),
-        )
+        answer = answering(self.ground, phase, weights, key, origin=self.origin)
+        look = answering(self.ground.metered(), phase, weights, key, origin=self.origin)
+        parts = parts_of(self.ground, phase, weights, episodes[run.world.share(len(episodes))])
+        spread: Spread = {"parts": parts, "world": run.world, "look": look, "weighing": self.weighing}
+        gradients, losses = direction(phase, answer, self.leaves, episodes, key, origin=self.origin, **spread)
         if not bool(torch.isfinite(losses).all()):
             raise Diverged(self._diverged(number, episodes, losses))
         self.optimizer.step(gradients, number, phase.steps)
+        if self.weighing.looks_back:
+            look_back(phase, self.leaves, episodes, origin=self.origin, **spread)
         self.kept = keep.observe(phase.keep, self.kept, self._watched(), number, phase.steps)
         log.steps += 1
         log.visits = self.visits + int(run.world.sum(torch.tensor(self.ground.meter.visits)))
@@ -251,15 +249,16 @@ class _Loop:
         leaves = {f"weights/{n}": t for n, t in self.leaves.items()}
         state = {f"optimizer/{n}": t for n, t in self.optimizer.state().items()}
         kept = {f"keep/{n}": t for n, t in self.kept.tensors().items()}
+        weighing = {f"aggregator/{n}": t for n, t in self.weighing.state().items()}
         facts = {"step": step, "keep": dict(self.kept.numbers), **self.its.log.facts()}
-        self.its.checkpoints.save_state(self.name, Saved({**leaves, **state, **kept}, facts))
+        self.its.checkpoints.save_state(self.name, Saved({**leaves, **state, **kept, **weighing}, facts))
 
     def _resume(self) -> int:
         """Go back to where the phase was left; the step to do next."""
         saved = self.its.checkpoints.state(self.name)
         if saved is None:
             return 0
-        parts: dict[str, dict[str, Tensor]] = {"weights": {}, "optimizer": {}, "keep": {}}
+        parts: dict[str, dict[str, Tensor]] = {"weights": {}, "optimizer": {}, "keep": {}, "aggregator": {}}
         for name, tensor in saved.tensors.items():
             part, _, rest = name.partition("/")
             parts[part][rest] = tensor
@@ -267,6 +266,7 @@ class _Loop:
             for n, leaf in self.leaves.items():
                 leaf.copy_(parts["weights"][n])
         self.optimizer.load(parts["optimizer"])
+        self.weighing.load(parts["aggregator"])
         held = {n: t.to(self.origin[n].device) for n, t in parts["keep"].items()}
         self.kept = keep.KeepState(held, saved.facts["keep"])
         log = self.its.log

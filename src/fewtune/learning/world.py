@@ -50,6 +50,19 @@ class World:
             dist.all_reduce(values)
         return values
 
+    def joined(self, rows: Tensor, dim: int = 0) -> Tensor:
+        """The rows of all processes, one after another along `dim`; each may have another number of them."""
+        if self.size == 1:
+            return rows
+        sizes = torch.zeros(self.size, dtype=torch.int64)
+        sizes[self.rank] = rows.shape[dim]
+        counts = self.sum(sizes).tolist()
+        shape = list(rows.shape)
+        shape[dim] = sum(counts)
+        whole = rows.new_zeros(shape)
+        whole.narrow(dim, sum(counts[: self.rank]), rows.shape[dim]).copy_(rows)
+        return self.sum(whole)
+
     def any(self, flag: bool) -> bool:
         """Whether it is true in some process."""
         return flag if self.size == 1 else bool(self.sum(torch.tensor(float(flag))) > 0)

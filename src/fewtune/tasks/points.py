@@ -51,6 +51,6 @@ class Points:
         place = choose(key.child("rows"), episodes, sizes[task][:, None], draws)[:, 0]
         position, _ = located(usable, usable.slots, (np.cumsum(sizes) - sizes)[task][:, None] + place)
         rows = torch.from_numpy(rows_at(usable, position))
-        targets, places, kind = targets_of(usable, position, task)
+        targets, places = targets_of(usable, position)
         S, marked = self.shots, torch.from_numpy(marks(self.task, usable, episodes, task))
-        return Episodes(rows[:, :S], targets[:, :S], rows[:, S:], targets[:, S:], places, marked, kind)
+        return Episodes(rows[:, :S], targets[:, :S], rows[:, S:], targets[:, S:], places, marked)

@@ -188,7 +188,11 @@ def test_an_aggregator_that_has_one_task_a_step_is_reported() -> None:
     assert isinstance(phase, Phase)
     for aggregator in (PcGrad(), WorstCase()):
         several = replace(phase, aggregator=aggregator)
-        assert fit_phases((several,), tasks)[1] == ()
+        (said,) = fit_phases((several,), tasks)[1]
+        assert said.startswith(f"{type(aggregator).__name__} takes every episode as a task of its own: to put the {len(tasks)} sources")
+        together = replace(several, sampler=Sampled(ways=2, queries=2, task="collection"))
+        assert fit_phases((together,), tasks)[1] == ()
+        assert fit_phases((several,), tasks.take([0]))[1] == ()
         for lone in (
             replace(several, batch=1),
             replace(several, sampler=Pooled(batch=8)),

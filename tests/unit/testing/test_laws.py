@@ -18,7 +18,7 @@ from fewtune.data.row_space import RowSpace
 from fewtune.keys import Key
 from fewtune.keys import key as key_of
 from fewtune.learning.method import Method
-from fewtune.parts.aggregators import Mean
+from fewtune.parts.aggregators import Mean, Seen, State
 from fewtune.parts.heads import Ridge
 from fewtune.parts.heads.head import nothing_own, one_hot
 from fewtune.recipes import RECIPES
@@ -99,19 +99,33 @@ class Weighed:
     wrong: str = ""
     needs: ClassVar[Any] = "losses"
     constant: ClassVar[bool] = True
+    scale: ClassVar[Any] = "own"
 
-    def weigh(self, statistic: Tensor, order: Tensor | None = None, tasks: Tensor | None = None) -> Tensor:  # noqa: ARG002
-        weights = torch.ones(len(statistic), dtype=statistic.dtype) / len(statistic)
+    def begin(self, tasks: int) -> State:
+        return {"seen": torch.zeros(tasks, dtype=torch.float64)}
+
+    def weigh(self, seen: Seen, state: State) -> tuple[Tensor, State]:
+        T = len(seen.losses)
+        weights = torch.ones(T, dtype=torch.float64) / T
+        counts = state["seen"].index_add(0, seen.tasks, torch.ones(T, dtype=torch.float64))
         match self.wrong:
             case "one":
-                return 2 * weights
+                weights = 2 * weights
             case "order":
-                return weights * torch.arange(1, len(statistic) + 1)
+                weights = weights * torch.arange(1, T + 1)
             case "shape":
-                return weights[:, None] if len(weights) > 1 else weights
+                weights = weights[:, None] if T > 1 else weights
+            case "dtype":
+                weights = weights.float()
             case "negative":
-                return torch.where(statistic > 1e4, -weights, weights)
-        return weights
+                weights = torch.where(seen.losses > 1e4, -weights, weights)
+            case "state order":
+                counts = counts.index_add(0, seen.tasks, torch.arange(T, dtype=torch.float64))
+            case "given state":
+                state["seen"] += 1
+            case "absent":
+                counts = state["seen"] + 1
+        return weights, {"seen": counts}
 
 
 def test_aggregators() -> None:
@@ -119,9 +133,13 @@ def test_aggregators() -> None:
     check_aggregator(Weighed())
     for wrong, sentence in (
         ("one", "one task alone must weigh 1"),
-        ("order", "must permute"),
-        ("shape", "must be"),
+        ("order", "must permute the weights"),
+        ("shape", r"must be \[T\]"),
+        ("dtype", "must be float64"),
         ("negative", "negative"),
+        ("state order", "must not change the state"),
+        ("given state", "the given state must not change"),
+        ("absent", "absent tasks must keep their state"),
     ):
         with pytest.raises(AssertionError, match=f"Weighed: .*{sentence}"):
             check_aggregator(Weighed(wrong=wrong))

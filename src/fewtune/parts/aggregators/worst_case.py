@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from jaxtyping import Float, Int
 from torch import Tensor
 
-from fewtune.parts.aggregators.aggregator import Needs
+from fewtune.parts.aggregators.aggregator import Needs, Scale, Seen, State, nothing_kept
 
 
 @final
@@ -23,13 +22,11 @@ class WorstCase:
 
     needs: ClassVar[Needs] = "losses"
     constant: ClassVar[bool] = False
+    scale: ClassVar[Scale] = "mean"
 
-    def weigh(
-        self,
-        statistic: Float[Tensor, "T ..."],
-        order: Int[Tensor, "T others"] | None = None,  # noqa: ARG002
-        tasks: Int[Tensor, " T"] | None = None,  # noqa: ARG002
-    ) -> Float[Tensor, " T"]:
-        losses = statistic.detach()
+    begin = nothing_kept
+
+    def weigh(self, seen: Seen, state: State) -> tuple[Tensor, State]:
+        losses = seen.losses
         worst = (losses == losses.max()).to(losses.dtype)
-        return worst / worst.sum()
+        return worst / worst.sum(), state
