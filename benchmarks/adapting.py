@@ -7,7 +7,8 @@ repeat of the folds, and is measured on up to 40 other examples of each class, w
 the set's classes (its training classes) are other labelled data. One JSON line a draw; at the end a table: accuracy of the frozen model,
 points that each side adds, and the share of the best side's gain that the saved model takes.
 
-scikit-learn's LogisticRegression() and LogisticRegressionCV() on the frozen features stand beside them.
+scikit-learn's LogisticRegression() and LogisticRegressionCV() on the frozen features stand beside them. --answers FOLDER keeps, for each
+draw, what every way answered to the held-out labelled examples and to the others: `benchmarks/calibrating.py` reads that.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ def main() -> None:
     parser.add_argument("--sources", action="store_true")
     parser.add_argument("--visits", type=int, default=4800)
     parser.add_argument("--cache", type=Path)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="no draw begins after so many minutes of processor time")
+    parser.add_argument("--answers", type=Path, help="a folder for the answers of every way, one file a draw")
     given = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
@@ -65,10 +68,11 @@ def main() -> None:
         for shots in given.shots:
             for seed in range(given.draws):
                 for name in given.sets:
-                    if (name, shots, seed) in done:
+                    if (name, shots, seed) in done or time.process_time() > 60 * given.minutes:
                         continue
                     examples, backbone = opened(given.kit, name)
-                    line = measured(examples, backbone, shots, seed, given)
+                    keep = given.answers and given.answers / f"{name}-{shots}-{seed}.npz"
+                    line = measured(examples, backbone, shots, seed, given, keep)
                     out.write(json.dumps({"set": name, "shots": shots, "seed": seed, **line}) + "\n")
                     out.flush()
     print(table([json.loads(line) for line in given.out.read_text().splitlines()]))
@@ -87,7 +91,9 @@ def drawn(examples: Examples, part: str, shots: int, seed: int) -> tuple[Example
     return replace(target, row_split=np.full(len(target), NO_SPLIT)), rest
 
 
-def measured(examples: Examples, backbone: Backbone, shots: int, seed: int, given: argparse.Namespace) -> dict[str, Any]:
+def measured(
+    examples: Examples, backbone: Backbone, shots: int, seed: int, given: argparse.Namespace, keep: Path | None = None
+) -> dict[str, Any]:
     """Accuracies of one draw on the rest, by side, and the seconds of the work."""
     target, rest = drawn(examples, given.part, shots, seed)
     sources = others(examples) if given.sources else []
@@ -100,7 +106,7 @@ def measured(examples: Examples, backbone: Backbone, shots: int, seed: int, give
     began = time.process_time()
     outcome = adapt_examples(target, backbone, sources=sources, settings=settings, at=Workplace(cache=given.cache, quiet=True))
     found: dict[str, Any] = {"seconds": round(time.process_time() - began, 1), "ways": len(outcome.class_names)}
-    found |= accuracies(outcome, rest)
+    found |= accuracies(outcome, rest, keep)
     found |= peers(target, rest, backbone, given.cache)
     if outcome.choice.expected is not None:
         found["expected"] = [outcome.choice.expected.mean, outcome.choice.expected.low, outcome.choice.expected.high]
@@ -116,12 +122,13 @@ def others(examples: Examples) -> list[Examples]:
     return [replace(examples.take(rows), name=f"{examples.name} others")]
 
 
-def accuracies(outcome: Outcome, rest: Examples) -> dict[str, Any]:
-    """Of the frozen model, of every rival as if it had been kept, and of what is kept."""
+def accuracies(outcome: Outcome, rest: Examples, keep: Path | None = None) -> dict[str, Any]:
+    """Of the frozen model, of every rival as if it had been kept, and of what is kept. `keep`: the file for all answers."""
     compared, target = outcome.finetuning.compared, outcome.target
     place = {name: i for i, name in enumerate(outcome.class_names)}
     truth = np.array([place[rest.class_names[c]] for c in rest.labels])
     found: dict[str, Any] = {}
+    answers: dict[str, Any] = {"truth": truth, "labels": target.labels[target.support]}
     routes = {name: remembered(route) for name, route in outcome.finetuning.routes.items()}
     names = [FROZEN] if compared is None else [FROZEN, *compared.rivals]
     for name in names:
@@ -134,8 +141,15 @@ def accuracies(outcome: Outcome, rest: Examples) -> dict[str, Any]:
         labels = target.labels[target.support]
         state, parameters = fit_head(method, side.features, target.support, labels, len(place), side.vectors(method, outcome.class_names))
         features = side_of(side.backbone, RowSpace([rest]), np.arange(len(rest))).features
-        answered = method.head.score(state, features[None], parameters)[0].argmax(-1).numpy()
-        found[name] = float((answered == truth).mean())
+        logits = method.head.score(state, features[None], parameters)[0].double().numpy()
+        found[name] = float((logits.argmax(-1) == truth).mean())
+        answers |= {f"{name}: logits": logits, f"{name}: temperature": model.choice.temperature}
+        if compared is not None:
+            held = compared.held[name] if name in compared.held else compared.rivals[name]
+            answers |= {f"{name}: held": held.logits, f"{name}: fold": held.fold}
+    if keep is not None:
+        keep.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(keep, **answers)
     kept = FROZEN if compared is None else compared.kept
     shown = FROZEN if compared is None or not compared.shown else kept
     found |= {"kept": kept, "saved": found[kept], "shown": shown, "saved if shown": found[shown]}

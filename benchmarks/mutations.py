@@ -36,10 +36,14 @@ OUTCOME = f"{HONEST}::test_labels_of_test_rows_decide_nothing_of_what_finetuning
 ONCE = f"{RECORDED}::test_without_sources_a_row_is_answered_by_what_never_saw_it_and_test_rows_come_last"
 LEFT_OUT = f"{RECORDED}::test_evaluate_learns_nothing_and_leaves_out_what_was_learned_from"
 
+RESUME, VERDICT = (f"tests/unit/adaptation/test_{name}.py" for name in ("resume", "verdict"))
+SERVE, PACK = "tests/unit/serving/test_application.py", "tests/unit/models/test_pack.py"
+EXCEL, HEIC = (f"tests/unit/data/test_{name}.py" for name in ("excel", "heic"))
+
 _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
     # what judges is never what was learned or chosen by
     ("honesty", "guard folds choose tasks by all rows", "sources/stages.py", "self.choosing.chosen(tuner, rows)", "self.choosing.chosen(tuner, self.target.support)", (FOLDS,)),
-    ("honesty", "a learner is picked on the judging episodes", "sources/guard.py", "for e in validation])) for name", "for e in judging])) for name", (JUDGED,)),
+    ("honesty", "a learner is picked on the judging episodes", "sources/guard.py", "methods, validation, vectors)", "methods, judging, vectors)", (JUDGED,)),
     ("honesty", "rate, steps and share by training classes", "sources/held_out_classes.py", 'self.episodes("validation", sources, EPISODES)', 'self.episodes("train", sources, EPISODES)', (JUDGED,)),
     ("honesty", "the sweep keeps the worst value", "evaluation/trainer.py", "best = max(found, key=lambda label: found[label])", "best = min(found, key=lambda label: found[label])", (SWEEP,)),
     ("honesty", "the finetuner keeps the worst rate", "sources/finetune.py", "best = max(tried,", "best = min(tried,", (FINETUNE,)),
@@ -161,5 +165,43 @@ _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
     ("sides", "a loss on the own rows is overlooked", "sides/compared.py", "for n in names if own[n] > 0}", "for n in names}", (KEEP,)),
     ("sides", "a repeat that does not fit is planned", "sides/planning.py", "min(1, alone), shared)", "min(1, alone), shared + 1)", (PLAN,)),
     ("sides", "one class is enough to judge by", "sides/guard.py", "len(ample) >= 2 and", "len(ample) >= 1 and", (SIDES,)),
+    # a job that goes on
+    ("sides", "what the clock decided is decided again", "sides/progress.py", "if worth(float(found[0])):", "if False:", ("tests/unit/sides/test_progress.py",)),
+    ("sides", "training runs on other data are not kept", "sources/finetune.py", "checkpoints=self.finished.run(", "checkpoints=NOTHING.run(", (RESUME,)),
+    ("sides", "the rows of a run are planned anew", "sources/stages.py", "self.how.visits or self.planned()", "self.how.visits or self.affordable(self.job.clock.left)", (RESUME,)),
+    # the verdict
+    ("verdict", "no better than guessing is usable", "adaptation/verdict.py", "if least <= 0:", "if least <= -1:", (VERDICT,)),
+    ("verdict", "the low end decides what is not ready", "adaptation/verdict.py", "if way < USABLE:", "if least < USABLE:", (VERDICT,)),
+    ("verdict", "a class at the limit is weak", "adaptation/verdict.py", "choice.recall[weakest] < WEAKEST", "choice.recall[weakest] <= WEAKEST", (VERDICT,)),
+    ("verdict", "the strongest class is called the weakest", "adaptation/verdict.py", "int(np.nanargmin(choice.recall))", "int(np.nanargmax(choice.recall))", (VERDICT,)),
+    ("verdict", "the low end is rounded up", "adaptation/verdict.py", "low, high = math.floor(of * accuracy.low + 1e-9), round", "low, high = round(of * accuracy.low), round", (VERDICT,)),
+    ("verdict", "few test examples count as a measurement", "adaptation/verdict.py", "measured.n >= MEASURED", "measured.n >= 1", (VERDICT,)),
+    ("verdict", "a model that is often wrong doubts every label", "adaptation/verdict.py", "doubt.probability >= SURE", "doubt.probability >= 0", (VERDICT,)),
+    ("verdict", "no gain is called a gain", "adaptation/verdict.py", "if more > 0:", "if more >= 0:", (VERDICT,)),
+    ("verdict", "other data is asked for though it was given", "adaptation/verdict.py", "finetuned.sources is None and ", "", (VERDICT,)),
+    # serving
+    ("serving", "an answer at the threshold is withheld", "serving/application.py", "answer.probability >= least", "answer.probability > least", (SERVE,)),
+    ("serving", "the threshold of a request is not read", "serving/application.py", " if asked.threshold is None else asked.threshold", "", (SERVE,)),
+    ("serving", "places in the queue are not given back", "serving/application.py", "self.batches.release(count)", "pass", (SERVE,)),
+    ("serving", "a request too many", "serving/application.py", "if self._open >= self.settings.open:", "if self._open > self.settings.open:", (SERVE,)),
+    ("serving", "any host with a port is local", "serving/application.py", "(name in _LOCAL and port.isdecimal())", "port.isdecimal()", (SERVE,)),
+    ("serving", "answers go to other items", "serving/batches.py", "zip(batch, found, strict=True)", "zip(batch, list(found)[::-1], strict=True)", (SERVE,)),
+    ("serving", "one bad item fails its batch", "serving/batches.py", "if len(batch) > 1:", "if False:", (SERVE,)),
+    ("serving", "a body that does not say its size may have any", "serving/requests.py", "if size > limits.body:", "if False:", (SERVE,)),
+    # packed models
+    ("pack", "changed weights are not noticed", "backbones/packed.py", "if made.structure != here or whole.digest() != digest:", "if made.structure != here:", (PACK,)),
+    ("pack", "another version of the library is not noticed", "backbones/packed.py", "if made.structure != here or whole", "if whole", (PACK,)),
+    ("pack", "the licence of the library goes to weights of one's own", "backbones/packed.py", "made.licence if original.place.weights is None else None", "made.licence", (PACK,)),
+    ("pack", "the copy is not read back and compared", "backbones/packed.py", "if whole.digest() != original.digest() or not _alike(original, again):", "if False:", (PACK,)),
+    ("pack", "a packed model is packed again", "models/pack.py", "if bundle.packed is not None:", "if False:", (PACK,)),
+    ("pack", "finetuned weights are packed as the original", "models/pack.py", "replace(bundle, moved=None)", "bundle", (PACK,)),
+    # Excel and HEIC
+    ("extras", "a text becomes a formula", "data/excel.py", 'made.data_type = "s"', "pass", (EXCEL,)),
+    ("extras", "what a sheet declares cuts off columns", "data/excel.py", "sheet.reset_dimensions()  # what", "pass  # what", (EXCEL,)),
+    ("extras", "a hidden sheet is read", "data/excel.py", 'if sheet.sheet_state == "visible"] or', "if sheet] or", (EXCEL,)),
+    ("extras", "a formula without a value is an empty cell", "data/excel.py", 'if formula.data_type == "f" and', 'if formula.data_type == "" and', (EXCEL,)),
+    ("extras", "an archive may unpack to any size", "data/excel.py", 'part.filename.endswith((".xml", ".rels"))', 'part.filename.endswith(".nothing")', (EXCEL,)),
+    ("extras", "times of the day are lost", "data/excel.py", "if value.time() != datetime.time() else", "if value.time() == datetime.time() else", (EXCEL,)),
+    ("extras", "a format of HEIC is not known", "data/heic.py", 'b"heic", b"heix"', 'b"heix"', (HEIC,)),
 )  # fmt: skip
 MUTANTS = tuple(Mutant(*row) for row in _TABLE)

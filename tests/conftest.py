@@ -7,12 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.shapes import check_shapes
+from tests.shapes import check_shapes, seen
 
 check_shapes("fewtune.tasks", "fewtune.parts", "fewtune.learning")  # before anything of fewtune is imported
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test ever asks the network
 os.environ.setdefault("FEWTUNE_QUIET", "1")  # a slow machine must not add lines about waiting
+
+
+def pytest_runtest_setup() -> None:
+    """The first calls of each test have their shapes checked."""
+    seen.clear()
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fewtune.api.comparing import compare
     from fewtune.api.comparison import Comparison
     from fewtune.api.estimator import FewShotClassifier
-    from fewtune.api.functions import Model, adapt, load
+    from fewtune.api.functions import Model, adapt, from_names, load
     from fewtune.api.settings import CompareSettings
     from fewtune.api.values import Data, Inputs
     from fewtune.backbones.backbone import Backbone
@@ -68,6 +68,7 @@ _WHERE = {
     "Training": "evaluation.training_settings",
     "adapt": "api.functions",
     "compare": "api.comparing",
+    "from_names": "api.functions",
     "load": "api.functions",
     "load_backbone": "models.named_backbone",
     "read_examples": "data.reading.read",
@@ -102,6 +103,7 @@ __all__ = [
     "__version__",
     "adapt",
     "compare",
+    "from_names",
     "learning",
     "load",
     "load_backbone",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from fewtune.adaptation import finetuning
 from fewtune.models.bundle import load_bundle
+from fewtune.sides import held_out
+from fewtune.sides.guard import FOLDS
 from fewtune.tasks.selection import Trace
 from tests.journeys.conftest import Ran
 
@@ -75,6 +80,33 @@ def test_own_labels_are_finetuned_on_and_judged(fewtune: Run, target: Path, tmp_
     assert plain.code == 0 and "inetuning" not in plain.out and "finetuning" not in load_bundle(tmp_path / "plain").facts
 
 
+@pytest.mark.slow
+def test_ctrl_c_saves_the_best_of_what_is_finished_and_resume_goes_on(
+    fewtune: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 0, since a model is saved; nothing that was finished is done again."""
+    mine, more = patterns(tmp_path / "mine", 3, 10, seed=1), patterns(tmp_path / "more", 6, 8, seed=2)
+    out, answered = tmp_path / "run", []
+    flags = ("--backbone", "conv4,size=16,width=4", "--budget", "visits=900", "--rates", 0.01, "--quiet")
+    asked = ("adapt", mine, "--source", more, *flags, "--out", out)
+    answer = held_out._answer
+    monkeypatch.setattr(held_out, "_answer", lambda route, *rest: answered.append(route.name) or answer(route, *rest))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(finetuning, "use_sources", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        stopped = fewtune(*asked)
+    assert stopped.code == 0, stopped.err
+    assert "You stopped the work: only what was finished by then is compared. The same command with --resume (and" in stopped.out
+    assert set(load_bundle(out).facts["finetuning"]["sides"]) == {"frozen", "finetuned on your labels", "frozen + finetuned on your labels"}
+    assert (tmp_path / "run.unfinished").is_dir() and answered.count("finetuned on your labels") in (FOLDS, 2 * FOLDS)
+    first = answered.copy()
+    refused = fewtune(*asked, "--resume")
+    assert refused.code == 2 and "--overwrite" in refused.err and answered == first
+    ran = fewtune(*asked, "--resume", "--overwrite")
+    assert ran.code == 0 and "You stopped" not in ran.out, ran.err
+    assert answered.count("finetuned on your labels") == first.count("finetuned on your labels")
+    assert "sources" in load_bundle(out).facts and not (tmp_path / "run.unfinished").exists()
+
+
 def test_copies_of_the_target_are_left_out_of_the_source(fewtune: Run, target: Path, tmp_path: Path) -> None:
     more = patterns(tmp_path / "more", 6, 8, seed=2)
     (more / "more0" / "copy.png").write_bytes((target / "mine0" / "0.png").read_bytes())
@@ -126,7 +158,7 @@ def test_wrong_flags(fewtune: Run, target: Path, tmp_path: Path, flags: tuple[st
 
 def test_sources_that_cannot_be_used(fewtune: Run, target: Path, embeddings: Path, tmp_path: Path) -> None:
     def refused(*args: object) -> str:
-        ran = fewtune("adapt", *args, "--out", tmp_path / "run", "--quiet")
+        ran = fewtune("adapt", *args, "--finetune", "sources", "--out", tmp_path / "run", "--quiet")
         assert ran.code == 2 and ran.err.count("\n") == 1 and not (tmp_path / "run").exists()
         return ran.err
 

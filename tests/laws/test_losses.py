@@ -18,6 +18,7 @@ from fewtune.parts.losses import (
     LOSSES,
     Anchor,
     BinaryCrossEntropy,
+    ByKind,
     Contrast,
     CrossEntropy,
     Displacement,
@@ -35,6 +36,7 @@ CASES = (
     Anchor(strength=2.0),
     Anchor(strength=0.3, stop=False),
     BinaryCrossEntropy(),
+    ByKind(),
     Contrast(),
     Contrast(temperature=7.0),
     CrossEntropy(),
@@ -61,6 +63,12 @@ def outcome_for(loss: Any, seed: int = 0, E: int = 3, Q: int = 4, K: int = 3, D:
     if isinstance(loss, SquaredError):
         label = drawn(g, E, Q, K)
         label[0, 0, 1] = torch.nan
+    elif isinstance(loss, ByKind):
+        label = torch.stack(
+            [functional.one_hot(torch.randint(0, K, (Q,), generator=g), K).double(), drawn(g, Q, K), torch.eye(Q, K).double()]
+        )
+        label = label[torch.arange(E) % 3]
+        label[0, 1], label[1, 0, 1] = torch.nan, torch.nan
     elif isinstance(loss, BinaryCrossEntropy):
         label = torch.randint(0, 2, (E, Q, K), generator=g)
         label[0, 0, 1] = -1
@@ -69,7 +77,8 @@ def outcome_for(loss: Any, seed: int = 0, E: int = 3, Q: int = 4, K: int = 3, D:
         label[0, 1] = -1
     rows = torch.arange(Q).expand(E, Q).clone()
     none = torch.zeros(E, 0, dtype=torch.long)
-    episodes = Episodes(none, label[:, :0], rows, label, torch.arange(K).expand(E, K).clone(), torch.zeros(E, dtype=torch.long))
+    kind = torch.arange(E) % 3 if isinstance(loss, ByKind) else None
+    episodes = Episodes(none, label[:, :0], rows, label, torch.arange(K).expand(E, K).clone(), torch.zeros(E, dtype=torch.long), kind)
     return Outcome(
         logits=drawn(g, E, Q, K) * 3,
         episodes=episodes,

@@ -40,7 +40,7 @@ from fewtune.recipes import read_method, variants
 from fewtune.sides import held_out, own
 from fewtune.sides.job import Workplace
 from fewtune.sides.settings import OwnSettings
-from fewtune.sources import choosing, finetune, guard, held_out_classes, stages
+from fewtune.sources import answering, choosing, finetune, held_out_classes, stages
 from fewtune.sources.finetune import Finetuner
 from fewtune.sources.settings import SourceSettings
 from fewtune.tasks.samplers import Sampled
@@ -92,7 +92,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     at.wrap(judging, "held_out", "guard")
     at.wrap(stages, "guard_on_sources", "related")
     at.wrap(held_out, "answer_table", "judge", lambda _, features, episodes, *__: asked([episodes]))  # noqa: ARG005
-    at.wrap(guard, "correct_on_table", "judge", lambda _, features, episodes, *__: asked([episodes]))  # noqa: ARG005
+    at.wrap(answering, "correct_on_table", "judge", lambda _, features, episodes, *__: asked([episodes]))  # noqa: ARG005
     at.wrap(ConsistencyDiversity, "trace", "select", evidence)
     at.wrap(choosing, "choose_p", "p")
     at.wrap(stages, "side_of", "embed", embedded)
@@ -236,15 +236,19 @@ def test_a_fold_is_answered_by_what_was_finetuned_without_its_labels(
 
 
 def test_related_tasks_judge_what_neither_trained_nor_chose(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """With one label a class: learners are picked on validation classes, each side is judged once, on classes that serve nothing else."""
+    """With one label a class: learners are picked on validation classes, on the frozen side on training classes too, from which nothing was
+    learned there; each side is judged once, on classes that are used for nothing else."""
     at = recorded(monkeypatch)
     found = run(at, target(1), [clusters(60, 12)], tmp_path)
     parts = sources_are_used_as_they_should_be(at, found)
     assert found.sources is not None and found.sources.guard is not None and found.sources.guard.where == "held-out classes of the sources"
     judged = [s.given["classes"] for s in at.of("judge", inside="related")]
-    assert len(judged) == 2 * (len(METHODS) + 1)
-    for side in (judged[: len(METHODS) + 1], judged[len(METHODS) + 1 :]):
-        assert all(classes <= parts["validation"] for classes in side[:-1]) and side[-1] == parts["judging"]
+    frozen, *tuned, last = judged
+    assert len(tuned) == len(METHODS) and all(classes <= parts["validation"] for classes in tuned)
+    assert frozen == last == parts["judging"]
+    picked = [s.given["classes"] for s in at.of("judge", outside="related")]
+    assert len(picked) == 2 * len(METHODS) and not any(classes & parts["judging"] for classes in picked)
+    assert all(classes <= parts["train"] or classes <= parts["validation"] for classes in picked)
     assert not at.of("select", inside="related") and not at.of("train", inside="related") and not at.of("guard")
 
 

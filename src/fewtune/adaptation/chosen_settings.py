@@ -53,21 +53,38 @@ class ChosenSettings:
             self.judging.notes.append("Classes of the other data chose the usual settings of finetuning on your own labels.")
 
     @property
+    def _known(self) -> str:
+        """What the command asks for and what it starts from."""
+        frozen = self.own.frozen
+        return f"{self.own.how} {self._makings} {frozen.target.digest} {frozen.side.backbone.digest()}"
+
+    @property
     def _makings(self) -> int:
         """How often a side is made: for each fold, and from all labelled examples."""
         return FOLDS * self.judging.repeats + 1
 
     def _within(self, each: int) -> int:
         """The settings that the time allows; all of them where the number of repeats is given, so that no clock has a say."""
-        most = len(self.own.settings)
-        return most if self.own.how.own.repeats else settings_within(self.job.clock.left, self.run, self._makings, each, most)
+        most, clock = len(self.own.settings), self.job.clock
+        if self.own.how.own.repeats:
+            return most
+        (found,) = self.job.at.finished.once(
+            f"settings {self._known} {each}", lambda: (settings_within(clock.left, self.run, self._makings, each, most),)
+        )
+        return int(found)
 
     def _best(self, count: int) -> int:
         """The settings that validation classes of the other data choose."""
         assert self.sources is not None
-        methods = [tuner.method for tuner in self.own.settings[:count]]
+        methods, judge = [tuner.method for tuner in self.own.settings[:count]], self.sources.tuner.judge
+        data = " ".join(source.digest() for source in judge.source_rows.space.sources)
         with self.job.clock.stage("choosing settings on other data"):
-            return best_on_classes(methods, self.own.frozen.side.backbone, self.sources.tuner.judge, self._validating)
+            (best,) = self.job.at.finished.once(
+                f"best of {count} {self._known} {data}",
+                lambda: (best_on_classes(methods, self.own.frozen.side.backbone, judge, self._validating),),
+                worth=lambda _: True,
+            )
+        return int(best)
 
     @cached_property
     def _validating(self) -> tuple[str, ...]:

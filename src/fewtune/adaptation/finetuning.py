@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from functools import cached_property
 from typing import final
 
@@ -19,7 +19,8 @@ from fewtune.errors import Diverged, InputError
 from fewtune.sides.beside import beside_frozen
 from fewtune.sides.guard import FOLDS, LEAST_ITEMS, LEAST_SHOTS
 from fewtune.sides.job import Job
-from fewtune.sides.planning import planned
+from fewtune.sides.own import OwnTuner
+from fewtune.sides.planning import Plan, planned
 from fewtune.sources.outcome import SourceOutcome
 from fewtune.sources.stages import SOURCES, use_sources
 from fewtune.statistics import Evidence, evidence_of_classes
@@ -108,7 +109,7 @@ class Finetuning:
             tuner = self.own.tuner(recipe)
             try:
                 with clock.stage("measuring the speed of finetuning"):
-                    plan = planned(tuner, share * clock.left, self.how.own.repeats, len(self.own.recipes) - number - 1)
+                    plan = self._planned(tuner, share, len(self.own.recipes) - number - 1)
             except Diverged as problem:
                 self.notes.append(f"Finetuning by {recipe} failed: {str(problem).rstrip('.')}.")
                 continue
@@ -135,6 +136,15 @@ class Finetuning:
             judging.judge(self.own.route(tuner, number))
         if self.how.finetune == "all" and OWN in judging.held:
             judging.judge(beside_frozen(self.frozen.side, judging.routes[OWN]))
+
+    def _planned(self, tuner: OwnTuner, share: float, others: int) -> Plan:
+        """What a `share` of the time that is left allows; what a stopped run planned, so that what it finished fits."""
+        how, clock = self.how, self.job.clock
+        repeats, seconds = self.job.at.finished.once(
+            f"plan {how} {share} {others} {self.frozen.target.digest} {tuner.key(self.own.learner)}",
+            lambda: astuple(planned(tuner, share * clock.left, how.own.repeats, others)),
+        )
+        return Plan(int(repeats), seconds)
 
     def _source_side(self, sources: Sequence[Examples]) -> None:
         frozen = self.frozen

@@ -78,8 +78,8 @@ def kept_model(finetuned: Finetuned, how: AdaptSettings) -> Kept:
     if used is not None and used.kept and used.after is not None and used.guard is not None:
         after = frozen.choose(used.after, how, used.guard.advised)
         return Kept(_with_test_rows(used.after, target), after, used.moved)
-    if choice.expected is None and used is not None and used.guard is not None:
-        choice = frozen.choose(frozen.side, how, used.guard.learners[0][0])  # one example a class: the sources say what is best
+    if choice.expected is None and used is not None and used.best is not None:
+        choice = frozen.choose(frozen.side, how, used.best.name)
     return Kept(frozen.side, choice)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fewtune.api.comparing import compare
     from fewtune.api.comparison import Comparison
     from fewtune.api.estimator import FewShotClassifier
-    from fewtune.api.functions import Model, adapt, load
+    from fewtune.api.functions import Model, adapt, from_names, load
     from fewtune.api.settings import CompareSettings
 
 _WHERE = {
@@ -29,6 +29,6 @@ _WHERE = {
     "load": "functions",
 }
 
-__all__ = ["Adapted", "CompareSettings", "Comparison", "FewShotClassifier", "Model", "adapt", "compare", "load"]
+__all__ = ["Adapted", "CompareSettings", "Comparison", "FewShotClassifier", "Model", "adapt", "compare", "from_names", "load"]
 
 __getattr__, __dir__ = opened(__name__, _WHERE)

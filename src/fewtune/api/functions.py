@@ -12,6 +12,7 @@ import numpy as np
 
 from fewtune.adaptation.adapt import adapt_examples
 from fewtune.adaptation.by_method import by_method
+from fewtune.adaptation.from_names import from_names as model_of_names
 from fewtune.adaptation.settings import AdaptSettings
 from fewtune.api.adapted import Adapted
 from fewtune.api.values import Data, Inputs, backbone_of, examples_of, sources_of
@@ -199,4 +200,20 @@ def adapt(
     return Adapted(outcome)
 
 
-__all__ = ["Adapted", "Model", "adapt", "load"]
+def from_names(class_names: Sequence[str], *, backbone: Backbone | str, prompts: Sequence[str] = (), threshold: float = 0.0) -> Model:
+    """A model from the names of two or more classes, without labelled examples: each input gets the class whose name is nearest to it.
+
+    `backbone`: one that reads class names, by its name or as a `Backbone`: a text encoder for texts, a CLIP model for photos. `prompts`:
+    sentences around a name, such as "a photo of a {}". `threshold` in [0, 1]: abstain below this probability. Nobody can tell how often
+    it is right, nor are its probabilities calibrated, until it is measured: `model.evaluate(labelled)`. Raises InputError (a ValueError)
+    for a backbone that cannot read names, and for names that are empty, fewer than two, or given twice.
+
+    Reference: Radford et al., "Learning transferable visual models from natural language supervision", ICML 2021.
+    """
+    model = backbone_of(backbone, "text")
+    made = Model(model_of_names(class_names, model, prompts=tuple(prompts), threshold=threshold).bundle)
+    made.__dict__["backbone"] = model
+    return made
+
+
+__all__ = ["Adapted", "Model", "adapt", "from_names", "load"]

@@ -45,6 +45,13 @@ def load_backbone(name: str, *, weights: Path | str | None = None, machine: Mach
     return replace(made, place=Place(parsed.folder, None if given is None else given.absolute()))
 
 
+def read_from(place: Place) -> list[Path]:
+    """The files that decide the weights of a backbone that was read from a place; none for one of a hub or a library."""
+    folders = [path for path in (place.folder, place.weights) if path is not None and path.is_dir()]
+    inside = [file for folder in folders for file in sorted(folder.iterdir()) if file.is_file()]
+    return [*([place.weights] if place.weights is not None and place.weights.is_file() else []), *inside]
+
+
 def loaded(parsed: Name, weights: Path | None, machine: Machine | None) -> Backbone:
     """The backbone of a name that was taken apart, on the CPU; see `load_backbone`."""
     where = (machine or Machine()).resolved()

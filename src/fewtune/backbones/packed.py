@@ -17,7 +17,8 @@ import safetensors.torch
 import torch
 
 from fewtune.backbones.backbone import Backbone
-from fewtune.backbones.load import loaded
+from fewtune.backbones.known_digests import known_digest
+from fewtune.backbones.load import loaded, read_from
 from fewtune.backbones.own_module import is_own
 from fewtune.backbones.places import Place
 from fewtune.backbones.preparation import ImagePreparation
@@ -114,7 +115,7 @@ def load_packed(folder: Path, machine: Machine | None = None) -> Backbone:
         raise InputError(f"{folder / WEIGHTS} is missing: copy the whole folder of the model, or pack it again.")
     made = _read(name, folder, reads_folder=reads, machine=machine or Machine())
     whole = replace(made, name=title, structure=structure, source=source, place=Place(folder.absolute(), None))
-    if made.structure != here or whole.digest() != digest:
+    if made.structure != here or known_digest(whole, read_from(whole.place)) != digest:
         raise InputError(
             f"the packed backbone in {folder} is not the one that was packed (its digest differs): its files were changed, or this machine "
             "has another version of its library."

@@ -15,8 +15,9 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from fewtune.backbones.known_digests import known_sha256
 from fewtune.errors import InputError
-from fewtune.files import read_json, sha256
+from fewtune.files import read_json
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "teacher", "module", "net", "weights")
 _PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.")
@@ -60,7 +61,7 @@ def _parts(index: Path) -> list[Path]:
 def weights_record(path: Path) -> dict[str, str]:
     """Name and sha256 of the files at a path, for the record (if there are several: the sha256 of their sha256 values)."""
     files = weights_files(path)
-    sums = [sha256(file) for file in files]
+    sums = [known_sha256(file) for file in files]
     whole = sums[0] if len(sums) == 1 else hashlib.sha256("".join(sums).encode()).hexdigest()
     return {"weights": files[0].name if len(files) == 1 else f"{files[0].name} and {len(files) - 1} more", "sha256": whole}
 

@@ -15,6 +15,7 @@ def adapt(
     data: Path | None = None,
     /,
     *,
+    classes: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
     out: Path | None = None,
     method: str | None = None,
     finetune: Literal["auto", "never", "own", "sources", "all"] = "auto",
@@ -41,6 +42,9 @@ def adapt(
     ----------
     data: Path
         A folder of class folders, a CSV, JSONL, Parquet or Excel table, or an .npz file.
+    classes: str
+        The names of the classes, if you have no labelled example yet: the model then answers by the name that is nearest. It needs a
+        --backbone that reads names, and takes no DATA.
     out: Path
         The folder to save the model in. It must not exist yet, unless --overwrite is given. By default runs/DATA-1, or the next number
         that is free.
@@ -72,12 +76,23 @@ def adapt(
         Put the weights of the backbone into the folder too, so that the folder alone is enough on another machine.
     """
     from fewtune.cli.first import check_data, chosen_out, load_libraries, needed
+    from fewtune.cli.from_names import adapt_names
     from fewtune.cli.say import tell, understood
     from fewtune.cli.source_flags import budget_of
     from fewtune.files import refuse_existing
     from fewtune.progress import stage
     from fewtune.recipes.spelled import check_words
 
+    if classes is not None:
+        given = {"DATA": data, "--source": other.source, "--method": method, "--finetune": finetune != "auto", "--keep": keep != "likely"}
+        given |= {
+            "--budget": budget != "minutes=5",
+            "--folds": folds != 5,
+            "--resume": resume,
+            "what says how data is read": reading != NO_DATA_FLAGS,
+        }
+        adapt_names(classes, given, out, model, tuple(prompts or ()), threshold or 0.0, overwrite=overwrite, pack=pack)
+        return
     if data is None:
         raise needed()
     minutes, visits = budget_of(budget)

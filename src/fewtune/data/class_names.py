@@ -1,4 +1,4 @@
-"""Sentences on doubtful class names: names that look the same, and names that often mean a missing label."""
+"""Class names: what they must be, and sentences on doubtful ones, which look the same or often mean a missing label."""
 
 from __future__ import annotations
 
@@ -6,10 +6,25 @@ from collections.abc import Sequence
 
 from fewtune.data.examples import Examples
 from fewtune.data.twins import difference, twins
+from fewtune.errors import InputError
 
 _ABSENT = frozenset({"nan", "null", "none", "na", "n/a", "<na>", "nat"})
 _SIGNS = ({"-1", "1"}, {"-1", "0", "1"})  # sets of labels in which -1 is a real class
 _SHOWN = 3
+
+
+def check_names(class_names: Sequence[str]) -> tuple[str, ...]:
+    """The names of two or more classes, without blanks around them. Raises InputError for anything else."""
+    if isinstance(class_names, str) or not all(isinstance(name, str) for name in class_names):
+        raise InputError("expected the class names as a list of texts, such as ['cat', 'dog'].")
+    names = tuple(name.strip() for name in class_names)
+    if not all(names):
+        raise InputError("a class name is empty: give every class a name that says what it is.")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(f"the class {twice[0]!r} is named twice: give each class once.")
+    if len(names) < 2:
+        raise InputError(f"expected the names of two or more classes, found {len(names)}.")
+    return names
 
 
 def remarks_on(examples: Examples) -> tuple[str, ...]:

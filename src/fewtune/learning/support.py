@@ -7,7 +7,7 @@ import torch
 
 from fewtune.errors import InputError
 from fewtune.tasks.episodes import Episodes
-from fewtune.tasks.task import Tasks
+from fewtune.tasks.task import Outputs, Tasks
 
 
 def support_tasks(episode: Episodes) -> Tasks:
@@ -15,7 +15,7 @@ def support_tasks(episode: Episodes) -> Tasks:
 
     A place of padding is a slot without rows of class -1, so that episodes drawn from the task are as wide as the episode.
 
-    A support of float or multi-hot labels is a task of one slot that carries them as targets.
+    A support of float or multi-hot labels is a task of one slot that carries them as targets; that of a label column keeps its kind.
     """
     if len(episode) != 1:
         raise InputError(f"expected one episode, found {len(episode)}.")
@@ -24,7 +24,12 @@ def support_tasks(episode: Episodes) -> Tasks:
     rows, labels = rows[real], labels[real]
     if labels.ndim == 2:
         one, none = np.ones(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
-        return Tasks(rows.numpy(), none, one * len(rows), none, none, np.array([0, 1]), ("support",), labels.numpy())
+        outputs = None
+        if episode.kind is not None:
+            ids = episode.classes[0][episode.classes[0] >= 0].cpu()
+            outputs = Outputs(one * int(episode.kind), one * int(ids[0]), one * len(ids))
+        bounds = np.array([0, 1])
+        return Tasks(rows.numpy(), none, one * len(rows), none, none, bounds, ("support",), labels.numpy(), outputs=outputs)
     order = torch.argsort(labels, stable=True)
     ways = episode.ways
     count = torch.bincount(labels, minlength=ways).numpy()

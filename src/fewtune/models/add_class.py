@@ -56,6 +56,8 @@ def add_class(
     rows that are already in another class, and where no row is left. With `skip_bad` such rows and rows that cannot be read are left out.
     """
     support = bundle.support
+    if support is None and bundle.facts.get("rows") == 0:
+        raise InputError("this model knows the names of its classes and no example: make it again with one more name, or with examples.")
     if support is None:
         raise InputError("this model was saved without the rows it was learned from: make it again with `fewtune adapt`.")
     names, label = _place(bundle.class_names, name, more)

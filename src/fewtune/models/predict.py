@@ -16,7 +16,8 @@ from torch import Tensor
 
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.features.readable import readable_features, remarks_on_length
-from fewtune.backbones.load import load_backbone
+from fewtune.backbones.known_digests import known_digest
+from fewtune.backbones.load import load_backbone, read_from
 from fewtune.backbones.own_module import PROBE, answers_alike
 from fewtune.backbones.packed import is_packed
 from fewtune.backbones.places import Place, remembered
@@ -99,10 +100,11 @@ def load_its_backbone(
         return backbone if bundle.moved is None else bundle.moved.onto(backbone)
     place = Place(bundle.packed) if bundle.packed is not None and weights is None else _found(record, weights)
     backbone = load_backbone(record.name, weights=place.weights, folder=place.folder, machine=machine or Machine())
-    if backbone.digest() != record.digest:
+    found = known_digest(backbone, read_from(place))
+    if found != record.digest:
         raise InputError(
             f"the weights or preprocessing of {record.name} differ from those this model was made with "
-            f"(expected digest {record.digest[:12]}, found {backbone.digest()[:12]}): give the original file with "
+            f"(expected digest {record.digest[:12]}, found {found[:12]}): give the original file with "
             f"{_WEIGHTS}."
         )
     return backbone if bundle.moved is None else bundle.moved.onto(backbone)

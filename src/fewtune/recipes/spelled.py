@@ -22,6 +22,7 @@ PARTS = frozenset(
         "Average",
         "Best",
         "BinaryCrossEntropy",
+        "ByKind",
         "Blend",
         "CaGrad",
         "Centroid",

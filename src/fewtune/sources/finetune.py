@@ -8,7 +8,7 @@ one finetuned backbone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, final
 
@@ -25,9 +25,11 @@ from fewtune.learning.phase import phases_of
 from fewtune.learning.train import Trained, train
 from fewtune.models.finetuned_weights import Moved, what_moved
 from fewtune.parts.plan import resolve
+from fewtune.sides.progress import NOTHING, Finished
 from fewtune.sources.advice import RATES, SHARES, Advice, at_rates, keeping_best, part_way
 from fewtune.sources.held_out_classes import HeldOutClasses
 from fewtune.sources.source_rows import SourceRows
+from fewtune.spec import text
 from fewtune.stopping import Stopped
 from fewtune.tasks.task import Tasks
 from fewtune.words import counted
@@ -91,7 +93,8 @@ class Finetuner:
     """Finetunes `backbone` on chosen tasks of the sources, always in the same way.
 
     `judge`: held-out classes of the sources, which choose the rate, the steps and the share. `recipe`: the text of the method; its
-    learning rate is chosen from `rates` unless the text names one. `visits`: rows that a run may look at. `done`: what was run already.
+    learning rate is chosen from `rates` unless the text names one. `visits`: rows that a run may look at. `finished`: where runs are kept,
+    so that a stopped job can go on. `done`: what was run already.
     """
 
     backbone: Backbone
@@ -100,6 +103,7 @@ class Finetuner:
     visits: int
     rates: tuple[float, ...] = RATES
     quiet: bool = True
+    finished: Finished = NOTHING
     done: Done = field(default_factory=Done)
 
     @property
@@ -214,6 +218,12 @@ class Finetuner:
     def _accuracy(self, weights: Mapping[str, Tensor], sources: tuple[str, ...]) -> float:
         return self.judge.accuracy(self.ground(), weights, sources)
 
+    @cached_property
+    def _known(self) -> str:
+        """All that a run depends on beside its tasks and phases."""
+        digests = " ".join(source.digest() for source in self.source_rows.space.sources)
+        return f"{digests} {len(self.source_rows.space)} {self.backbone.digest()} {self.seed}"
+
     def _train(self, method: Method, tasks: Tasks, visits: int, title: str, judged: tuple[str, ...] = ()) -> Run:
         """A run; with `judged` it keeps the weights that are best on validation tasks of these sources."""
         phases, notes = fit_phases(method.phases, tasks)
@@ -227,6 +237,7 @@ class Finetuner:
                 tasks,
                 key(self.seed, "finetuning"),
                 validate=(lambda weights: self._accuracy(weights, judged)) if judged else None,
+                checkpoints=self.finished.run(f"{self._known} {judged} {tasks.names} {text(replace(method, phases=phases))}"),
                 label=title,
                 quiet=self.quiet,
             )

@@ -13,6 +13,7 @@ from fewtune.sides.clock import Clock
 from fewtune.sides.guard import LEAST_CLASSES, OWN, Guard
 from fewtune.sides.route import Route
 from fewtune.sources.finetune import Finetuned, Finetuner
+from fewtune.sources.single import BestLearner
 from fewtune.sources.source_rows import SourceRows
 from fewtune.spec import text
 from fewtune.tasks.selection import Trace
@@ -29,7 +30,8 @@ class SourceOutcome:
     `related` says how the side did on classes of the sources that nothing was learned from, where there are some.
 
     `trace`: every candidate task and what was decided of it. `tuner`: what finetunes on any tasks of the sources, alike. `after`: the
-    target's labelled rows by the finetuned backbone.
+    target's labelled rows by the finetuned backbone. `best`: the learner that answers best on classes of the sources, where the target has
+    one example a class; None elsewhere.
     """
 
     source_rows: SourceRows
@@ -44,6 +46,7 @@ class SourceOutcome:
     why: str
     route: Route | None = None
     related: Guard | None = None
+    best: BestLearner | None = None
 
     @property
     def kept(self) -> bool:
@@ -57,6 +60,12 @@ class SourceOutcome:
 
     @property
     def notes(self) -> tuple[str, ...]:
+        """Which learner they chose, and what was left out of the sources and of the finetuning, a sentence each."""
+        chosen = () if self.best is None or self.kept else (self.best.said,)
+        return (*chosen, *self.left_out)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
         """What was left out of the sources and of the finetuning, a sentence each."""
         return self.source_rows.notes if self.tuned is None else (*self.source_rows.notes, *self.tuned.notes)
 
@@ -65,7 +74,7 @@ class SourceOutcome:
         space, tuned, guard = self.source_rows.space, self.tuned, self.guard
         said: dict[str, Any] = {
             "data": {s.name: f"{len(s):,} rows of {len(np.unique(s.labels)):,} classes, digest {s.digest()}" for s in space.sources},
-            "left out": list(self.notes),
+            "left out": list(self.left_out),
             "chosen tasks": [self.candidates.names[i] for i in self.trace.taken],
             "budget": f"{self.spent:,} rows looked at in training",
             **({"decision": self.why} if self.why else {}),

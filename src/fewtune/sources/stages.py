@@ -27,6 +27,7 @@ from fewtune.sources.held_out_classes import EPISODES
 from fewtune.sources.outcome import SourceOutcome, said_of
 from fewtune.sources.planning import MOST_VISITS, Cost, affordable_rows, cost_of, least_visits
 from fewtune.sources.settings import SourceSettings
+from fewtune.sources.single import BestLearner, best_learner
 from fewtune.sources.source_rows import usable_rows
 from fewtune.sources.tuner import finetuner_for
 from fewtune.spec import text
@@ -59,13 +60,20 @@ def use_sources(
         )
     with job.clock.stage("reading the sources"):
         known = np.concatenate([target.support, target.tested])
-        most = affordable_rows(sources, how.most, job.clock, target, frozen)
+        what = f"rows of a class {_known(target, frozen, how, job)} {[(source.name, len(source)) for source in sources]}"
+        (found,) = job.at.finished.once(what, lambda: (affordable_rows(sources, how.most, job.clock, target, frozen),))
+        most = int(found)
         source_rows = usable_rows(sources, target.examples, known, frozen.features, frozen.backbone, job, most=most)
         if most < how.most:
             note = f"The budget allows {most} rows of a class of the sources, not {how.most}."
             source_rows = replace(source_rows, notes=(note, *source_rows.notes))
     choosing = choosing_for(target, frozen, source_rows, how.seeded(job.seed), job.seed)
     return _Stages(choosing, methods, job, RowSpace([target.examples], remember=REMEMBERED)).run(judge)
+
+
+def _known(target: Target, frozen: Side, how: SourceSettings, job: Job) -> str:
+    """What the command asks for and what it starts from."""
+    return f"{how} {job.clock.minutes} {job.seed} {target.digest} {frozen.backbone.digest()}"
 
 
 @final
@@ -93,7 +101,7 @@ class _Stages:
         """Choose, finetune, judge; an end for each way in which that can stop."""
         clock = self.job.clock
         with clock.stage("measuring the speed") as stage:
-            tuner = self.finetuner(self.how.visits or self.affordable(self.job.clock.left))
+            tuner = self.finetuner(self.how.visits or self.planned())
             stage.note = f"{counted(tuner.visits, 'row')} a run"
         enough = tuner.visits >= least_visits(tuner)
         with clock.stage("choosing tasks") as stage:
@@ -118,7 +126,8 @@ class _Stages:
         guard: Guard | None = None,
     ) -> SourceOutcome:
         chosen = self.choosing
-        return SourceOutcome(chosen.source_rows, chosen.candidates, trace, tuner, tuned, guard, after, self.job.clock, tuner.spent, why)
+        made = SourceOutcome(chosen.source_rows, chosen.candidates, trace, tuner, tuned, guard, after, self.job.clock, tuner.spent, why)
+        return replace(made, best=self.best)
 
     def judged(self, tuner: Finetuner, trace: Trace, judge: bool) -> SourceOutcome:
         """What comes of the chosen tasks; raises Diverged where training does."""
@@ -164,6 +173,14 @@ class _Stages:
         key = f"{how} {text(self.how.selection)} {digests} {tuner.backbone.digest()}"
         return Route(SOURCES, f"finetuned on {counted(len(source_rows.names), 'other data set')}", make, key=key, made=True)
 
+    @cached_property
+    def best(self) -> BestLearner | None:
+        """The learner that answers best on classes of the sources, where no class of the target has two examples."""
+        if self.target.shots().max() > 1 or len(self.methods) < 2:
+            return None
+        frozen = Side(self.choosing.frozen.backbone, self.choosing.source_rows.features)
+        return best_learner(self.methods, frozen, self.finetuner(0).judge)
+
     @property
     def own_splits(self) -> bool:
         return own_splits_allow(self.target.labels[self.target.support], len(self.target.class_names))
@@ -182,6 +199,17 @@ class _Stages:
         """What finetunes within so many rows a run."""
         chosen = self.choosing
         return finetuner_for(chosen.target, chosen.frozen.backbone, chosen.source_rows, chosen.how, self.job, visits)
+
+    def planned(self) -> int:
+        """The rows that each run may look at in the time that is left; those of a stopped run, so that what it finished fits."""
+        chosen = self.choosing
+        what = f"visits {_known(chosen.target, chosen.frozen, chosen.how, self.job)} {len(chosen.source_rows.space)}"
+        (found,) = self.job.at.finished.once(
+            what,
+            lambda: (self.affordable(self.job.clock.left),),
+            worth=lambda visits: visits >= least_visits(self.finetuner(int(visits))),
+        )
+        return int(found)
 
     def affordable(self, seconds: float) -> int:
         """The rows that each run may look at in so many seconds."""
@@ -206,4 +234,5 @@ class _Stages:
             return None
         rows = np.unique(np.concatenate([t.numpy().reshape(-1) for e in (*validation, *judging) for t in (e.support, e.query)]))
         sides = [side_of(b, source_rows.space, rows[rows >= 0]) for b in (self.choosing.frozen.backbone, after.backbone)]
-        return guard_on_sources(self.methods, sides[0], sides[1], source_rows.space.class_names, validation, judging)
+        learner = None if self.best is None else self.best.name
+        return guard_on_sources(self.methods, sides[0], sides[1], source_rows.space.class_names, validation, judging, learner=learner)

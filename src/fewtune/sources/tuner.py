@@ -28,7 +28,8 @@ def finetuner_for(target: Target, backbone: Backbone, source_rows: SourceRows, h
     support = min(shots, each // 2)
     last = upper_groups(backbone)
     recipe = how.recipe or f"multitask(ways={ways}, shots={support}, queries={min(how.most, each) - support}, last={last})"
-    return Finetuner(backbone, HeldOutClasses(source_rows, ways, shots, job.seed), recipe, visits, how.rates, job.at.quiet)
+    judge = HeldOutClasses(source_rows, ways, shots, job.seed)
+    return Finetuner(backbone, judge, recipe, visits, how.rates, job.at.quiet, job.at.finished)
 
 
 def upper_groups(backbone: Backbone) -> int:

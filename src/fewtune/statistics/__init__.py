@@ -10,6 +10,7 @@ from fewtune.statistics.calibration import UsualTemperature, expected_calibratio
 from fewtune.statistics.evidence import Evidence, evidence_of_classes, evidence_of_rows, joined_evidence, soft_correctness
 from fewtune.statistics.expected import USUAL_SLOPE, Slope, carried_on, expected_accuracy, learning_slope
 from fewtune.statistics.greedy import greedy_weights
+from fewtune.statistics.grouping import Grouping, choose_groups
 from fewtune.statistics.intervals import (
     Interval,
     bootstrap_interval,
@@ -18,6 +19,9 @@ from fewtune.statistics.intervals import (
     t_interval,
     wilson_interval,
 )
+from fewtune.statistics.known import Kind
+from fewtune.statistics.metric_intervals import metric_difference, metric_interval
+from fewtune.statistics.metrics import METRICS, Metric, default_metric
 from fewtune.statistics.paired import paired_interval, sign_flip_test, wilcoxon_test
 from fewtune.statistics.paired_gain import LEAST, Best, Gain, expected_best, paired_gain
 from fewtune.statistics.power_law import FittedPowerLaw, PowerLaw, bootstrap_power_law, fit_power_law
@@ -29,13 +33,17 @@ from fewtune.statistics.selection import best_of_candidates
 
 __all__ = [
     "LEAST",
+    "METRICS",
     "USUAL_SLOPE",
     "Best",
     "Coverage",
     "Evidence",
     "FittedPowerLaw",
     "Gain",
+    "Grouping",
     "Interval",
+    "Kind",
+    "Metric",
     "PowerLaw",
     "Reuse",
     "Slope",
@@ -47,8 +55,10 @@ __all__ = [
     "bootstrap_interval",
     "bootstrap_power_law",
     "carried_on",
+    "choose_groups",
     "count_reuse",
     "coverage_curve",
+    "default_metric",
     "episodes_needed",
     "evidence_of_classes",
     "evidence_of_rows",
@@ -62,6 +72,8 @@ __all__ = [
     "joined_evidence",
     "learning_slope",
     "least_probability",
+    "metric_difference",
+    "metric_interval",
     "normal_interval",
     "paired_gain",
     "paired_interval",

@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtrit
 
 from fewtune.statistics.intervals import Interval, mean_of, standard_error, symmetric
 from fewtune.statistics.paired import sign_flip_test, two_sided
 from fewtune.statistics.sample import Floats, Numbers, finite, fraction
+from fewtune.statistics.special import stdtrit
 
 
 def adjust_against_best(p_values: Numbers) -> Floats:

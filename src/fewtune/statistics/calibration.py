@@ -11,9 +11,9 @@ from typing import final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import log_softmax
 
 from fewtune.statistics.sample import Floats, Integers, positive
+from fewtune.statistics.special import log_softmax
 
 COLDEST, HOTTEST = 1e-4, 1e4  # heads differ in the scale of their logits by as much as this
 

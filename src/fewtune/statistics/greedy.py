@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import log_softmax
 
 from fewtune.statistics.sample import Floats
+from fewtune.statistics.special import log_softmax
 
 ROUNDS = 20
 

@@ -8,9 +8,9 @@ from typing import final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri, stdtrit
 
 from fewtune.statistics.sample import CHUNK, Floats, Numbers, fraction, positive, sample
+from fewtune.statistics.special import ndtri, stdtrit
 
 
 @final

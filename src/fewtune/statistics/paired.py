@@ -7,10 +7,10 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtr
 
 from fewtune.statistics.intervals import Interval, t_interval
 from fewtune.statistics.sample import Floats, Integers, Numbers, sample
+from fewtune.statistics.special import stdtr
 
 ENUMERATED = 16  # differences up to which all 2^n sign patterns are visited
 DENOMINATOR = 2520  # accuracies are k / Q: lattices 1/1 .. 1/2520 (every Q to 10 has a common multiple there) are tried

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
-from scipy.special import chdtri, stdtr, stdtrit
 
 from fewtune.statistics.evidence import Evidence
 from fewtune.statistics.sample import Floats, fraction, positive
+from fewtune.statistics.special import chdtri, stdtr, stdtrit
 
 SCALES = 200  # quantiles of the scale that several t share
 DRAWS = 10_000  # of the largest of several t: p at .05 is off by .002

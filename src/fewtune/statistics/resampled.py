@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import math
 
-from scipy.special import stdtrit
-
 from fewtune.statistics.intervals import Interval, mean_of, standard_error, symmetric
 from fewtune.statistics.paired import sign_flip_test, two_sided
 from fewtune.statistics.sample import Numbers, fraction, sample
+from fewtune.statistics.special import stdtrit
 
 
 def held_out_difference(differences: Numbers, folds: int, level: float = 0.95) -> tuple[Interval, float]:
@@ -24,8 +23,13 @@ def held_out_difference(differences: Numbers, folds: int, level: float = 0.95) -
     One row: NaN bounds and p = 1.
     """
     x, level = sample(differences, "differences"), fraction(level)
-    if folds < 2:
-        raise ValueError(f"expected at least 2 folds, found {folds}.")
-    mean, error = mean_of(x), standard_error(x) * math.sqrt(1 + folds / (folds - 1))
+    mean, error = mean_of(x), standard_error(x) * spread_of_folds(folds)
     interval = symmetric(mean, float(stdtrit(max(len(x) - 1, 1), (1 + level) / 2)) * error, level, len(x), "corrected resampled t")
     return interval, max(two_sided(mean, error, len(x) - 1), sign_flip_test(x))
+
+
+def spread_of_folds(folds: int) -> float:
+    """The factor, sqrt(1 + folds / (folds - 1)), by which an error over held-out rows is larger than over rows that share no learner."""
+    if folds < 2:
+        raise ValueError(f"expected at least 2 folds, found {folds}.")
+    return math.sqrt(1 + folds / (folds - 1))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 
-from scipy.special import ndtri, stdtrit
-
 from fewtune.statistics.sample import fraction, positive
+from fewtune.statistics.special import ndtri, stdtrit
 
 
 def episodes_needed(sd: float, half_width: float, level: float = 0.95) -> int:

@@ -1,8 +1,8 @@
 """Tasks, and the episodes drawn from them: integers only, no network.
 
-Labelled rows come in as a row space, `class_rows`, `group_tasks`, `source_tasks` and `target_tasks` cut it into `Tasks`, and a sampler
-draws `Episodes` (support, query, labels, classes). `selection` chooses which tasks to finetune on. `SAMPLERS` and `SELECTIONS` list what
-the text of a method can name.
+Labelled rows come in as a row space, `class_rows`, `group_tasks`, `source_tasks`, `target_tasks` and `label_tasks` cut it into `Tasks`,
+and a sampler draws `Episodes` (support, query, labels, classes). `selection` chooses which tasks to finetune on. `SAMPLERS` and
+`SELECTIONS` list what the text of a method can name.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fewtune.tasks.fit import fitted, left_out, served
     from fewtune.tasks.hard import Hard
     from fewtune.tasks.in_sequence import InSequence
+    from fewtune.tasks.label_tasks import label_tasks
     from fewtune.tasks.per_task import PerTask
     from fewtune.tasks.points import Points
     from fewtune.tasks.pooled import Pairs, Pooled
@@ -43,6 +44,7 @@ _WHERE = {
     "served": "fit",
     "Hard": "hard",
     "InSequence": "in_sequence",
+    "label_tasks": "label_tasks",
     "PerTask": "per_task",
     "Points": "points",
     "Pairs": "pooled",
@@ -90,6 +92,7 @@ __all__ = [
     "fitted",
     "group_tasks",
     "join",
+    "label_tasks",
     "left_out",
     "load_episodes",
     "served",

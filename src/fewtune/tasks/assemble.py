@@ -25,16 +25,22 @@ def rows_at(tasks: Tasks, position: Integers) -> Integers:
     return rows if (position >= 0).all() else np.where(position >= 0, rows, -1)
 
 
-def targets_of(tasks: Tasks, position: Integers) -> tuple[torch.Tensor, torch.Tensor]:
-    """(targets [E, R, L] of the rows at `position` [E, R], classes [E, L]): the classes are the places of the targets.
+def targets_of(tasks: Tasks, position: Integers, task: Integers) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """(targets [E, R, L] of the rows at `position` [E, R], classes [E, L], kind [E]) of episodes of the tasks numbered `task` [E].
 
+    The classes are the places of the targets; of label columns they are the ids of the task's outputs, and only then there is a kind.
     Padding is NaN (-1 of multi-hot targets).
     """
     assert tasks.targets is not None
     found = tasks.targets[position]
     missing = np.nan if found.dtype.kind == "f" else -1
     found = np.where((position < 0)[..., None], np.asarray(missing, dtype=found.dtype), found)
-    return torch.from_numpy(found), torch.arange(found.shape[-1]).repeat(len(position), 1)
+    place = np.arange(found.shape[-1])
+    if tasks.outputs is None:
+        return torch.from_numpy(found), torch.from_numpy(place).repeat(len(position), 1), None
+    slot, outputs = tasks.slots[tasks.bounds[task]], tasks.outputs
+    ids = np.where(place < outputs.count[slot][:, None], outputs.first[slot][:, None] + place, -1)
+    return torch.from_numpy(found), torch.from_numpy(ids), torch.from_numpy(outputs.kind[slot])
 
 
 def _rows(tasks: Tasks, key: Key, episodes: Integers, slots: Integers, draws: int) -> Integers:

@@ -51,6 +51,6 @@ class Points:
         place = choose(key.child("rows"), episodes, sizes[task][:, None], draws)[:, 0]
         position, _ = located(usable, usable.slots, (np.cumsum(sizes) - sizes)[task][:, None] + place)
         rows = torch.from_numpy(rows_at(usable, position))
-        targets, places = targets_of(usable, position)
+        targets, places, kind = targets_of(usable, position, task)
         S, marked = self.shots, torch.from_numpy(marks(self.task, usable, episodes, task))
-        return Episodes(rows[:, :S], targets[:, :S], rows[:, S:], targets[:, S:], places, marked)
+        return Episodes(rows[:, :S], targets[:, :S], rows[:, S:], targets[:, S:], places, marked, kind)

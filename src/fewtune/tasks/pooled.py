@@ -31,6 +31,7 @@ class Pooled:
         at_least("batch", self.batch, 0)
 
     def draw(self, tasks: Tasks, key: Key, first: int, count: int) -> Episodes:
+        tasks.need_one_kind("Pooled")
         slots, classes, place = pooled_classes(tasks)
         total = int(tasks.count[slots].sum())
         drawn = epoch_batches(key, np.arange(first, first + count), min(self.batch or total, total), total)

@@ -35,4 +35,4 @@ class Replayed:
         whole = without_support(
             tasks, np.broadcast_to(position, shape), np.broadcast_to(label, shape), classes, np.zeros(count, dtype=np.int64)
         )
-        return Episodes(whole.query, whole.query_label, whole.query, whole.query_label, whole.classes, whole.task)
+        return Episodes(whole.query, whole.query_label, whole.query, whole.query_label, whole.classes, whole.task, whole.kind)

@@ -31,5 +31,5 @@ def without_support(tasks: Tasks, position: Integers, label: Integers, classes: 
     owner = torch.from_numpy(task)
     if tasks.targets is None:
         return Episodes(none, none, rows, torch.from_numpy(np.where(padding, -1, label)), torch.from_numpy(classes), owner)
-    targets, places = targets_of(tasks, position)
-    return Episodes(none, targets[:, :0], rows, targets, places, owner)
+    targets, places, kind = targets_of(tasks, position, task)
+    return Episodes(none, targets[:, :0], rows, targets, places, owner, kind)

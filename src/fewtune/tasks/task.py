@@ -14,6 +14,7 @@ from fewtune.errors import InputError, unknown
 
 ClassChoice = Literal["train", "validation", "test", "all"]
 Kind: TypeAlias = Literal["class", "float", "multi"]
+KINDS: tuple[Kind, ...] = ("class", "float", "multi")  # a kind's number is its place
 
 
 @final
@@ -29,6 +30,23 @@ class Task:
 
 @final
 @dataclass(frozen=True, eq=False)
+class Outputs:
+    """What each slot asks a model for: `kind` [S], a place in `KINDS`; `count` [S] numbers, whose ids are `first`, `first` + 1, ... [S].
+
+    A class column asks for a logit a class, a column of numbers for one number, a column of several labels at once for a logit a label.
+    """
+
+    kind: Integers
+    first: Integers
+    count: Integers
+
+    def ids(self, slot: int) -> Integers:
+        """The output ids of one slot."""
+        return np.arange(self.first[slot], self.first[slot] + self.count[slot])
+
+
+@final
+@dataclass(frozen=True, eq=False)
 class Tasks:
     """A sequence of tasks.
 
@@ -36,7 +54,8 @@ class Tasks:
     Task t owns the slots `slots[bounds[t] : bounds[t + 1]]`; tasks may share slots. `names` says what a task is (a group, "all").
     `targets` [len(order), L]: what the rows at these places of `order` are labelled with where that is no class: floats, NaN missing, or
     multi-hot integers, -1 missing. A task then has one slot, of no class in particular (`target_tasks`). `taken`: see `ids`. `anchored`:
-    whether a task's slots stand in order of nearness to its first one (`nearest_classes`).
+    whether a task's slots stand in order of nearness to its first one (`nearest_classes`). `outputs`: where each task is a label column
+    (`label_tasks`), what slot s asks for.
     """
 
     order: Integers
@@ -49,6 +68,7 @@ class Tasks:
     targets: np.ndarray[Any, np.dtype[Any]] | None = None
     taken: Integers | None = None
     anchored: bool = False
+    outputs: Outputs | None = None
 
     @property
     def ids(self) -> Integers:
@@ -66,6 +86,9 @@ class Tasks:
             raise IndexError(index)
         mine = self.slots_of(index % len(self))
         rows = tuple(self.order[self.start[s] : self.start[s] + self.count[s]] for s in mine)
+        if self.outputs is not None:
+            slot = int(mine[0])
+            return Task(self.names[index], KINDS[int(self.outputs.kind[slot])], self.outputs.ids(slot), rows)
         kind: Kind = "class" if self.targets is None else "float" if self.targets.dtype.kind == "f" else "multi"
         return Task("label", kind, self.slot_class[mine], rows)
 
@@ -109,6 +132,11 @@ class Tasks:
         """Raises InputError where the rows are labelled with targets."""
         if self.targets is not None:
             raise InputError(f"{who} draws by classes, but these rows are labelled with float or multi-hot targets: use Points or Pooled.")
+
+    def need_one_kind(self, who: str) -> None:
+        """Raises InputError where several tasks are each a label column of its own."""
+        if self.outputs is not None and len(self) > 1:
+            raise InputError(f"{who} puts the rows of all tasks together, but these tasks are label columns of their own: use PerTask.")
 
 
 def class_rows(space: RowSpace, classes: ClassChoice = "all", rows: Integers | None = None) -> Tasks:

@@ -19,6 +19,9 @@ from fewtune.machine import Machine
 b = load_backbone("timm:mobilenetv2_100,pretrained=false", machine=Machine(device="cpu", compile={compile}))
 print("torch._dynamo" in sys.modules, "torch._dynamo.utils" in sys.modules)
 import torch
+from fewtune.backbones.providers.quiet import without_compiler
+with without_compiler():
+    import torchvision.ops.roi_align
 import torch._dynamo.utils
 taken = sys.modules["torchvision.ops.roi_align"]
 print(taken.is_compile_supported("cpu") == torch._dynamo.utils.is_compile_supported("cpu"), torch.compiler.disable.__module__)
@@ -30,6 +33,27 @@ def test_timm_is_imported_without_the_compiler_unless_it_is_needed(compile: bool
     code = NO_COMPILER.format(compile=compile)
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=200)
     assert ran.stdout.splitlines() == [loaded, "True torch.compiler"], ran.stderr
+
+
+def test_predicting_imports_nothing_that_it_does_not_need() -> None:
+    heavy = [
+        "scipy",
+        "pyarrow",
+        "sklearn",
+        "pandas",
+        "matplotlib",
+        "transformers",
+        "timm",
+        "torchvision",
+        "fewtune.learning.train",
+        "fewtune.learners.choice",
+    ]
+    code = (
+        "import sys, fewtune.models.predict, fewtune.models.bundle, fewtune.models.extras, fewtune.report.predictions\n"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=200)
+    assert ran.stdout == "[]\n", ran.stderr
 
 
 @pytest.fixture

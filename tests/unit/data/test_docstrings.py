@@ -7,9 +7,11 @@ import re
 import numpy as np
 import pytest
 
+from fewtune.data import docstrings
 from fewtune.data.docstrings import LEAST_ROWS, LEAST_WORDS, MOST_ROWS, SUBPACKAGES, docstring_examples, docstring_target, paragraph
 
 
+@pytest.mark.slow
 def test_sources_and_target() -> None:
     space, target = docstring_examples()
     assert len(space) > 1500 and len(space.class_names) > 35 and set(space.group_names) == {"scikit-learn", "standard library"}
@@ -21,7 +23,16 @@ def test_sources_and_target() -> None:
         assert all("\n" not in t and "`" not in t and len(t.split()) >= LEAST_WORDS for t in texts)
         names = [examples.class_names[label] for label in examples.labels]
         assert not [t for t, name in zip(texts, names, strict=True) if re.search(rf"\b{name}\b", t, re.IGNORECASE)]
-    again = docstring_target()
+
+
+def test_the_same_files_give_the_same_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of the sub-packages: none of their texts says its own name, and none is there twice."""
+    monkeypatch.setattr(docstrings, "SUBPACKAGES", SUBPACKAGES[:2])
+    target, again = docstring_target(), docstring_target()
+    assert target.class_names == ("integrate", "interpolate") and target.counts().min() >= LEAST_ROWS
+    texts = [str(target.items.fetch(row)).casefold() for row in range(len(target))]
+    assert len(set(texts)) == len(texts)
+    assert not [t for t, label in zip(texts, target.labels, strict=True) if re.search(rf"\b{target.class_names[label]}\b", t)]
     assert again.digest() == target.digest() and np.array_equal(again.labels, target.labels)
 
 

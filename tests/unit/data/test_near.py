@@ -69,13 +69,13 @@ def test_copies_of_images_are_found_and_nothing_else(copy: str) -> None:
 @pytest.mark.parametrize("name", ["caltech101", "clothing10"])
 def test_copies_of_photographs_are_found(kit: Path, name: str) -> None:
     photos = read_examples(kit / "images" / f"{name}.npz")
-    rows = np.random.default_rng(0).permutation(len(photos))[:60]
+    rows = np.random.default_rng(0).permutation(len(photos))[:40]
     images = [photos.items.fetch(int(row)) for row in rows]
     for copy, make in COPIES.items():
         copies = encoded([make(image) for image in images], "PNG")
-        pairs = near_pairs(photos, rows, copies, np.arange(60))
+        pairs = near_pairs(photos, rows, copies, np.arange(40))
         right = {int(row) for row, other in zip(pairs.first, pairs.second, strict=True) if rows[other] == row}
-        assert len(right) >= 59, copy
+        assert len(right) >= 39, copy
         assert len(pairs) <= len(right) + 2, copy
 
 

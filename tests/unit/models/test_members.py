@@ -225,6 +225,7 @@ def test_onnx_holds_all_members(saved: Path, tmp_path: Path) -> None:
     assert made.difference <= 1e-5 and made.rows == 5
 
 
+@pytest.mark.slow
 def test_ridge_on_the_features_of_two_members_is_exported_too(backbone: Backbone, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")

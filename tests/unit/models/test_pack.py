@@ -129,6 +129,7 @@ def test_what_finetuning_moved_lies_beside_it(how: str, names: Mapping[str, str]
     assert load_packed(tmp_path / "run" / "backbone", CPU).digest() == original.digest() != model.backbone.digest()
 
 
+@pytest.mark.slow
 def test_a_name_of_the_hub_needs_no_cache_afterwards(tmp_path: Path) -> None:
     """The hub's cache holds a model by its name; packed, the model is read where there is no such cache."""
     home = tmp_path / "home"

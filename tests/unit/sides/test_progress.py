@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from fewtune.errors import InputError
+from fewtune.learning.checkpoints import Saved
 from fewtune.sides.progress import Finished
 
 
@@ -39,3 +41,27 @@ def test_what_somebody_put_beside_the_answers_stays(tmp_path: Path) -> None:
     (tmp_path / "run.unfinished" / "notes.txt").write_text("mine")
     finished.clear()
     assert [path.name for path in (tmp_path / "run.unfinished").iterdir()] == ["notes.txt"]
+
+
+def test_a_number_is_measured_once_if_it_is_worth_keeping(tmp_path: Path) -> None:
+    finished, measured = Finished(tmp_path / "run.unfinished"), iter([(0.0,), (3.0, 0.25), (9.0, 9.0), (5.0,), (6.0,)])
+
+    def once(what: str, **worth: Any) -> tuple[float, ...]:
+        return finished.once(what, lambda: next(measured), **worth)
+
+    assert once("plan") == (0.0,)  # too little time: there may be more the next time
+    assert once("plan") == once("plan") == (3.0, 0.25)
+    assert once("another plan", worth=lambda first: first > 9) == (9.0, 9.0)
+    assert once("another plan") == (5.0,)
+    assert Finished().once("plan", lambda: next(measured)) == (6.0,)
+
+
+def test_a_training_run_is_kept_and_cleared(tmp_path: Path) -> None:
+    finished = Finished(tmp_path / "run.unfinished")
+    finished.run("a run").save_end("0", Saved({"w": torch.arange(2.0)}))
+    finished.check()
+    found = Finished(tmp_path / "run.unfinished").run("a run").end("0")
+    assert found is not None and found.tensors["w"].tolist() == [0, 1]
+    assert finished.run("another run").end("0") is None and Finished().run("a run").end("0") is None
+    finished.clear()
+    assert not (tmp_path / "run.unfinished").exists()

@@ -21,5 +21,10 @@ def default_folder() -> Path | None:
 
 def places_folder() -> Path | None:
     """$FEWTUNE_CACHE/places, or ~/.cache/fewtune/places: where backbones from local folders and files are; None without a home folder."""
+    return beside_tables("places")
+
+
+def beside_tables(name: str) -> Path | None:
+    """$FEWTUNE_CACHE/NAME, or ~/.cache/fewtune/NAME; None without a home folder."""
     tables = default_folder()
-    return None if tables is None else tables / "places" if os.environ.get("FEWTUNE_CACHE") else tables.with_name("places")
+    return None if tables is None else tables / name if os.environ.get("FEWTUNE_CACHE") else tables.with_name(name)

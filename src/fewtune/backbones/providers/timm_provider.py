@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.groups import Groups, group_names, in_block
 from fewtune.backbones.preparation import ImagePreparation
+from fewtune.backbones.providers.bare import import_timm_model
 from fewtune.backbones.providers.check import INSTALL, unknown_model
 from fewtune.backbones.providers.names import Name
 from fewtune.backbones.providers.offline import hub_reachable, not_found
@@ -36,25 +37,27 @@ def load_timm(name: Name, weights: Path | None, machine: Machine) -> Backbone:
     function of the name); any other option is passed to the model's constructor (`pad_type=same`). Without --weights, pretrained weights
     come from timm's cache or the hub.
     """
+    folder = Path(name.model)
     try:
         with quietly(), without_compiler(machine.compile):
-            import timm
+            if folder.is_dir() or machine.compile or not import_timm_model(name.model.partition(".")[0]):
+                import timm  # noqa: F401
+            from timm.models import _factory, _registry
     except ImportError as problem:
         raise InputError(f"{INSTALL['timm']} ({problem})") from None
-    folder = Path(name.model)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise InputError(
                 f"{name.full}: {folder} holds no config.json of timm: give timm:NAME and the folder with {option('--weights FOLDER')}."
             )
-    elif name.model.split(".")[0] not in timm.list_models():
-        raise unknown_model(name, timm.list_models())
+    elif not _registry.is_model(name.model.partition(".")[0]):
+        raise unknown_model(name, _registry.list_models())
     pretrained = name.flag("pretrained", True) and weights is None
     if pretrained and not folder.is_dir():
-        _check_pretrained(timm, name)
+        _check_pretrained(_registry, name)
     options = {k: _literal(v) for k, v in name.options.items() if k not in OWN}
     where = weights or (folder if folder.is_dir() and pretrained else None)
-    network = _create(timm, name, options, pretrained and where is None)
+    network = _create(_factory, name, options, pretrained and where is None)
     source = _source(name, pretrained)
     if where is not None:
         source = fit_weights(network, where, heads=_heads(network), convert=_translation(network))
@@ -76,17 +79,17 @@ def packable(name: Name, original: Backbone) -> Packable:
     return Packable(name=name.full, weights=original.start(), files=files, folder=bool(files), licence=licence)
 
 
-def _check_pretrained(timm: Any, name: Name) -> None:
+def _check_pretrained(registry: Any, name: Name) -> None:
     """Raise InputError for a model that timm has no weights of: it would be an untrained network."""
     model, _, tag = name.model.partition(".")
-    tags = timm.list_pretrained(f"{model}.*")
-    if not tags and not timm.is_model_pretrained(model):
+    tags = registry.list_pretrained(f"{model}.*")
+    if not tags and not registry.is_model_pretrained(model):
         raise InputError(f"timm has no weights for {name.model}, and untrained it is of no use: give {option('--weights FILE')}.")
     if tag and tags and name.model not in tags:
         raise unknown(f"weights of timm:{model}", tag, [found.partition(".")[2] for found in tags])
 
 
-def _create(timm: Any, name: Name, options: Mapping[str, Any], pretrained: bool) -> nn.Module:
+def _create(factory: Any, name: Name, options: Mapping[str, Any], pretrained: bool) -> nn.Module:
     """The network without its classifier. A size is passed to constructors that need one (vision transformers)."""
     folder = Path(name.model)
     if pretrained:
@@ -95,7 +98,7 @@ def _create(timm: Any, name: Name, options: Mapping[str, Any], pretrained: bool)
 
     def made(**more: Any) -> nn.Module:
         with seeded(name.full), quietly():
-            network: nn.Module = timm.create_model(model, pretrained=pretrained, num_classes=0, **options, **more).eval()
+            network: nn.Module = factory.create_model(model, pretrained=pretrained, num_classes=0, **options, **more).eval()
         return network
 
     try:
@@ -150,7 +153,7 @@ def _width(name: Name, network: nn.Module, preparation: ImagePreparation) -> int
 
 def _groups(network: Any) -> Groups:
     """timm's own groups of the parameters, if they cover all of them; else groups from their names."""
-    from timm.models import group_parameters
+    from timm.models._manipulate import group_parameters
 
     names = [name for name, _ in network.named_parameters()]
     try:
@@ -187,7 +190,7 @@ def _heads(network: nn.Module) -> tuple[str, ...]:
 
 
 def _evaluation_config(network: nn.Module) -> Mapping[str, Any]:
-    from timm.data import config
+    import timm.data.config as config
 
     found: Mapping[str, Any] = config.resolve_data_config(model=network)  # type: ignore[no-untyped-call]
     return found

@@ -4,6 +4,7 @@ An `Outcome` (logits [E, Q, K], the episodes, the weights) comes in; one number 
 """
 
 from fewtune.parts.losses.binary_cross_entropy import BinaryCrossEntropy
+from fewtune.parts.losses.by_kind import ByKind
 from fewtune.parts.losses.contrast import Contrast
 from fewtune.parts.losses.cross_entropy import CrossEntropy
 from fewtune.parts.losses.distances import Anchor, Displacement
@@ -13,12 +14,13 @@ from fewtune.parts.losses.loss import Loss, Outcome
 from fewtune.parts.losses.squared_error import SquaredError
 from fewtune.parts.losses.supervised_contrast import SupervisedContrast
 
-LOSSES = (Anchor, BinaryCrossEntropy, Contrast, CrossEntropy, Displacement, Distil, Entropy, SquaredError, SupervisedContrast)
+LOSSES = (Anchor, BinaryCrossEntropy, ByKind, Contrast, CrossEntropy, Displacement, Distil, Entropy, SquaredError, SupervisedContrast)
 
 __all__ = [
     "LOSSES",
     "Anchor",
     "BinaryCrossEntropy",
+    "ByKind",
     "Contrast",
     "CrossEntropy",
     "Displacement",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from fewtune.data.examples import Integers
 from fewtune.tasks.selection.evidence import Evidence, Floats
@@ -17,6 +16,8 @@ _TASKS = 1 << 13  # tasks whose means are held in memory at a time
 
 def slot_sums(tasks: Tasks, evidence: Evidence) -> Floats:
     """The sum of the features of each slot [slots, D]; zeros for slots of no task."""
+    from scipy.sparse import csr_array  # takes long to import
+
     used = np.unique(tasks.slots)
     sums = np.zeros((len(tasks.count), evidence.support.shape[1]))
     ends = np.cumsum(tasks.count[used])
@@ -31,6 +32,8 @@ def slot_sums(tasks: Tasks, evidence: Evidence) -> Floats:
 
 def task_means(tasks: Tasks, sums: Floats) -> Iterator[Floats]:
     """The means of the tasks' rows, some tasks [t, D] at a time, in their order."""
+    from scipy.sparse import csr_array  # takes long to import
+
     sizes = np.maximum(tasks.sizes(), 1)
     for first in range(0, len(tasks), _TASKS):
         last = min(first + _TASKS, len(tasks))

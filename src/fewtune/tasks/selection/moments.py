@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, final
 
 import numpy as np
-from scipy.linalg import cholesky, solve_triangular
 
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -79,6 +78,8 @@ def coverage(moments: Moments, target: Floats) -> float:
     Reference: Xu et al., "Towards few-shot adaptation of foundation models via multitask finetuning", ICLR 2024, algorithm 1. Departs: the
     covariance is shrunk; theirs is singular until there are more rows than features, and they take the absolute value of what comes out.
     """
+    from scipy.linalg import cholesky, solve_triangular  # takes long to import
+
     away = target - moments.sum / moments.count
     shape, shrinkage = covariance(moments)
     size = len(away)

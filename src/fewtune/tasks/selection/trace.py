@@ -5,35 +5,34 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, final, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, final, runtime_checkable
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fewtune.data.examples import Integers
 from fewtune.files import write_bytes
 from fewtune.tasks.selection.evidence import Evidence
 from fewtune.tasks.task import Tasks
 
-SCHEMA = pa.schema(
-    [
-        ("candidate", pa.int64()),  # its place among the candidates
-        ("name", pa.string()),
-        ("source", pa.string()),
-        ("similarity", pa.float64()),  # to the target, by the score that ranks candidates; NaN if it was not computed
-        ("coverage", pa.float64()),  # of the chosen tasks together with this one; NaN if it was not computed
-        ("gain", pa.float64()),  # coverage over the coverage without it, less 1; NaN for the first
-        ("taken", pa.bool_()),
-        ("reason", pa.string()),
-    ]
-)
+if TYPE_CHECKING:
+    import pyarrow as pa  # takes long to import
+
+COLUMNS = {  # and their types, as Arrow names them
+    "candidate": "int64",  # its place among the candidates
+    "name": "string",
+    "source": "string",
+    "similarity": "double",  # to the target, by the score that ranks candidates; NaN if it was not computed
+    "coverage": "double",  # of the chosen tasks together with this one; NaN if it was not computed
+    "gain": "double",  # coverage over the coverage without it, less 1; NaN for the first
+    "taken": "bool",
+    "reason": "string",
+}
 
 
 @final
 @dataclass(frozen=True)
 class Look:
-    """One candidate as it was looked at: the columns of SCHEMA."""
+    """One candidate as it was looked at: see COLUMNS."""
 
     candidate: int
     name: str
@@ -70,6 +69,8 @@ class Trace:
 
     def save(self, path: Path) -> None:
         """Write the rows as Parquet, whole or not at all."""
+        import pyarrow.parquet as pq
+
         buffer = io.BytesIO()
         pq.write_table(self.table, buffer, compression="zstd")
         write_bytes(path, buffer.getvalue())
@@ -86,4 +87,7 @@ class Traced(Protocol):
 
 def make_trace(looks: Looks | list[Look]) -> Trace:
     """A trace of these looks, in this order."""
-    return Trace(pa.table({name: [getattr(look, name) for look in looks] for name in SCHEMA.names}, schema=SCHEMA))
+    import pyarrow as pa
+
+    schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in COLUMNS.items()])
+    return Trace(pa.table({name: [getattr(look, name) for look in looks] for name in COLUMNS}, schema=schema))
