@@ -25,8 +25,9 @@ from fewtune.models.bundle import Bundle, load_bundle
 from fewtune.models.evaluate import Counted, Evaluation, evaluate, read_labelled
 from fewtune.models.export import Exported, export_onnx
 from fewtune.models.extras import Extras, Near, nearest_examples
+from fewtune.models.its_backbone import load_its_backbone
 from fewtune.models.pack import pack_into
-from fewtune.models.predict import Prediction, Running, load_its_backbone, own_features, predict_anything, unlabelled
+from fewtune.models.predict import Prediction, Running, own_features, predict_anything, unlabelled
 from fewtune.sides.job import Workplace
 
 _DEFAULT = AdaptSettings()

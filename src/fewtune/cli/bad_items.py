@@ -13,7 +13,7 @@ LISTED = 20
 
 def refuse_bad(examples: Examples, bad: Mapping[int, str], strict: bool) -> None:
     """Raise InputError with the items that cannot be read: if there is one and `strict`, or if they are all."""
-    from fewtune.data.audit import refuse_unreadable
+    from fewtune.data.unreadable import refuse_unreadable
 
     if strict and len(bad) < len(examples):
         refuse_unreadable(examples, bad, "Repair or remove them, or leave out --strict.")

@@ -61,8 +61,8 @@ def predict(
     from fewtune.cli.bad_items import listed_bad, refuse_bad
     from fewtune.cli.say import answer, note
     from fewtune.cli.watching import check_watch, watch_folder
-    from fewtune.data.audit import unreadable
     from fewtune.data.reading.inputs import read_given
+    from fewtune.data.unreadable import unreadable
     from fewtune.models.record import checked_threshold, glance
 
     if threshold is not None:

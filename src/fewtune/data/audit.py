@@ -13,16 +13,16 @@ import numpy as np
 
 from fewtune.data.class_names import remarks_on
 from fewtune.data.examples import NO_SPLIT, SPLITS, Examples, Skipped, source_of
-from fewtune.data.images import Header, bits_used, header, why_unreadable
-from fewtune.data.items import NO_FILE, Files, Items, Modality, Texts, Vectors, content_digest
+from fewtune.data.images import Header, bits_used, header
+from fewtune.data.items import Modality, content_digest
 from fewtune.data.reading.order import some
 from fewtune.data.rotations import turn_of
 from fewtune.data.sixteen import remark_on_bits
 from fewtune.data.threads import in_threads
+from fewtune.data.unreadable import encoded_image, reason_of, why_lost
 from fewtune.errors import InputError
 
 IMBALANCE = 10.0  # a remark is made if the largest class is at least this many times the smallest
-_SHOWN = 5  # rows in a message
 FEW = 2  # a class with fewer rows than this has none to hold out
 
 
@@ -184,7 +184,7 @@ def remarks_on_bits(examples: Examples) -> tuple[str, ...]:
 
     def one(row: int) -> int | None:
         try:
-            source = _encoded(*source_of(examples.items, row), False)
+            source = encoded_image(*source_of(examples.items, row), False)
             return bits_used(source) if isinstance(source, bytes | Path) else None
         except (InputError, OSError):  # reported when the row is embedded
             return None
@@ -195,87 +195,19 @@ def remarks_on_bits(examples: Examples) -> tuple[str, ...]:
     return (remark_on_bits(dict(sorted(bits.items()))),) if bits else ()
 
 
-def unreadable(examples: Examples, deep: bool = False) -> dict[int, str]:
-    """Row -> why it cannot be used: an image that does not decode, an empty text, a vector with NaN. Threads do the reading.
-
-    If not `deep`, only the headers of images are read, so a file that is cut off in the middle is not noticed.
-    """
-
-    def one(row: int) -> str | None:
-        items, at = source_of(examples.items, row)
-        return _reason(items, at, deep, None)
-
-    return {row: reason for row, reason in enumerate(in_threads(one, len(examples))) if reason is not None}
-
-
-def refuse_unreadable(examples: Examples, bad: Mapping[int, str], todo: str = "Repair or remove them.") -> None:
-    """Raise InputError with the names of the rows that cannot be read, if there are any. `todo`: what to do, as a sentence."""
-    if bad:
-        listed = "; ".join(f"{examples.row_names[row]} ({reason})" for row, reason in sorted(bad.items())[:_SHOWN])
-        more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
-        raise InputError(f"{len(bad)} of {len(examples)} rows cannot be read: {listed}{more}. {todo}")
-
-
-def _reason(items: Items, row: int, deep: bool, content: bytes | Path | None) -> str | None:
-    """Why one row cannot be used, or None. `content`: its encoded image, if it was read already."""
-    if isinstance(items, Texts):
-        if (known := items.problems.get(row)) is not None:
-            return known
-        return None if items.texts[row].strip() else "the text is empty"
-    if isinstance(items, Vectors):
-        return None if np.isfinite(items.vectors[row]).all() else "it holds NaN or infinite values"
-    source = content if content is not None else _encoded(items, row, deep)
-    if isinstance(source, str):
-        return source
-    if source is None:
-        return _why_lost(items, row) if deep else None
-    return _tidy(why_unreadable(source, deep=deep))
-
-
-def _why_lost(items: Items, row: int) -> str | None:
-    """Why a picture that is decoded already cannot be used, or None (it may have too many pixels, or its file may be broken)."""
-    try:
-        items.fetch(row)
-    except InputError as problem:
-        return str(problem).rsplit(": ", 1)[-1].rstrip(".")
-    return None
-
-
-def short_reason(sentence: str) -> str:
-    """Why a row cannot be read, from a sentence that begins with its name."""
-    for words in (" cannot be read as an image: ", " cannot be read: "):
-        sentence = sentence.rpartition(words)[2]
-    return sentence.rstrip(".")
-
-
-def _tidy(reason: str | None) -> str | None:
-    return None if reason is None else reason.rstrip(".")
-
-
-def _encoded(items: Items, row: int, deep: bool) -> bytes | Path | str | None:
-    """A row's encoded image (only its path if not deep), the reason why it cannot be read (a str), or None if it is decoded already."""
-    if isinstance(items, Files) and not deep:
-        return items.paths[row] or NO_FILE
-    try:
-        content: bytes | None = items.read(row) if hasattr(items, "read") else None
-        return content
-    except InputError as problem:
-        return str(problem).rsplit(": ", 1)[-1].rstrip(".")
-
-
 def _look(examples: Examples, row: int, deep: bool) -> _Look:
     items, at = source_of(examples.items, row)
     if examples.modality != "image":
-        return _Look(_reason(items, at, deep, None), None, items.digest(at))
-    source = _encoded(items, at, deep)
+        return _Look(reason_of(items, at, deep, None), None, items.digest(at))
+    source = encoded_image(items, at, deep)
     if isinstance(source, str):
         return _Look(source, None, None)
-    if source is None and (lost := _why_lost(items, at)) is not None:
+    if source is None and (lost := why_lost(items, at)) is not None:
         return _Look(lost, None, None)
     if source is None:
         height, width = np.asarray(items.fetch(at)).shape[:2]
         return _Look(None, Header(width, height, "array", "RGB"), items.digest(at))
-    reason = _reason(items, at, deep, source)
+    reason = reason_of(items, at, deep, source)
     digest = content_digest(source) if isinstance(source, bytes) else None
     if reason is not None:
         return _Look(reason, None, digest)

@@ -10,11 +10,11 @@ from typing import Literal
 import numpy as np
 
 from fewtune.backbones.features.readable import refuse_unreadable, without_labels
-from fewtune.data.audit import unreadable
 from fewtune.data.examples import NO_SPLIT, SPLITS, Examples, Integers
 from fewtune.data.near import Leak, find_leaks, without_leaks
 from fewtune.data.row_space import RowSpace
 from fewtune.data.splits import held_out
+from fewtune.data.unreadable import unreadable
 from fewtune.errors import InputError
 from fewtune.keys import key
 from fewtune.tasks.task import Tasks, group_tasks, source_tasks

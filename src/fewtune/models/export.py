@@ -17,20 +17,21 @@ from fewtune.backbones.features.readable import refuse_unreadable
 from fewtune.backbones.own_module import is_own
 from fewtune.backbones.preparation import ImagePreparation
 from fewtune.backbones.text_preparation import TextPreparation
-from fewtune.data.audit import unreadable
 from fewtune.data.examples import Examples, make_examples
 from fewtune.data.items import Items, Pixels, Texts, Vectors
 from fewtune.data.row_space import RowSpace
+from fewtune.data.unreadable import unreadable
 from fewtune.errors import InputError
 from fewtune.files import add_to_manifest, refuse_foreign, write_bytes
 from fewtune.keys import key
 from fewtune.machine import Machine
 from fewtune.models.bundle import Bundle
 from fewtune.models.graph import PIXELS, Answering, Inputs, fed, inputs_of
+from fewtune.models.its_backbone import load_its_backbone
 from fewtune.models.onnx_notes import beside as paths
 from fewtune.models.onnx_notes import notes
 from fewtune.models.onnx_provider import as_onnx, need_onnx, run_onnx
-from fewtune.models.predict import load_its_backbone, probabilities, refuse_other_modality
+from fewtune.models.predict import probabilities, refuse_other_modality
 
 TOLERANCE = 1e-4  # of a probability
 MOST = 32  # rows that are checked

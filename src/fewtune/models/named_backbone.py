@@ -13,7 +13,7 @@ from fewtune.files import expanded
 from fewtune.machine import Machine
 from fewtune.models.bundle import load_bundle
 from fewtune.models.finetuned_weights import Members
-from fewtune.models.predict import load_its_backbone
+from fewtune.models.its_backbone import load_its_backbone
 from fewtune.words import one_line
 
 RUN = "run:"

@@ -11,7 +11,7 @@ from fewtune.backbones.packed import pack
 from fewtune.errors import InputError
 from fewtune.files import RECORD, entries, foreign, link, new_folder, refuse_existing
 from fewtune.models.bundle import PACKED, Bundle, load_bundle
-from fewtune.models.predict import load_its_backbone
+from fewtune.models.its_backbone import load_its_backbone
 
 _WITHOUT = ("pixels", "precomputed")  # backbones without weights
 

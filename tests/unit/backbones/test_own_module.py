@@ -33,7 +33,7 @@ from fewtune.learning.method import Method
 from fewtune.learning.train import train
 from fewtune.machine import Machine
 from fewtune.models.finetuned_weights import what_moved
-from fewtune.models.predict import load_its_backbone
+from fewtune.models.its_backbone import load_its_backbone
 from fewtune.parts.heads import Centroid
 from fewtune.recipes import multitask
 from fewtune.sides.job import Workplace

@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from fewtune.data.audit import unreadable
 from fewtune.data.reading.read import read_examples
 from fewtune.data.row_space import RowSpace
+from fewtune.data.unreadable import unreadable
 from fewtune.errors import InputError
 
 RNG = np.random.default_rng(0)

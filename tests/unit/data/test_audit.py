@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fewtune.data.audit import Spread, inspect_examples, unreadable
+from fewtune.data.audit import Spread, inspect_examples
 from fewtune.data.examples import make_examples
 from fewtune.data.items import Encoded, Files, Pixels, Texts, Vectors
 from fewtune.data.reading.read import read_examples
+from fewtune.data.unreadable import unreadable
 
 
 def noise(path: Path, seed: int, size: tuple[int, int] = (10, 8), mode: str = "RGB") -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fewtune.data.audit import unreadable
 from fewtune.data.reading.read import read_examples
+from fewtune.data.unreadable import unreadable
 
 IMAGES = ("caltech101", "cifar10", "clothing10", "dtd10", "nlvr_dev", "omniglot8", "pacs", "tiny_imagenet")
 TEXTS = ("agnews4", "clinc150", "cr", "hwu64", "news20", "sst2", "sst5", "subj", "trec6", "tweet_emotion4")

@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from fewtune.data.audit import unreadable
 from fewtune.data.examples import Examples
 from fewtune.data.reading.asked import Asked
 from fewtune.data.reading.read import read_asked, read_examples
+from fewtune.data.unreadable import unreadable
 from fewtune.errors import InputError
 
 

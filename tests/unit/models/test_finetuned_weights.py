@@ -29,7 +29,7 @@ from fewtune.machine import Machine
 from fewtune.models.bundle import FORMAT, HEAD, SUPPORT, WEIGHTS, Support, load_bundle
 from fewtune.models.card import model_card
 from fewtune.models.finetuned_weights import Moved, what_moved
-from fewtune.models.predict import load_its_backbone
+from fewtune.models.its_backbone import load_its_backbone
 from fewtune.recipes import read_method
 from fewtune.sides.job import Workplace
 from tests.tiny import SENTENCES, images, save_bert

@@ -34,7 +34,7 @@ from fewtune.models.bundle import WEIGHTS, load_bundle
 from fewtune.models.card import model_card
 from fewtune.models.finetuned_weights import Members, Moved, what_moved
 from fewtune.models.fitting import fit_head
-from fewtune.models.predict import load_its_backbone
+from fewtune.models.its_backbone import load_its_backbone
 from fewtune.parts.heads import Ensemble, Logistic, Ridge
 from fewtune.sides.job import Workplace
 from tests.tiny import images

@@ -28,7 +28,8 @@ from fewtune.data.reading.inputs import Given, read_inputs
 from fewtune.data.reading.read import read_asked
 from fewtune.errors import InputError
 from fewtune.models.bundle import BackboneRecord, Bundle
-from fewtune.models.predict import Prediction, label_rows, load_its_backbone, predict_examples, probabilities, wanted_by
+from fewtune.models.its_backbone import load_its_backbone
+from fewtune.models.predict import Prediction, label_rows, predict_examples, probabilities, wanted_by
 from fewtune.report.predictions import render_predictions
 from tests.journeys.conftest import SHAPES, draw
 from tests.tiny_text import tiny

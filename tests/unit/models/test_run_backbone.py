@@ -20,8 +20,8 @@ from fewtune.files import sealed
 from fewtune.machine import Machine
 from fewtune.models.bundle import load_bundle
 from fewtune.models.finetuned_weights import Moved, since_origin, what_moved
+from fewtune.models.its_backbone import load_its_backbone
 from fewtune.models.named_backbone import FINETUNED, load_backbone, run_folder
-from fewtune.models.predict import load_its_backbone
 from tests.unit.models.test_finetuned_weights import EDIT, HOW, data, finetuned, names, trained  # noqa: F401  # a fixture
 
 CPU = Machine(device="cpu")

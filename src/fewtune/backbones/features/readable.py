@@ -11,9 +11,10 @@ from torch import Tensor
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.features.feature_table import feature_table
 from fewtune.backbones.text_preparation import TextPreparation
-from fewtune.data import audit
 from fewtune.data.examples import Examples
 from fewtune.data.row_space import RowSpace
+from fewtune.data.unreadable import refuse_unreadable as refuse
+from fewtune.data.unreadable import short_reason, unreadable
 from fewtune.errors import InputError
 from fewtune.words import counted, option
 
@@ -29,7 +30,7 @@ def readable_features(
     """
     if not len(examples):
         raise InputError(f"{examples.name} holds no rows: expected at least one.")
-    bad = audit.unreadable(examples, deep=False)
+    bad = unreadable(examples, deep=False)
     refuse_unreadable(examples, bad, skip_bad)
     table = feature_table(backbone, RowSpace([examples]), folder=cache, memory=memory, quiet=quiet)
     refuse_unreadable(examples, table.bad, skip_bad)
@@ -37,7 +38,7 @@ def readable_features(
     if embedded := sorted(bad.keys() - table.bad.keys()):  # an empty text also has features
         features = features.clone()
         features[embedded] = torch.nan
-    bad = {**{row: audit.short_reason(said) for row, said in table.bad.items()}, **bad}
+    bad = {**{row: short_reason(said) for row, said in table.bad.items()}, **bad}
     return RowSpace([without_labels(examples, bad)]), features, bad
 
 
@@ -53,7 +54,7 @@ def without_labels(examples: Examples, rows: dict[int, str]) -> Examples:
 def refuse_unreadable(examples: Examples, bad: dict[int, str], skip_bad: bool) -> None:
     """Raise InputError with the rows that cannot be read, unless `skip_bad`."""
     if not skip_bad:
-        audit.refuse_unreadable(examples, bad, f"Repair or remove them, or pass {option('--skip-bad')}.")
+        refuse(examples, bad, f"Repair or remove them, or pass {option('--skip-bad')}.")
 
 
 def remarks_on_length(examples: Examples, backbone: Backbone) -> tuple[str, ...]:
