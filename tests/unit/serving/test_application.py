@@ -105,6 +105,14 @@ def test_texts_and_embeddings(words: fewtune.Model, numbers: fewtune.Model) -> N
     same(as_json(app_of(numbers), {"vectors": x.tolist()}), numbers.predict(x), ["embedding 1", "embedding 2"])
 
 
+def test_an_answer_at_the_threshold_has_its_label(numbers: fewtune.Model) -> None:
+    app, vectors = app_of(numbers), [[0.1, 0.2, 0.9]]
+    [first] = as_json(app, {"vectors": vectors, "threshold": 0}).said["predictions"]
+    for least, label in ((first["probability"], first["label"]), (np.nextafter(first["probability"], 1), None)):
+        [again] = as_json(app, {"vectors": vectors, "threshold": float(least)}).said["predictions"]
+        assert again["label"] == label and again["probability"] == first["probability"]
+
+
 CODED = base64.b64encode(PHOTOS[0]).decode()
 
 
