@@ -18,6 +18,7 @@ ROOMS = [
     "parts.heads",
     "parts.losses",
     "parts.aggregators",
+    "parts.sharing",
     "tasks",
     "tasks.selection",
     "statistics",

@@ -34,6 +34,19 @@ from fewtune.parts.heads import (
 )
 from fewtune.parts.heads.head import answer, stored
 from fewtune.parts.heads.shrink import GRID, USUAL
+from fewtune.parts.sharing import (
+    SHARING,
+    Additive,
+    CrossStitch,
+    Film,
+    Gating,
+    Independent,
+    Mmoe,
+    Mtan,
+    SharedBottom,
+    Sharing,
+    TaskQueries,
+)
 from fewtune.spec import parse, text
 from fewtune.testing import check_head
 from fewtune.testing.heads import NAMES, answers, problem, relabelled
@@ -78,8 +91,21 @@ CASES = (
     TextPrior(),
     TextPrior(penalty="loo"),
     TextPrior(form="cache", temperature=20.0),
+    Additive(outputs=(4, 2), width=5, depth=2),
+    Additive(outputs=(4, 2), descriptors=((0.5, 1.0, -1.0), (0.0, 2.0, 1.0))),
+    CrossStitch(outputs=(4, 2), width=5, depth=2),
+    Film(outputs=(4, 2), width=5, depth=2),
+    Film(outputs=(4, 2), activation="gelu", descriptors=((0.5, 1.0, -1.0), (0.0, 2.0, 1.0))),
+    Gating(outputs=(4, 2), width=5, depth=2),
+    Independent(outputs=(4, 2), width=5, depth=2),
+    Mmoe(outputs=(4, 2), width=5, experts=3, dropout=0.3),
+    Mmoe(outputs=(4, 2), width=5, depth=2, tower=3, activation="gelu"),
+    Mtan(outputs=(4, 2), width=5, depth=2),
+    SharedBottom(outputs=(6,), width=5),
+    SharedBottom(outputs=(4, 2), width=5, depth=2, tower=3),
+    TaskQueries(outputs=(4, 2), width=6, depth=2, tokens=3, attention_heads=2),
 )
-WORDS = {head.__name__: head for head in HEADS}
+WORDS = {head.__name__: head for head in (*HEADS, *SHARING)}
 each_head = pytest.mark.parametrize("head", CASES, ids=lambda head: text(head).replace("name='head'", ""))
 TIGHT = {"rtol": 1e-7, "atol": 1e-7}  # float64; the iterative solvers stop at 1e-9 and 1e-12 of their own measures
 
@@ -90,7 +116,7 @@ def parts_of(head: Any) -> int:
 
 
 def test_every_head_is_a_case() -> None:
-    assert {type(case) for case in CASES} == set(HEADS)
+    assert {type(case) for case in CASES} == {*HEADS, *SHARING}
 
 
 @each_head
@@ -111,8 +137,8 @@ def test_declared_names_begin_with_the_head_s_name(head: Any) -> None:
     assert all(key.startswith("source.") for key in (*declared, *renamed.own))
     assert len(declared) == len(head.declare(6, NAMES)) and len(renamed.own) == len(head.own)
     assert all(stored(renamed, key).startswith("source.") for key in declared)
-    if isinstance(head, Linear) and head.start == "random":
-        return  # its rows are drawn by its name
+    if (isinstance(head, Linear) and head.start == "random") or isinstance(head, Sharing):
+        return  # its weights are drawn by its name
     support, query, episodes, vectors = problem(0)
     torch.testing.assert_close(answers(renamed, support, query, episodes, vectors), answers(head, support, query, episodes, vectors))
 

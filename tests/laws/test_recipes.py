@@ -25,6 +25,7 @@ from fewtune.machine import Machine
 from fewtune.recipes import RECIPES, read_method, variants
 from fewtune.recipes.default_learners import candidates
 from fewtune.recipes.language import WORDS
+from fewtune.recipes.sharing import SHARING
 from fewtune.spec import digest, parse, text
 from fewtune.tasks.samplers import Sampled
 from fewtune.tasks.task import class_rows
@@ -34,7 +35,8 @@ GIVEN = {"surgical": "'layers.1'"}  # what a recipe cannot do without
 NAMES = [recipe.__name__ for recipe in RECIPES]
 BY_NAME = {"zero_shot", "text_prior", "named_logistic", "shrink", "flyp"}  # what reads class names
 BY_VIEW = {"p_m_f"}
-VECTORS = [name for name in NAMES if name not in BY_NAME | BY_VIEW]
+BY_COLUMNS = {recipe.__name__ for recipe in SHARING}  # what learns several label columns: tests/laws/test_sharing_recipes.py
+VECTORS = [name for name in NAMES if name not in BY_NAME | BY_VIEW | BY_COLUMNS]
 PROMPTS = "prompts=('a photo of the {}',)"
 CLASSES = ("cat", "dog", "bird", "mat", "red", "blue")
 Call = Callable[[str], Method]
@@ -69,6 +71,7 @@ def test_names_are_distinct_and_of_every_recipe_in_the_language() -> None:
     expected += (
         " protonet matching_networks r2d2 metaoptnet maml fomaml anil boil meta_sgd reptile minibatch_prox imaml p_m_f meta_baseline flyp"
     )
+    expected += " independent shared_bottom film cross_stitch mtan mmoe soft_sharing"
     assert set(expected.split()) <= set(NAMES)
 
 

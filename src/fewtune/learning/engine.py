@@ -21,7 +21,7 @@ from fewtune.learning.memo import Memo
 from fewtune.learning.phase import Adapt, Average, Greedy, Implicit, Learner, Phase, Step, distils, heads_of, phases_of
 from fewtune.learning.support import support_tasks
 from fewtune.learning.together import adapt_together, fit_together
-from fewtune.parts.heads.head import Head
+from fewtune.parts.heads.head import Head, Random, stored
 from fewtune.parts.heads.head import answer as answered
 from fewtune.parts.inner import start, update
 from fewtune.parts.losses import Outcome
@@ -188,7 +188,8 @@ def answering(ground: Ground, phase: Phase, weights: Weights, key: Key, *, origi
     apart = replace(ground, memo=None, meter=Meter())  # what a teacher looks at is not counted, and has no gradients to remember
 
     def answer(episodes: Episodes, numbers: Sequence[int]) -> Outcome:
-        outcome = respond(ground, phase.learner, weights, episodes, key, views=views, numbers=numbers)
+        now = {**weights, **_drawn(phase.learner, episodes, key, numbers)}
+        outcome = respond(ground, phase.learner, now, episodes, key, views=views, numbers=numbers)
         if origin is None or not distils(phase):
             return outcome
         with torch.no_grad():
@@ -196,6 +197,13 @@ def answering(ground: Ground, phase: Phase, weights: Weights, key: Key, *, origi
         return replace(outcome, teacher=teacher.logits)
 
     return answer
+
+
+def _drawn(learner: Learner, episodes: Episodes, key: Key, numbers: Sequence[int]) -> dict[str, Tensor]:
+    """What a head that is random in training draws for these episodes, by the names under which weights hold it."""
+    if isinstance(learner, Adapt) or not isinstance(learner, Random):
+        return {}
+    return {stored(learner, n): t for n, t in learner.drawn(key.child("head"), episodes, numbers).items()}
 
 
 def _rates(plan: ResolvedPlan, weights: Weights, number: int, steps: int) -> dict[str, float | Tensor]:

@@ -22,6 +22,7 @@ from fewtune.parts.heads.head import Head, Parameters, State, mask_classes, stor
 from fewtune.parts.inner import start, update
 from fewtune.parts.losses import Outcome
 from fewtune.parts.plan import resolve
+from fewtune.parts.sharing import Sharing
 from fewtune.tasks.episodes import Episodes
 from fewtune.tasks.pooled import Pooled
 
@@ -34,7 +35,8 @@ ON_GPU = 8  # episodes at once there
 def fit_together(ground: Ground, adapt: Adapt, weights: Weights, episodes: Episodes, view: View) -> int:
     """How many of these episodes `adapt_together` takes at once; 0 where it cannot, or where one after another is faster.
 
-    It needs one plain phase on the whole support, heads that read no support and have a shared start, no padding and no texts.
+    It needs one plain phase on the whole support, heads that read no support, have a shared start and keep in their state all that they
+    answer by, no padding and no texts.
     """
     if not _simple(ground, adapt, episodes, view):
         return 0
@@ -61,7 +63,7 @@ def _simple(ground: Ground, adapt: Adapt, episodes: Episodes, view: View) -> boo
     tensors = backbone.preparation.modality in ("vector", "image") and bool(ground.parameters)
     if not tensors or ground.edits or ground.store is not None or backbone.machine.recompute:
         return False
-    if any(head.reads_support or head.reads_classes or head.own for head in heads_of(adapt)):
+    if any(head.reads_support or head.reads_classes or head.own or isinstance(head, Sharing) for head in heads_of(adapt)):
         return False
     return all(part.shape[1] and bool((part >= 0).all()) for part in (episodes.support, episodes.query, episodes.classes))
 

@@ -1,7 +1,8 @@
 """The parts of methods. Each part is a small description that the text of a method can name.
 
-`heads` turn features into answers, `losses` say what an answer costs, `aggregators` combine the gradients of several tasks. A `Plan` says
-which weights move at which `Rate`, an optimizer how, and a `Keep` which weights a phase ends with.
+`heads` turn features into answers, `sharing` does so for several label columns at once, `losses` say what an answer costs, `aggregators`
+combine the gradients of several tasks. A `Plan` says which weights move at which `Rate`, an optimizer how, and a `Keep` which weights a
+phase ends with.
 """
 
 from __future__ import annotations
@@ -66,12 +67,27 @@ if TYPE_CHECKING:
         Entropy,
         Loss,
         Outcome,
+        SoftSharing,
         SquaredError,
         SupervisedContrast,
+        TaskRelation,
     )
     from fewtune.parts.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Optimizer, RAdam
     from fewtune.parts.plan import PLANS, Plan, bias_and_norm, everything, gradual, layerwise, one_group, only, upper
     from fewtune.parts.rates import RATES, After, Constant, Cosine, Learned, LinearDecay, Rate, Steps
+    from fewtune.parts.sharing import (
+        SHARING,
+        Additive,
+        CrossStitch,
+        Film,
+        Gating,
+        Independent,
+        Mmoe,
+        Mtan,
+        SharedBottom,
+        Sharing,
+        TaskQueries,
+    )
 
 # where each name lives; imported when first asked for, so that a file of this room that needs no torch loads none
 _WHERE = {
@@ -130,8 +146,10 @@ _WHERE = {
     "LOSSES": "losses",
     "Loss": "losses",
     "Outcome": "losses",
+    "SoftSharing": "losses",
     "SquaredError": "losses",
     "SupervisedContrast": "losses",
+    "TaskRelation": "losses",
     "Adam": "optimizers",
     "AdamW": "optimizers",
     "OPTIMIZERS": "optimizers",
@@ -155,8 +173,19 @@ _WHERE = {
     "RATES": "rates",
     "Rate": "rates",
     "Steps": "rates",
+    "Additive": "sharing",
+    "CrossStitch": "sharing",
+    "Film": "sharing",
+    "Gating": "sharing",
+    "Independent": "sharing",
+    "Mmoe": "sharing",
+    "Mtan": "sharing",
+    "SHARING": "sharing",
+    "SharedBottom": "sharing",
+    "Sharing": "sharing",
+    "TaskQueries": "sharing",
 }
-_ROOMS = ("aggregators", "heads", "losses")
+_ROOMS = ("aggregators", "heads", "losses", "sharing")
 
 __all__ = [
     "AGGREGATORS",
@@ -167,8 +196,10 @@ __all__ = [
     "PLANS",
     "RATES",
     "SGD",
+    "SHARING",
     "Adam",
     "AdamW",
+    "Additive",
     "After",
     "Aggregator",
     "AlignedMtl",
@@ -183,6 +214,7 @@ __all__ = [
     "Contrast",
     "Cosine",
     "CrossEntropy",
+    "CrossStitch",
     "Displacement",
     "Distil",
     "Dwa",
@@ -191,7 +223,9 @@ __all__ = [
     "Entropy",
     "FairGrad",
     "Famo",
+    "Film",
     "Fixed",
+    "Gating",
     "Gaussian",
     "GradNorm",
     "GradVac",
@@ -199,6 +233,7 @@ __all__ = [
     "Head",
     "ImtlG",
     "ImtlL",
+    "Independent",
     "Keep",
     "Last",
     "Learned",
@@ -209,6 +244,8 @@ __all__ = [
     "Matching",
     "Mean",
     "MinNorm",
+    "Mmoe",
+    "Mtan",
     "NamedLogistic",
     "Nash",
     "Optimizer",
@@ -219,13 +256,18 @@ __all__ = [
     "Rate",
     "Ridge",
     "Rlw",
+    "SharedBottom",
+    "Sharing",
     "Shrink",
+    "SoftSharing",
     "SquaredError",
     "Stch",
     "Steps",
     "SupervisedContrast",
     "Svm",
     "Swa",
+    "TaskQueries",
+    "TaskRelation",
     "Text",
     "TextPrior",
     "TorchJd",

@@ -20,20 +20,23 @@ from fewtune.parts.losses import LOSSES
 from fewtune.parts.optimizers import OPTIMIZERS
 from fewtune.parts.plan import PLANS, Plan
 from fewtune.parts.rates import RATES
+from fewtune.parts.sharing import SHARING
 from fewtune.plugins import WordsWith
 from fewtune.recipes.episodic import EPISODIC
 from fewtune.recipes.finetuning import FINETUNING
 from fewtune.recipes.frozen import FROZEN
 from fewtune.recipes.meta import META
+from fewtune.recipes.sharing import SHARING as JOINT
 from fewtune.recipes.source_training import SOURCES
 from fewtune.spec import Words, parse
 from fewtune.tasks.chosen import SELECTIONS
 from fewtune.tasks.samplers import SAMPLERS
 from fewtune.tasks.selection import CHOICES, ROW_SCORES, SCORES
 
-RECIPES = (*FROZEN, *FINETUNING, *EPISODIC, *SOURCES, *META)
+RECIPES = (*FROZEN, *FINETUNING, *EPISODIC, *SOURCES, *META, *JOINT)
 _PARTS = (
     *HEADS,
+    *SHARING,
     *LOSSES,
     *AGGREGATORS,
     *OPTIMIZERS,

@@ -8,10 +8,12 @@ from __future__ import annotations
 from typing import Literal, TypeAlias, TypedDict
 
 from fewtune.learning.method import Method
+from fewtune.parts.aggregators import Aggregator
 from fewtune.parts.heads.head import Head
 from fewtune.parts.optimizers import Optimizer
 from fewtune.parts.rates import Rate
 
+Moves: TypeAlias = Literal["network", "all"]
 On: TypeAlias = Literal["source", "support"]
 Answer: TypeAlias = Head | Method | None
 
@@ -120,3 +122,16 @@ class Upper(Finetuning, total=False):
 
     last: int
     """Only the last so many groups of the backbone move, and the head; 0 moves all. What lies deeper is computed once for each row."""
+
+
+class Joint(Training, total=False):
+    """One network for several label columns. `batch`: rows of each column in an update."""
+
+    width: int
+    """Units of a hidden layer, 1 or more."""
+    depth: int
+    """Hidden layers, 1 or more."""
+    aggregator: Aggregator
+    """How the columns' losses or gradients become one update, such as `Mean()` or `PcGrad()`."""
+    moves: Moves
+    """What is trained: the "network" over the backbone's features, or "all", the backbone too."""

@@ -35,6 +35,9 @@ OPTIONS = {
     "reptile": "ways shots inner_steps inner_batch inner_lr test_steps steps batch lr strength",
     "minibatch_prox": "ways shots strength inner_steps inner_batch inner_lr test_steps steps batch lr",
     "imaml": "ways shots queries strength inner_steps inner_lr solver_steps damping inner steps batch lr optimizer",
+    "shared_bottom": "steps batch lr optimizer width depth aggregator moves tower",
+    "mmoe": "steps batch lr optimizer width depth aggregator moves experts tower dropout",
+    "cross_stitch": "steps batch lr optimizer width depth aggregator moves keep stitch_lr",
 }
 
 
@@ -80,6 +83,17 @@ TEXTS = {
     "reptile": "7e8a6e7f6a6f",
     "minibatch_prox": "b9f91fa52384",
     "imaml": "97dafba9af51",
+    "independent": "391bcb57402e",
+    "shared_bottom": "bf6ba2d35dba",
+    "additive": "1b7184d13a1f",
+    "film": "17ff01443e74",
+    "gating": "11b8d65c6d9c",
+    "cross_stitch": "2b02be8fe2b7",
+    "mtan": "ea80cf85c678",
+    "mmoe": "8e5d8c49525e",
+    "deep_relation": "ad77f27e9e1f",
+    "task_queries": "b09101940f49",
+    "soft_sharing": "ce71d65e3288",
 }
 
 

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fewtune.errors import InputError
+from fewtune.keys import Key
 from fewtune.spec import digest
 from fewtune.tasks.episodes import Episodes
 
@@ -68,6 +69,19 @@ class Head(Protocol):
 
     def score(self, state: State, query: Float[Tensor, "E Q D"], parameters: Parameters) -> Float[Tensor, "E Q K"]:
         """Logits of the query (or predictions [E, Q, L] of float targets), without masking."""
+        ...
+
+
+@runtime_checkable
+class Random(Protocol):
+    """A head that is random in training, such as one with dropout. Outside training it answers without what is drawn here."""
+
+    def drawn(self, key: Key, episodes: Episodes, numbers: Sequence[int]) -> Parameters:
+        """What one training step draws, beside the parameters; names begin with `name` and a dot, each tensor with a leading E.
+
+        `numbers`: the places of the episodes in their batch. What is drawn for an episode depends on its key and its place alone, so that
+        a part of a batch is answered as within the whole.
+        """
         ...
 
 

@@ -11,10 +11,25 @@ from fewtune.parts.losses.distances import Anchor, Displacement
 from fewtune.parts.losses.distil import Distil
 from fewtune.parts.losses.entropy import Entropy
 from fewtune.parts.losses.loss import Loss, Outcome
+from fewtune.parts.losses.soft_sharing import SoftSharing
 from fewtune.parts.losses.squared_error import SquaredError
 from fewtune.parts.losses.supervised_contrast import SupervisedContrast
+from fewtune.parts.losses.task_relation import TaskRelation
 
-LOSSES = (Anchor, BinaryCrossEntropy, ByKind, Contrast, CrossEntropy, Displacement, Distil, Entropy, SquaredError, SupervisedContrast)
+LOSSES = (
+    Anchor,
+    BinaryCrossEntropy,
+    ByKind,
+    Contrast,
+    CrossEntropy,
+    Displacement,
+    Distil,
+    Entropy,
+    SoftSharing,
+    SquaredError,
+    SupervisedContrast,
+    TaskRelation,
+)
 
 __all__ = [
     "LOSSES",
@@ -28,6 +43,8 @@ __all__ = [
     "Entropy",
     "Loss",
     "Outcome",
+    "SoftSharing",
     "SquaredError",
     "SupervisedContrast",
+    "TaskRelation",
 ]
