@@ -22,7 +22,7 @@ from fewtune.recipes.shared_defaults import defaults
 from fewtune.recipes.shared_settings import Joint
 from fewtune.tasks.per_task import PerTask
 
-_JOINT = defaults(steps=500, batch=32, lr=1e-3, optimizer=Adam(), width=64, depth=1, aggregator=Mean(), moves="network")
+_JOINT = defaults(steps=500, batch=32, lr=3e-4, optimizer=Adam(), width=64, depth=1, aggregator=Mean(), moves="network")
 
 
 @_JOINT

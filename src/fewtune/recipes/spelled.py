@@ -73,6 +73,7 @@ PARTS = frozenset(
         "LogMe",
         "Logistic",
         "Matching",
+        "MultiLogistic",
         "Mean",
         "MeanCosine",
         "Method",

@@ -13,13 +13,14 @@ from fewtune.parts.heads.head import Head
 from fewtune.parts.heads.linear import Linear
 from fewtune.parts.heads.logistic import Logistic
 from fewtune.parts.heads.matching import Matching
+from fewtune.parts.heads.multi_logistic import MultiLogistic
 from fewtune.parts.heads.named_logistic import NamedLogistic
 from fewtune.parts.heads.ridge import Ridge
 from fewtune.parts.heads.shrink import Shrink
 from fewtune.parts.heads.svm import Svm
 from fewtune.parts.heads.text_prior import TextPrior
 
-HEADS = (Blend, Centroid, Ensemble, Gaussian, Linear, Logistic, Matching, NamedLogistic, Ridge, Shrink, Svm, Text, TextPrior)
+HEADS = (Blend, Centroid, Ensemble, Gaussian, Linear, Logistic, Matching, MultiLogistic, NamedLogistic, Ridge, Shrink, Svm, Text, TextPrior)
 
 __all__ = [
     "HEADS",
@@ -31,6 +32,7 @@ __all__ = [
     "Linear",
     "Logistic",
     "Matching",
+    "MultiLogistic",
     "NamedLogistic",
     "Ridge",
     "Shrink",
