@@ -34,6 +34,13 @@ class Column:
     values: np.ndarray[Any, Any]
     names: tuple[str, ...] = ()
 
+    @property
+    def known(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Which rows [N] have a label."""
+        if self.kind == "float":
+            return np.asarray(~np.isnan(self.values).any(axis=1), dtype=bool)
+        return np.asarray(self.values >= 0 if self.kind == "class" else (self.values >= 0).any(axis=1), dtype=bool)
+
 
 @final
 @dataclass(frozen=True, eq=False)

@@ -39,7 +39,7 @@ def label_tasks(
     wanted = np.arange(len(source)) if rows is None else np.sort(np.asarray(rows, dtype=np.int64))
     orders, tables = [], []
     for place, (name, column) in enumerate(zip(columns, chosen, strict=True)):
-        mine = wanted[known_rows(column)[wanted]]
+        mine = wanted[column.known[wanted]]
         check_known(column, mine, f"{source.name}: label column {name!r}")
         table = np.full((len(mine), int(counts.max())), np.nan)
         table[:, : counts[place]] = targets_of_column(column, mine, None if scales is None else scales[place])
@@ -60,19 +60,11 @@ def outputs_of(column: Column) -> int:
     return len(column.names) if column.kind != "float" else column.values.shape[1]
 
 
-def known_rows(column: Column) -> Any:
-    """Which rows [N] have a label in a column."""
-    if column.kind == "float":
-        return ~np.isnan(column.values).any(axis=1)
-    known = column.values >= 0
-    return known if column.kind == "class" else known.any(axis=1)
-
-
 def scale_of(column: Column, rows: Integers) -> tuple[float, float]:
     """(mean, standard deviation) of a column of numbers over the labelled ones of some rows; (0, 1) of other columns and of a constant."""
     if column.kind != "float":
         return 0.0, 1.0
-    values = column.values[rows][known_rows(column)[rows]]
+    values = column.values[rows][column.known[rows]]
     spread = float(values.std()) if len(values) else 0.0
     return (float(values.mean()), spread) if spread > 0 else (0.0, 1.0)
 

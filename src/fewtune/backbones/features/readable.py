@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -43,12 +44,15 @@ def readable_features(
 
 
 def without_labels(examples: Examples, rows: dict[int, str]) -> Examples:
-    """The same collection, without the labels of these rows."""
+    """The same collection, without the labels of these rows in any column."""
     if not rows:
         return examples
-    labels = examples.labels.copy()
-    labels[list(rows)] = -1
-    return replace(examples, columns={**examples.columns, examples.target: replace(examples.column, values=labels)})
+    blank = {}
+    for name, column in examples.columns.items():
+        values = column.values.copy()
+        values[list(rows)] = np.nan if column.kind == "float" else -1
+        blank[name] = replace(column, values=values)
+    return replace(examples, columns=blank)
 
 
 def refuse_unreadable(examples: Examples, bad: dict[int, str], skip_bad: bool) -> None:

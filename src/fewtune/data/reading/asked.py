@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import final
 
 from fewtune.data.items import Wanted
@@ -14,20 +15,27 @@ from fewtune.data.reading.labels import Kind
 class Asked:
     """How data is read; `read_examples` describes what a user may ask for.
 
-    `label`, `input`, `group`, `split`: columns of a table; None means the column with a usual name. `kind`: what labels are. `name`: of the
-    collection; None means its own. The rest is for other rooms. `labelled`: whether labels are needed. `wanted`: what the model reads, if
+    `label`, `input`, `group`, `split`: columns of a table; None means the column with a usual name. `label` may be several columns, and an
+    `input` of "" means that there is none. `kind`: what labels are; `kinds`: those of some columns, by name. `name`: of the collection;
+    None means its own. The rest is for other rooms. `labelled`: whether labels are needed. `wanted`: what the model reads, if
     inputs without labels could be several things. `recursive`: whether files deeper than a class folder count.
     """
 
-    label: str | None = None
+    label: str | tuple[str, ...] | None = None
     input: str | None = None
     group: str | None = None
     split: str | None = None
     kind: Kind = "class"
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
     name: str | None = None
     labelled: bool = True
     wanted: Wanted | None = None
     recursive: bool = True
+
+    @property
+    def folder_label(self) -> str | None:
+        """The label of a folder, which has no columns."""
+        return self.label if isinstance(self.label, str) else None
 
     @property
     def called(self) -> str:

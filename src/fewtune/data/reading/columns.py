@@ -43,10 +43,10 @@ def from_table(table: Table, asked: Asked, *, classes: tuple[Sequence[str], Mapp
     if not table.count:
         raise InputError(f"{table.name} holds a header but no rows.")
     called = asked.name or table.name
-    chosen = input_column(table, asked.input)
+    chosen = "" if asked.input == "" else input_column(table, asked.input)
     targets = _label_columns(table, asked.label, chosen, asked.labelled)
-    items, row_names = _items(table, chosen, kind_of_input(chosen, table.columns[chosen]))
-    columns = [_labels(table, target, asked.kind, classes[0] if classes else ()) for target in targets]
+    items, row_names = _items(table, chosen, kind_of_input(chosen, table.columns[chosen])) if chosen else (_nothing(table.count), None)
+    columns = [_labels(table, target, asked.kinds.get(target, asked.kind), classes[0] if classes else ()) for target in targets]
     grouping = _one(table, "group", asked.group)
     splitting = None if asked.split == "" else _one(table, "split", asked.split)
     captions = _one(table, "caption", None)
@@ -72,6 +72,16 @@ def from_table(table: Table, asked: Asked, *, classes: tuple[Sequence[str], Mapp
         else None,
         remarks=table.remarks,
     )
+
+
+def _nothing(count: int) -> Items:
+    """Rows without an input of their own."""
+    return Vectors(np.zeros((count, 0), dtype=np.float32))
+
+
+def is_input_known(table: Table) -> bool:
+    """Whether a column of the table has a usual name for an input."""
+    return any(_one(table, kind, None) is not None for kind in ("path", "text", "embedding"))
 
 
 def kind_of_input(column: str, values: Any) -> str:
@@ -120,7 +130,9 @@ def input_column(table: Table, given: str | None) -> str:
     raise InputError(f"{table.name} has the columns {listed}: the input could be {' or '.join(found)}; pass input=NAME.")
 
 
-def _label_columns(table: Table, given: str | None, chosen: str, labelled: bool) -> list[str]:
+def _label_columns(table: Table, given: str | tuple[str, ...] | None, chosen: str, labelled: bool) -> list[str]:
+    if isinstance(given, tuple):
+        return [_known(table, name, "label column") for name in given]
     if given is not None:
         if given in table.columns:
             return [given]

@@ -65,7 +65,7 @@ def _from_path(path: Path, asked: Asked) -> Examples:
     if not os.path.exists(path):  # noqa: PTH110  (Path.exists raises for too long a name)
         raise InputError(absent(path))
     if path.is_dir():
-        return read_folder(path, label=asked.label, name=asked.name, recursive=asked.recursive)
+        return read_folder(path, label=asked.folder_label, name=asked.name, recursive=asked.recursive)
     suffix = path.suffix.lower()
     if suffix == ".npz":
         arrays, named = load_npz(path), replace(asked, name=asked.name or path.stem)
