@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from fewtune import learning, parts, recipes, statistics, tasks, testing
     from fewtune.adaptation.settings import AdaptSettings
     from fewtune.api.adapted import Adapted
+    from fewtune.api.columns import AdaptedColumns, Columns, ColumnsModel, load_columns
     from fewtune.api.comparing import compare
     from fewtune.api.comparison import Comparison
     from fewtune.api.estimator import FewShotClassifier
     from fewtune.api.functions import Model, adapt, from_names, load
+    from fewtune.api.regressor import FewShotMultiOutput, FewShotRegressor
     from fewtune.api.settings import CompareSettings
     from fewtune.api.values import Data, Inputs
     from fewtune.backbones.backbone import Backbone
@@ -48,13 +50,18 @@ _WHERE = {
     "Adapt": "learning.phase",
     "AdaptSettings": "adaptation.settings",
     "Adapted": "api.adapted",
+    "AdaptedColumns": "api.columns",
     "Backbone": "backbones.backbone",
+    "Columns": "api.columns",
+    "ColumnsModel": "api.columns",
     "CompareSettings": "api.settings",
     "Comparison": "api.comparison",
     "Data": "api.values",
     "Evaluation": "models.evaluate",
     "Examples": "data.examples",
     "FewShotClassifier": "api.estimator",
+    "FewShotMultiOutput": "api.regressor",
+    "FewShotRegressor": "api.regressor",
     "InputError": "errors",
     "Inputs": "api.values",
     "Keeping": "evaluation.run_folder",
@@ -71,24 +78,30 @@ _WHERE = {
     "from_names": "api.functions",
     "load": "api.functions",
     "load_backbone": "models.named_backbone",
+    "load_columns": "api.columns",
     "read_examples": "data.reading.read",
     "read_method": "recipes",
 }
 
 # rooms that open by their name, as in `fewtune.recipes.multitask(steps=100)`
-_ROOMS = ("recipes", "learning", "parts", "tasks", "statistics", "testing")
+_ROOMS = ("backbones", "data", "files", "recipes", "learning", "parts", "tasks", "statistics", "testing")
 
 __all__ = [
     "Adapt",
     "AdaptSettings",
     "Adapted",
+    "AdaptedColumns",
     "Backbone",
+    "Columns",
+    "ColumnsModel",
     "CompareSettings",
     "Comparison",
     "Data",
     "Evaluation",
     "Examples",
     "FewShotClassifier",
+    "FewShotMultiOutput",
+    "FewShotRegressor",
     "InputError",
     "Inputs",
     "Keeping",
@@ -107,6 +120,7 @@ __all__ = [
     "learning",
     "load",
     "load_backbone",
+    "load_columns",
     "parts",
     "read_examples",
     "read_method",

@@ -16,6 +16,7 @@ import pytest
 from tests.journeys.conftest import SHAPES, Ran, draw
 from tests.journeys.test_serve import serving
 from tests.tiny_text import tiny
+from tests.unit.joint.grounds import write_houses
 
 Run = Callable[..., Ran]
 
@@ -74,6 +75,8 @@ def things(fewtune: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
         (tmp_path / table).write_text("path,label\n" + "\n".join(rows) + "\n")
     texts = "".join(f"{['red cat', 'blue dog'][i % 2]} {i},{['pet', 'beast'][i % 2]}\n" for i in range(12))
     (tmp_path / "tickets.csv").write_text("text,label\n" + texts)
+    write_houses(tmp_path / "houses.csv", rows=60)
+    (tmp_path / "new_houses.csv").write_text("size,age\n12,1\n7,4\n")
     (tmp_path / "new.csv").write_text("id,text\n1,red cat\n2,blue dog\n")
     ran = fewtune("adapt", "tickets.csv", "--backbone", f"hf:{tiny(tmp_path / 'bert', 0)}", "--out", "runs/tickets", "--finetune", "never")
     assert ran.code == 0, ran.err

@@ -9,7 +9,7 @@ import torch
 
 from fewtune.adaptation.by_method import check_sources
 from fewtune.adaptation.details import details
-from fewtune.adaptation.facts import facts_of, record_of, support_of
+from fewtune.adaptation.facts import facts_of, support_of
 from fewtune.adaptation.finetuned import Finetuned
 from fewtune.adaptation.finetuning import Finetuning
 from fewtune.adaptation.frozen import FrozenModel, choose
@@ -27,6 +27,7 @@ from fewtune.learners.labelled import Labelled
 from fewtune.learners.side import Side
 from fewtune.learners.target import Target, check_answers_fit, usable_target
 from fewtune.learning.method import Method
+from fewtune.models.backbone_record import record_of
 from fewtune.models.bundle import Bundle
 from fewtune.models.card import model_card
 from fewtune.models.finetuned_weights import since_origin

@@ -10,10 +10,8 @@ import torch
 from fewtune.adaptation.finetuned import Finetuned
 from fewtune.adaptation.kept import Kept
 from fewtune.backbones.backbone import Backbone
-from fewtune.backbones.places import remember
 from fewtune.data.reading.inputs import taught_size
 from fewtune.learners.target import Target
-from fewtune.models.bundle import BackboneRecord
 from fewtune.models.held_answers import held_answers
 from fewtune.models.support import Support, names_of, texts_of
 from fewtune.statistics import Interval
@@ -74,20 +72,4 @@ def support_of(target: Target, kept: Kept, backbone: Backbone, judged: float | N
         texts=texts_of(target.examples, rows),
         held=None if answers is None else held_answers(answers, labels, temperature),
         apart=target.features[place].detach().float().cpu() if kept.labels_moved and backbone.origin is None else None,
-    )
-
-
-def record_of(backbone: Backbone, width: int) -> BackboneRecord:
-    """What a bundle says of the backbone it was made with; where its weights lie is remembered on this machine."""
-    place = backbone.place
-    remember(backbone.digest(), place)
-    return BackboneRecord(
-        name=backbone.name,
-        weights=None if place.weights is None else place.weights.name,
-        folder=place.folder is not None,
-        digest=backbone.digest(),
-        preparation=backbone.preparation.text,
-        width=width,
-        modality=backbone.preparation.modality,
-        source=dict(backbone.source),
     )

@@ -9,13 +9,13 @@ from typing import Any, final
 import numpy as np
 import torch
 
-from fewtune.adaptation.facts import record_of
 from fewtune.adaptation.verdict import RUN, Verdict
 from fewtune.backbones.backbone import Backbone
 from fewtune.data.class_names import check_names, odd_names
 from fewtune.errors import InputError
 from fewtune.learning.classes import prompts_of, vectors_by_prompts
 from fewtune.learning.method import Method
+from fewtune.models.backbone_record import record_of
 from fewtune.models.bundle import Bundle
 from fewtune.models.card import model_card
 from fewtune.models.fitting import fit_head

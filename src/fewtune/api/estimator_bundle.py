@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from fewtune.adaptation.facts import record_of
 from fewtune.backbones.backbone import Backbone
 from fewtune.errors import InputError
 from fewtune.learners.choice import Choice
+from fewtune.models.backbone_record import record_of
 from fewtune.models.bundle import Bundle
 from fewtune.models.card import model_card
 from fewtune.models.finetuned_weights import since_origin

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Unpack, final
+from typing import Any, Unpack, cast, final, overload
 
 import numpy as np
 
@@ -15,9 +15,10 @@ from fewtune.adaptation.by_method import by_method
 from fewtune.adaptation.from_names import from_names as model_of_names
 from fewtune.adaptation.settings import AdaptSettings
 from fewtune.api.adapted import Adapted
+from fewtune.api.columns import AdaptedColumns, Columns, adapted_columns, refuse_sources
 from fewtune.api.values import Data, Inputs, backbone_of, examples_of, sources_of
 from fewtune.backbones.backbone import Backbone
-from fewtune.errors import InputError
+from fewtune.errors import InputError, unknown
 from fewtune.files import new_folder
 from fewtune.machine import Machine
 from fewtune.models.add_class import add_class
@@ -154,6 +155,7 @@ def load(run: Path | str, *, weights: Path | str | None = None, machine: Machine
     return made
 
 
+@overload
 def adapt(
     target: Data,
     *,
@@ -163,7 +165,33 @@ def adapt(
     settings: AdaptSettings = _DEFAULT,
     cache: Path | str | None = None,
     quiet: bool = True,
-) -> Adapted:
+) -> Adapted: ...
+
+
+@overload
+def adapt(
+    target: Data,
+    *,
+    backbone: Backbone | str | None = None,
+    method: str | None = None,
+    settings: AdaptSettings = _DEFAULT,
+    cache: Path | str | None = None,
+    quiet: bool = True,
+    **columns: Unpack[Columns],
+) -> AdaptedColumns: ...
+
+
+def adapt(
+    target: Data,
+    *,
+    sources: Sequence[Data] = (),
+    backbone: Backbone | str | None = None,
+    method: str | None = None,
+    settings: AdaptSettings = _DEFAULT,
+    cache: Path | str | None = None,
+    quiet: bool = True,
+    **columns: Any,
+) -> Adapted | AdaptedColumns:
     """Make the best classifier from a few labelled examples, and other labelled data if there is any.
 
     `target`: anything that `read_examples` reads: a folder of class folders, a table, an `.npz`, Examples, a data frame, or a pair (x, y)
@@ -179,6 +207,10 @@ def adapt(
     `.choice.expected` (the accuracy to expect, 0 to 1). Raises InputError (a ValueError), in one sentence, for data it cannot learn from
     and for a wrong setting.
 
+    A table (a file or a data frame) with several label columns, with numbers to predict, or with columns of numbers among its inputs: name
+    its columns with `label`, and if need be `kinds`, `numbers` and `input` (see `Columns`). The answer is then an `AdaptedColumns`, and
+    `method` a network such as "shared_bottom(width=32)".
+
     >>> import numpy, fewtune
     >>> x = numpy.eye(2, dtype="float32").repeat(8, axis=0)  # embeddings [16, 2]
     >>> adapted = fewtune.adapt((x, ["cat"] * 8 + ["dog"] * 8), method="centroid")
@@ -187,6 +219,9 @@ def adapt(
     >>> [answer.label for answer in adapted.predict(numpy.array([[0.9, 0.1], [0.2, 0.8]], dtype="float32"))]
     ['cat', 'dog']
     """
+    if columns:
+        refuse_sources(sources)
+        return adapted_columns(target, _columns(columns), backbone=backbone, method=method, settings=settings, cache=cache, quiet=quiet)
     examples = examples_of(target)
     model = backbone_of(backbone, examples.modality)
     how, methods = by_method(settings, method)
@@ -215,6 +250,14 @@ def from_names(class_names: Sequence[str], *, backbone: Backbone | str, prompts:
     made = Model(model_of_names(class_names, model, prompts=tuple(prompts), threshold=threshold).bundle)
     made.__dict__["backbone"] = model
     return made
+
+
+def _columns(given: Mapping[str, Any]) -> Columns:
+    """Raises InputError for an unknown name."""
+    for name in given:
+        if name not in Columns.__annotations__:
+            raise unknown("argument of adapt", name, Columns.__annotations__)
+    return cast(Columns, given)
 
 
 __all__ = ["Adapted", "Model", "adapt", "from_names", "load"]

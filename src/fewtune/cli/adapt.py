@@ -103,6 +103,13 @@ def adapt(
     out = chosen_out(data, out, resume=resume, overwrite=overwrite)
     refuse_existing(out, overwrite=overwrite)
     check_data(data, *other.source)
+    if (wanted := reading.columns(data)) is not None:
+        from fewtune.cli.adapt_columns import ColumnsAsked, adapt_table, refuse_flags
+
+        refuse_flags({"--source": other.source, "--prompts": prompts, "--threshold": threshold, "--keep": keep != "likely"}, resume=resume)
+        asked = ColumnsAsked(method, finetune, minutes, folds, seed, reading.skip_bad)
+        adapt_table(data, wanted, out, asked, model, overwrite=overwrite, pack=pack)
+        return
     with stage("reading the data"):
         examples, sources = reading.read(data), other.read()
     tell(*understood(examples, sources))

@@ -60,10 +60,18 @@ def evaluate(
     from fewtune.models.bundle import load_bundle
     from fewtune.models.evaluate import evaluate as measured
     from fewtune.models.evaluate import read_labelled
+    from fewtune.models.record import is_joint
     from fewtune.report.answer_files import check_page
     from fewtune.report.evaluation import render_evaluation
     from fewtune.report.evaluation_page import write_evaluation_page
 
+    if is_joint(run):
+        from fewtune.cli.predict_columns import evaluate_columns
+
+        refused = {"--label": label, "--threshold": threshold, "--report": report}
+        how = {"include_learned": include_learned, "skip_unknown": skip_unknown, "skip_bad": skip_bad}
+        evaluate_columns(run, data, format, running, input=input, refused=refused, **how)
+        return
     if report is not None:
         check_page(report, [data], overwrite=overwrite)
     bundle = load_bundle(run)

@@ -27,7 +27,14 @@ def inspect(
     format: str
         table is for people, json is for programs.
     """
-    from fewtune.cli.say import answer, terminal_width
+    from fewtune.cli.say import answer, tell, terminal_width
+
+    if (wanted := reading.columns(data)) is not None:
+        from fewtune.data.reading.columns_said import columns_in_words
+        from fewtune.data.reading.label_table import read_label_table
+
+        tell(*columns_in_words(read_label_table(data, wanted)))
+        return
     from fewtune.data.audit import inspect_examples
     from fewtune.report.inspection import render_audit
 

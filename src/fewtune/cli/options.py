@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fewtune.backbones.backbone import Backbone
     from fewtune.data.examples import Examples
     from fewtune.data.items import Modality
+    from fewtune.data.reading.label_table import Wanted
     from fewtune.machine import Machine
     from fewtune.models.predict import Running
 
@@ -24,7 +25,13 @@ class DataFlags:
     Parameters
     ----------
     label: str
-        The label column of a table. By default the one named label, class, category, target, intent or y.
+        The label column of a table. By default the one named label, class, category, target, intent or y. Repeat it to learn several
+        columns at once.
+    kind: str
+        NAME=class, NAME=float or NAME=multi: what a label column holds: one class, a number, or several labels ("a|b"). Repeat for more.
+        By default it is found out.
+    numbers: str
+        Columns of numbers that are inputs too, beside the photos or texts or alone.
     input: str
         The input column of a table: paths, texts or embeddings. By default the one named path, image, text, sentence, ...
     group: str
@@ -38,7 +45,9 @@ class DataFlags:
         Make four classes of each class of images, by turning them in quarter turns.
     """
 
-    label: str | None = None
+    label: Annotated[list[str], Parameter(negative=())] = field(default_factory=list)
+    kind: Annotated[list[str], Parameter(negative=())] = field(default_factory=list)
+    numbers: Annotated[list[str], Parameter(negative=(), consume_multiple=True)] = field(default_factory=list)
     input: str | None = None
     group: str | None = None
     class_split: str | None = None
@@ -50,12 +59,41 @@ class DataFlags:
         from fewtune.data.rotations import rotated
         from fewtune.data.splits import split_classes
 
-        examples = read_examples(source, label=self.label, input=self.input, group=self.group)
+        self.refuse_columns()
+        examples = read_examples(source, label=self.label[0] if self.label else None, input=self.input, group=self.group)
         if self.class_split is not None and self.class_split.isdecimal():
             examples = split_classes(examples, seed=int(self.class_split))
         elif self.class_split is not None:
             examples = split_classes(examples, Path(self.class_split))
         return rotated(examples) if self.rotations else examples
+
+    def refuse_columns(self) -> None:
+        """Raise InputError where several label columns, kinds or numbers are given to a command that reads one column of classes."""
+        from fewtune.errors import InputError
+
+        if len(self.label) > 1 or self.kind or self.numbers:
+            flag = "several --label" if len(self.label) > 1 else "--kind" if self.kind else "--numbers"
+            raise InputError(f"this command reads one column of classes, found {flag}: give one --label.")
+
+    def columns(self, source: Path) -> Wanted | None:
+        """The label columns and numbers that are asked for, where they are more than one column of classes; else None."""
+        from fewtune.data.reading.label_table import Wanted, single_kind
+        from fewtune.errors import InputError
+
+        kinds = {}
+        for text in self.kind:
+            name, _, kind = text.rpartition("=")
+            if not name:
+                raise InputError(f"--kind is NAME=class, NAME=float or NAME=multi, found {text!r}.")
+            kinds[name] = kind
+        labels = tuple(self.label)
+        if len(labels) == 1 and not kinds and not self.numbers:
+            kinds = {labels[0]: kind} if (kind := single_kind(source, labels[0])) != "class" else {}
+        if len(labels) < 2 and not kinds and not self.numbers:
+            return None
+        if self.class_split is not None or self.rotations or self.group is not None:
+            raise InputError("--class-split, --rotations and --group are for one column of classes: leave them out.")
+        return Wanted(labels=labels, kinds=kinds, numbers=tuple(self.numbers), input=self.input)
 
 
 @Parameter(name="*")
@@ -63,19 +101,37 @@ class DataFlags:
 class BackboneFlags:
     """Which foundation model, and what it runs on.
 
-    Parameters ---------- backbone: str small (the default), base or large: good models for images and for texts, which `fewtune
-    backbones` lists with others. Or a name: timm:NAME, open_clip:NAME[/PRETRAINED] or hf:NAME (a name of the hub or a local folder),
-    pixels, precomputed (the default for embeddings), an untrained conv4, resnet12 or mlp, or run:FOLDER, the finetuned backbone of a
-    saved model. Options follow after commas, as in timm:mobilenetv2_100,size=160. weights: Path The weights of the backbone: a local
-    safetensors or pt file, or a folder, also one of `fewtune fetch`. For run:FOLDER, where those of its original backbone are now, if
-    they were moved. device: str Where to compute: auto, cpu, cuda, cuda:1. dtype: str Precision of the forward pass. auto is bfloat16
-    on CUDA and float32 on the CPU. chunk: int Examples in one forward pass. Fewer need less memory. workers: int Threads that decode
-    images. 0: one for each core. channels_last: bool Memory layout of images; it can change the speed. compile: bool Compile the
-    forward pass. It pays off from many thousand examples on. accumulate: int Split the episodes of a training step into so many parts,
-    one after another. More parts need less memory. 0: chosen to fit. recompute: bool Train with less memory and a third more time:
-    activations are computed again for the gradient. By default only if they would take more than 1 GiB (on a GPU: half of its memory).
-    cache: Path The folder that keeps embedded examples. By default $FEWTUNE_CACHE or ~/.cache/fewtune/features. quiet: bool Write no
-    progress to standard error.
+    Parameters
+    ----------
+    backbone: str
+        small (the default), base or large: good models for images and for texts, which `fewtune backbones` lists with others. Or a name:
+        timm:NAME, open_clip:NAME[/PRETRAINED] or hf:NAME (a name of the hub or a local folder), pixels, precomputed (the default for
+        embeddings), an untrained conv4, resnet12 or mlp, or run:FOLDER, the finetuned backbone of a saved model. Options follow after
+        commas, as in timm:mobilenetv2_100,size=160.
+    weights: Path
+        The weights of the backbone: a local safetensors or pt file, or a folder, also one of `fewtune fetch`. For run:FOLDER, where those
+        of its original backbone are now, if they were moved.
+    device: str
+        Where to compute: auto, cpu, cuda, cuda:1.
+    dtype: str
+        Precision of the forward pass. auto is bfloat16 on CUDA and float32 on the CPU.
+    chunk: int
+        Examples in one forward pass. Fewer need less memory.
+    workers: int
+        Threads that decode images. 0: one for each core.
+    channels_last: bool
+        Memory layout of images; it can change the speed.
+    compile: bool
+        Compile the forward pass. It pays off from many thousand examples on.
+    accumulate: int
+        Split the episodes of a training step into so many parts, one after another. More parts need less memory. 0: chosen to fit.
+    recompute: bool
+        Train with less memory and a third more time: activations are computed again for the gradient. By default only if they would take
+        more than 1 GiB (on a GPU: half of its memory).
+    cache: Path
+        The folder that keeps embedded examples. By default $FEWTUNE_CACHE or ~/.cache/fewtune/features.
+    quiet: bool
+        Write no progress to standard error.
     """
 
     backbone: str | None = None

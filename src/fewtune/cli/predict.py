@@ -63,8 +63,14 @@ def predict(
     from fewtune.cli.watching import check_watch, watch_folder
     from fewtune.data.reading.inputs import read_given
     from fewtune.data.unreadable import unreadable
-    from fewtune.models.record import checked_threshold, glance
+    from fewtune.models.record import checked_threshold, glance, is_joint
 
+    if is_joint(run):
+        from fewtune.cli.predict_columns import predict_columns
+
+        refused = {"--threshold": threshold, "--unknown": unknown, "--sets": sets, "--explain": explain, "--watch": watch}
+        predict_columns(run, inputs or [], text or [], format, answers, running, input=input, strict=strict, refused=refused)
+        return
     if threshold is not None:
         checked_threshold(threshold)
     seen = glance(run)

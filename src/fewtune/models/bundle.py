@@ -41,7 +41,7 @@ FILES = (CARD, HEAD, WEIGHTS, SUPPORT)  # what `Bundle.write` may write beside t
 PACKED = "backbone"  # the folder of a packed backbone
 REPORT, SELECTION = "report.html", "selection.parquet"  # what `Adapted.save` may put beside them
 _PARAMETER, _STATE = "parameter/", "state/"
-_BROKEN = (OSError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, AssertionError)
+BROKEN = (OSError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, AssertionError)
 _LONGEST_CARD = 16 << 20  # bytes
 
 
@@ -136,7 +136,7 @@ def load_bundle(path: Path) -> Bundle:
         files = _checked_files(path, record)
         head = safetensors.torch.load_file(path / HEAD)
         bundle = Bundle(
-            backbone=_backbone(get(record, "backbone", dict)),
+            backbone=read_backbone_record(get(record, "backbone", dict)),
             method=get(record, "method", str),
             class_names=_names(get(record, "class_names", list)),
             state={k.removeprefix(_STATE): v for k, v in head.items() if k.startswith(_STATE)},
@@ -144,17 +144,17 @@ def load_bundle(path: Path) -> Bundle:
             temperature=_within(record, "temperature", 1e-9, 1e9),
             threshold=_within(record, "threshold", 0, 1),
             facts=_facts(record),
-            card=_card(path / CARD),
+            card=read_card(path / CARD),
             moved=_moved(path, record),
             support=read_support(safetensors.torch.load_file(path / SUPPORT), record.get("examples")) if SUPPORT in files else None,
             read=str(record.get("digest", "")),
-            packed=path.resolve() / PACKED if f"{PACKED}/{PACKED_RECORD}" in files and (path / PACKED).is_dir() else None,
+            packed=packed_folder(path, files),
         )
         _check_whole(bundle)
         return bundle
     except InputError:
         raise
-    except (*_BROKEN, safetensors.SafetensorError) as problem:
+    except (*BROKEN, safetensors.SafetensorError) as problem:
         said = (str(problem).splitlines() or [""])[0].rstrip(".")
         raise InputError(f"{path} is not a whole fewtune model ({type(problem).__name__}: {said}): make the model again.") from None
 
@@ -175,7 +175,12 @@ def _checked_files(path: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     return manifest
 
 
-def _card(file: Path) -> str:
+def packed_folder(path: Path, files: Mapping[str, Any]) -> Path | None:
+    """The folder of the packed backbone of a saved model; None where it has none."""
+    return path.resolve() / PACKED if f"{PACKED}/{PACKED_RECORD}" in files and (path / PACKED).is_dir() else None
+
+
+def read_card(file: Path) -> str:
     """The model card, which people may edit or take away."""
     try:
         return read_regular(file, most=_LONGEST_CARD).decode("utf-8", "replace")
@@ -183,7 +188,7 @@ def _card(file: Path) -> str:
         return ""
 
 
-def _backbone(record: dict[str, Any]) -> BackboneRecord:
+def read_backbone_record(record: dict[str, Any]) -> BackboneRecord:
     """Every field of the kind it must be."""
     kinds = {"width": int, "source": dict, "weights": (str, type(None)), "folder": bool}
     for one in fields(BackboneRecord):

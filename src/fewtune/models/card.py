@@ -21,14 +21,14 @@ def model_card(bundle: Bundle, facts: Mapping[str, Any], sentences: Sequence[str
     recall = {name: value for name, value in facts.get("recall", {}).items() if value is not None}
     shots = facts.get("shots", {})
     rows = "\n".join(
-        f"| {_cell(name)} | {shots.get(name, '')} | {'' if recall.get(name) is None else f'{100 * recall[name]:.0f}%'} |"
+        f"| {cell(name)} | {shots.get(name, '')} | {'' if recall.get(name) is None else f'{100 * recall[name]:.0f}%'} |"
         for name in bundle.class_names
     )
-    source = "\n".join(f"- {_cell(key)}: {_cell(value)}" for key, value in bundle.backbone.source.items())
+    source = "\n".join(f"- {cell(key)}: {cell(value)}" for key, value in bundle.backbone.source.items())
     calibrated = "on held-out folds" if facts.get("expected_accuracy") or facts.get("expected_before") else "not calibrated"
-    return f"""# A fewtune model for {_cell(facts.get("data", "unnamed data"))}
+    return f"""# A fewtune model for {cell(facts.get("data", "unnamed data"))}
 
-{" ".join(_cell(s) for s in sentences)}
+{" ".join(cell(s) for s in sentences)}
 
 | class | examples | recall on held-out folds |
 |---|---|---|
@@ -64,7 +64,7 @@ def _what_moved(bundle: Bundle) -> str:
     if moved.edits == "()":
         return f"finetuned: {counted(len(moved.weights), 'tensor')} of {numbers:,} numbers moved, kept in weights.safetensors"
     return (
-        f"finetuned by `{_cell(moved.edits)}`: {counted(len(moved.weights), 'tensor')} of {numbers:,} numbers, kept in weights.safetensors"
+        f"finetuned by `{cell(moved.edits)}`: {counted(len(moved.weights), 'tensor')} of {numbers:,} numbers, kept in weights.safetensors"
     )
 
 
@@ -73,7 +73,7 @@ def _sources(facts: Mapping[str, Any]) -> str:
     sources = facts.get("sources")
     if not isinstance(sources, Mapping) or not sources:
         return ""
-    lines = [f"- {_cell(key)}: {_cell(_listed(value))}" for key, value in sources.items() if value]
+    lines = [f"- {cell(key)}: {cell(_listed(value))}" for key, value in sources.items() if value]
     return "\n".join(["\n## Other labelled data", *lines, ""])
 
 
@@ -86,6 +86,6 @@ def _listed(value: object, most: int = 20) -> str:
     return ", ".join(map(str, value[:most])) + (f" and {len(value) - most} more" if len(value) > most else "")
 
 
-def _cell(value: object) -> str:
+def cell(value: object) -> str:
     """User text in Markdown: no pipes, no line breaks, no HTML."""
     return str(value).replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")

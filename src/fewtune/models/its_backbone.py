@@ -33,7 +33,15 @@ def load_its_backbone(
             backbone = backbone.origin
         _check_given(record, backbone)
         return backbone if bundle.moved is None else bundle.moved.onto(backbone)
-    place = Place(bundle.packed) if bundle.packed is not None and weights is None else _found(record, weights)
+    backbone = load_recorded_backbone(record, packed=bundle.packed, weights=weights, machine=machine)
+    return backbone if bundle.moved is None else bundle.moved.onto(backbone)
+
+
+def load_recorded_backbone(
+    record: BackboneRecord, *, packed: Path | None = None, weights: Path | None = None, machine: Machine | None = None
+) -> Backbone:
+    """The backbone of a record, from `weights`, from the folder `packed`, or from where it was. Refuses any other weights."""
+    place = Place(packed) if packed is not None and weights is None else _found(record, weights)
     backbone = load_backbone(record.name, weights=place.weights, folder=place.folder, machine=machine or Machine())
     found = known_digest(backbone, read_from(place))
     if found != record.digest:
@@ -42,7 +50,7 @@ def load_its_backbone(
             f"(expected digest {record.digest[:12]}, found {found[:12]}): give the original file with "
             f"{_WEIGHTS}."
         )
-    return backbone if bundle.moved is None else bundle.moved.onto(backbone)
+    return backbone
 
 
 def _check_given(record: BackboneRecord, given: Backbone) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
+from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.packed import pack
 from fewtune.errors import InputError
 from fewtune.files import RECORD, entries, foreign, link, new_folder, refuse_existing
@@ -31,7 +32,18 @@ def pack_into(folder: Path, bundle: Bundle, *, weights: Path | None = None) -> P
     name = bundle.backbone.name
     if name.split(",")[0] in _WITHOUT:
         return Packed(0, None, (f"{name} has no weights: the model's folder is all that another machine needs, as it is.",))
-    made = pack(load_its_backbone(replace(bundle, moved=None), weights=weights), folder / PACKED)
+    return _packed(load_its_backbone(replace(bundle, moved=None), weights=weights), folder)
+
+
+def pack_backbone(folder: Path, backbone: Backbone | None) -> tuple[str, ...]:
+    """Write a loaded backbone into the folder of a model that is being made; sentences on it. None where the model needs none."""
+    if backbone is None or backbone.name.split(",")[0] in _WITHOUT:
+        return ("The model has no backbone with weights: its folder is all that another machine needs, as it is.",)
+    return _packed(backbone, folder).sentences
+
+
+def _packed(backbone: Backbone, folder: Path) -> Packed:
+    name, made = backbone.name, pack(backbone, folder / PACKED)
     said = "is not known: look it up before you give the model to others" if made.licence is None else f"is {made.licence}"
     return Packed(
         made.size,

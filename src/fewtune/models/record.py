@@ -16,8 +16,19 @@ T = TypeVar("T")
 FORMAT, LEAST_FORMAT = 5, 3  # written and read; 4 has ensembles, 5 the names of examples and held-out answers
 
 
-def model_record(path: Path) -> dict[str, Any]:
-    """What fewtune.json says, as it was written. Raises InputError where it is missing, of another format, or changed."""
+SINGLE, JOINT = "bundle", "joint"  # the kinds of records: of a model of one label column, and of several
+
+
+def is_joint(path: Path) -> bool:
+    """Whether a folder holds a model of several label columns (or of numbers, or with columns of numbers among its inputs)."""
+    try:
+        return bool(read_record(path)[0].get("kind") == JOINT)
+    except (OSError, ValueError):
+        return False
+
+
+def model_record(path: Path, kind: str = SINGLE) -> dict[str, Any]:
+    """What fewtune.json says, as it was written. Raises InputError where it is missing, of another kind or format, or changed."""
     recover(path.resolve())
     file = path / RECORD
     if not file.is_file():
@@ -28,7 +39,12 @@ def model_record(path: Path) -> dict[str, Any]:
         record, whole = read_record(path)
     except (OSError, ValueError) as problem:
         raise InputError(f"{file} cannot be read ({str(problem).rstrip('.')}): make the model again.") from None
-    if record.get("kind") != "bundle":
+    if record.get("kind") == JOINT != kind:
+        raise InputError(
+            f"{path} is a model of several label columns or of numbers, which this command does not take: `fewtune predict` and "
+            "`fewtune evaluate` do, and in Python fewtune.load_columns."
+        )
+    if record.get("kind") != kind:
         raise InputError(f"{path} is not a saved model (its fewtune.json describes something else): expected what `fewtune adapt` writes.")
     number = record.get("format")
     if type(number) is not int or number > FORMAT:

@@ -45,7 +45,7 @@ def answer_table(
     `input` says where each is from. A name that the tables have already is theirs, and the answer's column gets another one. `fixed`: for
     programs that know the names; there is always an `input`, and of two columns with one name the table's gets another one.
     """
-    own, remarks = _own(given)
+    own, remarks = own_columns(given)
     said: dict[str, Sequence[Any]] = {}
     if fixed or not given.is_one_table:
         said["input"] = list(given.examples.row_names)
@@ -58,7 +58,7 @@ def answer_table(
         if taken := [f"{name} is called {other}" for name, other in free.items() if other != name]:
             remarks.append(f"The table has columns with these names already, so the answer's {', '.join(taken)}.")
         said = {free[name]: values for name, values in said.items()}
-    return AnswerTable((*own, *said), (*own.values(), *said.values()), len(own), _separated(given), tuple(remarks))
+    return AnswerTable((*own, *said), (*own.values(), *said.values()), len(own), separated(given), tuple(remarks))
 
 
 def _said(predictions: Sequence[Prediction], scores: Sequence[str]) -> dict[str, list[Any]]:
@@ -80,7 +80,7 @@ def _said(predictions: Sequence[Prediction], scores: Sequence[str]) -> dict[str,
     return found
 
 
-def _own(given: Given) -> tuple[dict[str, Sequence[Any]], list[str]]:
+def own_columns(given: Given) -> tuple[dict[str, Sequence[Any]], list[str]]:
     """The tables' own columns of plain values, and what is missing of them, in sentences."""
     found, remarks = given.columns()
     columns: dict[str, Sequence[Any]] = {}
@@ -95,7 +95,7 @@ def _own(given: Given) -> tuple[dict[str, Sequence[Any]], list[str]]:
 
 def own_records(given: Given) -> dict[int, dict[str, Any]]:
     """The own columns of every row that comes from a table, by its number."""
-    columns, _ = _own(given)
+    columns, _ = own_columns(given)
     rows = (row for one in given.tables for row in range(one.start, one.start + one.table.count))
     return {row: {name: values[row] for name, values in columns.items()} for row in rows}
 
@@ -107,7 +107,7 @@ def because_of(p: Prediction) -> list[dict[str, Any]] | None:
     return [{"name": n.name, "label": n.label, "similarity": n.similarity, **({"text": n.text} if n.text else {})} for n in p.because]
 
 
-def _separated(given: Given) -> bool:
+def separated(given: Given) -> bool:
     return all(one.path.suffix.lower() in (".csv", ".tsv", ".tab") for one in given.tables)
 
 

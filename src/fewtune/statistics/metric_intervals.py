@@ -35,8 +35,8 @@ def metric_interval(
     if each is not None and n:
         return t_interval(each[~np.isnan(each)], level)
     answers, true = np.asarray(prediction), np.asarray(truth)
-    values = _resampled(lambda rows: metric.of(answers[rows], true[rows]), known_rows(answers, true), resamples, seed)
-    return _percentiles(value, values, fraction(level), n)
+    values = resampled(lambda rows: metric.of(answers[rows], true[rows]), known_rows(answers, true), resamples, seed)
+    return percentiles(value, values, fraction(level), n)
 
 
 def metric_difference(
@@ -67,18 +67,18 @@ def metric_difference(
         return paired_interval(differences, level), sign_flip_test(differences)
     a, b, true = np.asarray(first), np.asarray(second), np.asarray(truth)
     value = metric.gain(metric.of(a, true), metric.of(b, true))
-    gains = _resampled(lambda r: metric.gain(metric.of(a[r], true[r]), metric.of(b[r], true[r])), rows, resamples, seed)
+    gains = resampled(lambda r: metric.gain(metric.of(a[r], true[r]), metric.of(b[r], true[r])), rows, resamples, seed)
     if folds is not None:
         gains = value + (gains - value) * spread_of_folds(folds)
-    interval = _percentiles(value, gains, fraction(level), int(rows.sum()))
-    return interval, 1.0 if math.isnan(interval.low) else _two_sided(gains)
+    interval = percentiles(value, gains, fraction(level), int(rows.sum()))
+    return interval, 1.0 if math.isnan(interval.low) else two_sided(gains)
 
 
 def _gains(metric: Metric, first: Floats, second: Floats) -> Floats:
     return first - second if metric.better == "high" else second - first
 
 
-def _resampled(value: Callable[[Rows], float], known: npt.NDArray[np.bool_], resamples: int, seed: int) -> Floats:
+def resampled(value: Callable[[Rows], float], known: npt.NDArray[np.bool_], resamples: int, seed: int) -> Floats:
     """The values [resamples or fewer] of rows drawn with replacement from the known ones; those without a value are left out."""
     if resamples < 100:
         raise ValueError(f"expected at least 100 resamples, found {resamples}.")
@@ -91,13 +91,13 @@ def _resampled(value: Callable[[Rows], float], known: npt.NDArray[np.bool_], res
     return some if len(some) >= LEAST_KNOWN * resamples else some[:0]
 
 
-def _percentiles(value: float, values: Floats, level: float, n: int) -> Interval:
+def percentiles(value: float, values: Floats, level: float, n: int) -> Interval:
     if len(values) == 0 or math.isnan(value):
         return Interval(value, math.nan, math.nan, level, n, "bootstrap")
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return Interval(value, float(low), float(high), level, n, "bootstrap")
 
 
-def _two_sided(gains: Floats) -> float:
+def two_sided(gains: Floats) -> float:
     smaller = min(int((gains <= 0).sum()), int((gains >= 0).sum()))
     return min(1.0, 2 * (smaller + 1) / (len(gains) + 1))

@@ -1,0 +1,197 @@
+"""The scikit-learn estimators of numbers and of several outputs: `FewShotRegressor` and `FewShotMultiOutput`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin, MultiOutputMixin, RegressorMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from fewtune.api.estimator_rows import embedded, kind_of, named_backbone, rows_of
+from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.defaults import chosen, is_size
+from fewtune.data.examples import Column, make_examples
+from fewtune.data.items import Vectors, Wanted
+from fewtune.data.reading.kinds import KINDS, kind_of_column
+from fewtune.data.reading.label_table import LabelTable
+from fewtune.data.reading.labels import Kind, as_labels
+from fewtune.errors import InputError
+from fewtune.joint.adapt import JointSettings, adapt_columns
+from fewtune.joint.outcome import JointOutcome
+from fewtune.models.joint.model import Floats, JointBundle
+
+
+class FewShotRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """Ridge regression on frozen features, its penalty by leave-one-out in closed form, with scikit-learn's interface.
+
+    Parameters
+    ----------
+    backbone : str or Backbone, default "auto"
+        What turns rows into features, as in `FewShotClassifier`: numbers [N, D] are features; for texts and photos, the small encoder.
+    weights : path, optional
+        The backbone's weights.
+    folds, seed : int
+        Of the folds that say what to expect.
+    device : str, default "auto"
+    cache : path, optional
+        The folder that keeps embedded rows; by default none.
+
+    Attributes
+    ----------
+    outcome_ : what was measured on held-out rows (`outcome_.sentences`). bundle_ : the model. backbone_ : the name of the backbone.
+
+    >>> import numpy, fewtune
+    >>> X = numpy.linspace(0, 1, 20)[:, None]
+    >>> round(float(fewtune.FewShotRegressor().fit(X, 3 * X[:, 0] + 1).predict([[0.5]])[0]), 2)
+    2.5
+    """
+
+    def __init__(
+        self,
+        backbone: str | Backbone = "auto",
+        weights: str | Path | None = None,
+        folds: int = 5,
+        seed: int = 0,
+        device: str = "auto",
+        cache: str | Path | None = None,
+    ) -> None:
+        self.backbone, self.weights, self.folds, self.seed = backbone, weights, folds, seed
+        self.device, self.cache = device, cache
+
+    def fit(self, X: Any, y: Any) -> FewShotRegressor:
+        """`y`: numbers [N], or [N, T] for several outputs. Raises ValueError for input it cannot learn from."""
+        features = _features(self, X, fitting=True)
+        numbers = np.asarray(y, dtype=np.float64)
+        if numbers.ndim not in (1, 2) or len(numbers) != len(features):
+            raise InputError(f"expected one number, or one row of numbers, for each of {len(features)} rows, found {list(numbers.shape)}.")
+        self.single_ = numbers.ndim == 1
+        columns = {f"y{place}": Column("float", column[:, None]) for place, column in enumerate(np.atleast_2d(numbers.T))}
+        self.outcome_ = _learned(self, features, columns)
+        self.bundle_ = self.outcome_.bundle
+        return self
+
+    def predict(self, X: Any) -> Floats:
+        """Numbers [N], or [N, T] where several outputs were learned."""
+        check_is_fitted(self)
+        found = np.stack(_answers(self.bundle_, _features(self, X)), axis=1)
+        return found[:, 0] if self.single_ else found
+
+
+class FewShotMultiOutput(MultiOutputMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Several label columns at once, each a class, a number or several labels, with scikit-learn's interface.
+
+    Each column has a head of its own on frozen features: logistic or ridge regression, whichever held-out rows favour. Parameters and
+    attributes as in `FewShotRegressor`; `kinds`: class, float or multi for each column of y, by default found out.
+
+    >>> import numpy, fewtune
+    >>> X = numpy.linspace(-1, 1, 24)[:, None]
+    >>> y = [["low" if x < 0 else "high", float(2 * x) + 0.01] for x in X[:, 0]]
+    >>> fewtune.FewShotMultiOutput().fit(X, y).predict([[0.9]])[0][0]
+    'high'
+    """
+
+    def __init__(
+        self,
+        kinds: Sequence[str] | None = None,
+        backbone: str | Backbone = "auto",
+        weights: str | Path | None = None,
+        folds: int = 5,
+        seed: int = 0,
+        device: str = "auto",
+        cache: str | Path | None = None,
+    ) -> None:
+        self.kinds, self.backbone, self.weights, self.folds, self.seed = kinds, backbone, weights, folds, seed
+        self.device, self.cache = device, cache
+
+    def fit(self, X: Any, y: Any) -> FewShotMultiOutput:
+        """`y`: a data frame, or rows of T labels [N, T]; None and NaN are missing. Raises ValueError for what cannot be learned."""
+        features = _features(self, X, fitting=True)
+        names, listed = _columns_of(y, len(features))
+        kinds: list[Kind] = [
+            kind_of_column(values, f"output {name!r}") if self.kinds is None else _checked(self.kinds[place])
+            for place, (name, values) in enumerate(zip(names, listed, strict=True))
+        ]
+        columns = {}
+        for name, values, kind in zip(names, listed, kinds, strict=True):
+            labels = as_labels(values, f"output {name!r}", None, kind)
+            columns[name] = labels if isinstance(labels, Column) else make_examples(Vectors(features), labels).column
+        self.outputs_ = names
+        self.outcome_ = _learned(self, features, columns)
+        self.bundle_ = self.outcome_.bundle
+        self.classes_ = [np.array(task.names) for task in self.bundle_.tasks]
+        return self
+
+    def predict(self, X: Any) -> np.ndarray[Any, Any]:
+        """[N, T] objects: the class, the number, or the tuple of labels of each output."""
+        check_is_fitted(self)
+        columns = []
+        for task, found in zip(self.bundle_.tasks, _answers(self.bundle_, _features(self, X)), strict=True):
+            if task.kind == "class":
+                columns.append([task.names[best] for best in found.argmax(axis=1)])
+            elif task.kind == "multi":
+                columns.append([tuple(name for name, p in zip(task.names, row, strict=True) if p >= 0.5) for row in found])
+            else:
+                columns.append(found.tolist())
+        made = np.empty((len(columns[0]), len(columns)), dtype=object)
+        for place, column in enumerate(columns):
+            made[:, place] = column
+        return made
+
+    def predict_proba(self, X: Any) -> list[Floats]:
+        """For each output the probabilities [N, K] of its classes, or [N, L] that each of its labels holds; of numbers [N, 1]."""
+        check_is_fitted(self)
+        return [found if found.ndim > 1 else found[:, None] for found in _answers(self.bundle_, _features(self, X))]
+
+
+def _features(estimator: Any, X: Any, *, fitting: bool = False) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Features [N, D] of rows; the backbone is the one that the first rows asked for."""
+    given = estimator.backbone
+    if isinstance(given, Backbone):
+        model = given
+    else:
+        name = given
+        if given == "auto" or is_size(given):
+            name = chosen(None if given == "auto" else given, kind_of(X)) if fitting else estimator.backbone_
+        model = named_backbone(name, estimator.weights, estimator.device)
+    if fitting:
+        estimator.backbone_ = model.name
+    if model.structure == "precomputed":
+        return np.asarray(validate_data(estimator, X, dtype=np.float32, reset=fitting))
+    examples = rows_of(X, Wanted(model.preparation.modality), several=True)
+    return embedded(examples, model, estimator.cache).float().cpu().numpy()
+
+
+def _learned(estimator: Any, features: np.ndarray[Any, np.dtype[np.float32]], columns: dict[str, Column]) -> JointOutcome:
+    """Heads for all columns on given features."""
+    first, column = next(iter(columns.items()))
+    examples = replace(make_examples(Vectors(features[:, :0]), column, name="data"), columns=columns, target=first)
+    table = LabelTable(examples, features.astype(np.float64), tuple(f"x{place}" for place in range(features.shape[1])))
+    return adapt_columns(table, None, JointSettings(methods={}, folds=estimator.folds, seed=estimator.seed))
+
+
+def _answers(bundle: JointBundle, features: np.ndarray[Any, np.dtype[np.float32]]) -> list[Floats]:
+    scaled = bundle.scaling(torch.zeros(len(features), 0), features.astype(np.float64))
+    return [task.answers(scaled) for task in bundle.tasks]
+
+
+def _columns_of(y: Any, count: int) -> tuple[list[str], list[list[Any]]]:
+    """(names, values) of the columns of y."""
+    if hasattr(y, "columns") and hasattr(y, "iloc"):
+        return [str(name) for name in y.columns], [y.iloc[:, place].tolist() for place in range(y.shape[1])]
+    rows = [list(row) for row in (y.tolist() if isinstance(y, np.ndarray) else y)]
+    widths = {len(row) for row in rows}
+    if len(rows) != count or len(widths) != 1:
+        raise InputError(f"expected a row of labels for each of {count} rows, all of one length, found {len(rows)} of {sorted(widths)}.")
+    return [f"y{place}" for place in range(widths.pop())], [list(column) for column in zip(*rows, strict=True)]
+
+
+def _checked(kind: str) -> Kind:
+    for known in KINDS:
+        if kind == known:
+            return known
+    raise InputError(f"unknown kind {kind!r}: expected class, float or multi.")

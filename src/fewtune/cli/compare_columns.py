@@ -1,0 +1,54 @@
+"""`fewtune compare TABLE --label A --label B`: methods that learn label columns, on held-out rows."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from fewtune.cli.compare_flags import KeepingFlags
+from fewtune.cli.learning import LearningFlags
+from fewtune.cli.options import BackboneFlags
+
+if TYPE_CHECKING:
+    from fewtune.data.reading.label_table import Wanted
+
+HEADS = "heads"  # the name of the method without a network
+
+
+def compare_table(
+    data: Path,
+    wanted: Wanted,
+    method: Sequence[str],
+    learning: LearningFlags,
+    format: Literal["table", "json", "csv", "latex", "markdown"],
+    keeping: KeepingFlags,
+    model: BackboneFlags,
+    *,
+    skip_bad: bool,
+    source: Sequence[Path] | None,
+) -> None:
+    """Compare on every label column, print the table, and keep it in --out."""
+    from fewtune.cli.say import answer, note, terminal_width
+    from fewtune.data.reading.label_table import read_label_table
+    from fewtune.errors import InputError
+    from fewtune.files import refuse_existing
+    from fewtune.report.columns_comparison import RESULTS, render_columns, write_columns
+
+    for flag, value in {"--source": source, "--sweep": learning.sweep, "--budget": learning.budget, "--resume": keeping.resume}.items():
+        if value:
+            raise InputError(f"{flag} is for comparisons on few-shot episodes; leave it out where label columns are compared.")
+    if keeping.out is not None:
+        refuse_existing(keeping.out, overwrite=keeping.overwrite, writes=RESULTS)
+    table = read_label_table(data, wanted)
+
+    from fewtune.joint.study import ColumnsStudy, compare_columns, compared_methods
+
+    methods = compared_methods(method)
+    backbone = None if table.bare else model.load(table.examples.modality)
+    study = ColumnsStudy(seeds=tuple(learning.training_seeds), skip_bad=skip_bad, cache=model.cache, quiet=model.quiet)
+    found = compare_columns(table, backbone, methods, study)
+    answer(render_columns(found, format, width=terminal_width(), color=sys.stdout.isatty()), styled=format == "table")
+    if keeping.out is not None:
+        note(f"The results are in {write_columns(found, keeping.out, overwrite=keeping.overwrite)}.")

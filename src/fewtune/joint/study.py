@@ -1,0 +1,168 @@
+"""Comparing methods on label columns: all learn from the same rows and answer the same held-out ones, once a training seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import final
+
+import numpy as np
+
+from fewtune.backbones.backbone import Backbone
+from fewtune.data.reading.label_table import LabelTable
+from fewtune.errors import InputError
+from fewtune.joint.adapt import USUAL, methods_of
+from fewtune.joint.folds import fold_of_rows
+from fewtune.joint.judged import INDEPENDENT, TOGETHER, truth_of
+from fewtune.joint.networks import fit_network
+from fewtune.joint.rows import JointRows, JointTask, joint_rows
+from fewtune.joint.ways import HEADS, fit_head, outputs_for
+from fewtune.keys import key
+from fewtune.learning.method import Method
+from fewtune.models.joint.model import Fitted, Floats, answers_of
+from fewtune.progress import Progress
+from fewtune.statistics import Interval
+from fewtune.statistics.metric_seeds import runs_gain, runs_metric
+from fewtune.statistics.metrics import METRICS, Metric, default_metric
+from fewtune.tasks.label_tasks import scale_of
+
+FROZEN = "heads"  # the method without a network: a ridge or logistic regression for each column
+TEST_SHARE = 5  # one row in so many is held out where the table has no test rows
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ColumnsStudy:
+    """How methods are compared. `seeds`: of training, one run each. `metrics`: by kind of column, instead of the usual one. `split`: the
+    seed by which a fifth of the rows is held out where the table has no test rows."""
+
+    seeds: tuple[int, ...] = (0,)
+    metrics: Mapping[str, str] | None = None
+    split: int = 0
+    skip_bad: bool = False
+    cache: Path | None = None
+    quiet: bool = True
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class ColumnResult:
+    """What one method gets on one column: its metric over `seeds` runs (mean and 95% interval over rows and runs), the `values` of each
+    run, and the `gain` over the first method with its `p` (None for the first)."""
+
+    method: str
+    column: str
+    metric: Metric
+    value: Interval
+    values: tuple[float, ...]
+    gain: Interval | None
+    p: float | None
+    rows: int
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class ColumnsComparison:
+    """`results`: method by method, each column in order. `seconds`: of training, and `visits`: rows that training looked at, a run."""
+
+    data: str
+    methods: tuple[str, ...]
+    columns: tuple[str, ...]
+    results: tuple[ColumnResult, ...]
+    seconds: Mapping[str, float]
+    visits: Mapping[str, int]
+    train: int
+    test: int
+    seeds: tuple[int, ...]
+
+    def of(self, method: str, column: str) -> ColumnResult:
+        return next(r for r in self.results if r.method == method and r.column == column)
+
+
+def compared_methods(texts: Sequence[str]) -> dict[str, Method | None]:
+    """Methods by their text, None for `heads`; by default heads, a network for each column, and one that all share."""
+    if not texts:
+        return {FROZEN: None, **USUAL}
+    named = [text for text in texts if text != FROZEN]
+    spelled = {INDEPENDENT: USUAL[INDEPENDENT], TOGETHER: USUAL[TOGETHER]}
+    found = {text: spelled[text] if text in spelled else methods_of([text])[text] for text in named}
+    return {text: None if text == FROZEN else found[text] for text in dict.fromkeys(texts)}
+
+
+def compare_columns(
+    table: LabelTable, backbone: Backbone | None, methods: Mapping[str, Method | None], study: ColumnsStudy | None = None
+) -> ColumnsComparison:
+    """Every method on every column. The first method is what the others are compared with, in pairs on the same rows and seeds.
+
+    Rows of a split called test are held out, or a fifth of the rows where there are none. Raises InputError for columns without labels in
+    one of the parts.
+    """
+    how = study or ColumnsStudy()
+    if not methods:
+        raise InputError("expected at least one method to compare.")
+    rows = with_test(joint_rows(table, backbone, cache=how.cache, skip_bad=how.skip_bad, quiet=how.quiet), how.split)
+    answers: dict[str, list[tuple[Floats, ...]]] = {name: [] for name in methods}
+    seconds, visits = dict.fromkeys(methods, 0.0), dict.fromkeys(methods, 0)
+    with Progress(len(methods) * len(how.seeds), "training", quiet=how.quiet) as progress:
+        for name, method in methods.items():
+            for seed in how.seeds:
+                fitted: Sequence[Fitted]
+                if method is None:
+                    fitted = [fit_head(rows, t, next(iter(HEADS[t.column.kind].values())), rows.train) for t in rows.tasks]
+                else:
+                    network = fit_network(rows, method, rows.train, key(seed, "columns"), seed=seed)
+                    fitted = network.fitted
+                    seconds[name] += network.trained.seconds / len(how.seeds)
+                    visits[name] = network.trained.visits
+                outputs = outputs_for(rows, fitted, rows.test)
+                answers[name].append(tuple(_answers(rows, place, outputs[place]) for place in range(len(rows.tasks))))
+                progress.advance(1, name)
+    results = [result for name in methods for result in _results(rows, name, answers, how)]
+    return ColumnsComparison(
+        data=table.examples.name,
+        methods=tuple(methods),
+        columns=tuple(task.name for task in rows.tasks),
+        results=tuple(results),
+        seconds=seconds,
+        visits=visits,
+        train=len(rows.train),
+        test=len(rows.test),
+        seeds=how.seeds,
+    )
+
+
+def with_test(rows: JointRows, seed: int) -> JointRows:
+    """The same rows with some of them held out: those of the table's test split, else a fifth of the rows, dealt out label by label."""
+    if len(rows.test):
+        return rows
+    fold = fold_of_rows(rows, TEST_SHARE, key(seed, "test"))
+    test = np.flatnonzero(fold == 0)
+
+    def parted(task: JointTask) -> JointTask:
+        inside = np.setdiff1d(task.train, test)
+        return replace(task, train=inside, test=np.intersect1d(task.train, test), scale=scale_of(task.column, inside))
+
+    tasks = tuple(map(parted, rows.tasks))
+    return replace(rows, tasks=tasks, train=np.setdiff1d(rows.train, test), test=test)
+
+
+def _answers(rows: JointRows, place: int, outputs: Floats) -> Floats:
+    task = rows.tasks[place]
+    return answers_of(task.column.kind, outputs[task.test], task.scale)
+
+
+def _results(rows: JointRows, name: str, answers: Mapping[str, list[tuple[Floats, ...]]], how: ColumnsStudy) -> list[ColumnResult]:
+    """One method's results on every column that has labels among the held-out rows."""
+    first, found = next(iter(answers)), []
+    for place, task in enumerate(rows.tasks):
+        if not len(task.test):
+            raise InputError(f"label column {task.name!r} has no label among the held-out rows: it cannot be compared on.")
+        truth = truth_of(task, task.test)
+        given = (how.metrics or {}).get(task.column.kind)
+        metric = default_metric(task.column.kind) if given is None else METRICS[given]
+        runs = [run[place] for run in answers[name]]
+        gain, p = (None, None) if name == first else runs_gain(metric, runs, [run[place] for run in answers[first]], truth)
+        values = tuple(metric.of(run, truth) for run in runs)
+        found.append(ColumnResult(name, task.name, metric, runs_metric(metric, runs, truth), values, gain, p, len(truth)))
+    return found

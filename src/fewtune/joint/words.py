@@ -1,0 +1,98 @@
+"""What was found out on label columns, in plain sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fewtune.joint.judged import INDEPENDENT, TaskJudged, truth_of
+from fewtune.models.joint.evaluate import TaskMeasured
+from fewtune.statistics import Interval
+
+NAMES = {
+    "accuracy": "right answers",
+    "balanced_accuracy": "balanced accuracy",
+    "r2": "R2",
+    "average_precision": "average precision",
+}
+PERCENT = {"accuracy", "balanced_accuracy"}
+WAYS = {"logistic": "logistic regression", "ridge": "ridge regression", INDEPENDENT: "a network of its own"}
+
+
+def shown(metric: str, value: float) -> str:
+    """A value of a metric, for people."""
+    return f"{100 * value:.0f}%" if metric in PERCENT else f"{value:.2f}"
+
+
+def between(metric: str, interval: Interval) -> str:
+    return f"{shown(metric, interval.low)} to {shown(metric, interval.high)}"
+
+
+def way_in_words(way: str) -> str:
+    """What answers a task."""
+    return WAYS.get(way, f"the network {way}, shared by all tasks")
+
+
+def summary_sentence(tasks: Sequence[TaskJudged]) -> str:
+    """Which columns are answered better than by guessing."""
+    better = [task.task.name for task in tasks if beats_guessing(task)]
+    rest = [task.task.name for task in tasks if not beats_guessing(task)]
+    if not rest:
+        return f"All of {len(tasks)} columns are answered better than by guessing." if len(tasks) > 1 else "Better than guessing."
+    if not better:
+        return f"No column is shown to be answered better than by guessing: {', '.join(rest)}."
+    return f"Answered better than by guessing: {', '.join(better)}. Not shown to be: {', '.join(rest)}."
+
+
+def beats_guessing(found: TaskJudged) -> bool:
+    """Whether the interval of the metric lies above what always giving the same answer gets."""
+    return found.best.value.low > found.guessing
+
+
+def task_sentence(found: TaskJudged) -> str:
+    """How well new rows will be answered, beside somebody who only knows the mean or the commonest label."""
+    metric, best, name = found.metric.name, found.best, found.task.name
+    spread, by = between(metric, best.value), f"answered by {way_in_words(found.chosen)}"
+    if metric == "r2":
+        truth = truth_of(found.task, found.task.train)
+        off, blind = float(abs(best.answers - truth).mean()), float(abs(truth.mean() - truth).mean())
+        within = f"90% are within {best.half:.3g}; " if best.half == best.half else ""
+        return (
+            f"{name}: new numbers are off by {off:.3g} on average, and by {blind:.3g} if the mean is always given; {within}"
+            f"R2 {shown(metric, best.value.mean)} ({spread}); {by}."
+        )
+    guess = f"always the commonest: {shown(metric, found.guessing)}" if metric == "accuracy" else f"guessing: {found.guessing:.2f}"
+    return f"{name}: {NAMES.get(metric, metric)} {shown(metric, best.value.mean)} ({spread}; {guess}); {by}."
+
+
+def sharing_sentences(tasks: Sequence[TaskJudged]) -> list[str]:
+    """For which tasks learning together is shown to help or to hurt."""
+    judged = [(task, task.sharing) for task in tasks if task.sharing is not None]
+    said = []
+    for verdict, words in (
+        ("helps", "Learning all columns together helps {}."),
+        ("hurts", "Learning all columns together hurts {} (negative transfer): a network of its own does better."),
+    ):
+        those = [
+            f"{task.task.name} ({_signed(task.metric.name, sharing.gain.mean)}, {_signed(task.metric.name, sharing.gain.low)} to "
+            f"{_signed(task.metric.name, sharing.gain.high)})"
+            for task, sharing in judged
+            if sharing.verdict == verdict
+        ]
+        if those:
+            said.append(words.format(", ".join(those)))
+    unknown = [task.task.name for task, sharing in judged if sharing.verdict == "not shown"]
+    if unknown:
+        said.append(f"Learning together is shown neither to help nor to hurt {', '.join(unknown)}.")
+    return said
+
+
+def _signed(metric: str, value: float) -> str:
+    return f"{100 * value:+.1f} points" if metric in PERCENT else f"{value:+.3f}"
+
+
+def measured_sentence(found: TaskMeasured) -> str:
+    """What a task gets on rows of the test split."""
+    name = NAMES.get(found.metric, found.metric)
+    return (
+        f"{found.name}: {name} {shown(found.metric, found.value.mean)} ({between(found.metric, found.value)}) on {found.rows:,} test rows."
+    )

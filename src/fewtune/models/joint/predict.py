@@ -1,0 +1,107 @@
+"""Answers of a model of several label columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+from torch import Tensor
+
+from fewtune.backbones.backbone import Backbone
+from fewtune.data.reading.inputs import Given
+from fewtune.errors import InputError
+from fewtune.machine import Machine
+from fewtune.models.its_backbone import load_recorded_backbone
+from fewtune.models.joint.model import Floats, JointBundle, TaskModel
+from fewtune.models.joint.rows import joint_features, numbers_of
+from fewtune.models.predict import Running
+
+
+@final
+@dataclass(frozen=True)
+class Answer:
+    """What a model says of one row for one label column.
+
+    `value`: the class, the number, or the labels (a tuple); None for a row that cannot be read. `probability`: of the class; None of
+    numbers and of several labels. `low`, `high`: between them lie 90% of such numbers. `scores`: probabilities by class or label.
+    """
+
+    value: str | float | tuple[str, ...] | None
+    probability: float | None = None
+    low: float | None = None
+    high: float | None = None
+    scores: dict[str, float] | None = None
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class JointAnswers:
+    """The answers to some rows: `answers[task][row]`, by the name of the label column. `problems`: why a row cannot be read."""
+
+    rows: Sequence[str]
+    answers: dict[str, list[Answer]]
+    problems: dict[int, str]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def load_joint_backbone(bundle: JointBundle, running: Running) -> Backbone | None:
+    """The backbone that the model was made with; None where it needs none. Raises InputError where its weights are gone or others."""
+    if bundle.backbone is None:
+        return None
+    return running.backbone or load_recorded_backbone(
+        bundle.backbone, packed=bundle.packed, weights=running.weights, machine=running.machine or Machine()
+    )
+
+
+def predict_joint(bundle: JointBundle, given: Given, *, skip_bad: bool = False, running: Running | None = None) -> JointAnswers:
+    """The answers to all rows. Rows that cannot be read are refused by name, or with `skip_bad` have no answer."""
+    here = running or Running()
+    if not len(given.examples):
+        raise InputError("expected at least one row to label, found none.")
+    backbone = load_joint_backbone(bundle, here)
+    numbers = numbers_of(bundle, given)
+    features, bad = joint_features(bundle, backbone, given.examples, numbers, skip_bad=skip_bad, quiet=here.quiet)
+    return JointAnswers(given.examples.row_names, {task.name: answers_to(task, features) for task in bundle.tasks}, bad)
+
+
+def answers_to(task: TaskModel, features: Tensor) -> list[Answer]:
+    """One answer a row."""
+    return [_answer(task, row) for row in np.atleast_2d(task.answers(features).T).T]
+
+
+def _answer(task: TaskModel, said: Floats) -> Answer:
+    if np.isnan(said).any():
+        return Answer(None)
+    if task.kind == "float":
+        value = float(said[0])
+        return Answer(
+            value, low=None if np.isnan(task.half) else value - task.half, high=None if np.isnan(task.half) else value + task.half
+        )
+    scores: dict[str, float] = dict(zip(task.names, said.tolist(), strict=True))
+    if task.kind == "multi":
+        return Answer(tuple(name for name, p in scores.items() if p >= 0.5), scores=scores)
+    best = max(scores, key=scores.__getitem__)
+    return Answer(best, probability=scores[best], scores=scores)
+
+
+def answer_columns(found: JointAnswers, taken: Sequence[str] = ()) -> dict[str, list[Any]]:
+    """The answers as columns of a table: one named after each label column (`NAME_predicted` where `taken` has that name), and beside it
+    the probability of a class, the bounds of a number, or the probability of each label."""
+    columns: dict[str, list[Any]] = {}
+    for name, answers in found.answers.items():
+        called = name if name not in taken else f"{name}_predicted"
+        columns[called] = ["|".join(a.value) if isinstance(a.value, tuple) else a.value for a in answers]
+        first = next((a for a in answers if a.value is not None), Answer(None))
+        if isinstance(first.value, tuple):
+            columns |= {f"{called} {label}": [(a.scores or {}).get(label) for a in answers] for label in first.scores or {}}
+        elif isinstance(first.value, str):
+            columns[f"{called} probability"] = [a.probability for a in answers]
+        elif first.low is not None:
+            columns |= {f"{called} low": [a.low for a in answers], f"{called} high": [a.high for a in answers]}
+    if found.problems:
+        columns["problem"] = [found.problems.get(row) for row in range(len(found))]
+    return columns

@@ -1,0 +1,76 @@
+"""Answers to several label columns: a table for people, CSV and JSON for programs, and files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from fewtune.data.reading.inputs import Given
+from fewtune.models.joint.predict import answer_columns
+from fewtune.report.answer_files import csv_text_of
+from fewtune.report.answers import AnswerTable, own_columns, own_records, separated
+from fewtune.report.encoded import json_text
+from fewtune.report.tables import Cell, Table, to_terminal
+
+if TYPE_CHECKING:
+    from fewtune.models.joint.predict import Answer, JointAnswers
+
+_LONGEST = 50  # letters of an input on a terminal
+
+
+def joint_answer_table(given: Given, found: JointAnswers) -> AnswerTable:
+    """The tables' own columns, then those of the answers (see `answer_columns`), after `input` where the rows are not of one table."""
+    own, remarks = own_columns(given)
+    said: dict[str, Sequence[Any]] = {} if given.is_one_table else {"input": list(found.rows)}
+    said |= answer_columns(found, tuple(own))
+    if clashes := [name for name in said if name in own]:
+        remarks.append(f"The table's own columns {', '.join(clashes)} are left out: the answers have columns of that name.")
+        own = {name: values for name, values in own.items() if name not in clashes}
+    return AnswerTable((*own, *said), (*own.values(), *said.values()), len(own), separated(given), tuple(remarks))
+
+
+def render_joint_answers(found: JointAnswers, format: Literal["table", "json", "csv"], given: Given) -> str:
+    """`json`: a list of {input, answers: {column: {value, probability, low, high, scores}}, row, problem}; `csv`: `joint_answer_table`."""
+    if format == "json":
+        own = own_records(given)
+        return json_text([_record(found, row, own.get(row)) for row in range(len(found))])
+    if format == "csv":
+        return csv_text_of(joint_answer_table(given, found))
+    columns = ("input", *found.answers)
+    rows = tuple((Cell(_short(name)), *_cells(found, row)) for row, name in enumerate(found.rows))
+    return to_terminal(Table(columns=columns, rows=rows, keys=tuple(str(place) for place in range(len(columns)))))
+
+
+def _cells(found: JointAnswers, row: int) -> list[Cell]:
+    return [Cell(_in_words(answers[row])) for answers in found.answers.values()]
+
+
+def _in_words(answer: Answer) -> str:
+    """One answer for people: `PG (71%)`, `6.4 (4.8 to 8)`, `drama, romance`."""
+    if answer.value is None:
+        return "(cannot be read)"
+    if isinstance(answer.value, tuple):
+        return ", ".join(answer.value) or "(none)"
+    if isinstance(answer.value, str):
+        return f"{answer.value} ({100 * (answer.probability or 0.0):.0f}%)"
+    bounds = "" if answer.low is None or answer.high is None else f" ({answer.low:.3g} to {answer.high:.3g})"
+    return f"{answer.value:.3g}{bounds}"
+
+
+def _record(found: JointAnswers, row: int, own: dict[str, Any] | None) -> dict[str, Any]:
+    return {
+        "input": found.rows[row],
+        "answers": {name: _said(answers[row]) for name, answers in found.answers.items()},
+        **({"problem": found.problems[row]} if row in found.problems else {}),
+        **({"row": own} if own is not None else {}),
+    }
+
+
+def _said(answer: Answer) -> dict[str, Any]:
+    value = list(answer.value) if isinstance(answer.value, tuple) else answer.value
+    more = {"probability": answer.probability, "low": answer.low, "high": answer.high, "scores": answer.scores}
+    return {"value": value, **{name: given for name, given in more.items() if given is not None}}
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"

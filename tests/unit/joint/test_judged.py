@@ -1,0 +1,126 @@
+"""How ways are judged: losses, metrics, intervals, guessing, and whether learning together helps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.special import expit, log_softmax
+from sklearn.metrics import accuracy_score, average_precision_score, log_loss, r2_score
+
+from fewtune.joint.judged import judged_task, sharing_of, truth_of
+from fewtune.joint.rows import JointRows, joint_rows
+from fewtune.joint.words import sharing_sentences, summary_sentence, task_sentence
+from fewtune.models.joint.model import answers_of
+from fewtune.statistics.metric_seeds import runs_gain, runs_metric
+from fewtune.statistics.metrics import METRICS
+from tests.unit.joint.grounds import houses
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> JointRows:
+    return joint_rows(houses(tmp_path, rows=120), None)
+
+
+def outputs(rows: JointRows, place: int, noise: float, seed: int = 0) -> np.ndarray:
+    """Outputs that are the truth and noise."""
+    task = rows.tasks[place]
+    found = np.full((len(rows), task.outputs), np.nan)
+    right = np.nan_to_num(task.targets(task.train), nan=0.5)
+    scale = 1.0 if task.column.kind == "float" else 4.0
+    found[task.train] = scale * (right - (0 if scale == 1 else 0.5)) + noise * np.random.default_rng(seed).normal(size=right.shape)
+    return found
+
+
+def test_answers_are_those_of_the_kind() -> None:
+    z = np.array([[1.0, -2.0, 0.5]])
+    np.testing.assert_allclose(answers_of("class", z, (0, 1), 2.0), np.exp(log_softmax(z / 2, axis=1)))
+    np.testing.assert_allclose(answers_of("multi", z, (0, 1)), expit(z))
+    np.testing.assert_allclose(answers_of("float", z, (10.0, 3.0)), [13.0])
+
+
+def test_metrics_and_losses_are_scikit_learn_s(rows: JointRows) -> None:
+    for place, task in enumerate(rows.tasks):
+        found = judged_task(rows, place, {"a": outputs(rows, place, 1.0)}, 5, pair=None).ways["a"]
+        truth = truth_of(task, task.train)
+        if task.column.kind == "float":
+            assert found.value.mean == pytest.approx(r2_score(truth, found.answers))
+            assert found.loss == pytest.approx(np.mean(((found.answers - truth) / task.scale[1]) ** 2))
+            errors = np.sort(np.abs(found.answers - truth))
+            assert found.half == errors[int(np.ceil(0.9 * (len(errors) + 1))) - 1]
+        elif task.column.kind == "class":
+            assert found.value.mean == pytest.approx(accuracy_score(truth, found.answers.argmax(1)))
+            assert found.loss == pytest.approx(log_loss(truth, found.answers, labels=[0, 1]))
+        else:
+            theirs = [average_precision_score(truth[:, label], found.answers[:, label]) for label in range(2)]
+            assert found.value.mean == pytest.approx(np.mean(theirs))
+
+
+def test_the_way_with_the_least_loss_is_chosen_and_guessing_stands_beside_it(rows: JointRows) -> None:
+    for place, task in enumerate(rows.tasks):
+        found = judged_task(rows, place, {"bad": outputs(rows, place, 5.0), "good": outputs(rows, place, 0.3)}, 5)
+        assert found.chosen == "good" and found.sharing is None and found.guessing < found.best.value.mean
+        truth = truth_of(task, task.train)
+        if task.column.kind == "class":
+            assert found.guessing == pytest.approx(np.bincount(truth).max() / len(truth))
+        elif task.column.kind == "float":
+            assert found.guessing == pytest.approx(0.0)
+
+
+def test_sharing_is_judged_on_the_same_rows(rows: JointRows) -> None:
+    close, far = outputs(rows, 0, 0.2), outputs(rows, 0, 1.5, seed=1)
+    for alone, together, verdict in ((far, close, "helps"), (close, far, "hurts"), (close, close, "not shown")):
+        found = judged_task(rows, 0, {"independent": alone, "shared_bottom": together}, 5)
+        assert found.sharing is not None and found.sharing.verdict == verdict
+    other = judged_task(rows, 0, {"independent": far, "mmoe()": close}, 5, pair=("independent", "mmoe()"))
+    assert other.sharing is not None and other.sharing.verdict == "helps"
+
+
+def test_what_is_shown_stands_in_plain_sentences(rows: JointRows) -> None:
+    close, far = (outputs(rows, 0, noise, seed=int(noise)) for noise in (0.2, 1.5))
+    hurt = judged_task(rows, 0, {"independent": close, "shared_bottom": far}, 5)
+    same = judged_task(rows, 1, {"independent": outputs(rows, 1, 1.0), "shared_bottom": outputs(rows, 1, 1.0)}, 5)
+    said = sharing_sentences([hurt, same])
+    assert said[0].startswith("Learning all columns together hurts price (-") and "(negative transfer)" in said[0]
+    assert said[1] == "Learning together is shown neither to help nor to hurt kind."
+    truth = truth_of(rows.tasks[0], rows.tasks[0].train)
+    off, blind = np.abs(hurt.best.answers - truth).mean(), np.abs(truth - truth.mean()).mean()
+    assert task_sentence(hurt).startswith(f"price: new numbers are off by {off:.3g} on average, and by {blind:.3g} if the mean is always")
+    useless = judged_task(rows, 1, {"logistic": np.zeros((len(rows), 2))}, 5)
+    assert "always the commonest: " in task_sentence(useless)
+    assert summary_sentence([hurt, useless]) == "Answered better than by guessing: price. Not shown to be: kind."
+    assert summary_sentence([hurt, hurt]) == "All of 2 columns are answered better than by guessing."
+    assert summary_sentence([useless]) == "No column is shown to be answered better than by guessing: kind."
+
+
+def test_temperatures_do_not_change_the_answer(rows: JointRows) -> None:
+    found = judged_task(rows, 1, {"a": 100 * outputs(rows, 1, 1.0)}, 5).ways["a"]
+    assert found.temperature > 10 and found.loss < 0.7
+
+
+def test_runs_are_drawn_as_rows_are() -> None:
+    random = np.random.default_rng(0)
+    truth = random.normal(size=200)
+    runs = [truth + noise * random.normal(size=200) for noise in (0.3, 0.9)]
+    one = runs_metric(METRICS["r2"], runs[:1], truth)
+    both = runs_metric(METRICS["r2"], runs, truth)
+    assert one.mean == pytest.approx(r2_score(truth, runs[0]))
+    assert both.mean == pytest.approx(np.mean([r2_score(truth, run) for run in runs]))
+    assert both.low < r2_score(truth, runs[1]) + 0.1 and both.high > r2_score(truth, runs[0]) - 0.05
+    gain, p = runs_gain(METRICS["rmse"], [runs[0]], [runs[1]], truth)
+    assert gain.mean > 0 and gain.low > 0 and p < 0.01
+    none, p = runs_gain(METRICS["r2"], runs, runs, truth)
+    assert none.mean == 0 and p == 1.0
+    with pytest.raises(ValueError, match="expected as many runs of both"):
+        runs_gain(METRICS["r2"], runs, runs[:1], truth)
+
+
+def test_verdicts_at_the_edge_of_the_interval() -> None:
+    truth = np.array([0, 1] * 50)
+    sure = np.eye(2)[truth]
+    assert sharing_of(METRICS["accuracy"], sure, sure, truth, 5).verdict == "not shown"
+    wrong = sure.copy()
+    wrong[:20] = 1 - wrong[:20]
+    assert sharing_of(METRICS["accuracy"], sure, wrong, truth, 5).verdict == "helps"
+    assert sharing_of(METRICS["accuracy"], wrong, sure, truth, 5).verdict == "hurts"

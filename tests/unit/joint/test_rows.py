@@ -1,0 +1,108 @@
+"""Rows with several label columns: features, tasks, folds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import Ridge as SklearnRidge
+
+from fewtune.data.reading.columns_said import columns_in_words
+from fewtune.errors import InputError
+from fewtune.joint.folds import fold_of_rows
+from fewtune.joint.rows import joint_rows
+from fewtune.joint.ways import fit_head
+from fewtune.keys import key
+from fewtune.models.joint.model import unit
+from fewtune.models.joint.scaling import measured_scaling
+from fewtune.parts.heads import Logistic, MultiLogistic, Ridge
+from tests.unit.joint.grounds import houses
+
+
+def test_features_have_one_scale_over_the_rows_to_learn_from(tmp_path: Path) -> None:
+    rows = joint_rows(houses(tmp_path, split=True), None)
+    mine = rows.features[rows.train].double()
+    torch.testing.assert_close(mine.mean(0), torch.zeros(3, dtype=torch.float64), atol=1e-6, rtol=0)
+    torch.testing.assert_close(mine.std(0, correction=0), torch.ones(3, dtype=torch.float64), atol=1e-6, rtol=0)
+    assert not np.isin(rows.train, rows.test).any() and len(rows.test) and len(rows.train) > len(rows.test)
+
+
+def test_a_missing_number_is_the_mean_and_has_a_flag() -> None:
+    numbers = np.array([[1.0, 5.0], [3.0, np.nan], [5.0, 7.0], [100.0, np.nan]])
+    scaling = measured_scaling(torch.zeros(4, 0), numbers, np.arange(3))
+    assert scaling.flagged == (1,) and scaling.fill.tolist() == [3.0, 6.0]
+    found = scaling(torch.zeros(4, 0), numbers).double().numpy()
+    whole = np.array([[1.0, 5, 0], [3, 6, 1], [5, 7, 0], [100, 6, 1]])
+    np.testing.assert_allclose(found, (whole - whole[:3].mean(0)) / whole[:3].std(0), rtol=1e-6)
+
+
+def test_a_number_that_is_missing_in_new_rows_alone_is_the_mean() -> None:
+    scaling = measured_scaling(torch.zeros(3, 0), np.array([[1.0], [2.0], [3.0]]), np.arange(3))
+    assert scaling(torch.zeros(1, 0), np.array([[np.nan]])).tolist() == [[0.0]]
+
+
+def test_a_constant_feature_says_nothing() -> None:
+    scaling = measured_scaling(torch.ones(3, 2) * 1e4, np.zeros((3, 0)), np.arange(3))
+    assert scaling(torch.full((1, 2), 7.0), np.zeros((1, 0))).tolist() == [[0.0, 0.0]]
+
+
+def test_each_fold_has_its_share_of_every_label(tmp_path: Path) -> None:
+    rows = joint_rows(houses(tmp_path, rows=200), None)
+    fold = fold_of_rows(rows, 5, key(0))
+    assert (fold[rows.train] >= 0).all() and (fold[np.setdiff1d(np.arange(200), rows.train)] == -1).all()
+    for task in rows.tasks:
+        sizes = np.bincount(fold[task.train], minlength=5)
+        assert sizes.min() >= 0.6 * sizes.mean()
+    again = fold_of_rows(rows, 5, key(0))
+    assert (fold == again).all() and (fold != fold_of_rows(rows, 5, key(1))).any()
+
+
+def test_copies_of_a_row_are_in_one_fold(tmp_path: Path) -> None:
+    rows = joint_rows(houses(tmp_path), None)
+    doubled = rows.features.clone()
+    doubled[rows.train[1::2]] = doubled[rows.train[0::2]][: len(rows.train[1::2])]
+    fold = fold_of_rows(replace(rows, features=doubled), 4, key(0))
+    pairs = zip(rows.train[0::2], rows.train[1::2], strict=False)
+    assert all(fold[a] == fold[b] for a, b in pairs)
+
+
+def test_a_head_is_fitted_on_the_labelled_rows_of_its_task_alone(tmp_path: Path) -> None:
+    rows = joint_rows(houses(tmp_path), None)
+    x = unit(rows.features).double().numpy()
+    price, kind, tags = rows.tasks
+    mine = price.train[:50]
+    found = fit_head(rows, price, Ridge(penalty=0.5, normalize=False, intercept=True), mine).outputs(rows.features)
+    theirs = SklearnRidge(alpha=0.5).fit(x[mine], price.targets(mine)).predict(x)
+    np.testing.assert_allclose(found[:, 0], theirs.ravel(), atol=1e-4)
+    known = kind.train[:50]
+    logits = fit_head(rows, kind, Logistic(C=2.0, normalize=False), known).outputs(rows.features)
+    model = LogisticRegression(C=2.0, tol=1e-9, max_iter=1000).fit(x[known], kind.column.values[known])
+    np.testing.assert_allclose(logits[:, 1] - logits[:, 0], model.decision_function(x), atol=1e-3)
+    several = fit_head(rows, tags, MultiLogistic(C=2.0, normalize=False), tags.train).outputs(rows.features)
+    for label in range(2):
+        model = LogisticRegression(C=2.0, tol=1e-9, max_iter=1000).fit(x[tags.train], tags.column.values[tags.train, label])
+        np.testing.assert_allclose(several[:, label], model.decision_function(x), atol=1e-3)
+
+
+def test_columns_with_nothing_to_learn_are_said(tmp_path: Path) -> None:
+    table = houses(tmp_path)
+    columns = dict(table.examples.columns)
+    price = columns["price"]
+    same = replace(table, examples=replace(table.examples, columns={**columns, "price": replace(price, values=price.values * 0)}))
+    with pytest.raises(InputError, match="'price' has the same label in all"):
+        joint_rows(same, None)
+    few = price.values.copy()
+    few[3:] = np.nan
+    with pytest.raises(InputError, match=r"'price' has \d labelled rows: expected 4 or more"):
+        joint_rows(replace(table, examples=replace(table.examples, columns={**columns, "price": replace(price, values=few)})), None)
+
+
+def test_what_was_read_in_words(tmp_path: Path) -> None:
+    said = columns_in_words(houses(tmp_path, missing=0.0))
+    assert said[0] == "houses: 80 rows; numbers among its inputs: size, age."
+    assert said[1].startswith("  price: a number, ") and said[2].startswith("  kind: one of two (big, small); 80 rows labelled.")
+    assert said[3].startswith("  tags: several of 2 labels (cheap, old)")
