@@ -453,7 +453,8 @@ def test_a_blend_is_the_mean_of_log_probabilities() -> None:
         (lambda: NamedLogistic(names=0), "whole number of examples"),
         (lambda: NamedLogistic(C=-1.0), "C must be a positive number"),
         (lambda: Matching(neighbours=-1), "neighbours must be 0"),
-        (lambda: Ridge(penalty=0.0), "penalty must be above 0"),
+        (lambda: Ridge(penalty=0.0), "penalty must be a positive number"),
+        (lambda: Ridge(penalty=float("inf")), "penalty must be a positive number"),  # its logits would be no numbers
         (lambda: Ridge(penalty="cv"), "'loo'"),  # type: ignore[arg-type]
         (lambda: Shrink(strength=0.0), "strength must be a positive number"),
         (lambda: Shrink(strength="cv"), "'loo'"),  # type: ignore[arg-type]
@@ -463,7 +464,7 @@ def test_a_blend_is_the_mean_of_log_probabilities() -> None:
         (lambda: Text(prompts=()), "at least one prompt"),
         (lambda: Text(prompts=("a photo",)), "one {} for the class name"),
         (lambda: TextPrior(form="both"), "'ridge' or 'cache'"),  # type: ignore[arg-type]
-        (lambda: TextPrior(penalty=-1.0), "penalty must be above 0"),
+        (lambda: TextPrior(penalty=-1.0), "penalty must be a positive number"),
         (lambda: TextPrior(penalty="cv"), "'loo'"),  # type: ignore[arg-type]
         (lambda: answer(Text(), *problem(0)[:3]), "no label side"),
     ],

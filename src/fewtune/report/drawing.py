@@ -151,6 +151,14 @@ def room(texts: Sequence[str], size: float = TEXT) -> float:
     return 0.6 * size * max(map(cells, texts), default=0)
 
 
+def accuracies_upwards(ax: Axes, *, along: str) -> None:
+    """Accuracies on the upright axis, in percent; what lies `along` the other one is written below it."""
+    percent_ticks(ax.yaxis)
+    ax.margins(y=0.1)
+    up_to_all(ax)
+    ax.set_xlabel(along)
+
+
 def up_to_all(ax: Axes) -> None:
     """An axis of accuracies ends at 100%, whatever its margin."""
     low, high = ax.get_ylim()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fewtune.learners.forecast import Forecast
-from fewtune.report.drawing import ACCENT, INK, Drawn, axes, drawn, percent_ticks, up_to_all
+from fewtune.report.drawing import ACCENT, INK, Drawn, accuracies_upwards, axes, drawn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,10 +34,7 @@ def forecast_figure(forecast: Forecast) -> Drawn | None:
         ticks = _shot_ticks(float(shots.min()), float(max(shots.max(), *forecast.grid, 0)))
         ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         ax.set_xticks([], minor=True)
-        percent_ticks(ax.yaxis)
-        ax.margins(y=0.1)
-        up_to_all(ax)
-        ax.set_xlabel("labelled examples a class")
+        accuracies_upwards(ax, along="labelled examples a class")
 
     label = f"Accuracy measured at {', '.join(f'{s:g}' for s in shots)} examples a class, and a fitted curve."
     caption = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fewtune.report.drawing import ACCENT, INK, Drawn, axes, drawn, percent_ticks, up_to_all
+from fewtune.report.drawing import ACCENT, INK, Drawn, accuracies_upwards, axes, drawn, percent_ticks
 from fewtune.statistics import Coverage
 
 if TYPE_CHECKING:
@@ -27,10 +27,7 @@ def sure_figure(coverage: Coverage, threshold: float) -> Drawn | None:
         ax.plot(share, accuracy, color=ACCENT)
         ax.plot(share[at : at + 1], accuracy[at : at + 1], linestyle="none", marker="o", markersize=5.6, color=INK)
         percent_ticks(ax.xaxis)
-        percent_ticks(ax.yaxis)
-        ax.margins(y=0.1)
-        up_to_all(ax)
-        ax.set_xlabel("answered, the surest first")
+        accuracies_upwards(ax, along="answered, the surest first")
 
     label = f"Of all answers {100 * accuracy[-1]:.0f}% are right; of the surest half {100 * _at_half(coverage):.0f}%."
     caption = (

@@ -9,10 +9,10 @@ from typing import ClassVar, Literal, final
 import torch
 from torch import Tensor
 
-from fewtune.errors import InputError
 from fewtune.parts.heads.features import ABSENT, exact, linear, prepared, widen
 from fewtune.parts.heads.head import Parameters, State, nothing_own, one_hot
 from fewtune.parts.heads.logistic_path import chosen_factor
+from fewtune.parts.heads.positive_or_loo import check_positive_or_loo
 from fewtune.parts.heads.softmax_regression import softmax_regression
 from fewtune.tasks.episodes import Episodes
 
@@ -49,11 +49,7 @@ class Logistic:
     own: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
-        if isinstance(self.C, str):
-            if self.C != "loo":
-                raise InputError(f"C is a positive number or 'loo' (chosen by leave-one-out), found {self.C!r}.")
-        elif not 0 < self.C < float("inf"):
-            raise InputError(f"C must be a positive number (large: little regularisation), found {self.C}.")
+        check_positive_or_loo("C", self.C, "large: little regularisation")
 
     begin = nothing_own
 

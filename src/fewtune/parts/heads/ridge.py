@@ -9,11 +9,11 @@ from typing import ClassVar, Literal, final
 import torch
 from torch import Tensor
 
-from fewtune.errors import InputError
 from fewtune.parts.heads.features import exact, linear, prepared, widen
 from fewtune.parts.heads.head import Parameters, State, nothing_own
 from fewtune.parts.heads.least_squares import by_target, centred, solved
 from fewtune.parts.heads.leave_one_out import chosen, mean_square
+from fewtune.parts.heads.positive_or_loo import check_positive_or_loo
 from fewtune.parts.heads.targets import Targets, class_targets, float_targets
 from fewtune.tasks.episodes import Episodes
 
@@ -53,11 +53,7 @@ class Ridge:
     own: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
-        if isinstance(self.penalty, str):
-            if self.penalty != "loo":
-                raise InputError(f"the penalty is a positive number or 'loo' (chosen by leave-one-out), found {self.penalty!r}.")
-        elif not self.penalty > 0:
-            raise InputError(f"the penalty must be above 0, found {self.penalty}: take a small one such as 1e-6 for almost none.")
+        check_positive_or_loo("the penalty", self.penalty, "1e-6 for almost none")
 
     begin = nothing_own
 

@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fewtune.errors import InputError
 from fewtune.lengths import unit
 from fewtune.parts.heads.features import exact, linear, prepared, widen
 from fewtune.parts.heads.head import Parameters, State, nothing_own, one_hot
+from fewtune.parts.heads.positive_or_loo import check_positive_or_loo
 from fewtune.parts.heads.prompts import check_prompts, required
 from fewtune.tasks.episodes import Episodes
 
@@ -55,11 +55,7 @@ class Shrink:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "prompts", check_prompts(self.prompts))
-        if isinstance(self.strength, str):
-            if self.strength != "loo":
-                raise InputError(f"the strength is a positive number or 'loo' (chosen by leave-one-out), found {self.strength!r}.")
-        elif not 0 < self.strength < math.inf:
-            raise InputError(f"the strength must be a positive number (the examples that a class name is worth), found {self.strength}.")
+        check_positive_or_loo("the strength", self.strength, "the examples that a class name is worth")
 
     begin = nothing_own
 

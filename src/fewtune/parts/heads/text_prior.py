@@ -15,6 +15,7 @@ from fewtune.parts.heads.features import exact, linear, prepared, widen
 from fewtune.parts.heads.head import Parameters, State, nothing_own, one_hot
 from fewtune.parts.heads.least_squares import Problem, by_target, solved
 from fewtune.parts.heads.leave_one_out import chosen, mean_square
+from fewtune.parts.heads.positive_or_loo import check_positive_or_loo
 from fewtune.parts.heads.prompts import check_prompts, required
 from fewtune.parts.heads.targets import class_targets
 from fewtune.tasks.episodes import Episodes
@@ -63,11 +64,7 @@ class TextPrior:
         object.__setattr__(self, "prompts", check_prompts(self.prompts))
         if self.form not in ("ridge", "cache"):
             raise InputError(f"unknown form {self.form!r}: expected 'ridge' or 'cache'.")
-        if isinstance(self.penalty, str):
-            if self.penalty != "loo":
-                raise InputError(f"the penalty is a positive number or 'loo' (chosen by leave-one-out), found {self.penalty!r}.")
-        elif not self.penalty > 0:
-            raise InputError(f"the penalty must be above 0, found {self.penalty}: a large one stays with the class names.")
+        check_positive_or_loo("the penalty", self.penalty, "a large one stays with the class names")
 
     begin = nothing_own
 
