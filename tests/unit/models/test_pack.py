@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from torch import nn
 
 import fewtune
 from fewtune.adaptation.settings import AdaptSettings
+from fewtune.backbones import packed as packed_module
 from fewtune.backbones.load import load_backbone
-from fewtune.backbones.packed import RECORD, WEIGHTS, is_packed, load_packed
+from fewtune.backbones.packed import RECORD, WEIGHTS, is_packed, load_packed, pack
 from fewtune.backbones.providers.packable import licence_in, settings, with_options
 from fewtune.backbones.providers.quiet import quietly, transformers_quietly
 from fewtune.errors import InputError
@@ -154,6 +156,34 @@ def test_a_name_of_the_hub_needs_no_cache_afterwards(tmp_path: Path) -> None:
     np.testing.assert_allclose([p.probability for p in loaded.predict(TEXTS)], said, atol=1e-6)
     assert json.loads((tmp_path / "run" / "backbone" / RECORD).read_text())["licence"] == "apache-2.0"
     assert loaded.bundle.backbone.name == "hf:some/bert" and not loaded.bundle.backbone.folder
+
+
+def test_weights_of_one_s_own_have_no_licence_of_the_library(tmp_path: Path) -> None:
+    name = timm(tmp_path)
+    backbone = load_backbone(name, weights=tmp_path / "w.safetensors", machine=CPU)
+    licensed = load_backbone("timm:resnet10t.c3_in1k,pretrained=false,size=32", machine=CPU)
+    assert pack(licensed, tmp_path / "theirs").licence == "apache-2.0"
+    assert pack(replace(licensed, place=backbone.place), tmp_path / "mine").licence is None
+
+
+@pytest.mark.parametrize("wrong", ["weights", "features"])
+def test_a_copy_that_is_another_model_is_refused(wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is read back before anything is said of it."""
+    original, read = load_backbone("conv4,size=16,width=4", machine=CPU), packed_module._read
+    pack(original, tmp_path / "right")
+
+    def other(*given: Any, **how: Any) -> Any:
+        found = read(*given, **how)
+        with torch.no_grad():
+            next(found.network.parameters()).add_(1e-3)
+        return found
+
+    if wrong == "weights":
+        monkeypatch.setattr(packed_module, "_read", other)
+    else:
+        monkeypatch.setattr(packed_module, "_alike", lambda *_: False)
+    with pytest.raises(InputError, match="cannot be packed"):
+        pack(original, tmp_path / "wrong")
 
 
 @pytest.fixture(scope="module")
