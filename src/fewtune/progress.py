@@ -68,6 +68,17 @@ def waiting(name: str, *, quiet: bool = False) -> Iterator[None]:
                 speaker.join(EVERY)
 
 
+@contextlib.contextmanager
+def resting() -> Iterator[None]:
+    """Within this block nothing is being done that somebody waits for, such as a server between two requests: `waiting` says nothing."""
+    _NOW.bars += 1
+    try:
+        yield
+    finally:
+        saying()
+        _NOW.bars -= 1
+
+
 def _speak(over: threading.Event) -> None:
     told = ""
     while not over.wait(SOON / 4):

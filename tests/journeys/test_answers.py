@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.journeys.conftest import SHAPES, Ran, draw
 
@@ -49,6 +50,29 @@ def test_a_table_comes_back_with_answers_beside_it(fewtune: Run, model: Path, ph
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["input", "label", "probability", *SHAPES] and len(rows) == 8
     assert rows[0]["input"] == str(photos / "circle" / "00.jpg")
+
+
+@pytest.mark.usefixtures("photos")
+def test_a_csv_file_comes_back_as_it_was_written(fewtune: Run, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_bytes('\ufeffshop;path;price\n7;photos/circle/00.jpg;1,5\n8;photos/square/01.png;"a;b"\n'.encode())
+    ran = fewtune("predict", model, tmp_path / "list.csv", "--out", tmp_path / "answers.csv", "--quiet")
+    assert ran.code == 0, ran.err
+    assert ran.out.startswith("2 answers: ") and "00.jpg" not in ran.out and ran.out.count("\n") == 1  # the answers are in the file
+    lines = (tmp_path / "answers.csv").read_bytes().decode().split("\n")
+    assert lines[0] == "\ufeffshop;path;price;label;probability"
+    assert lines[1].startswith("7;photos/circle/00.jpg;1,5;") and lines[2].startswith('8;photos/square/01.png;"a;b";')
+    (tmp_path / "others.csv").write_text("shop,path\n9,photos/circle/01.png\n")
+    ran = fewtune("predict", model, tmp_path / "list.csv", tmp_path / "others.csv", "--out", tmp_path / "both.csv", "--quiet")
+    assert ran.code == 0 and (tmp_path / "both.csv").read_text().startswith("shop,path,price,input,"), ran.err
+
+
+def test_a_strip_is_skipped_with_its_reason(fewtune: Run, photos: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (1_000_000, 1)).save(tmp_path / "strip.png")
+    network = "timm:mobilenetv3_small_050,pretrained=false,size=32"
+    ran = fewtune("adapt", photos, "--backbone", network, "--method", "ridge", "--finetune", "never", "--out", tmp_path / "run", "--quiet")
+    assert ran.code == 0, ran.err
+    ran = fewtune("predict", tmp_path / "run", tmp_path / "strip.png", photos / "circle" / "00.jpg", "--quiet")
+    assert ran.code == 0 and "(cannot be read)" in ran.out and "too long and narrow" in ran.err, ran
 
 
 @pytest.mark.usefixtures("model", "photos")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -68,6 +69,11 @@ def test_evaluate_agrees_with_predict(fewtune: Run, model: Path, unseen: Path) -
         assert record["confusion"][k] == [mine.count(other) for other in SHAPES]
     said = fewtune("evaluate", model, unseen)
     assert said.code == 0 and "Accuracy on 15 rows of unseen" in said.out and "Confusion matrix" in said.out
+    lines = said.out.splitlines()
+    assert re.fullmatch(r"About \d+ of 10+ new photos will be right \(\d+ to \d+ of 10+\); guessing would get 1 of 3\.", lines[0]), lines[0]
+    assert re.match("(Ready to use|Usable if somebody checks its answers|Not ready to use): ", lines[1]), lines[1]
+    assert lines[2] == "Measured on 15 photos of unseen."
+    assert record["verdict"] == lines[:3]
 
 
 def test_evaluate_leaves_out_what_was_learned_from(fewtune: Run, model: Path, photos: Path, unseen: Path) -> None:
@@ -101,6 +107,7 @@ def test_a_class_is_added_in_place(fewtune: Run, model: Path, photos: Path, tmp_
     new = crosses(tmp_path / "cross")
     before = answers(fewtune("predict", model, photos, "--format", "json", "--quiet"))
     ran = fewtune("add-class", model, "cross", new, "--quiet")
+    assert f"This replaced the model in {model}; --out NEW would have kept it." in ran.out
     assert ran.code == 0 and ran.err == "", ran.err
     assert (
         "Class cross was added from 4 examples" in ran.out

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from fewtune.progress import EVERY
 from tests.journeys.conftest import SHAPES, Ran, draw
 
 pytest.importorskip("starlette")
@@ -79,6 +81,12 @@ def test_it_answers_as_predict_does_and_ends_in_good_order(fewtune: Run, model: 
         with socket.create_connection(("127.0.0.1", port)) as rude:  # no HTTP at all
             rude.sendall(b"\x16\x03\x01 hello\r\n\r\n")
             assert rude.recv(99).startswith(b"HTTP/1.1 400")
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as twice:  # a second request hidden in the first one
+            hidden = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            lengths = b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n"
+            twice.sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\n" + lengths + b"\r\n0\r\n\r\n" + hidden)
+            answers = b"".join(iter(lambda: twice.recv(65536), b""))  # until it is closed
+            assert answers.count(b"HTTP/1.1") == 1 and answers.startswith(b"HTTP/1.1 400") and b"says its length twice" in answers
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
         assert process.returncode == 0 and "every request that was taken is answered" in out and err == ""
@@ -102,6 +110,8 @@ def test_it_says_what_is_wrong_before_it_starts(fewtune: Run, model: Path, tmp_p
 def test_it_warns_where_others_are_let_in(model: Path) -> None:
     with serving(model, "--host", "0.0.0.0") as (process, port):
         assert asked(port, "/health")[0] == 200
+        time.sleep(EVERY + 1)  # a server that waits for requests does not say that it is at work
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
+        assert "so far" not in err
         assert process.returncode == 0 and "whoever reaches this port can use the model, without a password" in err

@@ -110,6 +110,18 @@ def test_quick_work_and_quiet_say_nothing(monkeypatch: pytest.MonkeyPatch, capsy
     assert capsys.readouterr() == ("", "")
 
 
+def test_who_waits_for_others_says_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(progress, "SOON", 0.02)
+    monkeypatch.setattr(progress, "EVERY", 0.02)
+    with progress.waiting("starting"):
+        with progress.resting():
+            time.sleep(0.3)
+        monkeypatch.setattr(progress, "SOON", 60.0)  # afterwards it counts from the end of the rest
+        monkeypatch.setattr(progress, "EVERY", 60.0)
+        time.sleep(0.05)
+    assert capsys.readouterr().err == ""
+
+
 def test_other_words_count(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(progress, "SOON", 0.4)
     with progress.waiting("starting"):

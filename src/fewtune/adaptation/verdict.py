@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
 
 from fewtune.adaptation.finetuned import Finetuned
+from fewtune.data.examples import Integers
 from fewtune.learners.choice import Choice
 from fewtune.learners.doubts import Doubt, likely_mislabelled
 from fewtune.learners.target import Target
@@ -119,23 +121,27 @@ def often(accuracy: Interval, noun: str) -> str:
 
 
 def guess_of(target: Target) -> tuple[float, str]:
-    """What is right without looking, as a fraction and in words: one of K, or the largest class where it is much larger than that."""
-    shots, even = target.shots(), 1 / len(target.class_names)
-    largest = float(shots.max() / shots.sum())
+    """What is right without looking, see `guess_among`, for the examples that are learned from."""
+    return guess_among(target.shots(), target.class_names)
+
+
+def guess_among(counts: Integers, names: Sequence[str]) -> tuple[float, str]:
+    """What is right without looking, as a fraction and in words: one of K, or the largest class where it is much larger than that.
+
+    `counts` [K]: the examples of each class.
+    """
+    even, largest = 1 / len(counts), float(counts.max() / counts.sum())
     if largest <= 1.5 * even:
-        return even, f"guessing would get 1 of {len(shots)}"
-    return largest, f"always saying {_quoted(target, int(shots.argmax()))} would get {round(10 * largest)} of 10"
+        return even, f"guessing would get 1 of {len(counts)}"
+    return largest, f"always saying \u201c{names[int(counts.argmax())]}\u201d would get {round(10 * largest)} of 10"
 
 
 def light_of(accuracy: Interval | None, guessing: float, choice: Choice, target: Target) -> tuple[Light, str]:
     """Which light, and why."""
     if accuracy is None:
         return "unknown", "every class has a single example, so none was left to test with."
-    way, least = ((value - guessing) / (1 - guessing) for value in (accuracy.mean, accuracy.low))
-    if least <= 0:
-        return "not ready", "it may be no better than guessing."
-    if way < USABLE:
-        return "not ready", "it is nearer to guessing than to always being right."
+    if (said := _near_guessing(accuracy, guessing)) is not None:
+        return said
     weakest = _weakest(choice)
     if weakest is not None and choice.recall[weakest] < WEAKEST:
         return "review", f"{_quoted(target, weakest)} is too often wrong: {_times(choice, target, weakest)} are right."
@@ -143,7 +149,34 @@ def light_of(accuracy: Interval | None, guessing: float, choice: Choice, target:
         alone = len(choice.unestimated)
         many = "one class has" if alone == 1 else f"{alone} classes have"
         return "review", f"{many} a single example, so nobody knows how often the model is right there."
-    if least < READY:
+    return _by_interval(accuracy, guessing)
+
+
+def light_of_test(accuracy: Interval, guessing: float, recall: Mapping[str, float]) -> tuple[Light, str]:
+    """Which light, and why, for what was measured on labelled examples. `recall`: of each class that has some, a fraction."""
+    if (said := _near_guessing(accuracy, guessing)) is not None:
+        return said
+    weakest = min(recall, key=lambda name: recall[name])
+    if recall[weakest] < WEAKEST:
+        return "review", f"\u201c{weakest}\u201d is too often wrong: {100 * recall[weakest]:.0f}% are right."
+    return _by_interval(accuracy, guessing)
+
+
+def _way(value: float, guessing: float) -> float:
+    """How far a share of right answers is from guessing (0) to always right (1)."""
+    return (value - guessing) / (1 - guessing) if guessing < 1 else 0.0
+
+
+def _near_guessing(accuracy: Interval, guessing: float) -> tuple[Light, str] | None:
+    if _way(accuracy.low, guessing) <= 0:
+        return "not ready", "it may be no better than guessing."
+    if _way(accuracy.mean, guessing) < USABLE:
+        return "not ready", "it is nearer to guessing than to always being right."
+    return None
+
+
+def _by_interval(accuracy: Interval, guessing: float) -> tuple[Light, str]:
+    if _way(accuracy.low, guessing) < READY:
         wide = accuracy.high - accuracy.low > WIDE
         low = math.floor(10 * accuracy.low + 1e-9)
         said = f"the estimate is rough, it may be as low as {low} of 10" if wide else f"about {_wrong(accuracy)} answers are wrong"

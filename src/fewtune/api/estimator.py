@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from fewtune.api.estimator_bundle import bundle_of, fitted_of
-from fewtune.api.estimator_rows import embedded, kind_of, labels_of, named_backbone, rows_of
+from fewtune.api.estimator_rows import copies_of, embedded, kind_of, labels_of, named_backbone, rows_of
 from fewtune.api.functions import Model, load
 from fewtune.api.values import backbone_of
 from fewtune.backbones.backbone import Backbone
@@ -110,19 +110,26 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             return given.structure == "precomputed"
         return getattr(self, "backbone_", "precomputed") == "precomputed" if given == "auto" else given == "precomputed"
 
-    def fit(self, X: Any, y: Any) -> FewShotClassifier:
-        """Choose the learner (with "auto"), calibrate it and fit it on all rows. Raises ValueError for input it cannot learn from."""
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> FewShotClassifier:
+        """Choose the learner (with "auto"), calibrate it and fit it on all rows. Raises ValueError for input it cannot learn from.
+
+        `sample_weight` [N]: whole numbers of at least 0. The learner is fitted as if a row of weight k stood there k times, whichever
+        learner it is; a row of weight 0 is not used at all. The splits that choose the learner, calibrate it and measure it (`choice_`)
+        count each row of a weight above 0 once, so that no copy of a held-out row is learned from.
+        """
         if self.folds < 2:
             raise InputError(f"expected at least 2 folds, found {self.folds}.")
         model = self._load(self._named(X))
         on_features = model.structure == "precomputed"
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32]) if on_features else (X, labels_of(X, y))
         check_classification_targets(y)
-        self.classes_, labels = np.unique(y, return_inverse=True)
+        copies = copies_of(sample_weight, y, X)
+        used = np.flatnonzero(copies)
+        self.classes_, labels = np.unique(y[used], return_inverse=True)
         if len(self.classes_) < 2:
             raise InputError(f"expected examples of at least two classes, found one class: {str(self.classes_[0])!r}.")
         self.backbone_ = model.name
-        features = self._features(X, model, fitting=True)
+        features = self._features(X, model, fitting=True)[used]
         methods = self._methods(model, labels)
         vectors = vectors_by_prompts(model, [str(c) for c in self.classes_], methods.values())
         rows, ways = np.arange(len(labels)), len(self.classes_)
@@ -136,7 +143,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             folds=self.folds,
         )
         chosen = self.choice_.method
-        state, parameters = fit_head(chosen, features, rows, labels, ways, vectors.get(prompts_of(chosen.head)))
+        repeated = np.repeat(rows, copies[used])
+        state, parameters = fit_head(chosen, features, repeated, labels[repeated], ways, vectors.get(prompts_of(chosen.head)))
         self.method_ = text(chosen)
         self.temperature_ = self.choice_.temperature
         self.state_ = {k: v.cpu().numpy() for k, v in state.items()}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from PIL.Image import Image
-from sklearn.utils.validation import assert_all_finite, check_consistent_length, column_or_1d
+from sklearn.utils.validation import _check_sample_weight, assert_all_finite, check_consistent_length, column_or_1d
 from torch import Tensor
 
 from fewtune.backbones.backbone import Backbone
@@ -27,6 +27,7 @@ from fewtune.machine import Machine
 from fewtune.models.named_backbone import load_backbone, run_folder
 
 _LOOKED_AT = 20  # rows
+_MOST_COPIES = 100_000  # rows, counted by their weights
 
 
 def named_backbone(name: str, weights: str | Path | None, device: str) -> Backbone:
@@ -68,6 +69,29 @@ def labels_of(X: Any, y: Any) -> np.ndarray[Any, Any]:
     if not len(labels):
         raise InputError("expected labelled rows, found none.")
     return labels
+
+
+def copies_of(sample_weight: Any, labels: np.ndarray[Any, Any], like: Any) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """How often each row is learned from [N]: its weight, a whole number of at least 0; 1 for each without weights.
+
+    Raises ValueError for weights of another length, below 0, not whole, all zero, or too many in all.
+    """
+    if sample_weight is None:
+        return np.ones(len(labels), dtype=np.int64)
+    weights = _check_sample_weight(sample_weight, like, dtype=np.float64, ensure_non_negative=True)
+    if (odd := np.flatnonzero(weights != np.rint(weights))).size:
+        raise InputError(
+            f"sample_weight: row {odd[0]} has the weight {weights[odd[0]]:g}: expected whole numbers, because a row of weight k is learned "
+            "from as k equal rows; multiply the weights and round them."
+        )
+    if not weights.any():
+        raise InputError("sample_weight is zero for every sample: expected at least one row with a weight above zero.")
+    if weights.sum() > (most := max(_MOST_COPIES, 10 * len(labels))):
+        raise InputError(
+            f"sample_weight adds up to {weights.sum():,.0f} rows: expected at most {most:,}; divide the weights and round them."
+        )
+    copies: np.ndarray[Any, np.dtype[np.int64]] = weights.astype(np.int64)
+    return copies
 
 
 def embedded(examples: Examples, model: Backbone, cache: str | Path | None) -> Tensor:

@@ -18,6 +18,7 @@ from fewtune.errors import InputError
 from fewtune.spec import text as text_of
 
 LARGEST = 8192  # pixels a side: more is a typing error
+_MOST_RESIZED = 50_000_000  # pixels of a resized image, before its middle is cut out; a larger one was that large before
 _RESAMPLE = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -101,6 +102,11 @@ class ImagePreparation:
         else:
             w, h = image.size
             wanted = (self.short, int(self.short * h / w)) if w <= h else (int(self.short * w / h), self.short)
+        if wanted[0] * wanted[1] > max(_MOST_RESIZED, image.width * image.height):
+            raise InputError(
+                f"its {image.width:,} x {image.height:,} pixels are too long and narrow for this backbone: resized, they would be "
+                f"{wanted[0]:,} x {wanted[1]:,}"
+            )
         return image if image.size == wanted else image.resize(wanted, _RESAMPLE[self.interpolation])
 
     def _middle(self, image: Image.Image) -> Image.Image:

@@ -29,7 +29,7 @@ def add_class(
     Parameters
     ----------
     run: Path
-        The folder that `fewtune adapt` saved. The model in it is replaced, unless --out is given.
+        The folder that `fewtune adapt` saved. The model in it is replaced, once the new one is whole, unless --out is given.
     name: str
         The name of the new class.
     inputs: Path
@@ -70,7 +70,7 @@ def add_class(
         write_page(path, findings_of_added(made))
 
     if out is None:
-        where, said = run, put_back(made.bundle, run, report)
+        where, said = run, (*put_back(made.bundle, run, report), f"This replaced the model in {run}; --out NEW would have kept it.")
     else:
         with (folder := new_folder(out, overwrite=overwrite)) as inside:
             made.bundle.write(inside)

@@ -58,6 +58,7 @@ def watch_folder(
     from fewtune.data.reading.arriving import Arriving
     from fewtune.models.bundle import load_bundle
     from fewtune.models.extras import Extras
+    from fewtune.progress import resting
     from fewtune.stopping import Stopped, finishing
     from fewtune.words import counted
 
@@ -72,7 +73,8 @@ def watch_folder(
                 with finishing():  # a stop comes after the answer is written
                     _write(_answered(bundle, path, threshold, extras, here), out)
                     count += 1
-            time.sleep(pause)
+            with resting():
+                time.sleep(pause)
     except Stopped:
         note(f"Stopped: {counted(count, 'file', ('was', 'were'))} answered{'' if out is None else f', in {out}'}.")
 

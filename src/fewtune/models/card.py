@@ -44,8 +44,9 @@ def model_card(bundle: Bundle, facts: Mapping[str, Any], sentences: Sequence[str
 - fewtune {facts.get("fewtune", "?")}, torch {facts.get("torch", "?")}
 {_sources(facts)}
 ## Use
-`fewtune predict THIS_FOLDER new.jpg more/`; `fewtune evaluate THIS_FOLDER LABELLED_DATA` measures it. An expected accuracy holds for new
-examples drawn like the labelled ones; other cameras, authors or classes are not covered. The backbone's own licence and biases apply.
+In this folder, `fewtune predict . new.jpg more/` gives labels, and `fewtune evaluate . LABELLED_DATA` measures the model. An expected
+accuracy holds for new examples drawn like the labelled ones; other cameras, authors or classes are not covered. The backbone's own licence
+and biases apply.
 """
 
 

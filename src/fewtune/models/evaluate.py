@@ -17,7 +17,7 @@ from fewtune.errors import InputError
 from fewtune.models.bundle import Bundle
 from fewtune.models.predict import Running, own_features, probabilities, refuse_other_modality, threshold_of
 from fewtune.statistics import Interval, expected_calibration_error, wilson_interval
-from fewtune.words import counted, option
+from fewtune.words import counted, noun_of, option
 
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -63,7 +63,7 @@ class Evaluation:
     it has no rows; `counts` [K]: its rows. `confusion` [K, K]: rows by true and most probable class. `calibration_error` in [0, 1]: the
     mean gap between confidence and accuracy, in 15 bins. `abstained`: rows whose best probability is below `threshold`; `answered`: the
     accuracy on the rest, None where there is none. `left_out`: (row, reason) of rows that do not count. `wrong`: what was answered wrongly,
-    the surest answers first. `sentences`: all this in words.
+    the surest answers first. `sentences`: all this in words. `noun`: what one row is, a photo, a text or an example.
     """
 
     data: str
@@ -80,6 +80,7 @@ class Evaluation:
     left_out: tuple[tuple[str, str], ...]
     wrong: tuple[Wrong, ...] = ()
     sentences: tuple[str, ...] = ()
+    noun: str = "example"
 
 
 def read_labelled(data: Any, *, label: str | None = None, input: str | None = None) -> Examples:
@@ -135,7 +136,7 @@ def evaluate(
         raise InputError(f"{examples.name} leaves no row to evaluate on: {_why(examples, reasons)}; {todo}.")
     p = probabilities(bundle, features[kept]).numpy()
     made = _measured(bundle, p, labels[rows[kept]], least, examples.name)
-    made = replace(made, wrong=_wrong(bundle, examples, rows[kept], p, labels[rows[kept]], least))
+    made = replace(made, noun=noun_of(examples.modality), wrong=_wrong(bundle, examples, rows[kept], p, labels[rows[kept]], least))
     left_out = tuple((examples.row_names[row], reason) for row, reason in sorted(reasons.items()))
     made = replace(made, left_out=left_out + tuple((s.name, s.reason) for s in examples.skipped))
     matched = matched_in_words((examples.class_names[examples.labels[r]], bundle.class_names[labels[r]]) for r in rows[kept].tolist())

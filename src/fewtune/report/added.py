@@ -35,7 +35,7 @@ def findings_of_added(added: Added) -> Findings:
         mislabelled=doubts_in(choice, target, likely_mislabelled) if choice is not None and known else None,
         coverage=coverage_of(bundle),
         threshold=bundle.threshold,
-        commands=("fewtune predict THIS_FOLDER NEW_FILES_OR_FOLDERS", "fewtune evaluate THIS_FOLDER LABELLED_DATA"),
+        commands=("fewtune predict . NEW_FILES_OR_FOLDERS", "fewtune evaluate . LABELLED_DATA"),
     )
 
 

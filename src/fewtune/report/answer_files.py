@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, final
 
 from fewtune.data.excel import excel_bytes
+from fewtune.data.reading.table_files import MARK
 from fewtune.errors import InputError
 from fewtune.files import refuse_closed, write_bytes
 from fewtune.report.answers import AnswerTable, as_cell
@@ -94,8 +95,12 @@ def _short(value: Any) -> Any:
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
-def _separated(delimiter: str) -> Callable[[AnswerTable], bytes]:
-    return lambda table: (csv_text_of(table, delimiter) + "\n").encode()
+def _csv(table: AnswerTable) -> bytes:
+    return f"{MARK if table.separated.mark else ''}{csv_text_of(table, table.separated.delimiter)}\n".encode()
+
+
+def _tsv(table: AnswerTable) -> bytes:
+    return (csv_text_of(table, "\t") + "\n").encode()
 
 
 def _json_lines(table: AnswerTable) -> bytes:
@@ -135,8 +140,8 @@ def _parquet(table: AnswerTable) -> bytes:
 
 
 WRITERS: Mapping[str, Callable[[AnswerTable], bytes]] = {
-    ".csv": _separated(","),
-    ".tsv": _separated("\t"),
+    ".csv": _csv,
+    ".tsv": _tsv,
     ".jsonl": _json_lines,
     ".json": _json_list,
     ".parquet": _parquet,

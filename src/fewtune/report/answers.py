@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 
 from fewtune.data.reading.inputs import Given
+from fewtune.data.reading.table import Separated
 
 if TYPE_CHECKING:
     from fewtune.models.predict import Prediction
 
+COMMAS = Separated(",", mark=False)
 _LEFT_OUT = object()  # the plain value of what no table of text can hold
 
 
@@ -23,13 +25,15 @@ _LEFT_OUT = object()  # the plain value of what no table of text can hold
 @dataclass(frozen=True, eq=False)
 class AnswerTable:
     """Columns of equal length under `names`. The first `own` are the columns of what was given; `exact`: their texts come from separated
-    values, and go back as they came. `remarks`: sentences on what is missing or has another name."""
+    values, and go back as they came. `remarks`: sentences on what is missing or has another name. `separated`: how a CSV file of them is
+    written, as the one that was given."""
 
     names: tuple[str, ...]
     columns: tuple[Sequence[Any], ...]
     own: int
     exact: bool
     remarks: tuple[str, ...] = ()
+    separated: Separated = COMMAS
 
     def __len__(self) -> int:
         return len(self.columns[0]) if self.columns else 0
@@ -58,7 +62,7 @@ def answer_table(
         if taken := [f"{name} is called {other}" for name, other in free.items() if other != name]:
             remarks.append(f"The table has columns with these names already, so the answer's {', '.join(taken)}.")
         said = {free[name]: values for name, values in said.items()}
-    return AnswerTable((*own, *said), (*own.values(), *said.values()), len(own), separated(given), tuple(remarks))
+    return AnswerTable((*own, *said), (*own.values(), *said.values()), len(own), separated(given), tuple(remarks), as_given(given))
 
 
 def _said(predictions: Sequence[Prediction], scores: Sequence[str]) -> dict[str, list[Any]]:
@@ -109,6 +113,13 @@ def because_of(p: Prediction) -> list[dict[str, Any]] | None:
 
 def separated(given: Given) -> bool:
     return all(one.path.suffix.lower() in (".csv", ".tsv", ".tab") for one in given.tables)
+
+
+def as_given(given: Given) -> Separated:
+    """How the CSV files that were given are written; with commas where they differ or there are none."""
+    found = {one.table.separated for one in given.tables if one.path.suffix.lower() == ".csv"}
+    (only,) = found if len(found) == 1 else (None,)
+    return only or COMMAS
 
 
 def _free(word: str, name: str, taken: Mapping[str, Any]) -> str:

@@ -52,7 +52,7 @@ def findings_of(outcome: Outcome) -> Findings:
         budget=_budget(outcome),
         environment=_environment(outcome),
         skipped=target.left_out + target.unmeasured,
-        commands=("fewtune predict THIS_FOLDER NEW_FILES_OR_FOLDERS", "fewtune evaluate THIS_FOLDER LABELLED_DATA"),
+        commands=("fewtune predict . NEW_FILES_OR_FOLDERS", "fewtune evaluate . LABELLED_DATA"),
     )
 
 

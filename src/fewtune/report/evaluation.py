@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
+from fewtune.adaptation.verdict import HEADLINES, guess_among, light_of_test, often
 from fewtune.models.evaluate import Evaluation
 from fewtune.report.encoded import json_text
 from fewtune.report.tables import Cell, Table, to_terminal
 from fewtune.statistics import Interval
-from fewtune.words import one_line
+from fewtune.words import counted, one_line
 
 MATRIX = 12  # classes: larger matrices do not fit on a terminal
 MOST = 30  # rows of a table
 
 
 def render_evaluation(made: Evaluation, format: Literal["table", "json"], *, width: int | None = None, color: bool = False) -> str:
-    """`table`: the sentences, recall by class, and the confusion matrix; with many classes, the most frequent confusions instead.
+    """`table`: how often new answers will be right and whether that is enough, recall by class, and the confusion matrix; with many
+    classes, the most frequent confusions instead.
 
     After them, what was answered wrongly, the surest answers first. `json`: one object with everything; accuracies are fractions, what is
     unknown is null.
@@ -24,8 +26,21 @@ def render_evaluation(made: Evaluation, format: Literal["table", "json"], *, wid
     if format == "json":
         return json_text(_record(made))
     tables = [recall_by_class(made), confusion_matrix(made) if len(made.class_names) <= MATRIX else most_confused(made), wrong_table(made)]
+    first = "\n".join(map(one_line, verdict_lines(made)))
     drawn = [to_terminal(table, width=width, color=color) for table in tables if table.rows]
-    return "\n\n".join([*drawn, "\n".join(map(one_line, made.sentences))])
+    return "\n\n".join([first, *drawn, "\n".join(map(one_line, made.sentences))])
+
+
+def verdict_lines(made: Evaluation) -> tuple[str, str, str]:
+    """How often the answers to new examples will be right, whether that is enough (as after `adapt`), and what it was measured on."""
+    guessing, guess = guess_among(made.counts, made.class_names)
+    recall = {name: float(share) for name, share in zip(made.class_names, made.recall, strict=True) if not math.isnan(share)}
+    light, reason = light_of_test(made.accuracy, guessing, recall)
+    return (
+        f"{often(made.accuracy, made.noun)}; {guess}.",
+        f"{HEADLINES[light]}: {reason}",
+        f"Measured on {counted(made.count, made.noun)} of {made.data}.",
+    )
 
 
 def recall_by_class(made: Evaluation) -> Table:
@@ -86,6 +101,7 @@ def _record(made: Evaluation) -> dict[str, Any]:
     return {
         "data": made.data,
         "rows": made.count,
+        "verdict": list(verdict_lines(made)),
         "accuracy": _interval(made.accuracy),
         "expected_calibration_error": made.calibration_error,
         "threshold": made.threshold,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from fewtune.data.reading.inputs import Given
 from fewtune.models.joint.predict import answer_columns
 from fewtune.report.answer_files import csv_text_of
-from fewtune.report.answers import AnswerTable, own_columns, own_records, separated
+from fewtune.report.answers import AnswerTable, as_given, own_columns, own_records, separated
 from fewtune.report.encoded import json_text
 from fewtune.report.tables import Cell, Table, to_terminal
 
@@ -26,7 +26,7 @@ def joint_answer_table(given: Given, found: JointAnswers) -> AnswerTable:
     if clashes := [name for name in said if name in own]:
         remarks.append(f"The table's own columns {', '.join(clashes)} are left out: the answers have columns of that name.")
         own = {name: values for name, values in own.items() if name not in clashes}
-    return AnswerTable((*own, *said), (*own.values(), *said.values()), len(own), separated(given), tuple(remarks))
+    return AnswerTable((*own, *said), (*own.values(), *said.values()), len(own), separated(given), tuple(remarks), as_given(given))
 
 
 def render_joint_answers(found: JointAnswers, format: Literal["table", "json", "csv"], given: Given) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,12 +11,14 @@ from fewtune.report.answer_files import csv_text_of
 from fewtune.report.answers import answer_table, because_of, own_records
 from fewtune.report.encoded import json_text
 from fewtune.report.tables import Cell, Table, to_terminal
+from fewtune.words import counted, one_line
 
 if TYPE_CHECKING:
     from fewtune.models.extras import Near
     from fewtune.models.predict import Prediction
 
 SECOND_SHOWN = 0.05
+_LABELS_SHOWN = 12
 _LONGEST_TEXT = 60  # letters of a labelled example
 
 
@@ -35,6 +38,16 @@ def render_predictions(
     if format == "csv":
         return csv_text_of(answer_table(given, {"": predictions}, scores=class_names, fixed=True))
     return to_terminal(_for_people(predictions))
+
+
+def summary(predictions: Sequence[Prediction]) -> str:
+    """How many answers each label has, the most frequent first, for answers that are written elsewhere."""
+    counts = Counter(p.label for p in predictions if p.label is not None)
+    shown = [f"{number:,} {one_line(name)}" for name, number in counts.most_common(_LABELS_SHOWN)]
+    more = [f"{len(counts) - len(shown)} more labels"] if len(counts) > len(shown) else []
+    why = Counter(_why(p).strip("()") for p in predictions if p.label is None)
+    without = [f"{number:,} without a label ({reason})" for reason, number in sorted(why.items())]
+    return f"{counted(len(predictions), 'answer')}: {', '.join([*shown, *more, *without])}."
 
 
 def _for_people(predictions: Sequence[Prediction]) -> Table:

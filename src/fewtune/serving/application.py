@@ -26,6 +26,7 @@ from fewtune.serving.pages import HEADERS, documentation, page, script, style
 from fewtune.serving.requests import Asked, Limits, Refused, read_request
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
+_TWICE = "the request says its length twice, as Content-Length and as Transfer-Encoding, which may hide another request: send one."
 _LOCAL = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -171,6 +172,8 @@ def _counted(service: Service, path: str, handler: Handler) -> Handler:
         try:
             if service.settings.local and not _is_local(request.headers.get("host", "")):
                 raise Refused(400, "this server answers requests to localhost only; --host lets others in.")
+            if "transfer-encoding" in request.headers and "content-length" in request.headers:
+                raise Refused(400, _TWICE)
             response = await handler(request)
         except Refused as refused:
             response = _refusal(refused)
@@ -193,8 +196,8 @@ def _refusal(refused: Refused) -> Response:
     if refused.items:
         said["items"] = [{"item": number, "error": why} for number, why in refused.items]
     headers = {"Retry-After": str(refused.after)} if refused.after is not None else {}
-    if refused.status in (408, 413):
-        headers["Connection"] = "close"  # the rest of the body is not read
+    if refused.status in (408, 413) or refused.sentence == _TWICE:
+        headers["Connection"] = "close"  # the rest of the body is not read, or not to be believed
     return JSONResponse(said, refused.status, headers)
 
 

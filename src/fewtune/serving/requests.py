@@ -85,6 +85,8 @@ def _from_json(body: bytes, key: str, limits: Limits) -> Asked:
     example = {"photos": '{"photos": ["BASE64", ...]}', "texts": '{"texts": ["...", ...]}', "vectors": '{"vectors": [[0.1, ...], ...]}'}[
         key
     ]
+    if isinstance(said, dict) and isinstance(said.get(key), list):
+        _check_count(len(said[key]), key, limits)  # before a name is made for each
     if not isinstance(said, dict) or not isinstance(said.get(key), list):
         raise Refused(422, f"expected {example}, found {_kind(said)}{'' if not isinstance(said, dict) else f' without a list {key}'}.")
     if strange := sorted(set(said) - {key, "threshold"}):
@@ -134,8 +136,7 @@ def _checked(named: tuple[tuple[str, Any], ...], key: str, threshold: float | No
     noun = _NOUN[key]
     if not named:
         raise Refused(422, f"expected at least one {noun}, found none.")
-    if len(named) > limits.items:
-        raise Refused(422, f"expected at most {limits.items} {noun}s in one request, found {len(named)}: send several requests.")
+    _check_count(len(named), key, limits)
     read, wrong = [], []
     for number, (name, item) in enumerate(named):
         found, why = _READERS[key](item, limits)
@@ -146,6 +147,11 @@ def _checked(named: tuple[tuple[str, Any], ...], key: str, threshold: float | No
     if wrong:
         raise Refused(422, wrong[0][1], tuple(wrong))
     return Asked(tuple(read), threshold)
+
+
+def _check_count(count: int, key: str, limits: Limits) -> None:
+    if count > limits.items:
+        raise Refused(422, f"expected at most {limits.items} {key} in one request, found {count}: send several requests.")
 
 
 def _photo(item: Any, _: Limits) -> tuple[bytes, str]:

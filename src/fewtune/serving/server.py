@@ -8,9 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 from fewtune.errors import InputError
+from fewtune.progress import resting
+from fewtune.serving.slow import closing_slow
 
 _INSTALL = "serving needs three more packages: pip install 'fewtune[serve]'."
 _CONNECTIONS = 256
+_HEAD = 10.0  # seconds for the head of a request to arrive
 _GRACE = 30  # seconds for answers under way when the server is stopped
 
 
@@ -48,12 +51,15 @@ def run_server(application: Any, listening: socket.socket, started: Callable[[],
         timeout_graceful_shutdown=_GRACE,
         limit_concurrency=_CONNECTIONS,
         server_header=False,
+        timeout_notify=1,
     )
     server = uvicorn.Server(settings)
+    settings.callback_notify = closing_slow(lambda: server.server_state.connections, _HEAD)
     kept = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
     try:  # uvicorn takes the signals over, and raises them again at its end
         started()
-        server.run(sockets=[listening])
+        with resting():
+            server.run(sockets=[listening])
     finally:
         for number, handler in kept.items():
             signal.signal(number, handler)

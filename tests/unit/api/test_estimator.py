@@ -27,7 +27,13 @@ from tests.journeys.conftest import SHAPES, draw
 Floats = NDArray[np.float64]
 
 
-@parametrize_with_checks([FewShotClassifier(method="logistic(C=3)"), FewShotClassifier(method="matching"), FewShotClassifier(folds=2)])
+SPLITS = "the splits that calibrate hold a weighted row out with all its copies; they cannot know that repeated rows are copies"
+
+
+@parametrize_with_checks(
+    [FewShotClassifier(method="logistic(C=3)"), FewShotClassifier(method="matching"), FewShotClassifier(folds=2)],
+    expected_failed_checks=lambda _: {"check_sample_weight_equivalence_on_dense_data": SPLITS},
+)
 def test_scikit_learns_own_checks(estimator: Any, check: Any) -> None:
     check(estimator)
 
@@ -294,3 +300,68 @@ def test_photos_are_saved_loaded_and_exported(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     made = fitted.export(tmp_path / "shapes.onnx", inputs=list(frame["photo"]))
     assert made.difference <= 1e-4 and (tmp_path / "shapes_predict.py").exists()
+
+
+WEIGHTED = (
+    "logistic(C=3)",
+    "logistic(C='loo')",
+    "ridge(penalty=1)",
+    "ridge(penalty='loo')",
+    "gaussian",
+    "centroid",
+    "svm",
+    "matching",
+)
+
+
+@pytest.mark.parametrize("method", WEIGHTED)
+def test_whole_weights_are_repeated_rows(method: str, iris: tuple[Floats, NDArray[np.int64]]) -> None:
+    X, y = iris
+    weights = np.random.default_rng(1).integers(0, 4, len(y))
+    weighted = FewShotClassifier(method=method).fit(X, y, sample_weight=weights.astype(float))
+    repeated = FewShotClassifier(method=method).fit(np.repeat(X, weights, axis=0), np.repeat(y, weights))
+    logits = [c._logits(X) * c.temperature_ for c in (weighted, repeated)]
+    assert np.abs(logits[0] - logits[1]).max() <= 1e-8 * np.abs(logits[1]).max()
+    plain = FewShotClassifier(method=method).fit(X, y)
+    assert np.abs(plain._logits(X) * plain.temperature_ - logits[1]).max() > 1e-3  # weights matter
+    assert weighted.shots_ == np.bincount(y[weights > 0]).tolist()
+
+
+def test_weighted_logistic_is_scikit_learns(iris: tuple[Floats, NDArray[np.int64]]) -> None:
+    X, y = iris
+    weights = np.random.default_rng(2).integers(0, 6, len(y))
+    ours = FewShotClassifier(method="logistic(C=3, normalize=False)").fit(X, y, sample_weight=weights)
+    theirs = LogisticRegression(C=3, tol=1e-10, max_iter=100_000).fit(X, y, sample_weight=weights)
+    assert np.abs(ours.state_["weight"][0] - theirs.coef_).max() < 1e-4
+
+
+def test_splits_count_each_row_once(iris: tuple[Floats, NDArray[np.int64]]) -> None:
+    X, y = iris
+    weights = np.arange(len(y)) % 3
+    weighted = FewShotClassifier().fit(X, y, sample_weight=weights)
+    unweighted = FewShotClassifier().fit(X[weights > 0], y[weights > 0])
+    assert weighted.method_ == unweighted.method_
+    assert weighted.temperature_ == unweighted.temperature_
+    assert weighted.choice_.expected == unweighted.choice_.expected
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        (np.full(60, 0.5), "row 0 has the weight 0.5: expected whole numbers"),
+        (np.zeros(60), "zero"),
+        (np.full(60, 1e6), "expected at most 100,000"),
+        (np.full(60, -1.0), "egative"),
+        (np.full(60, np.nan), "NaN"),
+        (np.ones(59), "60"),
+    ],
+)
+def test_other_weights_are_refused(weights: Floats, said: str, iris: tuple[Floats, NDArray[np.int64]]) -> None:
+    with pytest.raises(ValueError, match=said):
+        FewShotClassifier(method="centroid").fit(*iris, sample_weight=weights)
+
+
+def test_photos_take_weights_too() -> None:
+    photos = np.random.default_rng(0).integers(0, 255, (12, 8, 8), dtype=np.uint8)
+    made = FewShotClassifier(method="ridge(penalty=1)", backbone="pixels,size=8").fit(photos, [0, 1] * 6, sample_weight=[2, 2, 0] * 4)
+    assert made.shots_ == [4, 4]

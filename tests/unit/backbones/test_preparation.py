@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from fewtune.backbones.load import load_backbone
+from fewtune.backbones.own_module import image_preparation
 from fewtune.backbones.preparation import ImagePreparation
 from fewtune.backbones.providers.names import read_name
 from fewtune.backbones.providers.processor import image_settings
@@ -161,3 +162,14 @@ def test_drafted_photos_change_features_little(tmp_path: Path, size: int) -> Non
 def test_impossible_settings_are_refused(name: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         load_backbone(name)
+
+
+@pytest.mark.parametrize("size", [(1_000_000, 1), (1, 1_000_000)])
+def test_a_strip_that_would_be_resized_to_billions_of_pixels_is_refused(size: tuple[int, int]) -> None:
+    preparation = image_preparation(160)
+    with pytest.raises(InputError, match=r"1,000,000.* are too long and narrow for this backbone: resized, they would be .*160,000,000"):
+        preparation.prepare(Image.new("RGB", size))
+
+
+def test_a_panorama_is_no_strip() -> None:
+    assert image_preparation(160).prepare(Image.new("RGB", (1000, 1))).shape == (3, 160, 160)  # 25,600,000 pixels on the way

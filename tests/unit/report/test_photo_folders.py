@@ -14,7 +14,7 @@ from fewtune.data.examples import Examples, make_examples
 from fewtune.data.items import Files
 from fewtune.errors import InputError
 from fewtune.models.predict import Prediction
-from fewtune.report.drawn_label import labelled
+from fewtune.report.drawn_label import LEAST_WIDTH, labelled
 from fewtune.report.photo_folders import annotate_photos, check_folder, folders_of, sort_photos, words_of
 
 NAMES = ("cat", "../dog", "Cat")
@@ -116,3 +116,9 @@ def test_words_and_long_labels() -> None:
     long, longer = (np.asarray(labelled(plain, "w" * count, "80%")) for count in (300, 301))
     assert (long == longer).all() and long.shape[1] == 400
     assert np.asarray(labelled(Image.new("RGB", (1, 1)), "\x1b\n日本", "")).shape[1] == 240
+
+
+def test_a_strip_is_not_made_billions_of_pixels_large() -> None:
+    made = labelled(Image.new("RGB", (1, 100_000)), "wren", "90%")
+    assert made.width == LEAST_WIDTH and 100_000 < made.height < 100_100
+    assert labelled(Image.new("RGB", (10, 10)), "wren", "90%").width == LEAST_WIDTH

@@ -17,12 +17,13 @@ from fewtune.errors import InputError
 @dataclass(frozen=True, eq=False)
 class Rows:
     """Rows of equal length below a header. `lines`: the line of the file on which each row begins, from 1. `remarks`: sentences on how they
-    were read."""
+    were read. `delimiter`: what is between the fields."""
 
     header: list[str]
     rows: list[list[str]]
     lines: list[int]
     remarks: tuple[str, ...] = ()
+    delimiter: str = ","
 
 
 @final
@@ -81,7 +82,7 @@ def _quoted(path: Path, text: str, delimiter: str) -> Rows:
         raise _Trouble(sentence, start) from None
     if not width:
         raise InputError(f"{path} is empty: expected a header line with column names.")
-    made = Rows(header, rows, lines)
+    made = Rows(header, rows, lines, delimiter=delimiter)
     if long:
         _refuse_swallowed(path, text, delimiter, made, long)
     return made
@@ -145,7 +146,7 @@ def _unquoted(path: Path, text: str, delimiter: str, line: int) -> Rows | None:
         return None
     said = f"{path.name} does not use quotes: the quotation mark in line {line} was read as a letter, and every line as a row."
     rows = [[_bare(field) for field in fields] for _, fields in numbered]
-    return Rows(header_names(rows[0], path), rows[1:], [number for number, _ in numbered[1:]], (said,))
+    return Rows(header_names(rows[0], path), rows[1:], [number for number, _ in numbered[1:]], (said,), delimiter)
 
 
 def _bare(field: str) -> str:

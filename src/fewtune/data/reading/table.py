@@ -9,9 +9,19 @@ from typing import Any, final
 
 
 @final
+@dataclass(frozen=True)
+class Separated:
+    """How a file of separated values is written: the `delimiter`, and whether it begins with the byte order `mark` that Excel asks for."""
+
+    delimiter: str
+    mark: bool
+
+
+@final
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Columns of equal length. `where` gives the name of a row in messages; paths in the table are relative to `folder`."""
+    """Columns of equal length. `where` gives the name of a row in messages; paths in the table are relative to `folder`. `separated`: how
+    the file was written, None for other kinds of files."""
 
     name: str
     columns: Mapping[str, Any]
@@ -19,6 +29,7 @@ class Table:
     where: Callable[[int], str]
     folder: Path
     remarks: tuple[str, ...] = ()
+    separated: Separated | None = None
 
 
 @final

@@ -11,10 +11,12 @@ from typing import Any
 from fewtune.data.excel import EXCEL_SUFFIXES, read_excel
 from fewtune.data.reading.csv_text import read_csv
 from fewtune.data.reading.parquet import read_parquet
-from fewtune.data.reading.table import Lazy, Table
+from fewtune.data.reading.table import Lazy, Separated, Table
 from fewtune.data.room import byte_limit, check_room
 from fewtune.errors import InputError
 from fewtune.files import open_regular
+
+MARK = "\ufeff"  # the byte order mark: some programs begin UTF-8 files with it
 
 
 def read_table(path: Path) -> Table:
@@ -29,13 +31,14 @@ def read_table(path: Path) -> Table:
     except OSError as problem:
         raise InputError(f"{path} cannot be read: {problem.strerror or problem}.") from None
     if suffix in (".jsonl", ".ndjson"):
-        return _records(path, list(_json_lines(path, text)))
+        return _records(path, list(_json_lines(path, text.removeprefix(MARK))))
     if suffix == ".json":
-        return _records(path, list(_json_list(path, text)))
-    made = read_csv(path, text, "\t" if suffix in (".tsv", ".tab") else None)
+        return _records(path, list(_json_list(path, text.removeprefix(MARK))))
+    made = read_csv(path, text.removeprefix(MARK), "\t" if suffix in (".tsv", ".tab") else None)
     at = {name: i for i, name in enumerate(made.header)}
     columns = Lazy(made.header, lambda name: [row[at[name]] for row in made.rows])
-    return Table(path.stem, columns, len(made.rows), lambda row: f"{path.name}:{made.lines[row]}", path.parent, made.remarks)
+    written = Separated(made.delimiter, text.startswith(MARK))
+    return Table(path.stem, columns, len(made.rows), lambda row: f"{path.name}:{made.lines[row]}", path.parent, made.remarks, written)
 
 
 def _text(path: Path) -> str:
@@ -45,7 +48,7 @@ def _text(path: Path) -> str:
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise InputError(f"{path} is UTF-16 text: save it as UTF-8.")
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-8")
     except UnicodeDecodeError as problem:
         line = content.count(b"\n", 0, problem.start) + 1
         raise InputError(f"{path}, line {line}: it holds a byte that is not UTF-8; save the file as UTF-8.") from None
