@@ -28,7 +28,7 @@ from heads import IMAGES, TEXTS, cross_validated, opened, usable
 from sklearn.linear_model import LogisticRegression
 
 from fewtune.adaptation.adapt import adapt_examples
-from fewtune.adaptation.kept import kept_model
+from fewtune.adaptation.kept import Kept, kept_model
 from fewtune.adaptation.outcome import Outcome
 from fewtune.adaptation.settings import AdaptSettings
 from fewtune.backbones.backbone import Backbone
@@ -41,6 +41,7 @@ from fewtune.sides.job import Workplace
 from fewtune.sides.route import FROZEN, remembered, side_of
 from fewtune.sides.settings import OwnSettings
 from fewtune.sources.settings import SourceSettings
+from fewtune.sources.stages import SOURCES
 
 MOST_CLASSES, MOST_ASKED = 10, 40
 
@@ -122,23 +123,41 @@ def others(examples: Examples) -> list[Examples]:
     return [replace(examples.take(rows), name=f"{examples.name} others")]
 
 
+BY_SOURCES = "frozen, the learner of the sources"
+
+
+def ways_of(outcome: Outcome) -> tuple[dict[str, Kept], str]:
+    """(the model of every way as if it had been kept, the name of the one that is kept)."""
+    finetuning, compared = outcome.finetuning, outcome.finetuning.compared
+    if compared is None:  # judged on classes of the sources, or not at all
+        frozen, used, how = finetuning.frozen, finetuning.sources, AdaptSettings()
+        found = {FROZEN: Kept(frozen.side, frozen.choice)}
+        if used is not None and used.best is not None:
+            found[BY_SOURCES] = Kept(frozen.side, frozen.choose(frozen.side, how, used.best.name))
+        if used is not None and used.after is not None:
+            advised = None if used.guard is None else used.guard.advised
+            found[SOURCES] = Kept(used.after, frozen.choose(used.after, how, advised))
+        return found, SOURCES if used is not None and used.kept else BY_SOURCES if BY_SOURCES in found else FROZEN
+    routes = {name: remembered(route) for name, route in finetuning.routes.items()}
+    found = {}
+    for name in (FROZEN, *compared.rivals):
+        forced = Compared(compared.held, compared.related)
+        forced.__dict__["kept"] = name
+        found[name] = kept_model(replace(finetuning, compared=forced, routes=routes), AdaptSettings())
+    return found, compared.kept
+
+
 def accuracies(outcome: Outcome, rest: Examples, keep: Path | None = None) -> dict[str, Any]:
     """Of the frozen model, of every rival as if it had been kept, and of what is kept. `keep`: the file for all answers."""
     compared, target = outcome.finetuning.compared, outcome.target
     place = {name: i for i, name in enumerate(outcome.class_names)}
     truth = np.array([place[rest.class_names[c]] for c in rest.labels])
+    labels = target.labels[target.support]
     found: dict[str, Any] = {}
-    answers: dict[str, Any] = {"truth": truth, "labels": target.labels[target.support]}
-    routes = {name: remembered(route) for name, route in outcome.finetuning.routes.items()}
-    names = [FROZEN] if compared is None else [FROZEN, *compared.rivals]
-    for name in names:
-        forced = compared
-        if compared is not None:
-            forced = Compared(compared.held, compared.related)
-            forced.__dict__["kept"] = name
-        model = kept_model(replace(outcome.finetuning, compared=forced, routes=routes), AdaptSettings())
+    answers: dict[str, Any] = {"truth": truth, "labels": labels}
+    ways, kept = ways_of(outcome)
+    for name, model in ways.items():
         method, side = model.choice.method, model.side
-        labels = target.labels[target.support]
         state, parameters = fit_head(method, side.features, target.support, labels, len(place), side.vectors(method, outcome.class_names))
         features = side_of(side.backbone, RowSpace([rest]), np.arange(len(rest))).features
         logits = method.head.score(state, features[None], parameters)[0].double().numpy()
@@ -150,8 +169,7 @@ def accuracies(outcome: Outcome, rest: Examples, keep: Path | None = None) -> di
     if keep is not None:
         keep.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(keep, **answers)
-    kept = FROZEN if compared is None else compared.kept
-    shown = FROZEN if compared is None or not compared.shown else kept
+    shown = FROZEN if compared is not None and not compared.shown else kept
     found |= {"kept": kept, "saved": found[kept], "shown": shown, "saved if shown": found[shown]}
     if compared is not None:
         found["p"], found["gain"] = compared.gain.p, compared.gain.mean

@@ -12,7 +12,7 @@ from fewtune.data.examples import Integers
 from fewtune.data.row_space import RowSpace
 from fewtune.data.views.views import IDENTITY
 from fewtune.errors import InputError
-from fewtune.learners.usual import prior_of
+from fewtune.learners.usual import prior_of, without_spread
 from fewtune.learning.method import Method
 from fewtune.learning.phase import Adapt, phases_of
 from fewtune.sides.guard import own_splits_allow
@@ -63,9 +63,10 @@ class OwnLabels:
 
     @cached_property
     def learner(self) -> Method:
-        """What answers on features that were finetuned on the labels: the usual learner, else the one chosen on frozen features."""
+        """What answers on features that were finetuned on the labels: the usual learner, else the one chosen on frozen features; a blend
+        without its Gaussian."""
         usual = prior_of(self.frozen.methods)
-        return self.frozen.methods[usual] if usual is not None else self.frozen.choice.method
+        return without_spread(self.frozen.methods[usual] if usual is not None else self.frozen.choice.method)
 
     @cached_property
     def _space(self) -> RowSpace:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from fewtune.learning.method import Method
-from fewtune.parts.heads import Blend, Head, NamedLogistic, Shrink
+from fewtune.parts.heads import Blend, Gaussian, Head, NamedLogistic, Shrink
 from fewtune.parts.heads.blend import PARTS
 from fewtune.statistics import UsualTemperature
 
@@ -36,6 +36,23 @@ def alone_of(methods: Mapping[str, Method]) -> str:
             if isinstance(method.learner, kind):
                 return name
     return next(iter(methods))
+
+
+def without_spread(method: Method) -> Method:
+    """For features that were finetuned on the labels: a blend without its Gaussian. Other learners stay as they are.
+
+    There the labelled rows of a class lie far closer together than new rows do, and the more so the more of them were trained on. The scale
+    of a Gaussian is the inverse of that spread, so its temperature on held-out folds is not that of the model of all rows: it was .55 of
+    the best one on DTD, where that of logistic regression was .90 (docs/reproductions.md).
+    """
+    blend = method.learner
+    if not isinstance(blend, Blend):
+        return method
+    kept = [(head, t) for head, t in zip(blend.heads, blend.temperatures, strict=True) if not isinstance(head, Gaussian)]
+    if not kept:
+        return method
+    heads, temperatures = zip(*kept, strict=True)
+    return Method(learner=replace(blend, heads=heads, temperatures=temperatures))
 
 
 def usual_temperature(head: Head) -> UsualTemperature | None:

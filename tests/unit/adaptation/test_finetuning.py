@@ -20,6 +20,9 @@ from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from fewtune.machine import Machine
 from fewtune.models.finetuned_weights import Moved
+from fewtune.parts.heads import Blend
+from fewtune.parts.heads.blend import PARTS
+from fewtune.recipes import read_method
 from fewtune.sides import settings as settings_of_own
 from fewtune.sides.beside import BESIDE
 from fewtune.sides.greedy import GREEDY
@@ -86,6 +89,13 @@ def test_methods_are_told_apart_by_short_names(tmp_path: Path, monkeypatch: pyte
         "finetuned on your own labels", "finetuned on your own labels by lora"
     ]  # fmt: skip
     assert said[1] == "Finetuning on your 40 labelled examples by lora: 5 runs of 3 steps, about 0 s."
+
+
+def test_no_spread_of_rows_that_were_trained_on_is_measured() -> None:
+    """The usual learner of photos is a blend with a Gaussian, whose covariance is that of the labelled rows."""
+    frozen = SimpleNamespace(methods={"ridge": read_method("ridge"), "blend": read_method("blend")}, choice=None)
+    learner = own_labels.OwnLabels(frozen, AdaptSettings()).learner  # type: ignore[arg-type]
+    assert isinstance(learner.learner, Blend) and learner.learner.heads == PARTS[:2]
 
 
 def test_nothing_of_it_is_tried_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
