@@ -12,6 +12,7 @@ shared weights, activations and the gradient itself included. One JSON line a me
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import statistics
 import time
@@ -151,7 +152,8 @@ def torch_jd(T: int) -> dict[str, Step]:
     rows, labels = data(T)
     x, trunk = torch.from_numpy(rows), network()
     heads = nn.ModuleList(nn.Linear(WIDTH, CLASSES) for _ in range(T))
-    engine = Engine(trunk, batch_dim=None)
+    watched = copy.deepcopy(trunk)  # every pass through it must be followed by a backward pass of its engine
+    engine = Engine(watched, batch_dim=None)
 
     def losses(features: Tensor) -> list[Tensor]:
         return [nn.functional.cross_entropy(head(features), label) for head, label in zip(heads, labels, strict=True)]
@@ -161,7 +163,7 @@ def torch_jd(T: int) -> dict[str, Step]:
         clear()
 
     def clear() -> None:
-        for p in [*trunk.parameters(), *heads.parameters()]:
+        for p in [*trunk.parameters(), *watched.parameters(), *heads.parameters()]:
             p.grad = None
 
     def by_gradients(aggregator: Any, chunk: int | None) -> Step:
@@ -177,7 +179,7 @@ def torch_jd(T: int) -> dict[str, Step]:
 
     def by_gram(weighting: Any) -> Step:
         def step() -> None:
-            each = torch.stack(losses(trunk(x)))
+            each = torch.stack(losses(watched(x)))
             each.backward(weighting(engine.compute_gramian(each)))
             clear()
 

@@ -206,12 +206,12 @@ def test_at_the_features_gradients_are_those_of_one_more_layer(ground: Ground, g
 def test_a_head_says_where_its_tasks_meet() -> None:
     from fewtune.parts.meeting import meetings
 
-    features = torch.ones(2, 3, requires_grad=True)
-    with meetings() as (backbone, heads):
-        assert meeting(features, head=False) is features and meeting(features * 2) is not features
+    features, rows = torch.ones(2, 3, 4, requires_grad=True), torch.zeros(2, 3)
+    with meetings() as found:
+        assert meeting(features, rows) is features and meeting(features * 2) is not features
         meeting(features.detach())
-    assert len(backbone) == 1 and len(heads) == 1
-    assert meeting(features) is features and len(heads) == 1
+    assert len(found.backbone) == 1 and len(found.heads) == 1
+    assert meeting(features) is features and len(found.heads) == 1
 
 
 def test_features_that_do_not_move_cannot_be_compared(ground: Ground, groups: Tasks) -> None:

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fewtune.backbones.activations import Weights, rows_again
+from fewtune.backbones.gathered import gathered
 from fewtune.backbones.passes import Passes
 from fewtune.backbones.prefetch import prefetched
 from fewtune.backbones.preparation import ImagePreparation, Prepared
@@ -52,7 +53,7 @@ class RowPasses:
         width = features.shape[1]
         if len(real) < len(unique):
             features = torch.cat([features.new_zeros(1, width), features])
-        return features[torch.from_numpy(inverse.reshape(-1)).to(features.device)].view(*index.shape, width)
+        return gathered(features, torch.from_numpy(inverse.reshape(index.shape)).to(features.device))
 
     def chunks(
         self,

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from fewtune.keys import Key
+from fewtune.learning.layer_grams import LayerGrams
+from fewtune.learning.meeting_grams import MeetingGrams
 from fewtune.learning.phase import Phase
-from fewtune.learning.task_grams import TaskGrams
 from fewtune.learning.weighing import Weighing
 from fewtune.learning.world import ALONE, World
 from fewtune.parts.aggregators import Seen, form_of, gram
@@ -98,9 +99,9 @@ def _look(batch: _Batch, mine: Sequence[Tensor], look: Answer, world: World) -> 
             with torch.set_grad_enabled(len(mine) == 1 and torch.is_grad_enabled()):
                 kept = batch.losses(part, look)
             continue
-        with grams.watching() as passing:
+        with grams.watching():
             kept = batch.losses(part, look)
-        grams.read(passing, batch.by_task(part, kept))
+        grams.read(batch.by_task(part, kept), batch.place[part], batch.query[part])
     return kept if len(mine) == 1 else None, None if grams is None else grams.matrix(world)
 
 
@@ -125,13 +126,15 @@ def _exact(batch: _Batch, mine: Sequence[Tensor], answer: Answer, key: Key, weig
 class _Batch:
     """The episodes of one step, by task: `ids` [T], the place of each episode's task among them, and its share in the task's mean.
 
-    `values` [E] holds the losses that have been computed so far; `leaves` are what gradients are taken by.
+    `values` [E] holds the losses that have been computed so far; `leaves` are what gradients are taken by, and `query`
+    [E, Q] the rows that are asked.
     """
 
     def __init__(self, phase: Phase, leaves: Weights, episodes: Episodes, origin: Weights, create_graph: bool) -> None:
         self._phase, self.leaves, self._episodes, self._origin, self._create_graph = phase, leaves, episodes, origin, create_graph
         self.ids, self.place, counts = torch.unique(episodes.task.cpu(), return_inverse=True, return_counts=True)
         self.share = (1.0 / counts.double())[self.place]
+        self.query = episodes.query
         self.values = torch.zeros(len(episodes), dtype=torch.float64)
 
     def losses(self, part: Tensor, answer: Answer) -> Tensor:
@@ -157,10 +160,12 @@ class _Batch:
             found.append((share * each[inside.to(each.device)]).sum() if len(share) else None)
         return found
 
-    def grams(self) -> TaskGrams | None:
+    def grams(self) -> LayerGrams | MeetingGrams | None:
         """What measures the Gram matrix, if the aggregator needs it and not of whole gradients."""
         aggregator = self._phase.aggregator
-        return TaskGrams(form_of(aggregator), self.leaves, len(self.ids)) if aggregator.needs == "gram" else None
+        if aggregator.needs == "losses":
+            return None
+        return LayerGrams(self.leaves, len(self.ids)) if form_of(aggregator) == "layer" else MeetingGrams(len(self.ids))
 
     def means(self, known: Tensor) -> Tensor:
         """The mean loss [T] of each task, from the losses [E]."""

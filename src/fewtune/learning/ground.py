@@ -15,6 +15,7 @@ from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.cutting.cut import find_cut
 from fewtune.backbones.cutting.cut_store import CutStore
 from fewtune.backbones.edits import Edit, declared_edits, edited
+from fewtune.backbones.gathered import gathered
 from fewtune.data.row_space import RowSpace
 from fewtune.data.views.views import IDENTITY, View
 from fewtune.errors import InputError
@@ -94,7 +95,7 @@ class Ground:
     def embed(self, weights: Mapping[str, Tensor], rows: Tensor, view: View = IDENTITY, key: Key | None = None) -> Tensor:
         """Features of rows [E, B] by the weights at hand, seen through `view` by `key`; rows of -1 have features of zero."""
         self.meter.visits += int((rows >= 0).sum())
-        return meeting(self._seen(weights, rows, view, key), head=False)
+        return meeting(self._seen(weights, rows, view, key), rows)
 
     def _seen(self, weights: Mapping[str, Tensor], rows: Tensor, view: View, key: Key | None) -> Tensor:
         if view != IDENTITY:
@@ -116,7 +117,7 @@ class Ground:
         features: Tensor = self.store.features(self.held(weights), self.space, real)
         if len(real) < len(unique):
             features = torch.cat([features.new_zeros(1, features.shape[1]), features])
-        return features[torch.from_numpy(inverse.reshape(-1)).to(features.device)].view(*rows.shape, -1)
+        return gathered(features, torch.from_numpy(inverse.reshape(rows.shape)).to(features.device))
 
     def row_bytes(self, weights: Mapping[str, Tensor], rows: np.ndarray[Any, np.dtype[np.int64]]) -> int:
         """Bytes of activations that one of these rows keeps for the gradient by the weights at hand (see `Backbone.row_bytes`)."""

@@ -5,27 +5,40 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import final
 
 from torch import Tensor
 
-_FOUND: ContextVar[tuple[list[Tensor], list[Tensor]] | None] = ContextVar("meeting", default=None)
+
+@final
+@dataclass(frozen=True, eq=False)
+class Meetings:
+    """Features [E, B, D] that were noted, each with its rows [E, B] (None: the query): of the backbone, and of heads."""
+
+    backbone: list[tuple[Tensor, Tensor | None]] = field(default_factory=list)
+    heads: list[tuple[Tensor, Tensor | None]] = field(default_factory=list)
 
 
-def meeting(features: Tensor, *, head: bool = True) -> Tensor:
-    """The features themselves, noted if someone asks. A head whose tasks share a trunk passes what the trunk gives through here.
+_FOUND: ContextVar[Meetings | None] = ContextVar("meetings", default=None)
 
-    `head` False: the features of the backbone, where tasks meet if no head says otherwise.
+
+def meeting(features: Tensor, rows: Tensor | None = None) -> Tensor:
+    """The features themselves [E, B, D], noted if someone asks. A head whose tasks share a trunk passes what the trunk gives for the query
+    through here.
+
+    `rows` [E, B]: given for the features of the backbone, where tasks meet if no head says otherwise.
     """
     found = _FOUND.get()
     if found is not None and features.requires_grad:
-        found[head].append(features)
+        (found.heads if rows is None else found.backbone).append((features, rows))
     return features
 
 
 @contextmanager
-def meetings() -> Iterator[tuple[list[Tensor], list[Tensor]]]:
-    """(features of the backbone, features of heads) that are noted inside."""
-    found: tuple[list[Tensor], list[Tensor]] = ([], [])
+def meetings() -> Iterator[Meetings]:
+    """The features that are noted inside."""
+    found = Meetings()
     token = _FOUND.set(found)
     try:
         yield found

@@ -29,7 +29,7 @@ from fewtune.parts.aggregators.gram import gram
 from fewtune.parts.aggregators.group_dro import GroupDro
 from fewtune.parts.aggregators.imtl_g import ImtlG
 from fewtune.parts.aggregators.imtl_l import ImtlL
-from fewtune.parts.aggregators.layers import layer_gram
+from fewtune.parts.aggregators.layers import layer_gram, owned_gram
 from fewtune.parts.aggregators.mean import Mean
 from fewtune.parts.aggregators.min_norm import MinNorm
 from fewtune.parts.aggregators.nash import Nash
@@ -99,6 +99,7 @@ __all__ = [
     "gram",
     "layer_gram",
     "nothing_kept",
+    "owned_gram",
     "projection_order",
     "remembers",
     "weights_of",

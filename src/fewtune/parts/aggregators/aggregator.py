@@ -46,9 +46,9 @@ class Aggregator(Protocol):
     """The axis of aggregators. Every final class of it passes the laws in tests/laws/test_aggregators.py.
 
     `needs`: "losses", or "gram" for the Gram matrix of the gradients (losses are there too). Those with "gram" also have the fields `gram`
-    (how the matrix is measured: see `fewtune.learning.task_grams`) and `every` (weights are computed at every k-th step and used again in
-    between). `constant`: the weights depend only on which tasks there are, not on losses or gradients. `scale`: see
-    `fewtune.parts.aggregators.scale`.
+    (of whole gradients, "exact", or as `fewtune.learning.layer_grams` and `meeting_grams` say) and `every` (weights are computed at every
+    k-th step and used again in between). `constant`: the weights depend only on which tasks there are, not on losses or gradients. `scale`:
+    see `fewtune.parts.aggregators.scale`.
 
     What is learned from step to step is a state: named tensors with a leading dimension of all tasks, indexed by the task's number. A task
     that is absent in a step keeps its entries. Checkpoints keep the state.

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal, final
 import torch
 from torch import Tensor
 
+from fewtune.backbones.gathered import gathered
 from fewtune.errors import InputError
 from fewtune.keys import key
 from fewtune.lengths import unit
@@ -103,7 +104,7 @@ class Linear:
         chosen = {n.removeprefix(f"{self.name}."): parameters[n] for n in self._names}
         if self.rows == "class":
             index = episodes.classes.clamp_min(0).to(support.device)
-            return {part: rows[index] for part, rows in chosen.items()}
+            return {part: gathered(rows, index) for part, rows in chosen.items()}
         E, K = len(episodes), episodes.ways
         if chosen["weight"].shape[0] != K:
             raise InputError(

@@ -1,16 +1,10 @@
-"""The Gram matrix of the tasks' gradients without the T gradients: by layers, or at the features where tasks meet.
+"""`gram="layer"`: the Gram matrix of the tasks' gradients by layers, exact, without the T gradients.
 
-`gram="layer"`: exact. A weight matrix that only linear layers use counts by their inputs and the gradients by their outputs (`layer_gram`);
-every other weight (norms, biases, convolutions, factors of LoRA, heads) counts by its whole gradients, one a task. In a network of linear
-layers that takes less time than whole gradients, and the memory of 2 or 3 gradients instead of T.
-
-`gram="representation"`: approximate. Gradients are compared at the features where tasks meet (`parts.meeting`; the backbone's features if
-no head says otherwise), as those of one more linear layer with a bias on these features; what lies below is not looked at. Departs from
-Sener and Koltun, 2018, who compare the gradients by the features themselves: where tasks have different rows, as in `PerTask`, these have
-no product at all, and no conflict would ever be seen.
-
-Both take T backward passes that are cheap, and the update is one whole backward pass of sum_i w_i L_i. With `gram="exact"` all T gradients
-are kept and added up (direction.py).
+A weight matrix that only linear layers use counts by their inputs and the gradients by their outputs (`layer_gram`). Every other weight
+(norms, biases, convolutions, factors of LoRA, heads) counts by its whole gradients, one a task. That takes T backward passes that stop at
+the layers' outputs, and the update is then one whole backward pass of sum_i w_i L_i. In a network of linear layers that takes less time
+than whole gradients, and the memory of 2 or 3 gradients instead of T. With `gram="exact"` all T gradients are kept and added up
+(direction.py).
 """
 
 from __future__ import annotations
@@ -25,15 +19,11 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.overrides import TorchFunctionMode
 
-from fewtune.errors import InputError
 from fewtune.learning.world import World
 from fewtune.parts.aggregators import gram, layer_gram
-from fewtune.parts.meeting import meetings
 
 Leaves: TypeAlias = Mapping[str, Tensor]
 Pair: TypeAlias = tuple[Tensor, Tensor]  # what comes into a layer [N, i], and each task's gradient by what goes out [T, N, o]
-
-_MEETING = "meeting"
 
 
 @final
@@ -49,40 +39,30 @@ class Passing:
 
 
 @final
-class TaskGrams:
+class LayerGrams:
     """The Gram matrix of T tasks, added up over the parts of a batch and over processes."""
 
-    def __init__(self, form: str, leaves: Leaves, tasks: int) -> None:
-        self._layers, self._leaves, self._tasks = form == "layer", leaves, tasks
+    def __init__(self, leaves: Leaves, tasks: int) -> None:
+        self._leaves, self._tasks = leaves, tasks
         self._pairs: dict[str, list[Pair]] = {}
         self._whole: list[dict[str, Tensor | None]] = [{} for _ in range(tasks)]
         self._others: set[str] = set()
+        self._passing = Passing()
 
     @contextmanager
-    def watching(self) -> Iterator[Passing]:
-        """Notes what passes through the network inside."""
-        passing = Passing()
-        if self._layers:
-            with _Watch(self._leaves, passing):
-                yield passing
-            return
-        with meetings() as (backbone, heads):
-            yield passing
-        for features in heads or backbone:
-            ones = features.new_ones(*features.shape[:-1], 1)
-            passing.note(_MEETING, torch.cat([features.detach(), ones], dim=-1), features)
+    def watching(self) -> Iterator[None]:
+        """Notes what passes through the network inside, for `read`."""
+        self._passing = Passing()
+        with _Watch(self._leaves, self._passing):
+            yield
 
-    def read(self, passing: Passing, losses: Sequence[Tensor | None]) -> None:
+    def read(self, losses: Sequence[Tensor | None], owner: Tensor, query: Tensor) -> None:  # noqa: ARG002
         """Takes up a part of the batch by the loss of each task in it [T], None for a task that is not there. The graph is kept."""
-        if not self._layers and not passing.layers:
-            raise InputError(
-                "gram='representation' compares gradients at the features, but nothing below them moves and the head has no layers that "
-                "its tasks share: use gram='layer'."
-            )
+        passing = self._passing
         self._others |= passing.others
         calls = [(n, *call) for n, found in passing.layers.items() if n not in passing.others for call in found]
         linear = {n for n, _, _ in calls}
-        loose = [n for n in self._leaves if n not in linear] if self._layers else []
+        loose = [n for n in self._leaves if n not in linear]
         by: list[Any] = [*(edge for _, _, edge in calls), *(self._leaves[n] for n in loose)]
         back: list[Tensor | None] = [None] * len(calls)
         for task, loss in enumerate(losses):
@@ -101,28 +81,28 @@ class TaskGrams:
         """G [T, T], float64, of the whole batch."""
         linear = self._agreed(world)
         for name in self._pairs.keys() - set(linear):
-            for rows, back in self._pairs[name]:
+            for rows, back in self._pairs.pop(name):
                 for task in range(self._tasks):
                     self._add(task, {name: back[task].mT @ rows})
         total = torch.zeros(self._tasks, self._tasks, dtype=torch.float64)
         for name in linear:
             total = total + layer_gram(*self._joined(name, world)).cpu().double()
-        if not self._layers:
-            return total
         loose = {n: leaf for n, leaf in self._leaves.items() if n not in linear}
         whole = [world.gradients(g, loose) for g in self._whole] if loose else [{}] * self._tasks
         return total + gram([{n: g for n, g in each.items() if g is not None} for each in whole]).cpu().double()
 
     def _agreed(self, world: World) -> list[str]:
         """The layers that some process has pairs of and none uses otherwise, in an order that all processes have."""
-        names = list(self._leaves) if self._layers else [_MEETING]
+        names = list(self._leaves)
         paired = world.sum(torch.tensor([float(n in self._pairs) for n in names]))
         others = world.sum(torch.tensor([float(n in self._others) for n in names]))
         return [n for n, has, not_alone in zip(names, paired.tolist(), others.tolist(), strict=True) if has and not not_alone]
 
     def _joined(self, name: str, world: World) -> Pair:
         """The rows of all parts and processes."""
-        mine = self._pairs.get(name, [])
+        mine = self._pairs.pop(name, [])
+        if len(mine) == 1 and world.size == 1:
+            return mine[0]
         like = next(iter(self._leaves.values()))
         width = (mine[0][0].shape[1], mine[0][1].shape[2], 1) if mine else (0, 0, 0)
         i, o, processes = world.sum(torch.tensor(width)).tolist()
