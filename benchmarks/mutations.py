@@ -170,8 +170,8 @@ _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
     ("sides", "training runs on other data are not kept", "sources/finetune.py", "checkpoints=self.finished.run(", "checkpoints=NOTHING.run(", (RESUME,)),
     ("sides", "the rows of a run are planned anew", "sources/stages.py", "self.how.visits or self.planned()", "self.how.visits or self.affordable(self.job.clock.left)", (RESUME,)),
     # the verdict
-    ("verdict", "no better than guessing is usable", "adaptation/verdict.py", "if least <= 0:", "if least <= -1:", (VERDICT,)),
-    ("verdict", "the low end decides what is not ready", "adaptation/verdict.py", "if way < USABLE:", "if least < USABLE:", (VERDICT,)),
+    ("verdict", "no better than guessing is usable", "adaptation/verdict.py", "if _way(accuracy.low, guessing) <= 0:", "if _way(accuracy.low, guessing) <= -1:", (VERDICT,)),
+    ("verdict", "the low end decides what is not ready", "adaptation/verdict.py", "if _way(accuracy.mean, guessing) < USABLE:", "if _way(accuracy.low, guessing) < USABLE:", (VERDICT,)),
     ("verdict", "a class at the limit is weak", "adaptation/verdict.py", "choice.recall[weakest] < WEAKEST", "choice.recall[weakest] <= WEAKEST", (VERDICT,)),
     ("verdict", "the strongest class is called the weakest", "adaptation/verdict.py", "int(np.nanargmin(choice.recall))", "int(np.nanargmax(choice.recall))", (VERDICT,)),
     ("verdict", "the low end is rounded up", "adaptation/verdict.py", "low, high = math.floor(of * accuracy.low + 1e-9), round", "low, high = round(of * accuracy.low), round", (VERDICT,)),
