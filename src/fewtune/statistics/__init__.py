@@ -30,6 +30,7 @@ from fewtune.statistics.resampled import held_out_difference
 from fewtune.statistics.reuse import Reuse, count_reuse, reuse_sentence
 from fewtune.statistics.sample_size import episodes_needed
 from fewtune.statistics.selection import best_of_candidates
+from fewtune.statistics.shared_features import shared_features
 
 __all__ = [
     "LEAST",
@@ -80,6 +81,7 @@ __all__ = [
     "reuse_sentence",
     "runs_difference",
     "seeds_interval",
+    "shared_features",
     "sign_flip_test",
     "soft_correctness",
     "softmax",
