@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -31,6 +32,29 @@ def test_adapt_alone_says_what_it_needs(fewtune: Run) -> None:
     ran = fewtune("adapt")
     assert ran.code == 2 and "adapt needs your labelled examples" in ran.err and "fewtune adapt photos/" in ran.err
     assert ran.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "flags", "said", "other"),
+    [
+        ("photos", (), "hf:facebook/dinov2-small, the usual model for photos, is not on this machine", "tokenizer"),
+        ("photos", ("--backbone", "base"), "hf:facebook/dinov2-base is not on this machine", "the usual model"),
+        ("texts", (), "hf:sentence-transformers/all-MiniLM-L6-v2, the usual model for texts, is not on this machine", "timm:"),
+    ],
+)
+def test_without_a_network_a_model_that_is_not_here_is_told_before_torch_is_loaded(
+    kind: str, flags: tuple[str, ...], said: str, other: str, photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "texts.csv").write_text("text,label\n" + "".join(f"{a} {b},{a}\n" for a in ("cat", "dog") for b in ("red", "blue", "")))
+    data = photos if kind == "photos" else tmp_path / "texts.csv"
+    arguments = ["fewtune", "adapt", str(data), *flags, "--out", str(tmp_path / "new"), "--quiet"]
+    code = (
+        f"import sys; sys.argv = {arguments}\nfrom fewtune.cli import main\ntry:\n    main()\nfinally:\n    print('torch' in sys.modules)"
+    )
+    there = {**os.environ, "HF_HOME": str(tmp_path / "empty"), "HF_HUB_OFFLINE": "1"}
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=there)
+    assert ran.returncode == 2 and ran.stdout.endswith("False\n"), ran
+    assert said in ran.stderr and "fewtune fetch hf:" in ran.stderr and other not in ran.stderr and ran.stderr.count("\n") == 1
 
 
 def test_out_is_the_next_free_number(fewtune: Run, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,6 +113,7 @@ def adapt(
     with stage("reading the data"):
         examples, sources = reading.read(data), other.read()
     tell(*understood(examples, sources))
+    model.check_here(examples.modality)
     load_libraries()
 
     from fewtune.adaptation.adapt import adapt_examples

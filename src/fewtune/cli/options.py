@@ -167,6 +167,29 @@ class BackboneFlags:
 
         check_name(self.backbone or "small", self.weights)
 
+    def check_here(self, modality: Modality) -> None:
+        """Raise InputError for a known model whose weights are neither here nor to be had from the hub, before torch is loaded."""
+        from fewtune.backbones.defaults import chosen
+        from fewtune.backbones.known import KNOWN
+        from fewtune.errors import InputError
+        from fewtune.words import noun_of
+
+        name = chosen(self.backbone, modality).partition(",")[0]
+        model = next((one for one in KNOWN if one.name == name), None)
+        if model is None or self.weights is not None:
+            return
+        from fewtune.backbones.offered import weights_here
+        from fewtune.backbones.providers.offline import hub_reachable
+
+        if weights_here(model.repository) or hub_reachable():
+            return
+        own = "timm:NAME --weights FILE, or hf:FOLDER" if modality == "image" else "hf:FOLDER (with the tokenizer)"
+        usual = f", the usual model for {noun_of(modality)}s," if not self.backbone else ""
+        raise InputError(
+            f"{name}{usual} is not on this machine, and the hub cannot be reached: give a model that is here, --backbone {own}; or type "
+            f"`fewtune fetch {name} --to FOLDER` where there is a network, copy FOLDER, and give --weights FOLDER."
+        )
+
     def load(self, modality: Modality) -> Backbone:
         from fewtune.backbones.defaults import chosen
         from fewtune.models.named_backbone import load_backbone

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,7 @@ from fewtune.learners.folds import Splits, stratified_splits
 from fewtune.learners.target import Target
 from fewtune.learning.method import Method
 from fewtune.learning.on_features import answer_table
+from fewtune.progress import stage
 from fewtune.sides.progress import NOTHING, Finished
 from fewtune.sides.route import Route
 from fewtune.spec import text
@@ -119,12 +121,16 @@ def held_out(
     fold = np.full(logits.shape[:2], -1, dtype=np.int64)
     learners = {name: text(method) for name, method in methods.items()}
     known = f"{target.digest} {names} {labels.tolist()} {learners} {seed}"  # all that an answer depends on beside the side and the fold
+    count, began, made = len(splits.repeat), time.monotonic(), 0
     for e, repeat in enumerate(splits.repeat.tolist()):
         train, held = (t[e][t[e] >= 0].numpy() for t in (splits.episodes.support, splits.episodes.query))
         what = f"{route.key} {known} {train.tolist()} {held.tolist()}"
         answered = finished.find(what)
         if answered is None or answered.shape != (len(held), len(names)):
-            answered = _answer(route, methods, names, splits.episodes[e : e + 1], labels[place[train]], seed)
+            left = f", about {(count - e) * (time.monotonic() - began) / made:.0f} s left" if made else ""
+            with stage(f"judging: {route.name}, run {e + 1} of {count}{left}"):
+                answered = _answer(route, methods, names, splits.episodes[e : e + 1], labels[place[train]], seed)
+            made += 1
             finished.keep(what, answered)
         logits[repeat, place[held]], fold[repeat, place[held]] = answered.numpy(), e
     return HeldOut(logits, labels, fold)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +23,7 @@ from fewtune.learners.target import Target, usable_target
 from fewtune.machine import Machine
 from fewtune.recipes import read_method
 from fewtune.recipes.default_learners import candidates
+from fewtune.sides import held_out as held_out_file
 from fewtune.sides.held_out import HeldOut, held_out, inner_folds, mean_of, outer_splits
 from fewtune.sides.progress import Finished
 from fewtune.sides.route import Made, Route
@@ -75,6 +79,22 @@ def test_every_row_is_answered_once_a_repeat_by_what_never_saw_it() -> None:
     assert all(set(LABELS[given]) == {0, 1, 2} for given in seen)
     assert sorted(map(tuple, seen[:4])) != sorted(map(tuple, seen[4:]))  # another repeat has other folds
     assert np.array_equal(found.labels, LABELS)
+
+
+def test_it_is_said_which_run_of_how_many_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    seconds = iter(range(0, 10_000, 10))  # each look at the clock is ten seconds later
+
+    @contextlib.contextmanager
+    def noted(name: str) -> Iterator[None]:
+        said.append(name)
+        yield
+
+    monkeypatch.setattr(held_out_file, "stage", noted)
+    monkeypatch.setattr(held_out_file, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    mine = target()
+    held_out(always(side(1.0)), mine, RIDGE, outer_splits(mine, 0, 3, 1), 0)
+    assert said == ["judging: it, run 1 of 3", "judging: it, run 2 of 3, about 20 s left", "judging: it, run 3 of 3, about 10 s left"]
 
 
 def test_a_learner_of_its_own_answers_as_scikit_learn_fitted_on_the_training_fold_does() -> None:
