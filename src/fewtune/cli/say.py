@@ -133,8 +133,9 @@ def expected_time(
     seconds = (time.perf_counter() - began) / _PROBE * (len(examples) + others)
     shown = "a second" if seconds < 1.5 else f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
     also = f" and up to {others:,} of other data" if others else ""
+    after = "then learners are compared and the report is drawn, which takes longer the more examples and classes there are."
     limit = "" if math.isinf(minutes) else f" All work from here takes at most about {minutes:g} minutes (--budget)."
-    return f"Embedding {len(examples):,} {noun}s{also} takes at most about {shown}, less where they were embedded before.{limit}"
+    return f"Embedding {len(examples):,} {noun}s{also} takes at most about {shown}, less where they were embedded before; {after}{limit}"
 
 
 def _range(counts: np.ndarray[tuple[int], np.dtype[np.int64]]) -> str:
