@@ -51,6 +51,7 @@ from fewtune.tasks import label_tasks
 GENRES = ("action", "animation", "comedy", "drama", "documentary", "romance", "short")
 FILMS = ("votes_log10", "rating", *GENRES, "mpaa")
 FIRST_TEST_YEAR, CANDIDATES, SHOWN = 2000, 50, 10
+LR = 1e-3
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of engagement
 COSINES = (0.0, 0.5, 0.9, 1.0)
 Numbers = np.ndarray[Any, np.dtype[Any]]
@@ -104,15 +105,15 @@ def contenders(outputs: Sequence[int], inputs: int, width: int, tower: int, step
     """name -> (method, multiplications a row): one trunk, mixtures of 4 and 8 experts at no more multiplications, and networks apart."""
     plain = SharedBottom(outputs=tuple(outputs), width=width, tower=tower)
     most = multiplications(plain, inputs)
-    found = {"shared_bottom": (f"shared_bottom(width={width}, tower={tower}, steps={steps})", most)}
+    found = {"shared_bottom": (f"shared_bottom(width={width}, tower={tower}, steps={steps}, lr={LR})", most)}
     for experts in (4, 8):
         mixture = Mmoe(outputs=tuple(outputs), experts=experts, tower=tower)
         fits = width_for(mixture, inputs, most)
-        text = f"mmoe(experts={experts}, width={fits}, tower={tower}, steps={steps})"
+        text = f"mmoe(experts={experts}, width={fits}, tower={tower}, steps={steps}, lr={LR})"
         found[f"mmoe {experts}"] = (text, multiplications(replace(mixture, width=fits), inputs))
     apart = max(1, width // len(outputs))
     cost = len(outputs) * inputs * apart + sum(outputs) * apart
-    return found | {"independent": (f"independent(width={apart}, steps={steps})", cost)}
+    return found | {"independent": (f"independent(width={apart}, steps={steps}, lr={LR})", cost)}
 
 
 def shown(interval: Interval, digits: int = 3) -> str:
