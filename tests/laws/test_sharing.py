@@ -365,7 +365,8 @@ def test_the_sum_of_the_losses_of_copies_is_one_loss() -> None:
 
 def test_other_tasks_than_it_was_made_for_are_refused() -> None:
     head = SharedBottom(outputs=(2, 2))
-    for wrong in (episodes_of([2]), replace(episodes_of([1]), classes=torch.tensor([[3, 4]]))):
+    outside = [([2], [[0, 1, -1]]), ([1], [[3, 4, -1]])]  # a third task, a fifth output
+    for wrong in (replace(episodes_of(task), classes=torch.tensor(classes)) for task, classes in outside):
         with pytest.raises(InputError, match="was made for 2 label columns with 4 outputs in all, but it is asked for others"):
             said(head, begun(head), rows_for(wrong), wrong)
 
