@@ -18,6 +18,7 @@ import torch
 
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.known_digests import known_digest
+from fewtune.backbones.licences import licence_beside
 from fewtune.backbones.load import loaded, read_from
 from fewtune.backbones.own_module import is_own
 from fewtune.backbones.places import Place
@@ -48,8 +49,10 @@ def is_packed(folder: Path | None) -> bool:
     return folder is not None and (folder / RECORD).is_file()
 
 
-def pack(backbone: Backbone, folder: Path) -> Pack:
+def pack(backbone: Backbone, folder: Path, licence: str | None = None) -> Pack:
     """Write a backbone, as it came, into a folder; it is read back and compared before anything is said of it.
+
+    `licence`: that of the weights. By default what the library says of its own weights, and of local ones what the files beside them say.
 
     Raises InputError for your own network, and where the packed copy would not be the same backbone.
     """
@@ -61,7 +64,7 @@ def pack(backbone: Backbone, folder: Path) -> Pack:
         )
     if is_packed(original.place.folder):
         assert original.place.folder is not None
-        return _copied(original.place.folder, folder)
+        return _copied(original.place.folder, folder, licence)
     made = _packable(original)
     content = {n: t.detach().cpu().contiguous() for n, t in made.weights.items()}
     write_bytes(folder / WEIGHTS, safetensors.torch.save(content))
@@ -71,7 +74,9 @@ def pack(backbone: Backbone, folder: Path) -> Pack:
     whole = replace(again, structure=original.structure)
     if whole.digest() != original.digest() or not _alike(original, again):
         raise InputError(f"{one_line(original.name)} cannot be packed: its library makes another model of the same weights and settings.")
-    licence = made.licence if original.place.weights is None else None  # the library's licence is not that of another file
+    given, local = original.place.weights, original.place.weights or original.place.folder
+    of_library = made.licence if given is None else None  # the library's licence is not that of another file
+    licence = licence or of_library or (None if local is None else licence_beside(local))
     record = {
         "name": made.name,
         "title": original.name,
@@ -171,9 +176,12 @@ def _alike(original: Backbone, copy: Backbone) -> bool:
     return all(bool((a - b).abs().max() <= _APART * a.abs().max()) for a, b in features)
 
 
-def _copied(source: Path, folder: Path) -> Pack:
+def _copied(source: Path, folder: Path, given: str | None) -> Pack:
     copy_packed(source, folder)
     record: Any = read_json(folder / RECORD)
+    if given is not None and isinstance(record, dict):
+        record["licence"] = given
+        write_bytes(folder / RECORD, json.dumps(record, indent=1).encode())
     licence = record.get("licence") if isinstance(record, dict) else None
     return Pack(_size(folder), licence if isinstance(licence, str) else None)
 

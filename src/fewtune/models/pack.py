@@ -27,12 +27,12 @@ class Packed:
     sentences: tuple[str, ...]
 
 
-def pack_into(folder: Path, bundle: Bundle, *, weights: Path | None = None) -> Packed:
+def pack_into(folder: Path, bundle: Bundle, *, weights: Path | None = None, licence: str | None = None) -> Packed:
     """Write the backbone of a model into a folder with that model, which is being made. Raises InputError as `pack_run` does."""
     name = bundle.backbone.name
     if name.split(",")[0] in _WITHOUT:
         return Packed(0, None, (f"{name} has no weights: the model's folder is all that another machine needs, as it is.",))
-    return _packed(load_its_backbone(replace(bundle, moved=None), weights=weights), folder)
+    return _packed(load_its_backbone(replace(bundle, moved=None), weights=weights), folder, licence)
 
 
 def pack_backbone(folder: Path, backbone: Backbone | None) -> tuple[str, ...]:
@@ -42,8 +42,8 @@ def pack_backbone(folder: Path, backbone: Backbone | None) -> tuple[str, ...]:
     return _packed(backbone, folder).sentences
 
 
-def _packed(backbone: Backbone, folder: Path) -> Packed:
-    name, made = backbone.name, pack(backbone, folder / PACKED)
+def _packed(backbone: Backbone, folder: Path, licence: str | None = None) -> Packed:
+    name, made = backbone.name, pack(backbone, folder / PACKED, licence)
     said = "is not known: look it up before you give the model to others" if made.licence is None else f"is {made.licence}"
     return Packed(
         made.size,
@@ -56,10 +56,11 @@ def _packed(backbone: Backbone, folder: Path) -> Packed:
     )
 
 
-def pack_run(run: Path, *, weights: Path | None = None) -> Packed:
+def pack_run(run: Path, *, weights: Path | None = None, licence: str | None = None) -> Packed:
     """Put the backbone of a saved model into its folder, which is replaced whole or not at all; all other files stay.
 
-    `weights`: where the backbone's weights are now, if they moved. Raises InputError where the model is packed already, for your own
+    `weights`: where the backbone's weights are now, if they moved. `licence` of the weights: by default as
+    `backbones.packed.pack` finds it. Raises InputError where the model is packed already, for your own
     network (`Backbone.of`), and where the weights are gone or others.
     """
     bundle = load_bundle(run)
@@ -67,7 +68,7 @@ def pack_run(run: Path, *, weights: Path | None = None) -> Packed:
         raise InputError(f"{run} is packed already: its folder {PACKED} holds the weights of {bundle.backbone.name}.")
     refuse_existing(run, overwrite=True, writes=(PACKED,))
     with new_folder(run, overwrite=True) as folder:
-        made = pack_into(folder, bundle, weights=weights)
+        made = pack_into(folder, bundle, weights=weights, licence=licence)
         for name in sorted(set(entries(run)) - set(foreign(run))):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (shutil.copyfile if name == RECORD else link)(run / name, folder / name)

@@ -163,7 +163,15 @@ def test_weights_of_one_s_own_have_no_licence_of_the_library(tmp_path: Path) -> 
     backbone = load_backbone(name, weights=tmp_path / "w.safetensors", machine=CPU)
     licensed = load_backbone("timm:resnet10t.c3_in1k,pretrained=false,size=32", machine=CPU)
     assert pack(licensed, tmp_path / "theirs").licence == "apache-2.0"
-    assert pack(replace(licensed, place=backbone.place), tmp_path / "mine").licence is None
+    mine = replace(licensed, place=backbone.place)
+    assert pack(mine, tmp_path / "mine").licence is None
+    made = pack(mine, tmp_path / "said", "my own terms")
+    assert made.licence == json.loads((tmp_path / "said" / RECORD).read_text())["licence"] == "my own terms"
+    copied = pack(load_packed(tmp_path / "mine", CPU), tmp_path / "copy", "later terms")
+    assert copied.licence == json.loads((tmp_path / "copy" / RECORD).read_text())["licence"] == "later terms"
+    assert backbone.place.weights is not None
+    (backbone.place.weights.parent / "LICENSE").write_text("MIT License\n")
+    assert pack(mine, tmp_path / "beside").licence == "MIT License (the file LICENSE beside them)"
 
 
 @pytest.mark.parametrize("wrong", ["weights", "features"])
