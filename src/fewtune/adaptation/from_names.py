@@ -25,6 +25,8 @@ from fewtune.spec import text
 from fewtune.version import __version__
 from fewtune.words import noun_of, option
 
+TEXTS = 6.0  # the temperature for text encoders: cosines of texts differ by more than those of a CLIP model (benchmarks/zero_shot.py)
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -67,7 +69,7 @@ def from_names(class_names: Sequence[str], backbone: Backbone, *, prompts: tuple
         class_names=names,
         state=state,
         parameters=parameters,
-        temperature=1.0,
+        temperature=TEXTS if modality == "text" else 1.0,
         threshold=threshold,
         facts=_facts(names, verdict),
         card="",

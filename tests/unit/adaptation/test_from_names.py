@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import fewtune
+from fewtune.adaptation.from_names import TEXTS
 from fewtune.backbones.load import load_backbone
 from fewtune.errors import InputError
 from fewtune.machine import Machine
@@ -32,7 +33,7 @@ def test_each_text_gets_the_class_whose_name_is_nearest(bert: str, tmp_path: Pat
     with torch.no_grad():
         names = unit(backbone.embed_labels(backbone.start(), list(NAMES)), dim=-1)
         texts = unit(backbone.embed_labels(backbone.start(), list(SENTENCES)), dim=-1)
-    wanted = (100 * texts.double() @ names.double().T).softmax(-1).numpy()
+    wanted = (100 / TEXTS * texts.double() @ names.double().T).softmax(-1).numpy()
     for made in (model, fewtune.load(model.save(tmp_path / "run"))):
         np.testing.assert_allclose(made.predict_proba(list(SENTENCES)), wanted, atol=1e-4)
         assert [one.label for one in made.predict(list(SENTENCES))] == [NAMES[k] for k in wanted.argmax(1)]
@@ -56,7 +57,7 @@ def test_photos_and_own_sentences(tmp_path: Path) -> None:
     save_clip(tmp_path)
     plain, own = (fewtune.from_names(["cat", "dog"], backbone=f"hf:{tmp_path}", prompts=p) for p in ((), ("a {} sleeps",)))
     assert "sleeps" in own.bundle.method and "sleeps" not in plain.bundle.method
-    assert plain.predict_proba(list(images(3))).shape == (3, 2)
+    assert plain.predict_proba(list(images(3))).shape == (3, 2) and plain.bundle.temperature == 1.0
     assert not torch.equal(plain.bundle.state["weight"], own.bundle.state["weight"])
 
 
