@@ -191,7 +191,7 @@ _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
     # packed models
     ("pack", "changed weights are not noticed", "backbones/packed.py", "if made.structure != here or known_digest(whole, read_from(whole.place)) != digest:", "if made.structure != here:", (PACK,)),
     ("pack", "another version of the library is not noticed", "backbones/packed.py", "if made.structure != here or known_digest(", "if known_digest(", (PACK,)),
-    ("pack", "the licence of the library goes to weights of one's own", "backbones/packed.py", "made.licence if original.place.weights is None else None", "made.licence", (PACK,)),
+    ("pack", "the licence of the library goes to weights of one's own", "backbones/packed.py", "made.licence if given is None else None", "made.licence", (PACK,)),
     ("pack", "the copy is not read back and compared", "backbones/packed.py", "if whole.digest() != original.digest() or not _alike(original, again):", "if False:", (PACK,)),
     ("pack", "a packed model is packed again", "models/pack.py", "if bundle.packed is not None:", "if False:", (PACK,)),
     ("pack", "finetuned weights are packed as the original", "models/pack.py", "replace(bundle, moved=None)", "bundle", (PACK,)),
