@@ -32,16 +32,31 @@ def predict(
 
     What cannot be read gets no label and is listed; with --strict nothing is labelled then.
 
-        Parameters ---------- run: Path The folder that `fewtune adapt` saved. inputs: Path Files, folders (with all their subfolders) and
-        CSV, JSONL, Parquet or Excel tables. Answers come in this order. text: str A text to label, for text models. Repeat for more.
-        format: str table is for people; with --out, --sort-into or --annotate it only counts the labels. json (a list with input, label,
-        probability and scores) and csv are for programs: standard output holds nothing else. threshold: float Give no label below this
-        probability, 0 to 1. By default the threshold that `adapt` was given or has found. input: str The input column of tables. unknown:
-        bool Give no label to what is like no labelled example. Of new inputs like your labelled ones, at most 5% are rejected too. sets:
-        float Name all classes that are likely enough: in this share of cases, such as 0.9, the right one is among them. explain: int Name
-        this many of the labelled examples that are most like each input. strict: bool Stop with exit code 2 if anything cannot be read,
-        instead of labelling the rest. watch: Path Label the files in this folder, and new ones as they arrive, until Ctrl-C. Answers are
-        added to --out (.csv or .jsonl).
+    Parameters
+    ----------
+    run: Path
+        The folder that `fewtune adapt` saved.
+    inputs: Path
+        Files, folders (with all their subfolders) and CSV, JSONL, Parquet or Excel tables. Answers come in this order.
+    text: str
+        A text to label, for text models. Repeat for more.
+    format: str
+        table is for people; with --out, --sort-into or --annotate it only counts the labels. json (a list with input, label, probability
+        and scores) and csv are for programs: standard output holds nothing else.
+    threshold: float
+        Give no label below this probability, 0 to 1. By default the threshold that `adapt` was given or has found.
+    input: str
+        The input column of tables.
+    unknown: bool
+        Give no label to what is like no labelled example. Of new inputs like your labelled ones, at most 5% are rejected too.
+    sets: float
+        Name all classes that are likely enough: in this share of cases, such as 0.9, the right one is among them.
+    explain: int
+        Name this many of the labelled examples that are most like each input.
+    strict: bool
+        Stop with exit code 2 if anything cannot be read, instead of labelling the rest.
+    watch: Path
+        Label the files in this folder, and new ones as they arrive, until Ctrl-C. Answers are added to --out (.csv or .jsonl).
     """
     from fewtune.cli.bad_items import listed_bad, refuse_bad
     from fewtune.cli.say import answer, note

@@ -31,7 +31,7 @@ def joint_card(bundle: JointBundle, facts: Mapping[str, Any], sentences: Sequenc
 - data: {facts.get("rows", "?")} labelled rows (digest {facts.get("data_digest", "?")}), seed {facts.get("seed", "?")}
 
 ## Use
-`fewtune predict THIS_FOLDER new.csv` answers every column; `fewtune evaluate THIS_FOLDER LABELLED.csv` measures it.
+In this folder, `fewtune predict . new.csv` answers every column, and `fewtune evaluate . LABELLED.csv` measures the model.
 What is expected holds for new rows like the labelled ones. The backbone's own licence and biases apply.
 """
 
