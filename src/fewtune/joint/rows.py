@@ -43,6 +43,12 @@ class JointTask:
         """What labelled rows are to be answered with, [rows, outputs] (see `targets_of_column`)."""
         return targets_of_column(self.column, rows, self.scale)
 
+    def column_targets(self, count: int) -> Floats:
+        """The same for the rows to learn from among `count` rows, [count, outputs]; NaN in the others."""
+        found = np.full((count, self.outputs), np.nan)
+        found[self.train] = self.targets(self.train)
+        return found
+
 
 @final
 @dataclass(frozen=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from fewtune.models.pack import pack_backbone
 from fewtune.report.drawing import ACCENT, INK, MUTED, WRONG, Drawn, axes, drawn, room, short
 from fewtune.report.joint_tables import measured_table, sharing_table, tasks_table, ways_table
 from fewtune.report.page import environment
+from fewtune.report.tables import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,16 +32,14 @@ def joint_page(outcome: JointOutcome) -> str:
     if outcome.measured:
         tables.insert(1, measured_table(outcome.measured, "Test rows, measured once"))
     figures = [values_figure(outcome.tasks), sharing_figure(outcome.tasks)]
-    return (
-        environment()
-        .get_template("joint.html.j2")
-        .render(
-            data=outcome.rows.table.examples.name,
-            outcome=outcome,
-            tables=tables,
-            figures=[figure for figure in figures if figure is not None],
-        )
-    )
+    shown = [figure for figure in figures if figure is not None]
+    return columns_page(outcome, tables, shown, command="adapt", heading="What to expect on new rows")
+
+
+def columns_page(outcome: JointOutcome, tables: Sequence[Table], figures: Sequence[Drawn], *, command: str, heading: str) -> str:
+    """A page that begins with the sentences of an outcome and ends with its details."""
+    given = {"data": outcome.rows.table.examples.name, "outcome": outcome, "tables": tables, "figures": figures}
+    return environment().get_template("joint.html.j2").render(**given, command=command, heading=heading)
 
 
 def write_joint_page(path: Path, outcome: JointOutcome) -> None:

@@ -1,0 +1,115 @@
+"""Which label columns should be learned together: affinities from one training run, groups, alone against together, and advice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+from fewtune.backbones.backbone import Backbone
+from fewtune.data.reading.label_table import LabelTable
+from fewtune.errors import InputError
+from fewtune.joint.adapt import USUAL, JointSettings, adapt_columns
+from fewtune.joint.advice import Advice, Findings, advice
+from fewtune.joint.judged import INDEPENDENT, TOGETHER, sharing_of, truth_of
+from fewtune.joint.networks import joint_ground, joint_space, joint_tasks
+from fewtune.joint.outcome import JointOutcome
+from fewtune.joint.rows import JointRows
+from fewtune.keys import Key, key
+from fewtune.learning.affinity import EVERY, Affinity, run_affinity
+from fewtune.learning.laid_out import laid_out
+from fewtune.learning.method import Method
+from fewtune.learning.phase import phases_of
+from fewtune.recipes.sharing import shared_bottom
+from fewtune.sides.job import HERE, Workplace
+from fewtune.statistics import Grouping, Interval, choose_groups, shared_features
+from fewtune.statistics.sample import Floats
+
+WIDER = 4  # how many times as wide the network of the width sweep is
+_WIDE = f"{TOGETHER}, {WIDER} times as wide"
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class RelationSettings:
+    """`groups`: networks that may be trained at most. `every`: steps between two looks. `wider`: also train a shared network `WIDER` times
+    as wide. `minutes`, `folds`, `skip_bad`, `seed`: as for `adapt`.
+    """
+
+    groups: int = 2
+    every: int = EVERY
+    wider: bool = False
+    minutes: float = 5.0
+    folds: int = 5
+    skip_bad: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.groups < 1:
+            raise InputError(f"expected at least 1 group, found {self.groups}.")
+        if self.every < 1:
+            raise InputError(f"expected at least 1 step between two looks, found {self.every}.")
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Relations:
+    """`outcome`: each column alone and together, on held-out rows. `affinity`: from one run of the shared network. `grouping`: by help.
+    `features` [T, T]: the first look at frozen features (see `shared_features`)."""
+
+    outcome: JointOutcome
+    affinity: Affinity
+    grouping: Grouping
+    features: Floats
+    advice: tuple[Advice, ...]
+
+
+def relate_columns(
+    table: LabelTable, backbone: Backbone | None, settings: RelationSettings | None = None, at: Workplace = HERE
+) -> Relations:
+    """Who helps whom among the label columns of a table. Raises InputError for fewer than two of them."""
+    how = settings or RelationSettings()
+    if len(table.examples.columns) < 2:
+        raise InputError("expected at least two label columns: repeat --label.")
+    wide = {_WIDE: shared_bottom(width=64 * WIDER)} if how.wider else {}
+    asked = JointSettings(methods={**USUAL, **wide}, minutes=how.minutes, folds=how.folds, skip_bad=how.skip_bad, seed=how.seed)
+    outcome = adapt_columns(table, backbone, asked, at)
+    rows, root = outcome.rows, key(how.seed, "relations")
+    affinity = _affinity(rows, USUAL[TOGETHER], root.child("together"), how.every, how.seed)
+    grouping = choose_groups(affinity.help.mean, how.groups)
+    found = Findings(
+        affinity=affinity,
+        grouping=grouping,
+        gains=[None if task.sharing is None else task.sharing.gain for task in outcome.tasks],
+        overfits=_overfits(outcome, root.child("alone"), how.seed),
+        wider=_wider(outcome),
+    )
+    targets = [task.column_targets(len(rows)) for task in rows.tasks]
+    features = shared_features(rows.features.numpy(), targets, how.seed)
+    return Relations(outcome=outcome, affinity=affinity, grouping=grouping, features=features, advice=advice(found))
+
+
+def _affinity(rows: JointRows, method: Method, key: Key, every: int | None, seed: int) -> Affinity:
+    """Of one run on all rows to learn from; `every` None: one look, at the end."""
+    (phase,) = phases_of(laid_out(method, rows.outputs, seed).phases)
+    space = joint_space(rows)
+    return run_affinity(joint_ground(space), phase, joint_tasks(rows, space, rows.train), key, every=every or phase.steps)[0]
+
+
+def _overfits(outcome: JointOutcome, key: Key, seed: int) -> list[float]:
+    """For each column: the held-out loss of its own network over the training loss at the end of a run on all rows."""
+    if any(INDEPENDENT not in task.ways for task in outcome.tasks):
+        return []
+    losses = _affinity(outcome.rows, USUAL[INDEPENDENT], key, None, seed).losses[-1]
+    return [task.ways[INDEPENDENT].loss / max(float(loss), 1e-12) for task, loss in zip(outcome.tasks, losses, strict=True)]
+
+
+def _wider(outcome: JointOutcome) -> list[Interval | None]:
+    """The gain of the wider shared network over the shared one."""
+    if any(_WIDE not in task.ways for task in outcome.tasks):
+        return []
+    return [
+        sharing_of(
+            task.metric, task.ways[_WIDE].answers, task.ways[TOGETHER].answers, truth_of(task.task, task.task.train), outcome.folds
+        ).gain
+        for task in outcome.tasks
+    ]

@@ -1,0 +1,136 @@
+"""Who helps whom among label columns: tables, a figure, and the page of the command `tasks`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fewtune.errors import InputError
+from fewtune.files import new_folder, write_bytes
+from fewtune.joint.relations import Relations
+from fewtune.learning.affinity import Floats, Spread
+from fewtune.models.bundle import REPORT
+from fewtune.report.drawing import ACCENT, INK, TEXT, WRONG, Drawn, drawn, short
+from fewtune.report.figures_cells import grid
+from fewtune.report.joint_page import columns_page, sharing_figure
+from fewtune.report.joint_tables import sharing_table
+from fewtune.report.tables import Cell, Table, to_csv
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+THOUSAND = 1000.0  # help is shown in thousandths of a loss
+MATRICES = ("help.csv", "cosine.csv", "features.csv")
+WRITES = (REPORT, *MATRICES)
+
+
+def help_table(found: Relations) -> Table:
+    """Who helps whom, in thousandths of the loss of the column's task, for one small step of the row's task."""
+    notes = (
+        "Row: the column whose step is taken. Column: whose loss changes, in thousandths; above 0 it falls. * marks 95% intervals over the "
+        f"{len(found.affinity.steps)} looks of one training run that leave out 0.",
+    )
+    return _matrix("Who helps whom", found.affinity.names, found.affinity.help, THOUSAND, "+.3f", notes)
+
+
+def cosine_table(found: Relations) -> Table:
+    """The cosines of gradients by the shared weights."""
+    notes = ("Below 0, two columns pull the shared weights apart.",)
+    return _matrix("Gradients: do they agree?", found.affinity.names, found.affinity.cosine, 1.0, "+.2f", notes)
+
+
+def features_table(found: Relations) -> Table:
+    """The first look at frozen features."""
+    notes = ("How much of the column's task is explained by what is read off the frozen features for the row's task (1: all that can be).",)
+    whole = Spread(found.features, found.features, found.features)
+    return _matrix("Do they need the same features?", found.affinity.names, whole, 1.0, ".2f", notes, mark=False)
+
+
+def groups_table(found: Relations) -> Table:
+    """The groups, and which columns each one answers."""
+    names = found.affinity.names
+    rows = tuple(
+        (
+            Cell(f"network {number + 1}"),
+            Cell(", ".join(names[t] for t in group)),
+            Cell(", ".join(names[t] for t in group if found.grouping.served[t] == number)),
+        )
+        for number, group in enumerate(found.grouping.groups)
+    )
+    notes = (
+        f"{'The best choice of all' if found.grouping.exact else 'A greedy choice'} by mean help, "
+        f"{THOUSAND * found.grouping.value:+.3f} thousandths. A column in two networks is answered by one of them.",
+    )
+    return Table(columns=("network", "learns", "answers"), rows=rows, caption="Groups", notes=notes)
+
+
+def relations_tables(found: Relations) -> list[Table]:
+    """All tables, in the order of the page."""
+    pair = [sharing_table(found.outcome)] if any(task.sharing is not None for task in found.outcome.tasks) else []
+    return [*pair, groups_table(found), help_table(found), cosine_table(found), features_table(found)]
+
+
+def help_figure(found: Relations) -> Drawn:
+    """The matrix of help as a map."""
+    names = [short(name, 16) for name in found.affinity.names]
+    values = THOUSAND * found.affinity.help.mean
+    off = values[~np.eye(len(values), dtype=bool)]
+    largest = float(np.abs(off).max()) or 1.0
+    cells = grid(names, names, widest=44, tallest=34, least_tall=21)
+
+    def build(figure: Figure) -> None:
+        from matplotlib.patches import Rectangle
+
+        ax = cells.open(figure)
+        for (r, c), value in np.ndenumerate(values):
+            if r == c:
+                continue
+            alpha = round(0.06 + 0.84 * min(abs(float(value)) / largest, 1.0), 3)
+            colour = ACCENT if value > 0 else WRONG
+            ax.add_patch(Rectangle((c + 0.04, r + 0.05), 0.92, 0.9, facecolor=colour, alpha=alpha, linewidth=0))
+            ax.text(c + 0.5, r + 0.5, f"{value:+.2f}", ha="center", va="center_baseline", color=INK, fontsize=TEXT - 2)
+
+    label = f"Who helps whom among {len(names)} columns; rows are the columns whose step is taken."
+    caption = "Rows: the column whose step is taken. Columns: whose loss changes, in thousandths. Blue: it falls. Orange: it rises."
+    return drawn(build, name="help", label=label, caption=caption, height=cells.height)
+
+
+def relations_page(found: Relations) -> str:
+    """The whole page as text."""
+    outcome = replace(found.outcome, sentences=tuple(one.sentence for one in found.advice))
+    figures = [figure for figure in (help_figure(found), sharing_figure(found.outcome.tasks)) if figure is not None]
+    return columns_page(outcome, relations_tables(found), figures, command="tasks", heading="What to learn together")
+
+
+def write_relations(found: Relations, out: Path, *, overwrite: bool) -> Path:
+    """Write the page and the matrices (CSV) into a folder; returns where it is. Raises InputError for a name that is taken."""
+    if out.suffix.lower() in (".csv", ".html"):
+        raise InputError(f"{out}: expected the name of a folder for --out.")
+    with (made := new_folder(out, overwrite=overwrite)) as folder:
+        write_bytes(folder / REPORT, relations_page(found).encode("utf-8", "replace"))
+        for name, table in zip(MATRICES, (help_table(found), cosine_table(found), features_table(found)), strict=True):
+            write_bytes(folder / name, (to_csv(table) + "\n").encode("utf-8", "replace"))
+    return made.where
+
+
+def _matrix(
+    caption: str, names: Sequence[str], values: Spread, times: float, form: str, notes: tuple[str, ...], *, mark: bool = True
+) -> Table:
+    """A table of T rows and T columns; the diagonal is left empty."""
+    shown: Floats = times * values.mean
+    sure = mark & ((values.low > 0) | (values.high < 0))
+    rows = tuple(
+        (
+            Cell(name),
+            *(
+                Cell(None) if i == j or np.isnan(shown[i, j]) else Cell(float(shown[i, j]), f"{shown[i, j]:{form}}{'*' * bool(sure[i, j])}")
+                for j in range(len(names))
+            ),
+        )
+        for i, name in enumerate(names)
+    )
+    return Table(columns=("column", *names), rows=rows, caption=caption, notes=notes)
