@@ -14,6 +14,7 @@ from fewtune.lazy import opened
 if TYPE_CHECKING:
     from fewtune.tasks.candidates import candidate_tasks
     from fewtune.tasks.chosen import SELECTIONS, AsMany, Chosen, Named, Selection
+    from fewtune.tasks.counted import distinct_tasks
     from fewtune.tasks.episodes import Episodes, join, load_episodes
     from fewtune.tasks.fit import fitted, left_out, served
     from fewtune.tasks.hard import Hard
@@ -36,6 +37,7 @@ _WHERE = {
     "Named": "chosen",
     "SELECTIONS": "chosen",
     "Selection": "chosen",
+    "distinct_tasks": "counted",
     "Episodes": "episodes",
     "join": "episodes",
     "load_episodes": "episodes",
@@ -89,6 +91,7 @@ __all__ = [
     "Varied",
     "candidate_tasks",
     "class_rows",
+    "distinct_tasks",
     "fitted",
     "group_tasks",
     "join",
