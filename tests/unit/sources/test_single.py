@@ -71,6 +71,7 @@ def test_another_is_taken_only_where_it_is_clearly_better() -> None:
     assert BestLearner({"a": chance, "usual": usual, "b": clear}, "usual", 2).name == "b"
     assert BestLearner({"a": clear, "usual": usual, "b": more}, "usual", 2).name == "b"
     assert BestLearner({"a": chance, "usual": usual}, "usual", 2).name == "usual"
+    assert BestLearner({"a": usual + np.array([0.01] * 4 + [0.9]), "usual": usual}, "usual", 2).name == "usual"  # all from one class
     assert BestLearner({"a": usual, "usual": usual}, "usual", 2).name == "usual"
     assert BestLearner({"a": more[:4], "usual": usual[:4]}, "usual", 2).name == "usual"  # four classes are too few
     said = BestLearner({"centroid": usual, "ridge": more}, "centroid", 2).said
