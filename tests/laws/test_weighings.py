@@ -221,6 +221,24 @@ def test_features_that_do_not_move_cannot_be_compared(ground: Ground, groups: Ta
     train(ground, (replace(phase, aggregator=PcGrad(gram="layer")),), groups, key(0))
 
 
+def test_tasks_of_a_shared_bottom_meet_after_its_trunk() -> None:
+    """Also over features that do not move."""
+    from fewtune.keys import key as key_of
+    from fewtune.parts.meeting import meetings
+    from fewtune.parts.sharing.shared_bottom import SharedBottom
+    from fewtune.tasks.episodes import Episodes
+
+    head, rows = SharedBottom(outputs=(2, 3), width=6), torch.arange(4).expand(2, 4)
+    none, classes = torch.zeros(2, 0, dtype=torch.int64), torch.tensor([[0, 1, -1], [2, 3, 4]])
+    episodes = Episodes(none, none, rows, rows % 2, classes, torch.arange(2))
+    parameters = {n: t.requires_grad_(t.is_floating_point()) for n, t in head.declare(5).items()}
+    query = torch.randn(2, 4, 5, generator=key_of(0).torch_generator())
+    with meetings() as found:
+        head.score(head.fit(query[:, :0], episodes, None, parameters), query, parameters)
+    ((features, row),) = found.heads
+    assert features.shape == (2, 4, 6) and row is None
+
+
 # what is remembered
 
 

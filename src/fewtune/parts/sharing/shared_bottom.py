@@ -8,6 +8,7 @@ from typing import ClassVar, final
 from torch import Tensor
 
 from fewtune.parts.heads.head import Parameters, State, nothing_own
+from fewtune.parts.meeting import meeting
 from fewtune.parts.sharing.dense import Activation, hidden, layers
 from fewtune.parts.sharing.sharing import answered, asked, check, output_rows, read, root, started
 from fewtune.parts.sharing.towers import check_tower, through, towers
@@ -49,5 +50,5 @@ class SharedBottom:
 
     def score(self, state: State, query: Tensor, parameters: Parameters) -> Tensor:
         own, rows = read(self, parameters, query)
-        shared = hidden(own, rows, self.depth, self.activation)
+        shared = meeting(hidden(own, rows, self.depth, self.activation))
         return answered(own, state, through(own, shared, self, self.tower, state["task"]), query)
