@@ -34,7 +34,7 @@ def help_table(found: Relations) -> Table:
         "Row: the column whose step is taken. Column: whose loss changes, in thousandths; above 0 it falls. * marks 95% intervals over the "
         f"{len(found.affinity.steps)} looks of one training run that leave out 0.",
     )
-    return _matrix("Who helps whom", found.affinity.names, found.affinity.help, THOUSAND, "+.3f", notes)
+    return _matrix("Who helps whom", found.affinity.names, found.affinity.help, THOUSAND, "+.2g", notes)
 
 
 def cosine_table(found: Relations) -> Table:
@@ -63,7 +63,7 @@ def groups_table(found: Relations) -> Table:
     )
     notes = (
         f"{'The best choice of all' if found.grouping.exact else 'A greedy choice'} by mean help, "
-        f"{THOUSAND * found.grouping.value:+.3f} thousandths. A column in two networks is answered by one of them.",
+        f"{THOUSAND * found.grouping.value:+.2g} thousandths. A column in two networks is answered by one of them.",
     )
     return Table(columns=("network", "learns", "answers"), rows=rows, caption="Groups", notes=notes)
 
@@ -92,7 +92,7 @@ def help_figure(found: Relations) -> Drawn:
             alpha = round(0.06 + 0.84 * min(abs(float(value)) / largest, 1.0), 3)
             colour = ACCENT if value > 0 else WRONG
             ax.add_patch(Rectangle((c + 0.04, r + 0.05), 0.92, 0.9, facecolor=colour, alpha=alpha, linewidth=0))
-            ax.text(c + 0.5, r + 0.5, f"{value:+.2f}", ha="center", va="center_baseline", color=INK, fontsize=TEXT - 2)
+            ax.text(c + 0.5, r + 0.5, f"{value:+.2g}", ha="center", va="center_baseline", color=INK, fontsize=TEXT - 2)
 
     label = f"Who helps whom among {len(names)} columns; rows are the columns whose step is taken."
     caption = "Rows: the column whose step is taken. Columns: whose loss changes, in thousandths. Blue: it falls. Orange: it rises."

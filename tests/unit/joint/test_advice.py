@@ -52,7 +52,7 @@ def test_columns_whose_gradients_oppose_are_named() -> None:
     assert (found[0].kind, found[0].tasks) == ("less", (0, 1, 2))
     assert found[0].sentence.endswith("and share less with kind and tags.")
     assert [one.tasks for one in found[1:]] == [(0, 1), (0, 2), (1, 2)] and {one.kind for one in found[1:]} == {"interference"}
-    assert [one.kind for one in advice(findings((gain(-0.1, -0.001), None, None), cosine=-0.01))] == ["less"]  # its interval ends at 0
+    assert kinds(findings((gain(-0.1, -0.001), None, None), cosine=-0.01)) == [("less", (0,))]  # its interval ends at 0
 
 
 def test_a_column_that_nobody_helps_is_trained_apart() -> None:
