@@ -84,6 +84,20 @@ def test_a_batch_holds_every_task_once_whatever_its_size_and_kind() -> None:
     assert torch.equal(singles.query_label.nan_to_num(-9), drawn.query_label.nan_to_num(-9))
 
 
+def test_tasks_may_be_drawn_by_their_size() -> None:
+    random = np.random.default_rng(0)
+    made = make_examples(Vectors(random.normal(size=(4000, 1)).astype(np.float32)), ["a", "b"] * 2000)
+    rare = made.column.values.copy()
+    rare[100:] = -1
+    examples = replace(made, columns={"often": made.column, "rare": replace(made.column, values=rare)}, target="often")
+    tasks = label_tasks(RowSpace([examples]), ["often", "rare"])
+    for order, share in (("turn", 0.5), ("proportional", 100 / 4100), ("sqrt", 10 / (10 + 4000**0.5))):
+        drawn = PerTask(batch=1, order=order).draw(tasks, key(0), 0, 3000).task.double().mean()  # type: ignore[arg-type]
+        assert abs(float(drawn) - share) < 4 * (share * (1 - share) / 3000) ** 0.5 + 1e-9
+    with pytest.raises(InputError, match="unknown order of tasks 'root'"):
+        PerTask(order="root")  # type: ignore[arg-type]
+
+
 def test_episodes_of_several_kinds_are_saved_and_read(tmp_path) -> None:  # type: ignore[no-untyped-def]
     drawn = PerTask(batch=4).draw(tasks_of(films()), key(0), 0, 3)
     drawn.save(tmp_path / "episodes.npz")

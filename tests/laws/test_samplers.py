@@ -88,6 +88,7 @@ CASES = [
     Pooled(batch=7),
     Pairs(batch=7),
     PerTask(batch=7),
+    PerTask(batch=7, order="sqrt"),
     InSequence(ways=3, rows=5, epochs=2, batch=4),
     InSequence(ways=2, rows=6, epochs=1, batch=50),
     InSequence(ways=9, rows=40, epochs=1, batch=100, ragged=True),

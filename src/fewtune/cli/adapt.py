@@ -107,7 +107,7 @@ def adapt(
         from fewtune.cli.adapt_columns import ColumnsAsked, adapt_table, refuse_flags
 
         refuse_flags({"--source": other.source, "--prompts": prompts, "--threshold": threshold, "--keep": keep != "likely"}, resume=resume)
-        asked = ColumnsAsked(method, finetune, minutes, folds, seed, reading.skip_bad)
+        asked = ColumnsAsked(method, finetune, minutes, folds, seed, reading.skip_bad, tuple(reading.metric))
         adapt_table(data, wanted, out, asked, model, overwrite=overwrite, pack=pack)
         return
     with stage("reading the data"):

@@ -26,13 +26,22 @@ class ColumnsAsked:
     folds: int
     seed: int
     skip_bad: bool
+    metrics: tuple[str, ...] = ()
 
     def settings(self) -> JointSettings:
         """Raises InputError for a method that is none for label columns."""
         from fewtune.joint.adapt import JointSettings, methods_of
+        from fewtune.joint.judged import metrics_by_kind
 
         methods = methods_of([] if self.method is None else [self.method]) if self.finetune != "never" else {}
-        return JointSettings(methods=methods, minutes=self.minutes, folds=self.folds, seed=self.seed, skip_bad=self.skip_bad)
+        return JointSettings(
+            methods=methods,
+            minutes=self.minutes,
+            folds=self.folds,
+            seed=self.seed,
+            skip_bad=self.skip_bad,
+            metrics=metrics_by_kind(self.metrics),
+        )
 
 
 def refuse_flags(given: Mapping[str, object], *, resume: bool) -> None:

@@ -61,7 +61,7 @@ def compare(
     if (wanted := reading.columns(data)) is not None:
         from fewtune.cli.compare_columns import compare_table
 
-        compare_table(data, wanted, method or (), learning, format, keeping, model, skip_bad=reading.skip_bad, source=source)
+        compare_table(data, wanted, method or (), learning, format, keeping, model, reading=reading, source=source)
         return
 
     from fewtune.api.comparing import ComparedData, compare_examples, make_methods, make_protocols

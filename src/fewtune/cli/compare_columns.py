@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from fewtune.cli.compare_flags import KeepingFlags
 from fewtune.cli.learning import LearningFlags
-from fewtune.cli.options import BackboneFlags
+from fewtune.cli.options import BackboneFlags, DataFlags
 
 if TYPE_CHECKING:
     from fewtune.data.reading.label_table import Wanted
@@ -26,7 +26,7 @@ def compare_table(
     keeping: KeepingFlags,
     model: BackboneFlags,
     *,
-    skip_bad: bool,
+    reading: DataFlags,
     source: Sequence[Path] | None,
 ) -> None:
     """Compare on every label column, print the table, and keep it in --out."""
@@ -43,11 +43,18 @@ def compare_table(
         refuse_existing(keeping.out, overwrite=keeping.overwrite, writes=RESULTS)
     table = read_label_table(data, wanted)
 
+    from fewtune.joint.judged import metrics_by_kind
     from fewtune.joint.study import ColumnsStudy, compare_columns, compared_methods
 
     methods = compared_methods(method)
     backbone = None if table.bare else model.load(table.examples.modality)
-    study = ColumnsStudy(seeds=tuple(learning.training_seeds), skip_bad=skip_bad, cache=model.cache, quiet=model.quiet)
+    study = ColumnsStudy(
+        seeds=tuple(learning.training_seeds),
+        metrics=metrics_by_kind(reading.metric),
+        skip_bad=reading.skip_bad,
+        cache=model.cache,
+        quiet=model.quiet,
+    )
     found = compare_columns(table, backbone, methods, study)
     answer(render_columns(found, format, width=terminal_width(), color=sys.stdout.isatty()), styled=format == "table")
     if keeping.out is not None:

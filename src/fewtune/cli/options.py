@@ -30,6 +30,9 @@ class DataFlags:
     kind: str
         NAME=class, NAME=float or NAME=multi: what a label column holds: one class, a number, or several labels ("a|b"). Repeat for more.
         By default it is found out.
+    metric: str
+        What label columns are judged by, instead of accuracy, r2 and average_precision: balanced_accuracy, macro_f1, micro_f1, mcc, auc,
+        log_loss, rmse, mae or spearman, each for the columns it suits. Repeat for more.
     numbers: str
         Columns of numbers that are inputs too, beside the photos or texts or alone.
     input: str
@@ -47,6 +50,7 @@ class DataFlags:
 
     label: Annotated[list[str], Parameter(negative=())] = field(default_factory=list)
     kind: Annotated[list[str], Parameter(negative=())] = field(default_factory=list)
+    metric: Annotated[list[str], Parameter(negative=())] = field(default_factory=list)
     numbers: Annotated[list[str], Parameter(negative=(), consume_multiple=True)] = field(default_factory=list)
     input: str | None = None
     group: str | None = None
@@ -90,6 +94,8 @@ class DataFlags:
         if len(labels) == 1 and not kinds and not self.numbers:
             kinds = {labels[0]: kind} if (kind := single_kind(source, labels[0])) != "class" else {}
         if len(labels) < 2 and not kinds and not self.numbers:
+            if self.metric:
+                raise InputError("--metric is for label columns: several --label, a column of numbers or of several labels.")
             return None
         if self.class_split is not None or self.rotations or self.group is not None:
             raise InputError("--class-split, --rotations and --group are for one column of classes: leave them out.")

@@ -13,12 +13,12 @@ from fewtune.data.reading.label_table import LabelTable
 from fewtune.errors import InputError
 from fewtune.joint.card import joint_card
 from fewtune.joint.folds import MANY, fold_of_rows
-from fewtune.joint.judged import INDEPENDENT, TOGETHER, TaskJudged, judged_task, truth_of
+from fewtune.joint.judged import INDEPENDENT, NO_METRICS, TOGETHER, TaskJudged, judged_task, truth_of
 from fewtune.joint.networks import Network, fit_network
 from fewtune.joint.outcome import JointOutcome
 from fewtune.joint.rows import JointRows, joint_rows
 from fewtune.joint.ways import HEADS, fit_head, outputs_for
-from fewtune.joint.words import measured_sentence, sharing_sentences, summary_sentence, task_sentence, way_in_words
+from fewtune.joint.words import measured_sentence, scales_sentence, sharing_sentences, summary_sentence, task_sentence, way_in_words
 from fewtune.keys import Key, key
 from fewtune.learning.laid_out import is_sharing
 from fewtune.learning.method import Method
@@ -53,13 +53,15 @@ def methods_of(texts: Sequence[str]) -> dict[str, Method]:
 @dataclass(frozen=True, kw_only=True)
 class JointSettings:
     """How label columns are learned. `methods`: networks by name beside the heads on the features; `minutes`: for all folds of them (they
-    are left out where it is not enough); `folds` (fewer for many rows); `seed` of everything that is drawn."""
+    are left out where it is not enough); `folds` (fewer for many rows); `seed` of everything that is drawn; `metrics`: by kind of column,
+    instead of the usual one."""
 
     methods: Mapping[str, Method] = field(default_factory=lambda: dict(USUAL))
     minutes: float = 5.0
     folds: int = 5
     skip_bad: bool = False
     seed: int = 0
+    metrics: Mapping[str, str] = NO_METRICS
 
     def __post_init__(self) -> None:
         if self.folds < 2:
@@ -91,14 +93,14 @@ def adapt_columns(
     with clock.stage("comparing learners on frozen features"):
         outputs = _heads_held_out(rows, fold, folds)
     methods, notes = _networks_held_out(rows, fold, folds, how, clock, root, outputs)
-    judged = tuple(judged_task(rows, place, outputs[place], folds, pair=how.pair) for place in range(len(rows.tasks)))
+    judged = tuple(judged_task(rows, place, outputs[place], folds, pair=how.pair, metrics=how.metrics) for place in range(len(rows.tasks)))
     with clock.stage("making the model"):
         networks = _networks(rows, methods, judged, root, how.seed)
         bundle = _bundle(rows, judged, networks)
     measured = _measured(rows, bundle)
     sentences = (summary_sentence(judged), *map(task_sentence, judged), *sharing_sentences(judged), *map(measured_sentence, measured))
     facts = _facts(rows, judged, measured, how.seed)
-    details = (*notes, *table.examples.remarks)
+    details = (*notes, *scales_sentence(rows), *table.examples.remarks)
     return JointOutcome(
         rows=rows,
         bundle=replace(bundle, facts=facts, card=joint_card(bundle, facts, (*sentences, *details))),

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
 
 from fewtune.data.examples import Integers
+from fewtune.errors import unknown
 from fewtune.joint.rows import JointRows, JointTask
 from fewtune.models.joint.model import COVERED, Floats, answers_of
 from fewtune.statistics import Interval, fit_temperature
+from fewtune.statistics.known import Kind
 from fewtune.statistics.metric_intervals import metric_difference, metric_interval
 from fewtune.statistics.metrics import METRICS, Metric, default_metric
 
 Verdict: TypeAlias = Literal["helps", "hurts", "not shown"]
 INDEPENDENT, TOGETHER = "independent", "shared_bottom"
+NO_METRICS: Mapping[str, str] = MappingProxyType({})
 
 
 @final
@@ -63,6 +67,21 @@ class TaskJudged:
         return self.ways[self.chosen]
 
 
+def metric_of(kind: Kind, metrics: Mapping[str, str] = NO_METRICS) -> Metric:
+    """The metric that columns of a kind are judged by: the one given for the kind, or the usual one."""
+    return METRICS[metrics[kind]] if kind in metrics else default_metric(kind)
+
+
+def metrics_by_kind(names: Sequence[str]) -> dict[str, str]:
+    """Metrics by the kinds of columns they are for; of two for one kind the last. Raises InputError for an unknown name."""
+    found: dict[str, str] = {}
+    for name in names:
+        if name not in METRICS:
+            raise unknown("metric", name, METRICS)
+        found |= dict.fromkeys(METRICS[name].kinds, name)
+    return found
+
+
 def truth_of(task: JointTask, rows: Integers) -> Any:
     """What labelled rows are, as metrics take it: class integers, numbers, or 0 and 1 with NaN unknown."""
     values = task.column.values[rows]
@@ -72,11 +91,18 @@ def truth_of(task: JointTask, rows: Integers) -> Any:
 
 
 def judged_task(
-    rows: JointRows, place: int, outputs: Mapping[str, Floats], folds: int, *, pair: tuple[str, str] | None = (INDEPENDENT, TOGETHER)
+    rows: JointRows,
+    place: int,
+    outputs: Mapping[str, Floats],
+    folds: int,
+    *,
+    pair: tuple[str, str] | None = (INDEPENDENT, TOGETHER),
+    metrics: Mapping[str, str] = NO_METRICS,
 ) -> TaskJudged:
-    """A task by the held-out outputs [N, outputs] of each way; `pair`: the ways that learn it alone and together."""
+    """A task by the held-out outputs [N, outputs] of each way; `pair`: the ways that learn it alone and together; `metrics`: by kind,
+    instead of the usual one."""
     task = rows.tasks[place]
-    metric = default_metric(task.column.kind)
+    metric = metric_of(task.column.kind, metrics)
     truth = truth_of(task, task.train)
     ways = {name: _judged(task, metric, found[task.train], truth) for name, found in outputs.items()}
     chosen = min(ways, key=lambda name: ways[name].loss)

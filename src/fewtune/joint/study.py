@@ -14,7 +14,7 @@ from fewtune.data.reading.label_table import LabelTable
 from fewtune.errors import InputError
 from fewtune.joint.adapt import USUAL, methods_of
 from fewtune.joint.folds import fold_of_rows
-from fewtune.joint.judged import INDEPENDENT, TOGETHER, truth_of
+from fewtune.joint.judged import INDEPENDENT, NO_METRICS, TOGETHER, metric_of, truth_of
 from fewtune.joint.networks import fit_network
 from fewtune.joint.rows import JointRows, JointTask, joint_rows
 from fewtune.joint.ways import HEADS, fit_head, outputs_for
@@ -24,7 +24,7 @@ from fewtune.models.joint.model import Fitted, Floats, answers_of
 from fewtune.progress import Progress
 from fewtune.statistics import Interval
 from fewtune.statistics.metric_seeds import runs_gain, runs_metric
-from fewtune.statistics.metrics import METRICS, Metric, default_metric
+from fewtune.statistics.metrics import Metric
 from fewtune.tasks.label_tasks import scale_of
 
 FROZEN = "heads"  # the method without a network: a ridge or logistic regression for each column
@@ -38,7 +38,7 @@ class ColumnsStudy:
     seed by which a fifth of the rows is held out where the table has no test rows."""
 
     seeds: tuple[int, ...] = (0,)
-    metrics: Mapping[str, str] | None = None
+    metrics: Mapping[str, str] = NO_METRICS
     split: int = 0
     skip_bad: bool = False
     cache: Path | None = None
@@ -159,8 +159,7 @@ def _results(rows: JointRows, name: str, answers: Mapping[str, list[tuple[Floats
         if not len(task.test):
             raise InputError(f"label column {task.name!r} has no label among the held-out rows: it cannot be compared on.")
         truth = truth_of(task, task.test)
-        given = (how.metrics or {}).get(task.column.kind)
-        metric = default_metric(task.column.kind) if given is None else METRICS[given]
+        metric = metric_of(task.column.kind, how.metrics)
         runs = [run[place] for run in answers[name]]
         gain, p = (None, None) if name == first else runs_gain(metric, runs, [run[place] for run in answers[first]], truth)
         values = tuple(metric.of(run, truth) for run in runs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fewtune.joint.judged import INDEPENDENT, TaskJudged, truth_of
+from fewtune.joint.rows import JointRows
 from fewtune.models.joint.evaluate import TaskMeasured
 from fewtune.statistics import Interval
 
@@ -14,6 +15,7 @@ NAMES = {
     "r2": "R2",
     "average_precision": "average precision",
 }
+APART = 10.0  # times: scales that differ by less need no word
 PERCENT = {"accuracy", "balanced_accuracy"}
 WAYS = {"logistic": "logistic regression", "ridge": "ridge regression", INDEPENDENT: "a network of its own"}
 
@@ -95,4 +97,16 @@ def measured_sentence(found: TaskMeasured) -> str:
     name = NAMES.get(found.metric, found.metric)
     return (
         f"{found.name}: {name} {shown(found.metric, found.value.mean)} ({between(found.metric, found.value)}) on {found.rows:,} test rows."
+    )
+
+
+def scales_sentence(rows: JointRows) -> tuple[str, ...]:
+    """A sentence where columns of numbers have very different scales, and so are learned in standard deviations."""
+    spreads = {task.name: task.scale[1] for task in rows.tasks if task.column.kind == "float"}
+    if len(spreads) < 2 or max(spreads.values()) < APART * min(spreads.values()):
+        return ()
+    small, large = (end(spreads, key=spreads.__getitem__) for end in (min, max))
+    return (
+        f"The numbers of {large} vary {spreads[large] / spreads[small]:,.0f} times as much as those of {small}: each column is learned in "
+        "its own standard deviations, or the larger numbers would decide alone.",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.metrics import accuracy_score, average_precision_score, log_loss, r
 
 from fewtune.joint.judged import judged_task, sharing_of, truth_of
 from fewtune.joint.rows import JointRows, joint_rows
-from fewtune.joint.words import sharing_sentences, summary_sentence, task_sentence
+from fewtune.joint.words import scales_sentence, sharing_sentences, summary_sentence, task_sentence
 from fewtune.models.joint.model import answers_of
 from fewtune.statistics.metric_seeds import runs_gain, runs_metric
 from fewtune.statistics.metrics import METRICS
@@ -124,3 +125,11 @@ def test_verdicts_at_the_edge_of_the_interval() -> None:
     wrong[:20] = 1 - wrong[:20]
     assert sharing_of(METRICS["accuracy"], sure, wrong, truth, 5).verdict == "helps"
     assert sharing_of(METRICS["accuracy"], wrong, sure, truth, 5).verdict == "hurts"
+
+
+def test_numbers_of_very_different_scales_are_said(rows: JointRows) -> None:
+    assert scales_sentence(rows) == ()
+    price = rows.tasks[0]
+    far = replace(price, name="cost in cents", scale=(0.0, price.scale[1] * 100))
+    said = scales_sentence(replace(rows, tasks=(price, far)))
+    assert said[0].startswith("The numbers of cost in cents vary 100 times as much as those of price: each column is learned in its own")
