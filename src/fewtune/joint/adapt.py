@@ -13,8 +13,8 @@ from fewtune.data.reading.label_table import LabelTable
 from fewtune.errors import InputError
 from fewtune.joint.card import joint_card
 from fewtune.joint.folds import MANY, fold_of_rows
-from fewtune.joint.judged import INDEPENDENT, NO_METRICS, TOGETHER, TaskJudged, judged_task, truth_of
-from fewtune.joint.networks import Network, fit_network
+from fewtune.joint.judged import INDEPENDENT, TOGETHER, TaskJudged, judged_task, truth_of
+from fewtune.joint.networks import Network, fit_network, moves_backbone
 from fewtune.joint.outcome import JointOutcome
 from fewtune.joint.rows import JointRows, joint_rows
 from fewtune.joint.ways import HEADS, fit_head, outputs_for
@@ -35,10 +35,10 @@ from fewtune.words import counted
 USUAL: Mapping[str, Method] = {INDEPENDENT: independent(), TOGETHER: shared_bottom()}
 
 
-def methods_of(texts: Sequence[str]) -> dict[str, Method]:
+def methods_of(texts: Sequence[str], *, backbone: bool = False) -> dict[str, Method]:
     """The networks to try: a network for each column, and those that are spelled, by their text (by default `shared_bottom`).
 
-    Raises InputError for a method that does not learn label columns.
+    Raises InputError for a method that does not learn label columns, and (unless `backbone`) for one that trains the backbone too.
     """
     if not texts:
         return dict(USUAL)
@@ -46,6 +46,10 @@ def methods_of(texts: Sequence[str]) -> dict[str, Method]:
     for text, method in found.items():
         if not is_sharing(method):
             raise InputError(f"{text!r} does not learn label columns: expected one of {', '.join(recipe.__name__ for recipe in SHARING)}.")
+        if moves_backbone(method) and not backbone:
+            raise InputError(
+                f"{text!r} trains the backbone too, which `fewtune compare` can do; a saved model of label columns keeps it as it is."
+            )
     return {INDEPENDENT: USUAL[INDEPENDENT]} | {text: method for text, method in found.items() if method != USUAL[INDEPENDENT]}
 
 
@@ -61,7 +65,7 @@ class JointSettings:
     folds: int = 5
     skip_bad: bool = False
     seed: int = 0
-    metrics: Mapping[str, str] = NO_METRICS
+    metrics: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.folds < 2:

@@ -15,6 +15,7 @@ from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import Integers
 from fewtune.data.items import Vectors
 from fewtune.data.row_space import RowSpace
+from fewtune.errors import InputError
 from fewtune.joint.folds import fold_of_rows
 from fewtune.joint.rows import JointRows
 from fewtune.keys import Key
@@ -23,8 +24,9 @@ from fewtune.learning.engine import respond
 from fewtune.learning.ground import Ground
 from fewtune.learning.laid_out import laid_out
 from fewtune.learning.method import Method
+from fewtune.learning.phase import phases_of
 from fewtune.learning.train import Trained, train
-from fewtune.models.joint.model import Fitted
+from fewtune.models.joint.model import Fitted, Floats
 from fewtune.parts.losses import ByKind
 from fewtune.parts.sharing import Independent
 from fewtune.tasks.label_tasks import label_tasks
@@ -81,6 +83,39 @@ def fit_network(rows: JointRows, method: Method, train_rows: Integers, key: Key,
         fitted.append(Fitted(answering, state, parameters, unit=False, network=None if watch.apart else place))
         first += count
     return Network(laid, tuple(fitted), found)
+
+
+def moves_backbone(method: Method) -> bool:
+    """Whether a sharing method trains more than its own network."""
+    heads = tuple(f"{head.name}." for head in method.heads)
+    rules = [rule for phase in phases_of(method.phases) for rule in phase.plan.rules]
+    return any(rate != 0 and not pattern.startswith(heads) for pattern, rate in rules)
+
+
+def outputs_of_all(
+    rows: JointRows, method: Method, train_rows: Integers, asked: Integers, key: Key, seed: int
+) -> tuple[list[Floats], Trained]:
+    """(the outputs of every task for some rows, [N, outputs] each, NaN for others; what training took) of a method that trains the backbone
+    too. It reads the embedding as it is: no scaling, no numbers beside it.
+
+    Raises InputError where there is no backbone to train, or where columns of numbers are inputs too.
+    """
+    if rows.backbone is None or rows.table.names:
+        raise InputError('moves="all" trains the backbone on photos or texts alone: leave --numbers out, or take moves="network".')
+    space = RowSpace([rows.table.examples])
+    laid, ground = laid_out(method, rows.outputs, seed), Ground(rows.backbone, space)
+    found = train(ground, laid.phases, joint_tasks(rows, space, train_rows), key)
+    parameters, head = ground.read(laid.head, found.weights), laid.head
+    answers, first = [], 0
+    with torch.inference_mode():
+        features = ground.embed(found.weights, torch.from_numpy(asked)[None])
+        for task, count in enumerate(rows.outputs):
+            state = {"task": torch.tensor([task]), "classes": torch.arange(first, first + count)[None]}
+            outputs = np.full((len(rows), count), np.nan)
+            outputs[asked] = head.score(state, features, parameters)[0].double().cpu().numpy()
+            answers.append(outputs)
+            first += count
+    return answers, found
 
 
 def held_back(train_rows: Integers, rows: JointRows, key: Key) -> tuple[Integers, Integers]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import final
 
@@ -14,8 +14,8 @@ from fewtune.data.reading.label_table import LabelTable
 from fewtune.errors import InputError
 from fewtune.joint.adapt import USUAL, methods_of
 from fewtune.joint.folds import fold_of_rows
-from fewtune.joint.judged import INDEPENDENT, NO_METRICS, TOGETHER, metric_of, truth_of
-from fewtune.joint.networks import fit_network
+from fewtune.joint.judged import INDEPENDENT, TOGETHER, metric_of, truth_of
+from fewtune.joint.networks import fit_network, moves_backbone, outputs_of_all
 from fewtune.joint.rows import JointRows, JointTask, joint_rows
 from fewtune.joint.ways import HEADS, fit_head, outputs_for
 from fewtune.keys import key
@@ -38,7 +38,7 @@ class ColumnsStudy:
     seed by which a fifth of the rows is held out where the table has no test rows."""
 
     seeds: tuple[int, ...] = (0,)
-    metrics: Mapping[str, str] = NO_METRICS
+    metrics: Mapping[str, str] = field(default_factory=dict)
     split: int = 0
     skip_bad: bool = False
     cache: Path | None = None
@@ -86,7 +86,7 @@ def compared_methods(texts: Sequence[str]) -> dict[str, Method | None]:
         return {FROZEN: None, **USUAL}
     named = [text for text in texts if text != FROZEN]
     spelled = {INDEPENDENT: USUAL[INDEPENDENT], TOGETHER: USUAL[TOGETHER]}
-    found = {text: spelled[text] if text in spelled else methods_of([text])[text] for text in named}
+    found = {text: spelled[text] if text in spelled else methods_of([text], backbone=True)[text] for text in named}
     return {text: None if text == FROZEN else found[text] for text in dict.fromkeys(texts)}
 
 
@@ -107,15 +107,18 @@ def compare_columns(
     with Progress(len(methods) * len(how.seeds), "training", quiet=how.quiet) as progress:
         for name, method in methods.items():
             for seed in how.seeds:
-                fitted: Sequence[Fitted]
-                if method is None:
+                fitted: Sequence[Fitted] = ()
+                if method is not None and moves_backbone(method):
+                    whole, trained = outputs_of_all(rows, method, rows.train, rows.test, key(seed, "columns"), seed)
+                elif method is None:
                     fitted = [fit_head(rows, t, next(iter(HEADS[t.column.kind].values())), rows.train) for t in rows.tasks]
                 else:
                     network = fit_network(rows, method, rows.train, key(seed, "columns"), seed=seed)
-                    fitted = network.fitted
-                    seconds[name] += network.trained.seconds / len(how.seeds)
-                    visits[name] = network.trained.visits
-                outputs = outputs_for(rows, fitted, rows.test)
+                    fitted, trained = network.fitted, network.trained
+                if method is not None:
+                    seconds[name] += trained.seconds / len(how.seeds)
+                    visits[name] = trained.visits
+                outputs = outputs_for(rows, fitted, rows.test) if fitted else whole
                 answers[name].append(tuple(_answers(rows, place, outputs[place]) for place in range(len(rows.tasks))))
                 progress.advance(1, name)
     results = [result for name in methods for result in _results(rows, name, answers, how)]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypedDict, final
 
 import numpy as np
@@ -17,11 +18,13 @@ from fewtune.errors import InputError
 from fewtune.models.bundle import Bundle
 from fewtune.models.predict import Running, own_features, probabilities, refuse_other_modality, threshold_of
 from fewtune.statistics import Interval, expected_calibration_error, wilson_interval
+from fewtune.statistics.metrics import METRICS
 from fewtune.words import counted, noun_of, option
 
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
 _SHOWN = 5
+OTHERS = ("balanced_accuracy", "macro_f1", "mcc", "auc", "average_precision", "log_loss")  # beside accuracy
 UNKNOWN = "its class is not one of the model's"
 LEARNED = "the model was learned from it"
 _HERE = Running()
@@ -64,6 +67,8 @@ class Evaluation:
     mean gap between confidence and accuracy, in 15 bins. `abstained`: rows whose best probability is below `threshold`; `answered`: the
     accuracy on the rest, None where there is none. `left_out`: (row, reason) of rows that do not count. `wrong`: what was answered wrongly,
     the surest answers first. `sentences`: all this in words. `noun`: what one row is, a photo, a text or an example.
+    `metrics`: balanced_accuracy, macro_f1, mcc, auc, average_precision and log_loss by name (`fewtune.statistics.metrics`); NaN where
+    one has no value.
     """
 
     data: str
@@ -79,6 +84,7 @@ class Evaluation:
     answered: Interval | None
     left_out: tuple[tuple[str, str], ...]
     wrong: tuple[Wrong, ...] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict)
     sentences: tuple[str, ...] = ()
     noun: str = "example"
 
@@ -172,6 +178,7 @@ def _measured(bundle: Bundle, p: Floats, labels: Integers, threshold: float, dat
         abstained=int((~sure).sum()),
         answered=wilson_interval(int((right & sure).sum()), int(sure.sum())) if sure.any() else None,
         left_out=(),
+        metrics={name: METRICS[name].of(p, labels) for name in OTHERS},
     )
 
 
@@ -202,6 +209,8 @@ def _sentences(made: Evaluation, bundle: Bundle, strange: Sequence[str]) -> tupl
         rest = "nothing is left" if made.answered is None else f"on the rest it is right in {_percent(made.answered)}"
         said.append(f"It abstains from {counted(made.abstained, 'row')} (probability below {made.threshold:g}); {rest}.")
     said.append(f"Confidence and accuracy differ by {100 * made.calibration_error:.1f} points on average (expected calibration error).")
+    other = {name.replace("_", " "): value for name, value in made.metrics.items() if not math.isnan(value)}
+    said.append(f"Other metrics: {'; '.join(f'{name} {value:.3f}' for name, value in other.items())}.")
     if absent := [name for name, n in zip(made.class_names, made.counts, strict=True) if not n]:
         said.append(f"Not measured, because the data has no examples of them: {_some(absent)}.")
     for reason, words in (

@@ -104,6 +104,7 @@ def _record(made: Evaluation) -> dict[str, Any]:
         "verdict": list(verdict_lines(made)),
         "accuracy": _interval(made.accuracy),
         "expected_calibration_error": made.calibration_error,
+        "metrics": {name: None if math.isnan(value) else value for name, value in made.metrics.items()},
         "threshold": made.threshold,
         "abstained": made.abstained,
         "accuracy_of_the_rest": _interval(made.answered),

@@ -8,13 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.linear_model import Ridge as SklearnRidge
 
+from fewtune.backbones.load import load_backbone
 from fewtune.data.reading.columns_said import columns_in_words
+from fewtune.data.reading.label_table import Wanted, read_label_table
 from fewtune.errors import InputError
+from fewtune.joint.adapt import methods_of
 from fewtune.joint.folds import fold_of_rows
 from fewtune.joint.rows import joint_rows
+from fewtune.joint.study import compare_columns, compared_methods
 from fewtune.joint.ways import fit_head
 from fewtune.keys import key
 from fewtune.models.joint.model import unit
@@ -106,3 +111,23 @@ def test_what_was_read_in_words(tmp_path: Path) -> None:
     assert said[0] == "houses: 80 rows; numbers among its inputs: size, age."
     assert said[1].startswith("  price: a number, ") and said[2].startswith("  kind: one of two (big, small); 80 rows labelled.")
     assert said[3].startswith("  tags: several of 2 labels (cheap, old)")
+
+
+def test_a_method_that_trains_the_backbone_is_compared_and_not_saved(tmp_path: Path) -> None:
+    """On photos: the backbone's weights move, and the answers are those of the moved ones."""
+    random = np.random.default_rng(0)
+    pictures, size = [], random.random(24)
+    for number, bright in enumerate(size):
+        path = tmp_path / f"{number}.png"
+        Image.fromarray((random.random((16, 16, 3)) * 40 + 200 * bright).astype(np.uint8)).save(path)
+        pictures.append(f"{path.name},{bright:.4f},{'light' if bright > 0.5 else 'dark'}")
+    (tmp_path / "t.csv").write_text("path,bright,side\n" + "\n".join(pictures) + "\n")
+    table = read_label_table(tmp_path / "t.csv", Wanted(labels=("bright", "side")))
+    backbone = load_backbone("conv4,size=16,width=4")
+    methods = compared_methods(["shared_bottom(steps=2)", 'shared_bottom(steps=2, moves="all")'])
+    found = compare_columns(table, backbone, methods)
+    assert [one.method for one in found.results[::2]] == list(methods) and found.visits[found.methods[1]] > 0
+    with pytest.raises(InputError, match="trains the backbone too, which `fewtune compare` can do"):
+        methods_of(['shared_bottom(moves="all")'])
+    with pytest.raises(InputError, match='moves="all" trains the backbone on photos or texts alone'):
+        compare_columns(houses(tmp_path), None, methods)
