@@ -17,7 +17,7 @@ from fewtune.keys import key
 from fewtune.learning.support import support_tasks
 from fewtune.parts.losses import BinaryCrossEntropy, ByKind, CrossEntropy, Outcome, SquaredError
 from fewtune.tasks import PerTask, Points, Pooled, Tasks, join, label_tasks, load_episodes
-from fewtune.tasks.label_tasks import check_varies
+from fewtune.tasks.label_columns import check_varies
 
 NAN = np.nan
 

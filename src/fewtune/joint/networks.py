@@ -28,8 +28,9 @@ from fewtune.learning.phase import phases_of
 from fewtune.learning.train import Trained, train
 from fewtune.models.joint.model import Fitted, Floats
 from fewtune.parts.losses import ByKind
+from fewtune.parts.rates import Constant
 from fewtune.parts.sharing import Independent
-from fewtune.tasks.label_tasks import label_tasks
+from fewtune.tasks.label_columns import label_tasks
 from fewtune.tasks.per_task import PerTask
 from fewtune.tasks.task import Tasks
 
@@ -89,7 +90,7 @@ def moves_backbone(method: Method) -> bool:
     """Whether a sharing method trains more than its own network."""
     heads = tuple(f"{head.name}." for head in method.heads)
     rules = [rule for phase in phases_of(method.phases) for rule in phase.plan.rules]
-    return any(rate != 0 and not pattern.startswith(heads) for pattern, rate in rules)
+    return any(not (rate == 0 or pattern.startswith(heads) or (isinstance(rate, Constant) and rate.lr == 0)) for pattern, rate in rules)
 
 
 def outputs_of_all(

@@ -16,7 +16,7 @@ from fewtune.data.examples import TEST, Column, Integers
 from fewtune.data.reading.label_table import LabelTable
 from fewtune.errors import InputError
 from fewtune.models.joint.scaling import Floats, Scaling, measured_scaling
-from fewtune.tasks.label_tasks import check_varies, outputs_of, scale_of, targets_of_column
+from fewtune.tasks.label_columns import check_varies, outputs_of, scale_of, targets_of_column
 
 LEAST_ROWS = 4  # labelled rows without which nothing can be held out
 

@@ -25,7 +25,7 @@ from fewtune.progress import Progress
 from fewtune.statistics import Interval
 from fewtune.statistics.metric_seeds import runs_gain, runs_metric
 from fewtune.statistics.metrics import Metric
-from fewtune.tasks.label_tasks import scale_of
+from fewtune.tasks.label_columns import scale_of
 
 FROZEN = "heads"  # the method without a network: a ridge or logistic regression for each column
 TEST_SHARE = 5  # one row in so many is held out where the table has no test rows

@@ -151,7 +151,7 @@ class Ground:
 
     def _two_rows(self) -> object:
         """Inputs to try a cut on: labelled rows, because rows that cannot be read have no label."""
-        labelled = np.flatnonzero(self.space.labels >= 0)
+        labelled = np.flatnonzero(np.concatenate([source.column.known for source in self.space.sources]))
         rows = labelled if len(labelled) else np.arange(len(self.space))
         return self.space.gather([int(rows[0]), int(rows[len(rows) // 2])], self.backbone.preparation)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fewtune.tasks.fit import fitted, left_out, served
     from fewtune.tasks.hard import Hard
     from fewtune.tasks.in_sequence import InSequence
-    from fewtune.tasks.label_tasks import label_tasks
+    from fewtune.tasks.label_columns import label_tasks
     from fewtune.tasks.per_task import PerTask
     from fewtune.tasks.points import Points
     from fewtune.tasks.pooled import Pairs, Pooled
@@ -46,7 +46,7 @@ _WHERE = {
     "served": "fit",
     "Hard": "hard",
     "InSequence": "in_sequence",
-    "label_tasks": "label_tasks",
+    "label_tasks": "label_columns",
     "PerTask": "per_task",
     "Points": "points",
     "Pairs": "pooled",

@@ -11,7 +11,7 @@ from fewtune.data.examples import Column, Examples
 from fewtune.data.items import Vectors
 from fewtune.data.row_space import RowSpace
 from fewtune.learning.ground import Ground
-from fewtune.tasks.label_tasks import label_tasks
+from fewtune.tasks.label_columns import label_tasks
 from fewtune.tasks.task import Tasks
 
 
