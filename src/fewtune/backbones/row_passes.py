@@ -15,7 +15,7 @@ from fewtune.backbones.activations import Weights, rows_again
 from fewtune.backbones.gathered import gathered
 from fewtune.backbones.passes import Passes
 from fewtune.backbones.prefetch import prefetched
-from fewtune.backbones.preparation import ImagePreparation, Prepared
+from fewtune.backbones.preparation import ImagePreparation, Prepared, VectorPreparation
 from fewtune.data.examples import Integers
 from fewtune.data.row_space import RowSpace
 from fewtune.data.views.augment import augment
@@ -73,6 +73,11 @@ class RowPasses:
             yield from self._text_chunks(weights, space, rows, again)
             return
         chunks = self.split(rows)
+        if isinstance(self.preparation, VectorPreparation) and space.vectors(rows[:0]) is not None:  # all of a chunk at once
+            for chunk in chunks:
+                inputs = torch.from_numpy(space.vectors(chunk)).to(self.passes.machine.device)
+                yield chunk, self.passes.forward(weights, inputs, again=bool(again))
+            return
         for chunk, prepared, failed in prefetched(space, self.preparation, chunks, self.passes.machine.workers, tolerant=bad is not None):
             good = [i for i in range(len(chunk)) if i not in failed]
             features = self._features(weights, prepared, chunk[good], view, key, again) if prepared else None

@@ -9,8 +9,8 @@ from typing import Any, Protocol, final, runtime_checkable
 
 import numpy as np
 
-from fewtune.data.examples import Examples, Integers
-from fewtune.data.items import Item, Modality
+from fewtune.data.examples import Examples, Integers, Subset
+from fewtune.data.items import Item, Modality, Vectors
 from fewtune.data.remembered import Remembered
 from fewtune.errors import InputError
 
@@ -94,6 +94,20 @@ class RowSpace:
         """One decoded item; `size_hint` is the short side in pixels that is wanted in the end."""
         source, local = self.locate(row)
         return self.sources[source].items.fetch(local, size_hint)
+
+    def vectors(self, rows: Integers) -> np.ndarray[Any, np.dtype[np.float32]] | None:
+        """The vectors of these global rows at once, float32 [n, D]; None where the only source is no array of vectors."""
+        if self._array is None:
+            return None
+        array, places = self._array
+        return np.ascontiguousarray(array[rows if places is None else places[rows]], dtype=np.float32)
+
+    @cached_property
+    def _array(self) -> tuple[np.ndarray[Any, Any], Integers | None] | None:
+        """(the array that holds the rows of the only source, the place of each row in it)."""
+        items = self.sources[0].items
+        whole, places = (items.whole, items.rows) if isinstance(items, Subset) else (items, None)
+        return (whole.vectors, places) if len(self.sources) == 1 and isinstance(whole, Vectors) else None
 
     def gather(self, rows: Sequence[int] | Integers, preparation: Preparation) -> Any:
         """The network's inputs for these global rows, in order. Raises InputError if the backbone takes another modality."""
