@@ -143,3 +143,20 @@ def test_a_model_of_columns_is_refused_where_one_of_classes_is_wanted(fewtune: R
     assert ran.code == 2 and "--threshold is for models of one column of classes" in ran.err
     ran = fewtune("predict", trained[0] / "run", tmp_path)
     assert ran.code == 2 and "this model reads the columns size, age: give tables" in ran.err
+
+
+@pytest.mark.slow
+def test_methods_are_compared_on_every_column(fewtune: Run, tmp_path: Path) -> None:
+    data = write_houses(tmp_path / "houses.csv", rows=90)
+    methods = ["independent", "heads", "mmoe(experts=2, steps=20)", "shared_bottom(steps=20, aggregator=PcGrad())"]
+    flags = [word for method in methods for word in ("--method", method)]
+    words = ("compare", data, *COLUMNS, "--numbers", "size", "age", *flags, "--training-seeds", "0", "1")
+    ran = fewtune(*words, "--out", tmp_path / "out", "--metric", "rmse")
+    assert ran.code == 0, ran.err
+    assert "price (rmse)" in ran.out and "kind (accuracy)" in ran.out and "Use of experts: mmoe(experts=2, steps=20)" in ran.out
+    rows = read(tmp_path / "out" / "results.csv")
+    assert len(rows) == len(methods) * len(LABELS) and (tmp_path / "out" / "report.html").is_file()
+    heads = next(row for row in rows if row["method"] == "heads" and row["column"] == "price")
+    assert float(heads["value"]) < 2 and float(heads["gain"]) > 0  # in units of the table; noise has 0.5
+    ran = fewtune("compare", data, *COLUMNS, "--numbers", "size", "age", "--metric", "rms")
+    assert ran.code == 2 and "unknown metric 'rms': did you mean rmse" in ran.err

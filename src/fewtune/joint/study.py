@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import final
 
 import numpy as np
+import torch
 
 from fewtune.backbones.backbone import Backbone
 from fewtune.data.reading.label_table import LabelTable
@@ -20,7 +21,8 @@ from fewtune.joint.rows import JointRows, JointTask, joint_rows
 from fewtune.joint.ways import HEADS, fit_head, outputs_for
 from fewtune.keys import key
 from fewtune.learning.method import Method
-from fewtune.models.joint.model import Fitted, Floats, answers_of
+from fewtune.models.joint.model import Floats, answers_of
+from fewtune.parts.sharing import Mmoe, Utilisation, utilisation
 from fewtune.progress import Progress
 from fewtune.statistics import Interval
 from fewtune.statistics.metric_seeds import runs_gain, runs_metric
@@ -64,7 +66,8 @@ class ColumnResult:
 @final
 @dataclass(frozen=True, eq=False)
 class ColumnsComparison:
-    """`results`: method by method, each column in order. `seconds`: of training, and `visits`: rows that training looked at, a run."""
+    """`results`: method by method, each column in order. `seconds`: of training, and `visits`: rows that training looked at, a run.
+    `use`: of the experts of each mixture, one for each seed."""
 
     data: str
     methods: tuple[str, ...]
@@ -72,6 +75,7 @@ class ColumnsComparison:
     results: tuple[ColumnResult, ...]
     seconds: Mapping[str, float]
     visits: Mapping[str, int]
+    use: Mapping[str, tuple[Utilisation, ...]]
     train: int
     test: int
     seeds: tuple[int, ...]
@@ -102,37 +106,52 @@ def compare_columns(
     if not methods:
         raise InputError("expected at least one method to compare.")
     rows = with_test(joint_rows(table, backbone, cache=how.cache, skip_bad=how.skip_bad, quiet=how.quiet), how.split)
-    answers: dict[str, list[tuple[Floats, ...]]] = {name: [] for name in methods}
-    seconds, visits = dict.fromkeys(methods, 0.0), dict.fromkeys(methods, 0)
+    runs: dict[str, list[_Run]] = {name: [] for name in methods}
     with Progress(len(methods) * len(how.seeds), "training", quiet=how.quiet) as progress:
         for name, method in methods.items():
             for seed in how.seeds:
-                fitted: Sequence[Fitted] = ()
-                if method is not None and moves_backbone(method):
-                    whole, trained = outputs_of_all(rows, method, rows.train, rows.test, key(seed, "columns"), seed)
-                elif method is None:
-                    fitted = [fit_head(rows, t, next(iter(HEADS[t.column.kind].values())), rows.train) for t in rows.tasks]
-                else:
-                    network = fit_network(rows, method, rows.train, key(seed, "columns"), seed=seed)
-                    fitted, trained = network.fitted, network.trained
-                if method is not None:
-                    seconds[name] += trained.seconds / len(how.seeds)
-                    visits[name] = trained.visits
-                outputs = outputs_for(rows, fitted, rows.test) if fitted else whole
-                answers[name].append(tuple(_answers(rows, place, outputs[place]) for place in range(len(rows.tasks))))
+                runs[name].append(_run(rows, method, seed))
                 progress.advance(1, name)
-    results = [result for name in methods for result in _results(rows, name, answers, how)]
     return ColumnsComparison(
         data=table.examples.name,
         methods=tuple(methods),
         columns=tuple(task.name for task in rows.tasks),
-        results=tuple(results),
-        seconds=seconds,
-        visits=visits,
+        results=tuple(result for name in methods for result in _results(rows, name, runs, how)),
+        seconds={name: sum(run.seconds for run in mine) / len(mine) for name, mine in runs.items()},
+        visits={name: mine[-1].visits for name, mine in runs.items()},
+        use={name: tuple(run.use for run in mine if run.use is not None) for name, mine in runs.items() if mine[0].use is not None},
         train=len(rows.train),
         test=len(rows.test),
         seeds=how.seeds,
     )
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """One training run: its answers to the held-out rows of each column, and what it took. `use`: of the experts, where there are some."""
+
+    answers: tuple[Floats, ...]
+    seconds: float = 0.0
+    visits: int = 0
+    use: Utilisation | None = None
+
+
+def _run(rows: JointRows, method: Method | None, seed: int) -> _Run:
+    """A method learned from the rows to learn from, by one seed; None is a head for each column."""
+    if method is None:
+        heads = [fit_head(rows, task, next(iter(HEADS[task.column.kind].values())), rows.train) for task in rows.tasks]
+        return _Run(_answers(rows, outputs_for(rows, heads, rows.test)))
+    root = key(seed, "columns")
+    if moves_backbone(method):
+        outputs, trained = outputs_of_all(rows, method, rows.train, rows.test, root, seed)
+        return _Run(_answers(rows, outputs), trained.seconds, trained.visits)
+    network = fit_network(rows, method, rows.train, root, seed=seed)
+    head, use = network.method.head, None
+    if isinstance(head, Mmoe):
+        use = utilisation(head, network.fitted[0].parameters, rows.features[torch.from_numpy(rows.test)])
+    answers = _answers(rows, outputs_for(rows, network.fitted, rows.test))
+    return _Run(answers, network.trained.seconds, network.trained.visits, use)
 
 
 def with_test(rows: JointRows, seed: int) -> JointRows:
@@ -150,21 +169,22 @@ def with_test(rows: JointRows, seed: int) -> JointRows:
     return replace(rows, tasks=tasks, train=np.setdiff1d(rows.train, test), test=test)
 
 
-def _answers(rows: JointRows, place: int, outputs: Floats) -> Floats:
-    task = rows.tasks[place]
-    return answers_of(task.column.kind, outputs[task.test], task.scale)
+def _answers(rows: JointRows, outputs: Sequence[Floats]) -> tuple[Floats, ...]:
+    """What outputs say of the held-out rows of each column."""
+    pairs = zip(rows.tasks, outputs, strict=True)
+    return tuple(answers_of(task.column.kind, found[task.test], task.scale) for task, found in pairs)
 
 
-def _results(rows: JointRows, name: str, answers: Mapping[str, list[tuple[Floats, ...]]], how: ColumnsStudy) -> list[ColumnResult]:
+def _results(rows: JointRows, name: str, runs: Mapping[str, list[_Run]], how: ColumnsStudy) -> list[ColumnResult]:
     """One method's results on every column that has labels among the held-out rows."""
-    first, found = next(iter(answers)), []
+    first, found = next(iter(runs)), []
     for place, task in enumerate(rows.tasks):
         if not len(task.test):
             raise InputError(f"label column {task.name!r} has no label among the held-out rows: it cannot be compared on.")
         truth = truth_of(task, task.test)
         metric = metric_of(task.column.kind, how.metrics)
-        runs = [run[place] for run in answers[name]]
-        gain, p = (None, None) if name == first else runs_gain(metric, runs, [run[place] for run in answers[first]], truth)
-        values = tuple(metric.of(run, truth) for run in runs)
-        found.append(ColumnResult(name, task.name, metric, runs_metric(metric, runs, truth), values, gain, p, len(truth)))
+        mine, theirs = ([run.answers[place] for run in runs[which]] for which in (name, first))
+        gain, p = (None, None) if name == first else runs_gain(metric, mine, theirs, truth)
+        values = tuple(metric.of(run, truth) for run in mine)
+        found.append(ColumnResult(name, task.name, metric, runs_metric(metric, mine, truth), values, gain, p, len(truth)))
     return found

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import torch
+
 from fewtune.errors import InputError
 from fewtune.files import new_folder, write_bytes
 from fewtune.joint.study import ColumnResult, ColumnsComparison
@@ -63,11 +65,38 @@ def gains_table(found: ColumnsComparison) -> Table:
     return Table(columns=columns, rows=rows, caption=f"Label columns of {found.data}, in detail", keys=keys)
 
 
+def experts_tables(found: ColumnsComparison) -> list[Table]:
+    """For each mixture what every column's gate gives to each expert, the mean over held-out rows and seeds."""
+    made = []
+    for method, uses in found.use.items():
+        share = torch.stack([use.share for use in uses]).mean(0)
+        entropy = torch.stack([use.entropy for use in uses]).mean(0)
+        polarised = torch.stack([use.polarised for use in uses]).sum(0)
+        rows = tuple(
+            (
+                Cell(column),
+                *(Cell(float(one), f"{100 * float(one):.0f}%") for one in share[place]),
+                Cell(float(entropy[place]), f"{float(entropy[place]):.2f}"),
+                Cell(int(polarised[place])),
+            )
+            for place, column in enumerate(found.columns)
+        )
+        heads = tuple(f"expert {number}" for number in range(1, share.shape[1] + 1))
+        notes = (
+            f"Entropy: {math.log(share.shape[1]):.2f} where all experts are used alike, 0 for one. Polarised: in how many of {len(uses)} "
+            "runs one expert gets more than 90%.",
+        )
+        made.append(Table(("column", *heads, "entropy", "polarised"), rows, f"Use of experts: {method}", notes))
+    return made
+
+
 def render_columns(found: ColumnsComparison, format: Format, *, width: int | None = None, color: bool = False) -> str:
-    """`table`: both tables for people; other formats: the second one, a row for each method and column."""
+    """`table`: all tables for people; other formats: the second one, a row for each method and column."""
     if format != "table":
         return render(gains_table(found), format)
-    return "\n\n".join(to_terminal(table, width=width, color=color) for table in (columns_table(found), gains_table(found)))
+    return "\n\n".join(
+        to_terminal(table, width=width, color=color) for table in (columns_table(found), gains_table(found), *experts_tables(found))
+    )
 
 
 def write_columns(found: ColumnsComparison, out: Path, *, overwrite: bool) -> Path:
