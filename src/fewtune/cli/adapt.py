@@ -120,10 +120,12 @@ def adapt(
     from fewtune.adaptation.by_method import by_method, check_sources
     from fewtune.adaptation.settings import AdaptSettings
     from fewtune.cli.say import backbone_line, expected_time, save_and_show, saved_in
+    from fewtune.cli.speeds import measured, work_of
     from fewtune.models.bundle import FILES, PACKED, REPORT, SELECTION
     from fewtune.models.pack import pack_run
     from fewtune.sides.job import Workplace
     from fewtune.sides.progress import Finished
+    from fewtune.words import noun_of
 
     refuse_existing(
         out, overwrite=overwrite, writes=(*FILES, REPORT, *((PACKED,) if pack else ()), *((SELECTION,) if other.source else ()))
@@ -151,8 +153,9 @@ def adapt(
     with stage("loading the backbone"):
         backbone = model.load(examples.modality)
     with stage("measuring the speed"):
-        said = expected_time(examples, backbone, sources, settings.sources.most, settings.minutes)
-    tell(backbone_line(examples, backbone), said)
+        work = work_of(examples, backbone, sources, settings, None if methods is None else len(methods))
+        speeds = measured(examples, backbone, settings)
+    tell(backbone_line(examples, backbone), *([] if speeds is None else [expected_time(work, speeds, noun_of(examples.modality))]))
     at = Workplace(cache=model.cache, quiet=model.quiet, say=tell, finished=finished)
     outcome = adapt_examples(examples, backbone, sources=sources, settings=settings, methods=methods, at=at)
     with stage("writing the model and its report"):

@@ -56,7 +56,7 @@ def refuse_flags(given: Mapping[str, object], *, resume: bool) -> None:
 def adapt_table(data: Path, wanted: Wanted, out: Path, asked: ColumnsAsked, model: BackboneFlags, *, overwrite: bool, pack: bool) -> None:
     """Learn the label columns of a table, save the model and its page, and say what was found out."""
     from fewtune.cli.first import load_libraries
-    from fewtune.cli.say import backbone_line, expected_time, saved_in, show, tell
+    from fewtune.cli.say import backbone_line, embedding_time, saved_in, show, tell
     from fewtune.data.reading.columns_said import columns_in_words
     from fewtune.data.reading.label_table import read_label_table
     from fewtune.files import refuse_existing
@@ -79,7 +79,7 @@ def adapt_table(data: Path, wanted: Wanted, out: Path, asked: ColumnsAsked, mode
         with stage("loading the backbone"):
             backbone = model.load(table.examples.modality)
         with stage("measuring the speed"):
-            tell(backbone_line(table.examples, backbone), expected_time(table.examples, backbone, minutes=settings.minutes))
+            tell(backbone_line(table.examples, backbone), embedding_time(table.examples, backbone, settings.minutes))
     outcome = adapt_columns(table, backbone, settings, Workplace(cache=model.cache, quiet=model.quiet, say=tell))
     with stage("writing the model and its report"):
         where, packed = save_outcome(outcome, out, overwrite=overwrite, pack=pack)

@@ -6,7 +6,6 @@ import math
 import shlex
 import shutil
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,10 +19,9 @@ if TYPE_CHECKING:
 
     from fewtune.adaptation.outcome import Outcome
     from fewtune.backbones.backbone import Backbone
+    from fewtune.cli.time_ahead import Speeds, Work
     from fewtune.data.examples import Examples
     from fewtune.report.tables import Table
-
-_PROBE = 4  # rows embedded to guess the time of all
 
 
 def note(sentence: str) -> None:
@@ -110,32 +108,34 @@ def source_line(source: Examples) -> str:
     return f"Source: {source.name}, {len(source):,} {noun_of(source.modality)}s, {int((source.counts() > 0).sum())} classes."
 
 
-def expected_time(
-    examples: Examples, backbone: Backbone, sources: Sequence[Examples] = (), most: int = 20, minutes: float = math.inf
-) -> str:
-    """About how long the work takes: embedding all examples, of the sources at most so many of a class, as a few of them say, and what the
-    budget allows in all. Empty where there is nothing to embed or they cannot be read.
-    """
-    from fewtune.data.row_space import RowSpace
-    from fewtune.errors import InputError
+def expected_time(work: Work, speeds: Speeds, noun: str) -> str:
+    """About how long all work takes from here, in words. `noun`: what an example is."""
+    from fewtune.cli.time_ahead import seconds_ahead
 
-    if examples.modality == "vector" or len(examples) <= _PROBE:
+    parts = ["comparing learners"]
+    if speeds.row:
+        others = f" and up to {work.others:,} of other data" if work.others else ""
+        seconds = _shown((work.rows + work.others) * speeds.row)
+        parts.insert(0, f"embedding {work.rows:,} {noun}s{others} (about {seconds}, less where they were embedded before)")
+    if speeds.run or work.source_runs:
+        parts.append("finetuning" if math.isinf(work.minutes) else f"finetuning within at most about {work.minutes:g} minutes (--budget)")
+    return f"All work from here takes about {_shown(seconds_ahead(work, speeds))}: {', '.join(parts)}, and the report."
+
+
+def embedding_time(examples: Examples, backbone: Backbone, minutes: float) -> str:
+    """About how long embedding takes where label columns are learned afterwards; empty where the rows cannot be read."""
+    from fewtune.cli.speeds import row_speed
+
+    speed = row_speed(examples, backbone)
+    if speed is None:
         return ""
-    rows = np.linspace(0, len(examples) - 1, 2 * _PROBE).astype(np.int64)
-    try:
-        start, space = backbone.start(), RowSpace([examples])
-        backbone.embed(start, space, rows[:_PROBE])  # the first pass warms up
-        began = time.perf_counter()
-        backbone.embed(start, space, rows[_PROBE:])
-    except InputError:
-        return ""
-    noun, others = noun_of(examples.modality), sum(int(source.counts().clip(max=most).sum()) for source in sources)
-    seconds = (time.perf_counter() - began) / _PROBE * (len(examples) + others)
-    shown = "a second" if seconds < 1.5 else f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
-    also = f" and up to {others:,} of other data" if others else ""
-    after = "then learners are compared and the report is drawn, which takes longer the more examples and classes there are."
-    limit = "" if math.isinf(minutes) else f" All work from here takes at most about {minutes:g} minutes (--budget)."
-    return f"Embedding {len(examples):,} {noun}s{also} takes at most about {shown}, less where they were embedded before; {after}{limit}"
+    limit = "" if math.isinf(minutes) else f", in at most about {minutes:g} minutes (--budget)"
+    shown = _shown(len(examples) * speed)
+    return f"Embedding {len(examples):,} {noun_of(examples.modality)}s takes about {shown}; then the columns are learned{limit}."
+
+
+def _shown(seconds: float) -> str:
+    return "a second" if seconds < 1.5 else f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
 
 
 def _range(counts: np.ndarray[tuple[int], np.dtype[np.int64]]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from fewtune.adaptation.outcome import Outcome
 from fewtune.learners.choice import Choice
 from fewtune.learners.doubts import Doubt as Doubtful
 from fewtune.learners.doubts import likely_mislabelled, most_uncertain
+from fewtune.learners.folds import Splits
 from fewtune.learners.target import Target
 from fewtune.models.bundle import Bundle
 from fewtune.recipes.default_learners import display_name
@@ -81,13 +83,23 @@ def _methods(outcome: Outcome) -> tuple[MethodRow, ...]:
                     difference=candidate.difference if choice is outcome.choice else None,  # else to another than the chosen one
                     p=None if math.isnan(candidate.p) or choice is not outcome.choice else candidate.p,
                     chosen=choice is outcome.choice and candidate.name == choice.name,
+                    folds=_folds(choice.splits, anew=choice.splits is outcome.finetuning.splits),
                 )
             )
     compared = outcome.finetuning.compared
-    if compared is not None and not outcome.finetuned:  # kept sides are among the rows above
-        for name, held in compared.rivals.items():
-            rows.append(MethodRow(name=name, kind="finetuned", accuracy=float(np.nanmean(held.correct))))
+    if compared is not None and not outcome.finetuned and outcome.finetuning.splits is not None:  # kept sides are among the rows above
+        folds = _folds(outcome.finetuning.splits, anew=True)
+        for name, held in {FROZEN: compared.held[FROZEN], **compared.rivals}.items():
+            kind: Literal["frozen", "finetuned"] = "frozen" if name == FROZEN else "finetuned"
+            rows.append(MethodRow(name=name, kind=kind, accuracy=float(np.nanmean(held.correct)), folds=folds))
     return tuple(rows)
+
+
+def _folds(splits: Splits, *, anew: bool) -> str:
+    """Which folds were answered, in words. `anew`: finetuning was done again for every fold."""
+    drawn = int(splits.repeat.max(initial=0)) + 1
+    times = {1: "", 2: ", drawn twice"}.get(drawn, f", drawn {drawn} times")
+    return f"{splits.folds} folds of your labelled examples{times}" + ", with all finetuning done anew for each" * anew
 
 
 def confusion_in(choice: Choice, target: Target) -> Confusion:

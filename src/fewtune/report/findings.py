@@ -28,9 +28,10 @@ Shown: TypeAlias = bytes | str | None
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MethodRow:
-    """One learner on the shared held-out rows. `difference`: the chosen learner's accuracy minus this one's, None for the chosen one.
+    """One learner on held-out rows. `difference`: the chosen learner's accuracy minus this one's, None for the chosen one.
 
-    `p`: of the paired test of that difference, adjusted for having picked the best.
+    `p`: of the paired test of that difference, adjusted for having picked the best. `folds`: which folds it answered, in words; numbers of
+    different folds cannot be compared.
     """
 
     name: str
@@ -40,6 +41,7 @@ class MethodRow:
     difference: Interval | None = None
     p: float | None = None
     chosen: bool = False
+    folds: str = ""
 
 
 @final

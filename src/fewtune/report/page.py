@@ -22,7 +22,7 @@ from fewtune.report.figures_map import map_figures
 from fewtune.report.figures_selection import coverage_figure, similarity_figure
 from fewtune.report.figures_sure import sure_figure
 from fewtune.report.findings import Findings
-from fewtune.report.page_tables import class_rows, method_rows, mistakes, nearest, trace_rows
+from fewtune.report.page_tables import class_rows, method_tables, mistakes, nearest, trace_rows
 from fewtune.report.page_words import WORDS, clean
 from fewtune.report.thumbnails import data_address
 from fewtune.words import noun_of
@@ -71,7 +71,7 @@ def _tables(f: Findings) -> dict[str, Any]:
     """Table rows that are computed from the findings."""
     similarity = f.selection.similarity if f.selection else None
     return {
-        "methods": method_rows(f.methods),
+        "methods": method_tables(f.methods),
         "trace": trace_rows(f.selection.trace) if f.selection else [],
         "nearest": nearest(similarity) if similarity else [],
         "classes": class_rows(f.confusion) if f.confusion else [],

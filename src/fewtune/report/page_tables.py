@@ -40,6 +40,31 @@ class MethodLine:
     bar: Bar | None
 
 
+@final
+@dataclass(frozen=True)
+class MethodTable:
+    """The learners that answered the same `folds`."""
+
+    folds: str
+    lines: list[MethodLine]
+
+    @property
+    def compared(self) -> bool:
+        """Whether there is a chosen one that the others are compared with."""
+        return any(line.row.difference for line in self.lines)
+
+    @property
+    def kinds(self) -> int:
+        """How many kinds of features they learned from."""
+        return len({line.row.kind for line in self.lines})
+
+
+def method_tables(methods: Sequence[MethodRow]) -> list[MethodTable]:
+    """A table for each kind of folds, the one with the chosen learner first."""
+    folds = dict.fromkeys(m.folds for m in sorted(methods, key=lambda m: not m.chosen))
+    return [MethodTable(one, method_rows([m for m in methods if m.folds == one])) for one in folds]
+
+
 def method_rows(methods: Sequence[MethodRow]) -> list[MethodLine]:
     """The best first, unknown last. All bars share the smallest scale that fits them."""
     ordered = sorted(methods, key=lambda m: (-m.accuracy if known(m.accuracy) else np.inf, not m.chosen))

@@ -49,10 +49,14 @@ def planned(tuner: OwnTuner, seconds: float, repeats: int = 0, others: int = 0) 
     `others`: methods that wait for the same time. Beyond the first repeat, each has an equal share of it.
     """
     run = seconds_a_run(tuner)
-    if repeats or math.isinf(seconds):
-        return Plan(repeats or MOST_REPEATS, run)
-    alone, shared = (math.floor((_SPARE * time / max(run, 1e-9) - 1) / FOLDS) for time in (seconds, seconds / (1 + others)))
-    return Plan(min(MOST_REPEATS, max(0, min(1, alone), shared)), run)
+    return Plan(repeats or max(min(1, repeats_within(seconds, run)), repeats_within(seconds / (1 + others), run)), run)
+
+
+def repeats_within(seconds: float, run: float) -> int:
+    """How many repeats of the folds, 0 to 2, fit into so many seconds beside a run on all labelled examples."""
+    if math.isinf(seconds):
+        return MOST_REPEATS
+    return min(MOST_REPEATS, max(0, math.floor((_SPARE * seconds / max(run, 1e-9) - 1) / FOLDS)))
 
 
 def settings_within(seconds: float, run: float, makings: int, each: int, most: int) -> int:

@@ -23,6 +23,7 @@ from fewtune.models.finetuned_weights import Moved
 from fewtune.parts.heads import Blend
 from fewtune.parts.heads.blend import PARTS
 from fewtune.recipes import read_method
+from fewtune.report.collect import findings_of
 from fewtune.sides import settings as settings_of_own
 from fewtune.sides.beside import BESIDE
 from fewtune.sides.greedy import GREEDY
@@ -60,6 +61,17 @@ def finetuning_settings(*recipes: str) -> Any:
     from fewtune.sides.settings import OwnSettings
 
     return OwnSettings(recipes=recipes)
+
+
+@pytest.mark.parametrize("kept", ["frozen", OWN])
+def test_the_page_says_which_folds_each_learner_answered(kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one_pass(monkeypatch)
+    keeping(monkeypatch, kept)
+    rows = {(row.name, row.folds) for row in findings_of(adapted(tmp_path)).methods}
+    choosing = "5 folds of your labelled examples, drawn 10 times"
+    judging = "4 folds of your labelled examples, with all finetuning done anew for each"
+    assert rows >= {("centroid", choosing), ("ridge", choosing), ("frozen", judging), (OWN, judging)}
+    assert {folds for _, folds in rows} == {choosing, judging}
 
 
 def test_every_method_that_is_asked_for_is_a_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -199,6 +199,20 @@ def test_numbers_are_shown_in_percent_and_points_with_their_intervals() -> None:
         assert words in said, words
 
 
+def test_learners_of_different_folds_are_not_put_into_one_table() -> None:
+    rows = [
+        MethodRow(name="ridge", kind="frozen", accuracy=0.9, chosen=True, folds="5 folds, drawn 10 times"),
+        MethodRow(name="tuned", kind="finetuned", accuracy=0.8, folds="4 folds, drawn twice"),
+    ]
+    both = Read(page(Findings(verdict=DONE, kept="frozen", methods=tuple(rows))))
+    assert len([table for table in both.of("table") if table.get("class") == "methods"]) == 2
+    for words in ("Folds: 5 folds, drawn 10 times.", "Folds: 4 folds, drawn twice.", "do not compare numbers across tables"):
+        assert words in both.text, words
+    one = Read(page(Findings(verdict=DONE, kept="frozen", methods=tuple(rows[:1]))))
+    assert len([table for table in one.of("table") if table.get("class") == "methods"]) == 1
+    assert "do not compare numbers across tables" not in one.text
+
+
 def test_hostile_names_stay_text_everywhere(pages: dict[str, str]) -> None:
     read = Read(pages["hostile"])
     text = read.text

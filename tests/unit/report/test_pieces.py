@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from fewtune.report.figures_guard import guard_figure
 from fewtune.report.figures_selection import coverage_figure
 from fewtune.report.findings import Confusion, Looked, MethodRow
 from fewtune.report.maps import map_2d, map_rows, maps_2d, turned_onto, way_of
-from fewtune.report.page_tables import class_rows, method_rows, mistakes
+from fewtune.report.page_tables import class_rows, method_rows, method_tables, mistakes
 from fewtune.report.page_words import breakable, chance, duration, percent, points
 from fewtune.report.thumbnails import data_address, thumbnail
 from fewtune.report.umap_provider import has_umap
@@ -129,6 +129,24 @@ def test_methods_are_sorted_and_their_bars_share_a_scale() -> None:
     high, low = lines[0].bar, lines[1].bar
     assert high and low and high.high == 96 and low.low == 4
     assert high.middle - low.middle == pytest.approx(92 * 0.2 / 0.5, abs=0.02)
+
+
+def test_learners_that_answered_different_folds_stand_in_tables_of_their_own() -> None:
+    def row(name: str, accuracy: float, folds: str, **given: Any) -> MethodRow:
+        return MethodRow(name=name, accuracy=accuracy, folds=folds, **given)
+
+    ahead = Interval(0.1, 0.0, 0.2, 0.95, 9, "t")
+    rows = [
+        row("ridge", 0.9, "5 folds", kind="frozen"),
+        row("frozen", 0.6, "4 folds", kind="frozen", difference=ahead),
+        row("tuned", 0.7, "4 folds", kind="finetuned", chosen=True),
+        row("logistic", 0.8, "5 folds", kind="frozen"),
+    ]
+    first, second = method_tables(rows)
+    assert (first.folds, [line.row.name for line in first.lines]) == ("4 folds", ["tuned", "frozen"])
+    assert (second.folds, [line.row.name for line in second.lines]) == ("5 folds", ["ridge", "logistic"])
+    assert (first.compared, first.kinds) == (True, 2)
+    assert (second.compared, second.kinds) == (False, 1)
 
 
 def test_mistakes_and_recalls_are_read_off_the_matrix() -> None:
