@@ -14,6 +14,15 @@ def counted(count: int, noun: str, verbs: tuple[str, str] | None = None) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}{verb}"
 
 
+def rounded(number: float, digits: int = 3) -> str:
+    """A number for people, with so many digits that count: `37700`, `0.0452`, `1994` (4 digits); no exponent up to 10^12.
+
+    >>> rounded(37654.2), rounded(0.04517), rounded(1994.2, 4)
+    ('37700', '0.0452', '1994')
+    """
+    return f"{float(f'{number:.{digits}g}'):.12g}"
+
+
 def noun_of(modality: str) -> str:
     """What people call one example: photo, text, or example (a vector)."""
     return {"image": "photo", "text": "text"}.get(modality, "example")

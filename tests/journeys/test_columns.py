@@ -124,6 +124,8 @@ def test_the_folder_alone_is_enough_and_damage_is_noticed(fewtune: Run, trained:
         (["--label", "price", "--numbers", "size", "--method", "centroid"], "'centroid' does not learn label columns"),
         (["--label", "price", "--numbers", "size", "--threshold", "0.5"], "--threshold is for one column of classes"),
         (["--label", "price", "--label", "kind", "--source", "."], "--source is for one column of classes"),
+        (["--label", "price", "--label", "kind", "--budget", "visits=100"], "--budget visits= is for one column of classes"),
+        (["--label", "price", "--numbers", "size", "--metric", "auc"], "no label column is judged by auc, which is for columns of classes"),
     ],
 )
 def test_what_cannot_be_learned_is_said(fewtune: Run, tmp_path: Path, words: list[str], said: str) -> None:

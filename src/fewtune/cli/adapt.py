@@ -106,7 +106,8 @@ def adapt(
     if (wanted := reading.columns(data)) is not None:
         from fewtune.cli.adapt_columns import ColumnsAsked, adapt_table, refuse_flags
 
-        refuse_flags({"--source": other.source, "--prompts": prompts, "--threshold": threshold, "--keep": keep != "likely"}, resume=resume)
+        refused = {"--source": other.source, "--prompts": prompts, "--threshold": threshold, "--keep": keep != "likely"}
+        refuse_flags({**refused, "--budget visits=": visits}, resume=resume)
         asked = ColumnsAsked(method, finetune, minutes, folds, seed, reading.skip_bad, tuple(reading.metric))
         adapt_table(data, wanted, out, asked, model, overwrite=overwrite, pack=pack)
         return

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, final
 from fewtune.cli.options import BackboneFlags
 
 if TYPE_CHECKING:
-    from fewtune.data.reading.label_table import Wanted
+    from fewtune.data.reading.label_table import LabelTable, Wanted
     from fewtune.joint.adapt import JointSettings
 
 
@@ -28,10 +28,10 @@ class ColumnsAsked:
     skip_bad: bool
     metrics: tuple[str, ...] = ()
 
-    def settings(self) -> JointSettings:
-        """Raises InputError for a method that is none for label columns."""
+    def settings(self, table: LabelTable) -> JointSettings:
+        """Raises InputError for a method that is none for label columns, and for a metric that suits no column of the table."""
         from fewtune.joint.adapt import JointSettings, methods_of
-        from fewtune.joint.judged import metrics_by_kind
+        from fewtune.joint.judged import kinds_of, metrics_by_kind
 
         methods = methods_of([] if self.method is None else [self.method]) if self.finetune != "never" else {}
         return JointSettings(
@@ -40,7 +40,7 @@ class ColumnsAsked:
             folds=self.folds,
             seed=self.seed,
             skip_bad=self.skip_bad,
-            metrics=metrics_by_kind(self.metrics),
+            metrics=metrics_by_kind(self.metrics, kinds_of(table)),
         )
 
 
@@ -72,9 +72,9 @@ def adapt_table(data: Path, wanted: Wanted, out: Path, asked: ColumnsAsked, mode
     from fewtune.report.joint_tables import sharing_table, tasks_table
     from fewtune.sides.job import Workplace
 
+    settings, backbone = asked.settings(table), None
     refuse_existing(out, overwrite=overwrite, writes=(CARD, HEAD, REPORT, *((PACKED,) if pack else ())))
     tell(*columns_in_words(table))
-    settings, backbone = asked.settings(), None
     if not table.bare:
         with stage("loading the backbone"):
             backbone = model.load(table.examples.modality)
@@ -87,6 +87,7 @@ def adapt_table(data: Path, wanted: Wanted, out: Path, asked: ColumnsAsked, mode
     show(tasks_table(outcome))
     if any(found.sharing is not None for found in outcome.tasks):
         show(sharing_table(outcome))
-    tell(*outcome.details, *packed)
+    if said := (*outcome.details, *packed):
+        tell(*said)
     named = shlex.quote(str(where))
     tell("", f"{saved_in(where, out)}; open {where / REPORT}.", f"Next: fewtune predict {named} NEW.csv --out answers.csv")

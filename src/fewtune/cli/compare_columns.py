@@ -43,14 +43,14 @@ def compare_table(
         refuse_existing(keeping.out, overwrite=keeping.overwrite, writes=RESULTS)
     table = read_label_table(data, wanted)
 
-    from fewtune.joint.judged import metrics_by_kind
+    from fewtune.joint.judged import kinds_of, metrics_by_kind
     from fewtune.joint.study import ColumnsStudy, compare_columns, compared_methods
 
     methods = compared_methods(method)
     backbone = None if table.bare else model.load(table.examples.modality)
     study = ColumnsStudy(
         seeds=tuple(learning.training_seeds),
-        metrics=metrics_by_kind(reading.metric),
+        metrics=metrics_by_kind(reading.metric, kinds_of(table)),
         skip_bad=reading.skip_bad,
         cache=model.cache,
         quiet=model.quiet,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, final
@@ -12,7 +13,7 @@ from fewtune.backbones.backbone import Backbone
 from fewtune.data.reading.label_table import LabelTable
 from fewtune.errors import InputError
 from fewtune.joint.card import joint_card
-from fewtune.joint.folds import MANY, fold_of_rows
+from fewtune.joint.folds import MANY, check_differ, fold_of_rows
 from fewtune.joint.judged import INDEPENDENT, TOGETHER, TaskJudged, judged_task, truth_of
 from fewtune.joint.networks import Network, fit_network, moves_backbone
 from fewtune.joint.outcome import JointOutcome
@@ -92,7 +93,8 @@ def adapt_columns(
     clock = Clock(how.minutes)
     with clock.stage("embedding the rows"):
         rows = joint_rows(table, backbone, cache=at.cache, skip_bad=how.skip_bad, quiet=at.quiet)
-    root, folds = key(how.seed, "joint"), 3 if len(rows.train) > MANY else how.folds
+    root, folds = key(how.seed, "joint"), 3 if len(rows.train) > MANY else min(how.folds, len(rows.train))
+    check_differ(rows)
     fold = fold_of_rows(rows, folds, root.child("folds"))
     with clock.stage("comparing learners on frozen features"):
         outputs = _heads_held_out(rows, fold, folds)
@@ -151,8 +153,8 @@ def _networks_held_out(
                 whole[asked] = part[asked]
         needed = (len(runs) + len(how.methods)) * stage.seconds
         if not done and needed > clock.left:
-            enough = (clock.spent + needed) / 60 + 0.5
-            return {}, [f"Too little time to learn columns together: about {enough:.0f} minutes are needed ({clock.ask(enough)})."]
+            enough = math.ceil((clock.spent + needed) / 60 + 0.25)
+            return {}, [f"Too little time to learn columns together: it takes about {counted(enough, 'minute')} ({clock.ask(enough)})."]
     for name, parts in made.items():
         for place, part in enumerate(parts):
             outputs[place][name] = part

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, final
@@ -11,7 +11,9 @@ from typing import Any, Literal, TypeAlias, final
 import numpy as np
 
 from fewtune.data.examples import Integers
-from fewtune.errors import unknown
+from fewtune.data.reading.kinds import KINDS
+from fewtune.data.reading.label_table import LabelTable
+from fewtune.errors import InputError, unknown
 from fewtune.joint.rows import JointRows, JointTask
 from fewtune.models.joint.model import COVERED, Floats, answers_of
 from fewtune.statistics import Interval, fit_temperature
@@ -21,6 +23,7 @@ from fewtune.statistics.metrics import METRICS, Metric, default_metric
 
 Verdict: TypeAlias = Literal["helps", "hurts", "not shown"]
 INDEPENDENT, TOGETHER = "independent", "shared_bottom"
+IN_WORDS: Mapping[Kind, str] = MappingProxyType({"class": "classes", "float": "numbers", "multi": "several labels"})
 NO_METRICS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -72,13 +75,25 @@ def metric_of(kind: Kind, metrics: Mapping[str, str] = NO_METRICS) -> Metric:
     return METRICS[metrics[kind]] if kind in metrics else default_metric(kind)
 
 
-def metrics_by_kind(names: Sequence[str]) -> dict[str, str]:
-    """Metrics by the kinds of columns they are for; of two for one kind the last. Raises InputError for an unknown name."""
+def kinds_of(table: LabelTable) -> set[Kind]:
+    """The kinds of the label columns of a table."""
+    return {column.kind for column in table.examples.columns.values()}
+
+
+def metrics_by_kind(names: Sequence[str], kinds: Collection[Kind] = KINDS) -> dict[str, str]:
+    """Metrics by the kinds of columns they are for; of two for one kind the last.
+
+    `kinds`: those of the label columns. Raises InputError for an unknown name, and for a metric by which no column would be judged.
+    """
     found: dict[str, str] = {}
     for name in names:
         if name not in METRICS:
             raise unknown("metric", name, METRICS)
         found |= dict.fromkeys(METRICS[name].kinds, name)
+    for name in names:
+        if all(found[kind] != name or kind not in kinds for kind in METRICS[name].kinds):
+            suits = " and ".join(IN_WORDS[kind] for kind in METRICS[name].kinds)
+            raise InputError(f"no label column is judged by {name}, which is for columns of {suits}: leave it out, or give it alone.")
     return found
 
 
@@ -115,9 +130,9 @@ def judged_task(
 
 def sharing_of(metric: Metric, together: Floats, alone: Floats, truth: Any, folds: int | None) -> Sharing:
     """Whether answers learned together are better than those learned alone, on the same rows: shown where the 95% interval is on one side
-    of 0."""
+    of 0 and p is at most 0.05 (of four rows that all differ by the same, the interval is a point but p is 1/8)."""
     gain, p = metric_difference(metric, together, alone, truth, folds=folds)
-    verdict: Verdict = "helps" if gain.low > 0 else "hurts" if gain.high < 0 else "not shown"
+    verdict: Verdict = "not shown" if p > 0.05 or gain.low <= 0 <= gain.high else "helps" if gain.mean > 0 else "hurts"
     return Sharing(gain, p, verdict)
 
 
@@ -141,9 +156,10 @@ def _at_most(errors: Floats) -> float:
 
 
 def guessing(task: JointTask, metric: Metric, truth: Any) -> float:
-    """The metric of always giving the same answer: the shares of the classes or labels, or the mean."""
+    """The metric of always giving the same answer: the shares of the classes or labels, or the mean. 0 for a rank correlation, which has no
+    value there."""
     if task.column.kind == "float":
-        return metric.of(np.full(len(truth), truth.mean()), truth)
+        return 0.0 if metric.name == "spearman" else metric.of(np.full(len(truth), truth.mean()), truth)
     if task.column.kind == "class":
         shares = np.bincount(truth, minlength=task.outputs) / len(truth)
     else:

@@ -14,7 +14,7 @@ from fewtune.backbones.backbone import Backbone
 from fewtune.data.reading.label_table import LabelTable
 from fewtune.errors import InputError
 from fewtune.joint.adapt import USUAL, methods_of
-from fewtune.joint.folds import fold_of_rows
+from fewtune.joint.folds import check_differ, fold_of_rows
 from fewtune.joint.judged import INDEPENDENT, TOGETHER, metric_of, truth_of
 from fewtune.joint.networks import fit_network, moves_backbone, outputs_of_all
 from fewtune.joint.rows import JointRows, JointTask, joint_rows
@@ -28,6 +28,7 @@ from fewtune.statistics import Interval
 from fewtune.statistics.metric_seeds import runs_gain, runs_metric
 from fewtune.statistics.metrics import Metric
 from fewtune.tasks.label_columns import scale_of
+from fewtune.words import counted
 
 FROZEN = "heads"  # the method without a network: a ridge or logistic regression for each column
 TEST_SHARE = 5  # one row in so many is held out where the table has no test rows
@@ -158,6 +159,7 @@ def with_test(rows: JointRows, seed: int) -> JointRows:
     """The same rows with some of them held out: those of the table's test split, else a fifth of the rows, dealt out label by label."""
     if len(rows.test):
         return rows
+    check_differ(rows)
     fold = fold_of_rows(rows, TEST_SHARE, key(seed, "test"))
     test = np.flatnonzero(fold == 0)
 
@@ -180,7 +182,8 @@ def _results(rows: JointRows, name: str, runs: Mapping[str, list[_Run]], how: Co
     first, found = next(iter(runs)), []
     for place, task in enumerate(rows.tasks):
         if not len(task.test):
-            raise InputError(f"label column {task.name!r} has no label among the held-out rows: it cannot be compared on.")
+            asked = counted(len(rows.test), "held-out row")
+            raise InputError(f"label column {task.name!r} has no label among {asked}: leave it out, or label some of them.")
         truth = truth_of(task, task.test)
         metric = metric_of(task.column.kind, how.metrics)
         mine, theirs = ([run.answers[place] for run in runs[which]] for which in (name, first))

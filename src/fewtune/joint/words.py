@@ -8,6 +8,7 @@ from fewtune.joint.judged import INDEPENDENT, TaskJudged, truth_of
 from fewtune.joint.rows import JointRows
 from fewtune.models.joint.evaluate import TaskMeasured
 from fewtune.statistics import Interval
+from fewtune.words import rounded
 
 NAMES = {
     "accuracy": "right answers",
@@ -17,12 +18,13 @@ NAMES = {
 }
 APART = 10.0  # times: scales that differ by less need no word
 PERCENT = {"accuracy", "balanced_accuracy"}
+UNITS = {"rmse", "mae"}  # in the units of the column
 WAYS = {"logistic": "logistic regression", "ridge": "ridge regression", INDEPENDENT: "a network of its own"}
 
 
 def shown(metric: str, value: float) -> str:
     """A value of a metric, for people."""
-    return f"{100 * value:.0f}%" if metric in PERCENT else f"{value:.2f}"
+    return f"{100 * value:.0f}%" if metric in PERCENT else rounded(value) if metric in UNITS else f"{value:.2f}"
 
 
 def between(metric: str, interval: Interval) -> str:
@@ -39,15 +41,16 @@ def summary_sentence(tasks: Sequence[TaskJudged]) -> str:
     better = [task.task.name for task in tasks if beats_guessing(task)]
     rest = [task.task.name for task in tasks if not beats_guessing(task)]
     if not rest:
-        return f"All of {len(tasks)} columns are answered better than by guessing." if len(tasks) > 1 else "Better than guessing."
+        return f"All {len(tasks)} columns are answered better than by guessing." if len(tasks) > 1 else "Better than guessing."
     if not better:
         return f"No column is shown to be answered better than by guessing: {', '.join(rest)}."
     return f"Answered better than by guessing: {', '.join(better)}. Not shown to be: {', '.join(rest)}."
 
 
 def beats_guessing(found: TaskJudged) -> bool:
-    """Whether the interval of the metric lies above what always giving the same answer gets."""
-    return found.best.value.low > found.guessing
+    """Whether the whole interval of the metric is better than what always giving the same answer gets."""
+    value = found.best.value
+    return value.low > found.guessing if found.metric.better == "high" else value.high < found.guessing
 
 
 def task_sentence(found: TaskJudged) -> str:
@@ -57,12 +60,12 @@ def task_sentence(found: TaskJudged) -> str:
     if metric == "r2":
         truth = truth_of(found.task, found.task.train)
         off, blind = float(abs(best.answers - truth).mean()), float(abs(truth.mean() - truth).mean())
-        within = f"90% are within {best.half:.3g}; " if best.half == best.half else ""
+        within = f"90% are within {rounded(best.half)}; " if best.half == best.half else ""
         return (
-            f"{name}: new numbers are off by {off:.3g} on average, and by {blind:.3g} if the mean is always given; {within}"
+            f"{name}: new numbers are off by {rounded(off)} on average, and by {rounded(blind)} if the mean is always given; {within}"
             f"R2 {shown(metric, best.value.mean)} ({spread}); {by}."
         )
-    guess = f"always the commonest: {shown(metric, found.guessing)}" if metric == "accuracy" else f"guessing: {found.guessing:.2f}"
+    guess = f"{'always the commonest' if metric == 'accuracy' else 'guessing'}: {shown(metric, found.guessing)}"
     return f"{name}: {NAMES.get(metric, metric)} {shown(metric, best.value.mean)} ({spread}; {guess}); {by}."
 
 
@@ -84,7 +87,7 @@ def sharing_sentences(tasks: Sequence[TaskJudged]) -> list[str]:
             said.append(words.format(", ".join(those)))
     unknown = [task.task.name for task, sharing in judged if sharing.verdict == "not shown"]
     if unknown:
-        said.append(f"Learning together is shown neither to help nor to hurt {', '.join(unknown)}.")
+        said.append(f"It is not shown that learning together helps or hurts {', '.join(unknown)}.")
     return said
 
 

@@ -11,6 +11,7 @@ from fewtune.report.answer_files import csv_text_of
 from fewtune.report.answers import AnswerTable, as_given, own_columns, own_records, separated
 from fewtune.report.encoded import json_text
 from fewtune.report.tables import Cell, Table, to_terminal
+from fewtune.words import counted, rounded
 
 if TYPE_CHECKING:
     from fewtune.models.joint.predict import Answer, JointAnswers
@@ -24,7 +25,8 @@ def joint_answer_table(given: Given, found: JointAnswers) -> AnswerTable:
     said: dict[str, Sequence[Any]] = {} if given.is_one_table else {"input": list(found.rows)}
     said |= answer_columns(found, tuple(own))
     if clashes := [name for name in said if name in own]:
-        remarks.append(f"The table's own columns {', '.join(clashes)} are left out: the answers have columns of that name.")
+        own_ones = counted(len(clashes), "column", ("is left out", "are left out"))
+        remarks.append(f"{own_ones} of the table ({', '.join(clashes)}): an answer has the same name.")
         own = {name: values for name, values in own.items() if name not in clashes}
     return AnswerTable((*own, *said), (*own.values(), *said.values()), len(own), separated(given), tuple(remarks), as_given(given))
 
@@ -53,8 +55,8 @@ def _in_words(answer: Answer) -> str:
         return ", ".join(answer.value) or "(none)"
     if isinstance(answer.value, str):
         return f"{answer.value} ({100 * (answer.probability or 0.0):.0f}%)"
-    bounds = "" if answer.low is None or answer.high is None else f" ({answer.low:.3g} to {answer.high:.3g})"
-    return f"{answer.value:.3g}{bounds}"
+    bounds = "" if answer.low is None or answer.high is None else f" ({rounded(answer.low, 4)} to {rounded(answer.high, 4)})"
+    return f"{rounded(answer.value, 4)}{bounds}"
 
 
 def _record(found: JointAnswers, row: int, own: dict[str, Any] | None) -> dict[str, Any]:

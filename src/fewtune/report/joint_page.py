@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from fewtune.files import new_folder, write_bytes
 from fewtune.joint.judged import TaskJudged
 from fewtune.joint.outcome import JointOutcome
+from fewtune.joint.words import NAMES
 from fewtune.models.bundle import REPORT
 from fewtune.models.joint.bundle import write_joint
 from fewtune.models.pack import pack_backbone
@@ -58,8 +59,13 @@ def save_outcome(outcome: JointOutcome, path: Path, *, overwrite: bool = False, 
     return made.where, said
 
 
-def values_figure(tasks: tuple[TaskJudged, ...]) -> Drawn:
-    """Each column's metric with its interval, beside guessing."""
+def values_figure(tasks: tuple[TaskJudged, ...]) -> Drawn | None:
+    """Each column's metric with its interval, beside guessing; columns that are judged by an error, which has no scale from 0 to 1, are
+    left out. None where all are.
+    """
+    tasks = tuple(found for found in tasks if found.metric.better == "high")
+    if not tasks:
+        return None
     names = [short(found.task.name, LONGEST) for found in tasks]
 
     def build(figure: Figure) -> None:
@@ -76,10 +82,8 @@ def values_figure(tasks: tuple[TaskJudged, ...]) -> Drawn:
         ax.set_xlim(-0.12, 1.03)
         ax.set_xlabel("0: nothing, 1: perfect")
 
-    caption = (
-        "How well held-out rows are answered: right answers for one class, R2 for numbers, average precision for several labels. The band "
-        "is the 95% interval; the grey mark is what guessing gets."
-    )
+    metrics = ", ".join(dict.fromkeys(NAMES.get(found.metric.name, found.metric.name) for found in tasks))
+    caption = f"How well held-out rows are answered: {metrics}. The band is the 95% interval; the grey mark is what guessing gets."
     label = "; ".join(f"{found.task.name} {found.best.value.mean:.2f}" for found in tasks)
     return drawn(build, name="values", label=label, caption=caption, height=60 + 26 * len(tasks))
 

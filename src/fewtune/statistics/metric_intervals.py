@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from fewtune.statistics.intervals import Interval, t_interval
+from fewtune.statistics.intervals import Interval, t_interval, wilson_interval
 from fewtune.statistics.known import known_rows
 from fewtune.statistics.metrics import Metric
 from fewtune.statistics.paired import paired_interval, sign_flip_test
@@ -24,7 +24,8 @@ Rows = npt.NDArray[np.intp]
 def metric_interval(
     metric: Metric, prediction: Numbers, truth: Numbers, level: float = 0.95, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Interval:
-    """A metric of N rows and its interval over rows: the t interval where it is a mean over rows, else the percentile bootstrap.
+    """A metric of N rows and its interval over rows: Wilson's where it is a share of right rows, the t interval where it is another mean
+    over rows, else the percentile bootstrap.
 
     Rows are drawn with replacement, all labels of a row together (Efron 1979). Resamples in which the metric has no value (no row of a
     class, say) are left out; NaN bounds for one row or where they are more than half. Below about 20 rows the bootstrap is too narrow.
@@ -33,7 +34,9 @@ def metric_interval(
     each = metric.contributions(prediction, truth)
     value, n = metric.of(prediction, truth), int(known_rows(prediction, truth).sum())
     if each is not None and n:
-        return t_interval(each[~np.isnan(each)], level)
+        rows = each[~np.isnan(each)]
+        share = bool(np.isin(rows, (0.0, 1.0)).all()) and metric.better == "high"
+        return wilson_interval(float(rows.sum()), n, level) if share else t_interval(rows, level)
     answers, true = np.asarray(prediction), np.asarray(truth)
     values = resampled(lambda rows: metric.of(answers[rows], true[rows]), known_rows(answers, true), resamples, seed)
     return percentiles(value, values, fraction(level), n)

@@ -12,6 +12,8 @@ from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError, unknown
 from fewtune.tasks.task import KINDS, Outputs, Tasks
 
+LEAST = 1e-100  # numbers that differ by less are the same: their squares would be 0
+
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -95,5 +97,5 @@ def check_varies(column: Column, rows: Integers, what: str) -> None:
     check_known(column, rows, what)
     values = column.values[rows]
     labels = [one[one >= 0] for one in values.T] if column.kind == "multi" else [values]
-    if all(len(np.unique(one)) < 2 for one in labels):
+    if all(not len(one) or np.ptp(one) < LEAST for one in labels):
         raise InputError(f"{what} has the same label in all {len(rows)} labelled rows: there is nothing to learn, leave the column out.")

@@ -18,7 +18,7 @@ def test_a_table_is_adapted_saved_opened_and_asked(tmp_path: Path) -> None:
     frame = pandas.read_csv(write_houses(tmp_path / "houses.csv", rows=100))
     made = fewtune.adapt(frame, label=LABELS, numbers=NUMBERS, settings=NEVER)
     assert isinstance(made, fewtune.AdaptedColumns) and made.model.columns == LABELS
-    assert made.sentences[0] == "All of 3 columns are answered better than by guessing."
+    assert made.sentences[0] == "All 3 columns are answered better than by guessing."
     new = pandas.DataFrame({"size": [14.0, 5.0], "age": [1.0, None]})
     said = made.predict(new)
     assert [answer.value for answer in said.answers["kind"]] == ["big", "small"]

@@ -133,8 +133,12 @@ def test_float_and_multi_hot_targets() -> None:
     assert np.array_equal(made.column.values, hot) and made.class_names == ("u", "v")
     with pytest.raises(InputError, match="expected 0 and 1"):
         read_examples((x, hot + 2), kind="multi")
-    with pytest.raises(InputError, match="row 0 holds 1 targets or an infinite one"):
+    with pytest.raises(InputError, match="row 0 holds inf: numbers from -1e100 to 1e100 are expected"):
         read_examples((x, np.array([np.inf, 1, 2])), kind="float")
+    with pytest.raises(InputError, match=r"row 1 holds -1e\+101: numbers from"):
+        read_examples((x, np.array([1e100, -1e101, 2])), kind="float")
+    with pytest.raises(InputError, match="row 0 holds 1 number, other rows 2: give all rows the same"):
+        read_examples((x, [[1.0], [1.0, 2.0], [3.0, 4.0]]), kind="float")
 
 
 def test_lists_of_paths_and_of_texts(tmp_path: Path) -> None:

@@ -82,6 +82,8 @@ def test_numbers_of_a_table(tmp_path: Path) -> None:
     infinite = read_table(table(tmp_path, "a,b\n1,inf\n2,3\n"))
     with pytest.raises(InputError, match="column 'b' holds an infinite number, 'inf'"):
         read_numbers(infinite, ["b"])
+    with pytest.raises(InputError, match="column 'b' holds a number beyond 1e100, '-1e101'"):
+        read_numbers(read_table(table(tmp_path, "a,b\n1,1e100\n2,-1e101\n")), ["b"])
     empty = read_table(table(tmp_path, "a,b\n1,\n2,\n"))
     with pytest.raises(InputError, match="column 'b' holds no number in any row"):
         read_numbers(empty, ["b"])

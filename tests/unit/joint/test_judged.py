@@ -10,12 +10,14 @@ import pytest
 from scipy.special import expit, log_softmax
 from sklearn.metrics import accuracy_score, average_precision_score, log_loss, r2_score
 
-from fewtune.joint.judged import judged_task, sharing_of, truth_of
+from fewtune.errors import InputError
+from fewtune.joint.judged import judged_task, metrics_by_kind, sharing_of, truth_of
 from fewtune.joint.rows import JointRows, joint_rows
 from fewtune.joint.words import scales_sentence, sharing_sentences, summary_sentence, task_sentence
 from fewtune.models.joint.model import answers_of
 from fewtune.statistics.metric_seeds import runs_gain, runs_metric
 from fewtune.statistics.metrics import METRICS
+from fewtune.words import rounded
 from tests.unit.joint.grounds import houses
 
 
@@ -84,14 +86,15 @@ def test_what_is_shown_stands_in_plain_sentences(rows: JointRows) -> None:
     same = judged_task(rows, 1, {"independent": outputs(rows, 1, 1.0), "shared_bottom": outputs(rows, 1, 1.0)}, 5)
     said = sharing_sentences([hurt, same])
     assert said[0].startswith("Learning all columns together hurts price (-") and "(negative transfer)" in said[0]
-    assert said[1] == "Learning together is shown neither to help nor to hurt kind."
+    assert said[1] == "It is not shown that learning together helps or hurts kind."
     truth = truth_of(rows.tasks[0], rows.tasks[0].train)
     off, blind = np.abs(hurt.best.answers - truth).mean(), np.abs(truth - truth.mean()).mean()
-    assert task_sentence(hurt).startswith(f"price: new numbers are off by {off:.3g} on average, and by {blind:.3g} if the mean is always")
+    begin = f"price: new numbers are off by {rounded(off)} on average, and by {rounded(blind)} if the mean is always given"
+    assert task_sentence(hurt).startswith(begin)
     useless = judged_task(rows, 1, {"logistic": np.zeros((len(rows), 2))}, 5)
     assert "always the commonest: " in task_sentence(useless)
     assert summary_sentence([hurt, useless]) == "Answered better than by guessing: price. Not shown to be: kind."
-    assert summary_sentence([hurt, hurt]) == "All of 2 columns are answered better than by guessing."
+    assert summary_sentence([hurt, hurt]) == "All 2 columns are answered better than by guessing."
     assert summary_sentence([useless]) == "No column is shown to be answered better than by guessing: kind."
 
 
@@ -133,3 +136,40 @@ def test_numbers_of_very_different_scales_are_said(rows: JointRows) -> None:
     far = replace(price, name="cost in cents", scale=(0.0, price.scale[1] * 100))
     said = scales_sentence(replace(rows, tasks=(price, far)))
     assert said[0].startswith("The numbers of cost in cents vary 100 times as much as those of price: each column is learned in its own")
+
+
+def test_a_verdict_needs_a_small_p_too() -> None:
+    """Of few rows that all differ by the same, the interval is a point: 4 rows are too few to show anything (p = 1/8), 6 are enough."""
+    for count, verdict in ((4, "not shown"), (5, "not shown"), (6, "helps")):
+        truth = np.arange(count) % 2
+        sure = np.eye(2)[truth]
+        found = sharing_of(METRICS["accuracy"], sure, 1 - sure, truth, 5)
+        assert found.gain.low == 1.0 and found.p == 2 / 2**count and found.verdict == verdict
+
+
+@pytest.mark.parametrize("name", ["mae", "rmse", "r2", "spearman"])
+def test_better_than_guessing_in_the_direction_of_the_metric(rows: JointRows, name: str) -> None:
+    """An error is better where it is smaller; a rank correlation is compared with 0, since the mean has no ranks."""
+    good = judged_task(rows, 0, {"a": outputs(rows, 0, 0.3)}, 5, metrics={"float": name})
+    assert summary_sentence([good]) == "Better than guessing."
+    noise = np.full((len(rows), 1), np.nan)
+    noise[rows.tasks[0].train] = np.random.default_rng(3).normal(size=(len(rows.tasks[0].train), 1))
+    useless = judged_task(rows, 0, {"a": noise}, 5, metrics={"float": name})
+    assert summary_sentence([useless]) == "No column is shown to be answered better than by guessing: price."
+    assert np.isfinite(good.guessing) and np.isfinite(useless.guessing)
+
+
+def test_a_log_loss_is_better_where_it_is_smaller(rows: JointRows) -> None:
+    good = judged_task(rows, 1, {"a": outputs(rows, 1, 0.3)}, 5, metrics={"class": "log_loss"})
+    assert good.guessing == pytest.approx(np.log(2), abs=0.05) and summary_sentence([good]) == "Better than guessing."
+
+
+def test_a_metric_that_judges_no_column_is_said() -> None:
+    assert metrics_by_kind(["auc", "accuracy"]) == {"class": "accuracy", "multi": "auc"}
+    assert metrics_by_kind(["auc"], {"multi"}) == {"class": "auc", "multi": "auc"}
+    with pytest.raises(InputError, match="no label column is judged by rmse, which is for columns of numbers: leave it out"):
+        metrics_by_kind(["auc", "rmse"], {"class", "multi"})
+    with pytest.raises(InputError, match="no label column is judged by auc, which is for columns of classes and several labels"):
+        metrics_by_kind(["auc", "macro_f1"])
+    with pytest.raises(InputError, match="unknown metric 'f1'"):
+        metrics_by_kind(["f1"])

@@ -55,6 +55,35 @@ def test_a_constant_feature_says_nothing() -> None:
     assert scaling(torch.full((1, 2), 7.0), np.zeros((1, 0))).tolist() == [[0.0, 0.0]]
 
 
+def test_a_number_of_any_unit_is_a_feature() -> None:
+    """Nanometres in metres, and seconds since 1970 within an hour; a number that does not vary is 0."""
+    random = np.random.default_rng(0)
+    given = np.stack([1e-9 * random.normal(size=50), 1.7e9 + 3600 * random.random(50), np.full(50, 1e-7)], axis=1)
+    features = measured_scaling(torch.zeros(50, 0), given, np.arange(50))(torch.zeros(50, 0), given).double().numpy()
+    np.testing.assert_allclose(features[:, :2], ((given - given.mean(0)) / given.std(0))[:, :2], atol=1e-5)
+    assert (features[:, 2] == 0).all()
+
+
+def test_a_far_number_stays_finite() -> None:
+    given = np.array([[1.0], [2.0], [3.0]])
+    scaling = measured_scaling(torch.zeros(3, 0), given, np.arange(3))
+    assert scaling(torch.zeros(2, 0), np.array([[1e100], [-1e100]])).tolist() == [[1e9], [-1e9]]
+    assert scaling(torch.zeros(1, 0), np.array([[1e6]])).item() == pytest.approx((1e6 - 2) / np.sqrt(2 / 3))
+
+
+def test_numbers_that_hardly_differ_are_one_label(tmp_path: Path) -> None:
+    table = houses(tmp_path)
+    price = table.examples.columns["price"]
+    for size, same in ((1e-101, True), (1e-97, False)):
+        columns = {**table.examples.columns, "price": replace(price, values=price.values / 50 * size)}
+        given = replace(table, examples=replace(table.examples, columns=columns))
+        if same:
+            with pytest.raises(InputError, match="'price' has the same label in all"):
+                joint_rows(given, None)
+        else:
+            assert joint_rows(given, None).tasks[0].scale[1] > 0
+
+
 def test_each_fold_has_its_share_of_every_label(tmp_path: Path) -> None:
     rows = joint_rows(houses(tmp_path, rows=200), None)
     fold = fold_of_rows(rows, 5, key(0))

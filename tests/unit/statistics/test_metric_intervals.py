@@ -7,7 +7,16 @@ import math
 import numpy as np
 import pytest
 
-from fewtune.statistics import METRICS, held_out_difference, metric_difference, metric_interval, paired_interval, sign_flip_test, t_interval
+from fewtune.statistics import (
+    METRICS,
+    held_out_difference,
+    metric_difference,
+    metric_interval,
+    paired_interval,
+    sign_flip_test,
+    t_interval,
+    wilson_interval,
+)
 
 
 def answers(seed: int, n: int = 80, skill: float = 1.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -27,8 +36,23 @@ def answers(seed: int, n: int = 80, skill: float = 1.0) -> tuple[np.ndarray, np.
 
 def test_a_mean_over_rows_has_the_t_interval() -> None:
     first, _, truth = answers(0)
-    found = metric_interval(METRICS["accuracy"], first, truth)
-    assert found == t_interval((first.argmax(1) == truth)[3:].astype(float))
+    found = metric_interval(METRICS["log_loss"], first, truth)
+    assert found == t_interval(-np.log(first[np.arange(80), truth])[3:])
+
+
+@pytest.mark.parametrize("name", ["accuracy", "micro_f1"])
+def test_a_share_of_right_rows_has_wilsons_interval(name: str) -> None:
+    """It stays within 0 and 1, and is no point where all rows are right: with 4 right answers of 4, chance 0.51 is not excluded."""
+    first, _, truth = answers(0)
+    right = int((first.argmax(1) == truth)[3:].sum())
+    assert metric_interval(METRICS[name], first, truth) == wilson_interval(right, 77)
+    found = metric_interval(METRICS[name], np.eye(2)[[0, 1, 0, 1]], [0, 1, 0, 1])
+    assert (found.mean, found.high) == (1.0, 1.0) and found.low == pytest.approx(4 / (4 + 1.959964**2))
+
+
+def test_an_error_of_0_and_1_alone_is_no_share() -> None:
+    found = metric_interval(METRICS["mae"], [0.0, 1.0, 0.0, 1.0], [0.0, 0.0, 0.0, 0.0])
+    assert found == t_interval([0.0, 1.0, 0.0, 1.0])
 
 
 def test_other_metrics_have_the_bootstrap_over_known_rows() -> None:

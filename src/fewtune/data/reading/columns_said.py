@@ -18,6 +18,8 @@ def about(column: Column) -> str:
     shown = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
     if column.kind == "multi":
         return f"several of {len(names)} labels ({shown})"
+    if len(names) == 1:
+        return f"always {names[0]}"
     return f"one of two ({shown})" if len(names) == 2 else f"one of {len(names)} classes ({shown})"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fewtune.data.reading.labels import Kind, missing
+from fewtune.data.reading.labels import LARGEST, Kind, missing
 from fewtune.data.reading.order import some
 from fewtune.data.reading.table import Table
 from fewtune.errors import InputError
@@ -75,8 +75,8 @@ def check_kinds(kinds: Mapping[str, str], columns: Sequence[str]) -> dict[str, K
 
 
 def read_numbers(table: Table, names: Sequence[str], *, empty: bool = False) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Columns of numbers as inputs [N, M], NaN missing. Raises InputError for a column that is missing, named twice, holds text or an
-    infinite number, or (unless `empty`) no number at all."""
+    """Columns of numbers as inputs [N, M], NaN missing. Raises InputError for a column that is missing, named twice, holds text or a
+    number beyond `LARGEST`, or (unless `empty`) no number at all."""
     if twice := sorted({name for name in names if list(names).count(name) > 1}):
         raise InputError(f"{table.name}: the column of numbers {twice[0]!r} is named twice: name it once.")
     found = np.full((table.count, len(names)), np.nan)
@@ -87,8 +87,8 @@ def read_numbers(table: Table, names: Sequence[str], *, empty: bool = False) -> 
             if missing(value) or (isinstance(value, str) and value.strip().casefold() in ("nan", "null", "<na>")):
                 continue
             number = number_of(value)
-            if number is None or math.isinf(number):
-                kind = "text" if number is None else "an infinite number"
+            if number is None or abs(number) > LARGEST:
+                kind = "text" if number is None else "an infinite number" if math.isinf(number) else "a number beyond 1e100"
                 raise InputError(
                     f"{table.where(row)}: column {name!r} holds {kind}, {str(value)[:40]!r}: numbers are expected (clear it if unknown)."
                 )

@@ -11,8 +11,10 @@ import numpy as np
 from fewtune.data.examples import Column, Integers
 from fewtune.data.reading.order import natural, some
 from fewtune.errors import InputError
+from fewtune.words import counted
 
 Kind: TypeAlias = Literal["class", "float", "multi"]
+LARGEST = 1e100  # numbers beyond it have squares that no float holds
 _NO_NUMBER = frozenset({"nan", "null", "<na>"})  # how programs write a missing number
 
 
@@ -89,7 +91,7 @@ def decoded(value: bytes, what: str) -> str:
 
 
 def float_targets(values: Any, name: str) -> Column:
-    """Float targets [N, d], NaN if missing. Raises InputError for values that are not numbers, and for infinity."""
+    """Float targets [N, d], NaN if missing. Raises InputError for values that are not numbers, and for those beyond `LARGEST`."""
     rows = [[float("nan")] if _no_number(v) else v for v in values]
     width = max((np.size(row) for row in rows), default=1)
     table = np.full((len(rows), width), np.nan)
@@ -98,8 +100,10 @@ def float_targets(values: Any, name: str) -> Column:
             numbers = np.asarray(row, dtype=np.float64).ravel()
         except (TypeError, ValueError, OverflowError):
             raise InputError(f"{name}: label {str(row)[:60]!r} of row {i} is not a number (kind='float' takes numbers).") from None
-        if np.isinf(numbers).any() or (len(numbers) != width and not np.isnan(numbers).all()):
-            raise InputError(f"{name}: row {i} holds {len(numbers)} targets or an infinite one: expected {width} finite numbers.")
+        if (np.abs(numbers) > LARGEST).any():
+            raise InputError(f"{name}: row {i} holds {str(row)[:40]}: numbers from -1e100 to 1e100 are expected (clear it if unknown).")
+        if len(numbers) != width and not np.isnan(numbers).all():
+            raise InputError(f"{name}: row {i} holds {counted(len(numbers), 'number')}, other rows {width}: give all rows the same.")
         table[i] = numbers if len(numbers) == width else np.nan
     return Column("float", table)
 

@@ -94,6 +94,8 @@ def answer_columns(found: JointAnswers, taken: Sequence[str] = ()) -> dict[str, 
     columns: dict[str, list[Any]] = {}
     for name, answers in found.answers.items():
         called = name if name not in taken else f"{name}_predicted"
+        while called in columns:  # the answer to a label column that is named so itself
+            called += "_predicted"
         columns[called] = ["|".join(a.value) if isinstance(a.value, tuple) else a.value for a in answers]
         first = next((a for a in answers if a.value is not None), Answer(None))
         if isinstance(first.value, tuple):

@@ -12,7 +12,9 @@ from torch import Tensor
 from fewtune.data.examples import Integers
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
-LEAST = 1e-6  # a feature that varies less than this, of its own size or of 1, says nothing and is 0
+LEAST = 1e-6  # a part of an embedding that varies less than this, of its own size or of 1, says nothing and is 0
+LEAST_NUMBER = 1e-9  # the same for a column of numbers, of its largest number: its unit may be small
+FARTHEST = 1e9  # standard deviations: no feature is farther from 0, so that outputs stay finite
 
 
 @final
@@ -31,7 +33,8 @@ class Scaling:
 
     def __call__(self, embedding: Tensor, numbers: Floats) -> Tensor:
         """Features [N, D], float32; a row whose embedding is NaN has features of NaN."""
-        return ((_joined(embedding, numbers, self.fill, self.flagged) - self.mean) / self.spread).float()
+        features = (_joined(embedding, numbers, self.fill, self.flagged) - self.mean) / self.spread
+        return features.clamp(-FARTHEST, FARTHEST).float()
 
 
 def measured_scaling(embedding: Tensor, numbers: Floats, rows: Integers) -> Scaling:
@@ -42,7 +45,9 @@ def measured_scaling(embedding: Tensor, numbers: Floats, rows: Integers) -> Scal
     flagged = tuple(np.flatnonzero(~known.all(axis=0)).tolist())
     joined = _joined(embedding[rows], mine, fill, flagged)
     mean, spread = joined.mean(dim=0), joined.std(dim=0, correction=0)
-    return Scaling(fill, flagged, mean, torch.where(spread > LEAST * mean.abs().clamp_min(1.0), spread, torch.inf))
+    least = LEAST * mean.abs().clamp_min(1.0)
+    least[embedding.shape[1] :] = LEAST_NUMBER * joined[:, embedding.shape[1] :].abs().amax(dim=0)
+    return Scaling(fill, flagged, mean, torch.where(spread > least, spread, torch.inf))
 
 
 def _joined(embedding: Tensor, numbers: Floats, fill: Tensor, flagged: tuple[int, ...]) -> Tensor:
