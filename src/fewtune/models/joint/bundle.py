@@ -17,6 +17,7 @@ from torch import Tensor
 from fewtune.backbones.packed import copy_packed
 from fewtune.errors import InputError
 from fewtune.files import RECORD, new_folder, sealed, sha256, write_bytes
+from fewtune.learning.method import Method
 from fewtune.models.bundle import BROKEN, CARD, HEAD, PACKED, packed_folder, read_backbone_record, read_card
 from fewtune.models.joint.model import Fitted, JointBundle, TaskModel
 from fewtune.models.joint.rows import DIGEST
@@ -138,7 +139,7 @@ def _task(said: dict[str, Any], place: int, tensors: dict[str, Tensor]) -> TaskM
         scale=(center, spread),
         way=get(said, "way", str),
         fitted=Fitted(
-            read_method(get(said, "method", str)),
+            _method(get(said, "method", str)),
             under(f"task/{place}/state/", tensors),
             under(f"{owner}/parameter/", tensors),
             get(said, "unit", bool),
@@ -146,11 +147,18 @@ def _task(said: dict[str, Any], place: int, tensors: dict[str, Tensor]) -> TaskM
         ),
         temperature=_positive(said["temperature"]),
         half=_number(said["half"]),
-        metric=METRICS[get(said, "metric", str)].name,
+        metric=get(said, "metric", str),
         expected=None if expected is None else _interval(*expected),
         guessing=_number(said["guessing"]),
         rows=get(said, "rows", int),
     )
+
+
+def _method(text: str) -> Method:
+    try:
+        return read_method(text)
+    except InputError as problem:
+        raise ValueError(f"its method cannot be read: {problem}") from None
 
 
 def _strings(listed: list[Any]) -> list[str]:
@@ -184,6 +192,12 @@ def _check_whole(bundle: JointBundle) -> None:
         raise ValueError("the digests of its rows are no digests")
     if not all(0 <= n < len(bundle.numbers) for n in scaling.flagged) or len({task.name for task in bundle.tasks}) < len(bundle.tasks):
         raise ValueError("its columns are not those of a model")
+    if not (bool(scaling.mean.isfinite().all() and scaling.fill.isfinite().all()) and bool((scaling.spread > 0).all())):
+        raise ValueError("the scale of its features is none")
     for task in bundle.tasks:
+        if task.kind not in METRICS[task.metric].kinds or task.half < 0 or not (math.isfinite(task.scale[0]) and task.scale[1] > 0):
+            raise ValueError(f"task {task.name} of kind {task.kind} has metric {task.metric}, scale {task.scale} and half {task.half}")
+        if not all(bool(t.isfinite().all()) for t in (*task.fitted.state.values(), *task.fitted.parameters.values())):
+            raise ValueError(f"task {task.name} has weights that are not finite")
         if (found := task.fitted.outputs(torch.zeros(1, width)).shape) != (1, task.outputs):
             raise ValueError(f"task {task.name} gives outputs of shape {list(found)}, expected {task.outputs}")
