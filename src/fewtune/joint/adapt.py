@@ -15,11 +15,19 @@ from fewtune.errors import InputError
 from fewtune.joint.card import joint_card
 from fewtune.joint.folds import MANY, check_differ, fold_of_rows
 from fewtune.joint.judged import INDEPENDENT, TOGETHER, TaskJudged, judged_task, truth_of
-from fewtune.joint.networks import Network, fit_network, moves_backbone
+from fewtune.joint.networks import Network, alone_like, fit_network, is_alone, moves_backbone
 from fewtune.joint.outcome import JointOutcome
 from fewtune.joint.rows import JointRows, joint_rows
 from fewtune.joint.ways import HEADS, fit_head, outputs_for
-from fewtune.joint.words import measured_sentence, scales_sentence, sharing_sentences, summary_sentence, task_sentence, way_in_words
+from fewtune.joint.words import (
+    left_out_sentence,
+    measured_sentence,
+    scales_sentence,
+    sharing_sentences,
+    summary_sentence,
+    task_sentence,
+    way_in_words,
+)
 from fewtune.keys import Key, key
 from fewtune.learning.laid_out import is_sharing
 from fewtune.learning.method import Method
@@ -36,22 +44,33 @@ from fewtune.words import counted
 USUAL: Mapping[str, Method] = {INDEPENDENT: independent(), TOGETHER: shared_bottom()}
 
 
-def methods_of(texts: Sequence[str], *, backbone: bool = False) -> dict[str, Method]:
-    """The networks to try: a network for each column, and those that are spelled, by their text (by default `shared_bottom`).
+def methods_of(texts: Sequence[str]) -> dict[str, Method]:
+    """The networks to try: a network for each column, and those that are spelled, by their text (by default `shared_bottom`). The former is
+    trained as the first of the latter is, unless it is spelled too.
 
-    Raises InputError for a method that does not learn label columns, and (unless `backbone`) for one that trains the backbone too.
+    Raises InputError for a method that does not learn label columns, and for one that trains the backbone too.
     """
     if not texts:
         return dict(USUAL)
-    found = {text: read_method(text) for text in texts}
-    for text, method in found.items():
-        if not is_sharing(method):
-            raise InputError(f"{text!r} does not learn label columns: expected one of {', '.join(recipe.__name__ for recipe in SHARING)}.")
-        if moves_backbone(method) and not backbone:
-            raise InputError(
-                f"{text!r} trains the backbone too, which `fewtune compare` can do; a saved model of label columns keeps it as it is."
-            )
-    return {INDEPENDENT: USUAL[INDEPENDENT]} | {text: method for text, method in found.items() if method != USUAL[INDEPENDENT]}
+    found = {text: sharing_method(text) for text in texts}
+    together = {text: method for text, method in found.items() if not is_alone(method)}
+    alone = next((method for method in found.values() if is_alone(method)), None)
+    return {INDEPENDENT: alone or alone_like(next(iter(together.values())))} | together
+
+
+def sharing_method(text: str, *, backbone: bool = False) -> Method:
+    """A method for label columns by its text.
+
+    Raises InputError for another method, and (unless `backbone`) for one that trains the backbone too.
+    """
+    method = read_method(text)
+    if not is_sharing(method):
+        raise InputError(f"{text!r} does not learn label columns: expected one of {', '.join(recipe.__name__ for recipe in SHARING)}.")
+    if moves_backbone(method) and not backbone:
+        raise InputError(
+            f"{text!r} trains the backbone too, which `fewtune compare` can do; a saved model of label columns keeps it as it is."
+        )
+    return method
 
 
 @final
@@ -106,7 +125,7 @@ def adapt_columns(
     measured = _measured(rows, bundle)
     sentences = (summary_sentence(judged), *map(task_sentence, judged), *sharing_sentences(judged), *map(measured_sentence, measured))
     facts = _facts(rows, judged, measured, how.seed)
-    details = (*notes, *scales_sentence(rows), *table.examples.remarks)
+    details = (*notes, *left_out_sentence(rows), *scales_sentence(rows), *table.examples.remarks)
     return JointOutcome(
         rows=rows,
         bundle=replace(bundle, facts=facts, card=joint_card(bundle, facts, (*sentences, *details))),

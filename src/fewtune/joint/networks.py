@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from fewtune.learning.method import Method
 from fewtune.learning.phase import phases_of
 from fewtune.learning.train import Trained, train
 from fewtune.models.joint.model import Fitted, Floats
+from fewtune.parts.aggregators import Mean
 from fewtune.parts.losses import ByKind
 from fewtune.parts.rates import Constant
 from fewtune.parts.sharing import Independent
@@ -84,6 +85,22 @@ def fit_network(rows: JointRows, method: Method, train_rows: Integers, key: Key,
         fitted.append(Fitted(answering, state, parameters, unit=False, network=None if watch.apart else place))
         first += count
     return Network(laid, tuple(fitted), found)
+
+
+def is_alone(method: Method) -> bool:
+    """Whether a sharing method shares nothing."""
+    return isinstance(method.learner, Independent) and all(phase.losses == (ByKind(),) for phase in phases_of(method.phases))
+
+
+def alone_like(method: Method) -> Method:
+    """A network for each column, as wide and as deep as that of a sharing method, and trained as it is: as many steps on as many rows, by
+    the same optimizer at the same rate. So nothing but the sharing is compared."""
+    phases: Any = phases_of(method.phases)
+    shared: Any = method.learner
+    head = Independent(width=shared.width, depth=shared.depth, activation=shared.activation)
+    rules = tuple(rule for rule in phases[0].plan.rules if rule[0] in ("head.*", "*"))
+    phase = replace(phases[0], learner=head, losses=(ByKind(),), aggregator=Mean(), plan=replace(phases[0].plan, rules=rules))
+    return Method(phases=(replace(phase, steps=sum(one.steps for one in phases)),), learner=head)
 
 
 def moves_backbone(method: Method) -> bool:

@@ -13,9 +13,9 @@ import torch
 from fewtune.backbones.backbone import Backbone
 from fewtune.data.reading.label_table import LabelTable
 from fewtune.errors import InputError
-from fewtune.joint.adapt import USUAL, methods_of
+from fewtune.joint.adapt import USUAL, sharing_method
 from fewtune.joint.folds import check_differ, fold_of_rows
-from fewtune.joint.judged import INDEPENDENT, TOGETHER, metric_of, truth_of
+from fewtune.joint.judged import metric_of, truth_of
 from fewtune.joint.networks import fit_network, moves_backbone, outputs_of_all
 from fewtune.joint.rows import JointRows, JointTask, joint_rows
 from fewtune.joint.ways import HEADS, fit_head, outputs_for
@@ -89,10 +89,7 @@ def compared_methods(texts: Sequence[str]) -> dict[str, Method | None]:
     """Methods by their text, None for `heads`; by default heads, a network for each column, and one that all share."""
     if not texts:
         return {FROZEN: None, **USUAL}
-    named = [text for text in texts if text != FROZEN]
-    spelled = {INDEPENDENT: USUAL[INDEPENDENT], TOGETHER: USUAL[TOGETHER]}
-    found = {text: spelled[text] if text in spelled else methods_of([text], backbone=True)[text] for text in named}
-    return {text: None if text == FROZEN else found[text] for text in dict.fromkeys(texts)}
+    return {text: None if text == FROZEN else sharing_method(text, backbone=True) for text in dict.fromkeys(texts)}
 
 
 def compare_columns(

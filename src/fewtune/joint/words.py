@@ -8,7 +8,7 @@ from fewtune.joint.judged import INDEPENDENT, TaskJudged, truth_of
 from fewtune.joint.rows import JointRows
 from fewtune.models.joint.evaluate import TaskMeasured
 from fewtune.statistics import Interval
-from fewtune.words import rounded
+from fewtune.words import counted, rounded
 
 NAMES = {
     "accuracy": "right answers",
@@ -16,6 +16,7 @@ NAMES = {
     "r2": "R2",
     "average_precision": "average precision",
 }
+NAMED = 3  # rows in a sentence
 APART = 10.0  # times: scales that differ by less need no word
 PERCENT = {"accuracy", "balanced_accuracy"}
 UNITS = {"rmse", "mae"}  # in the units of the column
@@ -101,6 +102,15 @@ def measured_sentence(found: TaskMeasured) -> str:
     return (
         f"{found.name}: {name} {shown(found.metric, found.value.mean)} ({between(found.metric, found.value)}) on {found.rows:,} test rows."
     )
+
+
+def left_out_sentence(rows: JointRows) -> tuple[str, ...]:
+    """A sentence where rows cannot be read."""
+    if not rows.left_out:
+        return ()
+    named = "; ".join(f"{name} ({reason})" for name, reason in rows.left_out[:NAMED])
+    more = "; ..." if len(rows.left_out) > NAMED else "."
+    return (f"{counted(len(rows.left_out), 'row', ('was', 'were'))} left out, which cannot be read: {named}{more}",)
 
 
 def scales_sentence(rows: JointRows) -> tuple[str, ...]:

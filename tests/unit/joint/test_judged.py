@@ -13,7 +13,7 @@ from sklearn.metrics import accuracy_score, average_precision_score, log_loss, r
 from fewtune.errors import InputError
 from fewtune.joint.judged import judged_task, metrics_by_kind, sharing_of, truth_of
 from fewtune.joint.rows import JointRows, joint_rows
-from fewtune.joint.words import scales_sentence, sharing_sentences, summary_sentence, task_sentence
+from fewtune.joint.words import left_out_sentence, scales_sentence, sharing_sentences, summary_sentence, task_sentence
 from fewtune.models.joint.model import answers_of
 from fewtune.statistics.metric_seeds import runs_gain, runs_metric
 from fewtune.statistics.metrics import METRICS
@@ -173,3 +173,12 @@ def test_a_metric_that_judges_no_column_is_said() -> None:
         metrics_by_kind(["auc", "macro_f1"])
     with pytest.raises(InputError, match="unknown metric 'f1'"):
         metrics_by_kind(["f1"])
+
+
+def test_rows_that_cannot_be_read_are_named(rows: JointRows) -> None:
+    assert left_out_sentence(rows) == ()
+    two = (("p/3.png", "broken PNG file"), ("p/7.png", "too short"))
+    said = left_out_sentence(replace(rows, left_out=two))
+    assert said == ("2 rows were left out, which cannot be read: p/3.png (broken PNG file); p/7.png (too short).",)
+    (many,) = left_out_sentence(replace(rows, left_out=2 * two))
+    assert many.startswith("4 rows were left out") and many.count("p/3.png") == 2 and many.endswith("; ...")
