@@ -114,6 +114,12 @@ def test_runs_are_drawn_as_rows_are() -> None:
     assert both.low < r2_score(truth, runs[1]) + 0.1 and both.high > r2_score(truth, runs[0]) - 0.05
     gain, p = runs_gain(METRICS["rmse"], [runs[0]], [runs[1]], truth)
     assert gain.mean > 0 and gain.low > 0 and p < 0.01
+    off, p = runs_gain(METRICS["mae"], runs[1:], runs[:1], truth)  # a mean over rows: drawn all at once
+    errors = [np.abs(run - truth) for run in runs]
+    error = np.std(errors[0] - errors[1], ddof=1) / 200**0.5
+    assert off.mean == pytest.approx((errors[0] - errors[1]).mean()) and p < 0.01
+    assert off.high - off.low == pytest.approx(2 * 1.96 * error, rel=0.1)
+    assert runs_metric(METRICS["mae"], runs, truth).mean == pytest.approx(np.mean(errors))
     none, p = runs_gain(METRICS["r2"], runs, runs, truth)
     assert none.mean == 0 and p == 1.0
     with pytest.raises(ValueError, match="expected as many runs of both"):
