@@ -163,7 +163,7 @@ _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
     ("sides", "an ensemble with a lost side is kept", "sides/compared.py", "if not self.lost.keys() & members]", "if name not in self.lost]", (KEEP,)),
     ("sides", "a rival has the gain of the most certain one", "sides/compared.py", "else paired_gain(self.evidence, side=name)", "else self.gain", (KEEP,)),
     ("sides", "a loss on the own rows is overlooked", "sides/compared.py", "for n in names if own[n] > 0}", "for n in names}", (KEEP,)),
-    ("sides", "a repeat that does not fit is planned", "sides/planning.py", "min(1, alone), shared)", "min(1, alone), shared + 1)", (PLAN,)),
+    ("sides", "a repeat that does not fit is planned", "sides/planning.py", "/ FOLDS)))", "/ FOLDS) + 1))", (PLAN,)),
     ("sides", "one class is enough to judge by", "sides/guard.py", "len(ample) >= 2 and", "len(ample) >= 1 and", (SIDES,)),
     # a job that goes on
     ("sides", "what the clock decided is decided again", "sides/progress.py", "if worth(float(found[0])):", "if False:", ("tests/unit/sides/test_progress.py",)),
