@@ -34,27 +34,59 @@ def test_adapt_alone_says_what_it_needs(fewtune: Run) -> None:
     assert ran.err.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    ("kind", "flags", "said", "other"),
-    [
-        ("photos", (), "hf:facebook/dinov2-small, the usual model for photos, is not on this machine", "tokenizer"),
-        ("photos", ("--backbone", "base"), "hf:facebook/dinov2-base is not on this machine", "the usual model"),
-        ("texts", (), "hf:sentence-transformers/all-MiniLM-L6-v2, the usual model for texts, is not on this machine", "timm:"),
-    ],
-)
-def test_without_a_network_a_model_that_is_not_here_is_told_before_torch_is_loaded(
-    kind: str, flags: tuple[str, ...], said: str, other: str, photos: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "texts.csv").write_text("text,label\n" + "".join(f"{a} {b},{a}\n" for a in ("cat", "dog") for b in ("red", "blue", "")))
-    data = photos if kind == "photos" else tmp_path / "texts.csv"
-    arguments = ["fewtune", "adapt", str(data), *flags, "--out", str(tmp_path / "new"), "--quiet"]
+def without_torch(arguments: list[str], home: Path) -> str:
+    """What a command says that fails before torch is loaded, where the caches of models and of fewtune are empty."""
     code = (
         f"import sys; sys.argv = {arguments}\nfrom fewtune.cli import main\ntry:\n    main()\nfinally:\n    print('torch' in sys.modules)"
     )
-    there = {**os.environ, "HF_HOME": str(tmp_path / "empty"), "HF_HUB_OFFLINE": "1"}
+    there = {**os.environ, "HF_HOME": str(home / "empty"), "HF_HUB_OFFLINE": "1", "FEWTUNE_CACHE": str(home / "cache")}
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=there)
-    assert ran.returncode == 2 and ran.stdout.endswith("False\n"), ran
-    assert said in ran.stderr and "fewtune fetch hf:" in ran.stderr and other not in ran.stderr and ran.stderr.count("\n") == 1
+    assert ran.returncode == 2 and ran.stdout.endswith("False\n") and ran.stderr.count("\n") == 1, ran
+    return ran.stderr
+
+
+TWO = ("--label", "kind", "--label", "size")
+PHOTOS = "hf:facebook/dinov2-small, the usual model for photos, is not on this machine"
+TEXTS = "hf:sentence-transformers/all-MiniLM-L6-v2, the usual model for texts, is not on this machine"
+
+
+@pytest.mark.parametrize(
+    ("command", "kind", "flags", "said", "other"),
+    [
+        ("adapt", "photos", (), PHOTOS, "tokenizer"),
+        ("adapt", "photos", ("--backbone", "base"), "hf:facebook/dinov2-base is not on this machine", "the usual model"),
+        ("adapt", "texts", (), TEXTS, "timm:"),
+        ("adapt", "columns", TWO, TEXTS, "timm:"),
+        ("compare", "columns", TWO, TEXTS, "timm:"),
+        ("compare", "photos", (), PHOTOS, "tokenizer"),
+    ],
+)
+def test_without_a_network_a_model_that_is_not_here_is_told_before_torch_is_loaded(
+    command: str, kind: str, flags: tuple[str, ...], said: str, other: str, photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "texts.csv").write_text("text,label\n" + "".join(f"{a} {b},{a}\n" for a in ("cat", "dog") for b in ("red", "blue", "")))
+    rows = "".join(f"a {kind} {n},{kind},{size}\n" for kind in "ab" for size in "xy" for n in range(9))
+    (tmp_path / "columns.csv").write_text(f"text,kind,size\n{rows}")
+    data = photos if kind == "photos" else tmp_path / f"{kind}.csv"
+    out = ("--out", str(tmp_path / "new")) if command == "adapt" else ()
+    found = without_torch(["fewtune", command, str(data), *flags, *out, "--quiet"], tmp_path)
+    assert said in found and "fewtune fetch hf:" in found and other not in found
+
+
+@pytest.mark.parametrize("labels", [(), TWO])
+def test_weights_that_are_not_known_or_gone_are_told_before_torch_is_loaded(labels: tuple[str, ...], fewtune: Run, tmp_path: Path) -> None:
+    words = "".join(f"{a} {b},{a},{b}\n" for a in ("cat", "dog") for b in ("red", "blue") for _ in range(1 + 3 * bool(labels)))
+    (tmp_path / "texts.csv").write_text(f"text,{'kind' if labels else 'label'},size\n{words}")
+    encoder = tiny(tmp_path / "encoder", seed=0)
+    few = ("--finetune", "never") if labels else ("--method", "centroid")
+    flags = ("--backbone", f"hf:{encoder}", *labels, *few, "--skip-bad")
+    assert fewtune("adapt", tmp_path / "texts.csv", *flags, "--out", tmp_path / "run", "--quiet").code == 0
+    asked = ["fewtune", "predict", str(tmp_path / "run"), "--text", "cat"]
+    said = without_torch(asked, tmp_path)
+    assert "was read from a local folder that is not known on this machine" in said and "--weights FOLDER" in said
+    gone = without_torch([*asked, "--weights", str(tmp_path / "other")], tmp_path)
+    assert "the backbone's weights are not at" in gone and "say where they are now with --weights" in gone
+    assert fewtune("predict", tmp_path / "run", "--text", "cat", "--weights", encoder, "--quiet").code == 0
 
 
 def test_out_is_the_next_free_number(fewtune: Run, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

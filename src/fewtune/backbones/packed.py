@@ -21,7 +21,7 @@ from fewtune.backbones.known_digests import known_digest
 from fewtune.backbones.licences import licence_beside
 from fewtune.backbones.load import loaded, read_from
 from fewtune.backbones.own_module import is_own
-from fewtune.backbones.places import Place
+from fewtune.backbones.places import PACKED_RECORD, Place, is_packed
 from fewtune.backbones.preparation import ImagePreparation
 from fewtune.backbones.providers.names import Name, in_folder, read_name
 from fewtune.backbones.providers.packable import Packable
@@ -30,7 +30,7 @@ from fewtune.files import read_json, read_regular, write_bytes
 from fewtune.machine import Machine
 from fewtune.words import one_line
 
-RECORD, WEIGHTS = "backbone.json", "model.safetensors"
+WEIGHTS = "model.safetensors"
 _TEXTS = ["A few words to compare, naïve café №1!", "UPPER lower 12345"]
 _APART = 1e-4  # the largest difference between the features of a backbone and of its packed copy, relative to their size
 
@@ -42,11 +42,6 @@ class Pack:
 
     size: int
     licence: str | None
-
-
-def is_packed(folder: Path | None) -> bool:
-    """Whether a folder holds a packed backbone."""
-    return folder is not None and (folder / RECORD).is_file()
 
 
 def pack(backbone: Backbone, folder: Path, licence: str | None = None) -> Pack:
@@ -87,7 +82,7 @@ def pack(backbone: Backbone, folder: Path, licence: str | None = None) -> Pack:
         "source": dict(original.source),
         "licence": licence,
     }
-    write_bytes(folder / RECORD, json.dumps(record, indent=1).encode())
+    write_bytes(folder / PACKED_RECORD, json.dumps(record, indent=1).encode())
     return Pack(_size(folder), licence)
 
 
@@ -100,7 +95,7 @@ def copy_packed(source: Path, folder: Path) -> None:
 
 def load_packed(folder: Path, machine: Machine | None = None) -> Backbone:
     """The backbone in a folder. Raises InputError where a file is missing or was changed."""
-    record = read_json(folder / RECORD)
+    record = read_json(folder / PACKED_RECORD)
     try:
         name, title, reads, structure, here, digest, source = (
             _said(record, key, kind)
@@ -115,7 +110,7 @@ def load_packed(folder: Path, machine: Machine | None = None) -> Backbone:
             )
         )
     except (LookupError, TypeError):
-        raise InputError(f"{folder / RECORD} does not describe a packed backbone: pack the model again.") from None
+        raise InputError(f"{folder / PACKED_RECORD} does not describe a packed backbone: pack the model again.") from None
     if not (folder / WEIGHTS).is_file():
         raise InputError(f"{folder / WEIGHTS} is missing: copy the whole folder of the model, or pack it again.")
     made = _read(name, folder, reads_folder=reads, machine=machine or Machine())
@@ -178,10 +173,10 @@ def _alike(original: Backbone, copy: Backbone) -> bool:
 
 def _copied(source: Path, folder: Path, given: str | None) -> Pack:
     copy_packed(source, folder)
-    record: Any = read_json(folder / RECORD)
+    record: Any = read_json(folder / PACKED_RECORD)
     if given is not None and isinstance(record, dict):
         record["licence"] = given
-        write_bytes(folder / RECORD, json.dumps(record, indent=1).encode())
+        write_bytes(folder / PACKED_RECORD, json.dumps(record, indent=1).encode())
     licence = record.get("licence") if isinstance(record, dict) else None
     return Pack(_size(folder), licence if isinstance(licence, str) else None)
 

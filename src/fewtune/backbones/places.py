@@ -15,6 +15,7 @@ from fewtune.errors import InputError
 from fewtune.files import read_regular, write_bytes
 
 _LONGEST = 1 << 16  # bytes
+PACKED_RECORD = "backbone.json"  # of a packed backbone
 
 
 @final
@@ -27,6 +28,11 @@ class Place:
 
 
 NOWHERE = Place()
+
+
+def is_packed(folder: Path | None) -> bool:
+    """Whether a folder holds a packed backbone."""
+    return folder is not None and (folder / PACKED_RECORD).is_file()
 
 
 def remember(digest: str, place: Place) -> None:

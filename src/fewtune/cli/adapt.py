@@ -122,7 +122,8 @@ def adapt(
     from fewtune.adaptation.settings import AdaptSettings
     from fewtune.cli.say import backbone_line, expected_time, save_and_show, saved_in
     from fewtune.cli.speeds import measured, work_of
-    from fewtune.models.bundle import FILES, PACKED, REPORT, SELECTION
+    from fewtune.models.bundle import FILES, REPORT, SELECTION
+    from fewtune.models.its_place import PACKED
     from fewtune.models.pack import pack_run
     from fewtune.sides.job import Workplace
     from fewtune.sides.progress import Finished

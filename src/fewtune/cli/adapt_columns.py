@@ -64,10 +64,13 @@ def adapt_table(data: Path, wanted: Wanted, out: Path, asked: ColumnsAsked, mode
 
     with stage("reading the data"):
         table = read_label_table(data, wanted)
+    if not table.bare:
+        model.check_here(table.examples.modality)
     load_libraries()
 
     from fewtune.joint.adapt import adapt_columns
-    from fewtune.models.bundle import CARD, HEAD, PACKED, REPORT
+    from fewtune.models.bundle import CARD, HEAD, REPORT
+    from fewtune.models.its_place import PACKED
     from fewtune.report.joint_page import save_outcome
     from fewtune.report.joint_tables import sharing_table, tasks_table
     from fewtune.sides.job import Workplace

@@ -63,6 +63,8 @@ def compare(
 
         compare_table(data, wanted, method or (), learning, format, keeping, model, reading=reading, source=source)
         return
+    examples = reading.read(data)
+    model.check_here(examples.modality)
 
     from fewtune.api.comparing import ComparedData, compare_examples, make_methods, make_protocols
     from fewtune.cli.compare_flags import settings_of
@@ -70,7 +72,6 @@ def compare(
     from fewtune.words import counted
 
     settings = settings_of(asked, learning, keeping, reading, model)
-    examples = reading.read(data)
     protocols = make_protocols(examples, asked.ways, asked.shots, settings)
     backbone = model.load(examples.modality)
     methods = make_methods(method or (), backbone, settings.training.sweep, has_source=bool(source))

@@ -34,18 +34,20 @@ def compare_table(
     from fewtune.data.reading.label_table import read_label_table
     from fewtune.errors import InputError
     from fewtune.files import refuse_existing
-    from fewtune.report.columns_comparison import RESULTS, render_columns, write_columns
 
     for flag, value in {"--source": source, "--sweep": learning.sweep, "--budget": learning.budget, "--resume": keeping.resume}.items():
         if value:
             raise InputError(f"{flag} is for comparisons on few-shot episodes; leave it out where label columns are compared.")
-    if keeping.out is not None:
-        refuse_existing(keeping.out, overwrite=keeping.overwrite, writes=RESULTS)
     table = read_label_table(data, wanted)
+    if not table.bare:
+        model.check_here(table.examples.modality)
 
     from fewtune.joint.judged import kinds_of, metrics_by_kind
     from fewtune.joint.study import ColumnsStudy, compare_columns, compared_methods
+    from fewtune.report.columns_comparison import RESULTS, render_columns, write_columns
 
+    if keeping.out is not None:
+        refuse_existing(keeping.out, overwrite=keeping.overwrite, writes=RESULTS)
     methods = compared_methods(method)
     backbone = None if table.bare else model.load(table.examples.modality)
     study = ColumnsStudy(

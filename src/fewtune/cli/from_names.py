@@ -55,7 +55,8 @@ def _made(
     load_libraries()
     from fewtune.adaptation.from_names import from_names
     from fewtune.files import refuse_existing
-    from fewtune.models.bundle import FILES, PACKED
+    from fewtune.models.bundle import FILES
+    from fewtune.models.its_place import PACKED
     from fewtune.models.pack import pack_run
 
     refuse_existing(out, overwrite=overwrite, writes=(*FILES, *((PACKED,) if pack else ())))

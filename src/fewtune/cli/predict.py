@@ -63,6 +63,7 @@ def predict(
     from fewtune.cli.watching import check_watch, watch_folder
     from fewtune.data.reading.inputs import read_given
     from fewtune.data.unreadable import unreadable
+    from fewtune.models.its_place import check_found
     from fewtune.models.record import checked_threshold, glance, is_joint
 
     if is_joint(run):
@@ -74,6 +75,7 @@ def predict(
     if threshold is not None:
         checked_threshold(threshold)
     seen = glance(run)
+    check_found(run, running.weights)
     if watch is not None:
         others = {"inputs": inputs, "--text": text, "--strict": strict, "--format": format != "table", "--input": input}
         check_watch(watch, seen.wanted, answers.out, {**others, "--sets": sets, "--explain": explain, **answers.beside_out()})

@@ -35,6 +35,7 @@ def predict_columns(
     from fewtune.cli.bad_items import listed_bad, refuse_bad
     from fewtune.cli.say import answer, note
     from fewtune.data.unreadable import unreadable
+    from fewtune.models.its_place import check_found
     from fewtune.report.answer_files import AnswerFile
     from fewtune.words import counted
 
@@ -43,6 +44,7 @@ def predict_columns(
     file = None if answers.out is None else AnswerFile(answers.out, answers.overwrite)
     if file is not None:
         file.check(inputs)
+    check_found(run, running.weights)
 
     from fewtune.models.joint.bundle import load_joint
     from fewtune.models.joint.predict import predict_joint

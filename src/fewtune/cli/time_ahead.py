@@ -26,11 +26,13 @@ _SOURCES = 0.8  # of the time that is left: what training on other data is plann
 @dataclass(frozen=True, kw_only=True)
 class Speeds:
     """What was measured on this machine. `row`: seconds to embed a row. `slower`: how many times longer a learner takes here than on the
-    reference machine. `run`: seconds of one run of finetuning on own labels, 0 where none is planned."""
+    reference machine. `run`: seconds of one run of finetuning on own labels, 0 where none is planned; `tried`: of measuring that again, on
+    a whole batch, before it is planned."""
 
     row: float
     slower: float = 1.0
     run: float = 0.0
+    tried: float = 0.0
 
 
 @final
@@ -68,7 +70,7 @@ def seconds_ahead(work: Work, speed: Speeds) -> float:
     where finetuning is judged; training runs x seconds of one, within the budget; and a constant for the page, and so much a row.
     """
     compared = _comparing(work, work.labelled)
-    before = work.rows * speed.row + compared * speed.slower
+    before = work.rows * speed.row + compared * speed.slower + work.methods * speed.tried
     left = max(0.0, 60 * work.minutes - before)
     repeats = repeats_within(work.share * left, speed.run) if speed.run else 0
     trained = min(work.methods * (FOLDS * repeats + 1) * speed.run, left) if repeats else 0.0

@@ -23,13 +23,13 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from fewtune.backbones.packed import RECORD as PACKED_RECORD
 from fewtune.backbones.packed import WEIGHTS as PACKED_WEIGHTS
 from fewtune.backbones.packed import copy_packed
 from fewtune.data.items import Modality
 from fewtune.errors import InputError
 from fewtune.files import RECORD, new_folder, read_regular, sealed, sha256, write_bytes
 from fewtune.models.finetuned_weights import Change, Members, Moved, read_edits
+from fewtune.models.its_place import PACKED, packed_folder
 from fewtune.models.record import FORMAT, get, model_record
 from fewtune.models.support import Support, read_support, tensors_of, words_of
 from fewtune.parts.heads.head import under
@@ -38,7 +38,6 @@ from fewtune.recipes.language import read_method
 CARD = "README.md"
 HEAD, WEIGHTS, SUPPORT = "head.safetensors", "weights.safetensors", "support.safetensors"
 FILES = (CARD, HEAD, WEIGHTS, SUPPORT)  # what `Bundle.write` may write beside the record
-PACKED = "backbone"  # the folder of a packed backbone
 REPORT, SELECTION = "report.html", "selection.parquet"  # what `Adapted.save` may put beside them
 _PARAMETER, _STATE = "parameter/", "state/"
 BROKEN = (OSError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, AssertionError)
@@ -173,11 +172,6 @@ def _checked_files(path: Path, record: Mapping[str, Any]) -> dict[str, Any]:
         if sha256(path / name) != manifest[name]:
             raise InputError(f"{path / name} was changed or damaged after it was saved (its sha256 differs): make the model again.")
     return manifest
-
-
-def packed_folder(path: Path, files: Mapping[str, Any]) -> Path | None:
-    """The folder of the packed backbone of a saved model; None where it has none."""
-    return path.resolve() / PACKED if f"{PACKED}/{PACKED_RECORD}" in files and (path / PACKED).is_dir() else None
 
 
 def read_card(file: Path) -> str:

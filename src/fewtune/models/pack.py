@@ -11,8 +11,9 @@ from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.packed import pack
 from fewtune.errors import InputError
 from fewtune.files import RECORD, entries, foreign, link, new_folder, refuse_existing
-from fewtune.models.bundle import PACKED, Bundle, load_bundle
+from fewtune.models.bundle import Bundle, load_bundle
 from fewtune.models.its_backbone import load_its_backbone
+from fewtune.models.its_place import PACKED
 
 _WITHOUT = ("pixels", "precomputed")  # backbones without weights
 

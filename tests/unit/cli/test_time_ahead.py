@@ -48,6 +48,11 @@ def test_finetuning_takes_the_runs_that_the_budget_allows_and_judging_compares_a
     assert found == pytest.approx(10 + COMPARED + CURVE + PAGE + runs + again)
 
 
+def test_measuring_again_takes_its_time_for_every_method_also_where_nothing_fits_the_budget() -> None:
+    frozen = seconds_ahead(WORK, Speeds(row=0.1))
+    assert seconds_ahead(replace(WORK, minutes=0.5, methods=3), Speeds(row=0.1, run=10, tried=2)) == pytest.approx(frozen + 6)
+
+
 def test_several_methods_stay_within_the_budget() -> None:
     frozen = seconds_ahead(WORK, Speeds(row=0.1)) + 8 * IN_A_FOLD + COMPARED
     assert seconds_ahead(replace(WORK, methods=2), Speeds(row=0.1, run=10)) == pytest.approx(frozen + 180)
@@ -95,6 +100,12 @@ def test_a_row_is_timed_after_a_first_pass(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(speeds.time, "perf_counter", lambda: next(ticks))
     assert speeds.row_speed(photos, pixels) == 4.0 / 8
     assert speeds.row_speed(target(), BACKBONE) == 0.0  # features are there already
+
+
+def test_the_fastest_of_four_passes_says_how_slow_the_machine_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = itertools.chain([0.0, 9.0, 10.0, 10.5, 20.0, 20.06, 30.0, 31.0], itertools.repeat(99.0))
+    monkeypatch.setattr(speeds.time, "perf_counter", lambda: next(ticks))
+    assert speeds._slower() == pytest.approx(0.06 / 0.020)
 
 
 @pytest.mark.parametrize(("of_few", "run", "tried"), [(2.0, 5.0, [8, 24]), (20.0, 5.0, [8, 24]), (21.0, 63.0, [8])])

@@ -22,7 +22,8 @@ import fewtune
 from fewtune.adaptation.settings import AdaptSettings
 from fewtune.backbones import packed as packed_module
 from fewtune.backbones.load import load_backbone
-from fewtune.backbones.packed import RECORD, WEIGHTS, is_packed, load_packed, pack
+from fewtune.backbones.packed import WEIGHTS, load_packed, pack
+from fewtune.backbones.places import PACKED_RECORD, is_packed
 from fewtune.backbones.providers.packable import licence_in, settings, with_options
 from fewtune.backbones.providers.quiet import quietly, transformers_quietly
 from fewtune.errors import InputError
@@ -154,7 +155,7 @@ def test_a_name_of_the_hub_needs_no_cache_afterwards(tmp_path: Path) -> None:
     said = [float(word) for word in ran.stdout.split()]
     loaded = fewtune.load(tmp_path / "run", machine=CPU)
     np.testing.assert_allclose([p.probability for p in loaded.predict(TEXTS)], said, atol=1e-6)
-    assert json.loads((tmp_path / "run" / "backbone" / RECORD).read_text())["licence"] == "apache-2.0"
+    assert json.loads((tmp_path / "run" / "backbone" / PACKED_RECORD).read_text())["licence"] == "apache-2.0"
     assert loaded.bundle.backbone.name == "hf:some/bert" and not loaded.bundle.backbone.folder
 
 
@@ -166,9 +167,9 @@ def test_weights_of_one_s_own_have_no_licence_of_the_library(tmp_path: Path) -> 
     mine = replace(licensed, place=backbone.place)
     assert pack(mine, tmp_path / "mine").licence is None
     made = pack(mine, tmp_path / "said", "my own terms")
-    assert made.licence == json.loads((tmp_path / "said" / RECORD).read_text())["licence"] == "my own terms"
+    assert made.licence == json.loads((tmp_path / "said" / PACKED_RECORD).read_text())["licence"] == "my own terms"
     copied = pack(load_packed(tmp_path / "mine", CPU), tmp_path / "copy", "later terms")
-    assert copied.licence == json.loads((tmp_path / "copy" / RECORD).read_text())["licence"] == "later terms"
+    assert copied.licence == json.loads((tmp_path / "copy" / PACKED_RECORD).read_text())["licence"] == "later terms"
     assert backbone.place.weights is not None
     (backbone.place.weights.parent / "LICENSE").write_text("MIT License\n")
     assert pack(mine, tmp_path / "beside").licence == "MIT License (the file LICENSE beside them)"
@@ -261,7 +262,7 @@ def test_what_was_changed_is_noticed(run: Path) -> None:
         fewtune.load(run, machine=CPU).predict(TEXTS)
     file.write_bytes(whole)
     assert fewtune.load(run, machine=CPU).predict(TEXTS)
-    for kept in ("config.json", "tokenizer.json", RECORD):
+    for kept in ("config.json", "tokenizer.json", PACKED_RECORD):
         file, whole = run / "backbone" / kept, (run / "backbone" / kept).read_bytes()
         file.write_bytes(whole.replace(b"1", b"2", 1) + b" ")
         with pytest.raises(InputError, match="was changed or damaged"):
@@ -274,10 +275,10 @@ def test_a_hostile_record_is_refused(run: Path, edit: dict[str, Any]) -> None:
     """Even where its writer sealed the folder again."""
     from fewtune.files import sha256
 
-    file = run / "backbone" / RECORD
+    file = run / "backbone" / PACKED_RECORD
     file.write_text(json.dumps({**json.loads(file.read_text()), **edit}))
     record = json.loads((run / "fewtune.json").read_text())
-    record["files"][f"backbone/{RECORD}"] = sha256(file)
+    record["files"][f"backbone/{PACKED_RECORD}"] = sha256(file)
     (run / "fewtune.json").write_bytes(sealed(record))
     with pytest.raises(InputError):
         fewtune.load(run, machine=CPU).predict(TEXTS)

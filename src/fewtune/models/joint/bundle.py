@@ -18,7 +18,8 @@ from fewtune.backbones.packed import copy_packed
 from fewtune.errors import InputError
 from fewtune.files import RECORD, new_folder, sealed, sha256, write_bytes
 from fewtune.learning.method import Method
-from fewtune.models.bundle import BROKEN, CARD, HEAD, PACKED, packed_folder, read_backbone_record, read_card
+from fewtune.models.bundle import BROKEN, CARD, HEAD, read_backbone_record, read_card
+from fewtune.models.its_place import PACKED, packed_folder
 from fewtune.models.joint.model import Fitted, JointBundle, TaskModel
 from fewtune.models.joint.rows import DIGEST
 from fewtune.models.joint.scaling import Scaling
