@@ -10,16 +10,16 @@ from fewtune.learners import choice, forecast
 from fewtune.learners.choice import HELD_OUT_ANSWERS
 from fewtune.report.maps import MOST_ROWS
 from fewtune.sides.guard import FOLDS
+from fewtune.sides.own import LEAST_ROWS, LEAST_STEPS
 from fewtune.sides.planning import repeats_within
 from fewtune.sources.finetune import SWEEP
-from fewtune.sources.planning import MOST_VISITS
+from fewtune.sources.planning import MOST_VISITS, PLANNED, READ
 
 _FOLD, _FEATURE, _CLASS, _ROW = 1.1e-3, 3.8e-8, 1.8e-6, 5.2e-8
 """Seconds that a learner takes for one fold, on the reference machine: a constant, and for each row so much for each feature, each class
 and each other row. Fitted to 13 jobs of 24 to 2,500 rows, 2 to 50 classes and 128 to 1,280 features (docs/benchmarks.md)."""
 _PAGE, _PAGE_ROW = 2.7, 0.005  # seconds to write the model and its page: a constant, mostly imports, and for each row
 _TRAINED = 3.0  # a row in training takes about three times as long as embedding it
-_SOURCES = 0.8  # of the time that is left: what training on other data is planned to take
 
 
 @final
@@ -74,12 +74,11 @@ def seconds_ahead(work: Work, speed: Speeds) -> float:
     left = max(0.0, 60 * work.minutes - before)
     repeats = repeats_within(work.share * left, speed.run) if speed.run else 0
     trained = min(work.methods * (FOLDS * repeats + 1) * speed.run, left) if repeats else 0.0
-    if work.source_runs:
-        trained += min(_on_sources(work, speed), _SOURCES * (left - trained))
-    judged = max(repeats, int(work.source_runs > 0))
+    read, runs = _on_sources(work, speed, left - trained) if work.source_runs else (0.0, 0.0)
+    judged = max(repeats, int(runs > 0))
     again = judged * FOLDS * _comparing(work, work.labelled * (FOLDS - 1) // FOLDS) + compared * (judged > 0)
     page = _PAGE + _PAGE_ROW * min(work.labelled, MOST_ROWS)
-    return before + trained + (again + compared * _curve(work.labelled) + page) * speed.slower
+    return before + trained + read + runs + (again + compared * _curve(work.labelled) + page) * speed.slower
 
 
 def _comparing(work: Work, rows: int) -> float:
@@ -98,6 +97,9 @@ def _repeats(rows: int, most: int) -> int:
     return min(most, max(1, HELD_OUT_ANSWERS // max(rows, 1)))
 
 
-def _on_sources(work: Work, speed: Speeds) -> float:
-    """Embedding the other data once, and the runs on it."""
-    return (work.others + work.source_runs * (work.visits or MOST_VISITS) * _TRAINED) * speed.row
+def _on_sources(work: Work, speed: Speeds, left: float) -> tuple[float, float]:
+    """Seconds to embed the other data, and of the runs on it: as long as fits into the `left` seconds, or not at all."""
+    read, visit = min(work.others * speed.row, READ * left), work.source_runs * _TRAINED * speed.row
+    fit = PLANNED * (left - read) / visit if visit and not math.isinf(left) else math.inf
+    visits = work.visits or min(MOST_VISITS, fit)
+    return read, visits * visit if work.visits or visits >= LEAST_STEPS * LEAST_ROWS else 0.0

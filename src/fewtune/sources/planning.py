@@ -27,9 +27,9 @@ from fewtune.sources.finetune import MOST_SOURCES, SWEEP, Finetuner
 
 MOST_VISITS = 60_000  # rows that a run looks at, however long the budget is
 _FORWARD = 0.3  # the cost of looking at a row, as a part of its cost in training
-_READ = 0.25  # of the budget at most, for embedding the sources
+READ = 0.25  # of the budget at most, for embedding the sources
 _TRIED = 32  # rows that the speed of embedding is measured on
-_PLANNED = 0.8  # of the time that is left: embedding and the choice of learners need the rest
+PLANNED = 0.8  # of the time that is left: embedding and the choice of learners need the rest
 _MEASURED = 3  # steps
 
 
@@ -37,7 +37,7 @@ def affordable_rows(sources: Sequence[Examples], most: int, clock: Clock, target
     """How many rows of a class may be read in the time that is left, `most` or fewer."""
     if math.isinf(clock.minutes):
         return most
-    return rows_within(sources, most, _READ * clock.left / seconds_a_row(target, frozen))
+    return rows_within(sources, most, READ * clock.left / seconds_a_row(target, frozen))
 
 
 def rows_within(sources: Sequence[Examples], most: int, affordable: float) -> int:
@@ -69,11 +69,11 @@ class Cost:
 
     def visits_within(self, seconds: float) -> int:
         """The rows that each run may look at, so that all of them fit."""
-        return int(max(0, min(MOST_VISITS, (_PLANNED * seconds / self.seconds - self.looks) / self.runs)))
+        return int(max(0, min(MOST_VISITS, (PLANNED * seconds / self.seconds - self.looks) / self.runs)))
 
     def minutes_for(self, visits: float) -> float:
         """The minutes after the sources were read that runs of so many visits take."""
-        return (visits * self.runs + self.looks) * self.seconds / _PLANNED / 60
+        return (visits * self.runs + self.looks) * self.seconds / PLANNED / 60
 
 
 def cost_of(tuner: Finetuner, *, tries: int, own_splits: bool) -> Cost:

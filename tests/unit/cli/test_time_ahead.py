@@ -59,16 +59,24 @@ def test_several_methods_stay_within_the_budget() -> None:
     assert seconds_ahead(replace(WORK, methods=9, minutes=5), Speeds(row=0.1, run=10)) == pytest.approx(frozen + 300 - 10 - COMPARED)
 
 
-def test_other_data_takes_its_runs_or_four_fifths_of_the_time_that_is_left() -> None:
+def test_other_data_takes_its_runs_as_far_as_they_fit() -> None:
     runs = runs_on_sources(3, 2, judged=True)
     assert runs == pytest.approx(5 + (3 + 2 * 5) / 3)
     assert runs_on_sources(3, 0, judged=False) == pytest.approx(2)
-    judged = seconds_ahead(WORK, Speeds(row=0.01)) + 4 * IN_A_FOLD + COMPARED
+    frozen = seconds_ahead(WORK, Speeds(row=0.001))
+    judged = frozen + 4 * IN_A_FOLD + COMPARED
     few = replace(WORK, others=500, source_runs=runs, visits=1000)
-    assert seconds_ahead(few, Speeds(row=0.01)) == pytest.approx(judged + 0.01 * (500 + 3000 * runs))
+    assert seconds_ahead(few, Speeds(row=0.001)) == pytest.approx(judged + 0.001 * (500 + 3000 * runs))
     whole = replace(few, visits=0)
-    assert seconds_ahead(whole, Speeds(row=0.01)) == pytest.approx(judged + 0.01 * (500 + 3 * MOST_VISITS * runs))
-    assert seconds_ahead(replace(whole, minutes=5), Speeds(row=0.01)) == pytest.approx(judged + 0.8 * (300 - 1 - COMPARED))
+    assert seconds_ahead(whole, Speeds(row=0.001)) == pytest.approx(judged + 0.001 * (500 + 3 * MOST_VISITS * runs))
+    left = 300 - 0.1 - COMPARED
+    assert seconds_ahead(replace(whole, minutes=5), Speeds(row=0.001)) == pytest.approx(judged + 0.5 + 0.8 * (left - 0.5))
+    left = 60 - 0.1 - COMPARED  # 50 steps of 32 rows take 44.8 s and 0.8 of what is left is 46.3
+    assert seconds_ahead(replace(whole, minutes=1), Speeds(row=0.001)) == pytest.approx(judged + 0.5 + 0.8 * (left - 0.5))
+    left = 57 - 0.1 - COMPARED  # too little: the other data is embedded, and the runs are left out
+    assert seconds_ahead(replace(whole, minutes=0.95), Speeds(row=0.001)) == pytest.approx(frozen + 0.5)
+    left = 57 - 0.1 - COMPARED
+    assert seconds_ahead(replace(whole, minutes=0.95, others=10**6), Speeds(row=0.001)) == pytest.approx(frozen + 0.25 * left)
 
 
 def test_many_rows_are_compared_in_fewer_repeats_and_not_all_are_drawn() -> None:
