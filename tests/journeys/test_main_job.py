@@ -34,7 +34,8 @@ def test_adapt_says_what_it_understood_what_to_expect_and_what_to_type(fewtune: 
     for expected in (
         "24 photos, 3 classes, 8 examples a class",
         "All work from here takes about",
-        "embedding 24 photos (about a second, less where they were embedded before), comparing learners, and the report.",
+        "embedding 24 photos (about ",
+        ", less where they were embedded before), comparing learners, and the report.",
         "notes.doc",
         "on cpu",
         "new photos will be right",
