@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,11 +19,13 @@ from fewtune.data.examples import Column, make_examples
 from fewtune.data.items import Vectors, Wanted
 from fewtune.data.reading.kinds import KINDS, kind_of_column
 from fewtune.data.reading.label_table import LabelTable
-from fewtune.data.reading.labels import Kind, as_labels
+from fewtune.data.reading.labels import LARGEST, Kind, as_labels, missing
 from fewtune.errors import InputError
 from fewtune.joint.adapt import JointSettings, adapt_columns
 from fewtune.joint.outcome import JointOutcome
 from fewtune.models.joint.model import Floats, JointBundle
+from fewtune.statistics.metrics import METRICS
+from fewtune.words import counted
 
 
 class FewShotRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -67,6 +69,8 @@ class FewShotRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type
         """`y`: numbers [N], or [N, T] for several outputs. Raises ValueError for input it cannot learn from."""
         features = _features(self, X, fitting=True)
         numbers = np.asarray(y, dtype=np.float64)
+        if (np.abs(numbers) > LARGEST).any():
+            raise InputError("y holds a number that is infinite or beyond 1e100: clear it (NaN) if it is unknown.")
         if numbers.ndim not in (1, 2) or len(numbers) != len(features):
             raise InputError(f"expected one number, or one row of numbers, for each of {len(features)} rows, found {list(numbers.shape)}.")
         self.single_ = numbers.ndim == 1
@@ -112,6 +116,8 @@ class FewShotMultiOutput(MultiOutputMixin, ClassifierMixin, BaseEstimator):  # t
         """`y`: a data frame, or rows of T labels [N, T]; None and NaN are missing. Raises ValueError for what cannot be learned."""
         features = _features(self, X, fitting=True)
         names, listed = _columns_of(y, len(features))
+        if self.kinds is not None and len(self.kinds) != len(names):
+            raise InputError(f"expected a kind for each of {counted(len(names), 'column')} of y, found {len(self.kinds)}.")
         kinds: list[Kind] = [
             kind_of_column(values, f"output {name!r}") if self.kinds is None else _checked(self.kinds[place])
             for place, (name, values) in enumerate(zip(names, listed, strict=True))
@@ -123,16 +129,21 @@ class FewShotMultiOutput(MultiOutputMixin, ClassifierMixin, BaseEstimator):  # t
         self.outputs_ = names
         self.outcome_ = _learned(self, features, columns)
         self.bundle_ = self.outcome_.bundle
-        self.classes_ = [np.array(task.names) for task in self.bundle_.tasks]
+        given = [dict(zip(task.names, task.names, strict=True)) for task in self.bundle_.tasks]
+        for named, values, kind in zip(given, listed, kinds, strict=True):
+            if kind == "class":
+                known = [value for value in values if not missing(value)]
+                named |= dict(zip(cast("list[str]", as_labels(known, "y", None, kind)), known, strict=True))
+        self.classes_ = [np.array(list(named.values())) for named in given]
         return self
 
     def predict(self, X: Any) -> np.ndarray[Any, Any]:
-        """[N, T] objects: the class, the number, or the tuple of labels of each output."""
+        """[N, T] objects: the class as it was given, the number, or the tuple of labels of each output."""
         check_is_fitted(self)
         columns = []
-        for task, found in zip(self.bundle_.tasks, _answers(self.bundle_, _features(self, X)), strict=True):
+        for place, (task, found) in enumerate(zip(self.bundle_.tasks, _answers(self.bundle_, _features(self, X)), strict=True)):
             if task.kind == "class":
-                columns.append([task.names[best] for best in found.argmax(axis=1)])
+                columns.append(self.classes_[place][found.argmax(axis=1)].tolist())
             elif task.kind == "multi":
                 columns.append([tuple(name for name, p in zip(task.names, row, strict=True) if p >= 0.5) for row in found])
             else:
@@ -146,6 +157,27 @@ class FewShotMultiOutput(MultiOutputMixin, ClassifierMixin, BaseEstimator):  # t
         """For each output the probabilities [N, K] of its classes, or [N, L] that each of its labels holds; of numbers [N, 1]."""
         check_is_fitted(self)
         return [found if found.ndim > 1 else found[:, None] for found in _answers(self.bundle_, _features(self, X))]
+
+    def score(self, X: Any, y: Any, sample_weight: None = None) -> float:
+        """The mean over outputs of right answers, R2 or average precision, on the rows with a label in an output; labels that `fit` did not
+        see are wrong answers. `sample_weight` is not for this estimator: anything but None is refused."""
+        if sample_weight is not None:
+            raise InputError("rows have no weights here: leave sample_weight out.")
+        answers, (_, listed) = self.predict(X), _columns_of(y, len(X))
+        found = []
+        for place, (task, values) in enumerate(zip(self.bundle_.tasks, listed, strict=True)):
+            rows = [row for row, value in enumerate(values) if not missing(value)]
+            true, said = [values[row] for row in rows], answers[rows, place]
+            if task.kind == "float":
+                found.append(METRICS["r2"].of(said.astype(np.float64), np.asarray(true, dtype=np.float64)))
+            elif task.kind == "class":
+                found.append(float(np.mean([a == b for a, b in zip(true, said.tolist(), strict=True)])))
+            else:
+                hot = as_labels(true, "y", None, "multi")
+                assert isinstance(hot, Column)
+                truth = np.stack([hot.values[:, hot.names.index(n)] if n in hot.names else np.zeros(len(rows)) for n in task.names], axis=1)
+                found.append(METRICS["average_precision"].of(self.predict_proba(X)[place][rows], truth))
+        return float(np.mean(found))
 
 
 def _features(estimator: Any, X: Any, *, fitting: bool = False) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -183,7 +215,12 @@ def _columns_of(y: Any, count: int) -> tuple[list[str], list[list[Any]]]:
     """(names, values) of the columns of y."""
     if hasattr(y, "columns") and hasattr(y, "iloc"):
         return [str(name) for name in y.columns], [y.iloc[:, place].tolist() for place in range(y.shape[1])]
-    rows = [list(row) for row in (y.tolist() if isinstance(y, np.ndarray) else y)]
+    listed = y.tolist() if isinstance(y, np.ndarray) else list(y)
+    if any(not isinstance(row, list | tuple | np.ndarray) for row in listed):
+        raise InputError(
+            "expected a row of labels for each row, [N, T]: for one output FewShotClassifier or FewShotRegressor, or [[y], ...]."
+        )
+    rows = [list(row) for row in listed]
     widths = {len(row) for row in rows}
     if len(rows) != count or len(widths) != 1:
         raise InputError(f"expected a row of labels for each of {count} rows, all of one length, found {len(rows)} of {sorted(widths)}.")

@@ -74,7 +74,10 @@ def sharing_table(outcome: JointOutcome) -> Table:
         for found in outcome.tasks
         if found.sharing is not None
     )
-    notes = ("Paired on held-out rows: one network for all columns against one network for each. One training seed a fold.",)
+    notes = (
+        "Paired on held-out rows: one network for all columns against one network for each. One training seed a fold. "
+        "helps, hurts: the 95% interval is on one side of 0; of 20 columns without a difference, about one is called so by chance.",
+    )
     return Table(
         columns=("column", "metric", "gain of together", "95%", "p", "together"),
         rows=rows,

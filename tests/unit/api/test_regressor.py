@@ -10,9 +10,11 @@ import pytest
 from sklearn.base import clone
 from sklearn.datasets import make_regression
 from sklearn.linear_model import RidgeCV
-from sklearn.model_selection import cross_val_score
+from sklearn.metrics import average_precision_score, r2_score
+from sklearn.model_selection import KFold, cross_val_score
 
 import fewtune
+from fewtune import FewShotMultiOutput, FewShotRegressor
 from fewtune.errors import InputError
 
 
@@ -73,3 +75,51 @@ def test_wrong_shapes_are_said() -> None:
         fewtune.FewShotRegressor().fit(np.random.default_rng(0).normal(size=(6, 2)), np.ones(6))
     with pytest.raises(InputError, match="unknown kind 'number'"):
         fewtune.FewShotMultiOutput(kinds=["number"]).fit(np.zeros((4, 2)), [["a"], ["b"], ["a"], ["b"]])
+
+
+def several() -> tuple[np.ndarray, np.ndarray]:
+    """Features [60, 4], and a word, a number and a whole number that follow from them [60, 3]."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(60, 4))
+    number = x @ np.array([1.0, 2, 0, 0])
+    return x, np.array([["hi" if a > 0 else "lo", float(a), int(a > 1)] for a in number], dtype=object)
+
+
+def test_classes_come_back_as_they_were_given() -> None:
+    x, y = several()
+    model = FewShotMultiOutput().fit(x, y)
+    said = model.predict(x)
+    assert {type(value) for value in said[:, 2]} == {int} and {type(value) for value in said[:, 0]} == {str}
+    assert model.classes_[2].tolist() == [0, 1] and np.mean(said[:, 2] == y[:, 2]) > 0.9
+    truths = np.array([[bool(a > 0), 2.0 * int(a > 1)] for a in y[:, 1]], dtype=object)
+    assert {type(value) for value in FewShotMultiOutput().fit(x, truths).predict(x)[:, 0]} == {bool}
+
+
+def test_the_score_is_the_mean_over_outputs() -> None:
+    x, y = several()
+    model, truth = FewShotMultiOutput().fit(x, y), y[:, 1].astype(float)
+    said = model.predict(x)
+    right = [np.mean(said[:, place] == y[:, place]) for place in (0, 2)]
+    assert model.score(x, y) == pytest.approx((right[0] + r2_score(truth, said[:, 1].astype(float)) + right[1]) / 3)
+    missing = y.copy()
+    missing[:10, 0] = None
+    assert model.score(x, missing) == pytest.approx((np.mean(said[10:, 0] == y[10:, 0]) + model.score(x, y) * 3 - right[0]) / 3)
+    assert np.isfinite(cross_val_score(FewShotMultiOutput(), x, y, cv=KFold(3))).all()
+    tags = [[[name for name, least in (("p", 0), ("q", 1)) if number > least]] for number in truth]
+    found = FewShotMultiOutput().fit(x, tags)
+    hot = np.array([["p" in row[0], "q" in row[0]] for row in tags])
+    theirs = np.mean([average_precision_score(hot[:, label], found.predict_proba(x)[0][:, label]) for label in range(2)])
+    assert found.score(x, tags) == pytest.approx(theirs)
+    with pytest.raises(InputError, match="leave sample_weight out"):
+        model.score(x, y, np.ones(60))  # type: ignore[arg-type]
+
+
+def test_outputs_that_are_none_are_said() -> None:
+    x, y = several()
+    with pytest.raises(InputError, match=r"expected a row of labels for each row, \[N, T\]"):
+        FewShotMultiOutput().fit(x, y[:, 0])
+    with pytest.raises(InputError, match="expected a kind for each of 3 columns of y, found 1"):
+        FewShotMultiOutput(kinds=["class"]).fit(x, y)
+    for far in (np.inf, -1e101):
+        with pytest.raises(InputError, match="y holds a number that is infinite or beyond 1e100"):
+            FewShotRegressor().fit(x, np.where(np.arange(60) == 3, far, y[:, 1].astype(float)))

@@ -87,7 +87,7 @@ def test_columns_asked_for_and_extra_labels(tmp_path: Path) -> None:
 
 
 def test_an_unclear_choice_is_not_made(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"the input could be file or sentence; pass input=NAME"):
+    with pytest.raises(InputError, match=r"the input could be file or sentence; say which with --input NAME"):
         read_examples(table(tmp_path, "file,sentence,label\na.jpg,b,x\n"))
     with pytest.raises(InputError, match=r"the label could be category or intent; pass label=NAME"):
         read_examples(table(tmp_path, "text,category,intent\na,b,x\n"))
@@ -112,7 +112,7 @@ def test_a_split_column_can_be_set_aside(tmp_path: Path) -> None:
         ("text,label\n", r"holds a header but no rows"),
         ("text,label\na,\nb, \n", r"column 'label' holds no labels"),
         ("text,label\na,x\nb,x\n", r"expected at least two classes, found one, 'x'"),
-        ("text,label\n,x\n ,y\n", r"column 'text' is empty in all 2 rows: pass input=NAME for another column"),
+        ("text,label\n,x\n ,y\n", r"column 'text' is empty in all 2 rows: name another with --input NAME"),
         (b"text,label\na,x\nb\xff,y\n", r"line 3: it holds a byte that is not UTF-8"),
         ("text,label\na,x".encode("utf-16"), r"is UTF-16 text: save it as UTF-8"),
     ],

@@ -21,6 +21,7 @@ from fewtune.data.reading.labels import Kind, as_labels, decoded, missing
 from fewtune.data.reading.order import IMAGE_SUFFIXES, some
 from fewtune.data.reading.table import Table
 from fewtune.errors import InputError, unknown
+from fewtune.words import option
 
 USUAL: Mapping[str, tuple[str, ...]] = {
     "path": ("path", "image", "img", "file", "filename", "file_name", "filepath", "file_path", "image_path", "img_path"),
@@ -125,9 +126,12 @@ def input_column(table: Table, given: str | None) -> str:
     listed = some(table.columns, 12)
     if not found:
         raise InputError(
-            f"{table.name} has the columns {listed}: none has a usual name for a path, a text or an embedding; pass input=NAME."
+            f"{table.name} has the columns {listed}: none has a usual name for a path, a text or an embedding; name one "
+            f"with {option('--input NAME')}, or columns of numbers with {option('--numbers NAME', 'numbers=[NAME]')}."
         )
-    raise InputError(f"{table.name} has the columns {listed}: the input could be {' or '.join(found)}; pass input=NAME.")
+    raise InputError(
+        f"{table.name} has the columns {listed}: the input could be {' or '.join(found)}; say which with {option('--input NAME')}."
+    )
 
 
 def _label_columns(table: Table, given: str | tuple[str, ...] | None, chosen: str, labelled: bool) -> list[str]:
@@ -191,7 +195,7 @@ def _items(table: Table, column: str, kind: str) -> tuple[Items, list[str] | Non
     if kind == "embedding":
         return Vectors(as_vectors(_matrix(table, column), f"{table.name}, column {column}")), None
     if all(missing(value) for value in values):
-        raise InputError(f"{table.name}: column {column!r} is empty in all {table.count} rows: pass input=NAME for another column.")
+        raise InputError(f"{table.name}: column {column!r} is empty in all {table.count} rows: name another with {option('--input NAME')}.")
     if kind == "text":  # an empty text is refused or left out later
         return Texts(["" if missing(value) else _as_text(value, table, row) for row, value in enumerate(values)]), None
     if kind == "picture":
