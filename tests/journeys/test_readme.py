@@ -84,6 +84,7 @@ def things(fewtune: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_every_command_of_the_readme_runs(fewtune: Run, things: Path) -> None:
     assert {line.split()[1] for line in commands()} >= {"inspect", "adapt", "predict", "evaluate", "add-class", "pack", "export", "compare"}
     for line in commands():

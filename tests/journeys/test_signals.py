@@ -104,7 +104,7 @@ def test_a_signal_ends_well_and_the_next_run_goes_on(
     assert 0 < done < total
     ran = fewtune(*asked, "--cache", cache)
     assert ran.code == 0, ran.err
-    probed = 8 if command == "adapt" else 0  # adapt times a few rows first
+    probed = 16 if command == "adapt" else 0  # adapt times a few rows first, and a step of finetuning on as many
     assert sum(embedded) == total - done + probed
     assert (out / "fewtune.json").is_file() and [f.suffix for f in cache.iterdir()] == [".npy"]
 

@@ -91,6 +91,7 @@ def test_ctrl_c_saves_the_best_of_what_is_finished_and_resume_goes_on(
     asked = ("adapt", mine, "--source", more, *flags, "--out", out)
     answer = held_out._answer
     monkeypatch.setattr(held_out, "_answer", lambda route, *rest: answered.append(route.name) or answer(route, *rest))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(finetuning, "use_sources", lambda *_: os.kill(os.getpid(), signal.SIGINT))
         stopped = fewtune(*asked)
