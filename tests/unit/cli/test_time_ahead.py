@@ -156,3 +156,10 @@ def test_other_data_counts_where_it_is_used() -> None:
     assert (work.others, work.source_runs, work.visits, work.share) == (140, 5 + 3 / 3, 500, 0.4)
     unused = speeds.work_of(target(), BACKBONE, [others()], replace(how, finetune="own"), None)
     assert (unused.others, unused.source_runs, unused.share) == (0, 0, 1.0)
+
+
+def test_a_part_of_the_budget_is_for_finetuning_on_own_labels() -> None:
+    """With share .4 of 2 minutes nothing of runs of 10 s fits, with all of them one repeat does."""
+    frozen = seconds_ahead(WORK, Speeds(row=0.1))
+    assert seconds_ahead(replace(WORK, minutes=2, share=0.4), Speeds(row=0.1, run=10)) == pytest.approx(frozen)
+    assert seconds_ahead(replace(WORK, minutes=2), Speeds(row=0.1, run=10)) > frozen + 40

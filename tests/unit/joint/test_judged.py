@@ -12,8 +12,11 @@ from sklearn.metrics import accuracy_score, average_precision_score, log_loss, r
 
 from fewtune.errors import InputError
 from fewtune.joint.judged import judged_task, metrics_by_kind, sharing_of, truth_of
+from fewtune.joint.networks import held_back
 from fewtune.joint.rows import JointRows, joint_rows
-from fewtune.joint.words import left_out_sentence, scales_sentence, sharing_sentences, summary_sentence, task_sentence
+from fewtune.joint.study import with_test
+from fewtune.joint.words import beats_guessing, left_out_sentence, scales_sentence, sharing_sentences, summary_sentence, task_sentence
+from fewtune.keys import key
 from fewtune.models.joint.model import answers_of
 from fewtune.statistics.metric_seeds import runs_gain, runs_metric
 from fewtune.statistics.metrics import METRICS
@@ -188,3 +191,27 @@ def test_rows_that_cannot_be_read_are_named(rows: JointRows) -> None:
     assert said == ("2 rows were left out, which cannot be read: p/3.png (broken PNG file); p/7.png (too short).",)
     (many,) = left_out_sentence(replace(rows, left_out=2 * two))
     assert many.startswith("4 rows were left out") and many.count("p/3.png") == 2 and many.endswith("; ...")
+
+
+def test_an_error_that_may_be_as_large_as_that_of_guessing_is_not_better(rows: JointRows) -> None:
+    """The whole interval must be below, not its low end alone."""
+    found = judged_task(rows, 0, {"a": outputs(rows, 0, 0.3)}, 5, pair=None, metrics={"float": "mae"})
+    straddling = replace(found, guessing=found.best.value.mean)
+    assert found.best.value.low < straddling.guessing < found.best.value.high
+    assert beats_guessing(found) and not beats_guessing(straddling)
+
+
+def test_rows_that_say_when_to_stop_are_not_trained_on(rows: JointRows) -> None:
+    inside, watched = held_back(rows.train, rows, key(0))
+    assert not np.intersect1d(inside, watched).size and sorted([*inside, *watched]) == sorted(rows.train)
+    assert len(rows.train) / 10 < len(watched) < len(rows.train) / 5
+    for task in rows.tasks:
+        assert np.isin(task.train, watched).any() and np.isin(task.train, inside).any()
+
+
+def test_rows_that_are_compared_on_are_learned_from_by_none(rows: JointRows) -> None:
+    parted = with_test(rows, 0)
+    assert not np.intersect1d(parted.train, parted.test).size and len(parted.test) > len(rows.train) / 8
+    for task in parted.tasks:
+        assert not np.intersect1d(task.train, task.test).size and len(task.test)
+        assert set(task.test) <= set(parted.test)
