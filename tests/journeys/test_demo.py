@@ -36,6 +36,7 @@ def test_the_demo_runs_on_real_text_with_a_real_encoder(fewtune: Run, tmp_path: 
     assert fewtune("demo", "--quiet", "--shots", "2", "--budget", "visits=1").code == 0  # an earlier demo is replaced
 
 
+@pytest.mark.slow
 def test_without_the_encoder_the_demo_shows_digits_and_says_so(fewtune: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fewtune.backbones.providers.demo_encoder.demo_encoder", lambda: None)
     ran = fewtune("demo", "--out", tmp_path / "run", "--quiet")

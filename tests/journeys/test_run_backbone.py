@@ -34,6 +34,7 @@ def first(photos: Path, tmp_path: Path) -> Path:
     return Adapted(outcome).save(tmp_path / "first")
 
 
+@pytest.mark.slow
 def test_from_one_run_to_the_next(fewtune: Run, first: Path, photos: Path, tmp_path: Path) -> None:
     ran = fewtune("adapt", photos, "--backbone", f"run:{first}", "--method", "ridge", "--out", tmp_path / "second", "--quiet")
     assert ran.code == 0 and "Backbone run:first: " in ran.out, ran.err

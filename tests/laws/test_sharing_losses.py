@@ -44,6 +44,7 @@ def test_equal_networks_cost_nothing_and_stay(squared: bool) -> None:
     assert cost.tolist() == pytest.approx([0.0, 0.0], abs=1e-25) and float(slope.abs().max()) < 1e-12
 
 
+@pytest.mark.slow
 def test_the_norm_makes_networks_equal_and_its_square_only_similar() -> None:
     """Two means are estimated; above a strength they are the mean of all: in between lies the fused lasso, by its closed form."""
 

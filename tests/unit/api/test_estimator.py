@@ -292,6 +292,7 @@ def test_saved_and_loaded_it_is_the_same(labels: list[Any], iris: tuple[Floats, 
         FewShotClassifier().save(tmp_path / "none")
 
 
+@pytest.mark.slow
 def test_photos_are_saved_loaded_and_exported(tmp_path: Path) -> None:
     frame = pd.DataFrame({"photo": [draw(SHAPES[k % 3], k) for k in range(12)]})
     fitted = FewShotClassifier(method="ridge", backbone="pixels,size=8").fit(frame, [SHAPES[k % 3] for k in range(12)])

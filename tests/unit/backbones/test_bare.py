@@ -21,6 +21,7 @@ def _run(code: str) -> str:
     return ran.stdout
 
 
+@pytest.mark.slow
 def test_one_model_is_the_same_as_with_all_of_timm() -> None:
     code = """
 backbone = load_backbone("timm:mobilenetv3_small_050,pretrained=false,size=32")

@@ -93,6 +93,7 @@ def test_every_head_answers_the_same(head: Head, tmp_path: Path) -> None:
         np.testing.assert_allclose(asked(tmp_path / "model.onnx", {"features": new}), expected(model, new), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_image_model_with_what_moved_in_it(tmp_path: Path) -> None:
     """Pixels as they are after resizing: the constants of the preprocessing are in the graph."""
     backbone, edit = load_backbone("conv4,width=8", machine=CPU), LoRA(rank=2)
