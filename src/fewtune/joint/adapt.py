@@ -35,6 +35,7 @@ from fewtune.models.backbone_record import record_of
 from fewtune.models.joint.evaluate import TaskMeasured, measured_task
 from fewtune.models.joint.model import Fitted, Floats, JointBundle, TaskModel
 from fewtune.models.joint.rows import row_digests
+from fewtune.models.record import known
 from fewtune.recipes.language import read_method
 from fewtune.recipes.sharing import SHARING, independent, shared_bottom
 from fewtune.sides.clock import Clock
@@ -236,10 +237,6 @@ def _measured(rows: JointRows, bundle: JointBundle) -> tuple[TaskMeasured, ...]:
 
 def _facts(rows: JointRows, judged: tuple[TaskJudged, ...], measured: tuple[TaskMeasured, ...], seed: int) -> dict[str, Any]:
     """What the record says of how the model was made: numbers alone, None where there is none."""
-
-    def known(value: float) -> float | None:
-        return float(value) if np.isfinite(value) else None
-
     return {
         "data": rows.table.examples.name,
         "data_digest": rows.table.examples.digest(),

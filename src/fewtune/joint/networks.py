@@ -28,6 +28,7 @@ from fewtune.learning.phase import phases_of
 from fewtune.learning.train import Trained, train
 from fewtune.models.joint.model import Fitted, Floats
 from fewtune.parts.aggregators import Mean
+from fewtune.parts.heads.head import State
 from fewtune.parts.losses import ByKind
 from fewtune.parts.rates import Constant
 from fewtune.parts.sharing import Independent
@@ -69,22 +70,26 @@ def fit_network(rows: JointRows, method: Method, train_rows: Integers, key: Key,
     """A sharing method trained on some rows. `seed`: of its initial weights; `place`: its number among the networks of one model.
 
     A seventh of the rows is held back, and every 25 steps the network is asked for it: the weights with the least mean loss over tasks are
-    kept, and of a network that shares nothing those with the least loss of each task (training alone would stop there). Raises InputError
-    for a method that is none for label columns.
+    kept, and of a network for each task (also where a penalty ties them) those with the least loss of each task. Raises InputError for a
+    method that is none for label columns.
     """
     space = joint_space(rows)
     laid, ground = laid_out(method, rows.outputs, seed), joint_ground(space)
     inside, watched = held_back(train_rows, rows, key.child("held back"))
     watch = Watch(rows, space, ground, laid, watched)
     found = train(ground, laid.phases, joint_tasks(rows, space, inside), key, validate=watch, watch=EVERY)
-    answering, first, fitted = Method(learner=laid.learner), 0, []
-    for task, count in enumerate(rows.outputs):
+    answering, fitted = Method(learner=laid.learner), []
+    for task, state in enumerate(_asking(rows)):
         weights = watch.best(task) or found.weights
         parameters = {n: t.detach().cpu() for n, t in ground.read(laid.head, weights).items()}
-        state = {"task": torch.tensor([task]), "classes": torch.arange(first, first + count)[None]}
         fitted.append(Fitted(answering, state, parameters, unit=False, network=None if watch.apart else place))
-        first += count
     return Network(laid, tuple(fitted), found)
+
+
+def _asking(rows: JointRows) -> list[State]:
+    """For each task the state of a sharing head that asks for it: its number and the ids of its outputs."""
+    ids = torch.split(torch.arange(sum(rows.outputs)), list(rows.outputs))
+    return [{"task": torch.tensor([task]), "classes": mine[None]} for task, mine in enumerate(ids)]
 
 
 def is_alone(method: Method) -> bool:
@@ -124,15 +129,13 @@ def outputs_of_all(
     laid, ground = laid_out(method, rows.outputs, seed), Ground(rows.backbone, space)
     found = train(ground, laid.phases, joint_tasks(rows, space, train_rows), key)
     parameters, head = ground.read(laid.head, found.weights), laid.head
-    answers, first = [], 0
+    answers = []
     with torch.inference_mode():
         features = ground.embed(found.weights, torch.from_numpy(asked)[None])
-        for task, count in enumerate(rows.outputs):
-            state = {"task": torch.tensor([task]), "classes": torch.arange(first, first + count)[None]}
+        for state, count in zip(_asking(rows), rows.outputs, strict=True):
             outputs = np.full((len(rows), count), np.nan)
             outputs[asked] = head.score(state, features, parameters)[0].double().cpu().numpy()
             answers.append(outputs)
-            first += count
     return answers, found
 
 

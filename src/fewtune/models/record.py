@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,11 @@ def get(record: Mapping[str, Any], name: str, kind: type[T]) -> T:
     if not isinstance(value, kind):
         raise TypeError(f"{name} is {str(value)[:40]!r}")
     return value
+
+
+def known(number: float) -> float | None:
+    """A number as records and JSON hold it: None for one that is not finite."""
+    return float(number) if math.isfinite(number) else None
 
 
 def checked_threshold(given: float) -> float:

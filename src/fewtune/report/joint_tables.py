@@ -10,6 +10,7 @@ from fewtune.data.reading.columns_said import about
 from fewtune.joint.outcome import JointOutcome
 from fewtune.joint.words import NAMES, between, shown, way_in_words
 from fewtune.models.joint.evaluate import JointEvaluation, TaskMeasured
+from fewtune.models.record import known
 from fewtune.report.encoded import json_text
 from fewtune.report.tables import Cell, Table, to_terminal
 from fewtune.words import one_line
@@ -120,8 +121,5 @@ def render_joint_evaluation(
 
 
 def _record(one: TaskMeasured) -> dict[str, object]:
-    def known(value: float) -> float | None:
-        return value if math.isfinite(value) else None
-
     value = {"mean": known(one.value.mean), "low": known(one.value.low), "high": known(one.value.high)}
     return {"metric": one.metric, **value, "rows": one.rows, "others": {name: known(v) for name, v in one.others.items()}}

@@ -23,7 +23,7 @@ from fewtune.models.its_place import PACKED, packed_folder
 from fewtune.models.joint.model import Fitted, JointBundle, TaskModel
 from fewtune.models.joint.rows import DIGEST
 from fewtune.models.joint.scaling import Scaling
-from fewtune.models.record import FORMAT, JOINT, get, model_record
+from fewtune.models.record import FORMAT, JOINT, get, known, model_record
 from fewtune.parts.heads.head import under
 from fewtune.recipes.language import read_method
 from fewtune.spec import text
@@ -78,16 +78,12 @@ def _said(task: TaskModel) -> dict[str, Any]:
         "unit": task.fitted.unit,
         "network": task.fitted.network,
         "temperature": task.temperature,
-        "half": _known(task.half),
+        "half": known(task.half),
         "metric": task.metric,
-        "expected": None if expected is None else [_known(expected.mean), _known(expected.low), _known(expected.high), expected.n],
-        "guessing": _known(task.guessing),
+        "expected": None if expected is None else [known(expected.mean), known(expected.low), known(expected.high), expected.n],
+        "guessing": known(task.guessing),
         "rows": task.rows,
     }
-
-
-def _known(number: float) -> float | None:
-    return number if math.isfinite(number) else None
 
 
 def load_joint(path: Path) -> JointBundle:
