@@ -23,6 +23,7 @@ for _name, _help in (
     ("serve", "Answer predictions of a saved model over HTTP, and on a page for photos or texts."),
     ("export", "Write a saved model for other programs (ONNX)."),
     ("compare", "Compare methods on the same few-shot episodes."),
+    ("methods", "List the methods to compare: options, defaults, reference, and what each is."),
     ("tasks", "Say which label columns of a table should be learned together, which apart, and why."),
     ("inspect", "Show what a data set holds, and its problems."),
     ("backbones", "List foundation models: for what, how large, under which licence, and whether they are here."),

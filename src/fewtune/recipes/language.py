@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import inspect
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from fewtune.backbones.edits import EDITS
 from fewtune.data.views.views import VIEWS
@@ -34,27 +35,35 @@ from fewtune.tasks.samplers import SAMPLERS
 from fewtune.tasks.selection import CHOICES, ROW_SCORES, SCORES
 
 RECIPES = (*FROZEN, *FINETUNING, *EPISODIC, *SOURCES, *META, *JOINT)
-_PARTS = (
-    *HEADS,
-    *SHARING,
-    *LOSSES,
-    *AGGREGATORS,
-    *OPTIMIZERS,
-    *RATES,
-    *KEEPS,
-    *SAMPLERS,
-    *SELECTIONS,
-    *SCORES,
-    *ROW_SCORES,
-    *EDITS,
-    *VIEWS,
-)
-_WHOLE = (Method, Phase, Adapt, Average, Greedy, Implicit, Plan)
+_WHOLE = (Method, Phase, Adapt, Average, Greedy, Implicit)
 # `layerwise` is a recipe too: the plan of that name is the recipe's
 _PLANS = tuple(plan for plan in PLANS if plan.__name__ not in {recipe.__name__ for recipe in RECIPES})
 
+# what methods are written with: an axis, and its members by name
+AXES: Mapping[str, Mapping[str, Callable[..., Any]]] = {
+    axis: {member.__name__: member for member in members}
+    for axis, members in {
+        "whole": _WHOLE,
+        "head": HEADS,
+        "sharing": SHARING,
+        "loss": LOSSES,
+        "aggregator": AGGREGATORS,
+        "optimizer": OPTIMIZERS,
+        "rate": RATES,
+        "plan": (Plan, *_PLANS),
+        "keep": KEEPS,
+        "sampler": SAMPLERS,
+        "selection": SELECTIONS,
+        "score": (*SCORES, *ROW_SCORES),
+        "edit": EDITS,
+        "view": VIEWS,
+    }.items()
+} | {"choice": CHOICES}
+
 WORDS: Words = WordsWith(
-    {**{word.__name__: word for word in (*RECIPES, *_PLANS, *_WHOLE, *_PARTS)}, **CHOICES}, "fewtune.heads", "fewtune.methods"
+    {recipe.__name__: recipe for recipe in RECIPES} | {name: word for axis in AXES.values() for name, word in axis.items()},
+    "fewtune.heads",
+    "fewtune.methods",
 )
 
 
