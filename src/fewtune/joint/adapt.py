@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, final
-
-import numpy as np
 
 from fewtune.backbones.backbone import Backbone
 from fewtune.data.reading.label_table import LabelTable
 from fewtune.errors import InputError
 from fewtune.joint.card import joint_card
 from fewtune.joint.folds import MANY, check_differ, fold_of_rows
+from fewtune.joint.held_out import heads_held_out, networks_held_out, parts_of
 from fewtune.joint.judged import INDEPENDENT, TOGETHER, TaskJudged, judged_task, truth_of
 from fewtune.joint.networks import Network, alone_like, fit_network, is_alone, moves_backbone
 from fewtune.joint.outcome import JointOutcome
 from fewtune.joint.rows import JointRows, joint_rows
-from fewtune.joint.ways import HEADS, fit_head, outputs_for
+from fewtune.joint.ways import HEADS, fit_head
 from fewtune.joint.words import (
+    copied_sentence,
     left_out_sentence,
     measured_sentence,
     scales_sentence,
@@ -33,7 +32,7 @@ from fewtune.learning.laid_out import is_sharing
 from fewtune.learning.method import Method
 from fewtune.models.backbone_record import record_of
 from fewtune.models.joint.evaluate import TaskMeasured, measured_task
-from fewtune.models.joint.model import Fitted, Floats, JointBundle, TaskModel
+from fewtune.models.joint.model import Fitted, JointBundle, TaskModel
 from fewtune.models.joint.rows import row_digests
 from fewtune.models.record import known
 from fewtune.recipes.language import read_method
@@ -117,8 +116,10 @@ def adapt_columns(
     check_differ(rows)
     fold = fold_of_rows(rows, folds, root.child("folds"))
     with clock.stage("comparing learners on frozen features"):
-        outputs = _heads_held_out(rows, fold, folds)
-    methods, notes = _networks_held_out(rows, fold, folds, how, clock, root, outputs)
+        parts = parts_of(rows, fold, folds)
+        outputs = heads_held_out(rows, parts)
+    tried = {} if len(rows.tasks) < 2 and how.methods == dict(USUAL) else how.methods
+    methods, notes = networks_held_out(rows, parts, tried, clock, root, how.seed, outputs)
     judged = tuple(judged_task(rows, place, outputs[place], folds, pair=how.pair, metrics=how.metrics) for place in range(len(rows.tasks)))
     with clock.stage("making the model"):
         networks = _networks(rows, methods, judged, root, how.seed)
@@ -126,7 +127,7 @@ def adapt_columns(
     measured = _measured(rows, bundle)
     sentences = (summary_sentence(judged), *map(task_sentence, judged), *sharing_sentences(judged), *map(measured_sentence, measured))
     facts = _facts(rows, judged, measured, how.seed)
-    details = (*notes, *left_out_sentence(rows), *scales_sentence(rows), *table.examples.remarks)
+    details = (*notes, *left_out_sentence(rows), *copied_sentence(rows), *scales_sentence(rows), *table.examples.remarks)
     return JointOutcome(
         rows=rows,
         bundle=replace(bundle, facts=facts, card=joint_card(bundle, facts, (*sentences, *details))),
@@ -138,47 +139,6 @@ def adapt_columns(
         stages=clock.stages,
         folds=folds,
     )
-
-
-def _heads_held_out(rows: JointRows, fold: Any, folds: int) -> list[dict[str, Floats]]:
-    """For each task the held-out outputs [N, outputs] of each head on the features, by its name."""
-    found: list[dict[str, Floats]] = [{} for _ in rows.tasks]
-    for place, task in enumerate(rows.tasks):
-        for name, head in HEADS[task.column.kind].items():
-            outputs = np.full((len(rows), task.outputs), np.nan)
-            for number in range(folds):
-                asked = task.train[fold[task.train] == number]
-                if len(asked):
-                    outputs[asked] = fit_head(rows, task, head, np.flatnonzero((fold >= 0) & (fold != number))).outputs(
-                        rows.features[asked]
-                    )
-            found[place][name] = outputs
-    return found
-
-
-def _networks_held_out(
-    rows: JointRows, fold: Any, folds: int, how: JointSettings, clock: Clock, root: Key, outputs: list[dict[str, Floats]]
-) -> tuple[Mapping[str, Method], list[str]]:
-    """Add the held-out outputs of networks to those of heads; (the networks that took part, sentences). After the first one the time that
-    all would take is known: where the budget does not allow it, none takes part."""
-    if len(rows.tasks) < 2 and how.methods == dict(USUAL):
-        return {}, []
-    runs = [(number, name) for number in range(folds) for name in how.methods]
-    made: dict[str, list[Floats]] = {name: [np.full((len(rows), n), np.nan) for n in rows.outputs] for name in how.methods}
-    for done, (number, name) in enumerate(runs):
-        with clock.stage(f"training {name}, run {done + 1} of {len(runs)}") as stage:
-            inside, asked = np.flatnonzero((fold >= 0) & (fold != number)), np.flatnonzero(fold == number)
-            network = fit_network(rows, how.methods[name], inside, root.child("fold", number), seed=how.seed)
-            for whole, part in zip(made[name], outputs_for(rows, network.fitted, asked), strict=True):
-                whole[asked] = part[asked]
-        needed = (len(runs) + len(how.methods)) * stage.seconds
-        if not done and needed > clock.left:
-            enough = math.ceil((clock.spent + needed) / 60 + 0.25)
-            return {}, [f"Too little time to learn columns together: it takes about {counted(enough, 'minute')} ({clock.ask(enough)})."]
-    for name, parts in made.items():
-        for place, part in enumerate(parts):
-            outputs[place][name] = part
-    return how.methods, []
 
 
 def _networks(rows: JointRows, methods: Mapping[str, Method], judged: tuple[TaskJudged, ...], root: Key, seed: int) -> dict[str, Network]:

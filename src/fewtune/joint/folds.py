@@ -16,13 +16,12 @@ def fold_of_rows(rows: JointRows, folds: int, key: Key) -> Integers:
     """A fold 0..folds-1 for every row to learn from [N], -1 for the others.
 
     Rows are dealt out label by label, the rarest first, so that each fold gets its share of every class and of the rows of each task. Rows
-    with the same input (and the same numbers) are in one fold: a model that learned from a copy has seen the row. Where numbers are the
-    only input and fewer than half of the rows differ, equal rows are no copies: the numbers have few values, and new rows will too.
+    with the same input (and the same numbers) are in one fold: a model that learned from a copy has seen the row (see `JointRows.copies`).
     The rows of a task are in two folds or more, if there are two different ones.
     """
     found = np.full(len(rows), -1)
     random, begin = key.generator(), 0
-    copies = _copies(rows)
+    copies = rows.copies
     for group in _rarest(rows):
         firsts = random.permutation(np.unique(copies[group]))
         new = firsts[found[firsts] < 0]
@@ -38,17 +37,10 @@ def fold_of_rows(rows: JointRows, folds: int, key: Key) -> Integers:
 
 def check_differ(rows: JointRows) -> None:
     """Raise InputError for a label column whose rows all have the same input, so that none can be held out."""
-    copies = _copies(rows)
+    copies = rows.copies
     for task in rows.tasks:
         if len(np.unique(copies[task.train])) < 2:
             raise InputError(f"every row with a label in {task.name!r} has the same input: there is nothing to learn it from.")
-
-
-def _copies(rows: JointRows) -> Integers:
-    """For each row the first row with the same features; itself where few numbers have few values."""
-    first: dict[bytes, int] = {}
-    found = np.array([first.setdefault(features.tobytes(), row) for row, features in enumerate(rows.features.numpy())])
-    return np.arange(len(found)) if rows.backbone is None and 2 * len(first) < len(found) else found
 
 
 def _rarest(rows: JointRows) -> list[Integers]:

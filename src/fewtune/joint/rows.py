@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
@@ -55,17 +56,21 @@ class JointTask:
 class JointRows:
     """`features` [N, D]: mean 0 and standard deviation 1 over the rows to learn from. `train`, `test`: rows with a label in some column.
 
-    `left_out`: (row name, reason) of rows that cannot be read. `backbone`: None where numbers are the only input.
+    `left_out`: (row name, reason) of rows that cannot be read. `backbone`: None where numbers are the only input. `embedding` [N, W]: what
+    the backbone makes of each row, before scaling. `copied`: test rows that are not measured on because they have the input of a row that
+    is learned from.
     """
 
     table: LabelTable
     backbone: Backbone | None
+    embedding: Tensor
     scaling: Scaling
     features: Tensor
     tasks: tuple[JointTask, ...]
     train: Integers
     test: Integers
     left_out: tuple[tuple[str, str], ...]
+    copied: int = 0
 
     def __len__(self) -> int:
         return len(self.table.examples)
@@ -73,6 +78,21 @@ class JointRows:
     @property
     def outputs(self) -> tuple[int, ...]:
         return tuple(task.outputs for task in self.tasks)
+
+    @cached_property
+    def copies(self) -> Integers:
+        """For each row the first row with the same features [N]. Where numbers are the only input and fewer than half of the rows differ, a
+        row is its own: the numbers have few values, and new rows will too."""
+        first: dict[bytes, int] = {}
+        found = np.array([first.setdefault(features.tobytes(), row) for row, features in enumerate(self.features.numpy())])
+        return np.arange(len(found)) if self.backbone is None and 2 * len(first) < len(found) else found
+
+    def learned_on(self, train: Integers) -> JointRows:
+        """The same rows where those of `train` alone are learned from, and mean and spread of features and numbers measured on them."""
+        scaling = measured_scaling(self.embedding, self.table.numbers, train)
+        mine = [np.intersect1d(task.train, train) for task in self.tasks]
+        tasks = tuple(replace(task, train=own, scale=scale_of(task.column, own)) for task, own in zip(self.tasks, mine, strict=True))
+        return replace(self, scaling=scaling, features=scaling(self.embedding, self.table.numbers), tasks=tasks, train=train)
 
 
 def joint_rows(
@@ -94,9 +114,10 @@ def joint_rows(
     labelled = np.any(list(known.values()), axis=0)
     train = np.flatnonzero(labelled & ~held)
     scaling = measured_scaling(embedding, table.numbers, train)
-    return JointRows(
+    rows = JointRows(
         table=table,
         backbone=backbone,
+        embedding=embedding,
         scaling=scaling,
         features=scaling(embedding, table.numbers),
         tasks=tasks,
@@ -104,6 +125,14 @@ def joint_rows(
         test=np.flatnonzero(labelled & held),
         left_out=tuple((examples.row_names[row], reason) for row, reason in sorted(bad.items())),
     )
+    return _without_copies(rows)
+
+
+def _without_copies(rows: JointRows) -> JointRows:
+    """The same rows, measured on those test rows alone that are no copies of rows that are learned from."""
+    test = rows.test[~np.isin(rows.copies[rows.test], rows.copies[rows.train])]
+    tasks = tuple(replace(task, test=np.intersect1d(task.test, test)) for task in rows.tasks)
+    return replace(rows, tasks=tasks, test=test, copied=len(rows.test) - len(test))
 
 
 def _task(data: str, name: str, column: Column, known: Any, held: Any) -> JointTask:

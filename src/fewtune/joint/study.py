@@ -17,7 +17,7 @@ from fewtune.joint.adapt import USUAL, sharing_method
 from fewtune.joint.folds import check_differ, fold_of_rows
 from fewtune.joint.judged import metric_of, truth_of
 from fewtune.joint.networks import fit_network, moves_backbone, outputs_of_all
-from fewtune.joint.rows import JointRows, JointTask, joint_rows
+from fewtune.joint.rows import JointRows, joint_rows
 from fewtune.joint.ways import HEADS, fit_head, outputs_for
 from fewtune.keys import key
 from fewtune.learning.method import Method
@@ -27,7 +27,6 @@ from fewtune.progress import Progress
 from fewtune.statistics import Interval
 from fewtune.statistics.metric_seeds import runs_gain, runs_metric
 from fewtune.statistics.metrics import Metric
-from fewtune.tasks.label_columns import scale_of
 from fewtune.words import counted
 
 FROZEN = "heads"  # the method without a network: a ridge or logistic regression for each column
@@ -156,16 +155,15 @@ def with_test(rows: JointRows, seed: int) -> JointRows:
     """The same rows with some of them held out: those of the table's test split, else a fifth of the rows, dealt out label by label."""
     if len(rows.test):
         return rows
+    if rows.copied:
+        raise InputError("every test row has the input of a row that is learned from: give other test rows, or leave the split out.")
     check_differ(rows)
     fold = fold_of_rows(rows, TEST_SHARE, key(seed, "test"))
     test = np.flatnonzero(fold == 0)
 
-    def parted(task: JointTask) -> JointTask:
-        inside = np.setdiff1d(task.train, test)
-        return replace(task, train=inside, test=np.intersect1d(task.train, test), scale=scale_of(task.column, inside))
-
-    tasks = tuple(map(parted, rows.tasks))
-    return replace(rows, tasks=tasks, train=np.setdiff1d(rows.train, test), test=test)
+    parted = rows.learned_on(np.setdiff1d(rows.train, test))
+    tasks = tuple(replace(mine, test=np.intersect1d(task.train, test)) for mine, task in zip(parted.tasks, rows.tasks, strict=True))
+    return replace(parted, tasks=tasks, test=test)
 
 
 def _answers(rows: JointRows, outputs: Sequence[Floats]) -> tuple[Floats, ...]:

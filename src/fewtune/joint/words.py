@@ -113,6 +113,14 @@ def left_out_sentence(rows: JointRows) -> tuple[str, ...]:
     return (f"{counted(len(rows.left_out), 'row', ('was', 'were'))} left out, which cannot be read: {named}{more}",)
 
 
+def copied_sentence(rows: JointRows) -> tuple[str, ...]:
+    """A sentence where test rows are copies of rows that are learned from."""
+    if not rows.copied:
+        return ()
+    said = counted(rows.copied, "test row", ("was", "were"))
+    return (f"{said} not measured on, because {'it has' if rows.copied == 1 else 'they have'} the input of a row that was learned from.",)
+
+
 def scales_sentence(rows: JointRows) -> tuple[str, ...]:
     """A sentence where columns of numbers have very different scales, and so are learned in standard deviations."""
     spreads = {task.name: task.scale[1] for task in rows.tasks if task.column.kind == "float"}

@@ -1,0 +1,88 @@
+"""The answers of every way to rows that it has not seen: each fold is answered by what learned from the others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from fewtune.data.examples import Integers
+from fewtune.joint.networks import fit_network
+from fewtune.joint.rows import JointRows, JointTask
+from fewtune.joint.ways import HEADS, fit_head, outputs_for
+from fewtune.keys import Key
+from fewtune.learning.method import Method
+from fewtune.models.joint.model import Floats
+from fewtune.sides.clock import Clock
+from fewtune.words import counted
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One fold: `rows` as they are where only the rows of the other folds are learned from, and the rows that are `asked`."""
+
+    number: int
+    rows: JointRows
+    asked: Integers
+
+
+def parts_of(rows: JointRows, fold: Integers, folds: int) -> tuple[Part, ...]:
+    """Every fold, by the fold of each row [N] (-1: not learned from). Nothing of a fold is measured on the rows that are asked."""
+    return tuple(
+        Part(number, rows.learned_on(np.flatnonzero((fold >= 0) & (fold != number))), np.flatnonzero(fold == number))
+        for number in range(folds)
+    )
+
+
+def heads_held_out(rows: JointRows, parts: tuple[Part, ...]) -> list[dict[str, Floats]]:
+    """For each task the held-out outputs [N, outputs] of each head on the features, by its name."""
+    found: list[dict[str, Floats]] = [{} for _ in rows.tasks]
+    for place, task in enumerate(rows.tasks):
+        for name, head in HEADS[task.column.kind].items():
+            outputs = np.full((len(rows), task.outputs), np.nan)
+            for part in parts:
+                asked, inside = np.intersect1d(task.train, part.asked), part.rows.tasks[place]
+                if len(asked):
+                    answers = fit_head(part.rows, inside, head, part.rows.train).outputs(part.rows.features[asked])
+                    outputs[asked] = on_scale(answers, inside, task)
+            found[place][name] = outputs
+    return found
+
+
+def networks_held_out(
+    rows: JointRows,
+    parts: tuple[Part, ...],
+    methods: Mapping[str, Method],
+    clock: Clock,
+    root: Key,
+    seed: int,
+    outputs: list[dict[str, Floats]],
+) -> tuple[Mapping[str, Method], list[str]]:
+    """Add the held-out outputs of networks to those of heads; (the networks that took part, sentences). After the first one the time that
+    all would take is known: where the budget does not allow it, none takes part."""
+    runs = [(part, name) for part in parts for name in methods]
+    made: dict[str, list[Floats]] = {name: [np.full((len(rows), n), np.nan) for n in rows.outputs] for name in methods}
+    for done, (part, name) in enumerate(runs):
+        with clock.stage(f"training {name}, run {done + 1} of {len(runs)}") as stage:
+            network = fit_network(part.rows, methods[name], part.rows.train, root.child("fold", part.number), seed=seed)
+            answers = outputs_for(part.rows, network.fitted, part.asked)
+            for whole, found, inside, task in zip(made[name], answers, part.rows.tasks, rows.tasks, strict=True):
+                whole[part.asked] = on_scale(found[part.asked], inside, task)
+        needed = (len(runs) + len(methods)) * stage.seconds
+        if not done and needed > clock.left:
+            enough = math.ceil((clock.spent + needed) / 60 + 0.25)
+            return {}, [f"Too little time to learn columns together: it takes about {counted(enough, 'minute')} ({clock.ask(enough)})."]
+    for name, each in made.items():
+        for place, one in enumerate(each):
+            outputs[place][name] = one
+    return methods, []
+
+
+def on_scale(outputs: Floats, learned: JointTask, task: JointTask) -> Floats:
+    """Outputs for numbers, from standard deviations of the rows that were `learned` to those of `task`; of other columns as they are."""
+    (center, spread), (middle, unit) = learned.scale, task.scale
+    return outputs if learned.scale == task.scale else (outputs * spread + center - middle) / unit
