@@ -16,7 +16,7 @@ from fewtune.data.reading.inputs import Given
 from fewtune.data.reading.label_table import Wanted, read_label_table
 from fewtune.errors import InputError
 from fewtune.joint.adapt import JointSettings, adapt_columns, methods_of
-from fewtune.joint.judged import TaskJudged
+from fewtune.joint.judged import TaskJudged, kinds_of, metrics_by_kind
 from fewtune.joint.outcome import JointOutcome
 from fewtune.machine import Machine
 from fewtune.models.joint.bundle import load_joint, save_joint
@@ -40,6 +40,8 @@ class Columns(TypedDict, total=False):
     """Columns of numbers that are inputs too, beside photos or texts or alone."""
     input: str
     """The column of photos, texts or embeddings. By default the one with a usual name, or none where there are numbers."""
+    metric: str | Sequence[str]
+    """What columns are judged by, instead of the usual metric of their kind, such as "mae" (see `fewtune.statistics.metrics`)."""
 
 
 @final
@@ -153,7 +155,7 @@ def adapted_columns(
     """What `adapt` does where label columns are named. Of the settings, minutes, folds, seed, skip_bad and finetune="never" count."""
     asked = columns.get("label", ())  # a caller without types may leave it out
     wanted = Wanted(
-        labels=(asked,) if isinstance(asked, str) else tuple(asked),
+        labels=_listed(asked),
         kinds=columns.get("kinds", {}),
         numbers=tuple(columns.get("numbers", ())),
         input=columns.get("input"),
@@ -165,10 +167,15 @@ def adapted_columns(
         folds=settings.folds,
         skip_bad=settings.skip_bad,
         seed=settings.seed,
+        metrics=metrics_by_kind(_listed(columns.get("metric", ())), kinds_of(table)),
     )
     model = None if table.bare else backbone_of(backbone, table.examples.modality)
     at = Workplace(cache=None if cache is None else Path(cache), quiet=quiet)
     return AdaptedColumns(adapt_columns(table, model, how, at))
+
+
+def _listed(names: str | Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def load_columns(run: Path | str, *, weights: Path | str | None = None, machine: Machine | None = None) -> ColumnsModel:

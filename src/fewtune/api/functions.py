@@ -208,8 +208,8 @@ def adapt(
     and for a wrong setting.
 
     A table (a file or a data frame) with several label columns, with numbers to predict, or with columns of numbers among its inputs: name
-    its columns with `label`, and if need be `kinds`, `numbers` and `input` (see `Columns`). The answer is then an `AdaptedColumns`, and
-    `method` a network such as "shared_bottom(width=32)".
+    its columns with `label`, and if need be `kinds`, `numbers`, `input` and `metric` (see `Columns`). The answer is then an
+    `AdaptedColumns`, and `method` a network such as "shared_bottom(width=32)".
 
     >>> import numpy, fewtune
     >>> x = numpy.eye(2, dtype="float32").repeat(8, axis=0)  # embeddings [16, 2]

@@ -29,6 +29,7 @@ from fewtune.recipes.frozen import FROZEN
 from fewtune.recipes.meta import META
 from fewtune.recipes.sharing import SHARING as JOINT
 from fewtune.recipes.source_training import SOURCES
+from fewtune.recipes.spelled import spelled_out
 from fewtune.spec import Words, parse
 from fewtune.tasks.chosen import SELECTIONS
 from fewtune.tasks.samplers import SAMPLERS
@@ -68,8 +69,11 @@ WORDS: Words = WordsWith(
 
 
 def read_method(source: str) -> Method:
-    """The method that a text spells: `ridge(penalty=10)`, `multitask(steps=100)`, `Method(learner=Ridge(penalty=10))`."""
-    found = parse(source, WORDS)
+    """The method that a text spells: `ridge(penalty=10)`, `multitask(steps=100)`, `Method(learner=Ridge(penalty=10))`.
+
+    `torchjd:NAME` is an aggregator of the library TorchJD, `TorchJd(name='NAME')`.
+    """
+    found = parse(spelled_out(source), WORDS)
     if isinstance(found, Head) and (found.reads_support or found.reads_classes):  # a table of rows that nothing trains is no method
         return Method(learner=found)
     if not isinstance(found, Method):
@@ -93,7 +97,7 @@ def variants(source: str, sweep: Sequence[tuple[str, Sequence[float]]]) -> dict[
     By what was varied, such as "lr=0.001"; under "" the method as it is spelled, alone where there is nothing to vary.
     """
     whole = read_method(source)
-    call = ast.parse(source.strip(), mode="eval").body
+    call = ast.parse(spelled_out(source).strip(), mode="eval").body
     name = call.func if isinstance(call, ast.Call) else call
     assert isinstance(name, ast.Name)
     parameters = list(inspect.signature(WORDS[name.id]).parameters)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 
 from fewtune.errors import unknown
 from fewtune.plugins import registered
@@ -137,6 +138,16 @@ PARTS = frozenset(
 )
 
 _NUMBERS = frozenset({"inf", "nan"})
+_TORCHJD = re.compile(r"""(?<![^=(,\[\s])(?P<quote>['"]?)torchjd:(?P<name>\w+)(?P=quote)(?!\w)""")
+
+
+def spelled_out(source: str) -> str:
+    """The text of a method with the short names of parts of other libraries written as what they stand for.
+
+    >>> spelled_out("shared_bottom(aggregator=torchjd:UPGrad)")
+    "shared_bottom(aggregator=TorchJd(name='UPGrad'))"
+    """
+    return _TORCHJD.sub(r"TorchJd(name='\g<name>')", source)
 
 
 def check_words(source: str) -> None:
@@ -145,7 +156,7 @@ def check_words(source: str) -> None:
     A text that cannot be read at all, and options, are left to `read_method`.
     """
     try:
-        tree = ast.parse(source.strip(), mode="eval")
+        tree = ast.parse(spelled_out(source).strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return
     for node in ast.walk(tree):

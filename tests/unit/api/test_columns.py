@@ -39,6 +39,18 @@ def test_one_number_is_a_regression(tmp_path: Path) -> None:
     assert low_high.low < low_high.value < low_high.high
 
 
+def test_columns_are_judged_by_the_metric_that_is_asked_for(tmp_path: Path) -> None:
+    data = write_houses(tmp_path / "houses.csv", rows=60)
+    made = fewtune.adapt(data, label=("price", "kind"), numbers=NUMBERS, metric=["mae", "auc"], settings=NEVER)
+    assert [task.metric.name for task in made.tasks] == ["mae", "auc"] and made.tasks[0].best.value.mean < made.tasks[0].guessing
+    one = fewtune.adapt(data, label="price", numbers=NUMBERS, metric="rmse", settings=NEVER)
+    assert one.tasks[0].metric.name == "rmse" and one.model.bundle.tasks[0].metric == "rmse"
+    with pytest.raises(InputError, match="no label column is judged by auc"):
+        fewtune.adapt(data, label="price", numbers=NUMBERS, metric="auc", settings=NEVER)
+    with pytest.raises(InputError, match="unknown metric 'mea': did you mean mae"):
+        fewtune.adapt(data, label="price", numbers=NUMBERS, metric="mea", settings=NEVER)
+
+
 def test_what_does_not_fit_is_said(tmp_path: Path) -> None:
     data = write_houses(tmp_path / "houses.csv", rows=30)
     with pytest.raises(InputError, match="unknown argument of adapt 'lable': did you mean label"):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from fewtune.errors import InputError
-from fewtune.recipes.language import RECIPES, WORDS
-from fewtune.recipes.spelled import PARTS, check_words
+from fewtune.parts.aggregators import TorchJd
+from fewtune.recipes.language import RECIPES, WORDS, read_method
+from fewtune.recipes.spelled import PARTS, check_words, spelled_out
 from fewtune.recipes.spelled import RECIPES as NAMES
 
 
@@ -33,3 +34,18 @@ def test_right_words_and_what_is_no_method_pass(text: str) -> None:
 def test_a_misspelt_word_is_told_with_the_nearest(text: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         check_words(text)
+
+
+@pytest.mark.parametrize("aggregator", ["torchjd:DualProj", "'torchjd:DualProj'", '"torchjd:DualProj"', "TorchJd(name='DualProj')"])
+def test_an_aggregator_of_torchjd_by_its_name_there(aggregator: str) -> None:
+    text = f"shared_bottom(steps=3, aggregator={aggregator})"
+    check_words(text)
+    (phase,) = read_method(text).phases
+    assert phase.aggregator == TorchJd(name="DualProj")  # type: ignore[union-attr]
+
+
+def test_other_words_with_a_colon_stay() -> None:
+    for text in ("only('group:torchjd', 1e-3)", "only('group:blocks.torchjd:a', 1e-3)", "mytorchjd:UPGrad", "ridge(penalty=10)"):
+        assert spelled_out(text) == text
+    with pytest.raises(InputError, match="unknown name 'Ridgee'"):
+        check_words("shared_bottom(aggregator=torchjd:UPGrad, head=Ridgee())")
