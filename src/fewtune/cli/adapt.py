@@ -156,7 +156,7 @@ def adapt(
         backbone = model.load(examples.modality)
     with stage("measuring the speed"):
         work = work_of(examples, backbone, sources, settings, None if methods is None else len(methods))
-        speeds = measured(examples, backbone, settings)
+        speeds = measured(examples, backbone, settings, others=work.others > 0)
     tell(backbone_line(examples, backbone), *([] if speeds is None else [expected_time(work, speeds, noun_of(examples.modality))]))
     at = Workplace(cache=model.cache, quiet=model.quiet, say=tell, finished=finished)
     outcome = adapt_examples(examples, backbone, sources=sources, settings=settings, methods=methods, at=at)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,14 +23,23 @@ from fewtune.learners.choice import held_out_answers
 from fewtune.learners.folds import stratified_splits
 from fewtune.learners.labelled import Labelled
 from fewtune.learners.target import Target
+from fewtune.learning import declared
+from fewtune.learning.budget import each_phase, fit_phases
+from fewtune.learning.ground import Ground
 from fewtune.learning.method import Method
 from fewtune.learning.phase import Adapt, phases_of
+from fewtune.learning.train import train
 from fewtune.parts.heads import Blend
+from fewtune.parts.plan import resolve
 from fewtune.recipes.default_learners import candidates
+from fewtune.recipes.language import read_method
 from fewtune.sides.guard import own_splits_allow
 from fewtune.sides.own import OwnTuner, own_method
 from fewtune.sides.planning import seconds_a_run
+from fewtune.sources.tuner import upper_groups
+from fewtune.tasks.task import source_tasks
 
+_STEP = 32  # rows of a step of a run on other data
 _PROBE = 8  # rows embedded, and rows trained on, to measure the speed
 _TIMES = 4  # that the fixed work is done, of which the fastest counts: the first warms up
 _LONG = 60.0  # seconds of a run: in about a tenth of it a whole batch is measured
@@ -59,12 +70,14 @@ def work_of(examples: Examples, backbone: Backbone, sources: Sequence[Examples],
     )
 
 
-def measured(examples: Examples, backbone: Backbone, how: AdaptSettings) -> Speeds | None:
-    """The speeds of this machine, in a few seconds; None where the rows that are tried cannot be read."""
+def measured(examples: Examples, backbone: Backbone, how: AdaptSettings, *, others: bool = False) -> Speeds | None:
+    """The speeds of this machine, in a few seconds; None where the rows that are tried cannot be read. `others`: whether runs on other data
+    are planned."""
     row = row_speed(examples, backbone)
     try:
         run, tried = _run(examples, backbone, how)
-        return None if row is None else Speeds(row=row, slower=_slower(), run=run, tried=tried)
+        visit = _visit(examples, backbone, how) if others else 0.0
+        return None if row is None else Speeds(row=row, slower=_slower(), run=run, tried=tried, visit=visit)
     except (InputError, Diverged):
         return None
 
@@ -131,6 +144,23 @@ def _run(examples: Examples, backbone: Backbone, how: AdaptSettings) -> tuple[fl
     few, batch = min(_PROBE, len(rows)), min(len(rows), _batch(method))
     run, tried = (batch / few * one for one in seconds(few))
     return (run, tried) if run > _LONG else seconds(batch)
+
+
+def _visit(examples: Examples, backbone: Backbone, how: AdaptSettings) -> float:
+    """Seconds of a row in a run on other data: a few steps of its method on some labelled rows, after what the steps share was computed."""
+    rows = _trained(examples)
+    space = RowSpace([examples.take(rows[np.linspace(0, len(rows) - 1, min(_STEP, len(rows))).astype(np.int64)])])
+    tasks = source_tasks(space, "all")
+    method = read_method(how.sources.recipe or f"multitask(shots=1, queries=4, last={upper_groups(backbone)})")
+    phases, _ = fit_phases(method.phases, tasks)
+    bare = Ground(backbone, space, method.edits)
+    weights = declared.begin(bare, phases)
+    moving = {name for phase in phases_of(phases) for name in resolve(phase.plan, bare.movable(weights), backbone.groups).moving}
+    ground = bare.holding(weights, moving)
+    one, few = (each_phase(phases, partial(replace, steps=steps)) for steps in (1, _TIMES))
+    train(ground, one, tasks, key(how.seed, "speed"))
+    done = train(ground, few, tasks, key(how.seed, "speed"))
+    return done.seconds / max(done.visits, 1)
 
 
 def _batch(method: Method) -> int:

@@ -19,20 +19,24 @@ _FOLD, _FEATURE, _CLASS, _ROW = 1.1e-3, 3.8e-8, 1.8e-6, 5.2e-8
 """Seconds that a learner takes for one fold, on the reference machine: a constant, and for each row so much for each feature, each class
 and each other row. Fitted to 13 jobs of 24 to 2,500 rows, 2 to 50 classes and 128 to 1,280 features (docs/benchmarks.md)."""
 _PAGE, _PAGE_ROW = 2.7, 0.005  # seconds to write the model and its page: a constant, mostly imports, and for each row
-_TRAINED = 3.0  # a row in training takes about three times as long as embedding it
+_TRAINED = 3.0  # a row in training takes about three times as long as embedding it, where it was not measured
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Speeds:
-    """What was measured on this machine. `row`: seconds to embed a row. `slower`: how many times longer a learner takes here than on the
-    reference machine. `run`: seconds of one run of finetuning on own labels, 0 where none is planned; `tried`: of measuring that again, on
-    a whole batch, before it is planned."""
+    """What was measured on this machine.
+
+    `row`: seconds to embed a row. `slower`: how many times longer a learner takes here than on the reference machine. `run`: seconds of
+    one run of finetuning on own labels, 0 where none is planned; `tried`: of measuring that again, on a whole batch, before it is planned.
+    `visit`: seconds of looking at a row in a run on other data, 0 where that was not measured.
+    """
 
     row: float
     slower: float = 1.0
     run: float = 0.0
     tried: float = 0.0
+    visit: float = 0.0
 
 
 @final
@@ -99,7 +103,7 @@ def _repeats(rows: int, most: int) -> int:
 
 def _on_sources(work: Work, speed: Speeds, left: float) -> tuple[float, float]:
     """Seconds to embed the other data, and of the runs on it: as long as fits into the `left` seconds, or not at all."""
-    read, visit = min(work.others * speed.row, READ * left), work.source_runs * _TRAINED * speed.row
+    read, visit = min(work.others * speed.row, READ * left), work.source_runs * (speed.visit or _TRAINED * speed.row)
     fit = PLANNED * (left - read) / visit if visit and not math.isinf(left) else math.inf
     visits = work.visits or min(MOST_VISITS, fit)
     return read, visits * visit if work.visits or visits >= LEAST_STEPS * LEAST_ROWS else 0.0

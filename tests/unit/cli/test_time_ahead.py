@@ -67,6 +67,7 @@ def test_other_data_takes_its_runs_as_far_as_they_fit() -> None:
     judged = frozen + 4 * IN_A_FOLD + COMPARED
     few = replace(WORK, others=500, source_runs=runs, visits=1000)
     assert seconds_ahead(few, Speeds(row=0.001)) == pytest.approx(judged + 0.001 * (500 + 3000 * runs))
+    assert seconds_ahead(few, Speeds(row=0.001, visit=0.01)) == pytest.approx(judged + 0.5 + 0.01 * 1000 * runs)
     whole = replace(few, visits=0)
     assert seconds_ahead(whole, Speeds(row=0.001)) == pytest.approx(judged + 0.001 * (500 + 3 * MOST_VISITS * runs))
     left = 300 - 0.1 - COMPARED
@@ -163,3 +164,19 @@ def test_a_part_of_the_budget_is_for_finetuning_on_own_labels() -> None:
     frozen = seconds_ahead(WORK, Speeds(row=0.1))
     assert seconds_ahead(replace(WORK, minutes=2, share=0.4), Speeds(row=0.1, run=10)) == pytest.approx(frozen)
     assert seconds_ahead(replace(WORK, minutes=2), Speeds(row=0.1, run=10)) > frozen + 40
+
+
+def test_a_row_in_a_run_on_other_data_is_measured_where_such_a_run_is_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[int] = []
+    real = speeds.train
+
+    def train(*given: object, **more: object) -> object:
+        done = real(*given, **more)  # type: ignore[arg-type]
+        trained.append(done.visits)
+        return done
+
+    monkeypatch.setattr(speeds, "train", train)
+    planned = speeds.measured(target(), BACKBONE, AdaptSettings(), others=True)
+    assert planned is not None and 0 < planned.visit < 1 and len(trained) == 2 and trained[1] == 4 * trained[0]
+    none = speeds.measured(target(), BACKBONE, AdaptSettings())
+    assert none is not None and none.visit == 0 and len(trained) == 2
