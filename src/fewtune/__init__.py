@@ -18,7 +18,7 @@ from fewtune.lazy import opened
 from fewtune.version import __version__
 
 if TYPE_CHECKING:
-    from fewtune import learning, parts, recipes, statistics, tasks, testing
+    from fewtune import learning, parts, recipes, statistics, tasks, testing, transfer
     from fewtune.adaptation.settings import AdaptSettings
     from fewtune.api.adapted import Adapted
     from fewtune.api.columns import AdaptedColumns, Columns, ColumnsModel, load_columns
@@ -84,7 +84,7 @@ _WHERE = {
 }
 
 # rooms that open by their name, as in `fewtune.recipes.multitask(steps=100)`
-_ROOMS = ("backbones", "data", "files", "recipes", "learning", "parts", "tasks", "statistics", "testing")
+_ROOMS = ("backbones", "data", "files", "recipes", "learning", "parts", "tasks", "statistics", "testing", "transfer")
 
 __all__ = [
     "Adapt",
@@ -128,6 +128,7 @@ __all__ = [
     "statistics",
     "tasks",
     "testing",
+    "transfer",
 ]
 
 __getattr__, _ = opened(__name__, _WHERE, _ROOMS)

@@ -137,15 +137,15 @@ def _fit(sizes: Floats, errors: Floats, weights: Floats) -> Floats:
     middle = math.exp(float(np.log(sizes).mean()))  # n is counted in this, so that the two columns are of one magnitude
     relative = sizes / middle
     coarse = np.geomspace(SHALLOWEST, STEEPEST, _COARSE)
-    best = _best(relative, errors, weights, np.broadcast_to(coarse, (len(errors), _COARSE)))
+    best = best_powers(relative, errors, weights, np.broadcast_to(coarse, (len(errors), _COARSE)))
     ratio = coarse[1] / coarse[0]
     finer = best[:, 2:] * ratio ** np.linspace(-1, 1, _FINE)
-    found = _best(relative, errors, weights, np.clip(finer, SHALLOWEST, STEEPEST))
+    found = best_powers(relative, errors, weights, np.clip(finer, SHALLOWEST, STEEPEST))
     found[:, 1] *= middle ** found[:, 2]
     return found
 
 
-def _best(n: Floats, e: Floats, w: Floats, exponents: Floats) -> Floats:
+def best_powers(n: Floats, e: Floats, w: Floats, exponents: Floats) -> Floats:
     """Of each row of exponents [R, A]: the non-negative least squares fit with the least loss, as (floor, scale, exponent) [R, 3]."""
     x = n ** -exponents[..., None]  # [R, A, S]
     w = w / w.sum()

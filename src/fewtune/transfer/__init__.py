@@ -1,0 +1,132 @@
+"""What is transferred, and how far: analyses of weights, features and results as functions.
+
+Two solutions: `interpolation`, `barrier` and `error_agreement`. Modules: `rewind`, `criticality`. Depth: `depth_probe`, `margins`.
+The law of the downstream error: `hull`, `downstream_law`. Theory: `variance_ratio`, `diversity` and the bounds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fewtune.lazy import opened
+
+if TYPE_CHECKING:
+    from fewtune.transfer.agreement import Agreement, error_agreement
+    from fewtune.transfer.depth import Probe, depth_probe, group_modules, layer_features
+    from fewtune.transfer.landscape import POINTS, Barrier, barrier, interpolation, mixed
+    from fewtune.transfer.law import DownstreamLaw, downstream_law, hull, mixture
+    from fewtune.transfer.margin import layer_margins, layer_norms, margins
+    from fewtune.transfer.modules import Criticality, ModuleCriticality, chosen_groups, criticality, rewind, rewound, with_buffers
+    from fewtune.transfer.normalisation import reestimated
+    from fewtune.transfer.scale_studies import Sensitivity, overlay, rescaled, residual_spread, sensitivity, shot_correlations
+    from fewtune.transfer.theory import (
+        Diversity,
+        average_difference,
+        collision_probability,
+        diversity,
+        finetuning_bound,
+        finetuning_gain,
+        pair_losses,
+        pretraining_bound,
+        supervised_loss,
+        tasks_and_rows,
+        variance_ratio,
+        worst_difference,
+    )
+
+# the file of each name; imported when the name is first used
+_WHERE = {
+    "Agreement": "agreement",
+    "Barrier": "landscape",
+    "Criticality": "modules",
+    "Diversity": "theory",
+    "DownstreamLaw": "law",
+    "ModuleCriticality": "modules",
+    "POINTS": "landscape",
+    "Probe": "depth",
+    "Sensitivity": "scale_studies",
+    "average_difference": "theory",
+    "barrier": "landscape",
+    "chosen_groups": "modules",
+    "collision_probability": "theory",
+    "criticality": "modules",
+    "depth_probe": "depth",
+    "diversity": "theory",
+    "downstream_law": "law",
+    "error_agreement": "agreement",
+    "finetuning_bound": "theory",
+    "finetuning_gain": "theory",
+    "group_modules": "depth",
+    "hull": "law",
+    "interpolation": "landscape",
+    "layer_features": "depth",
+    "layer_margins": "margin",
+    "layer_norms": "margin",
+    "margins": "margin",
+    "mixed": "landscape",
+    "mixture": "law",
+    "overlay": "scale_studies",
+    "pair_losses": "theory",
+    "pretraining_bound": "theory",
+    "reestimated": "normalisation",
+    "rescaled": "scale_studies",
+    "residual_spread": "scale_studies",
+    "rewind": "modules",
+    "rewound": "modules",
+    "sensitivity": "scale_studies",
+    "shot_correlations": "scale_studies",
+    "supervised_loss": "theory",
+    "tasks_and_rows": "theory",
+    "variance_ratio": "theory",
+    "with_buffers": "modules",
+    "worst_difference": "theory",
+}
+
+__all__ = [
+    "POINTS",
+    "Agreement",
+    "Barrier",
+    "Criticality",
+    "Diversity",
+    "DownstreamLaw",
+    "ModuleCriticality",
+    "Probe",
+    "Sensitivity",
+    "average_difference",
+    "barrier",
+    "chosen_groups",
+    "collision_probability",
+    "criticality",
+    "depth_probe",
+    "diversity",
+    "downstream_law",
+    "error_agreement",
+    "finetuning_bound",
+    "finetuning_gain",
+    "group_modules",
+    "hull",
+    "interpolation",
+    "layer_features",
+    "layer_margins",
+    "layer_norms",
+    "margins",
+    "mixed",
+    "mixture",
+    "overlay",
+    "pair_losses",
+    "pretraining_bound",
+    "reestimated",
+    "rescaled",
+    "residual_spread",
+    "rewind",
+    "rewound",
+    "sensitivity",
+    "shot_correlations",
+    "supervised_loss",
+    "tasks_and_rows",
+    "variance_ratio",
+    "with_buffers",
+    "worst_difference",
+]
+
+__getattr__, __dir__ = opened(__name__, _WHERE)
