@@ -44,20 +44,20 @@ class Pack:
     licence: str | None
 
 
-def pack(backbone: Backbone, folder: Path, licence: str | None = None) -> Pack:
-    """Write a backbone, as it came, into a folder; it is read back and compared before anything is said of it.
+def pack(backbone: Backbone, folder: Path, licence: str | None = None, *, moved: bool = False) -> Pack:
+    """Write a backbone into a folder: as it came, or with `moved` with the weights that it has now. It is read back and compared.
 
     `licence`: that of the weights. By default what the library says of its own weights, and of local ones what the files beside them say.
 
     Raises InputError for your own network, and where the packed copy would not be the same backbone.
     """
-    original = backbone.origin or backbone
+    original = replace(backbone, origin=None) if moved else backbone.origin or backbone
     if is_own(original.name):
         raise InputError(
             f"{one_line(original.name)} is your own network: only its weights could be packed, not its code, so give the code beside the "
             "model."
         )
-    if is_packed(original.place.folder):
+    if not moved and is_packed(original.place.folder):
         assert original.place.folder is not None
         return _copied(original.place.folder, folder, licence)
     made = _packable(original)
@@ -71,7 +71,7 @@ def pack(backbone: Backbone, folder: Path, licence: str | None = None) -> Pack:
         raise InputError(f"{one_line(original.name)} cannot be packed: its library makes another model of the same weights and settings.")
     given, local = original.place.weights, original.place.weights or original.place.folder
     of_library = made.licence if given is None else None  # the library's licence is not that of another file
-    licence = licence or of_library or (None if local is None else licence_beside(local))
+    licence = licence or of_library or (None if local is None else _licence_at(local))
     record = {
         "name": made.name,
         "title": original.name,
@@ -137,8 +137,7 @@ def _read(name: str, folder: Path, *, reads_folder: bool, machine: Machine) -> B
 
 def _packable(original: Backbone) -> Packable:
     """How the library of a backbone keeps it in a folder."""
-    place = original.place
-    parsed: Name = read_name(original.name) if place.folder is None else in_folder(read_name(original.name), place.folder)
+    parsed = _library_name(original)
     if parsed.provider in ("pixels", "precomputed"):
         raise InputError(f"{parsed.provider} has no weights: there is nothing to pack, the model's folder is whole as it is.")
     if parsed.provider == "timm":
@@ -148,8 +147,20 @@ def _packable(original: Backbone) -> Packable:
     elif parsed.provider == "hf":
         from fewtune.backbones.providers.transformers_packable import packable
     else:
-        return Packable(name=original.name, weights=original.start())
+        return Packable(name=parsed.full, weights=original.start())
     return packable(parsed, original)
+
+
+def _library_name(original: Backbone) -> Name:
+    """The name by which its library loads a backbone, also one that was read from a packed folder, whose name may be any text."""
+    folder = original.place.folder
+    if folder is None:
+        return read_name(original.name)
+    if not is_packed(folder):
+        return in_folder(read_name(original.name), folder)
+    record: Any = read_json(folder / PACKED_RECORD)
+    parsed = read_name(_said(record, "name", str))
+    return in_folder(parsed, folder) if _said(record, "folder", bool) else parsed
 
 
 def _alike(original: Backbone, copy: Backbone) -> bool:
@@ -179,6 +190,13 @@ def _copied(source: Path, folder: Path, given: str | None) -> Pack:
         write_bytes(folder / PACKED_RECORD, json.dumps(record, indent=1).encode())
     licence = record.get("licence") if isinstance(record, dict) else None
     return Pack(_size(folder), licence if isinstance(licence, str) else None)
+
+
+def _licence_at(place: Path) -> str | None:
+    """The licence that a packed backbone's record says, else what the files beside the weights say."""
+    record: Any = read_json(place / PACKED_RECORD) if is_packed(place) else {}
+    said = record.get("licence") if isinstance(record, dict) else None
+    return said if isinstance(said, str) else licence_beside(place)
 
 
 def _size(folder: Path) -> int:

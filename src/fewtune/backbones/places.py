@@ -12,10 +12,15 @@ from typing import final
 
 from fewtune.backbones.features.cache import places_folder
 from fewtune.errors import InputError
-from fewtune.files import read_regular, write_bytes
+from fewtune.files import expanded, read_regular, write_bytes
 
 _LONGEST = 1 << 16  # bytes
 PACKED_RECORD = "backbone.json"  # of a packed backbone
+MADE = "backbone"  # the packed backbone that a pretraining run made, inside its folder
+MADE_RECORD = "pretraining.json"  # of such a run
+RUN = "run:"  # the first part of the name of a backbone that a run made
+CHECKPOINTS = "checkpoints"  # the packed backbones that it kept on the way
+_STEP_NAME = re.compile(r"step-(\d+)")
 
 
 @final
@@ -33,6 +38,49 @@ NOWHERE = Place()
 def is_packed(folder: Path | None) -> bool:
     """Whether a folder holds a packed backbone."""
     return folder is not None and (folder / PACKED_RECORD).is_file()
+
+
+def run_and_step(name: str) -> tuple[Path, int | None] | None:
+    """(FOLDER, None) of `run:FOLDER` and (FOLDER, N) of `run:FOLDER,step=N`; None for other names. Raises InputError if the name lacks the
+    folder or N is not a whole number."""
+    if not name.startswith(RUN):
+        return None
+    folder, comma, step = name.removeprefix(RUN).partition(",step=")
+    if not folder:
+        raise InputError("run: lacks the folder of a saved model or of a pretraining run: expected run:FOLDER.")
+    if comma and not step.isdecimal():
+        raise InputError(f"{name}: expected the number of a step after step=, found {step!r}.")
+    return expanded(folder), int(step) if comma else None
+
+
+def checkpoint_folder(run: Path, step: int) -> Path:
+    """Where a pretraining run keeps the backbone of a step."""
+    return run / CHECKPOINTS / f"step-{step:06d}"
+
+
+def steps_in(run: Path) -> list[int]:
+    """The steps whose checkpoints a pretraining run holds, in order; none in another folder."""
+    folder = run / CHECKPOINTS
+    names = [_STEP_NAME.fullmatch(place.name) for place in folder.iterdir() if is_packed(place)] if folder.is_dir() else []
+    return sorted(int(name[1]) for name in names if name is not None)
+
+
+def made_in(run: Path, step: int | None = None) -> Path | None:
+    """The packed backbone that a pretraining run made, or its checkpoint of a step; None for the folder of a saved model.
+
+    Raises InputError for a step that the run did not keep, and for an unfinished run without a step.
+    """
+    steps = steps_in(run)
+    if step is not None:
+        if step not in steps:
+            kept = f"it has the steps {', '.join(map(str, steps))}" if steps else "it has none"
+            raise InputError(f"{run} keeps no checkpoint of step {step}: {kept}.")
+        return checkpoint_folder(run, step)
+    if (run / MADE_RECORD).is_file() and is_packed(run / MADE):
+        return run / MADE
+    if steps:
+        raise InputError(f"the pretraining run in {run} is not finished: name one of its checkpoints, such as run:FOLDER,step={steps[-1]}.")
+    return None
 
 
 def remember(digest: str, place: Place) -> None:

@@ -16,7 +16,8 @@ import numpy as np
 from torch import Tensor
 
 from fewtune.errors import InputError
-from fewtune.files import GROWS, RECORD, entries, grow, new_folder, read_record, remove, sealed, write_bytes, written
+from fewtune.files import ANOTHER, GROWS, RECORD, entries, foreign, grow, new_folder, read_record, remove, sealed, write_bytes, written
+from fewtune.words import option
 
 KIND = "unfinished run"
 Place: TypeAlias = tuple[int, int]  # (protocol number, seed)
@@ -47,6 +48,31 @@ class Partial:
         if self.folder is not None and self._writes:
             with new_folder(self.folder, elsewhere=False) as folder:
                 write_bytes(folder / RECORD, sealed({"kind": KIND, "study": study, GROWS: True}))
+
+    def open(self, wanted: str, *, resume: bool, overwrite: bool, wait: Callable[[], object] = lambda: None) -> None:
+        """Make the folder for the study of the digest `wanted`, or with `resume` go on with what is there.
+
+        `wait` returns once all processes of the run have looked at the folder, before one of them writes. Raises InputError where another
+        run is kept there, an unfinished one that is neither resumed nor overwritten, or files that fewtune did not write.
+        """
+        folder, begun = self.folder, self.begun
+        assert folder is not None
+        if begun is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InputError(f"{folder} is in the way, and was not written by fewtune: {ANOTHER}.")
+        if begun is not None and resume and begun != wanted:
+            raise InputError(
+                f"{folder} holds another unfinished run: give the command it was started with, or start again with {option('--overwrite')}."
+            )
+        if begun is not None and not resume and not overwrite:
+            again = f"pass {option('--resume')} to continue it, or {option('--overwrite')} to start again"
+            raise InputError(f"an unfinished run is kept in {folder}: {again}.")
+        if not resume and (strange := foreign(folder)):
+            raise InputError(f"{folder / strange[0]} was not written by fewtune: move it away, or {ANOTHER}.")
+        wait()
+        if not resume:
+            self.discard()
+        if begun is None or not resume:
+            self.begin(wanted)
 
     def write(self, path: Path, content: bytes) -> None:
         """Write a file that is part of the run, here or where training runs are kept."""

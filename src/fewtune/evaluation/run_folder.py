@@ -19,7 +19,6 @@ from fewtune.files import ANOTHER, RECORD, foreign, new_folder, read_record, rec
 from fewtune.learning.world import ALONE, World
 from fewtune.spec import digest
 from fewtune.stopping import Stopped
-from fewtune.words import option
 
 FORMAT = 3
 RESULT = "result.parquet"
@@ -105,27 +104,8 @@ def _partial(study: Study, out: Path, keeping: Keeping, world: World) -> Partial
     """The folder of what is done, beside `out`. Only studies that learn take long enough to need one."""
     if not study.trains:
         return NOTHING
-    out, wanted, resume = out.resolve(), digest(study.text()), keeping.resume
-    folder = out.with_name(f"{out.name}.partial")
-    partial = Partial(folder, keeping.trained, writes=world.leads)
-    begun = partial.begun
-    if begun is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} is in the way, and was not written by fewtune: {ANOTHER}.")
-    if begun is not None and resume and begun != wanted:
-        raise InputError(
-            f"{folder} holds another unfinished run: give the command it was started with, or start again with {option('--overwrite')}."
-        )
-    if begun is not None and not resume and not keeping.overwrite:
-        raise InputError(
-            f"an unfinished run is kept in {folder}: pass {option('--resume')} to continue it, or {option('--overwrite')} to start again."
-        )
-    if not resume and (strange := foreign(folder)):
-        raise InputError(f"{folder / strange[0]} was not written by fewtune: move it away, or {ANOTHER}.")
-    world.any(False)  # all processes have looked before one of them writes
-    if not resume:
-        partial.discard()
-    if begun is None or not resume:
-        partial.begin(wanted)
+    partial = Partial(out.resolve().with_name(f"{out.resolve().name}.partial"), keeping.trained, writes=world.leads)
+    partial.open(digest(study.text()), resume=keeping.resume, overwrite=keeping.overwrite, wait=lambda: world.any(False))
     return partial
 
 

@@ -32,8 +32,9 @@ def found(local: Local, given: Path | None) -> Place:
     """Where the backbone's folder and weights are. Raises InputError where something that lay on a disk is not known or gone."""
     if given is not None and not given.exists():
         raise InputError(f"the backbone's weights are not at {given}: say where they are now with {WEIGHTS_FLAG}.")
-    if is_packed(given):
-        return Place(given)
+    for folder in () if given is None else (given, given / PACKED):
+        if is_packed(folder):
+            return Place(folder)
     if not local.folder and local.weights is None:
         return Place(None, given)
     known = remembered(local.digest)

@@ -6,10 +6,11 @@ import difflib
 from pathlib import Path
 
 from fewtune.backbones.defaults import is_size
+from fewtune.backbones.places import RUN, made_in, run_and_step
 from fewtune.backbones.providers.listed import installed, open_clip_models, timm_models, timm_weights
 from fewtune.backbones.providers.names import Name, read_name
 from fewtune.errors import InputError
-from fewtune.files import RECORD, expanded
+from fewtune.files import RECORD
 
 INSTALL = {
     "timm": "timm:NAME needs timm: pip install 'fewtune[timm]'.",
@@ -25,15 +26,22 @@ def check_name(full: str, weights: Path | None = None) -> None:
     """
     if weights is not None and not weights.exists():
         raise InputError(f"--weights {weights} does not exist: expected a local safetensors or pt file, or a folder.")
-    if full.startswith("run:") and full != "run:" and not (expanded(full.removeprefix("run:")) / RECORD).is_file():
-        raise InputError(f"{full}: the folder {full.removeprefix('run:')} holds no saved model: expected one that `fewtune adapt` wrote.")
-    if is_size(full) or full.startswith("run:") or (weights is not None and (weights / "backbone.json").is_file()):
+    if full.startswith(RUN):
+        _check_run(full)
+    if is_size(full) or full.startswith(RUN) or (weights is not None and (weights / "backbone.json").is_file()):
         return
     name = read_name(full)
     if name.provider in INSTALL and not installed(name.provider):
         raise InputError(INSTALL[name.provider])
     if name.folder is None and name.provider in INSTALL:
         _check_model(name)
+
+
+def _check_run(full: str) -> None:
+    """Raise InputError where run:FOLDER or run:FOLDER,step=N names nothing that is there."""
+    folder, step = run_and_step(full) or (Path(), None)
+    if made_in(folder, step) is None and not (folder / RECORD).is_file():
+        raise InputError(f"{full}: the folder holds no saved model: expected one that `fewtune adapt`, `pretrain` or `align` wrote.")
 
 
 def _check_model(name: Name) -> None:

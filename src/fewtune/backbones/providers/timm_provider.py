@@ -18,7 +18,7 @@ from fewtune.backbones.providers.bare import import_timm_model
 from fewtune.backbones.providers.check import INSTALL, unknown_model
 from fewtune.backbones.providers.names import Name
 from fewtune.backbones.providers.offline import hub_reachable, not_found
-from fewtune.backbones.providers.packable import Packable, settings
+from fewtune.backbones.providers.packable import Packable, settings, with_options
 from fewtune.backbones.providers.quiet import quietly, without_compiler
 from fewtune.backbones.providers.seeded import seeded
 from fewtune.backbones.weights import fit_weights
@@ -76,7 +76,8 @@ def packable(name: Name, original: Backbone) -> Packable:
     licence = said if isinstance(said, str) and said else None
     file = Path(name.model) / "config.json"
     files = {file.name: settings(read_regular(file))} if name.folder is not None else {}
-    return Packable(name=name.full, weights=original.start(), files=files, folder=bool(files), licence=licence)
+    named = with_options(name.full, ("pretrained",)) if files else name.full  # a folder's weights are read whatever they began as
+    return Packable(name=named, weights=original.start(), files=files, folder=bool(files), licence=licence)
 
 
 def _check_pretrained(registry: Any, name: Name) -> None:
