@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         text_prior,
         zero_shot,
     )
-    from fewtune.recipes.language import RECIPES, WORDS, read_frozen, read_method, variants
+    from fewtune.recipes.language import RECIPES, WORDS, read_frozen, read_method, variants, varied
     from fewtune.recipes.meta import anil, boil, fomaml, imaml, maml, meta_sgd, minibatch_prox, reptile
     from fewtune.recipes.sharing import (
         additive,
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
         task_queries,
     )
     from fewtune.recipes.source_training import flyp, mamf, meta_baseline, p_m_f, shared_heads
-    from fewtune.recipes.spelled import check_words
+    from fewtune.recipes.spelled import check_words, named
 
 # the file of each name; imported when the name is first used, so that the command line starts at once
 _WHERE = {
@@ -98,6 +98,7 @@ _WHERE = {
     "mmoe": "sharing",
     "mtan": "sharing",
     "multitask": "episodic",
+    "named": "spelled",
     "named_logistic": "frozen",
     "p_m_f": "source_training",
     "protonet": "episodic",
@@ -116,6 +117,7 @@ _WHERE = {
     "svm": "frozen",
     "task_queries": "sharing",
     "text_prior": "frozen",
+    "varied": "language",
     "variants": "language",
     "wise_ft": "finetuning",
     "zero_shot": "frozen",
@@ -158,6 +160,7 @@ __all__ = [
     "mmoe",
     "mtan",
     "multitask",
+    "named",
     "named_logistic",
     "p_m_f",
     "protonet",
@@ -177,6 +180,7 @@ __all__ = [
     "task_queries",
     "text_prior",
     "variants",
+    "varied",
     "wise_ft",
     "zero_shot",
 ]

@@ -150,6 +150,16 @@ def spelled_out(source: str) -> str:
     return _TORCHJD.sub(r"TorchJd(name='\g<name>')", source)
 
 
+def named(source: str) -> tuple[str, str]:
+    """(name, method) of a text such as "mine=ridge(penalty=10)"; a text without a name is its own name.
+
+    >>> named("mine=ridge(penalty=10)"), named("ridge(penalty=10)")
+    (('mine', 'ridge(penalty=10)'), ('ridge(penalty=10)', 'ridge(penalty=10)'))
+    """
+    name, _, method = source.partition("=")
+    return (name.strip(), method.strip()) if name.strip() and method.strip() and "(" not in name else (source, source)
+
+
 def check_words(source: str) -> None:
     """Raise InputError for a word in the text of a method that is no name of a method or a part of one.
 
