@@ -19,6 +19,7 @@ from fewtune.files import ANOTHER, RECORD, foreign, new_folder, read_record, rec
 from fewtune.learning.world import ALONE, World
 from fewtune.spec import digest
 from fewtune.stopping import Stopped
+from fewtune.words import option
 
 FORMAT = 3
 RESULT = "result.parquet"
@@ -49,9 +50,7 @@ class Keeping:
         if self.reset and self.trained is None:
             raise InputError(f"{RESET} is for the models in {option('--trained FOLDER')}: give that too.")
         if self.reset and self.resume:
-            raise InputError(
-                f"{option('--resume')} goes on with what was trained and {option('--reset-trained', 'reset=True')} does not: give one."
-            )
+            raise InputError(f"{option('--resume')} goes on with what was trained and {RESET} does not: give one.")
 
 
 def run_kept(study: Study, keeping: Keeping, *, world: World = ALONE, quiet: bool = True) -> Outcomes:
