@@ -15,15 +15,16 @@ from fewtune.errors import InputError
 from fewtune.learning.method import Method
 from fewtune.learning.phase import Adapt, Average, Greedy, Phase, Step
 from fewtune.parts.heads import Centroid, Logistic, Text
+from fewtune.parts.heads.head import Head
 from fewtune.parts.heads.linear import Linear
 from fewtune.parts.losses import Anchor, CrossEntropy, Loss, SupervisedContrast
 from fewtune.parts.optimizers import AdamW, Optimizer
 from fewtune.parts.plan import Plan, bias_and_norm, everything, gradual, only, upper_or_all
 from fewtune.parts.plan import layerwise as by_depth
 from fewtune.parts.rates import Cosine, Rate
-from fewtune.recipes.pieces import MOMENTUM, as_head
+from fewtune.recipes.pieces import MOMENTUM, as_head, trained_on
 from fewtune.recipes.shared_defaults import defaults, typed
-from fewtune.recipes.shared_settings import Answer, Finetuning, On, Place, Upper
+from fewtune.recipes.shared_settings import Answer, AtTest, Finetuning, On, Place, Upper, UpperThenTest
 from fewtune.tasks.pooled import Pooled
 
 _CROSS_ENTROPY = (CrossEntropy(),)
@@ -41,6 +42,7 @@ class _Site:
     head: Answer
     lr: Rate | float
     last: int = 0
+    prompts: tuple[str, ...] = ()
 
     def deep(self, *losses: Loss) -> Phase:
         """A phase in which all weights move, or the `last` groups of them, by cross-entropy unless losses are given."""
@@ -50,7 +52,7 @@ class _Site:
         """A phase under `plan`, of as many steps as the recipe was given unless `steps` says otherwise."""
         return Phase(
             sampler=Pooled(batch=self.batch if self.on == "source" else 0),
-            learner=self.linear,
+            learner=self.inside,
             plan=plan,
             steps=self.steps if steps is None else steps,
             losses=losses,
@@ -62,20 +64,33 @@ class _Site:
         return Linear(rows="class", name="source") if self.on == "source" else Linear(start="centroid")
 
     @property
+    def inside(self) -> Head:
+        """What answers in training: the linear head, or class texts where there are prompts."""
+        return Text(prompts=self.prompts) if self.prompts else self.linear
+
+    @property
     def patterns(self) -> str:
         """The names of the linear head."""
         return f"{self.linear.name}.*"
 
+    @property
+    def at_test(self) -> Head:
+        """What answers in updates on a test support."""
+        return self.inside if self.prompts else Linear(start="centroid")
+
     def method(self, *phases: Step, edits: tuple[LoRA, ...] = ()) -> Method:
         if self.on == "source":
-            return Method(edits=edits, phases=phases, learner=as_head(self.head) or Centroid())
-        return Method(edits=edits, learner=Adapt(phases=phases, then=as_head(self.head) or self.linear))
+            return Method(edits=edits, phases=phases, learner=as_head(self.head) or (self.inside if self.prompts else Centroid()))
+        return Method(edits=edits, learner=Adapt(phases=phases, then=as_head(self.head) or self.inside))
 
 
-@defaults(on="source", steps=200, batch=64, lr=1e-3, optimizer=MOMENTUM, head=None, last=0)
-def standard(**settings: Unpack[Upper]) -> Method:
+@defaults(on="source", steps=200, batch=64, lr=1e-3, optimizer=MOMENTUM, head=None, last=0, prompts=..., test_steps=0, test_lr=1e-5)
+def standard(*, prompts: tuple[str, ...] = (), **settings: Unpack[UpperThenTest]) -> Method:
     """Standard finetuning: cross-entropy through a linear head over all classes, all weights at one rate.
 
+    `prompts`, such as 'a photo of a {}.', for models with a label side: class texts answer instead of a linear head, in training and
+    testing, and what reads them moves too (classical finetuning, Wang et al. 2022). `test_steps`, on the source: updates on the support of
+    each test episode before the answer, by a linear head that starts at the class means, or by the class texts.
     Reference: Xu et al., ICLR 2024, as their baseline. Departs: there the head is fitted first and the encoder's rate is 10 to 100 times
     below that of multitask finetuning; here both are swept over the same rates.
 
@@ -84,8 +99,14 @@ def standard(**settings: Unpack[Upper]) -> Method:
     >>> standard(on="support").phases
     ()
     """
-    site = _Site(**settings)
-    return site.method(site.deep())
+    at_test: AtTest = {"test_steps": settings.pop("test_steps"), "test_lr": settings.pop("test_lr")}
+    site = _Site(prompts=prompts, **settings)
+    if at_test["test_steps"] and site.on == "support":
+        raise InputError("test_steps are for on='source': on the support, steps says how many updates are done there.")
+    made = site.method(site.deep())
+    if site.on == "support":
+        return made
+    return replace(made, learner=trained_on(site.at_test, made.head, at_test, site.optimizer))
 
 
 @defaults(on="source", steps=60, batch=32, lr=Cosine(lr=1e-4), optimizer=AdamW(), head=None, last=3)

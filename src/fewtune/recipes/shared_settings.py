@@ -124,6 +124,10 @@ class Upper(Finetuning, total=False):
     """Only the last so many groups of the backbone move, and the head; 0 moves all. What lies deeper is computed once for each row."""
 
 
+class UpperThenTest(Upper, AtTest, total=False):
+    """Finetuning, then training on the support of a test episode."""
+
+
 class Joint(Training, total=False):
     """One network for several label columns. `batch`: rows of each column in an update."""
 
