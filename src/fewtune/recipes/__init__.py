@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         text_prior,
         zero_shot,
     )
-    from fewtune.recipes.language import RECIPES, WORDS, read_frozen, read_method, variants, varied
+    from fewtune.recipes.language import RECIPES, WORDS, read_frozen, read_method, variants, varied, with_options
     from fewtune.recipes.meta import anil, boil, fomaml, imaml, maml, meta_sgd, minibatch_prox, reptile
     from fewtune.recipes.sharing import (
         additive,
@@ -119,6 +119,7 @@ _WHERE = {
     "text_prior": "frozen",
     "varied": "language",
     "variants": "language",
+    "with_options": "language",
     "wise_ft": "finetuning",
     "zero_shot": "frozen",
 }
@@ -182,6 +183,7 @@ __all__ = [
     "variants",
     "varied",
     "wise_ft",
+    "with_options",
     "zero_shot",
 ]
 

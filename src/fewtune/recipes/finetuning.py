@@ -43,6 +43,8 @@ class _Site:
     lr: Rate | float
     last: int = 0
     prompts: tuple[str, ...] = ()
+    test_steps: int = 0
+    test_lr: Rate | float = 1e-5
 
     def deep(self, *losses: Loss) -> Phase:
         """A phase in which all weights move, or the `last` groups of them, by cross-entropy unless losses are given."""
@@ -80,7 +82,9 @@ class _Site:
 
     def method(self, *phases: Step, edits: tuple[LoRA, ...] = ()) -> Method:
         if self.on == "source":
-            return Method(edits=edits, phases=phases, learner=as_head(self.head) or (self.inside if self.prompts else Centroid()))
+            then = as_head(self.head) or (self.inside if self.prompts else Centroid())
+            at_test: AtTest = {"test_steps": self.test_steps, "test_lr": self.test_lr}
+            return Method(edits=edits, phases=phases, learner=trained_on(self.at_test, then, at_test, self.optimizer))
         return Method(edits=edits, learner=Adapt(phases=phases, then=as_head(self.head) or self.inside))
 
 
@@ -99,14 +103,10 @@ def standard(*, prompts: tuple[str, ...] = (), **settings: Unpack[UpperThenTest]
     >>> standard(on="support").phases
     ()
     """
-    at_test: AtTest = {"test_steps": settings.pop("test_steps"), "test_lr": settings.pop("test_lr")}
     site = _Site(prompts=prompts, **settings)
-    if at_test["test_steps"] and site.on == "support":
+    if site.test_steps and site.on == "support":
         raise InputError("test_steps are for on='source': on the support, steps says how many updates are done there.")
-    made = site.method(site.deep())
-    if site.on == "support":
-        return made
-    return replace(made, learner=trained_on(site.at_test, made.head, at_test, site.optimizer))
+    return site.method(site.deep())
 
 
 @defaults(on="source", steps=60, batch=32, lr=Cosine(lr=1e-4), optimizer=AdamW(), head=None, last=3)

@@ -133,7 +133,18 @@ def _free_options(source: str) -> set[str]:
     return set(parameters) - given
 
 
-def _with_options(source: str, options: Sequence[tuple[str, float]]) -> str:
+def with_options(source: str, options: Mapping[str, object]) -> str:
+    """The text of a method with those of `options` that its recipe takes and that the text does not give. Raises InputError for no method.
+
+    >>> with_options("multitask(steps=7)", {"steps": 9, "ways": 3, "rows": 60})
+    'multitask(steps=7, ways=3)'
+    """
+    read_method(source)
+    free = _free_options(source)
+    return _with_options(source, [(name, value) for name, value in options.items() if name in free])
+
+
+def _with_options(source: str, options: Sequence[tuple[str, object]]) -> str:
     """The text of a call with more options."""
     call = ast.parse(spelled_out(source).strip(), mode="eval").body
     name, inside = (call.func, [*call.args, *call.keywords]) if isinstance(call, ast.Call) else (call, [])

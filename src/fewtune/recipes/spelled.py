@@ -44,6 +44,7 @@ PARTS = frozenset(
         "Entropy",
         "FairGrad",
         "Famo",
+        "FewTasks",
         "Film",
         "Fixed",
         "Gating",
