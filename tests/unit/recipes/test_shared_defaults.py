@@ -36,9 +36,9 @@ OPTIONS = {
     "reptile": "ways shots inner_steps inner_batch inner_lr test_steps steps batch lr strength",
     "minibatch_prox": "ways shots strength inner_steps inner_batch inner_lr test_steps steps batch lr",
     "imaml": "ways shots queries strength inner_steps inner_lr solver_steps damping inner steps batch lr optimizer",
-    "shared_bottom": "steps batch lr optimizer width depth aggregator moves tower",
-    "mmoe": "steps batch lr optimizer width depth aggregator moves experts tower dropout",
-    "cross_stitch": "steps batch lr optimizer width depth aggregator moves keep stitch_lr",
+    "shared_bottom": "steps batch lr optimizer width depth aggregator moves last backbone_lr tower",
+    "mmoe": "steps batch lr optimizer width depth aggregator moves last backbone_lr experts tower dropout",
+    "cross_stitch": "steps batch lr optimizer width depth aggregator moves last backbone_lr keep stitch_lr",
 }
 
 
