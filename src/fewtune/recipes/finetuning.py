@@ -18,6 +18,7 @@ from fewtune.parts.heads import Centroid, Logistic, Text
 from fewtune.parts.heads.head import Head
 from fewtune.parts.heads.linear import Linear
 from fewtune.parts.losses import Anchor, CrossEntropy, Loss, SupervisedContrast
+from fewtune.parts.merging import Rule
 from fewtune.parts.optimizers import AdamW, Optimizer
 from fewtune.parts.plan import Plan, bias_and_norm, everything, gradual, only, upper_or_all
 from fewtune.parts.plan import layerwise as by_depth
@@ -255,6 +256,7 @@ def wise_ft(share: float = 0.5, **settings: Unpack[Finetuning]) -> Method:
 def soup(
     lrs: tuple[float, ...] = (3e-4, 1e-3, 3e-3),
     how: Literal["uniform", "greedy"] = "uniform",
+    rule: Rule | None = None,
     steps: int = 200,
     batch: int = 64,
     optimizer: Optimizer = MOMENTUM,
@@ -262,17 +264,20 @@ def soup(
 ) -> Method:
     """Model soup: source finetuning once for each rate of `lrs`, each in an order of its own, and the average of the ends.
 
-    "greedy" takes them in order of validation accuracy and keeps those with which the average's accuracy does not fall.
-    Reference: Wortsman et al., "Model soups", ICML 2022. Raises InputError without a rate.
+    "greedy" takes them in order of validation accuracy and keeps those with which the average's accuracy does not fall. `rule`, such as
+    `Ties(density=0.2)`: merge the ends by another rule than their mean (`fewtune.parts.merging`), instead of "greedy".
+    Reference: Wortsman et al., "Model soups", ICML 2022. Raises InputError without a rate, and for a rule beside "greedy".
 
     >>> len(soup(lrs=(1e-3, 1e-2), how="greedy").phases[0].members)
     2
     """
     if not lrs:
         raise InputError("soup: expected at least one learning rate such as lrs=(0.01,), found none.")
+    if rule is not None and how == "greedy":
+        raise InputError("soup: a greedy soup is a mean of the members it chooses: give how='greedy' or a rule.")
     site = _Site(on="source", steps=steps, batch=batch, optimizer=optimizer, head=head, lr=0.0)
     members = tuple((site.phase(everything(lr)),) for lr in lrs)
-    uniform = Average(members=members, weights=(1 / len(members),) * len(members))
+    uniform = Average(members=members, rule=rule) if rule else Average(members=members, weights=(1 / len(members),) * len(members))
     return site.method(uniform if how == "uniform" else Greedy(members=members))
 
 

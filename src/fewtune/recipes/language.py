@@ -18,6 +18,7 @@ from fewtune.parts.heads import HEADS
 from fewtune.parts.heads.head import Head
 from fewtune.parts.keep import KEEPS
 from fewtune.parts.losses import LOSSES
+from fewtune.parts.merging import RULES
 from fewtune.parts.optimizers import OPTIMIZERS
 from fewtune.parts.plan import PLANS, Plan
 from fewtune.parts.rates import RATES
@@ -54,6 +55,7 @@ AXES: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         "rate": RATES,
         "plan": (Plan, *_PLANS),
         "keep": KEEPS,
+        "rule": RULES,
         "sampler": SAMPLERS,
         "selection": SELECTIONS,
         "score": (*SCORES, *ROW_SCORES),
