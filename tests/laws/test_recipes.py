@@ -12,7 +12,7 @@ import torch
 from fewtune.backbones.attention import plain_attention
 from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import make_examples
-from fewtune.data.items import Pixels, Vectors
+from fewtune.data.items import Pixels, Texts, Vectors
 from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from fewtune.evaluation.answers import score_each
@@ -33,13 +33,16 @@ from fewtune.spec import digest, parse, text
 from fewtune.tasks.samplers import Sampled
 from fewtune.tasks.task import class_rows
 from tests.tiny import images, save_clip
+from tests.tiny_text import WORDS as TOKENS
+from tests.tiny_text import tiny_masked
 
 GIVEN = {"surgical": "'layers.1'"}  # what a recipe cannot do without
 NAMES = [recipe.__name__ for recipe in RECIPES]
 BY_NAME = {"zero_shot", "text_prior", "named_logistic", "shrink", "flyp"}  # what reads class names
 BY_VIEW = {"p_m_f"}
+BY_PROMPT = {"prompt_zero_shot", "prompt_finetuning", "multitask_prompt_finetuning"}  # for models with a template
 BY_COLUMNS = {recipe.__name__ for recipe in SHARING}  # what learns several label columns: tests/laws/test_sharing_recipes.py
-VECTORS = [name for name in NAMES if name not in BY_NAME | BY_VIEW | BY_COLUMNS]
+VECTORS = [name for name in NAMES if name not in BY_NAME | BY_VIEW | BY_PROMPT | BY_COLUMNS]
 PROMPTS = "prompts=('a photo of the {}',)"
 CLASSES = ("cat", "dog", "bird", "mat", "red", "blue")
 Call = Callable[[str], Method]
@@ -81,7 +84,7 @@ def test_names_are_distinct_and_of_every_recipe_in_the_language() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_default_counts(name: str) -> None:
     """Another value of a number is another digest, unless the recipe does not look at it as it stands."""
-    unread = {("mamf", "test_lr"), ("standard", "test_lr")}  # without test steps
+    unread = {("mamf", "test_lr"), ("standard", "test_lr"), ("multitask_prompt_finetuning", "test_batch")}  # without test steps
     whole = digest(read_method(spelled(name)))
     for option, parameter in inspect.signature(WORDS[name]).parameters.items():
         default = parameter.default
@@ -285,3 +288,31 @@ def test_what_is_no_method_is_refused() -> None:
         read_method("3")
     with pytest.raises(InputError, match="did you mean logistic"):
         read_method("logistics")
+
+
+@pytest.fixture(scope="module")
+def masked(tmp_path_factory: pytest.TempPathFactory) -> Ground:
+    """Texts of six classes, each named by a word, and a small masked language model with a template."""
+    folder = tiny_masked(tmp_path_factory.mktemp("masked"))
+    texts = [f"{TOKENS[row % 6]} {TOKENS[row % 10]} was" for row in range(60)]
+    space = RowSpace([make_examples(Texts(texts), np.arange(60) % 6, class_names=list(TOKENS[:6]))])
+    name = f"hf:{folder},template={{text}} it was [MASK]."
+    return Ground(load_backbone(name, machine=Machine(device="cpu").resolved()), space)
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        *(short(name) for name in sorted(BY_PROMPT)),
+        "multitask_prompt_finetuning(steps=2, ways=3, queries=2, selection=random())",
+        "linear_probe_then_finetune(on='support', steps=2, probe_steps=2)",
+        "bitfit(on='support', steps=2)",
+        "lora(on='support', steps=2)",
+        "contrastive(on='support', steps=2, batch=4)",
+        "flyp(on='support', steps=2, batch=4, prompts='{}')",
+        "standard(on='support', steps=2)",
+        "maml(steps=2, ways=3, shots=2, queries=2, inner_steps=1)",
+    ],
+)
+def test_it_learns_with_a_prompt_and_answers(masked: Ground, spelling: str) -> None:
+    trains_and_answers(masked, read_method(spelling))

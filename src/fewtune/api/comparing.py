@@ -118,7 +118,9 @@ def make_protocols(examples: Examples, ways: int, shots: Sequence[int], settings
 def make_methods(methods: Methods, backbone: Backbone, sweep: Sweep, *, has_source: bool) -> Mapping[str, Variants]:
     """Each method and what a sweep makes of it, by name. Raises InputError for one that does not fit the backbone or lacks a source."""
     if not methods:
-        frozen = candidates(label_side=backbone.label_side, modality=backbone.preparation.modality)
+        frozen = candidates(
+            label_side=backbone.label_side, modality=backbone.preparation.modality, answers_prompts=backbone.answers_prompts
+        )
         return {name: {"": method} for name, method in frozen.items()}
     made = {name: _variants(name, method, sweep) for name, method in _named(methods).items()}
     for path, _ in sweep:

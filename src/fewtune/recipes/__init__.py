@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     )
     from fewtune.recipes.language import RECIPES, WORDS, read_frozen, read_method, variants, varied, with_options
     from fewtune.recipes.meta import anil, boil, fomaml, imaml, maml, meta_sgd, minibatch_prox, reptile
+    from fewtune.recipes.prompting import multitask_prompt_finetuning, prompt_finetuning, prompt_zero_shot
     from fewtune.recipes.sharing import (
         additive,
         cross_stitch,
@@ -99,8 +100,11 @@ _WHERE = {
     "mtan": "sharing",
     "multitask": "episodic",
     "named": "spelled",
+    "multitask_prompt_finetuning": "prompting",
     "named_logistic": "frozen",
     "p_m_f": "source_training",
+    "prompt_finetuning": "prompting",
+    "prompt_zero_shot": "prompting",
     "protonet": "episodic",
     "r2d2": "episodic",
     "read_frozen": "language",
@@ -161,9 +165,12 @@ __all__ = [
     "mmoe",
     "mtan",
     "multitask",
+    "multitask_prompt_finetuning",
     "named",
     "named_logistic",
     "p_m_f",
+    "prompt_finetuning",
+    "prompt_zero_shot",
     "protonet",
     "r2d2",
     "read_frozen",

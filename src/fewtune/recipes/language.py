@@ -29,6 +29,7 @@ from fewtune.recipes.finetuning import FINETUNING
 from fewtune.recipes.frozen import FROZEN
 from fewtune.recipes.meta import META
 from fewtune.recipes.paths import meant, put
+from fewtune.recipes.prompting import PROMPTING
 from fewtune.recipes.sharing import SHARING as JOINT
 from fewtune.recipes.source_training import SOURCES
 from fewtune.recipes.spelled import spelled_out
@@ -37,7 +38,7 @@ from fewtune.tasks.chosen import SELECTIONS
 from fewtune.tasks.samplers import SAMPLERS
 from fewtune.tasks.selection import CHOICES, ROW_SCORES, SCORES
 
-RECIPES = (*FROZEN, *FINETUNING, *EPISODIC, *SOURCES, *META, *JOINT)
+RECIPES = (*FROZEN, *FINETUNING, *EPISODIC, *SOURCES, *PROMPTING, *META, *JOINT)
 _WHOLE = (Method, Phase, Adapt, Average, Greedy, Implicit)
 # `layerwise` is a recipe too: the plan of that name is the recipe's
 _PLANS = tuple(plan for plan in PLANS if plan.__name__ not in {recipe.__name__ for recipe in RECIPES})
