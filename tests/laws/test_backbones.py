@@ -19,7 +19,7 @@ from fewtune.errors import InputError
 from fewtune.machine import Machine
 from tests.tiny import image_space, save_bert, save_clip, save_vit, text_space, vector_space
 
-KINDS = ("bert", "vit", "clip", "timm_cnn", "timm_vit", "conv4", "resnet12", "mlp", "pixels", "precomputed")
+KINDS = ("bert", "vit", "clip", "pair", "timm_cnn", "timm_vit", "conv4", "resnet12", "mlp", "pixels", "precomputed")
 TRAINABLE = KINDS[:-2]
 SPACES: dict[str, Callable[[], RowSpace]] = {"text": text_space, "image": lambda: image_space(5), "vector": vector_space}
 COUNT = 5
@@ -33,6 +33,7 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     for kind, save in {"bert": save_bert, "vit": save_vit, "clip": save_clip}.items():
         save(folder / kind)
     return {kind: f"hf:{folder / kind}" for kind in ("bert", "vit", "clip")} | {
+        "pair": f"pair:hf:{folder / 'vit'}+hf:{folder / 'bert'}+width=10",
         "timm_cnn": "timm:mobilenetv2_035,pretrained=false,size=32",
         "timm_vit": "timm:vit_tiny_patch16_224,pretrained=false,size=32,depth=2",
         "conv4": "conv4,size=16,width=8",
@@ -147,7 +148,7 @@ def test_weights_given_are_the_ones_used_and_nothing_else_changes(load: Callable
     before, digest = embedded(backbone), backbone.digest()
     moved = {n: t + 0.1 * torch.sign(t) if t.is_floating_point() else t.clone() for n, t in backbone.start().items()}
     assert not torch.allclose(backbone.embed(moved, space_of(backbone), np.arange(COUNT)), before, atol=1e-3)
-    one = backbone.groups[1][1][0]
+    one = [names[0] for title, names in backbone.groups if not title.startswith("text ")][1]
     partly = backbone.embed({one: moved[one]}, space_of(backbone), np.arange(COUNT))
     assert not torch.equal(partly, before)
     assert torch.equal(partly, backbone.embed(backbone.start() | {one: moved[one]}, space_of(backbone), np.arange(COUNT)))
@@ -167,7 +168,7 @@ def test_gradients_flow_to_every_weight_on_the_way_and_equal_differences(load: C
 
     names = sorted(parameters)
     gradients = dict(zip(names, torch.autograd.grad(value(start), [start[n] for n in names], allow_unused=True), strict=True))
-    on_the_way = [n for n in names if not (kind == "clip" and ("text" in n or "logit_scale" in n))]
+    on_the_way = [n for n in names if not (kind in ("clip", "pair") and ("text" in n or "logit_scale" in n))]
     assert all(gradients[n] is not None for n in on_the_way)
     assert all(gradients[n] is None for n in set(names) - set(on_the_way))
     # along the gradient itself, the value changes by its squared norm
@@ -206,7 +207,7 @@ def test_running_statistics_never_move(load: Callable[..., Backbone], kind: str)
 def test_label_side(load: Callable[..., Backbone], kind: str) -> None:
     backbone = load(kind)
     texts = ["a photo of a cat", "dog", "a big red bird", "dog"]
-    if kind not in ("bert", "clip"):
+    if kind not in ("bert", "clip", "pair"):
         assert not backbone.label_side
         with pytest.raises(InputError, match="no label side"):
             backbone.embed_labels(backbone.start(), texts)

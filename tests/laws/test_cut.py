@@ -22,7 +22,7 @@ from fewtune.data.row_space import RowSpace
 from fewtune.machine import Machine
 from tests.tiny import WORDS, image_space, save_bert, save_clip, save_vit, text_space, vector_space
 
-KINDS = ("bert", "vit", "clip", "mobilenet", "resnet10t", "timm_vit", "swin", "conv4", "resnet12", "mlp")
+KINDS = ("bert", "vit", "clip", "pair", "mobilenet", "resnet10t", "timm_vit", "swin", "conv4", "resnet12", "mlp")
 NAMES = {
     "mobilenet": "timm:mobilenetv2_050,pretrained=false,size=32",
     "resnet10t": "timm:resnet10t,pretrained=false,size=32",
@@ -36,6 +36,7 @@ CUTS = {  # the last group moves: what is stored, by hand
     "bert": "model.encoder.layer.0",
     "vit": "model.layers.1",
     "clip": "model.vision_model.encoder",
+    "pair": "image",
     "mobilenet": "blocks",
     "resnet10t": "layer3",
     "timm_vit": "blocks",
@@ -58,9 +59,12 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Backbone]:
         if NAMES.get(kind, "").startswith("timm:"):
             pytest.importorskip("timm")
         if kind not in made:
-            if kind not in NAMES:
-                {"bert": save_bert, "vit": save_vit, "clip": save_clip}[kind](folder / kind)
-            made[kind] = load_backbone(NAMES.get(kind, f"hf:{folder / kind}"), machine=Machine(device="cpu", workers=1))
+            if kind in ("bert", "vit", "clip", "pair"):
+                save = {"bert": (save_bert,), "vit": (save_vit,), "clip": (save_clip,), "pair": (save_vit, save_bert)}[kind]
+                for place, one in enumerate(save):
+                    one(folder / (kind + "+" * place))
+            names = {"pair": f"pair:hf:{folder}/pair+hf:{folder}/pair+"} | NAMES
+            made[kind] = load_backbone(names.get(kind, f"hf:{folder / kind}"), machine=Machine(device="cpu", workers=1))
         return replace(made[kind], machine=replace(made[kind].machine, **machine))
 
     return loaded
@@ -72,7 +76,8 @@ def space_of(backbone: Backbone) -> RowSpace:
 
 def groups_of(backbone: Backbone) -> list[tuple[str, ...]]:
     """The groups on the way to the features."""
-    return [names for title, names in backbone.groups if not title.startswith(("text ", "shared"))]
+    item = [(title, [n for n in names if not n.startswith("text_projection.")]) for title, names in backbone.groups]
+    return [tuple(names) for title, names in item if not title.startswith(("text ", "shared"))]
 
 
 def cut_of(backbone: Backbone, moving: list[str]) -> Cut | None:

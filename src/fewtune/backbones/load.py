@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.own_module import is_own
 from fewtune.backbones.passes import placed
-from fewtune.backbones.places import Place
-from fewtune.backbones.providers.names import PROVIDERS, SMALL, Name, in_folder, read_name
+from fewtune.backbones.places import Place, is_packed
+from fewtune.backbones.providers.names import PAIR, PROVIDERS, SMALL, Name, in_folder, read_name
 from fewtune.errors import InputError
 from fewtune.machine import Machine
 from fewtune.plugins import load_part
 
 
-def load_backbone(name: str, *, weights: Path | str | None = None, machine: Machine | None = None, folder: Path | None = None) -> Backbone:
+def load_backbone(
+    name: str,
+    *,
+    weights: Path | str | None = None,
+    machine: Machine | None = None,
+    folder: Path | None = None,
+    towers: Sequence[Place] = (),
+) -> Backbone:
     """The backbone with a name: `timm:NAME`, `open_clip:NAME[/PRETRAINED]`, `hf:NAME`, `conv4`, `resnet12`, `mlp`, `pixels` or
-    `precomputed`, with options after commas; or `PROVIDER[:NAME]` of another package (entry point group `fewtune.backbones`).
+    `precomputed`, with options after commas; `pair:IMAGE+TEXT`, two of these; or `PROVIDER[:NAME]` of another package (entry point group
+    `fewtune.backbones`).
 
-    NAME is a hub name or a local folder. `weights` is a local safetensors or pt file, or a folder, also one that
-    `fewtune fetch` wrote. `folder`: the path of
-    a local folder, if the name has only its last part, or of a packed backbone (`backbones.packed`). Raises InputError if the name, an
-    option, the library or the weights are missing or do not fit.
+    NAME is a hub name or a local folder. `weights` is a local safetensors or pt file, or a folder, also one that `fewtune fetch` wrote.
+    `folder`: the path of a local folder, if the name has only its last part, or of a packed backbone (`backbones.packed`). `towers`: those
+    of a pair. Raises InputError if the name, an option, the library or the weights are missing or do not fit.
     """
     if is_own(name):
         raise InputError(
@@ -40,21 +48,25 @@ def load_backbone(name: str, *, weights: Path | str | None = None, machine: Mach
         placed(whole.network, whole.machine, images=whole.preparation.modality == "image")
         return whole
     parsed = read_name(name) if folder is None else in_folder(read_name(name), folder.absolute())
-    made = loaded(parsed, given, machine)
+    made = loaded(parsed, given, machine, towers)
     placed(made.network, made.machine, images=made.preparation.modality == "image")
-    return replace(made, place=Place(parsed.folder, None if given is None else given.absolute()))
+    return replace(made, place=Place(parsed.folder, None if given is None else given.absolute(), made.place.towers))
 
 
 def read_from(place: Place) -> list[Path]:
     """The files that decide the weights of a backbone that was read from a place; none for one of a hub or a library."""
-    folders = [path for path in (place.folder, place.weights) if path is not None and path.is_dir()]
-    inside = [file for folder in folders for file in sorted(folder.iterdir()) if file.is_file()]
-    return [*([place.weights] if place.weights is not None and place.weights.is_file() else []), *inside]
+    paths = place.paths
+    inside = [file for path in paths if path.is_dir() for file in sorted(path.rglob("*") if is_packed(path) else path.iterdir())]
+    return [file for file in (*(path for path in paths if not path.is_dir()), *inside) if file.is_file()]
 
 
-def loaded(parsed: Name, weights: Path | None, machine: Machine | None) -> Backbone:
+def loaded(parsed: Name, weights: Path | None, machine: Machine | None, towers: Sequence[Place] = ()) -> Backbone:
     """The backbone of a name that was taken apart, on the CPU; see `load_backbone`."""
     where = (machine or Machine()).resolved()
+    if parsed.provider == PAIR:
+        from fewtune.backbones.providers.pair_provider import load_pair
+
+        return load_pair(parsed, weights, where, towers)
     if parsed.provider in ("pixels", "precomputed"):
         if weights is not None:
             raise InputError(f"{parsed.provider} has no weights: leave out the weights {weights}.")

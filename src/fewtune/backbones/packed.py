@@ -3,11 +3,13 @@
 backbone.json          how it is loaded, the digest that it must have then, and its licence
 model.safetensors      every weight and buffer, as the backbone came (what finetuning moved is kept with the model)
 config.json, ...       settings and tokenizer, where the library reads them
+image/, text/          of a pair, both towers, each a packed backbone; model.safetensors then holds the projections and the scale
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
@@ -23,7 +25,7 @@ from fewtune.backbones.load import loaded, read_from
 from fewtune.backbones.own_module import is_own
 from fewtune.backbones.places import PACKED_RECORD, Place, is_packed
 from fewtune.backbones.preparation import ImagePreparation
-from fewtune.backbones.providers.names import Name, in_folder, read_name
+from fewtune.backbones.providers.names import PAIR, Name, in_folder, read_name
 from fewtune.backbones.providers.packable import Packable
 from fewtune.errors import InputError
 from fewtune.files import read_json, read_regular, write_bytes
@@ -65,13 +67,14 @@ def pack(backbone: Backbone, folder: Path, licence: str | None = None, *, moved:
     write_bytes(folder / WEIGHTS, safetensors.torch.save(content))
     for name, file in made.files.items():
         write_bytes(folder / name, file)
+    licences = {part: pack(tower, folder / part, moved=moved).licence for part, tower in made.parts.items()}
     again = _read(made.name, folder, reads_folder=made.folder, machine=Machine(device="cpu", dtype="float32"))
     whole = replace(again, structure=original.structure)
     if whole.digest() != original.digest() or not _alike(original, again):
         raise InputError(f"{one_line(original.name)} cannot be packed: its library makes another model of the same weights and settings.")
     given, local = original.place.weights, original.place.weights or original.place.folder
     of_library = made.licence if given is None else None  # the library's licence is not that of another file
-    licence = licence or of_library or (None if local is None else _licence_at(local))
+    licence = licence or of_library or (None if local is None else _licence_at(local)) or _of_parts(licences)
     record = {
         "name": made.name,
         "title": original.name,
@@ -88,9 +91,9 @@ def pack(backbone: Backbone, folder: Path, licence: str | None = None, *, moved:
 
 def copy_packed(source: Path, folder: Path) -> None:
     """A packed backbone as it is, in another folder."""
-    for file in sorted(source.iterdir()):
+    for file in sorted(source.rglob("*")):
         if file.is_file():
-            write_bytes(folder / file.name, read_regular(file))
+            write_bytes(folder / file.relative_to(source), read_regular(file))
 
 
 def load_packed(folder: Path, machine: Machine | None = None) -> Backbone:
@@ -111,8 +114,9 @@ def load_packed(folder: Path, machine: Machine | None = None) -> Backbone:
         )
     except (LookupError, TypeError):
         raise InputError(f"{folder / PACKED_RECORD} does not describe a packed backbone: pack the model again.") from None
-    if not (folder / WEIGHTS).is_file():
-        raise InputError(f"{folder / WEIGHTS} is missing: copy the whole folder of the model, or pack it again.")
+    needed = [WEIGHTS, *(f"{part}/{PACKED_RECORD}" for part in ("image", "text") if name.startswith(f"{PAIR}:"))]
+    if lost := next((file for file in needed if not (folder / file).is_file()), None):
+        raise InputError(f"{folder / lost} is missing: copy the whole folder of the model, or pack it again.")
     made = _read(name, folder, reads_folder=reads, machine=machine or Machine())
     whole = replace(made, name=title, structure=structure, source=source, place=Place(folder.absolute(), None))
     if made.structure != here or known_digest(whole, read_from(whole.place)) != digest:
@@ -146,6 +150,10 @@ def _packable(original: Backbone) -> Packable:
         from fewtune.backbones.providers.open_clip_provider import packable
     elif parsed.provider == "hf":
         from fewtune.backbones.providers.transformers_packable import packable
+    elif parsed.provider == PAIR:
+        from fewtune.backbones.providers.pair_provider import packable as towers
+
+        return towers(original)
     else:
         return Packable(name=parsed.full, weights=original.start())
     return packable(parsed, original)
@@ -200,4 +208,11 @@ def _licence_at(place: Path) -> str | None:
 
 
 def _size(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.iterdir())
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _of_parts(licences: Mapping[str, str | None]) -> str | None:
+    """The licences of the parts of a backbone in one line; None where one of them is not known."""
+    if not licences or None in licences.values():
+        return None
+    return "; ".join(f"{part}: {licence}" for part, licence in licences.items())

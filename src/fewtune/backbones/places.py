@@ -6,9 +6,9 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 from fewtune.backbones.features.cache import places_folder
 from fewtune.errors import InputError
@@ -26,10 +26,19 @@ _STEP_NAME = re.compile(r"step-(\d+)")
 @final
 @dataclass(frozen=True)
 class Place:
-    """Absolute paths, or None: the `folder` of a model from a local folder, and the `weights` that were given with the name."""
+    """Absolute paths, or None: the `folder` of a model from a local folder, and the `weights` that were given with the name.
+
+    `towers`: the places of the two models of a pair, if one of them is known.
+    """
 
     folder: Path | None = None
     weights: Path | None = None
+    towers: tuple[Place, ...] = ()
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All paths, those of towers too."""
+        return (*(p for p in (self.folder, self.weights) if p is not None), *(p for tower in self.towers for p in tower.paths))
 
 
 NOWHERE = Place()
@@ -87,7 +96,7 @@ def remember(digest: str, place: Place) -> None:
     """Keep the place of the backbone with this digest. Does nothing if the cache is not writable."""
     if place == NOWHERE:
         return
-    said = {name: None if path is None else str(path) for name, path in (("folder", place.folder), ("weights", place.weights))}
+    said = {**_said(place), "towers": [_said(tower) for tower in place.towers]}
     with contextlib.suppress(OSError, InputError):
         write_bytes(_file(digest), json.dumps(said).encode())
 
@@ -96,10 +105,18 @@ def remembered(digest: str) -> Place:
     """The place kept for this digest, or an empty one."""
     try:
         said = json.loads(read_regular(_file(digest), most=_LONGEST))
-        folder, weights = said["folder"], said["weights"]
-        return Place(None if folder is None else Path(folder), None if weights is None else Path(weights))
-    except (OSError, ValueError, LookupError, TypeError, InputError):
+        return replace(_read(said), towers=tuple(_read(tower) for tower in said.get("towers", [])))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, InputError):
         return NOWHERE
+
+
+def _said(place: Place) -> dict[str, Any]:
+    return {name: None if path is None else str(path) for name, path in (("folder", place.folder), ("weights", place.weights))}
+
+
+def _read(said: dict[str, Any]) -> Place:
+    folder, weights = said["folder"], said["weights"]
+    return Place(None if folder is None else Path(folder), None if weights is None else Path(weights))
 
 
 def _file(digest: str) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fewtune.joint.finetuned import FINETUNED
 from fewtune.joint.judged import INDEPENDENT, TaskJudged, truth_of
 from fewtune.joint.rows import JointRows
 from fewtune.models.joint.evaluate import TaskMeasured
@@ -21,12 +20,7 @@ NAMED = 3  # rows in a sentence
 APART = 10.0  # times: scales that differ by less need no word
 PERCENT = {"accuracy", "balanced_accuracy"}
 UNITS = {"rmse", "mae"}  # in the units of the column
-WAYS = {
-    "logistic": "logistic regression",
-    "ridge": "ridge regression",
-    INDEPENDENT: "a network of its own",
-    FINETUNED: "a network with the finetuned backbone",
-}
+WAYS = {"logistic": "logistic regression", "ridge": "ridge regression", INDEPENDENT: "a network of its own"}
 
 
 def shown(metric: str, value: float) -> str:

@@ -14,7 +14,7 @@ def record_of(backbone: Backbone, width: int) -> BackboneRecord:
     return BackboneRecord(
         name=backbone.name,
         weights=None if place.weights is None else place.weights.name,
-        folder=place.folder is not None,
+        folder=place.folder is not None or bool(place.towers),
         digest=backbone.digest(),
         preparation=backbone.preparation.text,
         width=width,

@@ -111,7 +111,7 @@ class Bundle:
             "kind": "bundle",
             "format": FORMAT,
             "backbone": asdict(self.backbone),
-            "moved": record_of_change(self.moved),
+            "moved": _record_of(self.moved),
             "method": self.method,
             "class_names": list(self.class_names),
             "temperature": self.temperature,
@@ -122,10 +122,9 @@ class Bundle:
         write_bytes(folder / RECORD, sealed(record))
 
 
-def record_of_change(moved: Change | None) -> dict[str, Any] | None:
-    """What the record says of what finetuning changed."""
+def _record_of(moved: Change | None) -> dict[str, Any] | None:
     if isinstance(moved, Members):
-        return {"members": [record_of_change(part) for part in moved.parts]}
+        return {"members": [_record_of(part) for part in moved.parts]}
     return None if moved is None else {"edits": moved.edits, "digest": moved.digest}
 
 
@@ -218,11 +217,7 @@ def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
 def _moved(path: Path, record: Mapping[str, Any]) -> Change | None:
     if record["moved"] is None:
         return None
-    return read_change(get(record, "moved", dict), safetensors.torch.load_file(path / WEIGHTS))
-
-
-def read_change(said: dict[str, Any], weights: dict[str, Tensor]) -> Change:
-    """What finetuning changed, by what the record says of it and the weights that moved. Raises the errors of a broken record."""
+    said, weights = get(record, "moved", dict), safetensors.torch.load_file(path / WEIGHTS)
     if "members" not in said:
         return _moved_one(said, weights)
     members = get(said, "members", list)

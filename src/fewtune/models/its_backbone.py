@@ -41,7 +41,7 @@ def load_recorded_backbone(
     """The backbone of a record, from `weights`, from the folder `packed`, or from where it was. Refuses any other weights."""
     local = Local(record.name, record.digest, folder=record.folder, weights=record.weights)
     place = Place(packed) if packed is not None and weights is None else found(local, weights)
-    backbone = load_backbone(record.name, weights=place.weights, folder=place.folder, machine=machine or Machine())
+    backbone = load_backbone(record.name, weights=place.weights, folder=place.folder, towers=place.towers, machine=machine or Machine())
     read = known_digest(backbone, read_from(place))
     if read != record.digest:
         raise InputError(

@@ -40,6 +40,13 @@ def found(local: Local, given: Path | None) -> Place:
     known = remembered(local.digest)
     if given is not None:
         return _meant(local, given, known)
+    if known.towers:
+        if lost := next((path for path in known.paths if not path.exists()), None):
+            raise InputError(
+                f"{lost}, from which a tower of {one_line(local.name)} was read, is gone: put it back, or give a packed copy of the pair "
+                f"with {option('--weights FOLDER', 'weights=...')}."
+            )
+        return known
     for path, needed, kind in ((known.folder, local.folder, "folder"), (known.weights, local.weights is not None, "file")):
         if needed and path is None:
             name = one_line(local.name if local.folder else f"{local.name} with {local.weights}")

@@ -94,9 +94,9 @@ class RunFolder:
         here = checkpoint_folder(self.partial.folder, step)
         with tempfile.TemporaryDirectory() as scratch:
             pack(backbone, Path(scratch), moved=True)
-            files = sorted(Path(scratch).iterdir(), key=lambda file: (file.name == PACKED_RECORD, file.name))  # the record says it is whole
-            for file in files:
-                self.partial.write(here / file.name, file.read_bytes())
+            files = [file.relative_to(scratch) for file in Path(scratch).rglob("*") if file.is_file()]
+            for file in sorted(files, key=lambda file: (file == Path(PACKED_RECORD), file)):  # the record comes last: it says it is whole
+                self.partial.write(here / file, (Path(scratch) / file).read_bytes())
 
     def keep_fact(self, name: str, fact: object) -> None:
         """Keep something that was found out and must be the same when the run goes on; `fact(name)` reads it."""
@@ -117,10 +117,10 @@ class RunFolder:
             (folder / MADE).mkdir()
             pack(backbone, folder / MADE, moved=True)
             for step in self.steps:
-                place = checkpoint_folder(folder, step)
-                place.mkdir(parents=True)
-                for file in checkpoint_folder(self.partial.folder, step).iterdir():
-                    link(file, place / file.name)
+                place, kept = checkpoint_folder(folder, step), checkpoint_folder(self.partial.folder, step)
+                for file in (file.relative_to(kept) for file in kept.rglob("*") if file.is_file()):
+                    (place / file).parent.mkdir(parents=True, exist_ok=True)
+                    link(kept / file, place / file)
             write_bytes(folder / MADE_RECORD, json.dumps(record, indent=1, allow_nan=False).encode())
             write_bytes(folder / REPORT, page.encode("utf-8", "replace"))
             write_bytes(folder / RECORD, sealed({"kind": KIND, "format": 1, "identity": self._identity}))

@@ -35,7 +35,6 @@ PARTS = frozenset(
         "Cosine",
         "CrossEntropy",
         "CrossStitch",
-        "Dare",
         "Decaying",
         "Displacement",
         "Distil",
@@ -45,7 +44,6 @@ PARTS = frozenset(
         "Entropy",
         "FairGrad",
         "Famo",
-        "FewTasks",
         "Film",
         "Fixed",
         "Gating",
@@ -65,7 +63,6 @@ PARTS = frozenset(
         "ImtlL",
         "InSequence",
         "InTurn",
-        "IsoC",
         "Independent",
         "Last",
         "Learned",
@@ -82,7 +79,6 @@ PARTS = frozenset(
         "MeanCosine",
         "Method",
         "MinNorm",
-        "ModelStock",
         "Mmoe",
         "Mtan",
         "Named",
@@ -99,7 +95,6 @@ PARTS = frozenset(
         "Pooled",
         "RAdam",
         "Ranked",
-        "RegMean",
         "Replayed",
         "Ridge",
         "Rlw",
@@ -116,15 +111,12 @@ PARTS = frozenset(
         "Svm",
         "Swa",
         "TagAffinity",
-        "TaskArithmetic",
         "TaskQueries",
         "TaskRelation",
         "Text",
         "TextPrior",
-        "Ties",
         "TorchJd",
         "Uncertainty",
-        "Uniform",
         "UpGrad",
         "Upper",
         "Varied",
@@ -156,16 +148,6 @@ def spelled_out(source: str) -> str:
     "shared_bottom(aggregator=TorchJd(name='UPGrad'))"
     """
     return _TORCHJD.sub(r"TorchJd(name='\g<name>')", source)
-
-
-def named(source: str) -> tuple[str, str]:
-    """(name, method) of a text such as "mine=ridge(penalty=10)"; a text without a name is its own name.
-
-    >>> named("mine=ridge(penalty=10)"), named("ridge(penalty=10)")
-    (('mine', 'ridge(penalty=10)'), ('ridge(penalty=10)', 'ridge(penalty=10)'))
-    """
-    name, _, method = source.partition("=")
-    return (name.strip(), method.strip()) if name.strip() and method.strip() and "(" not in name else (source, source)
 
 
 def check_words(source: str) -> None:

@@ -9,6 +9,7 @@ from fewtune.backbones.defaults import is_size
 from fewtune.backbones.places import RUN, made_in, run_and_step
 from fewtune.backbones.providers.listed import installed, open_clip_models, timm_models, timm_weights
 from fewtune.backbones.providers.names import Name, read_name
+from fewtune.backbones.providers.pair_names import is_pair, read_pair
 from fewtune.errors import InputError
 from fewtune.files import RECORD
 
@@ -30,7 +31,14 @@ def check_name(full: str, weights: Path | None = None) -> None:
         _check_run(full)
     if is_size(full) or full.startswith(RUN) or (weights is not None and (weights / "backbone.json").is_file()):
         return
-    name = read_name(full)
+    if is_pair(full):
+        for tower in read_pair(full)[:2]:
+            _check_library(tower.name)
+        return
+    _check_library(read_name(full))
+
+
+def _check_library(name: Name) -> None:
     if name.provider in INSTALL and not installed(name.provider):
         raise InputError(INSTALL[name.provider])
     if name.folder is None and name.provider in INSTALL:

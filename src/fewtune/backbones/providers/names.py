@@ -17,6 +17,7 @@ from fewtune.plugins import registered
 SMALL = ("conv4", "resnet12", "mlp")
 BARE = ("pixels", "precomputed", *SMALL)  # named without a model
 PROVIDERS = ("timm", "open_clip", "hf", *BARE)
+PAIR = "pair"  # two towers, each of them a backbone (`providers.pair_names`)
 
 
 @final
@@ -85,13 +86,17 @@ class Name:
 
 def read_name(full: str) -> Name:
     """The parts of a name. Raises InputError for an unknown provider or a malformed option."""
+    if full.partition(":")[0] == PAIR:
+        from fewtune.backbones.providers.pair_names import read_pair
+
+        return read_pair(full)[2]
     head, *parts = full.split(",")
     provider, _, model = head.partition(":")
     if head in SIZES:
         raise InputError(f"{head} is one model for images and another for texts: `fewtune backbones` shows their names; give one of them.")
     own = provider in PROVIDERS
     if not own and provider not in (others := registered("fewtune.backbones")):
-        known = {p: p if p in BARE else f"{p}:NAME" for p in (*PROVIDERS, *others)} | {"run": "run:FOLDER"}
+        known = {p: p if p in BARE else f"{p}:NAME" for p in (*PROVIDERS, *others)} | {PAIR: "pair:IMAGE+TEXT", "run": "run:FOLDER"}
         if near := suggestions(head, known, SMALL):
             raise InputError(f"unknown backbone {head!r}: did you mean {' or '.join(near)}?")
         raise InputError(f"unknown backbone {head!r}: known are {', '.join((*SIZES, *known.values()))}; see `fewtune backbones`.")
@@ -113,6 +118,8 @@ def read_name(full: str) -> Name:
 
 def in_folder(name: Name, folder: Path) -> Name:
     """The same model and options, read from a local folder."""
+    if name.provider == PAIR:  # a folder that holds both towers
+        return replace(name, model=str(folder))
     last = folder.name if folder.name not in ("", "..") else folder.resolve().name
     options = "".join(f",{option}={value}" for option, value in name.options.items())
     return replace(name, full=f"{name.provider}:{last}{options}", model=str(folder))

@@ -8,9 +8,12 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from fewtune.backbones.backbone import Backbone
 
 _NOTES = (
     "_name_or_path",
@@ -33,7 +36,7 @@ class Packable:
     """`name`: how the backbone is loaded from the folder with the `files` (settings by name) and its `weights`.
 
     `folder`: the library reads that folder itself; else it is given the file of weights alone. `licence` of the weights, None where it is
-    not known.
+    not known. `parts`: models inside it, each packed into a folder of that name.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Packable:
     files: Mapping[str, bytes] = field(default_factory=dict)
     folder: bool = False
     licence: str | None = None
+    parts: Mapping[str, Backbone] = field(default_factory=dict)
 
 
 def settings(content: bytes) -> bytes:
