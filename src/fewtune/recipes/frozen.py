@@ -1,4 +1,4 @@
-"""Frozen methods: the backbone stays as it is, and a head reads the answer off its features (METHODS, section 2).
+"""Frozen methods: the backbone stays as it is, and a head reads the answer off its features.
 
 The options are those of the head that a recipe names, and are described there.
 """

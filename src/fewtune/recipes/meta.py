@@ -1,4 +1,4 @@
-"""Gradient-based meta-learning: inner steps on each episode's support, then an outer step (METHODS, section 3).
+"""Gradient-based meta-learning: inner steps on each episode's support, then an outer step.
 
 Inner loops start from shared weights: the backbone, and a head with one output for each way. So test episodes have as many ways as
 training. Settings that work (Omniglot, Conv4) are in docs/reproductions.md.
