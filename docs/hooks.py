@@ -42,7 +42,7 @@ def on_config(config: Any) -> Any:
     return config
 
 
-def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
+def on_page_markdown(markdown: str, **_: Any) -> str:
     """The list of methods where a page asks for it."""
     return markdown.replace("<!-- methods -->", "".join(_index())) if "<!-- methods -->" in markdown else markdown
 
