@@ -123,3 +123,35 @@ def test_hard_episodes_are_of_near_classes(fewtune: Run, tmp_path: Path) -> None
     assert (found[:, 1] == found[:, 0] + 4).all()
     shares = np.bincount(found[:, 0]) / 800
     assert np.abs(shares - 0.25).max() < 4 * np.sqrt(0.25 * 0.75 / 800)
+
+
+def test_methods_have_names_of_their_own(fewtune: Run, embeddings: Path) -> None:
+    mine = "mine=Method(learner=Ridge(penalty=10))"
+    ran = fewtune("compare", embeddings, "--method", mine, "--method", "centroid", *SMALL, "--shots", "1", "--format", "json")
+    assert ran.code == 0, ran.err
+    assert [x["method"] for x in json.loads(ran.out)] == ["mine", "centroid"]
+    twice = fewtune("compare", embeddings, "--method", "a=ridge", "--method", "a=centroid", *SMALL)
+    assert twice.code == 2 and "two methods have one name" in twice.err
+    wrong = fewtune("compare", embeddings, "--method", "mine=rigde", *SMALL)
+    assert wrong.code == 2 and "did you mean ridge" in wrong.err
+
+
+def test_an_unknown_path_of_a_sweep_says_the_nearest(fewtune: Run, embeddings: Path) -> None:
+    asked = ("compare", embeddings, "--source", embeddings, "--method", "multitask(ways=3)", *SMALL)
+    ran = fewtune(*asked, "--backbone", "mlp,inputs=16", "--sweep", "phases.0.stepps=1,2")
+    assert ran.code == 2 and "no method has a number at phases.0.stepps: did you mean phases.0.steps" in ran.err, ran.err
+    wrong = fewtune(*asked, "--sweep", "phases..lr=1,2")
+    assert wrong.code == 2 and "--sweep is lr, or an option" in wrong.err
+
+
+def test_lists_may_stand_behind_one_flag(fewtune: Run, embeddings: Path) -> None:
+    ran = fewtune("compare", embeddings, "--method", "centroid", "ridge", *SMALL, "--shots", "1", "--format", "json")
+    assert ran.code == 0, ran.err
+    assert [x["method"] for x in json.loads(ran.out)] == ["centroid", "ridge"]
+
+
+def test_reset_trained_needs_trained(fewtune: Run, embeddings: Path, tmp_path: Path) -> None:
+    ran = fewtune("compare", embeddings, "--method", "centroid", *SMALL, "--reset-trained")
+    assert ran.code == 2 and "--reset-trained" in ran.err and "give that too" in ran.err
+    both = fewtune("compare", embeddings, "--method", "centroid", *SMALL, "--reset-trained", "--resume", "--trained", tmp_path)
+    assert both.code == 2 and "give one" in both.err

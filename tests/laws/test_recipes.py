@@ -9,19 +9,22 @@ import numpy as np
 import pytest
 import torch
 
+from fewtune.backbones.attention import plain_attention
 from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import make_examples
-from fewtune.data.items import Pixels, Vectors
+from fewtune.data.items import Pixels, Texts, Vectors
 from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from fewtune.evaluation.answers import score_each
 from fewtune.keys import key
+from fewtune.learning import declared
 from fewtune.learning.budget import fit_phases
 from fewtune.learning.ground import Ground
 from fewtune.learning.method import Method
 from fewtune.learning.phase import Adapt, phases_of
 from fewtune.learning.train import train
 from fewtune.machine import Machine
+from fewtune.parts.heads.head import stored
 from fewtune.recipes import RECIPES, read_method, variants
 from fewtune.recipes.default_learners import candidates
 from fewtune.recipes.language import WORDS
@@ -30,13 +33,16 @@ from fewtune.spec import digest, parse, text
 from fewtune.tasks.samplers import Sampled
 from fewtune.tasks.task import class_rows
 from tests.tiny import images, save_clip
+from tests.tiny_text import WORDS as TOKENS
+from tests.tiny_text import tiny_masked
 
 GIVEN = {"surgical": "'layers.1'"}  # what a recipe cannot do without
 NAMES = [recipe.__name__ for recipe in RECIPES]
 BY_NAME = {"zero_shot", "text_prior", "named_logistic", "shrink", "flyp"}  # what reads class names
 BY_VIEW = {"p_m_f"}
+BY_PROMPT = {"prompt_zero_shot", "prompt_finetuning", "multitask_prompt_finetuning"}  # for models with a template
 BY_COLUMNS = {recipe.__name__ for recipe in SHARING}  # what learns several label columns: tests/laws/test_sharing_recipes.py
-VECTORS = [name for name in NAMES if name not in BY_NAME | BY_VIEW | BY_COLUMNS]
+VECTORS = [name for name in NAMES if name not in BY_NAME | BY_VIEW | BY_PROMPT | BY_COLUMNS]
 PROMPTS = "prompts=('a photo of the {}',)"
 CLASSES = ("cat", "dog", "bird", "mat", "red", "blue")
 Call = Callable[[str], Method]
@@ -78,7 +84,7 @@ def test_names_are_distinct_and_of_every_recipe_in_the_language() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_default_counts(name: str) -> None:
     """Another value of a number is another digest, unless the recipe does not look at it as it stands."""
-    unread = {("mamf", "test_lr")}  # without test steps
+    unread = {("mamf", "test_lr"), ("standard", "test_lr"), ("multitask_prompt_finetuning", "test_batch")}  # without test steps
     whole = digest(read_method(spelled(name)))
     for option, parameter in inspect.signature(WORDS[name]).parameters.items():
         default = parameter.default
@@ -127,7 +133,7 @@ def test_it_learns_from_vectors_and_answers(small: Ground, name: str) -> None:
     "name", ["standard", "contrastive", "linear_probe_then_finetune", "surgical", "gradual_unfreezing", "layerwise", "bitfit", "lora"]
 )
 def test_it_learns_on_the_support_and_answers(small: Ground, name: str) -> None:
-    method = read_method(short(name, "on='support'"))
+    method = read_method(short(name, "on='support'").replace("test_steps=2, ", ""))
     assert isinstance(method.learner, Adapt) and not method.phases
     trains_and_answers(small, method)
 
@@ -149,6 +155,12 @@ def test_any_head_answers_in_the_end(small: Ground, name: str, head: str) -> Non
         ("flyp", "on='support'"),
         ("mamf", ""),
         ("mamf", "test_steps=1"),
+        ("standard", ""),
+        ("standard", "test_steps=1"),
+        ("standard", "on='support'"),
+        ("fomaml", "ways=3, shots=2, queries=2"),
+        ("fomaml", "ways=3, shots=2, queries=2, tasks=2, inner_optimizer=Adam()"),
+        ("maml", "ways=3, shots=2, queries=2, inner_steps=1"),
     ],
 )
 def test_it_reads_class_names_and_answers(clip: Ground, name: str, more: str) -> None:
@@ -164,6 +176,50 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Ground:
     save_clip(folder)
     space = RowSpace([make_examples(Pixels(images(60, height=32, width=32)), np.repeat(np.arange(6), 10), class_names=list(CLASSES))])
     return Ground(load_backbone(f"hf:{folder}", machine=Machine(device="cpu").resolved()), space)
+
+
+def test_one_head_of_class_texts_answers_in_every_recipe_of_the_mamf_study() -> None:
+    """In training, on the test support and in the end."""
+    for name in ("standard", "fomaml", "maml", "mamf"):
+        heads = read_method(f"{name}({PROMPTS}, test_steps=2)").heads
+        assert len(set(heads)) == 1 and len(heads) >= 3 and heads[0].prompts == ("a photo of the {}",), name
+
+
+@pytest.mark.parametrize("call", ["fomaml(inner='head', {})", "maml(head_lr=0.1, {})", "standard(on='support', test_steps=1, {})"])
+def test_options_that_exclude_each_other_are_refused(call: str) -> None:
+    with pytest.raises(InputError, match=r"leave out inner and head_lr|steps says how many"):
+        read_method(call.format(PROMPTS))
+
+
+def test_a_step_of_maml_by_class_texts_is_the_gradient_through_the_inner_step(clip: Ground) -> None:
+    """A first-order step is the query's gradient at the tuned weights; the second-order one is not, and autograd through the step by hand
+    gives it."""
+    tasks = class_rows(clip.space)
+    sgd = "ways=3, shots=2, queries=2, inner_steps=1, inner_lr=0.01, steps=1, batch=1, lr=1.0, optimizer=SGD(momentum=0.0)"
+    first, second = (read_method(f"{name}({PROMPTS}, {sgd})") for name in ("fomaml", "maml"))
+    (phase,) = phases_of(first.phases)
+    episode = phase.sampler.draw(tasks, key(0).child("source", 0).child("draw"), 0, 1)
+    text, name = phase.learner.then, "model.visual_projection.weight"
+    start = declared.begin(clip, first.phases)
+
+    def loss(weights: dict[str, torch.Tensor], rows: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        features = torch.nn.functional.normalize(clip.embed(weights, rows)[0], dim=-1)
+        vectors = clip.class_vectors(text, weights, episode)[0]
+        return torch.nn.functional.cross_entropy(weights[stored(text, "head.temperature")] * features @ vectors.T, labels[0])
+
+    moving = {n: t.detach().clone().requires_grad_() for n, t in start.items() if n in clip.movable(start)}
+    with plain_attention():  # the fused one has no second derivative
+        inner = torch.autograd.grad(
+            loss({**start, **moving}, episode.support, episode.support_label), list(moving.values()), create_graph=True, allow_unused=True
+        )
+        stepped = {n: t if g is None else t - 0.01 * g for (n, t), g in zip(moving.items(), inner, strict=True)}
+        outer = loss({**start, **stepped}, episode.query, episode.query_label)
+        unrolled = torch.autograd.grad(outer, moving[name], retain_graph=True)[0]
+        at_the_tuned = torch.autograd.grad(outer, stepped[name])[0]
+    for method, expected in ((first, at_the_tuned), (second, unrolled)):
+        moved = train(clip, method.phases, tasks, key(0)).weights[name]
+        torch.testing.assert_close(start[name] - moved, expected, rtol=2e-3, atol=2e-5)
+    assert float((unrolled - at_the_tuned).abs().max()) > 1e-4
 
 
 @pytest.mark.parametrize("name", sorted(BY_VIEW))
@@ -232,3 +288,31 @@ def test_what_is_no_method_is_refused() -> None:
         read_method("3")
     with pytest.raises(InputError, match="did you mean logistic"):
         read_method("logistics")
+
+
+@pytest.fixture(scope="module")
+def masked(tmp_path_factory: pytest.TempPathFactory) -> Ground:
+    """Texts of six classes, each named by a word, and a small masked language model with a template."""
+    folder = tiny_masked(tmp_path_factory.mktemp("masked"))
+    texts = [f"{TOKENS[row % 6]} {TOKENS[row % 10]} was" for row in range(60)]
+    space = RowSpace([make_examples(Texts(texts), np.arange(60) % 6, class_names=list(TOKENS[:6]))])
+    name = f"hf:{folder},template={{text}} it was [MASK]."
+    return Ground(load_backbone(name, machine=Machine(device="cpu").resolved()), space)
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        *(short(name) for name in sorted(BY_PROMPT)),
+        "multitask_prompt_finetuning(steps=2, ways=3, queries=2, selection=random())",
+        "linear_probe_then_finetune(on='support', steps=2, probe_steps=2)",
+        "bitfit(on='support', steps=2)",
+        "lora(on='support', steps=2)",
+        "contrastive(on='support', steps=2, batch=4)",
+        "flyp(on='support', steps=2, batch=4, prompts='{}')",
+        "standard(on='support', steps=2)",
+        "maml(steps=2, ways=3, shots=2, queries=2, inner_steps=1)",
+    ],
+)
+def test_it_learns_with_a_prompt_and_answers(masked: Ground, spelling: str) -> None:
+    trains_and_answers(masked, read_method(spelling))

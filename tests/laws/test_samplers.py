@@ -20,6 +20,7 @@ from fewtune.spec import parse, text
 from fewtune.tasks import draw
 from fewtune.tasks.chosen import SELECTIONS, Chosen, Named
 from fewtune.tasks.episodes import Episodes, join, load_episodes
+from fewtune.tasks.few_tasks import FewTasks
 from fewtune.tasks.fit import fitted, served
 from fewtune.tasks.hard import Hard, nearest_classes, slot_means
 from fewtune.tasks.in_sequence import InSequence
@@ -89,6 +90,8 @@ CASES = [
     Pairs(batch=7),
     PerTask(batch=7),
     PerTask(batch=7, order="sqrt"),
+    FewTasks(ways=4, shots=2, queries=3, tasks=5),
+    FewTasks(ways=2, shots=0, queries=3, tasks=1),
     InSequence(ways=3, rows=5, epochs=2, batch=4),
     InSequence(ways=2, rows=6, epochs=1, batch=50),
     InSequence(ways=9, rows=40, epochs=1, batch=100, ragged=True),
@@ -361,3 +364,13 @@ def test_episodes_name_their_task_where_small_ones_are_left_out(sampler: Sampler
     drawn = replace(sampler, task="collection").draw(tasks, key(0), 0, 20)
     for query, task in zip(drawn.query.tolist(), drawn.task.tolist(), strict=True):
         assert {groups[row] for row in query if row >= 0} == {names[task]}
+
+
+def test_few_tasks_come_again_with_new_rows_and_are_those_in_sequence(space: RowSpace) -> None:
+    tasks = class_rows(space)
+    turns = FewTasks(ways=4, shots=2, queries=3, tasks=5).draw(tasks, key(3), 0, 15)
+    sets = [tuple(row) for row in turns.classes.tolist()]
+    assert sets[:5] == sets[5:10] == sets[10:] and len(set(sets[:5])) > 1
+    assert all(set(a.tolist()) != set(b.tolist()) for a, b in zip(turns.support[:5], turns.support[5:10], strict=True))
+    row = InSequence(ways=4, rows=5, epochs=1, batch=50)
+    assert [tuple(c) for c in row.draw(tasks, key(3), 0, 5).classes.tolist()] == sets[:5]

@@ -110,6 +110,7 @@ def _frozen(examples: Examples, backbone: Backbone, methods: Mapping[str, Method
             rows=len(target.support),
             prompts=how.prompts,
             single=int(target.shots().max()) == 1,
+            answers_prompts=backbone.answers_prompts,
         )
     side = Side(backbone, target.features)
     with job.clock.stage("choosing a learner on frozen features"):

@@ -58,18 +58,19 @@ def from_names(class_names: Sequence[str], backbone: Backbone, *, prompts: tuple
             f"{option('--backbone NAME')} of one that can (a text encoder, or a CLIP model for photos), or label a few examples."
         )
     modality = backbone.preparation.modality
-    method = _zero_shot(candidates(label_side=True, modality=modality, prompts=prompts))
+    method = _zero_shot(candidates(label_side=True, modality=modality, prompts=prompts, answers_prompts=backbone.answers_prompts))
     vectors = vectors_by_prompts(backbone, names, [method])[prompts_of(method.head)]
     none = np.zeros(0, dtype=np.int64)
-    state, parameters = fit_head(method, torch.zeros(1, vectors.shape[1]), none, none, len(names), vectors.cpu())
+    width = backbone.width or vectors.shape[1]
+    state, parameters = fit_head(method, torch.zeros(1, width), none, none, len(names), vectors.cpu())
     verdict, remarks = _verdict(len(names), noun_of(modality)), tuple(odd_names(names))
     bundle = Bundle(
-        backbone=record_of(backbone, vectors.shape[1]),
+        backbone=record_of(backbone, width),
         method=text(method),
         class_names=names,
         state=state,
         parameters=parameters,
-        temperature=TEXTS if modality == "text" else 1.0,
+        temperature=TEXTS if modality == "text" and not backbone.answers_prompts else 1.0,
         threshold=threshold,
         facts=_facts(names, verdict),
         card="",

@@ -15,6 +15,7 @@ from fewtune.errors import InputError
 from fewtune.learners.usual import prior_of, without_spread
 from fewtune.learning.method import Method
 from fewtune.learning.phase import Adapt, phases_of
+from fewtune.parts.heads import Text
 from fewtune.sides.guard import own_splits_allow
 from fewtune.sides.inner_folds import InnerFolds
 from fewtune.sides.own import OwnTuner, own_method
@@ -39,7 +40,9 @@ class OwnLabels:
     def recipes(self) -> tuple[str, ...]:
         """The methods to try."""
         backbone = self.frozen.side.backbone
-        return self.how.own.chosen(backbone.preparation.modality, self.how.finetune, label_side=backbone.label_side)
+        return self.how.own.chosen(
+            backbone.preparation.modality, self.how.finetune, label_side=backbone.label_side, answers_prompts=backbone.answers_prompts
+        )
 
     @cached_property
     def possible(self) -> bool:
@@ -63,8 +66,10 @@ class OwnLabels:
 
     @cached_property
     def learner(self) -> Method:
-        """What answers on features that were finetuned on the labels: the usual learner, else the one chosen on frozen features; a blend
-        without its Gaussian."""
+        """What answers on features that were finetuned on the labels: of prompts, the label words; else the usual learner, or the one
+        chosen on frozen features; a blend without its Gaussian."""
+        if self.frozen.side.backbone.answers_prompts:
+            return next((m for m in self.frozen.methods.values() if isinstance(m.learner, Text)), self.frozen.choice.method)
         usual = prior_of(self.frozen.methods)
         return without_spread(self.frozen.methods[usual] if usual is not None else self.frozen.choice.method)
 
@@ -100,7 +105,12 @@ class OwnLabels:
     @cached_property
     def settings(self) -> tuple[OwnTuner, ...]:
         """The settings that are chosen among, the usual one first; none where that is not asked for."""
-        return tuple(map(self.tuner, self.how.own.settings(self.frozen.side.backbone.preparation.modality, self.how.finetune)))
+        return tuple(map(self.tuner, self._settings))
+
+    @property
+    def _settings(self) -> tuple[str, ...]:
+        backbone = self.frozen.side.backbone
+        return () if backbone.answers_prompts else self.how.own.settings(backbone.preparation.modality, self.how.finetune)
 
     def route_chosen(self, count: int, finished: Finished) -> Route:
         """The way to a side in the first `count` settings' best one, chosen anew on inner folds wherever the way is taken."""

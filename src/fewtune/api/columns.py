@@ -22,8 +22,8 @@ from fewtune.machine import Machine
 from fewtune.models.joint.bundle import load_joint, save_joint
 from fewtune.models.joint.evaluate import JointEvaluation, evaluate_joint
 from fewtune.models.joint.model import JointBundle
-from fewtune.models.joint.predict import JointAnswers, load_joint_backbone, predict_joint
-from fewtune.models.joint.rows import given_frame, given_rows
+from fewtune.models.joint.predict import JointAnswers, load_joint_backbones, predict_joint
+from fewtune.models.joint.rows import Backbones, given_frame, given_rows
 from fewtune.models.predict import Running
 from fewtune.report.joint_page import save_outcome, write_joint_page
 from fewtune.sides.job import Workplace
@@ -59,9 +59,10 @@ class ColumnsModel:
         return tuple(task.name for task in self.bundle.tasks)
 
     @cached_property
-    def backbone(self) -> Backbone | None:
-        """The backbone that the model was made with; None where numbers are its only input."""
-        return load_joint_backbone(self.bundle, Running(weights=self.weights, machine=self.machine))
+    def backbones(self) -> Backbones:
+        """The backbone that the model was made with, once for each change by finetuning that its columns read; none where numbers are its
+        only input."""
+        return load_joint_backbones(self.bundle, Running(weights=self.weights, machine=self.machine))
 
     def predict(self, inputs: Any, *, skip_bad: bool = False, quiet: bool = True) -> JointAnswers:
         """The answers to new rows: `.answers[column][row]` has `value` (a class, a number or a tuple of labels), `probability`, `low`,
@@ -71,8 +72,7 @@ class ColumnsModel:
         `Model.predict` takes them. Raises InputError for what this model cannot label; with `skip_bad` rows that cannot be read have no
         answer.
         """
-        running = Running(backbone=self.backbone, quiet=quiet)
-        return predict_joint(self.bundle, self._given(inputs), skip_bad=skip_bad, running=running)
+        return predict_joint(self.bundle, self._given(inputs), skip_bad=skip_bad, running=Running(quiet=quiet), backbones=self.backbones)
 
     def _given(self, inputs: Any) -> Given:
         if is_data_frame(inputs):
@@ -92,7 +92,7 @@ class ColumnsModel:
             include_learned=include_learned,
             skip_unknown=skip_unknown,
             skip_bad=skip_bad,
-            running=Running(backbone=self.backbone),
+            backbones=self.backbones,
         )
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
@@ -110,8 +110,10 @@ class AdaptedColumns:
     @cached_property
     def model(self) -> ColumnsModel:
         """The model itself, with `predict` and `evaluate`."""
-        made = ColumnsModel(self.outcome.bundle)
-        made.__dict__["backbone"] = self.outcome.rows.backbone
+        bundle, backbone = self.outcome.bundle, self.outcome.rows.backbone
+        made = ColumnsModel(bundle)
+        if backbone is not None:
+            made.__dict__["backbones"] = load_joint_backbones(bundle, Running(backbone=backbone.origin or backbone))
         return made
 
     @property
@@ -167,6 +169,7 @@ def adapted_columns(
         folds=settings.folds,
         skip_bad=settings.skip_bad,
         seed=settings.seed,
+        finetune=settings.finetune in ("auto", "own", "all"),
         metrics=metrics_by_kind(_listed(columns.get("metric", ())), kinds_of(table)),
     )
     model = None if table.bare else backbone_of(backbone, table.examples.modality)

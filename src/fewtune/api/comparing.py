@@ -30,8 +30,9 @@ from fewtune.evaluation.task_choice import Reserved, chooses, reserve
 from fewtune.evaluation.training_settings import Sweep
 from fewtune.learning.method import Method
 from fewtune.learning.world import World, join_world, leave_world
-from fewtune.recipes import variants
+from fewtune.recipes import named, variants, varied
 from fewtune.recipes.default_learners import candidates
+from fewtune.recipes.paths import unknown_path
 from fewtune.spec import digest, parse
 from fewtune.tasks.samplers import EPISODIC, Sampled
 from fewtune.tasks.task import default_classes
@@ -55,7 +56,8 @@ def compare(
     """Compare methods on the same few-shot episodes.
 
     `target`: labelled rows that the episodes are drawn from, anything that `read_examples` reads.
-    `methods`: `Method` values or their texts by the name to show them under, or a list of texts; by default every frozen learner.
+    `methods`: `Method` values or their texts by the name to show them under, or a list of texts ("ridge", "mine=ridge(penalty=10)"); by
+    default every frozen learner.
     `sources`: other labelled data, whose train classes the methods that learn are trained on; rows that are tested on are left out.
     `backbone`: the foundation model, by its name or as a `Backbone`; by default one that suits the data.
     `ways`: classes in an episode. `shots`: labelled rows of each class; several make several settings, all of the same classes.
@@ -116,9 +118,16 @@ def make_protocols(examples: Examples, ways: int, shots: Sequence[int], settings
 def make_methods(methods: Methods, backbone: Backbone, sweep: Sweep, *, has_source: bool) -> Mapping[str, Variants]:
     """Each method and what a sweep makes of it, by name. Raises InputError for one that does not fit the backbone or lacks a source."""
     if not methods:
-        frozen = candidates(label_side=backbone.label_side, modality=backbone.preparation.modality)
+        frozen = candidates(
+            label_side=backbone.label_side, modality=backbone.preparation.modality, answers_prompts=backbone.answers_prompts
+        )
         return {name: {"": method} for name, method in frozen.items()}
     made = {name: _variants(name, method, sweep) for name, method in _named(methods).items()}
+    for path, _ in sweep:
+        if "." in path and not any(path in label for found in made.values() for label in found):
+            raise unknown_path(
+                path, [found[""] for found in made.values() if not found[""].frozen] or [found[""] for found in made.values()]
+            )
     for name, method in ((name, m) for name, found in made.items() for m in found.values()):
         if any(head.reads_classes for head in method.heads) and not backbone.label_side:
             raise InputError(f"{name} compares with class names, but backbone {backbone.name!r} has no label side: leave it out.")
@@ -180,7 +189,7 @@ def _run(study: Study, settings: CompareSettings, scratch: Path | None, world: W
     if scratch is None:
         return run_kept(study, settings.keeping, world=world, quiet=quiet)
     try:
-        partial = Partial(scratch / _RUN, settings.keeping.trained, writes=world.leads, resumes=False)
+        partial = Partial(scratch / _RUN, settings.keeping.trained, writes=world.leads, resumes=False, reset=settings.keeping.reset)
         partial.begin(digest(study.text()))
         return run_study(study, partial, world=world, quiet=quiet)
     except BaseException:
@@ -199,12 +208,15 @@ def _named(methods: Methods) -> dict[str, Method | str]:
             raise InputError(f'a list of methods holds their texts, found a {type(text).__name__}: write methods={{"mine": ...}}.')
     if repeated := {t for t in methods if list(methods).count(t) > 1}:
         raise InputError(f"method {sorted(repeated)[0]!r} is given twice: give each once.")
-    return {text: text for text in methods}
+    made = dict(map(named, methods))
+    if len(made) < len(methods):
+        raise InputError("two methods have one name: give each another.")
+    return {name: str(method) for name, method in made.items()}
 
 
 def _variants(name: str, method: Method | str, sweep: Sweep) -> Variants:
     if isinstance(method, Method):
-        return {"": method}
+        return varied(method, sweep)
     if not isinstance(method, str):
         raise InputError(f"{name}: expected a fewtune.Method or the text of one, found a {type(method).__name__}.")
     return variants(method, sweep)

@@ -248,5 +248,11 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
 
     def _methods(self, model: Backbone, labels: Any) -> dict[str, Method]:
         single = int(np.bincount(labels).max()) == 1
-        offered = candidates(label_side=model.label_side, modality=model.preparation.modality, rows=len(labels), single=single)
+        offered = candidates(
+            label_side=model.label_side,
+            modality=model.preparation.modality,
+            rows=len(labels),
+            single=single,
+            answers_prompts=model.answers_prompts,
+        )
         return offered if self.method == "auto" else {self.method: read_frozen(self.method)}

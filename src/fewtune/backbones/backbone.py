@@ -10,7 +10,7 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Unpack, final
+from typing import Any, Literal, Unpack, final
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -46,8 +46,10 @@ class Backbone:
     Buffers (BatchNorm statistics) are weights too, but are in no group. `texts`: the tokeniser of the label side, or None if there is none.
     `source`: where the weights came from, for the record. `structure`: the architecture with every option that changes what the weights
     compute. `machine` is resolved: no "auto". `noisy`: whether the network takes `noise` [B], one int64 for each row; augmented views
-    provide it (DropBlock). `origin`: the backbone before its weights were replaced (`with_weights`), or None; a saved model names that one.
-    `towers`: the image and the text encoder of a `pair:`, as they were loaded; none of other models.
+    provide it (DropBlock). `label_metric`: features and class vectors are compared by their angle, or "dot": by their product plus a bias,
+    the last number of a class vector [D + 1] (the words of a masked language model). `origin`: the backbone before its weights were
+    replaced (`with_weights`), or None; a saved model names that one. `towers`: the image and the text encoder of a `pair:`, as they were
+    loaded; none of other models.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Backbone:
     noisy: bool = False
     place: Place = NOWHERE
     origin: Backbone | None = None
+    label_metric: Literal["cosine", "dot"] = "cosine"
     towers: tuple[Backbone, ...] = ()
 
     @staticmethod
@@ -103,6 +106,11 @@ class Backbone:
     def label_side(self) -> bool:
         """Whether class names can be embedded."""
         return self.texts is not None
+
+    @property
+    def answers_prompts(self) -> bool:
+        """Whether features are read at the mask of a prompt, and class vectors are words of the model."""
+        return self.label_metric == "dot"
 
     def start(self) -> dict[str, Tensor]:
         """The starting weights: parameters and persistent buffers by name. They are not copies: clone them before you change them.

@@ -30,6 +30,7 @@ def main() -> None:
 def _run() -> int:
     """Run the command and return its exit code."""
     from fewtune.cli.app import app
+    from fewtune.cli.lists import spread
     from fewtune.cli.stop import stop_on_signals
     from fewtune.cli.surroundings import refuse_lost_folder
     from fewtune.progress import waiting
@@ -40,7 +41,7 @@ def _run() -> int:
     try:
         quiet = "--quiet" in sys.argv or os.environ.get("FEWTUNE_QUIET", "0") not in ("", "0")
         with waiting(f"fewtune {command} is at work", quiet=quiet):
-            app(sys.argv[1:], result_action="return_value", exit_on_error=False, print_error=False)
+            app(spread(app, sys.argv[1:]), result_action="return_value", exit_on_error=False, print_error=False)
     except SystemExit as ended:  # rich leaves with 1 where the reader of the help went away: that is no failure
         return 2 if ended.code == 2 else 0
     return 0

@@ -41,7 +41,7 @@ def adapt(
     Parameters
     ----------
     data: Path
-        A folder of class folders, a CSV, JSONL, Parquet or Excel table, or an .npz file.
+        A folder of class folders, a CSV, JSONL, Parquet or Excel table, an .npz file, or drawn scenes (scenes:counting).
     classes: str
         The names of the classes, if you have no labelled example yet: the model then answers by the name that is nearest. It needs a
         --backbone that reads names, and takes no DATA.

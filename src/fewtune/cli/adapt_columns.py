@@ -29,13 +29,19 @@ class ColumnsAsked:
     metrics: tuple[str, ...] = ()
 
     def settings(self, table: LabelTable) -> JointSettings:
-        """Raises InputError for a method that is none for label columns, and for a metric that suits no column of the table."""
+        """Raises InputError for a method that is none for label columns, for finetuning on sources, and for a metric that suits no column
+        of the table.
+        """
+        from fewtune.errors import InputError
         from fewtune.joint.adapt import JointSettings, methods_of
         from fewtune.joint.judged import kinds_of, metrics_by_kind
 
+        if self.finetune == "sources":
+            raise InputError("--finetune sources is for one column of classes; label columns are finetuned on themselves: --finetune own.")
         methods = methods_of([] if self.method is None else [self.method]) if self.finetune != "never" else {}
         return JointSettings(
             methods=methods,
+            finetune=self.finetune in ("auto", "own", "all"),
             minutes=self.minutes,
             folds=self.folds,
             seed=self.seed,
@@ -69,14 +75,14 @@ def adapt_table(data: Path, wanted: Wanted, out: Path, asked: ColumnsAsked, mode
     load_libraries()
 
     from fewtune.joint.adapt import adapt_columns
-    from fewtune.models.bundle import CARD, HEAD, REPORT
+    from fewtune.models.bundle import CARD, HEAD, REPORT, WEIGHTS
     from fewtune.models.its_place import PACKED
     from fewtune.report.joint_page import save_outcome
     from fewtune.report.joint_tables import sharing_table, tasks_table
     from fewtune.sides.job import Workplace
 
     settings, backbone = asked.settings(table), None
-    refuse_existing(out, overwrite=overwrite, writes=(CARD, HEAD, REPORT, *((PACKED,) if pack else ())))
+    refuse_existing(out, overwrite=overwrite, writes=(CARD, HEAD, WEIGHTS, REPORT, *((PACKED,) if pack else ())))
     tell(*columns_in_words(table))
     if not table.bare:
         with stage("loading the backbone"):

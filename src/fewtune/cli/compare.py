@@ -38,10 +38,10 @@ def compare(
     Parameters
     ----------
     data: Path
-        A folder of class folders, a table, or an .npz file.
+        A folder of class folders, a table, an .npz file, or drawn scenes by name, such as scenes:colour,rows=500,seed=1.
     method: str
-        A method with its options: centroid, 'ridge(penalty=10)', 'multitask(shots=5)', ... Repeat for more. By default all learners that
-        need no training of the backbone.
+        A method with its options: centroid, 'ridge(penalty=10)', 'multitask(shots=5)', ... Repeat for more. 'NAME=METHOD' shows it under a
+        name of your own. `fewtune methods` lists them. By default all learners that need no training of the backbone.
     source: Path
         Other labelled data to train on; repeat for more. Its train classes are used; if it has no class splits, all classes are used, and
         a fifth of them is kept for validation. It may be DATA itself. Test examples and their near-duplicates (saved again, resized, other
@@ -51,11 +51,11 @@ def compare(
     """
     from fewtune.cli.compare_columns import HEADS
     from fewtune.cli.first import check_data
-    from fewtune.recipes.spelled import check_words
+    from fewtune.recipes.spelled import check_words, named
 
     for text in method or ():
         if text != HEADS:
-            check_words(text)
+            check_words(named(text)[1])
     model.check()
     check_data(data, *(source or ()))
     if (wanted := reading.columns(data)) is not None:

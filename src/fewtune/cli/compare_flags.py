@@ -65,12 +65,15 @@ class KeepingFlags:
         Continue the unfinished run of the same command in --out.
     trained: Path
         Keep trained models in this folder. Another comparison that needs the same training (for example on other data) reuses them.
+    reset_trained: bool
+        Train anew what is kept in --trained, and replace it there.
     """
 
     out: Path | None = None
     overwrite: bool = False
     resume: Annotated[bool, Parameter(negative=())] = False
     trained: Path | None = None
+    reset_trained: Annotated[bool, Parameter(negative=())] = False
 
 
 NO_EPISODE_FLAGS = EpisodeFlags()
@@ -97,6 +100,8 @@ def settings_of(
         memory=learning.memory,
         skip_bad=reading.skip_bad,
         cache=model.cache,
-        keeping=Keeping(out=keeping.out, overwrite=keeping.overwrite, resume=keeping.resume, trained=keeping.trained),
+        keeping=Keeping(
+            out=keeping.out, overwrite=keeping.overwrite, resume=keeping.resume, trained=keeping.trained, reset=keeping.reset_trained
+        ),
         quiet=model.quiet,
     )

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from fewtune.data.reading.read import absent
+from fewtune.data.reading.scenes import is_scenes, scenes_named
 from fewtune.errors import InputError
 from fewtune.files import expanded
 from fewtune.progress import stage
@@ -23,9 +24,11 @@ def needed() -> InputError:
 
 
 def check_data(*paths: Path) -> None:
-    """Raise InputError for a path that does not exist, with what is there instead."""
+    """Raise InputError for a path that does not exist, with what is there instead, and for a wrong name of drawn scenes."""
     for path in map(expanded, paths):
-        if not os.path.exists(path):  # noqa: PTH110  (Path.exists raises for too long a name)
+        if is_scenes(path):
+            scenes_named(path)
+        elif not os.path.exists(path):  # noqa: PTH110  (Path.exists raises for too long a name)
             raise InputError(absent(path))
 
 
@@ -40,6 +43,8 @@ def chosen_out(data: Path, out: Path | None, *, resume: bool, overwrite: bool) -
         raise InputError("--overwrite replaces the model in --out: give --out RUN too.")
     stem = expanded(data).resolve()
     name = (stem.stem if stem.is_file() else stem.name) or "data"
+    if is_scenes(data):
+        name = str(data).partition(",")[0].replace(":", "-")
     number = 1
     while _taken(made := Path(RUNS) / f"{name}-{number}"):
         number += 1

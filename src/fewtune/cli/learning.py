@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -23,7 +24,7 @@ class LearningFlags:
         By default each method takes its own number of steps.
     sweep: str
         lr, or lr=1e-4,1e-3,1e-2: every method tries these values of an option. The best is chosen on validation tasks with the first
-        training seed. Repeat for more options.
+        training seed. phases.0.lr=1e-4,1e-3 is a path into a method that is written out. Repeat for more options.
     training_seeds: int
         Seeds of the training runs. With several, an interval over them is shown too.
     adapted_episodes: int
@@ -103,6 +104,6 @@ def _swept(text: str) -> tuple[str, tuple[float, ...]]:
         values = tuple(float(value) for value in listed.split(","))
     except ValueError:
         values = ()
-    if not option.isidentifier() or len(values) < 2 or len(set(values)) < len(values):
+    if not re.fullmatch(r"[^\W\d]\w*(\.\w+)*", option) or len(values) < 2 or len(set(values)) < len(values):
         raise InputError(f"--sweep is lr, or an option and two or more values such as lr=1e-4,1e-3,1e-2, found {text!r}.")
     return option, values

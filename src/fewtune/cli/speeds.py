@@ -51,7 +51,15 @@ def work_of(examples: Examples, backbone: Backbone, sources: Sequence[Examples],
     labels = examples.labels[_trained(examples)]
     if methods is None:
         modality, prompts = backbone.preparation.modality, how.prompts
-        methods = len(candidates(label_side=backbone.label_side, modality=modality, rows=len(labels), prompts=prompts))
+        methods = len(
+            candidates(
+                label_side=backbone.label_side,
+                modality=modality,
+                rows=len(labels),
+                prompts=prompts,
+                answers_prompts=backbone.answers_prompts,
+            )
+        )
     used = list(sources) if how.finetune in ("auto", "sources", "all") and backbone.groups else []
     judged = own_splits_allow(labels, len(examples.class_names))
     return Work(
@@ -121,7 +129,13 @@ def _recipes(examples: Examples, backbone: Backbone, how: AdaptSettings) -> tupl
     """The methods that will finetune on own labels."""
     labels = examples.labels[_trained(examples)]
     possible = how.finetune in ("auto", "own", "all") and backbone.groups and own_splits_allow(labels, len(examples.class_names))
-    return how.own.chosen(backbone.preparation.modality, how.finetune, label_side=backbone.label_side) if possible else ()
+    return (
+        how.own.chosen(
+            backbone.preparation.modality, how.finetune, label_side=backbone.label_side, answers_prompts=backbone.answers_prompts
+        )
+        if possible
+        else ()
+    )
 
 
 def _run(examples: Examples, backbone: Backbone, how: AdaptSettings) -> tuple[float, float]:

@@ -27,12 +27,14 @@ class Column:
     """One label column.
 
     kind "class": integers [N], -1 missing, named by `names`. kind "float": [N, d], NaN missing.
-    kind "multi": multi-hot [N, L] of 0 and 1, -1 missing, named by `names`.
+    kind "multi": multi-hot [N, L] of 0 and 1, -1 missing, named by `names`. `templates`: sentences with one `{}` for a class name, that
+    suit these classes; () where none are known.
     """
 
     kind: Literal["class", "float", "multi"]
     values: np.ndarray[Any, Any]
     names: tuple[str, ...] = ()
+    templates: tuple[str, ...] = ()
 
     @property
     def known(self) -> np.ndarray[Any, np.dtype[np.bool_]]:

@@ -28,10 +28,13 @@ class Partial:
     """The folder of an unfinished run; with None nothing is kept. Pieces are filed by digests of all that they depend on.
 
     `trained`: where training runs are kept instead, to be shared by several studies; it is never discarded. `resumes`: whether training
-    keeps checkpoints to go on from.
+    keeps checkpoints to go on from. `reset`: what is in `trained` from before is not used, and is replaced.
     """
 
-    def __init__(self, folder: Path | None = None, trained: Path | None = None, *, writes: bool = True, resumes: bool = True) -> None:
+    def __init__(
+        self, folder: Path | None = None, trained: Path | None = None, *, writes: bool = True, resumes: bool = True, reset: bool = False
+    ) -> None:
+        self._renewed: set[str] | None = set() if reset else None  # the pieces that were made anew, where all are
         self.folder, self._writes = folder, writes
         self._trained = trained or (folder / "trained" if folder is not None and resumes else None)
 
@@ -83,7 +86,13 @@ class Partial:
 
     def folder_of(self, identity: str) -> Path | None:
         """Where the training run of this identity keeps its checkpoints."""
-        return None if self._trained is None else self._trained / identity
+        if self._trained is None:
+            return None
+        folder = self._trained / identity
+        if self._outdated(identity) and self._writes:
+            for checkpoint in folder.glob("phase-*.safetensors"):
+                checkpoint.unlink(missing_ok=True)
+        return folder
 
     def rows(self, identity: str) -> dict[Place, dict[str, Any]] | None:
         """Test results that are known already: accuracy, loss and seconds of each batch of episodes."""
@@ -112,7 +121,7 @@ class Partial:
     def number(self, identity: str, compute: Callable[[], float]) -> float:
         """A number that is computed once."""
         path = None if self._trained is None else self._trained / "validation" / f"{identity}.json"
-        if path is not None and path.exists():
+        if path is not None and not self._outdated(f"number {identity}") and path.exists():
             try:
                 return float(json.loads(path.read_bytes()))
             except (OSError, ValueError, TypeError) as problem:
@@ -142,6 +151,13 @@ class Partial:
         """Nothing of it is needed any more: what fewtune wrote is removed."""
         if self.folder is not None and self._writes:
             remove(self.folder)
+
+    def _outdated(self, piece: str) -> bool:
+        """Whether a piece was kept before this run, and is to be made anew: true once."""
+        if self._renewed is None or piece in self._renewed:
+            return False
+        self._renewed.add(piece)
+        return True
 
     def _path(self, part: str, identity: str, ending: str) -> Path | None:
         return None if self.folder is None else self.folder / part / f"{identity}.{ending}"

@@ -1,4 +1,8 @@
-"""Each method of a setting against the best one: on the episodes that the two share, with all their training runs."""
+"""Each method of a setting against the best one: on the episodes that the two share, with all their training runs.
+
+Methods that answered fewer episodes are compared with the others, but change nothing between them: the best one that all are compared with
+is one of those that answered the most episodes.
+"""
 
 from __future__ import annotations
 
@@ -88,3 +92,39 @@ def adjusted(p_values: list[float]) -> list[float]:
     counted = adjust_against_best(np.where(np.isnan(known), 1.0, known))
     found: list[float] = np.where(np.isnan(known), np.nan, counted).tolist()
     return found
+
+
+@final
+@dataclass(frozen=True)
+class Compared:
+    """A setting compared. `best`: the method that every other one is compared with. `pairs`: the others against it. `p` and `wilcoxon`: of
+    each, adjusted for having picked the best. `winner`: the method that is better than every other one (p < 1 - level), or None."""
+
+    best: str
+    pairs: Mapping[str, Pair]
+    p: Mapping[str, float]
+    wilcoxon: Mapping[str, float]
+    winner: str | None
+
+
+def compared(answered: Mapping[str, Answered], level: float = 0.95) -> Compared:
+    """All methods of a setting.
+
+    The p values of those that answered the most episodes count these alone, so a method on fewer episodes changes none of them. The p of
+    one on fewer counts all. The winner may be any of them: where it answered fewer episodes, it is compared with every other one on those.
+    """
+    most = max(len(a.place) for a in answered.values())
+    whole = {m: a for m, a in answered.items() if len(a.place) == most}
+    best = best_of(whole)
+    pairs = {m: against(a, answered[best], level) for m, a in answered.items() if m != best}
+    p, wilcoxon = ({m: float("nan") for m in pairs} for _ in range(2))
+    for found, kind in ((p, "p"), (wilcoxon, "wilcoxon")):
+        for family in (list(pairs), [m for m in pairs if m in whole]):  # those on all episodes last: their family is smaller
+            found.update(zip(family, adjusted([getattr(pairs[m], kind) for m in family]), strict=True))
+    return Compared(best, pairs, p, wilcoxon, _winner(answered, level))
+
+
+def _winner(answered: Mapping[str, Answered], level: float) -> str | None:
+    top = best_of(answered)
+    p = adjusted([against(a, answered[top], level).p for m, a in answered.items() if m != top])
+    return top if p and all(value < 1 - level for value in p) else None

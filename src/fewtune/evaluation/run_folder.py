@@ -19,9 +19,11 @@ from fewtune.files import ANOTHER, RECORD, foreign, new_folder, read_record, rec
 from fewtune.learning.world import ALONE, World
 from fewtune.spec import digest
 from fewtune.stopping import Stopped
+from fewtune.words import option
 
 FORMAT = 3
 RESULT = "result.parquet"
+RESET = option("--reset-trained", "reset=True")
 _FILES = ("study.txt", RESULT, "machine.json")
 _FOLDERS = ("episodes/", "weights/", "curves/")
 LIBRARIES = ("fewtune", "torch", "numpy", "scipy", "transformers", "timm", "open_clip_torch", "pillow")
@@ -33,13 +35,22 @@ class Keeping:
     """Where a run is kept while it runs.
 
     `out`: the run folder (None: nowhere). `overwrite`: replace a run that is there, finished or not. `resume`: go on with the unfinished
-    run of the same study there. `trained`: a folder of trained models that several studies share.
+    run of the same study there. `trained`: a folder of trained models that several studies share. `reset`: train anew what is kept there.
+
+    Raises InputError for `reset` without `trained`, or with `resume`.
     """
 
     out: Path | None = None
     overwrite: bool = False
     resume: bool = False
     trained: Path | None = None
+    reset: bool = False
+
+    def __post_init__(self) -> None:
+        if self.reset and self.trained is None:
+            raise InputError(f"{RESET} is for the models in {option('--trained FOLDER')}: give that too.")
+        if self.reset and self.resume:
+            raise InputError(f"{option('--resume')} goes on with what was trained and {RESET} does not: give one.")
 
 
 def run_kept(study: Study, keeping: Keeping, *, world: World = ALONE, quiet: bool = True) -> Outcomes:
@@ -49,7 +60,7 @@ def run_kept(study: Study, keeping: Keeping, *, world: World = ALONE, quiet: boo
     """
     out = keeping.out
     if out is None:
-        return run_study(study, Partial(None, keeping.trained, writes=world.leads), world=world, quiet=quiet)
+        return run_study(study, Partial(None, keeping.trained, writes=world.leads, reset=keeping.reset), world=world, quiet=quiet)
     if (found := _kept(out, digest(study.text()), study)) is not None:
         return found
     refuse_existing(out, overwrite=keeping.overwrite, writes=[*_FILES, *_in_the_way(out)])
@@ -104,7 +115,7 @@ def _partial(study: Study, out: Path, keeping: Keeping, world: World) -> Partial
     """The folder of what is done, beside `out`. Only studies that learn take long enough to need one."""
     if not study.trains:
         return NOTHING
-    partial = Partial(out.resolve().with_name(f"{out.resolve().name}.partial"), keeping.trained, writes=world.leads)
+    partial = Partial(out.resolve().with_name(f"{out.resolve().name}.partial"), keeping.trained, writes=world.leads, reset=keeping.reset)
     partial.open(digest(study.text()), resume=keeping.resume, overwrite=keeping.overwrite, wait=lambda: world.any(False))
     return partial
 

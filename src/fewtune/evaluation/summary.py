@@ -9,7 +9,7 @@ from typing import Any, final
 import numpy as np
 
 from fewtune.evaluation.result import Result
-from fewtune.evaluation.rivals import NO_PAIR, adjusted, against, answered_by, best_of
+from fewtune.evaluation.rivals import NO_PAIR, answered_by, compared
 from fewtune.statistics import (
     Interval,
     average_ranks,
@@ -34,12 +34,12 @@ class Line:
 
     `interval`: of the mean, over `n` episodes (the mean of a method's training runs on each). `over_seeds`: over the means of training
     seeds, or of episode seeds where it was trained once (None with one seed).
-    What follows compares the line with the best one of the setting, on the episodes that the two of them share; no other line has a say in
-    it but for `p`. `difference`: this one minus the best, None for the best. `alone`: the p of the two by themselves: sign-flip test over
-    episodes, or a t test over training runs and episodes where one of them learns from a source. `p`: adjusted for having picked the
-    best. `wilcoxon`: the same of Wilcoxon's test, for methods that do not learn from a source. NaN: for the best one, and where one of
-    the two was trained once, so that it is not known what another run would give.
-    `winner`: it is the best, and p < .05 for every other method.
+    What follows compares the line with the best one of those on the most episodes, on the episodes that the two share. `difference`: this
+    one minus the best, None for the best. `alone`: the p of the two by themselves: sign-flip test over episodes, or a t test over training
+    runs and episodes where one of them learns from a source. `p`: adjusted for having picked the best of several; lines with fewer
+    episodes do not count in the p of lines with more. `wilcoxon`: the same of Wilcoxon's test, for methods that do not learn from a source.
+    NaN: for the best one, and where one of the two was trained once, so that it is not known what another run would give.
+    `winner`: better than every other method of the setting (p < .05).
     """
 
     method: str
@@ -85,15 +85,10 @@ def summarise(result: Result, drawn: Mapping[tuple[int, int], Episodes], items: 
 def _setting(result: Result, methods: list[str], setting: int) -> list[Line]:
     rows = {m: result.where(method=m) for m in methods}
     answered = {m: answered_by(rows[m]) for m in methods}
-    best = best_of(answered)
-    others = [m for m in methods if m != best]
-    pairs = {m: against(answered[m], answered[best]) for m in others}
-    flips, signed = adjusted([pairs[m].p for m in others]), adjusted([pairs[m].wilcoxon for m in others])
-    p, wilcoxon = dict(zip(others, flips, strict=True)), dict(zip(others, signed, strict=True))
-    won = bool(others) and all(value < 1 - LEVEL for value in flips)
+    found = compared(answered, LEVEL)
     lines = []
     for m in methods:
-        means, pair = answered[m].scores.mean(0), pairs.get(m, NO_PAIR)
+        means, pair = answered[m].scores.mean(0), found.pairs.get(m, NO_PAIR)
         lines.append(
             Line(
                 method=m,
@@ -108,10 +103,10 @@ def _setting(result: Result, methods: list[str], setting: int) -> list[Line]:
                 interval=normal_interval(means, LEVEL),
                 over_seeds=_over_seeds(rows[m]),
                 difference=pair.difference,
-                p=p.get(m, float("nan")),
+                p=found.p.get(m, float("nan")),
                 alone=pair.p,
-                wilcoxon=wilcoxon.get(m, float("nan")),
-                winner=won and m == best,
+                wilcoxon=found.wilcoxon.get(m, float("nan")),
+                winner=m == found.winner,
             )
         )
     return lines

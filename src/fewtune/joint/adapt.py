@@ -10,10 +10,11 @@ from fewtune.backbones.backbone import Backbone
 from fewtune.data.reading.label_table import LabelTable
 from fewtune.errors import InputError
 from fewtune.joint.card import joint_card
+from fewtune.joint.finetuned import FINETUNED, can_move, moves_backbone, usual_finetuning
 from fewtune.joint.folds import MANY, check_differ, fold_of_rows
-from fewtune.joint.held_out import heads_held_out, networks_held_out, parts_of
+from fewtune.joint.held_out import finetuned_held_out, heads_held_out, networks_held_out, parts_of
 from fewtune.joint.judged import INDEPENDENT, TOGETHER, TaskJudged, judged_task, truth_of
-from fewtune.joint.networks import Network, alone_like, fit_network, is_alone, moves_backbone
+from fewtune.joint.networks import Network, alone_like, fit_network, is_alone
 from fewtune.joint.outcome import JointOutcome
 from fewtune.joint.rows import JointRows, joint_rows
 from fewtune.joint.ways import HEADS, fit_head
@@ -31,6 +32,7 @@ from fewtune.keys import Key, key
 from fewtune.learning.laid_out import is_sharing
 from fewtune.learning.method import Method
 from fewtune.models.backbone_record import record_of
+from fewtune.models.finetuned_weights import Change, since_origin
 from fewtune.models.joint.evaluate import TaskMeasured, measured_task
 from fewtune.models.joint.model import Fitted, JointBundle, TaskModel
 from fewtune.models.joint.rows import row_digests
@@ -46,41 +48,37 @@ USUAL: Mapping[str, Method] = {INDEPENDENT: independent(), TOGETHER: shared_bott
 
 def methods_of(texts: Sequence[str]) -> dict[str, Method]:
     """The networks to try: a network for each column, and those that are spelled, by their text (by default `shared_bottom`). The former is
-    trained as the first of the latter is, unless it is spelled too.
+    trained as the first of the latter is, unless it is spelled too. One that trains the backbone stands beside the usual two.
 
-    Raises InputError for a method that does not learn label columns, and for one that trains the backbone too.
+    Raises InputError for a method that does not learn label columns.
     """
-    if not texts:
-        return dict(USUAL)
     found = {text: sharing_method(text) for text in texts}
+    moving = {text: method for text, method in found.items() if moves_backbone(method)}
+    found = {text: method for text, method in found.items() if text not in moving}
+    if not found:
+        return dict(USUAL) | moving
     together = {text: method for text, method in found.items() if not is_alone(method)}
     alone = next((method for method in found.values() if is_alone(method)), None)
-    return {INDEPENDENT: alone or alone_like(next(iter(together.values())))} | together
+    return {INDEPENDENT: alone or alone_like(next(iter(together.values())))} | together | moving
 
 
-def sharing_method(text: str, *, backbone: bool = False) -> Method:
-    """A method for label columns by its text.
-
-    Raises InputError for another method, and (unless `backbone`) for one that trains the backbone too.
-    """
+def sharing_method(text: str) -> Method:
+    """A method for label columns by its text. Raises InputError for another method."""
     method = read_method(text)
     if not is_sharing(method):
         raise InputError(f"{text!r} does not learn label columns: expected one of {', '.join(recipe.__name__ for recipe in SHARING)}.")
-    if moves_backbone(method) and not backbone:
-        raise InputError(
-            f"{text!r} trains the backbone too, which `fewtune compare` can do; a saved model of label columns keeps it as it is."
-        )
     return method
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class JointSettings:
-    """How label columns are learned. `methods`: networks by name beside the heads on the features; `minutes`: for all folds of them (they
-    are left out where it is not enough); `folds` (fewer for many rows); `seed` of everything that is drawn; `metrics`: by kind of column,
-    instead of the usual one."""
+    """How label columns are learned. `methods`: networks by name beside the heads on the features; `finetune`: also try to finetune the
+    backbone, if it has weights; `minutes`: for all folds of them (they are left out where it is not enough); `folds` (fewer for many rows);
+    `seed` of everything that is drawn; `metrics`: by kind of column, instead of the usual one."""
 
     methods: Mapping[str, Method] = field(default_factory=lambda: dict(USUAL))
+    finetune: bool = False
     minutes: float = 5.0
     folds: int = 5
     skip_bad: bool = False
@@ -95,8 +93,8 @@ class JointSettings:
 
     @property
     def pair(self) -> tuple[str, str] | None:
-        """The networks that learn each column alone and all together; None where they are not both there."""
-        together = [name for name in self.methods if name != INDEPENDENT]
+        """The networks on the same features that learn each column alone and all together; None where they are not both there."""
+        together = [name for name, method in self.methods.items() if name != INDEPENDENT and not moves_backbone(method)]
         return (INDEPENDENT, together[0]) if INDEPENDENT in self.methods and together else None
 
 
@@ -118,13 +116,16 @@ def adapt_columns(
     with clock.stage("comparing learners on frozen features"):
         parts = parts_of(rows, fold, folds)
         outputs = heads_held_out(rows, parts)
-    tried = {} if len(rows.tasks) < 2 and how.methods == dict(USUAL) else how.methods
-    methods, notes = networks_held_out(rows, parts, tried, clock, root, how.seed, outputs)
+    frozen, moving = _tried(rows, how)
+    methods, notes = networks_held_out(rows, parts, frozen, clock, root, how.seed, outputs)
+    for name, method in moving.items():
+        notes += finetuned_held_out(rows, parts, name, method, clock, root, how.seed, outputs)
+    methods = {**methods, **moving}
     judged = tuple(judged_task(rows, place, outputs[place], folds, pair=how.pair, metrics=how.metrics) for place in range(len(rows.tasks)))
     with clock.stage("making the model"):
         networks = _networks(rows, methods, judged, root, how.seed)
         bundle = _bundle(rows, judged, networks)
-    measured = _measured(rows, bundle)
+    measured = _measured(rows, bundle, judged, networks)
     sentences = (summary_sentence(judged), *map(task_sentence, judged), *sharing_sentences(judged), *map(measured_sentence, measured))
     facts = _facts(rows, judged, measured, how.seed)
     details = (*notes, *left_out_sentence(rows), *copied_sentence(rows), *scales_sentence(rows), *table.examples.remarks)
@@ -141,6 +142,17 @@ def adapt_columns(
     )
 
 
+def _tried(rows: JointRows, how: JointSettings) -> tuple[dict[str, Method], dict[str, Method]]:
+    """(networks on the features as they are, those that are trained with the backbone below). One column is learned alone anyway."""
+    moving = {name: method for name, method in how.methods.items() if moves_backbone(method)}
+    frozen = {name: method for name, method in how.methods.items() if name not in moving}
+    if len(rows.tasks) < 2 and frozen == dict(USUAL):
+        frozen = {}
+    if how.finetune and not moving and can_move(rows):
+        moving = {FINETUNED: usual_finetuning()}
+    return frozen, moving
+
+
 def _networks(rows: JointRows, methods: Mapping[str, Method], judged: tuple[TaskJudged, ...], root: Key, seed: int) -> dict[str, Network]:
     """The networks that answer some task, trained on all rows."""
     needed = [name for name in methods if any(task.chosen == name for task in judged)]
@@ -150,24 +162,36 @@ def _networks(rows: JointRows, methods: Mapping[str, Method], judged: tuple[Task
 
 
 def _bundle(rows: JointRows, judged: tuple[TaskJudged, ...], networks: Mapping[str, Network]) -> JointBundle:
-    examples, backbone = rows.table.examples, rows.backbone
-    digests = row_digests(examples, rows.table.numbers)
+    examples = rows.table.examples
+    digests, (origin, changes) = row_digests(examples, rows.table.numbers), _changes(rows, networks)
     width = rows.features.shape[1] - len(rows.table.names) - len(rows.scaling.flagged)
     return JointBundle(
-        backbone=None if backbone is None else record_of(backbone, width),
+        backbone=None if origin is None else record_of(origin, width),
+        changes=tuple(changes.values()),
         numbers=rows.table.names,
         scaling=rows.scaling,
-        tasks=tuple(_task_model(rows, place, task, networks) for place, task in enumerate(judged)),
+        tasks=tuple(_task_model(rows, place, task, networks, tuple(changes)) for place, task in enumerate(judged)),
         learned=frozenset(digests[row] for row in rows.train),
         input=rows.table.input,
     )
 
 
-def _task_model(rows: JointRows, place: int, found: TaskJudged, networks: Mapping[str, Network]) -> TaskModel:
+def _changes(rows: JointRows, networks: Mapping[str, Network]) -> tuple[Backbone | None, dict[str, Change | None]]:
+    """(the backbone that the model names, what is changed in it for the ways that need it). The first change, "", is that of the features
+    as they are: none, unless the backbone is that of a saved model."""
+    if rows.backbone is None:
+        return None, {"": None}
+    origin, since = since_origin(rows.backbone, None)
+    moved = {name: network.below.moved() for name, network in networks.items() if network.below is not None}
+    return origin, {"": since} | {name: since_origin(rows.backbone, one)[1] for name, one in moved.items()}
+
+
+def _task_model(rows: JointRows, place: int, found: TaskJudged, networks: Mapping[str, Network], changes: Sequence[str]) -> TaskModel:
     task, best = found.task, found.best
     fitted: Fitted
     if found.chosen in networks:
-        fitted = networks[found.chosen].fitted[place]
+        seen = changes.index(found.chosen) if found.chosen in changes else 0
+        fitted = replace(networks[found.chosen].fitted[place], backbone=seen)
     else:
         fitted = fit_head(rows, task, HEADS[task.column.kind][found.chosen], rows.train)
     return TaskModel(
@@ -186,13 +210,17 @@ def _task_model(rows: JointRows, place: int, found: TaskJudged, networks: Mappin
     )
 
 
-def _measured(rows: JointRows, bundle: JointBundle) -> tuple[TaskMeasured, ...]:
+def _measured(
+    rows: JointRows, bundle: JointBundle, judged: tuple[TaskJudged, ...], networks: Mapping[str, Network]
+) -> tuple[TaskMeasured, ...]:
     """Every task on the rows of the test split, which nothing has looked at before."""
-    return tuple(
-        measured_task(model, model.answers(rows.features[task.test]), truth_of(task, task.test))
-        for model, task in zip(bundle.tasks, rows.tasks, strict=True)
-        if len(task.test)
-    )
+    found = []
+    for model, task, one in zip(bundle.tasks, rows.tasks, judged, strict=True):
+        if len(task.test):
+            network = networks.get(one.chosen)
+            features = rows.features[task.test] if network is None else network.features(rows, task.test)
+            found.append(measured_task(model, model.answers(features), truth_of(task, task.test)))
+    return tuple(found)
 
 
 def _facts(rows: JointRows, judged: tuple[TaskJudged, ...], measured: tuple[TaskMeasured, ...], seed: int) -> dict[str, Any]:

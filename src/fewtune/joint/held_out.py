@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
 
 from fewtune.data.examples import Integers
-from fewtune.joint.networks import fit_network
+from fewtune.joint.finetuned import base_ground
+from fewtune.joint.networks import Network, fit_network
 from fewtune.joint.rows import JointRows, JointTask
-from fewtune.joint.ways import HEADS, fit_head, outputs_for
+from fewtune.joint.ways import HEADS, fit_head
 from fewtune.keys import Key
+from fewtune.learning.budget import each_phase
+from fewtune.learning.ground import Ground
 from fewtune.learning.method import Method
+from fewtune.learning.phase import phases_of
 from fewtune.models.joint.model import Floats
 from fewtune.sides.clock import Clock
 from fewtune.words import counted
+
+_FEW, _MORE = 1, 4  # steps that the speed is measured in
 
 
 @final
@@ -69,9 +76,7 @@ def networks_held_out(
     for done, (part, name) in enumerate(runs):
         with clock.stage(f"training {name}, run {done + 1} of {len(runs)}") as stage:
             network = fit_network(part.rows, methods[name], part.rows.train, root.child("fold", part.number), seed=seed)
-            answers = outputs_for(part.rows, network.fitted, part.asked)
-            for whole, found, inside, task in zip(made[name], answers, part.rows.tasks, rows.tasks, strict=True):
-                whole[part.asked] = on_scale(found[part.asked], inside, task)
+            _keep(made[name], network, part, rows)
         needed = (len(runs) + len(methods)) * stage.seconds
         if not done and needed > clock.left:
             enough = math.ceil((clock.spent + needed) / 60 + 0.25)
@@ -80,6 +85,57 @@ def networks_held_out(
         for place, one in enumerate(each):
             outputs[place][name] = one
     return methods, []
+
+
+def finetuned_held_out(
+    rows: JointRows,
+    parts: tuple[Part, ...],
+    name: str,
+    method: Method,
+    clock: Clock,
+    root: Key,
+    seed: int,
+    outputs: list[dict[str, Floats]],
+) -> list[str]:
+    """Add the held-out outputs of a network that is trained with the backbone below it; sentences. It takes no part where the budget does
+    not allow a run for each fold and one on all rows, which is measured in a few steps first."""
+    base = base_ground(rows, method)
+    with clock.stage("measuring the speed of finetuning"):
+        run = _seconds_a_run(parts[0].rows, method, base, root)
+    needed = (len(parts) + 1) * run
+    if needed > clock.left:
+        enough = math.ceil((clock.spent + needed) / 60 + 0.25)
+        return [f"Too little time to finetune the backbone: it takes about {counted(enough, 'minute')} ({clock.ask(enough)})."]
+    made = [np.full((len(rows), n), np.nan) for n in rows.outputs]
+    for part in parts:
+        with clock.stage(f"finetuning the backbone, run {part.number + 1} of {len(parts)}"):
+            network = fit_network(part.rows, method, part.rows.train, root.child("fold", part.number), seed=seed, base=base)
+            _keep(made, network, part, rows)
+    for place, one in enumerate(made):
+        outputs[place][name] = one
+    return []
+
+
+def _seconds_a_run(rows: JointRows, method: Method, base: Ground, root: Key) -> float:
+    """The time of one run, measured in a few steps; what all runs share is computed on the way."""
+
+    def taken(steps: int) -> float:
+        short = replace(method, phases=each_phase(method.phases, lambda phase: replace(phase, steps=min(steps, phase.steps))))
+        began = time.monotonic()
+        fit_network(rows, short, rows.train, root.child("speed"), base=base)
+        return time.monotonic() - began
+
+    taken(_FEW)  # the first pass pays for what later ones share
+    few, more, phases = taken(_FEW), taken(_MORE), phases_of(method.phases)
+    each = max(more - few, 0.0) / ((_MORE - _FEW) * len(phases))
+    return few + each * sum(max(phase.steps - _FEW, 0) for phase in phases)
+
+
+def _keep(whole: list[Floats], network: Network, part: Part, rows: JointRows) -> None:
+    """Put what a network answers to the rows of its fold into the outputs of all rows."""
+    answers = network.outputs(part.rows, part.asked)
+    for mine, found, inside, task in zip(whole, answers, part.rows.tasks, rows.tasks, strict=True):
+        mine[part.asked] = on_scale(found[part.asked], inside, task)
 
 
 def on_scale(outputs: Floats, learned: JointTask, task: JointTask) -> Floats:

@@ -15,7 +15,7 @@ from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import Integers
 from fewtune.data.items import Vectors
 from fewtune.data.row_space import RowSpace
-from fewtune.errors import InputError
+from fewtune.joint.finetuned import Below, base_ground, moves_backbone, on_rows
 from fewtune.joint.folds import fold_of_rows
 from fewtune.joint.rows import JointRows
 from fewtune.keys import Key
@@ -30,7 +30,6 @@ from fewtune.models.joint.model import Fitted, Floats
 from fewtune.parts.aggregators import Mean
 from fewtune.parts.heads.head import State
 from fewtune.parts.losses import ByKind
-from fewtune.parts.rates import Constant
 from fewtune.parts.sharing import Independent
 from fewtune.tasks.label_columns import label_tasks
 from fewtune.tasks.per_task import PerTask
@@ -44,11 +43,27 @@ _ANY = key_of(0)  # nothing is drawn by it that matters
 @final
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A trained network: its `method` as it was laid out for the tasks, an answer for each task, and what training took."""
+    """A trained network: its `method` as it was laid out for the tasks, an answer for each task, and what training took. `below`: the
+    backbone that was trained with it; None where it reads the features as they are."""
 
     method: Method
     fitted: tuple[Fitted, ...]
     trained: Trained
+    below: Below | None = None
+
+    def features(self, rows: JointRows, asked: Integers) -> Tensor:
+        """The features [n, D] of some rows that it answers."""
+        asked_rows = torch.from_numpy(asked)
+        return rows.features[asked_rows] if self.below is None else self.below.features(asked_rows)
+
+    def outputs(self, rows: JointRows, asked: Integers) -> tuple[Floats, ...]:
+        """The outputs of every task for some rows, [N, outputs] each; NaN for all other rows."""
+        features, found = self.features(rows, asked), []
+        for one, count in zip(self.fitted, rows.outputs, strict=True):
+            outputs = np.full((len(rows), count), np.nan)
+            outputs[asked] = one.outputs(features)
+            found.append(outputs)
+        return tuple(found)
 
 
 def joint_space(rows: JointRows) -> RowSpace:
@@ -66,24 +81,30 @@ def joint_ground(space: RowSpace) -> Ground:
     return Ground(load_backbone("precomputed"), space)
 
 
-def fit_network(rows: JointRows, method: Method, train_rows: Integers, key: Key, *, seed: int = 0, place: int = 0) -> Network:
-    """A sharing method trained on some rows. `seed`: of its initial weights; `place`: its number among the networks of one model.
+def fit_network(
+    rows: JointRows, method: Method, train_rows: Integers, key: Key, *, seed: int = 0, place: int = 0, base: Ground | None = None
+) -> Network:
+    """A sharing method trained on some rows. `seed`: of its initial weights; `place`: its number among the networks of one model; `base`:
+    where its backbone is trained (`base_ground`), by default a new one.
 
     A seventh of the rows is held back, and every 25 steps the network is asked for it: the weights with the least mean loss over tasks are
     kept, and of a network for each task (also where a penalty ties them) those with the least loss of each task. Raises InputError for a
-    method that is none for label columns.
+    method that is none for label columns, and for one that trains a backbone where there is none.
     """
-    space = joint_space(rows)
-    laid, ground = laid_out(method, rows.outputs, seed), joint_ground(space)
+    laid = laid_out(method, rows.outputs, seed)
+    moving = moves_backbone(method)
+    ground = on_rows(base or base_ground(rows, laid), rows) if moving else joint_ground(joint_space(rows))
+    space = ground.space
     inside, watched = held_back(train_rows, rows, key.child("held back"))
-    watch = Watch(rows, space, ground, laid, watched)
+    watch = Watch(rows, space, ground, laid, watched, apart=not moving)
     found = train(ground, laid.phases, joint_tasks(rows, space, inside), key, validate=watch, watch=EVERY)
     answering, fitted = Method(learner=laid.learner), []
     for task, state in enumerate(_asking(rows)):
         weights = watch.best(task) or found.weights
         parameters = {n: t.detach().cpu() for n, t in ground.read(laid.head, weights).items()}
         fitted.append(Fitted(answering, state, parameters, unit=False, network=None if watch.apart else place))
-    return Network(laid, tuple(fitted), found)
+    below = Below(ground, watch.best(0) or found.weights) if moving else None
+    return Network(laid, tuple(fitted), found, below)
 
 
 def _asking(rows: JointRows) -> list[State]:
@@ -108,37 +129,6 @@ def alone_like(method: Method) -> Method:
     return Method(phases=(replace(phase, steps=sum(one.steps for one in phases)),), learner=head)
 
 
-def moves_backbone(method: Method) -> bool:
-    """Whether a sharing method trains more than its own network."""
-    heads = tuple(f"{head.name}." for head in method.heads)
-    rules = [rule for phase in phases_of(method.phases) for rule in phase.plan.rules]
-    return any(not (rate == 0 or pattern.startswith(heads) or (isinstance(rate, Constant) and rate.lr == 0)) for pattern, rate in rules)
-
-
-def outputs_of_all(
-    rows: JointRows, method: Method, train_rows: Integers, asked: Integers, key: Key, seed: int
-) -> tuple[list[Floats], Trained]:
-    """(the outputs of every task for some rows, [N, outputs] each, NaN for others; what training took) of a method that trains the backbone
-    too. It reads the embedding as it is: no scaling, no numbers beside it.
-
-    Raises InputError where there is no backbone to train, or where columns of numbers are inputs too.
-    """
-    if rows.backbone is None or rows.table.names:
-        raise InputError('moves="all" trains the backbone on photos or texts alone: leave --numbers out, or take moves="network".')
-    space = RowSpace([rows.table.examples])
-    laid, ground = laid_out(method, rows.outputs, seed), Ground(rows.backbone, space)
-    found = train(ground, laid.phases, joint_tasks(rows, space, train_rows), key)
-    parameters, head = ground.read(laid.head, found.weights), laid.head
-    answers = []
-    with torch.inference_mode():
-        features = ground.embed(found.weights, torch.from_numpy(asked)[None])
-        for state, count in zip(_asking(rows), rows.outputs, strict=True):
-            outputs = np.full((len(rows), count), np.nan)
-            outputs[asked] = head.score(state, features, parameters)[0].double().cpu().numpy()
-            answers.append(outputs)
-    return answers, found
-
-
 def held_back(train_rows: Integers, rows: JointRows, key: Key) -> tuple[Integers, Integers]:
     """(rows to train on, rows that say when to stop): a seventh, dealt out as folds are; none where a task would be without a row in one
     of them."""
@@ -151,11 +141,12 @@ def held_back(train_rows: Integers, rows: JointRows, key: Key) -> tuple[Integers
 
 @final
 class Watch:
-    """The validation of a training run: it measures the loss of every task on rows held back, and remembers the best weights."""
+    """The validation of a training run: it measures the loss of every task on rows held back, and remembers the best weights. `apart`:
+    whether each task of a network for each task may keep weights of its own time."""
 
-    def __init__(self, rows: JointRows, space: RowSpace, ground: Ground, laid: Method, watched: Integers) -> None:
+    def __init__(self, rows: JointRows, space: RowSpace, ground: Ground, laid: Method, watched: Integers, *, apart: bool = True) -> None:
         self._ground, self._learner = ground, laid.learner
-        self.apart = isinstance(laid.learner, Independent) and len(rows.tasks) > 1
+        self.apart = apart and isinstance(laid.learner, Independent) and len(rows.tasks) > 1
         tasks = joint_tasks(rows, space, watched) if len(watched) else None
         self._asked = None if tasks is None else PerTask(batch=int(tasks.sizes().max())).draw(tasks, _ANY, 0, len(tasks))
         self._least = [math.inf] * len(rows.tasks)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import final
 
 import numpy as np
-import torch
 
 from fewtune.backbones.backbone import Backbone
 from fewtune.data.reading.label_table import LabelTable
@@ -16,7 +15,7 @@ from fewtune.errors import InputError
 from fewtune.joint.adapt import USUAL, sharing_method
 from fewtune.joint.folds import check_differ, fold_of_rows
 from fewtune.joint.judged import metric_of, truth_of
-from fewtune.joint.networks import fit_network, moves_backbone, outputs_of_all
+from fewtune.joint.networks import fit_network
 from fewtune.joint.rows import JointRows, joint_rows
 from fewtune.joint.ways import HEADS, fit_head, outputs_for
 from fewtune.keys import key
@@ -88,7 +87,7 @@ def compared_methods(texts: Sequence[str]) -> dict[str, Method | None]:
     """Methods by their text, None for `heads`; by default heads, a network for each column, and one that all share."""
     if not texts:
         return {FROZEN: None, **USUAL}
-    return {text: None if text == FROZEN else sharing_method(text, backbone=True) for text in dict.fromkeys(texts)}
+    return {text: None if text == FROZEN else sharing_method(text) for text in dict.fromkeys(texts)}
 
 
 def compare_columns(
@@ -140,14 +139,11 @@ def _run(rows: JointRows, method: Method | None, seed: int) -> _Run:
         heads = [fit_head(rows, task, next(iter(HEADS[task.column.kind].values())), rows.train) for task in rows.tasks]
         return _Run(_answers(rows, outputs_for(rows, heads, rows.test)))
     root = key(seed, "columns")
-    if moves_backbone(method):
-        outputs, trained = outputs_of_all(rows, method, rows.train, rows.test, root, seed)
-        return _Run(_answers(rows, outputs), trained.seconds, trained.visits)
     network = fit_network(rows, method, rows.train, root, seed=seed)
     head, use = network.method.head, None
     if isinstance(head, Mmoe):
-        use = utilisation(head, network.fitted[0].parameters, rows.features[torch.from_numpy(rows.test)])
-    answers = _answers(rows, outputs_for(rows, network.fitted, rows.test))
+        use = utilisation(head, network.fitted[0].parameters, network.features(rows, rows.test))
+    answers = _answers(rows, network.outputs(rows, rows.test))
     return _Run(answers, network.trained.seconds, network.trained.visits, use)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fewtune.joint.finetuned import FINETUNED
 from fewtune.joint.judged import INDEPENDENT, TaskJudged, truth_of
 from fewtune.joint.rows import JointRows
 from fewtune.models.joint.evaluate import TaskMeasured
@@ -20,7 +21,12 @@ NAMED = 3  # rows in a sentence
 APART = 10.0  # times: scales that differ by less need no word
 PERCENT = {"accuracy", "balanced_accuracy"}
 UNITS = {"rmse", "mae"}  # in the units of the column
-WAYS = {"logistic": "logistic regression", "ridge": "ridge regression", INDEPENDENT: "a network of its own"}
+WAYS = {
+    "logistic": "logistic regression",
+    "ridge": "ridge regression",
+    INDEPENDENT: "a network of its own",
+    FINETUNED: "a network with the finetuned backbone",
+}
 
 
 def shown(metric: str, value: float) -> str:

@@ -23,6 +23,8 @@ def prompts_of(head: Head) -> tuple[str, ...]:
 def class_vectors(backbone: Backbone, weights: Weights, class_names: Sequence[str], prompts: Sequence[str]) -> Float[Tensor, "C D"]:
     """One unit vector a class: the texts of all templates are embedded, normalised, averaged and normalised again.
 
+    Of a label side that is compared by products ("dot"), the mean as it is, with the bias last: [C, D + 1].
+
     Reference: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", 2021, section 3.1.4 (ensembling in
     embedding space). Raises InputError where the backbone has no label side.
     """
@@ -30,8 +32,11 @@ def class_vectors(backbone: Backbone, weights: Weights, class_names: Sequence[st
         raise InputError(f"backbone {backbone.name!r} has no label side, so class names cannot be compared with: choose another method.")
     distinct = sorted(set(class_names))
     texts = [fill(prompt, readable(name)) for name in distinct for prompt in prompts]
-    embedded = unit(backbone.embed_labels(weights, texts))
-    mean = unit(embedded.view(len(distinct), len(prompts), -1).mean(1))
+    embedded = backbone.embed_labels(weights, texts)
+    if backbone.label_metric == "dot":
+        mean = embedded.view(len(distinct), len(prompts), -1).mean(1)
+    else:
+        mean = unit(unit(embedded).view(len(distinct), len(prompts), -1).mean(1))
     place = {name: i for i, name in enumerate(distinct)}
     return mean[[place[name] for name in class_names]]
 

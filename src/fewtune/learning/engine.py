@@ -17,6 +17,7 @@ from fewtune.keys import Key
 from fewtune.learning.direction import Answer, Gradients, direction
 from fewtune.learning.ground import RATES, Ground, Meter
 from fewtune.learning.implicit import check_implicit, crossing
+from fewtune.learning.layer_inputs import input_grams, member_rows
 from fewtune.learning.memo import Memo
 from fewtune.learning.phase import Adapt, Average, Greedy, Implicit, Learner, Phase, Step, distils, heads_of, phases_of
 from fewtune.learning.support import support_tasks
@@ -25,6 +26,7 @@ from fewtune.parts.heads.head import Head, Random, stored
 from fewtune.parts.heads.head import answer as answered
 from fewtune.parts.inner import start, update
 from fewtune.parts.losses import Outcome
+from fewtune.parts.merging import merge
 from fewtune.parts.plan import ResolvedPlan, resolve
 from fewtune.tasks.episodes import Episodes
 from fewtune.tasks.task import Tasks
@@ -162,7 +164,7 @@ def run_inside(ground: Ground, step: Step, weights: Weights, origin: Weights, ta
                 start = run_inside(ground, one, start, origin, tasks, key.child(number).child(place), unrolled)
             return start
 
-        return averaged(step, weights, member, ground.edits)
+        return averaged(step, weights, member, ground, tasks, key)
     if isinstance(step, Greedy):
         raise InputError("a greedy soup needs validation episodes, which a support set has not: use Average inside Adapt.")
     plan = resolve(step.plan, ground.movable_inside(weights), ground.backbone.groups)
@@ -216,9 +218,21 @@ def _of(weights: Weights, names: tuple[str, ...]) -> dict[str, Tensor]:
     return {n: weights[n] for n in names}
 
 
-def averaged(step: Average, weights: Weights, run: Callable[[Weights, int], Weights], edits: tuple[Edit, ...]) -> dict[str, Tensor]:
-    """Every member from the same start, and the average of their ends; `run` takes the start and the member's number."""
-    return average([run(weights, number) for number in range(len(step.members))], step.weights, edits, weights)
+def averaged(
+    step: Average, weights: Weights, run: Callable[[Weights, int], Weights], ground: Ground, tasks: Tasks, key: Key
+) -> dict[str, Tensor]:
+    """Every member from the same start, and what the step's weights or rule make of their ends.
+
+    `run` takes the start and the member's number. `tasks`: what members train on, for a rule that reads inputs of layers.
+    """
+    ends = [run(weights, number) for number in range(len(step.members))]
+    if step.rule is None:
+        return average(ends, step.weights, ground.edits, weights)
+    grams = None
+    if step.rule.reads_inputs:
+        rows = [member_rows(member, tasks, key.child("inputs", number)) for number, member in enumerate(step.members)]
+        grams = [input_grams(ground, end, some) for end, some in zip(ends, rows, strict=True)]
+    return merge(step.rule, weights, ends, ground.edits, grams)
 
 
 def average(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, final
+from typing import Any, Protocol, final
 
 import numpy as np
 import torch
@@ -43,10 +43,19 @@ class Meter:
         self.residual = residual if self.residual is None else max(self.residual, residual)
 
 
+class Finish(Protocol):
+    """What is done to the features of rows after the backbone: [*, W] to [*, width]; rows [*] of -1 stay zero."""
+
+    @property
+    def width(self) -> int: ...
+    def __call__(self, features: Tensor, rows: Tensor) -> Tensor: ...
+
+
 @final
 @dataclass(frozen=True, eq=False)
 class Ground:
-    """Every function of the engine takes one. `store` holds activations below which nothing moves, `memo` the features of an inner loop."""
+    """Every function of the engine takes one. `store` holds activations below which nothing moves, `memo` the features of an inner loop.
+    `finish`: what features go through before they are used; None: nothing."""
 
     backbone: Backbone
     space: RowSpace
@@ -54,6 +63,7 @@ class Ground:
     store: CutStore | None = None
     memo: Memo | None = None
     meter: Meter = field(default_factory=Meter)
+    finish: Finish | None = None
 
     @cached_property
     def _backbone_names(self) -> frozenset[str]:
@@ -95,7 +105,8 @@ class Ground:
     def embed(self, weights: Mapping[str, Tensor], rows: Tensor, view: View = IDENTITY, key: Key | None = None) -> Tensor:
         """Features of rows [E, B] by the weights at hand, seen through `view` by `key`; rows of -1 have features of zero."""
         self.meter.visits += int((rows >= 0).sum())
-        return meeting(self._seen(weights, rows, view, key), rows)
+        features = self._seen(weights, rows, view, key)
+        return meeting(features if self.finish is None else self.finish(features, rows), rows)
 
     def _seen(self, weights: Mapping[str, Tensor], rows: Tensor, view: View, key: Key | None) -> Tensor:
         if view != IDENTITY:
@@ -189,4 +200,4 @@ class Ground:
     @cached_property
     def width(self) -> int:
         """The width of the features."""
-        return self.backbone.width or int(np.asarray(self.space.fetch(0)).shape[-1])
+        return self.finish.width if self.finish is not None else self.backbone.width or int(np.asarray(self.space.fetch(0)).shape[-1])

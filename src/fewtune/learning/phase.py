@@ -11,6 +11,7 @@ from fewtune.parts.aggregators import Aggregator, Mean, remembers
 from fewtune.parts.heads.head import Head
 from fewtune.parts.keep import Keep, Last
 from fewtune.parts.losses import CrossEntropy, Distil, Loss
+from fewtune.parts.merging import Rule
 from fewtune.parts.optimizers import SGD, Optimizer
 from fewtune.parts.plan import Plan
 from fewtune.parts.rates import Learned
@@ -67,9 +68,10 @@ class Average:
     """Run each member from one start and average the ends: sum_i weights_i theta_i. An empty member is the start.
 
     A name that a member has not moved has the start's value. Where edits change weights (LoRA), the changed weights are averaged, not the
-    factors. WiSE-FT is `Average(members=((), phases), weights=(1 - a, a))`.
+    factors. WiSE-FT is `Average(members=((), phases), weights=(1 - a, a))`. Instead of `weights`, a `rule` may say how the ends are merged
+    (`fewtune.parts.merging`): `Uniform()`, `TaskArithmetic()`, `Ties()`, `Dare()`, `ModelStock()`, `IsoC()`, `RegMean()`.
 
-    Raises InputError unless there is one weight for each member and the weights sum to 1.
+    Raises InputError unless there is one weight for each member and the weights sum to 1, or a rule and no weights.
 
     >>> phase = Phase(sampler=Pooled(batch=64), learner=Linear(rows="class"), plan=everything(1e-3), steps=10)
     >>> Average(members=((), (phase,)), weights=(0.5, 0.5)).weights
@@ -77,9 +79,14 @@ class Average:
     """
 
     members: tuple[tuple[Step, ...], ...]
-    weights: tuple[float, ...]
+    weights: tuple[float, ...] = ()
+    rule: Rule | None = None
 
     def __post_init__(self) -> None:
+        if self.rule is not None:
+            if self.weights or not self.members:
+                raise InputError("Average takes weights or a rule for its members, at least one: give one of the two.")
+            return
         if len(self.members) != len(self.weights) or abs(sum(self.weights) - 1) > 1e-9:
             raise InputError(f"expected one weight a member, summing to 1, found {self.weights} for {len(self.members)} members.")
 

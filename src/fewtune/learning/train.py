@@ -124,7 +124,7 @@ class _Run:
             return end
 
         if isinstance(step, Average):
-            return averaged(step, weights, member, self.ground.edits)
+            return averaged(step, weights, member, self.ground, self.tasks, self.key.child("source", *place))
         if self.validate is None:
             raise InputError("a greedy soup needs validation episodes: give a source with validation classes.")
         ends = [member(weights, number) for number in range(len(step.members))]

@@ -111,7 +111,7 @@ class Bundle:
             "kind": "bundle",
             "format": FORMAT,
             "backbone": asdict(self.backbone),
-            "moved": _record_of(self.moved),
+            "moved": record_of_change(self.moved),
             "method": self.method,
             "class_names": list(self.class_names),
             "temperature": self.temperature,
@@ -122,9 +122,10 @@ class Bundle:
         write_bytes(folder / RECORD, sealed(record))
 
 
-def _record_of(moved: Change | None) -> dict[str, Any] | None:
+def record_of_change(moved: Change | None) -> dict[str, Any] | None:
+    """What the record says of what finetuning changed."""
     if isinstance(moved, Members):
-        return {"members": [_record_of(part) for part in moved.parts]}
+        return {"members": [record_of_change(part) for part in moved.parts]}
     return None if moved is None else {"edits": moved.edits, "digest": moved.digest}
 
 
@@ -217,7 +218,11 @@ def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
 def _moved(path: Path, record: Mapping[str, Any]) -> Change | None:
     if record["moved"] is None:
         return None
-    said, weights = get(record, "moved", dict), safetensors.torch.load_file(path / WEIGHTS)
+    return read_change(get(record, "moved", dict), safetensors.torch.load_file(path / WEIGHTS))
+
+
+def read_change(said: dict[str, Any], weights: dict[str, Tensor]) -> Change:
+    """What finetuning changed, by what the record says of it and the weights that moved. Raises the errors of a broken record."""
     if "members" not in said:
         return _moved_one(said, weights)
     members = get(said, "members", list)

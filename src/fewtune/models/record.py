@@ -14,7 +14,7 @@ from fewtune.files import RECORD, read_record, recover
 
 T = TypeVar("T")
 
-FORMAT, LEAST_FORMAT = 5, 3  # written and read; 4 has ensembles, 5 the names of examples and held-out answers
+FORMAT, LEAST_FORMAT = 6, 3  # written and read; 4: ensembles, 5: names of examples and held-out answers, 6: label columns that finetune
 
 
 SINGLE, JOINT = "bundle", "joint"  # the kinds of records: of a model of one label column, and of several

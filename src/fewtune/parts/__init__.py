@@ -1,8 +1,8 @@
 """The parts of methods. Each part is a small description that the text of a method can name.
 
 `heads` turn features into answers, `sharing` does so for several label columns at once, `losses` say what an answer costs, `aggregators`
-combine the gradients of several tasks. A `Plan` says which weights move at which `Rate`, an optimizer how, and a `Keep` which weights a
-phase ends with.
+combine the gradients of several tasks. `merging` makes one network of several. A `Plan` says which weights move at which `Rate`, an
+optimizer how, and a `Keep` which weights a phase ends with.
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ if TYPE_CHECKING:
         SupervisedContrast,
         TaskRelation,
     )
+    from fewtune.parts.merging import RULES, Dare, IsoC, ModelStock, RegMean, Rule, TaskArithmetic, Ties, Uniform
     from fewtune.parts.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Optimizer, RAdam
     from fewtune.parts.plan import PLANS, Plan, bias_and_norm, everything, gradual, layerwise, one_group, only, upper
     from fewtune.parts.rates import RATES, After, Constant, Cosine, Learned, LinearDecay, Rate, Steps
@@ -152,6 +153,15 @@ _WHERE = {
     "SquaredError": "losses",
     "SupervisedContrast": "losses",
     "TaskRelation": "losses",
+    "Dare": "merging",
+    "IsoC": "merging",
+    "ModelStock": "merging",
+    "RULES": "merging",
+    "RegMean": "merging",
+    "Rule": "merging",
+    "TaskArithmetic": "merging",
+    "Ties": "merging",
+    "Uniform": "merging",
     "Adam": "optimizers",
     "AdamW": "optimizers",
     "OPTIMIZERS": "optimizers",
@@ -197,6 +207,7 @@ __all__ = [
     "OPTIMIZERS",
     "PLANS",
     "RATES",
+    "RULES",
     "SGD",
     "SHARING",
     "Adam",
@@ -217,6 +228,7 @@ __all__ = [
     "Cosine",
     "CrossEntropy",
     "CrossStitch",
+    "Dare",
     "Displacement",
     "Distil",
     "Dwa",
@@ -236,6 +248,7 @@ __all__ = [
     "ImtlG",
     "ImtlL",
     "Independent",
+    "IsoC",
     "Keep",
     "Last",
     "Learned",
@@ -247,6 +260,7 @@ __all__ = [
     "Mean",
     "MinNorm",
     "Mmoe",
+    "ModelStock",
     "Mtan",
     "MultiLogistic",
     "NamedLogistic",
@@ -257,8 +271,10 @@ __all__ = [
     "Plan",
     "RAdam",
     "Rate",
+    "RegMean",
     "Ridge",
     "Rlw",
+    "Rule",
     "SharedBottom",
     "Sharing",
     "Shrink",
@@ -269,12 +285,15 @@ __all__ = [
     "SupervisedContrast",
     "Svm",
     "Swa",
+    "TaskArithmetic",
     "TaskQueries",
     "TaskRelation",
     "Text",
     "TextPrior",
+    "Ties",
     "TorchJd",
     "Uncertainty",
+    "Uniform",
     "UpGrad",
     "WorstCase",
     "bias_and_norm",

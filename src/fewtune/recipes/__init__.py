@@ -42,8 +42,9 @@ if TYPE_CHECKING:
         text_prior,
         zero_shot,
     )
-    from fewtune.recipes.language import RECIPES, WORDS, read_frozen, read_method, variants
+    from fewtune.recipes.language import RECIPES, WORDS, read_frozen, read_method, variants, varied, with_options
     from fewtune.recipes.meta import anil, boil, fomaml, imaml, maml, meta_sgd, minibatch_prox, reptile
+    from fewtune.recipes.prompting import multitask_prompt_finetuning, prompt_finetuning, prompt_zero_shot
     from fewtune.recipes.sharing import (
         additive,
         cross_stitch,
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
         task_queries,
     )
     from fewtune.recipes.source_training import flyp, mamf, meta_baseline, p_m_f, shared_heads
-    from fewtune.recipes.spelled import check_words
+    from fewtune.recipes.spelled import check_words, named
 
 # the file of each name; imported when the name is first used, so that the command line starts at once
 _WHERE = {
@@ -98,8 +99,12 @@ _WHERE = {
     "mmoe": "sharing",
     "mtan": "sharing",
     "multitask": "episodic",
+    "named": "spelled",
+    "multitask_prompt_finetuning": "prompting",
     "named_logistic": "frozen",
     "p_m_f": "source_training",
+    "prompt_finetuning": "prompting",
+    "prompt_zero_shot": "prompting",
     "protonet": "episodic",
     "r2d2": "episodic",
     "read_frozen": "language",
@@ -116,7 +121,9 @@ _WHERE = {
     "svm": "frozen",
     "task_queries": "sharing",
     "text_prior": "frozen",
+    "varied": "language",
     "variants": "language",
+    "with_options": "language",
     "wise_ft": "finetuning",
     "zero_shot": "frozen",
 }
@@ -158,8 +165,12 @@ __all__ = [
     "mmoe",
     "mtan",
     "multitask",
+    "multitask_prompt_finetuning",
+    "named",
     "named_logistic",
     "p_m_f",
+    "prompt_finetuning",
+    "prompt_zero_shot",
     "protonet",
     "r2d2",
     "read_frozen",
@@ -177,7 +188,9 @@ __all__ = [
     "task_queries",
     "text_prior",
     "variants",
+    "varied",
     "wise_ft",
+    "with_options",
     "zero_shot",
 ]
 

@@ -11,6 +11,7 @@ from fewtune.words import option
 MOST_MATCHING_ROWS = 20_000  # it compares every held-out row with every other one: its time grows with the square of the rows
 _ASKED = option("--method matching", 'method="matching"')
 _SAID = {
+    "prompt_zero_shot": "zero-shot by the prompt",
     "zero_shot": "zero-shot",
     "text_prior": "ridge with class names",
     "named_logistic": "logistic with class names",
@@ -38,18 +39,22 @@ def display_name(text: str) -> str:
     return _SAID[named.id] + (f" ({', '.join(given)})" if given else "")
 
 
-def candidates(*, label_side: bool, modality: str, rows: int = 0, prompts: tuple[str, ...] = (), single: bool = False) -> dict[str, Method]:
+def candidates(
+    *, label_side: bool, modality: str, rows: int = 0, prompts: tuple[str, ...] = (), single: bool = False, answers_prompts: bool = False
+) -> dict[str, Method]:
     """Methods by the text that spells them, simplest first; those that read class names only where they can be read.
 
     `prompts`: the templates of those that read class names, by default common ones. `rows`: how many there are to learn from; matching is
     left out beyond 20,000. `single`: no class has two examples, so that nothing can be held out and a fixed learner is taken
     (`usual.alone_of`); `shrink` is then among the methods for texts. With more examples it is no better than the others
-    (docs/reproductions.md). A support vector machine is not among them: on average it is no better
-    than logistic regression (benchmarks/heads.py).
+    (docs/reproductions.md). `answers_prompts`: the names are words at the mask of a prompt, which have a learner of their own. A support
+    vector machine is not among them: on average it is no better than logistic regression (benchmarks/heads.py).
     """
     most = {"centroid": None, "matching": MOST_MATCHING_ROWS, "ridge": None, "logistic": None, "blend": None}
     texts = [text for text, limit in most.items() if limit is None or rows <= limit]
-    if label_side:  # images are named in sentences, texts by the class name alone
+    if answers_prompts:
+        texts.append("prompt_zero_shot")
+    elif label_side:  # images are named in sentences, texts by the class name alone
         given = repr(prompts) if prompts else "" if modality == "image" else "'{}'"
         texts += [
             f"{name}(prompts={given})" if given else name

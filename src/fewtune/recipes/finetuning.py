@@ -15,15 +15,17 @@ from fewtune.errors import InputError
 from fewtune.learning.method import Method
 from fewtune.learning.phase import Adapt, Average, Greedy, Phase, Step
 from fewtune.parts.heads import Centroid, Logistic, Text
+from fewtune.parts.heads.head import Head
 from fewtune.parts.heads.linear import Linear
 from fewtune.parts.losses import Anchor, CrossEntropy, Loss, SupervisedContrast
+from fewtune.parts.merging import Rule
 from fewtune.parts.optimizers import AdamW, Optimizer
 from fewtune.parts.plan import Plan, bias_and_norm, everything, gradual, only, upper_or_all
 from fewtune.parts.plan import layerwise as by_depth
 from fewtune.parts.rates import Cosine, Rate
-from fewtune.recipes.pieces import MOMENTUM, as_head
+from fewtune.recipes.pieces import MOMENTUM, as_head, trained_on
 from fewtune.recipes.shared_defaults import defaults, typed
-from fewtune.recipes.shared_settings import Answer, Finetuning, On, Place, Upper
+from fewtune.recipes.shared_settings import Answer, AtTest, Finetuning, On, Place, Upper, UpperThenTest
 from fewtune.tasks.pooled import Pooled
 
 _CROSS_ENTROPY = (CrossEntropy(),)
@@ -41,6 +43,9 @@ class _Site:
     head: Answer
     lr: Rate | float
     last: int = 0
+    prompts: tuple[str, ...] = ()
+    test_steps: int = 0
+    test_lr: Rate | float = 1e-5
 
     def deep(self, *losses: Loss) -> Phase:
         """A phase in which all weights move, or the `last` groups of them, by cross-entropy unless losses are given."""
@@ -50,7 +55,7 @@ class _Site:
         """A phase under `plan`, of as many steps as the recipe was given unless `steps` says otherwise."""
         return Phase(
             sampler=Pooled(batch=self.batch if self.on == "source" else 0),
-            learner=self.linear,
+            learner=self.inside,
             plan=plan,
             steps=self.steps if steps is None else steps,
             losses=losses,
@@ -62,20 +67,35 @@ class _Site:
         return Linear(rows="class", name="source") if self.on == "source" else Linear(start="centroid")
 
     @property
+    def inside(self) -> Head:
+        """What answers in training: the linear head, or class texts where there are prompts."""
+        return Text(prompts=self.prompts) if self.prompts else self.linear
+
+    @property
     def patterns(self) -> str:
         """The names of the linear head."""
         return f"{self.linear.name}.*"
 
+    @property
+    def at_test(self) -> Head:
+        """What answers in updates on a test support."""
+        return self.inside if self.prompts else Linear(start="centroid")
+
     def method(self, *phases: Step, edits: tuple[LoRA, ...] = ()) -> Method:
         if self.on == "source":
-            return Method(edits=edits, phases=phases, learner=as_head(self.head) or Centroid())
-        return Method(edits=edits, learner=Adapt(phases=phases, then=as_head(self.head) or self.linear))
+            then = as_head(self.head) or (self.inside if self.prompts else Centroid())
+            at_test: AtTest = {"test_steps": self.test_steps, "test_lr": self.test_lr}
+            return Method(edits=edits, phases=phases, learner=trained_on(self.at_test, then, at_test, self.optimizer))
+        return Method(edits=edits, learner=Adapt(phases=phases, then=as_head(self.head) or self.inside))
 
 
-@defaults(on="source", steps=200, batch=64, lr=1e-3, optimizer=MOMENTUM, head=None, last=0)
-def standard(**settings: Unpack[Upper]) -> Method:
+@defaults(on="source", steps=200, batch=64, lr=1e-3, optimizer=MOMENTUM, head=None, last=0, prompts=..., test_steps=0, test_lr=1e-5)
+def standard(*, prompts: tuple[str, ...] = (), **settings: Unpack[UpperThenTest]) -> Method:
     """Standard finetuning: cross-entropy through a linear head over all classes, all weights at one rate.
 
+    `prompts`, such as 'a photo of a {}.', for models with a label side: class texts answer instead of a linear head, in training and
+    testing, and what reads them moves too (classical finetuning, Wang et al. 2022). `test_steps`, on the source: updates on the support of
+    each test episode before the answer, by a linear head that starts at the class means, or by the class texts.
     Reference: Xu et al., ICLR 2024, as their baseline. Departs: there the head is fitted first and the encoder's rate is 10 to 100 times
     below that of multitask finetuning; here both are swept over the same rates.
 
@@ -84,7 +104,9 @@ def standard(**settings: Unpack[Upper]) -> Method:
     >>> standard(on="support").phases
     ()
     """
-    site = _Site(**settings)
+    site = _Site(prompts=prompts, **settings)
+    if site.test_steps and site.on == "support":
+        raise InputError("test_steps are for on='source': on the support, steps says how many updates are done there.")
     return site.method(site.deep())
 
 
@@ -234,6 +256,7 @@ def wise_ft(share: float = 0.5, **settings: Unpack[Finetuning]) -> Method:
 def soup(
     lrs: tuple[float, ...] = (3e-4, 1e-3, 3e-3),
     how: Literal["uniform", "greedy"] = "uniform",
+    rule: Rule | None = None,
     steps: int = 200,
     batch: int = 64,
     optimizer: Optimizer = MOMENTUM,
@@ -241,17 +264,20 @@ def soup(
 ) -> Method:
     """Model soup: source finetuning once for each rate of `lrs`, each in an order of its own, and the average of the ends.
 
-    "greedy" takes them in order of validation accuracy and keeps those with which the average's accuracy does not fall.
-    Reference: Wortsman et al., "Model soups", ICML 2022. Raises InputError without a rate.
+    "greedy" takes them in order of validation accuracy and keeps those with which the average's accuracy does not fall. `rule`, such as
+    `Ties(density=0.2)`: merge the ends by another rule than their mean (`fewtune.parts.merging`), instead of "greedy".
+    Reference: Wortsman et al., "Model soups", ICML 2022. Raises InputError without a rate, and for a rule beside "greedy".
 
     >>> len(soup(lrs=(1e-3, 1e-2), how="greedy").phases[0].members)
     2
     """
     if not lrs:
         raise InputError("soup: expected at least one learning rate such as lrs=(0.01,), found none.")
+    if rule is not None and how == "greedy":
+        raise InputError("soup: a greedy soup is a mean of the members it chooses: give how='greedy' or a rule.")
     site = _Site(on="source", steps=steps, batch=batch, optimizer=optimizer, head=head, lr=0.0)
     members = tuple((site.phase(everything(lr)),) for lr in lrs)
-    uniform = Average(members=members, weights=(1 / len(members),) * len(members))
+    uniform = Average(members=members, rule=rule) if rule else Average(members=members, weights=(1 / len(members),) * len(members))
     return site.method(uniform if how == "uniform" else Greedy(members=members))
 
 

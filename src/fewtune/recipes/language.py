@@ -18,6 +18,7 @@ from fewtune.parts.heads import HEADS
 from fewtune.parts.heads.head import Head
 from fewtune.parts.keep import KEEPS
 from fewtune.parts.losses import LOSSES
+from fewtune.parts.merging import RULES
 from fewtune.parts.optimizers import OPTIMIZERS
 from fewtune.parts.plan import PLANS, Plan
 from fewtune.parts.rates import RATES
@@ -27,15 +28,17 @@ from fewtune.recipes.episodic import EPISODIC
 from fewtune.recipes.finetuning import FINETUNING
 from fewtune.recipes.frozen import FROZEN
 from fewtune.recipes.meta import META
+from fewtune.recipes.paths import meant, put
+from fewtune.recipes.prompting import PROMPTING
 from fewtune.recipes.sharing import SHARING as JOINT
 from fewtune.recipes.source_training import SOURCES
 from fewtune.recipes.spelled import spelled_out
-from fewtune.spec import Words, parse
+from fewtune.spec import Words, parse, text
 from fewtune.tasks.chosen import SELECTIONS
 from fewtune.tasks.samplers import SAMPLERS
 from fewtune.tasks.selection import CHOICES, ROW_SCORES, SCORES
 
-RECIPES = (*FROZEN, *FINETUNING, *EPISODIC, *SOURCES, *META, *JOINT)
+RECIPES = (*FROZEN, *FINETUNING, *EPISODIC, *SOURCES, *PROMPTING, *META, *JOINT)
 _WHOLE = (Method, Phase, Adapt, Average, Greedy, Implicit)
 # `layerwise` is a recipe too: the plan of that name is the recipe's
 _PLANS = tuple(plan for plan in PLANS if plan.__name__ not in {recipe.__name__ for recipe in RECIPES})
@@ -53,6 +56,7 @@ AXES: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         "rate": RATES,
         "plan": (Plan, *_PLANS),
         "keep": KEEPS,
+        "rule": RULES,
         "sampler": SAMPLERS,
         "selection": SELECTIONS,
         "score": (*SCORES, *ROW_SCORES),
@@ -92,23 +96,60 @@ def read_frozen(source: str) -> Method:
 
 
 def variants(source: str, sweep: Sequence[tuple[str, Sequence[float]]]) -> dict[str, Method]:
-    """The methods that a text spells when the options of `sweep` that its recipe takes, and that it does not give, run over their values.
+    """The methods that a text spells when the options of `sweep` that it takes, and that it does not give, run over their values.
 
-    By what was varied, such as "lr=0.001"; under "" the method as it is spelled, alone where there is nothing to vary.
+    An option is one of the recipe, such as "lr", or a path into the method, such as "phases.0.lr" (see `paths`); paths vary what the text
+    gives too. By what was varied, such as "lr=0.001"; under "" the method as it is spelled, alone where there is nothing to vary.
     """
     whole = read_method(source)
+    if whole.frozen:
+        return {"": whole}
+    options = [(option, values) for option, values in sweep if "." not in option and option in _free_options(source)]
+    within = [(path, values) for path, values in sweep if "." in path and meant(whole, path)]
+    found = {"": whole}
+    if not options and not within:
+        return found
+    for chosen in itertools.product(*(values for _, values in options)):
+        method = read_method(_with_options(source, [(name, value) for (name, _), value in zip(options, chosen, strict=True)]))
+        for values in itertools.product(*(values for _, values in within)):
+            made = method
+            for (path, _), value in zip(within, values, strict=True):
+                for place in meant(method, path):
+                    made = put(made, place, value)
+            names = [name for name, _ in (*options, *within)]
+            found[", ".join(f"{name}={value:g}" for name, value in zip(names, (*chosen, *values), strict=True))] = made
+    return found
+
+
+def varied(method: Method, sweep: Sequence[tuple[str, Sequence[float]]]) -> dict[str, Method]:
+    """As `variants`, of a method that is no text: only paths vary it."""
+    return variants(text(method), [(path, values) for path, values in sweep if "." in path])
+
+
+def _free_options(source: str) -> set[str]:
+    """The options of a recipe that its call does not give."""
     call = ast.parse(spelled_out(source).strip(), mode="eval").body
     name = call.func if isinstance(call, ast.Call) else call
     assert isinstance(name, ast.Name)
     parameters = list(inspect.signature(WORDS[name.id]).parameters)
     given = {k.arg for k in call.keywords} | set(parameters[: len(call.args)]) if isinstance(call, ast.Call) else set()
-    varied = [(option, values) for option, values in sweep if option in parameters and option not in given and not whole.frozen]
-    if not varied:
-        return {"": whole}
-    found = {"": whole}
-    inside = ", ".join([*map(ast.unparse, call.args), *map(ast.unparse, call.keywords)]) if isinstance(call, ast.Call) else ""
-    for values in itertools.product(*(values for _, values in varied)):
-        label = ", ".join(f"{option}={value:g}" for (option, _), value in zip(varied, values, strict=True))
-        exact = ", ".join(f"{option}={value!r}" for (option, _), value in zip(varied, values, strict=True))
-        found[label] = read_method(f"{name.id}({', '.join(filter(None, (inside, exact)))})")
-    return found
+    return set(parameters) - given
+
+
+def with_options(source: str, options: Mapping[str, object]) -> str:
+    """The text of a method with those of `options` that its recipe takes and that the text does not give. Raises InputError for no method.
+
+    >>> with_options("multitask(steps=7)", {"steps": 9, "ways": 3, "rows": 60})
+    'multitask(steps=7, ways=3)'
+    """
+    read_method(source)
+    free = _free_options(source)
+    return _with_options(source, [(name, value) for name, value in options.items() if name in free])
+
+
+def _with_options(source: str, options: Sequence[tuple[str, object]]) -> str:
+    """The text of a call with more options."""
+    call = ast.parse(spelled_out(source).strip(), mode="eval").body
+    name, inside = (call.func, [*call.args, *call.keywords]) if isinstance(call, ast.Call) else (call, [])
+    written = [*map(ast.unparse, inside), *(f"{option}={value!r}" for option, value in options)]
+    return f"{ast.unparse(name)}({', '.join(written)})"

@@ -12,6 +12,8 @@ from typing import Literal, TypeAlias, Unpack, final
 from fewtune.errors import InputError
 from fewtune.learning.method import Method
 from fewtune.learning.phase import Adapt, Implicit, Phase
+from fewtune.parts.heads.class_texts import Text
+from fewtune.parts.heads.head import Head
 from fewtune.parts.heads.linear import Linear
 from fewtune.parts.losses import Anchor, CrossEntropy, Displacement, Loss
 from fewtune.parts.optimizers import SGD, Adam, Optimizer
@@ -20,6 +22,7 @@ from fewtune.parts.rates import Learned
 from fewtune.recipes.pieces import sampled, train_all
 from fewtune.recipes.shared_defaults import defaults
 from fewtune.recipes.shared_settings import Differentiated, Displaced
+from fewtune.tasks.few_tasks import FewTasks
 from fewtune.tasks.pooled import Pooled
 from fewtune.tasks.samplers import Sampled
 
@@ -41,10 +44,11 @@ class _Inner:
     optimizer: Optimizer = _SGD
     batch: int = 0
     init: Literal["zeros", "random"] = "zeros"
+    prompts: tuple[str, ...] = ()
 
     def adapt(self, steps: int) -> Adapt:
         """So many steps on the support, then the head answers."""
-        head = Linear(start="shared", init=self.init, ways=self.ways)
+        head: Head = Text(prompts=self.prompts) if self.prompts else Linear(start="shared", init=self.init, ways=self.ways)
         sampler = Pooled(batch=self.batch)
         phase = Phase(sampler=sampler, learner=head, plan=self.plan, steps=steps, losses=self.losses, optimizer=self.optimizer)
         return Adapt(phases=(phase,), then=head, through=self.through)
@@ -57,36 +61,65 @@ def maml(
     through: Through = "unroll",
     inner: Moved = "all",
     head_lr: float | None = None,
+    prompts: tuple[str, ...] = (),
+    tasks: int = 0,
+    inner_optimizer: Optimizer = _SGD,
     **settings: Unpack[Differentiated],
 ) -> Method:
     """MAML: theta <- theta - lr grad_theta L_query(theta - inner_lr grad L_support(theta) ...), through all inner steps.
 
     `test_steps`: inner steps in testing; 0 means as many as in training. `through`: "unroll" for second order, or "first_order".
     `inner`: what the inner loop moves. `head_lr`: the head's own inner rate, `inner_lr` if None (rates of their own for parts of the
-    network: Antoniou et al., "MAML++", ICLR 2019, where they are learned).
+    network: Antoniou et al., "MAML++", ICLR 2019, where they are learned). `prompts`, such as 'a photo of a {}.', for models with a label
+    side: class texts answer instead of a linear head, in training and testing, and what reads them moves too. `tasks`: that many sets of
+    classes, which come again and again; 0: new classes in each episode. `inner_optimizer`: of the inner steps.
     Reference: Finn, Abbeel, Levine, ICML 2017 (Omniglot: 1 or 5 inner steps, rate .4 or .1, Adam 1e-3, 32 or 16 tasks a batch; 3 more steps
     in testing).
 
     >>> maml(inner_steps=3, test_steps=10).learner.phases[0].steps
     10
     """
+    if prompts and (inner != "all" or head_lr is not None):
+        raise InputError("with prompts the inner loop moves all weights, because there is no linear head: leave out inner and head_lr.")
     init: Literal["zeros", "random"] = "random" if inner == "body" else "zeros"
     plan = _inner_plan(inner, settings["inner_lr"], head_lr)
-    loop = _Inner(ways=settings["ways"], plan=plan, through=through, init=init)
-    phase = train_all(sampled(settings), loop.adapt(settings["inner_steps"]), settings)
+    loop = _Inner(ways=settings["ways"], plan=plan, through=through, init=init, prompts=prompts, optimizer=inner_optimizer)
+    ways, shots, queries = settings["ways"], settings["shots"], settings["queries"]
+    sampler = FewTasks(ways=ways, shots=shots, queries=queries, tasks=tasks) if tasks else sampled(settings)
+    phase = train_all(sampler, loop.adapt(settings["inner_steps"]), settings)
     return Method(phases=(phase,), learner=loop.adapt(test_steps or settings["inner_steps"]))
 
 
 @defaults(ways=5, shots=1, queries=5, inner_steps=5, inner_lr=0.1, test_steps=..., steps=1000, batch=4, lr=1e-3, optimizer=_ADAM)
-def fomaml(*, test_steps: int = 0, inner: Moved = "all", head_lr: float | None = None, **settings: Unpack[Differentiated]) -> Method:
+def fomaml(
+    *,
+    test_steps: int = 0,
+    inner: Moved = "all",
+    head_lr: float | None = None,
+    prompts: tuple[str, ...] = (),
+    tasks: int = 0,
+    inner_optimizer: Optimizer = _SGD,
+    **settings: Unpack[Differentiated],
+) -> Method:
     """First-order MAML: the query gradient at the tuned weights stands for the gradient at the start. Options as in `maml`.
 
     Reference: Finn et al., ICML 2017, section 5.2.
 
     >>> fomaml().learner.through
     'first_order'
+    >>> fomaml(prompts="a photo of a {}.").learner.then.temperature
+    100.0
     """
-    return maml(through="first_order", test_steps=test_steps, inner=inner, head_lr=head_lr, **settings)
+    return maml(
+        through="first_order",
+        test_steps=test_steps,
+        inner=inner,
+        head_lr=head_lr,
+        prompts=prompts,
+        tasks=tasks,
+        inner_optimizer=inner_optimizer,
+        **settings,
+    )
 
 
 @defaults(ways=5, shots=1, queries=5, inner_steps=5, inner_lr=0.1, test_steps=..., steps=1000, batch=4, lr=1e-3, optimizer=_ADAM)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from fewtune.errors import InputError
 from fewtune.learning.method import Method
-from fewtune.learning.phase import Learner, Phase
+from fewtune.learning.phase import Adapt, Learner, Phase
 from fewtune.parts.heads.head import Head
-from fewtune.parts.optimizers import SGD
+from fewtune.parts.optimizers import SGD, Optimizer
 from fewtune.parts.plan import everything
-from fewtune.recipes.shared_settings import Answer, Draw, Training
+from fewtune.recipes.shared_settings import Answer, AtTest, Draw, Training
+from fewtune.tasks.pooled import Pooled
 from fewtune.tasks.sampler import Sampler
 from fewtune.tasks.samplers import Sampled
 
@@ -39,3 +40,12 @@ def train_all(sampler: Sampler, learner: Learner, training: Training) -> Phase:
         batch=training["batch"],
         optimizer=training["optimizer"],
     )
+
+
+def trained_on(support: Head, then: Head, at_test: AtTest, optimizer: Optimizer) -> Adapt | Head:
+    """`then`, after `test_steps` updates of all weights on the support of each test episode, answered there by the head `support`."""
+    if not at_test["test_steps"]:
+        return then
+    plan = everything(at_test["test_lr"])
+    inner = Phase(sampler=Pooled(), learner=support, plan=plan, steps=at_test["test_steps"], optimizer=optimizer)
+    return Adapt(phases=(inner,), then=then)

@@ -13,6 +13,7 @@ from fewtune.parts.heads.head import Head
 from fewtune.parts.optimizers import Optimizer
 from fewtune.parts.rates import Rate
 
+BackboneRate: TypeAlias = Rate | float | None
 Moves: TypeAlias = Literal["network", "all"]
 On: TypeAlias = Literal["source", "support"]
 Answer: TypeAlias = Head | Method | None
@@ -124,6 +125,10 @@ class Upper(Finetuning, total=False):
     """Only the last so many groups of the backbone move, and the head; 0 moves all. What lies deeper is computed once for each row."""
 
 
+class UpperThenTest(Upper, AtTest, total=False):
+    """Finetuning, then training on the support of a test episode."""
+
+
 class Joint(Training, total=False):
     """One network for several label columns. `batch`: rows of each column in an update."""
 
@@ -135,3 +140,7 @@ class Joint(Training, total=False):
     """How the columns' losses or gradients become one update, such as `Mean()` or `PcGrad()`."""
     moves: Moves
     """What is trained: the "network" over the backbone's features, or "all", the backbone too."""
+    last: int
+    """Of `moves="all"`: only the last so many groups of the backbone move; 0 moves all of it. What lies deeper is computed once a row."""
+    backbone_lr: BackboneRate
+    """Of `moves="all"`: the learning rate of the backbone, a number or a rate over time; None is `lr`."""

@@ -1,7 +1,8 @@
 """Several label columns learned at once, from nothing shared to everything: each recipe is one phase that trains one head over features.
 
 `fewtune.learning.laid_out` fills in how many outputs each column has. `steps` updates, each of `batch` rows of every column that has
-labels, whatever the sizes of the columns. Features are those of the backbone as it came unless `moves="all"`.
+labels, whatever the sizes of the columns. Features are those of the backbone as it came unless `moves="all"`: then the backbone is
+finetuned with the network, all of it or its `last` groups, at a rate of its own.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ from fewtune.parts.heads.head import Head
 from fewtune.parts.losses import ByKind, Loss, SoftSharing, TaskRelation
 from fewtune.parts.optimizers import Adam
 from fewtune.parts.plan import Plan, Rule
-from fewtune.parts.rates import Rate
+from fewtune.parts.rates import Rate, Upper
 from fewtune.parts.sharing import Additive, CrossStitch, Film, Gating, Independent, Mmoe, Mtan, SharedBottom, TaskQueries
 from fewtune.parts.sharing.sharing import Descriptors
 from fewtune.recipes.shared_defaults import defaults
 from fewtune.recipes.shared_settings import Joint
 from fewtune.tasks.per_task import PerTask
 
-_JOINT = defaults(steps=500, batch=32, lr=3e-4, optimizer=Adam(), width=64, depth=1, aggregator=Mean(), moves="network")
+_JOINT = defaults(
+    steps=500, batch=32, lr=3e-4, optimizer=Adam(), width=64, depth=1, aggregator=Mean(), moves="network", last=0, backbone_lr=None
+)
 
 
 @_JOINT
@@ -172,17 +175,23 @@ def _hidden(settings: Joint) -> _Hidden:
 
 def _joint(head: Head, settings: Joint, *, more: tuple[Loss, ...] = (), first: tuple[Rule, ...] = ()) -> Method:
     """One phase that trains the head, and the backbone too where all moves."""
-    rest = settings["lr"] if settings["moves"] == "all" else 0.0
+    below = _below(settings) if settings["moves"] == "all" else (("*", 0.0),)
     phase = Phase(
         sampler=PerTask(batch=settings["batch"]),
         learner=head,
-        plan=Plan(rules=(*first, ("head.*", settings["lr"]), ("*", rest))),
+        plan=Plan(rules=(*first, ("head.*", settings["lr"]), *below)),
         steps=settings["steps"],
         losses=(ByKind(), *more),
         aggregator=settings["aggregator"],
         optimizer=settings["optimizer"],
     )
     return Method(phases=(phase,), learner=head)
+
+
+def _below(settings: Joint) -> tuple[Rule, ...]:
+    """How fast the backbone moves: all of it, or its last groups."""
+    rate, last = settings["backbone_lr"] if settings["backbone_lr"] is not None else settings["lr"], settings["last"]
+    return (("*", rate),) if not last else (("group:*", Upper(rate=rate, groups=last)), ("*", 0.0))
 
 
 SHARING = (

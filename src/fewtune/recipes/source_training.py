@@ -19,9 +19,9 @@ from fewtune.parts.losses import Contrast
 from fewtune.parts.optimizers import Adam, Optimizer, RAdam
 from fewtune.parts.plan import everything
 from fewtune.parts.rates import Rate
-from fewtune.recipes.pieces import MOMENTUM, as_head, sampled, train_all
+from fewtune.recipes.pieces import MOMENTUM, as_head, sampled, train_all, trained_on
 from fewtune.recipes.shared_defaults import defaults
-from fewtune.recipes.shared_settings import Answer, DrawThenTest, Episodic, InSequenceThenTest, On, Training
+from fewtune.recipes.shared_settings import Answer, AtTest, DrawThenTest, Episodic, InSequenceThenTest, On, Training
 from fewtune.tasks.in_sequence import InSequence
 from fewtune.tasks.pooled import Pairs, Pooled
 from fewtune.tasks.replayed import Replayed
@@ -78,12 +78,8 @@ def mamf(
         restart=sampler.steps_per_task,
     )
     then = as_head(head) or (learner if prompts else Centroid())
-    if not settings["test_steps"]:
-        return Method(phases=(phase,), learner=then)
-    inside: Head = learner if prompts else Linear(start="centroid")
-    plan = everything(settings["test_lr"])
-    inner = Phase(sampler=Pooled(), learner=inside, plan=plan, steps=settings["test_steps"], optimizer=optimizer)
-    return Method(phases=(phase,), learner=Adapt(phases=(inner,), then=then))
+    at_test: AtTest = {"test_steps": settings["test_steps"], "test_lr": settings["test_lr"]}
+    return Method(phases=(phase,), learner=trained_on(learner if prompts else Linear(start="centroid"), then, at_test, optimizer))
 
 
 @defaults(batch=64, probe_steps=..., ways=5, shots=1, queries=15, steps=100, lr=1e-3, optimizer=MOMENTUM)

@@ -35,6 +35,7 @@ PARTS = frozenset(
         "Cosine",
         "CrossEntropy",
         "CrossStitch",
+        "Dare",
         "Decaying",
         "Displacement",
         "Distil",
@@ -44,6 +45,7 @@ PARTS = frozenset(
         "Entropy",
         "FairGrad",
         "Famo",
+        "FewTasks",
         "Film",
         "Fixed",
         "Gating",
@@ -63,6 +65,7 @@ PARTS = frozenset(
         "ImtlL",
         "InSequence",
         "InTurn",
+        "IsoC",
         "Independent",
         "Last",
         "Learned",
@@ -79,6 +82,7 @@ PARTS = frozenset(
         "MeanCosine",
         "Method",
         "MinNorm",
+        "ModelStock",
         "Mmoe",
         "Mtan",
         "Named",
@@ -95,6 +99,7 @@ PARTS = frozenset(
         "Pooled",
         "RAdam",
         "Ranked",
+        "RegMean",
         "Replayed",
         "Ridge",
         "Rlw",
@@ -111,12 +116,15 @@ PARTS = frozenset(
         "Svm",
         "Swa",
         "TagAffinity",
+        "TaskArithmetic",
         "TaskQueries",
         "TaskRelation",
         "Text",
         "TextPrior",
+        "Ties",
         "TorchJd",
         "Uncertainty",
+        "Uniform",
         "UpGrad",
         "Upper",
         "Varied",
@@ -148,6 +156,16 @@ def spelled_out(source: str) -> str:
     "shared_bottom(aggregator=TorchJd(name='UPGrad'))"
     """
     return _TORCHJD.sub(r"TorchJd(name='\g<name>')", source)
+
+
+def named(source: str) -> tuple[str, str]:
+    """(name, method) of a text such as "mine=ridge(penalty=10)"; a text without a name is its own name.
+
+    >>> named("mine=ridge(penalty=10)"), named("ridge(penalty=10)")
+    (('mine', 'ridge(penalty=10)'), ('ridge(penalty=10)', 'ridge(penalty=10)'))
+    """
+    name, _, method = source.partition("=")
+    return (name.strip(), method.strip()) if name.strip() and method.strip() and "(" not in name else (source, source)
 
 
 def check_words(source: str) -> None:

@@ -36,6 +36,8 @@ SETTINGS: dict[str, tuple[str, ...]] = {
 """What `all` chooses among for each target, the usual one first: three times its rate and a third, fewer groups and twice as many."""
 NAMED = "l2_sp(on='support', steps=60, lr=Cosine(lr=1e-4), last=3, optimizer=AdamW(weight_decay=0.0), prompts='a photo of a {}.')"
 """Tried too for images where the model reads class names: they are the head, zero-shot at the start, and all stays near its start."""
+PROMPTS = "prompt_finetuning()"
+"""Tried for models that answer prompts."""
 WITH_VIEWS = WITH_HEAD.removesuffix(")") + ", view=Augment())"
 MORE = (
     "linear_probe_then_finetune(on='support', steps=60, last=3)",
@@ -63,10 +65,12 @@ class OwnSettings:
         for recipe in self.recipes:
             own_method(recipe)
 
-    def chosen(self, modality: Modality, finetune: Finetune, *, label_side: bool = False) -> tuple[str, ...]:
-        """The methods to try. `label_side`: whether the model reads class names."""
+    def chosen(self, modality: Modality, finetune: Finetune, *, label_side: bool = False, answers_prompts: bool = False) -> tuple[str, ...]:
+        """The methods to try. `label_side`: whether the model reads class names. `answers_prompts`: whether they are words at a mask."""
         if self.recipes:
             return self.recipes
+        if answers_prompts:
+            return (PROMPTS,)
         usual = USUAL.get(modality, ())
         if modality == "image":
             usual += (NAMED,) * label_side

@@ -14,8 +14,9 @@ from fewtune.lazy import opened
 if TYPE_CHECKING:
     from fewtune.tasks.candidates import candidate_tasks
     from fewtune.tasks.chosen import SELECTIONS, AsMany, Chosen, Named, Selection
-    from fewtune.tasks.counted import distinct_tasks
+    from fewtune.tasks.counted import coverage, distinct_tasks, tasks_needed
     from fewtune.tasks.episodes import Episodes, join, load_episodes
+    from fewtune.tasks.few_tasks import FewTasks
     from fewtune.tasks.fit import fitted, left_out, served
     from fewtune.tasks.hard import Hard
     from fewtune.tasks.in_sequence import InSequence
@@ -37,10 +38,13 @@ _WHERE = {
     "Named": "chosen",
     "SELECTIONS": "chosen",
     "Selection": "chosen",
+    "coverage": "counted",
     "distinct_tasks": "counted",
+    "tasks_needed": "counted",
     "Episodes": "episodes",
     "join": "episodes",
     "load_episodes": "episodes",
+    "FewTasks": "few_tasks",
     "fitted": "fit",
     "left_out": "fit",
     "served": "fit",
@@ -74,6 +78,7 @@ __all__ = [
     "AsMany",
     "Chosen",
     "Episodes",
+    "FewTasks",
     "Hard",
     "Imbalanced",
     "InSequence",
@@ -91,6 +96,7 @@ __all__ = [
     "Varied",
     "candidate_tasks",
     "class_rows",
+    "coverage",
     "distinct_tasks",
     "fitted",
     "group_tasks",
@@ -101,6 +107,7 @@ __all__ = [
     "served",
     "source_tasks",
     "target_tasks",
+    "tasks_needed",
 ]
 
 __getattr__, __dir__ = opened(__name__, _WHERE, _ROOMS)

@@ -17,6 +17,7 @@ from fewtune.keys import Counters, Key
 from fewtune.tasks.assemble import assemble, assemble_rectangle
 from fewtune.tasks.chosen import Chosen
 from fewtune.tasks.episodes import Episodes
+from fewtune.tasks.few_tasks import FewTasks
 from fewtune.tasks.hard import Hard
 from fewtune.tasks.in_sequence import InSequence
 from fewtune.tasks.per_task import PerTask
@@ -26,7 +27,7 @@ from fewtune.tasks.replayed import Replayed
 from fewtune.tasks.sampler import Sampler, Unit, at_least, check_unit, marks, pick_slots, pick_tasks
 from fewtune.tasks.task import Tasks
 
-__all__ = ["EPISODIC", "SAMPLERS", "Hard", "Imbalanced", "Sampled", "Sampler", "Varied"]
+__all__ = ["EPISODIC", "SAMPLERS", "FewTasks", "Hard", "Imbalanced", "Sampled", "Sampler", "Varied"]
 
 Marks: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -186,4 +187,4 @@ class Imbalanced:
 
 
 EPISODIC = (Sampled, Varied, Imbalanced, Hard)  # with a support: what a protocol may test on
-SAMPLERS = (*EPISODIC, Points, Pooled, Pairs, PerTask, InSequence, Replayed, Chosen)
+SAMPLERS = (*EPISODIC, FewTasks, Points, Pooled, Pairs, PerTask, InSequence, Replayed, Chosen)

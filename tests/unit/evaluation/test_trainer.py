@@ -279,3 +279,20 @@ def test_aggregators_act_on_the_episodes_of_one_source() -> None:
     ends = [learning.learn(m, learning.study.methods[m], "", 0).trained.weights for m in methods]
     for a, b in ((0, 1), (0, 2), (1, 2)):
         assert any(not torch.equal(ends[a][n], ends[b][n]) for n in ends[0])
+
+
+def test_kept_models_are_trained_anew_on_request(tmp_path: Path) -> None:
+    """A kept model that was changed is used; with `reset` it is not, and the right one is kept again."""
+    method = ["multitask(ways=3,queries=3,steps=3)"]
+    first = run(method, collection(10, 6), Partial(None, tmp_path), seeds=(0, 1)).result.column("value")
+    kept = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    ends = [path for path in kept if path.name == "phase-0-end.safetensors"]
+    for path, other in zip(ends, reversed(ends), strict=True):
+        path.write_bytes(kept[other])  # the model of another rate or seed, whole
+    assert not np.array_equal(run(method, collection(10, 6), Partial(None, tmp_path), seeds=(0, 1)).result.column("value"), first)
+    for path in tmp_path.glob("validation/*"):
+        path.write_text("0.0")
+    again = run(method, collection(10, 6), Partial(None, tmp_path, reset=True), seeds=(0, 1)).result.column("value")
+    assert np.array_equal(again, first)
+    names = [path for path in kept if path.suffix == ".json"]
+    assert len(names) == 2 and all(path.read_bytes() == kept[path] for path in names)

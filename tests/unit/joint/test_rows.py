@@ -16,7 +16,6 @@ from fewtune.backbones.load import load_backbone
 from fewtune.data.reading.columns_said import columns_in_words
 from fewtune.data.reading.label_table import Wanted, read_label_table
 from fewtune.errors import InputError
-from fewtune.joint.adapt import methods_of
 from fewtune.joint.folds import fold_of_rows
 from fewtune.joint.rows import joint_rows
 from fewtune.joint.study import compare_columns, compared_methods
@@ -142,7 +141,7 @@ def test_what_was_read_in_words(tmp_path: Path) -> None:
     assert said[3].startswith("  tags: several of 2 labels (cheap, old)")
 
 
-def test_a_method_that_trains_the_backbone_is_compared_and_not_saved(tmp_path: Path) -> None:
+def test_a_method_that_trains_the_backbone_is_compared(tmp_path: Path) -> None:
     """On photos: the backbone's weights move, and the answers are those of the moved ones."""
     random = np.random.default_rng(0)
     pictures, size = [], random.random(24)
@@ -156,7 +155,5 @@ def test_a_method_that_trains_the_backbone_is_compared_and_not_saved(tmp_path: P
     methods = compared_methods(["shared_bottom(steps=2)", 'shared_bottom(steps=2, moves="all")'])
     found = compare_columns(table, backbone, methods)
     assert [one.method for one in found.results[::2]] == list(methods) and found.visits[found.methods[1]] > 0
-    with pytest.raises(InputError, match="trains the backbone too, which `fewtune compare` can do"):
-        methods_of(['shared_bottom(moves="all")'])
-    with pytest.raises(InputError, match='moves="all" trains the backbone on photos or texts alone'):
+    with pytest.raises(InputError, match='moves="all" trains the backbone, but this table has none with weights'):
         compare_columns(houses(tmp_path), None, methods)

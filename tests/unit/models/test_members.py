@@ -209,11 +209,11 @@ def test_a_changed_file_is_refused(saved: Path, tmp_path: Path) -> None:
 
 
 def test_a_model_of_the_format_before_is_still_read(saved: Path, tmp_path: Path) -> None:
-    """Ensembles were new in format 4, what predict needs of the labelled examples in format 5."""
+    """Ensembles were new in format 4, what predict needs of the labelled examples in format 5, label columns that finetune in 6."""
     x, y = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32), ["a", "b"] * 4
     fewtune.adapt((x, y), method="ridge").save(tmp_path / "run")
     older = resealed(tmp_path / "run", tmp_path / "older", format=3)
-    assert json.loads((saved / "fewtune.json").read_bytes())["format"] == 5
+    assert json.loads((saved / "fewtune.json").read_bytes())["format"] == 6
     assert fewtune.load(older).predict(x) == fewtune.load(tmp_path / "run").predict(x)
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from fewtune.evaluation.rivals import Answered, adjusted, against, best_of
+from fewtune.evaluation.rivals import Answered, adjusted, against, best_of, compared
 from fewtune.statistics import adjust_against_best, held_out_difference, paired_interval, runs_difference, sign_flip_test
 
 Floats = NDArray[np.float64]
@@ -156,6 +156,23 @@ def test_a_line_with_fewer_episodes_changes_nothing_between_the_others() -> None
     assert pair.difference == paired_interval(flipped[0] - answered[best].scores[0]) and pair.difference.n == 100
     short = against(few, two["a"])
     assert short.difference is not None and short.difference.n == 20
+
+
+def test_a_line_with_fewer_episodes_changes_no_p_of_the_others() -> None:
+    """Whether it is far worse, about as good or far better on its 20 episodes."""
+    generator = np.random.default_rng(11)
+    answered = table(generator, 4, 0, 100, 0.02)
+    alone = compared(answered)
+    for shift, winner in ((-0.4, alone.winner), (0.0, None), (0.6, "few")):
+        few = Answered(np.clip(answered[alone.best].scores[:, :20] + shift, 0, 2), answered["0"].place[:20], learns=False)
+        found = compared({"few": few, **answered})
+        assert found.best == alone.best and found.winner == winner
+        assert {m: (found.p[m], found.wilcoxon[m], found.pairs[m]) for m in alone.p} == {
+            m: (alone.p[m], alone.wilcoxon[m], alone.pairs[m]) for m in alone.p
+        }
+        pair = found.pairs["few"]
+        assert pair.difference is not None and pair.difference.n == 20 and np.isclose(pair.difference.mean, shift, atol=0.05)
+        assert found.p["few"] >= pair.p or math.isnan(pair.p)
 
 
 def test_the_best_does_not_depend_on_the_order_of_methods() -> None:

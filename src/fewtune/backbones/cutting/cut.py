@@ -123,6 +123,8 @@ def find_cut(backbone: Backbone, weights: Weights, inputs: Any, moving: Collecti
     do not depend on any of them, the cut is the end of the network.
     """
     assert set(moving) <= weights.keys(), "only the backbone's own weights move here"
+    if isinstance(inputs, Mapping) and any(tensor.ndim > 2 for tensor in inputs.values()):
+        return None  # a text is several rows of tokens, so rows of activations are not rows of texts
     if backbone.machine.compile and not hasattr(torch.compiler, "set_stance"):
         return None  # this version of torch cannot run a compiled network in parts
     sizes = Size(2, Cut.tokens_of(inputs)), Size(5, max(1, Cut.tokens_of(inputs) - 1))

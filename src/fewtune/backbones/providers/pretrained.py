@@ -28,7 +28,20 @@ def load_model(name: Name, weights: Path | None) -> tuple[Any, dict[str, str]]:
 
     A pooler that is not in the file is removed, because its weights would be random.
     """
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoModel
+
+    return _loaded(name, weights, AutoModel)
+
+
+def load_masked(name: Name, weights: Path | None) -> tuple[Any, dict[str, str]]:
+    """A masked language model with its head, as `load_model`. Raises InputError for a model without such a head."""
+    from transformers import AutoModelForMaskedLM
+
+    return _loaded(name, weights, AutoModelForMaskedLM)
+
+
+def _loaded(name: Name, weights: Path | None, kind: Any) -> tuple[Any, dict[str, str]]:
+    from transformers import AutoConfig
 
     folder = Path(name.model)
     local = folder.is_dir()
@@ -37,10 +50,10 @@ def load_model(name: Name, weights: Path | None) -> tuple[Any, dict[str, str]]:
         config = AutoConfig.from_pretrained(name.model, trust_remote_code=False, local_files_only=offline)
         with seeded(name.full):  # also if a file lacks some weights, so that they are the same every time
             if weights is not None or not name.flag("pretrained", True):
-                model: Any = AutoModel.from_config(config, dtype=torch.float32).eval()  # type: ignore[no-untyped-call]
+                model: Any = kind.from_config(config, dtype=torch.float32).eval()
                 source = {"weights": "random"} if weights is None else _fitted(model, weights)
                 return model, source
-            model, report = AutoModel.from_pretrained(
+            model, report = kind.from_pretrained(
                 name.model, dtype=torch.float32, output_loading_info=True, trust_remote_code=False, local_files_only=offline
             )
     except InputError:
@@ -51,6 +64,8 @@ def load_model(name: Name, weights: Path | None) -> tuple[Any, dict[str, str]]:
         if local:
             raise InputError(f"hf:{name.model} cannot be loaded: {_first(problem)}; {_HINT}") from None
         raise not_found(name.full, name.model, _HINT) from problem
+    if model.get_output_embeddings() is not None:
+        _check_head(name, report)
     _check(name, report)
     _without_pooler(model, report["missing_keys"])
     if local:
@@ -68,6 +83,20 @@ def _fitted(model: Any, weights: Path) -> dict[str, str]:
 def _without_pooler(model: Any, missing: Iterable[str]) -> None:
     if any(name.startswith("pooler.") for name in missing):
         model.pooler = None
+
+
+def _check_head(name: Name, report: Mapping[str, Any]) -> None:
+    """Raise InputError if the file holds no weights of the head of a masked language model."""
+    lost = [
+        k
+        for k in report["missing_keys"]
+        if any(f".{part}" in f".{k}" for part in _HEADS) or k.startswith(("head.", "predictions.", "generator_"))
+    ]
+    if lost:
+        raise InputError(
+            f"{name.full} has no masked-LM head (its weights lack {', '.join(map(str, lost[:2]))}), so it cannot answer prompts: give a "
+            "masked language model, or make one with `fewtune pretrain DATA --mlm`."
+        )
 
 
 def _check(name: Name, report: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from fewtune.backbones.weights import read_weights
 from fewtune.errors import InputError
 from fewtune.files import read_regular
 
-_MODEL = "model."  # the encoder inside our network
+_MODEL, _WORDS = "model.", "words."  # the encoder inside our network, and a table of output words
 _IMAGES = ("preprocessor_config.json", "processor_config.json")
 _LARGEST = 16 << 20  # bytes of a settings file
 
@@ -32,7 +32,8 @@ def packable(name: Name, original: Backbone) -> Packable:
     options: dict[str, object] = {}
     if isinstance(original.preparation, TextPreparation):
         p = original.preparation
-        options = {"pooling": p.pooling, "normalize": p.normalize, "max_length": p.max_length}
+        read = {} if p.template is not None else {"pooling": p.pooling, "normalize": p.normalize}
+        options = {**read, "max_length": p.max_length}
         files |= tokenizer_files(p.tokenizer)
     else:
         for file in _IMAGES:
@@ -65,7 +66,9 @@ def _weights(name: Name, original: Backbone) -> dict[str, Tensor]:
         if source is None:
             raise InputError(f"{name.full} cannot be packed: its weights are no longer where they were loaded from.")
         return read_weights(source)
-    return {n.removeprefix(_MODEL): t for n, t in original.start().items()}
+    table = f"{getattr(original.network, 'decoder', '')}."  # of a masked language model, whose table of words is kept beside it
+    whole = {n.removeprefix(_MODEL): t for n, t in original.start().items()}
+    return {f"{table}{n.removeprefix(_WORDS)}" if n.startswith(_WORDS) else n: t for n, t in whole.items()}
 
 
 def _folder(name: Name) -> Path | None:

@@ -18,12 +18,16 @@ from fewtune.backbones.providers.pretrained import load_model, load_tokenizer, s
 from fewtune.backbones.providers.processor import OPTIONS as PREPARATION_OPTIONS
 from fewtune.backbones.providers.processor import image_settings
 from fewtune.backbones.providers.quiet import transformers_quietly
+from fewtune.backbones.providers.structures import longest, structure
+from fewtune.backbones.providers.text_options import fields_in
 from fewtune.backbones.text_preparation import TextPreparation, pooled
 from fewtune.errors import InputError
 from fewtune.lengths import unit
 from fewtune.machine import Machine
 
-TEXT_OPTIONS = ("pooling", "max_length", "normalize", "pretrained")
+TEXT_OPTIONS = ("pooling", "max_length", "normalize", "pretrained", "fields", "pair", "long")
+_ROWS = 64  # of tokens in one pass, of texts that have several
+
 IMAGE_OPTIONS = ("pooling", "pretrained", *PREPARATION_OPTIONS)
 BOTH_OPTIONS = ("max_length", "pretrained", *PREPARATION_OPTIONS)
 
@@ -31,12 +35,20 @@ BOTH_OPTIONS = ("max_length", "pretrained", *PREPARATION_OPTIONS)
 def load_transformers(name: Name, weights: Path | None, machine: Machine) -> Backbone:
     """A transformers encoder, in float32 whatever the dtype of the file. Remote code is never run.
 
-    Text options: `pooling` (mean, cls, max, last) and `normalize` (L2 at the end), by default as the files of sentence-transformers in the
+    Text options: `template` and `words` make prompts of texts (see `masked_provider`); `fields` (the names of the fields of texts that
+    have two) with `pair` (apart: features u, v, |u - v| and u * v; together: one sequence); `long` (cut, or mean over windows of a long
+    text); `pooling` (mean, cls, max, last) and `normalize` (L2 at the end), by default as the files of sentence-transformers in the
     folder say, else the mean over the mask and true; `max_length` (tokens). Vision options: `pooling` (pooler: the model's own, the default
     if its weights have one; cls; mean: of the patches), `size`, `crop_pct`, `mean`, `std`, `interpolation`. All: `pretrained=false` for
     random weights.
     """
     with transformers_quietly():
+        if "template" in name.options:
+            from fewtune.backbones.providers.masked_provider import load_masked_model
+
+            return load_masked_model(name, weights, machine)
+        if "words" in name.options:
+            raise InputError(f"{name.full}: words are the answers to a prompt: give its template too.")
         model, source = load_model(name, weights)
         if hasattr(model, "get_image_features") and hasattr(model, "get_text_features"):
             return _both(name, model, source, machine)
@@ -47,16 +59,40 @@ def load_transformers(name: Name, weights: Path | None, machine: Machine) -> Bac
 
 @final
 class TextEncoder(nn.Module):
-    """Token batches to sentence features [B, D]."""
+    """Token batches to sentence features [B, D]; of two fields `apart`, [B, 4 D]."""
 
-    def __init__(self, model: nn.Module, pooling: str, normalize: bool) -> None:
+    def __init__(self, model: nn.Module, pooling: str, normalize: bool, *, apart: bool = False) -> None:
         super().__init__()
-        self.model, self.pooling, self.normalize = model, pooling, normalize
+        self.model, self.pooling, self.normalize, self.apart = model, pooling, normalize, apart
 
     def forward(self, tokens: Mapping[str, Tensor], side: Literal["item", "label"] = "item") -> Tensor:  # noqa: ARG002  (one tower)
+        if tokens["input_ids"].ndim == 3:
+            return self._parts(tokens)
         states = self.model(**tokens).last_hidden_state
         features = pooled(states, tokens["attention_mask"], self.pooling)
         return unit(features) if self.normalize else features
+
+    def _parts(self, tokens: Mapping[str, Tensor]) -> Tensor:
+        """Texts in several rows of tokens, [B, P, T]: two fields, as u, v, |u - v|, u * v, or windows, as their mean."""
+        shape = tokens["attention_mask"].shape[:2]
+        inside = tokens["attention_mask"].flatten(0, 1).any(1)
+        there = inside.nonzero()[:, 0]
+        rows = [{name: t.flatten(0, 1)[some] for name, t in tokens.items()} for some in torch.split(there, _ROWS)]
+        parts = torch.cat([_trimmed_forward(self, one) for one in rows])
+        features = parts.new_zeros(len(inside), parts.shape[-1]).index_copy(0, there, parts).view(*shape, -1)
+        if self.apart:
+            u, v = features.unbind(1)
+            return torch.cat([u, v, (u - v).abs(), u * v], dim=1)
+        mean = features.sum(1) / inside.view(shape).sum(1, keepdim=True).clamp_min(1)
+        return unit(mean) if self.normalize else mean
+
+
+def _trimmed_forward(encoder: TextEncoder, tokens: Mapping[str, Tensor]) -> Tensor:
+    """Features of rows of tokens, without the columns that are padding in all of them."""
+    used = tokens["attention_mask"].any(0).nonzero()
+    width = int(used.max()) + 1 if len(used) else 1
+    features: Tensor = encoder({name: t[:, :width] for name, t in tokens.items()})
+    return features
 
 
 @final
@@ -99,28 +135,41 @@ def _text(name: Name, model: Any, source: Mapping[str, str], machine: Machine) -
     name.check(TEXT_OPTIONS)
     said = said_of_sentences(name)
     tokenizer = load_tokenizer(name)
-    most = _longest(model, tokenizer)
+    fields, pair, long = _read_as(name)
+    most = longest(model, tokenizer)
     preparation = TextPreparation(
         tokenizer=tokenizer,
         max_length=min(name.integer("max_length", min(said.max_length or most, most)), most),
         pooling=name.choice("pooling", ("mean", "cls", "max", "last"), said.pooling),
         normalize=name.flag("normalize", said.normalize),
+        fields=fields,
+        pair=pair,
+        long=long,
     )
-    width = int(model.config.hidden_size)
-    structure = _structure(model, preparation.pooling)
+    apart = bool(fields) and pair == "apart"
+    width = int(model.config.hidden_size) * (4 if apart else 1)
+    said_by_model = structure(model, preparation.pooling)
     if getattr(model.config, "is_encoder_decoder", False):
         model = model.get_encoder()
     if getattr(model, "pooler", None) is not None:
         model.pooler = None  # features come from the states, so the pooler is not used and its weights are removed
-    network = TextEncoder(model, preparation.pooling, preparation.normalize).eval()
-    return Backbone(name.full, network, preparation, width, _groups(network), machine, source, structure, preparation.batch)
+    network = TextEncoder(model, preparation.pooling, preparation.normalize, apart=apart).eval()
+    texts = None if apart else preparation.label_tokens  # a name is one text, and has no features of a pair
+    return Backbone(name.full, network, preparation, width, _groups(network), machine, source, said_by_model, texts)
 
 
-def _longest(model: Any, tokenizer: Any) -> int:
-    """The largest number of tokens for the model; 512 if neither it nor its tokenizer has a limit."""
-    places = getattr(model.config, "max_position_embeddings", None)
-    reserved = (getattr(model.config, "pad_token_id", 0) or 0) + 1 if "roberta" in str(model.config.model_type) else 0
-    return int(min(tokenizer.model_max_length, places - reserved if places else max(512, min(tokenizer.model_max_length, 4096))))
+def _read_as(name: Name) -> tuple[tuple[str, ...], Literal["apart", "together"], Literal["cut", "mean"]]:
+    """The fields of texts, how they are read, and what is done with long texts."""
+    fields = fields_in(name.options.get("fields", ""))
+    if len(fields) == 1 or len(fields) > 2:
+        raise InputError(f"{name.full}: expected the names of two fields, as in fields=premise/hypothesis, found {len(fields)}.")
+    if "pair" in name.options and not fields:
+        raise InputError(f"{name.full}: pair is for texts of two fields: give them, as in fields=premise/hypothesis.")
+    pair: Any = name.choice("pair", ("apart", "together"), "apart")
+    long: Any = name.choice("long", ("cut", "mean"), "cut")
+    if long == "mean" and fields:
+        raise InputError(f"{name.full}: long=mean is for texts of one field: leave it out.")
+    return fields, pair, long
 
 
 def _vision(name: Name, model: Any, source: Mapping[str, str], machine: Machine) -> Backbone:
@@ -134,7 +183,7 @@ def _vision(name: Name, model: Any, source: Mapping[str, str], machine: Machine)
         model.pooler = None
     network = VisionEncoder(model, pooling, _patches(model, preparation), _resizing(model, preparation)).eval()
     width = _width(name, network, preparation)
-    return Backbone(name.full, network, preparation, width, _groups(network), machine, source, _structure(model, pooling))
+    return Backbone(name.full, network, preparation, width, _groups(network), machine, source, structure(model, pooling))
 
 
 def _has_pooler(model: Any) -> bool:
@@ -197,19 +246,8 @@ def _both(name: Name, model: Any, source: Mapping[str, str], machine: Machine) -
     network = ImageText(model, _resizing(model.vision_model, preparation)).eval()
     width = _width(name, network, preparation)
     scale = float(model.logit_scale.detach().exp()) if hasattr(model, "logit_scale") else 1.0
-    structure = f"{_structure(model, 'model')} {texts.text}"
-    return Backbone(name.full, network, preparation, width, _towers(network), machine, source, structure, texts.batch, scale)
-
-
-_DETAILS = ("hidden_act", "num_attention_heads", "layer_norm_eps", "patch_size", "position_embedding_type", "eos_token_id")
-
-
-def _structure(model: Any, pooling: str) -> str:
-    """What cannot be seen from the weights: the architecture, its activation and attention heads, and how features are read."""
-    config = model.config
-    parts = [getattr(config, part, None) for part in ("vision_config", "text_config")]
-    details = [[str(getattr(part, detail, None)) for detail in _DETAILS] for part in (config, *parts) if part is not None]
-    return f"hf {config.model_type} {details} {pooling}"
+    both = f"{structure(model, 'model')} {texts.text}"
+    return Backbone(name.full, network, preparation, width, _towers(network), machine, source, both, texts.batch, scale)
 
 
 def _groups(network: nn.Module) -> Groups:

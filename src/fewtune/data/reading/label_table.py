@@ -17,6 +17,7 @@ from fewtune.data.reading.frames import is_data_frame, table_of
 from fewtune.data.reading.kinds import check_kinds, kind_of_column, number_of, read_numbers
 from fewtune.data.reading.labels import Kind, missing
 from fewtune.data.reading.read import TABLE_SUFFIXES, absent
+from fewtune.data.reading.scenes import is_scenes, scenes_named
 from fewtune.data.reading.table import Table
 from fewtune.data.reading.table_files import read_table
 from fewtune.errors import InputError, unknown
@@ -62,9 +63,11 @@ class LabelTable:
 
 
 def table_from(source: Any, name: str = "data") -> Table:
-    """The table of a file or a data frame. Raises InputError for anything else."""
+    """The table of a file, a data frame or drawn scenes. Raises InputError for anything else."""
     if is_data_frame(source):
         return table_of(source, name)
+    if is_scenes(source):
+        return scenes_named(source).table()
     path = expanded(source) if isinstance(source, str | Path) else None
     if path is None:
         raise InputError(f"several label columns are read from a table, a file or a data frame, found a {type(source).__name__}.")

@@ -19,6 +19,7 @@ from fewtune.data.reading.folders import LAYOUT, read_folder
 from fewtune.data.reading.labels import Kind
 from fewtune.data.reading.npz import load_npz
 from fewtune.data.reading.order import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES
+from fewtune.data.reading.scenes import is_scenes, scenes_named
 from fewtune.data.reading.table_files import read_table
 from fewtune.errors import InputError
 from fewtune.files import expanded
@@ -40,8 +41,8 @@ def read_examples(
 
     `source`: a folder of class folders (or of train, val, test with class folders inside); a CSV, TSV, JSONL, JSON, Parquet or Excel
     file; an `.npz` (arrays x and y, or encoded images); a pair (x, y) or a mapping with x and y (arrays, tensors, lists of pictures or
-    strings, see `read_arrays`); a pandas DataFrame; a Hugging Face Dataset or DatasetDict; a map-style torch Dataset of (input, label); or
-    Examples, which are returned.
+    strings, see `read_arrays`); a pandas DataFrame; a Hugging Face Dataset or DatasetDict; a map-style torch Dataset of (input, label); the
+    name of drawn scenes such as "scenes:colour,rows=200" (see `fewtune.data.reading.scenes.SceneSet`); or Examples, which are returned.
     `label`, `input`, `group`, `split`: columns of a table, by default found by their usual names (`label` of a folder: see `read_folder`).
     `kind`: the kind of labels: "class", "float", or "multi" (names joined by "|", lists, or multi-hot rows).
     `name`: the name of the collection, by default the stem of its file or folder.
@@ -56,6 +57,8 @@ def read_asked(source: Any, asked: Asked) -> Examples:
         raise InputError(f"unknown kind of labels {asked.kind!r}: expected class, float or multi.")
     if isinstance(source, Examples):
         return source if asked.name is None else replace(source, name=asked.name)
+    if is_scenes(source):
+        return scenes_named(source).examples(asked)
     path = expanded(source) if isinstance(source, str | Path) else None
     made = _from_object(source, asked) if path is None else _from_path(path, asked)
     return _checked(made) if asked.labelled and asked.kind == "class" else made
@@ -85,6 +88,8 @@ def _from_path(path: Path, asked: Asked) -> Examples:
 
 def absent(path: Path) -> str:
     """The sentence for a path that does not exist, with the nearest names beside it."""
+    if str(path) == "scenes":
+        return "scenes does not exist: for drawn scenes, write scenes:counting, scenes:colour, ..."
     folder = path.parent
     names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
     near = difflib.get_close_matches(path.name, names, n=2, cutoff=0.6)

@@ -18,7 +18,7 @@ from fewtune.backbones.packed import copy_packed
 from fewtune.errors import InputError
 from fewtune.files import RECORD, new_folder, sealed, sha256, write_bytes
 from fewtune.learning.method import Method
-from fewtune.models.bundle import BROKEN, CARD, HEAD, read_backbone_record, read_card
+from fewtune.models.bundle import BROKEN, CARD, HEAD, WEIGHTS, read_backbone_record, read_card, read_change, record_of_change
 from fewtune.models.its_place import PACKED, packed_folder
 from fewtune.models.joint.model import Fitted, JointBundle, TaskModel
 from fewtune.models.joint.rows import DIGEST
@@ -49,6 +49,9 @@ def write_joint(bundle: JointBundle, folder: Path) -> None:
         owner = f"task/{place}" if fitted.network is None else f"network/{fitted.network}"
         tensors |= {f"task/{place}/state/{n}": t for n, t in fitted.state.items()}
         tensors |= {f"{owner}/parameter/{n}": t for n, t in fitted.parameters.items()}
+    moved = {f"{place}/{n}": t for place, change in enumerate(bundle.changes) if change is not None for n, t in change.weights.items()}
+    if moved:
+        write_bytes(folder / WEIGHTS, safetensors.torch.save({n: t.detach().cpu().contiguous() for n, t in moved.items()}))
     write_bytes(folder / HEAD, safetensors.torch.save({n: t.detach().cpu().contiguous().clone() for n, t in tensors.items()}))
     if bundle.packed is not None:
         copy_packed(bundle.packed, folder / PACKED)
@@ -57,6 +60,7 @@ def write_joint(bundle: JointBundle, folder: Path) -> None:
         "kind": JOINT,
         "format": FORMAT,
         "backbone": None if bundle.backbone is None else asdict(bundle.backbone),
+        "changes": [record_of_change(change) for change in bundle.changes],
         "numbers": list(bundle.numbers),
         "input": bundle.input,
         "flagged": list(scaling.flagged),
@@ -77,6 +81,7 @@ def _said(task: TaskModel) -> dict[str, Any]:
         "method": text(task.fitted.method),
         "unit": task.fitted.unit,
         "network": task.fitted.network,
+        "reads": task.fitted.backbone,
         "temperature": task.temperature,
         "half": known(task.half),
         "metric": task.metric,
@@ -92,7 +97,7 @@ def load_joint(path: Path) -> JointBundle:
     try:
         manifest = get(record, "files", dict)
         packed = {name for name in manifest if name.startswith(f"{PACKED}/") and (path / PACKED).is_dir()}
-        for name in sorted({HEAD} | {n for n in packed if not n.endswith(".safetensors")}):
+        for name in sorted({HEAD} | {WEIGHTS} & manifest.keys() | {n for n in packed if not n.endswith(".safetensors")}):
             if sha256(path / name) != manifest[name]:
                 raise InputError(f"{path / name} was changed or damaged after it was saved (its sha256 differs): make the model again.")
         bundle = _bundle(record, safetensors.torch.load_file(path / HEAD), path, manifest)
@@ -106,7 +111,8 @@ def load_joint(path: Path) -> JointBundle:
 
 
 def _bundle(record: Mapping[str, Any], tensors: dict[str, Tensor], path: Path, manifest: Mapping[str, Any]) -> JointBundle:
-    backbone = record["backbone"]
+    backbone, changes = record["backbone"], [None] if record.get("changes") is None else get(record, "changes", list)
+    moved = safetensors.torch.load_file(path / WEIGHTS) if any(one is not None for one in changes) else {}
     scaling = under("scaling/", tensors)
     return JointBundle(
         backbone=None if backbone is None else read_backbone_record(get(record, "backbone", dict)),
@@ -119,6 +125,7 @@ def _bundle(record: Mapping[str, Any], tensors: dict[str, Tensor], path: Path, m
         card=read_card(path / CARD),
         read=str(record.get("digest", "")),
         packed=packed_folder(path, manifest),
+        changes=tuple(None if one is None else read_change(one, under(f"{place}/", moved)) for place, one in enumerate(changes)),
     )
 
 
@@ -141,6 +148,7 @@ def _task(said: dict[str, Any], place: int, tensors: dict[str, Tensor]) -> TaskM
             under(f"{owner}/parameter/", tensors),
             get(said, "unit", bool),
             None if network is None else int(network),
+            int(said.get("reads", 0)),
         ),
         temperature=_positive(said["temperature"]),
         half=_number(said["half"]),
@@ -191,6 +199,8 @@ def _check_whole(bundle: JointBundle) -> None:
         raise ValueError("its columns are not those of a model")
     if not (bool(scaling.mean.isfinite().all() and scaling.fill.isfinite().all()) and bool((scaling.spread > 0).all())):
         raise ValueError("the scale of its features is none")
+    if not all(0 <= place < len(bundle.changes) for place in bundle.places) or (bundle.backbone is None and any(bundle.changes)):
+        raise ValueError("its columns read features of a backbone that it does not have")
     for task in bundle.tasks:
         if task.kind not in METRICS[task.metric].kinds or task.half < 0 or not (math.isfinite(task.scale[0]) and task.scale[1] > 0):
             raise ValueError(f"task {task.name} of kind {task.kind} has metric {task.metric}, scale {task.scale} and half {task.half}")

@@ -13,8 +13,8 @@ from fewtune.data.reading.label_table import LabelTable, Wanted, read_label_tabl
 from fewtune.data.same_names import match_names
 from fewtune.errors import InputError
 from fewtune.models.joint.model import Floats, JointBundle, TaskModel
-from fewtune.models.joint.predict import load_joint_backbone
-from fewtune.models.joint.rows import joint_features, row_digests
+from fewtune.models.joint.predict import load_joint_backbones
+from fewtune.models.joint.rows import Backbones, joint_features, row_digests
 from fewtune.models.predict import Running
 from fewtune.statistics import Interval
 from fewtune.statistics.metric_intervals import metric_interval
@@ -56,6 +56,7 @@ def evaluate_joint(
     skip_unknown: bool = False,
     skip_bad: bool = False,
     running: Running | None = None,
+    backbones: Backbones | None = None,
 ) -> JointEvaluation:
     """Every task that has a label column in the table, by its own metrics; rows without a label in a column do not count there.
 
@@ -64,8 +65,8 @@ def evaluate_joint(
     """
     here = running or Running()
     table = _read(bundle, source, input)
-    backbone = load_joint_backbone(bundle, here)
-    features, bad = joint_features(bundle, backbone, table.examples, table.numbers, skip_bad=skip_bad, quiet=here.quiet)
+    loaded = load_joint_backbones(bundle, here) if backbones is None else backbones
+    features, bad = joint_features(bundle, loaded, table.examples, table.numbers, skip_bad=skip_bad, quiet=here.quiet)
     kept = np.ones(len(table.examples), dtype=bool)
     kept[list(bad)] = False
     said = [f"Left out because it cannot be read: {counted(len(bad), 'row')}."] if bad else []
@@ -88,7 +89,7 @@ def evaluate_joint(
             )
         rows = np.flatnonzero(kept & _labelled(truth))
         if len(rows):
-            measured.append(measured_task(task, task.answers(features[rows]), truth[rows]))
+            measured.append(measured_task(task, task.answers(features[task.fitted.backbone][rows]), truth[rows]))
         else:
             said.append(f"{task.name} is not measured: no row that counts has a label in it.")
     if not measured:

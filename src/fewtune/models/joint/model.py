@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fewtune.learning.method import Method
 from fewtune.models.bundle import BackboneRecord
+from fewtune.models.finetuned_weights import Change
 from fewtune.models.joint.scaling import Scaling
 from fewtune.parts.heads.head import Parameters, State
 from fewtune.statistics import Interval
@@ -31,7 +32,7 @@ class Fitted:
 
     `unit`: the head reads the features divided by the root of their number, so that their mean squared length is 1 (heads with a penalty
     try strengths that suit this length). `network`: the place of the network that it is part of, whose tasks have the same `parameters`;
-    None for a head of its own.
+    None for a head of its own. `backbone`: the place of the change of the backbone (`JointBundle.changes`) whose features it reads.
     """
 
     method: Method
@@ -39,6 +40,7 @@ class Fitted:
     parameters: Parameters
     unit: bool = True
     network: int | None = None
+    backbone: int = 0
 
     def outputs(self, features: Tensor) -> Floats:
         """[N, outputs] of rows with features [N, D]."""
@@ -107,8 +109,9 @@ class JointBundle:
     """A model of several label columns. `backbone`: what embeds its photos or texts, None where numbers are its only input.
 
     `numbers`: the columns of numbers that it reads, `input` the column of photos, texts or embeddings where it was named. `learned`: the
-    digests (16 bytes, see `row_digests`) of the rows it was learned from. `facts`: what was measured, for
-    people. `read`: the digest of the record that it was read from, "" for a new one. `packed`: the folder of its packed backbone.
+    digests (16 bytes, see `row_digests`) of the rows it was learned from. `facts`: what was measured, for people. `read`: the digest of the
+    record that it was read from, "" for a new one. `packed`: the folder of its packed backbone. `changes`: what finetuning changed in the
+    backbone, None for the backbone as it came; tasks name the one whose features they read.
     """
 
     backbone: BackboneRecord | None
@@ -121,11 +124,17 @@ class JointBundle:
     card: str = ""
     read: str = ""
     packed: Path | None = None
+    changes: tuple[Change | None, ...] = (None,)
 
     @cached_property
     def width(self) -> int:
         """The number of features."""
         return len(self.scaling.mean)
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """The places of the changes of the backbone that some task reads."""
+        return tuple(sorted({task.fitted.backbone for task in self.tasks}))
 
     @property
     def noun(self) -> str:

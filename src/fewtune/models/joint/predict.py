@@ -9,13 +9,12 @@ from typing import Any, final
 import numpy as np
 from torch import Tensor
 
-from fewtune.backbones.backbone import Backbone
 from fewtune.data.reading.inputs import Given
 from fewtune.errors import InputError
 from fewtune.machine import Machine
 from fewtune.models.its_backbone import load_recorded_backbone
 from fewtune.models.joint.model import Floats, JointBundle, TaskModel
-from fewtune.models.joint.rows import joint_features, numbers_of
+from fewtune.models.joint.rows import Backbones, joint_features, numbers_of
 from fewtune.models.predict import Running
 
 
@@ -48,24 +47,34 @@ class JointAnswers:
         return len(self.rows)
 
 
-def load_joint_backbone(bundle: JointBundle, running: Running) -> Backbone | None:
-    """The backbone that the model was made with; None where it needs none. Raises InputError where its weights are gone or others."""
+def load_joint_backbones(bundle: JointBundle, running: Running) -> Backbones:
+    """The backbone that the model was made with, once for each change that some task reads, by its place; none where it needs none.
+
+    `running.backbone`: the original, where it is loaded already. Raises InputError where its weights are gone or others.
+    """
     if bundle.backbone is None:
-        return None
-    return running.backbone or load_recorded_backbone(
+        return {}
+    backbone = running.backbone or load_recorded_backbone(
         bundle.backbone, packed=bundle.packed, weights=running.weights, machine=running.machine or Machine()
     )
+    changes = {place: bundle.changes[place] for place in bundle.places}
+    return {place: backbone if change is None else change.onto(backbone) for place, change in changes.items()}
 
 
-def predict_joint(bundle: JointBundle, given: Given, *, skip_bad: bool = False, running: Running | None = None) -> JointAnswers:
-    """The answers to all rows. Rows that cannot be read are refused by name, or with `skip_bad` have no answer."""
+def predict_joint(
+    bundle: JointBundle, given: Given, *, skip_bad: bool = False, running: Running | None = None, backbones: Backbones | None = None
+) -> JointAnswers:
+    """The answers to all rows. Rows that cannot be read are refused by name, or with `skip_bad` have no answer. `backbones`: where they are
+    loaded already."""
     here = running or Running()
     if not len(given.examples):
         raise InputError("expected at least one row to label, found none.")
-    backbone = load_joint_backbone(bundle, here)
+    loaded = load_joint_backbones(bundle, here) if backbones is None else backbones
     numbers = numbers_of(bundle, given)
-    features, bad = joint_features(bundle, backbone, given.examples, numbers, skip_bad=skip_bad, quiet=here.quiet)
-    return JointAnswers(given.examples.row_names, {task.name: answers_to(task, features) for task in bundle.tasks}, bad)
+    features, bad = joint_features(bundle, loaded, given.examples, numbers, skip_bad=skip_bad, quiet=here.quiet)
+    return JointAnswers(
+        given.examples.row_names, {task.name: answers_to(task, features[task.fitted.backbone]) for task in bundle.tasks}, bad
+    )
 
 
 def answers_to(task: TaskModel, features: Tensor) -> list[Answer]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -29,6 +29,7 @@ from fewtune.models.joint.model import JointBundle
 from fewtune.words import option
 
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
+Backbones: TypeAlias = Mapping[int, Backbone]
 DIGEST = 16  # bytes
 
 
@@ -81,21 +82,22 @@ def numbers_in(table: Table, names: Sequence[str]) -> Floats:
 
 
 def joint_features(
-    bundle: JointBundle, backbone: Backbone | None, examples: Examples, numbers: Floats, *, skip_bad: bool = False, quiet: bool = True
-) -> tuple[Tensor, dict[int, str]]:
-    """Features [N, D] of rows, and the rows that cannot be read with the reasons; those are refused, or have features of NaN."""
-    embedding, bad = torch.zeros(len(examples), 0), dict[int, str]()
+    bundle: JointBundle, backbones: Backbones, examples: Examples, numbers: Floats, *, skip_bad: bool = False, quiet: bool = True
+) -> tuple[dict[int, Tensor], dict[int, str]]:
+    """Features [N, D] of rows by each backbone, and the rows that cannot be read with the reasons; those are refused, or have features of
+    NaN."""
+    embedding, bad = dict.fromkeys(bundle.places, torch.zeros(len(examples), 0)), dict[int, str]()
     if bundle.backbone is not None:
         if examples.modality != bundle.backbone.modality:
             raise InputError(f"this model labels {bundle.backbone.modality}s, but {examples.name} holds {examples.modality}s.")
-        assert backbone is not None
-        _, embedding, bad = readable_features(examples, backbone, memory=True, skip_bad=skip_bad, quiet=quiet)
-        if embedding.shape[1] != bundle.backbone.width:
+        for place, backbone in backbones.items():
+            _, embedding[place], bad = readable_features(examples, backbone, memory=True, skip_bad=skip_bad, quiet=quiet)
+        if (width := next(iter(embedding.values())).shape[1]) != bundle.backbone.width:
             raise InputError(
-                f"this model labels embeddings of width {bundle.backbone.width}, but {examples.name} has width {embedding.shape[1]}: "
+                f"this model labels embeddings of width {bundle.backbone.width}, but {examples.name} has width {width}: "
                 f"name the right column with {option('--input NAME')}."
             )
-    return bundle.scaling(embedding, numbers), bad
+    return {place: bundle.scaling(one, numbers) for place, one in embedding.items()}, bad
 
 
 def row_digests(examples: Examples, numbers: Floats) -> list[bytes]:

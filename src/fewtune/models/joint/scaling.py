@@ -33,7 +33,8 @@ class Scaling:
 
     def __call__(self, embedding: Tensor, numbers: Floats) -> Tensor:
         """Features [N, D], float32; a row whose embedding is NaN has features of NaN."""
-        features = (_joined(embedding, numbers, self.fill, self.flagged) - self.mean) / self.spread
+        joined = _joined(embedding, numbers, self.fill, self.flagged)
+        features = (joined - self.mean.to(joined.device)) / self.spread.to(joined.device)
         return features.clamp(-FARTHEST, FARTHEST).float()
 
 
@@ -51,6 +52,6 @@ def measured_scaling(embedding: Tensor, numbers: Floats, rows: Integers) -> Scal
 
 
 def _joined(embedding: Tensor, numbers: Floats, fill: Tensor, flagged: tuple[int, ...]) -> Tensor:
-    given = torch.from_numpy(numbers)
+    given = torch.from_numpy(numbers).to(embedding.device)
     missing = given.isnan()
-    return torch.cat([embedding.double(), torch.where(missing, fill, given), missing[:, list(flagged)].double()], dim=1)
+    return torch.cat([embedding.double(), torch.where(missing, fill.to(given.device), given), missing[:, list(flagged)].double()], dim=1)

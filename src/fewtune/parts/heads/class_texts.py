@@ -12,7 +12,7 @@ from torch import Tensor
 from fewtune.lengths import unit
 from fewtune.parts.heads.features import linear, widen
 from fewtune.parts.heads.head import Parameters, State, nothing_own
-from fewtune.parts.heads.prompts import check_prompts, required
+from fewtune.parts.heads.prompts import check_prompts, has_bias, required
 from fewtune.tasks.episodes import Episodes
 
 
@@ -20,6 +20,9 @@ from fewtune.tasks.episodes import Episodes
 @dataclass(frozen=True, kw_only=True)
 class Text:
     """logits = temperature x cosine(f, class vector); the support is not looked at.
+
+    Class vectors [D + 1] with a bias, the words of a masked language model, are compared by temperature x (f . vector + bias); at a
+    temperature of 1 these are the model's own logits of the words.
 
     `prompts`: templates with one `{}` for the class name; the learner embeds them, averages over templates and hands class vectors
     [E, K, D] in. `temperature` is the start of the declared parameter `<name>.temperature` (the plain number; 100 is where CLIP's
@@ -47,8 +50,11 @@ class Text:
         return {f"{self.name}.temperature": torch.tensor(self.temperature, dtype=torch.float32)}
 
     def fit(self, support: Tensor, episodes: Episodes, class_vectors: Tensor | None, parameters: Parameters) -> State:  # noqa: ARG002
-        """{"weight": unit class vectors [E, K, D]}."""
-        return {"weight": unit(widen(required(class_vectors, "Text")))}
+        """{"weight": unit class vectors [E, K, D]}, or {"weight": class vectors, "bias": [E, K]} where they hold a bias."""
+        vectors = widen(required(class_vectors, "Text"))
+        if has_bias(vectors, support.shape[-1]):
+            return {"weight": vectors[..., :-1], "bias": vectors[..., -1]}
+        return {"weight": unit(vectors)}
 
     def score(self, state: State, query: Tensor, parameters: Parameters) -> Tensor:
-        return parameters[f"{self.name}.temperature"].to(query) * linear(state, query, normalize=True)
+        return parameters[f"{self.name}.temperature"].to(query) * linear(state, query, normalize="bias" not in state)

@@ -62,7 +62,7 @@ class Head(Protocol):
         ...
 
     def fit(
-        self, support: Float[Tensor, "E S D"], episodes: Episodes, class_vectors: Float[Tensor, "E K D"] | None, parameters: Parameters
+        self, support: Float[Tensor, "E S D"], episodes: Episodes, class_vectors: Float[Tensor, "E K V"] | None, parameters: Parameters
     ) -> State:
         """The state that is fitted on the support. Rows labelled -1 are padding (their features are zero) and have no influence."""
         ...
@@ -118,7 +118,7 @@ def answer(
     support: Float[Tensor, "E S D"],
     query: Float[Tensor, "E Q D"],
     episodes: Episodes,
-    class_vectors: Float[Tensor, "E K D"] | None = None,
+    class_vectors: Float[Tensor, "E K V"] | None = None,
     parameters: Parameters | None = None,
 ) -> Float[Tensor, "E Q K"]:
     """Logits of the query rows; those of padded classes are -inf.

@@ -13,7 +13,7 @@ from fewtune.errors import InputError
 from fewtune.parts.heads.features import linear, widen
 from fewtune.parts.heads.head import Parameters, State, nothing_own
 from fewtune.parts.heads.logistic import Logistic
-from fewtune.parts.heads.prompts import check_prompts, required
+from fewtune.parts.heads.prompts import check_prompts, directions
 from fewtune.tasks.episodes import Episodes
 
 
@@ -50,7 +50,7 @@ class NamedLogistic:
 
     def fit(self, support: Tensor, episodes: Episodes, class_vectors: Tensor | None, parameters: Parameters) -> State:
         """{"weight": [E, K, D], "bias": [E, K]}."""
-        vectors = required(class_vectors, "NamedLogistic").to(widen(support))
+        vectors = directions(class_vectors, "NamedLogistic", support.shape[-1]).to(widen(support))
         present = episodes.classes >= 0
         place = torch.arange(present.shape[1], device=present.device).expand_as(present).masked_fill(~present, -1)
         named = replace(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from fewtune.errors import InputError
+from fewtune.lengths import unit
 
 
 def check_prompts(prompts: tuple[str, ...] | str) -> tuple[str, ...]:
@@ -23,3 +24,14 @@ def required(class_vectors: Tensor | None, head: str) -> Tensor:
     if class_vectors is None:
         raise InputError(f"{head} compares with class names, but got no class vectors: use a text or image-text backbone.")
     return class_vectors
+
+
+def has_bias(class_vectors: Tensor, width: int) -> bool:
+    """Whether class vectors [..., D + 1] hold a bias behind the vector, for features of `width` D."""
+    return class_vectors.shape[-1] == width + 1
+
+
+def directions(class_vectors: Tensor | None, head: str, width: int) -> Tensor:
+    """The class vectors [..., D] that are compared by their angle, without a bias; InputError where there are none."""
+    given = required(class_vectors, head)
+    return unit(given[..., :width]) if has_bias(given, width) else given

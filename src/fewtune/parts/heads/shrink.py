@@ -15,7 +15,7 @@ from fewtune.lengths import unit
 from fewtune.parts.heads.features import exact, linear, prepared, widen
 from fewtune.parts.heads.head import Parameters, State, nothing_own, one_hot
 from fewtune.parts.heads.positive_or_loo import check_positive_or_loo
-from fewtune.parts.heads.prompts import check_prompts, required
+from fewtune.parts.heads.prompts import check_prompts, directions
 from fewtune.tasks.episodes import Episodes
 
 USUAL = 2.0  # how many examples a class name is worth where the support says nothing
@@ -65,7 +65,7 @@ class Shrink:
     def fit(self, support: Tensor, episodes: Episodes, class_vectors: Tensor | None, parameters: Parameters) -> State:
         """{"weight": [E, K, D]}: the unit vectors along p_c, without the temperature."""
         wide = widen(support)
-        names = exact(unit(widen(required(class_vectors, "Shrink")).to(wide)))
+        names = exact(unit(widen(directions(class_vectors, "Shrink", support.shape[-1])).to(wide)))
         members = one_hot(episodes, exact(wide[:0]))
         features = prepared(support, members.sum(dim=-1, keepdim=True), normalize=True)
         if isinstance(self.strength, str):

@@ -16,7 +16,7 @@ from fewtune.parts.heads.head import Parameters, State, nothing_own, one_hot
 from fewtune.parts.heads.least_squares import Problem, by_target, solved
 from fewtune.parts.heads.leave_one_out import chosen, mean_square
 from fewtune.parts.heads.positive_or_loo import check_positive_or_loo
-from fewtune.parts.heads.prompts import check_prompts, required
+from fewtune.parts.heads.prompts import check_prompts, directions
 from fewtune.parts.heads.targets import class_targets
 from fewtune.tasks.episodes import Episodes
 
@@ -79,7 +79,7 @@ class TextPrior:
     def fit(self, support: Tensor, episodes: Episodes, class_vectors: Tensor | None, parameters: Parameters) -> State:
         """ridge: {"weight": [E, K, D]}; cache: {"weight": unit class vectors, "support": unit features [E, S, D], "members": [E, S, K]}."""
         wide = widen(support)
-        prior = unit(widen(required(class_vectors, "TextPrior")).to(wide))
+        prior = unit(widen(directions(class_vectors, "TextPrior", support.shape[-1])).to(wide))
         if self.form == "cache":
             return {"weight": prior, "support": unit(wide), "members": one_hot(episodes, wide)}
         start = exact(prior)

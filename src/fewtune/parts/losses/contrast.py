@@ -55,7 +55,7 @@ class Contrast:
             return widened(outcome.logits).masked_fill((outcome.episodes.classes < 0)[:, None, :], 0.0)  # whole columns of -inf
         images = widened(needed("features of the query", outcome.query, "Contrast(temperature=...)"))
         texts = widened(needed("class vectors", outcome.class_vectors, "Contrast(temperature=...)")).to(images.dtype)
-        return self.temperature * torch.bmm(unit(images), unit(texts).mT)
+        return self.temperature * torch.bmm(unit(images), unit(texts[..., : images.shape[-1]]).mT)
 
 
 def _over_rows(logits: Tensor, known: Tensor) -> Tensor:

@@ -18,14 +18,15 @@ class Outcome:
     """What a loss may look at after a learner has answered.
 
     `logits` [E, Q, K]: the answer (predictions [E, Q, L] of float and multi-hot targets). `query` [E, Q, D]: features of the query rows.
-    `class_vectors` [E, K, D]: the label side. `shared`: name -> [...], the weights the episodes started from. `own`: name -> [E, ...], the
-    weights that each episode has moved. `teacher` [E, Q, K]: what the start answered to the same query (see Distil).
+    `class_vectors` [E, K, D]: the label side ([E, K, D + 1] with a bias). `shared`: name -> [...], the weights the episodes started from.
+    `own`: name -> [E, ...], the weights that each episode has moved. `teacher` [E, Q, K]: what the start answered to the same query (see
+    Distil).
     """
 
     logits: Float[Tensor, "E Q K"]
     episodes: Episodes
     query: Float[Tensor, "E Q D"] | None = None
-    class_vectors: Float[Tensor, "E K D"] | None = None
+    class_vectors: Float[Tensor, "E K V"] | None = None
     shared: Mapping[str, Tensor] = field(default_factory=dict)
     own: Mapping[str, Tensor] = field(default_factory=dict)
     teacher: Float[Tensor, "E Q K"] | None = None
