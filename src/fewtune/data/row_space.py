@@ -72,7 +72,7 @@ class RowSpace:
     def class_split(self) -> Integers:
         return np.concatenate([s.class_split for s in self.sources])
 
-    @property
+    @cached_property
     def class_names(self) -> tuple[str, ...]:
         """The class names without their collection, by global class id (for prompts)."""
         return tuple(name for s in self.sources for name in s.class_names)

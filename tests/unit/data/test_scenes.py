@@ -17,7 +17,8 @@ from fewtune.data.audit import inspect_examples
 from fewtune.data.examples import NO_SPLIT, TEST, TRAIN, VALIDATION, Examples
 from fewtune.data.reading.label_table import Wanted, read_label_table
 from fewtune.data.reading.read import read_examples
-from fewtune.data.scenes.attributes import ATTRIBUTES, CODES, COLOUR, MATERIAL, RELATION, SHAPE, TARGETS
+from fewtune.data.row_space import RowSpace
+from fewtune.data.scenes.attributes import ATTRIBUTES, CODES, COLOUR, COUNT, MATERIAL, RELATION, SHAPE, TARGETS
 from fewtune.data.scenes.picture import drawn
 from fewtune.data.scenes.sampler import Scene, attributes_of, scene
 from fewtune.data.scenes.solids import LIGHT, distance, see
@@ -292,3 +293,9 @@ def test_options_of_tables_are_refused() -> None:
 def test_options_may_have_blanks_and_any_order() -> None:
     one, other = read_examples("scenes:size, seed = 4 ,rows=6"), read_examples("scenes:size,rows=6,seed=4")
     assert one.labels.tolist() == other.labels.tolist() and list(one.caption or ()) == list(other.caption or ())
+
+
+def test_a_row_space_of_many_captions_makes_its_names_once() -> None:
+    space = RowSpace([read_examples("scenes:counting,rows=20"), read_examples("scenes:colour,rows=20")])
+    assert space.class_names == (*COUNT.classes, *COLOUR.classes)
+    assert space.class_names is space.class_names  # training asks for a name of each class of each batch
