@@ -295,6 +295,7 @@ STUDIES: Mapping[str, list[Change]] = {
     "training": [(to(Training(seeds=(0, 1))), STUDY)],
     "reserved": [(to(None), STUDY)],
     "beside": [(to({"m, all tasks": "m"}), STUDY)],
+    "given": [(lambda s: {(0, 0): s.draw()[0, 0][:1]}, STUDY)],
 }
 
 

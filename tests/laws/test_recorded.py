@@ -255,7 +255,7 @@ def test_related_tasks_judge_what_neither_trained_nor_chose(monkeypatch: pytest.
 @pytest.mark.parametrize("sampler", ["sampled", "chosen"])
 def test_compare_sweeps_on_validation_classes_and_asks_test_rows_last(sampler: str, monkeypatch: pytest.MonkeyPatch) -> None:
     at = Recorder(monkeypatch)
-    at.wrap(Learning, "choose", "sweep")
+    at.wrap(Learning, "_choice", "sweep")  # asked for by every seed, made once
     at.wrap(learn, "train", "train", lambda _, phases, tasks, *__, **___: {"classes": classes_of(tasks)})  # noqa: ARG005
     at.wrap(learn, "score_each", "validate", lambda _, learner, weights, batches, **__: asked(batches))  # noqa: ARG005
     at.wrap(learn, "evidence_of", "evidence", lambda _, source, features, reserved: {"rows": reserved.rows})  # noqa: ARG005

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, final
 from fewtune.errors import InputError
 from fewtune.evaluation.run_folder import save_run
 from fewtune.evaluation.run_study import Outcomes
-from fewtune.evaluation.study import Study
+from fewtune.evaluation.study import Bench, Study
 from fewtune.evaluation.summary import Summary, summarise
 from fewtune.files import write_bytes
 from fewtune.report.comparison import comparison_table
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 class Comparison:
     """Methods on the same few-shot episodes: the results and what may be claimed from them.
 
-    `study`: what was compared. `outcomes`: a row for each method and episode (`outcomes.result`), the episodes, and what training cost.
-    `remarks`: what was noticed in the data and in training, a sentence each. `unreadable`: rows that were left out, with the reason.
-    `models`: the folder with what was trained, if it is kept (a temporary one goes with this value). `leads`: whether this process is the
-    one that writes, of several that torchrun started.
+    `bench`: what was compared, a study for each target and backbone. `outcomes`: a row for each method and episode (`outcomes.result`), the
+    episodes, and what training cost. `remarks`: what was noticed in the data and in training, a sentence each. `unreadable`: rows that were
+    left out, with the reason. `models`: the folder with what was trained, if it is kept (a temporary one goes with this value). `leads`:
+    whether this process is the one that writes, of several that torchrun started.
 
     >>> import numpy, fewtune
     >>> x, y = numpy.eye(4, dtype="float32").repeat(20, axis=0), numpy.repeat([0, 1, 2, 3], 20)
@@ -41,25 +41,30 @@ class Comparison:
     data, all classes, 15 queries a class, precomputed
     """
 
-    study: Study
+    bench: Bench
     outcomes: Outcomes
     remarks: tuple[str, ...] = ()
     unreadable: Mapping[int, str] | None = None
     models: Path | None = None
     leads: bool = True
 
+    @property
+    def study(self) -> Study:
+        """What was compared on the first target, through the first backbone."""
+        return self.bench.studies[0]
+
     @cached_property
     def summary(self) -> Summary:
         """Means, intervals and paired tests, a line for each method and setting."""
-        return summarise(self.outcomes.result, self.outcomes.drawn, f"{self.study.target.modality}s")
+        return summarise(self.outcomes.result, self.outcomes.drawn, f"{self.bench.studies[0].target.modality}s")
 
     @property
     def rows(self) -> list[dict[str, object]]:
         """A record for each method and setting, as `fewtune compare --format json` gives them.
 
-        Keys: method, ways, shots, mean (accuracy, 0 to 1), interval [low, high], sd, n (episodes), difference (to the best method; None for
-        the best), p, p_alone, p_wilcoxon, loss (nats), winner; with several seeds also interval_over_seeds; where something was trained
-        also visits, steps, train_seconds and peak_megabytes. Unknown numbers are None.
+        Keys: method, target, backbone, ways, shots, mean (accuracy, 0 to 1), interval [low, high], sd, n (episodes), difference (to the
+        best method; None for the best), p, p_alone, p_wilcoxon, loss (nats), winner; with several seeds also interval_over_seeds; where
+        something was trained also visits, steps, train_seconds and peak_megabytes. Unknown numbers are None.
         """
         return to_records(self._table(full=True))
 
@@ -91,19 +96,19 @@ class Comparison:
         The folder gets the study in full, the episodes, a row for each episode and method, and the weights and curves of what was trained.
         `overwrite`: replace a run that fewtune wrote there. Raises InputError where the folder exists otherwise.
         """
-        return save_run(self.study, self.outcomes, Path(folder), self.models, overwrite=overwrite)
+        return save_run(self.bench, self.outcomes, Path(folder), self.models, overwrite=overwrite)
 
     def __str__(self) -> str:
         return self.render()
 
     def _table(self, *, full: bool) -> Table:
-        return comparison_table(self.summary, _caption(self.study), full=full, costs=self.outcomes.costs, remarks=self.remarks)
+        return comparison_table(self.summary, _caption(self.bench), full=full, costs=self.outcomes.costs, remarks=self.remarks)
 
 
-def _caption(study: Study) -> str:
-    first = study.protocols[0]
+def _caption(bench: Bench) -> str:
+    first = bench.studies[0].protocols[0]
     part = "all classes" if first.classes == "all" else f"{first.classes} classes"
     where = ", within groups" if first.within == "group" else ""
     queries = getattr(first.sampler, "queries", None)
     asked = f", {queries} queries a class" if queries else ""
-    return f"{study.target.sources[0].name}, {part}{where}{asked}, {study.backbone.name}"
+    return f"{', '.join(dict.fromkeys(bench.targets))}, {part}{where}{asked}, {', '.join(dict.fromkeys(bench.backbones))}"

@@ -21,7 +21,8 @@ Episode: TypeAlias = Sampled | Varied | Imbalanced | Hard
 class CompareSettings:
     """What `compare` seldom needs to be told.
 
-    Episodes. `queries`: rows of each class to label. `episodes`: for each setting and seed. `seeds`: of the episodes, one or
+    Episodes. `queries`: rows of each class to label. `episodes`: how many for each setting and seed; or a path: the episodes that were
+    saved there, of the same data in any order. `seeds`: of the episodes, one or
     several, which also give an interval over the seeds. `classes`: the classes that episodes come from
     (by default the test classes where the data has class splits, else all). `within` "group": an episode stays in one group (an alphabet,
     a domain). `episode`: another kind of episode instead of ways, shots and queries, as a value (`Varied()`) or its text.
@@ -36,7 +37,7 @@ class CompareSettings:
     """
 
     queries: int = 15
-    episodes: int = 600
+    episodes: int | Path | str = 600
     seeds: int | Sequence[int] = 0
     classes: ClassChoice | None = None
     within: Literal["all", "group"] = "all"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -39,6 +40,36 @@ def sources_of(sources: object) -> list[Examples]:
     if isinstance(sources, str | Path | Examples) or not isinstance(sources, list | tuple):
         raise InputError("expected a list of other data as the sources, found one collection: write sources=[...].")
     return [examples_of(one) for one in sources]
+
+
+def targets_of(targets: object) -> list[Examples]:
+    """Each target read. Raises InputError where one collection is given instead of a list of them."""
+    if isinstance(targets, str | Path | Examples) or not isinstance(targets, list | tuple):
+        raise InputError("expected a list of more data to test on, found one collection: write targets=[...].")
+    return [examples_of(one) for one in targets]
+
+
+def backbones_of(backbone: Any, targets: Sequence[Examples]) -> list[Backbone]:
+    """The backbones, one or several; None is one that suits the data. Raises InputError for targets of several modalities and for two
+    backbones of one name."""
+    refuse_modalities(targets)
+    found = [backbone_of(one, targets[0].modality) for one in (backbone if isinstance(backbone, list | tuple) else [backbone])]
+    refuse_twins(found)
+    return found
+
+
+def refuse_modalities(targets: Sequence[Examples]) -> None:
+    """Raise InputError where the targets are of several modalities."""
+    if len({one.modality for one in targets}) > 1:
+        listed = ", ".join(f"{one.name} holds {one.modality}s" for one in targets)
+        raise InputError(f"expected targets of one modality, but {listed}: compare them one by one.")
+
+
+def refuse_twins(backbones: Sequence[Backbone]) -> None:
+    """Raise InputError where two backbones have one name."""
+    names = [one.name for one in backbones]
+    if twin := next((name for name in names if names.count(name) > 1), None):
+        raise InputError(f"backbone {twin!r} is given twice: give each once.")
 
 
 def backbone_of(backbone: Backbone | str | None, modality: Modality) -> Backbone:

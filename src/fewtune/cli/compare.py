@@ -19,6 +19,7 @@ def compare(
     *,
     method: Annotated[list[str] | None, Parameter(negative=())] = None,
     asked: EpisodeFlags = NO_EPISODE_FLAGS,
+    target: Annotated[list[Path] | None, Parameter(negative=())] = None,
     source: Annotated[list[Path] | None, Parameter(negative=())] = None,
     learning: LearningFlags = NO_LEARNING_FLAGS,
     format: Literal["table", "json", "csv", "latex", "markdown"] = "table",
@@ -42,6 +43,8 @@ def compare(
     method: str
         A method with its options: centroid, 'ridge(penalty=10)', 'multitask(shots=5)', ... Repeat for more. 'NAME=METHOD' shows it under a
         name of your own. `fewtune methods` lists them. By default all learners that need no training of the backbone.
+    target: Path
+        More data to draw episodes from, each with rows of its own in the table; repeat for more.
     source: Path
         Other labelled data to train on; repeat for more. Its train classes are used; if it has no class splits, all classes are used, and
         a fifth of them is kept for validation. It may be DATA itself. Test examples and their near-duplicates (saved again, resized, other
@@ -50,33 +53,41 @@ def compare(
         table is for people, json and csv are for programs, latex and markdown are for documents.
     """
     from fewtune.cli.compare_columns import HEADS
+    from fewtune.cli.compare_flags import check_episodes
     from fewtune.cli.first import check_data
     from fewtune.recipes.spelled import check_words, named
 
     for text in method or ():
         if text != HEADS:
             check_words(named(text)[1])
-    model.check()
-    check_data(data, *(source or ()))
+    check_episodes(asked)
+    for one in model.each():
+        one.check()
+    check_data(data, *(target or ()), *(source or ()))
     if (wanted := reading.columns(data)) is not None:
         from fewtune.cli.compare_columns import compare_table
 
         compare_table(data, wanted, method or (), learning, format, keeping, model, reading=reading, source=source)
         return
-    examples = reading.read(data)
-    model.check_here(examples.modality)
+    targets = [reading.read(path) for path in (data, *(target or ()))]
+    for one in model.each():
+        one.check_here(targets[0].modality)
 
-    from fewtune.api.comparing import ComparedData, compare_examples, make_methods, make_protocols
+    from fewtune.api.benches import ComparedData, make_protocols
+    from fewtune.api.comparing import compare_examples, make_methods
+    from fewtune.api.values import refuse_modalities, refuse_twins
     from fewtune.cli.compare_flags import settings_of
     from fewtune.cli.say import answer, note, terminal_width
     from fewtune.words import counted
 
+    refuse_modalities(targets)
     settings = settings_of(asked, learning, keeping, reading, model)
-    protocols = make_protocols(examples, asked.ways, asked.shots, settings)
-    backbone = model.load(examples.modality)
-    methods = make_methods(method or (), backbone, settings.training.sweep, has_source=bool(source))
-    data_read = ComparedData(examples, tuple(map(reading.read, source or ())))
-    found = compare_examples(data_read, backbone, methods, protocols, settings)
+    protocols = [make_protocols(one, asked.ways, asked.shots, settings) for one in targets]
+    backbones = [one.load(targets[0].modality) for one in model.each()]
+    refuse_twins(backbones)
+    methods = make_methods(method or (), backbones, settings.training.sweep, has_source=bool(source))
+    compared = ComparedData(tuple(targets), tuple(map(reading.read, source or ())))
+    found = compare_examples(compared, backbones, methods, protocols, settings)
     if not found.leads:
         return
     styled = format == "table"

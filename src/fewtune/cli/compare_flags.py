@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -19,31 +19,19 @@ if TYPE_CHECKING:
 class EpisodeFlags:
     """Which few-shot episodes every method answers.
 
-    Parameters
-    ----------
-    ways: int
-        Classes in an episode.
-    shots: int
-        Labelled examples of each class. Several numbers make several settings, all with the classes that have enough examples for the
-        largest.
-    queries: int
-        Examples of each class that a method must label.
-    episodes: int
-        Episodes for each setting and seed.
-    seeds: int
-        Seeds of the episodes. With several, an interval over the seeds is shown too.
-    classes: str
-        The classes that episodes are drawn from. By default the test classes if the data has class splits, otherwise all.
-    within: str
-        group: all classes of an episode come from one group (an alphabet, a domain).
-    episode: str
-        Another kind of episode instead of --ways, --shots and --queries: 'Varied()', 'Imbalanced(ways=5)', 'Hard(ways=5, shots=1)'.
+    Parameters ---------- ways: int Classes in an episode. shots: int Labelled examples of each class. Several numbers make several
+    settings, all with the classes that have enough examples for the largest. queries: int Examples of each class that a method must
+    label. episodes: int Episodes for each setting and seed. Or a path, the folder of a run or a file of its episodes: those episodes,
+    on the same data in any order. seeds: int Seeds of the episodes. With several, an interval over the seeds is shown too. classes: str
+    The classes that episodes are drawn from. By default the test classes if the data has class splits, otherwise all. within: str
+    group: all classes of an episode come from one group (an alphabet, a domain). episode: str Another kind of episode instead of
+    --ways, --shots and --queries: 'Varied()', 'Imbalanced(ways=5)', 'Hard(ways=5, shots=1)'.
     """
 
     ways: int = 5
     shots: Annotated[list[int], Parameter(consume_multiple=True, negative=())] = field(default_factory=lambda: [1, 5])
     queries: int = 15
-    episodes: int = 600
+    episodes: int | Path = 600
     seeds: Annotated[list[int], Parameter(consume_multiple=True, negative=())] = field(default_factory=lambda: [0])
     classes: Literal["train", "validation", "test", "all"] | None = None
     within: Literal["all", "group"] = "all"
@@ -78,6 +66,20 @@ class KeepingFlags:
 
 NO_EPISODE_FLAGS = EpisodeFlags()
 NO_KEEPING_FLAGS = KeepingFlags()
+
+
+def check_episodes(asked: EpisodeFlags) -> None:
+    """Raise InputError for flags that say how episodes are drawn where saved ones are given, and for a path that does not exist."""
+    from fewtune.cli.first import check_data
+    from fewtune.errors import InputError
+
+    if isinstance(asked.episodes, int):
+        return
+    check_data(asked.episodes)
+    drawing = [one.name for one in fields(EpisodeFlags) if one.name != "episodes"]
+    given = [name for name in drawing if getattr(asked, name) != getattr(NO_EPISODE_FLAGS, name)]
+    if given:
+        raise InputError(f"--episodes {asked.episodes} are saved episodes, which --{given[0]} cannot change: leave --{given[0]} out.")
 
 
 def settings_of(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -109,11 +109,11 @@ class BackboneFlags:
 
     Parameters
     ----------
-    backbone: str
+    backbones: str
         small (the default), base or large: good models for images and for texts, which `fewtune backbones` lists with others. Or a name:
         timm:NAME, open_clip:NAME[/PRETRAINED] or hf:NAME (a name of the hub or a local folder), pixels, precomputed (the default for
         embeddings), an untrained conv4, resnet12 or mlp, or run:FOLDER, the finetuned backbone of a saved model. Options follow after
-        commas, as in timm:mobilenetv2_100,size=160.
+        commas, as in timm:mobilenetv2_100,size=160. For compare, repeat it for more.
     weights: Path
         The weights of the backbone: a local safetensors or pt file, or a folder, also one of `fewtune fetch`. For run:FOLDER, where those
         of its original backbone are now, if they were moved.
@@ -140,7 +140,7 @@ class BackboneFlags:
         Write no progress to standard error.
     """
 
-    backbone: str | None = None
+    backbones: Annotated[list[str], Parameter(name="--backbone", negative=())] = field(default_factory=list)
     weights: Path | None = None
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -152,6 +152,25 @@ class BackboneFlags:
     recompute: bool | None = None
     cache: Path | None = None
     quiet: Annotated[bool, Parameter(negative=())] = False
+
+    @property
+    def backbone(self) -> str | None:
+        """The backbone that is asked for. Raises InputError where several are."""
+        from fewtune.errors import InputError
+
+        if len(self.backbones) > 1:
+            raise InputError(f"this command takes one --backbone, found {len(self.backbones)}: leave the others out.")
+        return self.backbones[0] if self.backbones else None
+
+    def each(self) -> list[BackboneFlags]:
+        """The same flags for each of several backbones. Raises InputError for --weights of several."""
+        from fewtune.errors import InputError
+
+        if len(self.backbones) < 2:
+            return [self]
+        if self.weights is not None:
+            raise InputError("--weights are those of one backbone: give one --backbone.")
+        return [replace(self, backbones=[name]) for name in self.backbones]
 
     def machine(self) -> Machine:
         from fewtune.machine import Machine

@@ -8,11 +8,12 @@ from fewtune.evaluation.protocol import Protocol
 from fewtune.evaluation.result import Result, load_result
 from fewtune.evaluation.run_folder import Keeping, run_kept, save_run
 from fewtune.evaluation.run_study import Outcomes, run_study
-from fewtune.evaluation.study import Study
+from fewtune.evaluation.study import Bench, Study
 from fewtune.evaluation.summary import Summary, summarise
 from fewtune.evaluation.training_settings import Cost, Training
 
 __all__ = [
+    "Bench",
     "Cost",
     "Keeping",
     "Outcomes",

@@ -28,26 +28,27 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 @final
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """One number an episode: `accuracy` in [0, 1], `loss` in nats, and the seconds spent on all of them."""
+    """One number an episode: `accuracy` in [0, 1], `loss` in nats, and the seconds spent on all of them. `right` [E, Q]: whether each
+    query was answered correctly; padding was not.
+    """
 
     accuracy: Floats
     loss: Floats
     seconds: float
+    right: np.ndarray[Any, np.dtype[np.bool_]]
 
 
 def score_table(
     head: Head, features: Tensor, episodes: Episodes, vectors: Tensor | None, parameters: Mapping[str, Tensor] | None = None
 ) -> Scores:
     """A head on features [N, D] by row: mean accuracy and loss over each episode's query; padding counts for nothing."""
-    accuracy, loss = [], []
+    parts = []
     began = time.perf_counter()
     given = None if parameters is None else dict(parameters)
     with torch.inference_mode():
         for part, logits in answer_table(head, features, episodes, class_vectors=vectors, parameters=given):
-            right, nats = _judged(logits, episodes[part])
-            accuracy.append(right)
-            loss.append(nats)
-    return Scores(torch.cat(accuracy).numpy(), torch.cat(loss).numpy(), time.perf_counter() - began)
+            parts.append(_judged(logits, episodes[part]))
+    return _scores(parts, began)
 
 
 def score_each(
@@ -77,8 +78,7 @@ def score_each(
                 with torch.no_grad():
                     parts.append(_judged(respond(still, learner, held, one, here.child(number, e)).logits, one))
                 progress.advance(1)
-            accuracy, loss = (torch.cat(values).numpy() for values in zip(*parts, strict=True))
-            found.append(Scores(accuracy, loss, time.perf_counter() - began))
+            found.append(_scores(parts, began))
     return found
 
 
@@ -104,11 +104,16 @@ def _by_table(ground: Ground, head: Head, weights: Mapping[str, Tensor], batches
     return found
 
 
-def _judged(logits: Tensor, episodes: Episodes) -> tuple[Tensor, Tensor]:
-    """(accuracy, loss) of each episode, float64 on the CPU. Ties go to the first class."""
+def _scores(parts: Sequence[tuple[Tensor, Tensor, Tensor]], began: float) -> Scores:
+    accuracy, loss, right = (torch.cat(values).numpy() for values in zip(*parts, strict=True))
+    return Scores(accuracy, loss, time.perf_counter() - began, right)
+
+
+def _judged(logits: Tensor, episodes: Episodes) -> tuple[Tensor, Tensor, Tensor]:
+    """(accuracy, loss) of each episode, float64, and whether each query is right, on the CPU. Ties go to the first class."""
     label = episodes.query_label.to(logits.device)
     inside = label >= 0
     count = inside.sum(1).clamp_min(1)
     correct = (logits.argmax(-1) == label) & inside
     nats = torch.nn.functional.cross_entropy(logits.flatten(0, 1), label.flatten(), ignore_index=-1, reduction="none")
-    return (correct.sum(1).double() / count).cpu(), (nats.view(label.shape).double().sum(1) / count).cpu()
+    return (correct.sum(1).double() / count).cpu(), (nats.view(label.shape).double().sum(1) / count).cpu(), correct.cpu()

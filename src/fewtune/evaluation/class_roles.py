@@ -71,13 +71,18 @@ def without_test_rows(source: Examples, target: Examples) -> tuple[Examples, tup
     return kept, leaks
 
 
-def usable_sources(sources: Sequence[Examples], target: Examples, seed: int = 0) -> tuple[list[Examples], list[str]]:
-    """(the rows of each source that may be learned from, what was left out of them, a sentence each). `target`: the rows tested on."""
+def usable_sources(sources: Sequence[Examples], targets: Sequence[Examples], seed: int = 0) -> tuple[list[Examples], list[str]]:
+    """(the rows of each source that may be learned from, what was left out of them, a sentence each). `targets`: the rows tested on.
+
+    What is left out for one target is left out for all, so one trained model is tested on every target.
+    """
     found, said = [], []
     for source in sources:
-        kept, leaks = without_test_rows(serving(source, seed=seed), target)
-        if leaks:
-            said.append(left_out(kept, leaks))
+        kept = serving(source, seed=seed)
+        for target in targets:
+            kept, leaks = without_test_rows(kept, target)
+            if leaks:
+                said.append(left_out(kept, leaks))
         found.append(kept)
     return found, said
 

@@ -53,6 +53,8 @@ def worth_of_choice(result: Result, beside: Mapping[str, str]) -> tuple[str, ...
             assert pair.difference is not None
             p = "" if pair.p != pair.p else f", p = {pair.p:.3f}"
             where = f"{rows[name].distinct('ways')[0]}-way {rows[name].distinct('shots')[0]}-shot"
+            several = [rows[name].distinct(axis)[0] for axis in ("target", "backbone") if len(result.distinct(axis)) > 1]
+            where = ", ".join([*several, where])
             said.append(
                 f"{where}: {name} minus {control}: {100 * pair.difference.mean:+.1f} +- {100 * pair.difference.half_width:.1f} points{p}."
             )

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import shutil
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias, final
+from typing import Any, final
 
-import numpy as np
 from torch import Tensor
 
 from fewtune.errors import InputError
+from fewtune.evaluation.cells import CellValue, decoded, encoded
 from fewtune.files import ANOTHER, GROWS, RECORD, entries, foreign, grow, new_folder, read_record, remove, sealed, write_bytes, written
 from fewtune.words import option
 
 KIND = "unfinished run"
-Place: TypeAlias = tuple[int, int]  # (protocol number, seed)
 
 
 @final
@@ -94,29 +90,15 @@ class Partial:
                 checkpoint.unlink(missing_ok=True)
         return folder
 
-    def rows(self, identity: str) -> dict[Place, dict[str, Any]] | None:
-        """Test results that are known already: accuracy, loss and seconds of each batch of episodes."""
-        path = self._path("rows", identity, "npz")
-        if path is None or not path.exists():
-            return None
-        try:
-            found: dict[Place, dict[str, Any]] = {}
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
-                for name in stored.files:
-                    setting, seed, column = name.split("/")
-                    found.setdefault((int(setting), int(seed)), {})[column] = stored[name]
-            return {place: {**columns, "seconds": float(columns["seconds"])} for place, columns in found.items()}
-        except (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as problem:
-            raise InputError(f"{path} is damaged ({problem}): remove it to test again.") from None
+    def cell(self, key: str) -> CellValue | None:
+        """The value of a cell that is known already."""
+        path = self._path("cells", key, "npz")
+        return decoded(path.read_bytes(), path) if path is not None and path.exists() else None
 
-    def keep_rows(self, identity: str, rows: Mapping[Place, Mapping[str, Any]]) -> None:
-        path = self._path("rows", identity, "npz")
-        if path is None or not self._writes:
-            return
-        buffer = io.BytesIO()
-        arrays: dict[str, Any] = {f"{p[0]}/{p[1]}/{column}": np.asarray(v) for p, found in rows.items() for column, v in found.items()}
-        np.savez_compressed(buffer, **arrays)
-        self.write(path, buffer.getvalue())
+    def keep_cell(self, key: str, value: CellValue) -> None:
+        path = self._path("cells", key, "npz")
+        if path is not None and self._writes:
+            self.write(path, encoded(value))
 
     def number(self, identity: str, compute: Callable[[], float]) -> float:
         """A number that is computed once."""

@@ -19,9 +19,11 @@ UNTRAINED = -1  # the training seed of a method that has nothing to train
 SCHEMA = pa.schema(
     [
         ("study", pa.string()),  # digest of everything the value depends on
+        ("target", pa.string()),  # the data that are tested on
+        ("backbone", pa.string()),
         ("method", pa.string()),  # as it was asked for
         ("spec", pa.string()),  # the method's full text
-        ("setting", pa.int32()),  # number of the protocol in the study
+        ("setting", pa.int32()),  # number of target, backbone and protocol in the study
         ("seed", pa.int64()),  # of the episodes
         ("training", pa.int64()),  # seed of the training run, or UNTRAINED
         ("episode", pa.int32()),

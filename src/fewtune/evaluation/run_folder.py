@@ -13,7 +13,8 @@ from fewtune.errors import InputError
 from fewtune.evaluation.partial import NOTHING, Partial, copy_models
 from fewtune.evaluation.result import load_result
 from fewtune.evaluation.run_study import Outcomes, run_study
-from fewtune.evaluation.study import Study
+from fewtune.evaluation.saved_episodes import save_drawn
+from fewtune.evaluation.study import Bench
 from fewtune.evaluation.training_settings import Cost
 from fewtune.files import ANOTHER, RECORD, foreign, new_folder, read_record, recover, refuse_existing, sealed, sha256, write_bytes
 from fewtune.learning.world import ALONE, World
@@ -21,7 +22,7 @@ from fewtune.spec import digest
 from fewtune.stopping import Stopped
 from fewtune.words import option
 
-FORMAT = 3
+FORMAT = 4
 RESULT = "result.parquet"
 RESET = option("--reset-trained", "reset=True")
 _FILES = ("study.txt", RESULT, "machine.json")
@@ -53,7 +54,7 @@ class Keeping:
             raise InputError(f"{option('--resume')} goes on with what was trained and {RESET} does not: give one.")
 
 
-def run_kept(study: Study, keeping: Keeping, *, world: World = ALONE, quiet: bool = True) -> Outcomes:
+def run_kept(study: Bench, keeping: Keeping, *, world: World = ALONE, quiet: bool = True) -> Outcomes:
     """Run a study and keep it; the very same study that is complete there already is read instead of run again.
 
     While it runs, what is done is kept in a folder beside `keeping.out`; with `resume` a run that was interrupted goes on from there.
@@ -83,7 +84,7 @@ def run_kept(study: Study, keeping: Keeping, *, world: World = ALONE, quiet: boo
     return replace(outcomes, kept=where, notes=(*outcomes.notes, f"Another program used {out} in the meantime, so this run is in {where}."))
 
 
-def save_run(study: Study, outcomes: Outcomes, out: Path, models: Path | None, *, overwrite: bool = False) -> Path:
+def save_run(study: Bench, outcomes: Outcomes, out: Path, models: Path | None, *, overwrite: bool = False) -> Path:
     """Write a finished run into a folder, whole or not at all, and return where it is; `models`: the folder with what was trained.
 
     Raises InputError where the folder exists, or with `overwrite` where it holds files that fewtune did not write.
@@ -92,11 +93,10 @@ def save_run(study: Study, outcomes: Outcomes, out: Path, models: Path | None, *
     return _write_run(study, outcomes, out, models, overwrite=overwrite)
 
 
-def _write_run(study: Study, outcomes: Outcomes, out: Path, models: Path | None, *, overwrite: bool) -> Path:
+def _write_run(study: Bench, outcomes: Outcomes, out: Path, models: Path | None, *, overwrite: bool) -> Path:
     with (made := new_folder(out, overwrite=overwrite)) as folder:
         write_bytes(folder / "study.txt", (study.text() + "\n").encode(errors="backslashreplace"))
-        for (setting, seed), episodes in outcomes.drawn.items():
-            episodes.save(folder / "episodes" / f"setting{setting}-seed{seed}.npz")
+        save_drawn(folder, study)
         outcomes.result.save(folder / RESULT)
         copy_models(models, folder)
         write_bytes(folder / "machine.json", json.dumps(_machine(study), indent=1).encode())
@@ -111,7 +111,7 @@ def _in_the_way(out: Path) -> list[str]:
     return [name for name in foreign(out) if name.startswith(_FOLDERS)] if out.is_dir() else []
 
 
-def _partial(study: Study, out: Path, keeping: Keeping, world: World) -> Partial:
+def _partial(study: Bench, out: Path, keeping: Keeping, world: World) -> Partial:
     """The folder of what is done, beside `out`. Only studies that learn take long enough to need one."""
     if not study.trains:
         return NOTHING
@@ -120,7 +120,7 @@ def _partial(study: Study, out: Path, keeping: Keeping, world: World) -> Partial
     return partial
 
 
-def _kept(out: Path, wanted: str, study: Study) -> Outcomes | None:
+def _kept(out: Path, wanted: str, study: Bench) -> Outcomes | None:
     """What is complete in `out`, if it is this very study. Raises InputError where it was changed since."""
     recover(out.resolve())
     try:
@@ -138,7 +138,7 @@ def _kept(out: Path, wanted: str, study: Study) -> Outcomes | None:
     return Outcomes(load_result(out / RESULT), study.draw(), costs, tuple(record["notes"]))
 
 
-def _machine(study: Study) -> dict[str, object]:
+def _machine(study: Bench) -> dict[str, object]:
     def version(name: str) -> str | None:
         try:
             return importlib.metadata.version(name)
@@ -147,7 +147,7 @@ def _machine(study: Study) -> dict[str, object]:
 
     versions = {name: version(name) for name in LIBRARIES}
     return {
-        "machine": asdict(study.backbone.machine),
+        "machine": asdict(study.studies[0].backbone.machine),
         "python": platform.python_version(),
         "system": platform.platform(),
         "versions": versions,

@@ -1,26 +1,28 @@
-"""Running a study: every method on the same episodes, trained as often as asked; what is done already is not done again."""
+"""Running a study: its cells one after the other; what is done already is not done again."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 
 from fewtune.evaluation.answers import Scores, score_each, score_table
-from fewtune.evaluation.partial import NOTHING, Partial
+from fewtune.evaluation.cells import Cell, CellValue, cells_of, key_of
+from fewtune.evaluation.partial import NOTHING, Partial, slug
 from fewtune.evaluation.result import SCHEMA, UNTRAINED, Result, make_result
-from fewtune.evaluation.study import DEFAULTS, Drawn, Study
+from fewtune.evaluation.study import DEFAULTS, Bench, Drawn, Study
 from fewtune.evaluation.trainer import Learned, Learning
 from fewtune.evaluation.training_settings import Cost
 from fewtune.keys import key
-from fewtune.learning.classes import prompts_of, vectors_by_prompts
+from fewtune.learning.classes import class_vectors, prompts_of
 from fewtune.learning.ground import Ground
 from fewtune.learning.method import Method
 from fewtune.learning.phase import Adapt
 from fewtune.learning.world import ALONE, World
+from fewtune.parts.heads.head import Head
 from fewtune.spec import digest, text
 from fewtune.tasks.episodes import Episodes
 
@@ -28,44 +30,125 @@ from fewtune.tasks.episodes import Episodes
 @final
 @dataclass(frozen=True, eq=False)
 class Outcomes:
-    """The rows of all methods, the episodes by (protocol number, seed), what training cost, what was noticed, a sentence each,
-    and where they are kept if that is not where it was asked for."""
+    """The rows of all methods, the episodes by (setting, seed), what training cost, what was noticed, a sentence each, and where they are
+    kept if that is not where it was asked for.
+
+    `right`: which queries each cell answered correctly, bool [E, Q], by (setting, episode seed, method, training seed).
+    """
 
     result: Result
     drawn: Drawn
     costs: tuple[Cost, ...]
     notes: tuple[str, ...]
     kept: Path | None = None
+    right: Mapping[tuple[int, int, str, int], np.ndarray[Any, np.dtype[np.bool_]]] = field(default_factory=dict)
 
 
-def run_study(study: Study, partial: Partial = NOTHING, *, world: World = ALONE, quiet: bool = True) -> Outcomes:
+def run_study(study: Study | Bench, partial: Partial = NOTHING, *, world: World = ALONE, quiet: bool = True) -> Outcomes:
     """Every method of the study on its episodes. What `partial` holds is read from there, what is new is kept there."""
-    drawn = study.draw()
-    vectors = vectors_by_prompts(
-        study.backbone, study.target.class_names, [m for v in study.methods.values() for m in v.values() if m.frozen]
-    )
-    rows = _Rows(study, drawn, digest(study.text()))
-    learning = Learning(study, partial, world, quiet)
+    bench = study if isinstance(study, Bench) else Bench.of(study)
+    runner = Runner(bench, partial, world, quiet)
+    tested = [cell for cell in cells_of(bench) if cell.variant is None]  # a sweep is judged where its method is tested
+    return assembled(bench, {cell: runner.value(cell) for cell in tested})
+
+
+def assembled(bench: Bench, values: Mapping[Cell, CellValue]) -> Outcomes:
+    """The outcome of a study from the values of its cells."""
+    rows = _Rows(bench, digest(bench.text()))
     columns: list[dict[str, Any]] = []
     costs: list[Cost] = []
-    labels: dict[str, str] = {}  # what a sweep chose, by method
-    for name, variants in study.methods.items():
+    right: dict[tuple[int, int, str, int], np.ndarray[Any, np.dtype[np.bool_]]] = {}
+    notes: dict[str, None] = {}
+    for number, one in enumerate(bench.studies):
+        notes |= dict.fromkeys(_named(bench, number, _left_out(one)))
+    for cell, value in values.items():
+        notes |= dict.fromkeys(_named(bench, cell.study, value.notes))
+        if value.cost is not None:
+            costs.append(value.cost)
+        for place, scores in value.scores.items():
+            method = bench.methods[cell.method][DEFAULTS if value.cost is None else value.cost.chosen]
+            trained = cell.seed if method.phases else UNTRAINED
+            columns.append(rows.made(cell, method, trained, place, scores))
+            right[bench.setting(cell.study, place[0]), place[1], cell.method, trained] = scores.right
+    return Outcomes(make_result(columns), bench.draw(), tuple(costs), tuple(notes), right=right)
+
+
+def _named(bench: Bench, study: int, sentences: Sequence[str]) -> list[str]:
+    """Sentences on one of several studies, with its target and backbone before them."""
+    if len(bench.studies) == 1:
+        return list(sentences)
+    several = [names[study] for names in (bench.targets, bench.backbones) if len(set(names)) > 1]
+    return [f"{', '.join(several)}: {sentence}" for sentence in sentences]
+
+
+@final
+class Runner:
+    """Computes cells of a bench, in any order."""
+
+    def __init__(self, bench: Bench, partial: Partial, world: World = ALONE, quiet: bool = True) -> None:
+        self.bench, self.partial = bench, partial
+        self._each = [_Tester(study, partial, world, quiet, prefix) for study, prefix in zip(bench.studies, _prefixes(bench), strict=True)]
+
+    def value(self, cell: Cell) -> CellValue:
+        """The value of a cell: as it was kept, or computed and kept."""
+        name = key_of(cell, self.bench)
+        if (known := self.partial.cell(name)) is not None:
+            return known
+        value = self._each[cell.study].value(cell)
+        self.partial.keep_cell(name, value)
+        return value
+
+
+def _prefixes(bench: Bench) -> list[str]:
+    """What the names of files of each study begin with."""
+    if len(bench.studies) == 1:
+        return [""]
+    return [f"{slug(target)}-{slug(backbone)}-" for target, backbone in zip(bench.targets, bench.backbones, strict=True)]
+
+
+@final
+class _Tester:
+    """Computes the cells of one study."""
+
+    def __init__(self, study: Study, partial: Partial, world: World, quiet: bool, prefix: str) -> None:
+        self.study, self.partial, self._quiet, self._prefix = study, partial, quiet, prefix
+        self.learning = Learning(study, partial, world, quiet)
+        self._vectors: dict[tuple[str, ...], Any] = {}
+
+    def value(self, cell: Cell) -> CellValue:
+        variants = self.study.methods[cell.method]
         method = variants[DEFAULTS]
         if method.frozen:
-            for place, episodes in drawn.items():
-                scores = score_table(method.head, study.features, episodes, vectors.get(prompts_of(method.head)))
-                columns.append(rows.made(name, method, UNTRAINED, place, scores))
-            continue
-        other = study.beside.get(name)
-        chosen = labels[name] = learning.choose(name, variants) if other is None else labels[other]
-        for seed in study.training.seeds if variants[chosen].phases else study.training.seeds[:1]:
-            ready = learning.learn(name, variants, chosen, seed)
-            columns += _tested(study, drawn, rows, name, ready, partial, quiet)
-            costs.append(ready.cost)
-            if ready.trained.moved:
-                partial.keep_model(name, seed, {n: ready.trained.weights[n] for n in ready.trained.moved}, ready.trained.curve)
-            learning.forget(ready)
-    return Outcomes(make_result(columns), drawn, tuple(costs), (*_left_out(study), *learning.notes))
+            return CellValue({place: self._scores(method.head, episodes) for place, episodes in self.study.draw().items()})
+        self.learning.begin()
+        if cell.variant is not None:
+            self.learning.judged(cell.method, variants, cell.variant)
+            return CellValue({}, None, self.learning.notes)
+        name = self.study.beside.get(cell.method, cell.method)
+        chosen = self.learning.choose(name, self.study.methods[name])
+        ready = self.learning.learn(cell.method, variants, chosen, cell.seed)
+        scores = self._tested(ready)
+        if ready.trained.moved:
+            moved = {n: ready.trained.weights[n] for n in ready.trained.moved}
+            self.partial.keep_model(self._prefix + cell.method, cell.seed, moved, ready.trained.curve)
+        self.learning.forget(ready)
+        return CellValue(scores, ready.cost, self.learning.notes)
+
+    def _scores(self, head: Head, episodes: Episodes) -> Scores:
+        """A frozen method's answers."""
+        prompts = prompts_of(head)
+        if head.reads_classes and prompts not in self._vectors:
+            backbone = self.study.backbone
+            self._vectors[prompts] = class_vectors(backbone, backbone.start(), self.study.target.class_names, prompts)
+        return score_table(head, self.study.features, episodes, self._vectors.get(prompts))
+
+    def _tested(self, ready: Learned) -> dict[tuple[int, int], Scores]:
+        """A trained method's answers."""
+        study, method = self.study, ready.method
+        batches = tested_on(method, self.study.draw(), study.training.adapted)
+        ground, at = Ground(study.backbone, study.target, method.edits), key(ready.cost.seed, "testing")
+        found = score_each(ground, method.learner, ready.trained.weights, list(batches.values()), at=at, quiet=self._quiet)
+        return dict(zip(batches, found, strict=True))
 
 
 def _left_out(study: Study) -> tuple[str, ...]:
@@ -81,28 +164,6 @@ def _left_out(study: Study) -> tuple[str, ...]:
     )
 
 
-def _tested(study: Study, drawn: Drawn, rows: _Rows, name: str, ready: Learned, partial: Partial, quiet: bool) -> list[dict[str, Any]]:
-    """The rows of one trained method."""
-    method, seed = ready.method, ready.cost.seed
-    batches = tested_on(method, drawn, study.training.adapted)
-    tested = digest("\n".join([rows.identity, ready.identity, text(method)]))
-    known = partial.rows(tested)
-    if known is None:
-        at = key(seed, "testing")
-        found = score_each(
-            Ground(study.backbone, study.target, method.edits),
-            method.learner,
-            ready.trained.weights,
-            list(batches.values()),
-            at=at,
-            quiet=quiet,
-        )
-        known = {place: {"accuracy": s.accuracy, "loss": s.loss, "seconds": s.seconds} for place, s in zip(batches, found, strict=True)}
-        partial.keep_rows(tested, known)
-    trained = seed if method.phases else UNTRAINED
-    return [rows.made(name, method, trained, place, Scores(**known[place])) for place in batches]
-
-
 def tested_on(method: Method, drawn: Drawn, adapted: int) -> Drawn:
     """The episodes that a method is tested on: the first `adapted` of each batch where it moves weights on each of them, else all."""
     return {place: e[:adapted] for place, e in drawn.items()} if isinstance(method.learner, Adapt) else drawn
@@ -113,20 +174,21 @@ def tested_on(method: Method, drawn: Drawn, adapted: int) -> Drawn:
 class _Rows:
     """Makes the columns of a result."""
 
-    study: Study
-    drawn: Drawn
+    bench: Bench
     identity: str
 
-    def made(self, name: str, method: Method, trained: int, place: tuple[int, int], scores: Scores) -> dict[str, Any]:
-        setting, seed = place
+    def made(self, cell: Cell, method: Method, trained: int, place: tuple[int, int], scores: Scores) -> dict[str, Any]:
+        number, seed = place
         count = len(scores.accuracy)
-        protocol, episodes = self.study.protocols[setting], self.drawn[place]
-        names = np.array(protocol.tasks(self.study.target).names, dtype=object)
+        study = self.bench.studies[cell.study]
+        protocol, episodes = study.protocols[number], study.draw()[place]
         constant = {
             "study": self.identity,
-            "method": name,
+            "target": self.bench.targets[cell.study],
+            "backbone": self.bench.backbones[cell.study],
+            "method": cell.method,
             "spec": text(method),
-            "setting": setting,
+            "setting": self.bench.setting(cell.study, number),
             "seed": seed,
             "training": trained,
             "ways": protocol.ways,
@@ -135,14 +197,9 @@ class _Rows:
         }
         columns = {
             "episode": np.arange(count),
-            "task": _names(names, episodes)[:count],
+            "task": study.task_names(number)[episodes.task.numpy()][:count],
             "value": scores.accuracy,
             "loss": scores.loss,
             "seconds": [scores.seconds / count] * count,
         }
         return {f.name: columns[f.name] if f.name in columns else [constant[f.name]] * count for f in SCHEMA}
-
-
-def _names(names: Sequence[str] | np.ndarray[Any, Any], episodes: Episodes) -> np.ndarray[Any, Any]:
-    found: np.ndarray[Any, Any] = np.asarray(names, dtype=object)[episodes.task.numpy()]
-    return found

@@ -1,11 +1,13 @@
-"""A study: methods x protocols x seeds on one row space and backbone, every method on the same episodes."""
+"""A study: methods x protocols x seeds on one target and backbone, every method on the same episodes. A bench: several of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias, final
+from functools import cached_property
+from typing import Any, TypeAlias, final
 
+import numpy as np
 from torch import Tensor
 
 from fewtune.backbones.backbone import Backbone
@@ -31,7 +33,8 @@ class Study:
 
     `source`: what methods that learn may learn from, a row space apart: training never sees the target, so a trained model serves any of
     them. `training`: how such methods are treated. `reserved`: what methods that choose their tasks may know of the target. `beside`:
-    by the name of a control, the method that it stands beside, and whose value of a sweep it takes (see `controls`).
+    by the name of a control, the method that it stands beside, and whose value of a sweep it takes (see `controls`). `given`: episodes that
+    are not drawn but were saved before.
     """
 
     target: RowSpace
@@ -43,6 +46,7 @@ class Study:
     training: Training = field(default_factory=Training)
     reserved: Reserved | None = None
     beside: Mapping[str, str] = field(default_factory=dict)
+    given: Drawn = field(default_factory=dict)
 
     @property
     def trains(self) -> bool:
@@ -55,16 +59,25 @@ class Study:
         The version of fewtune is among it, those of other libraries are not: they are kept in `machine.json`. Of `features` the type
         counts, because their values follow from the target and the backbone, up to rounding.
         """
-        version, features = f"fewtune {__version__}", f"features {self.features.dtype} {self.features.shape[-1]}"
-        protocols = [f"protocol {text(p)}" for p in self.protocols]
-        named = [(name, label, m) for name, variants in self.methods.items() for label, m in variants.items()]
-        methods = [f"method {name!r} {label!r} {text(m)}" for name, label, m in named]
-        training = [f"training {text(self.training)}", *self.learned_from()] if self.trains else []
+        return self.alone(self.methods, self.training)
+
+    def alone(self, methods: Mapping[str, Variants], training: Training) -> str:
+        """The same for some of the methods and other settings of the training."""
+        found = [f"method {name!r} {label!r} {text(m)}" for name, variants in methods.items() for label, m in variants.items()]
+        learned = any(not m.frozen for variants in methods.values() for m in variants.values())
+        trained = [f"training {text(training)}", *self.learned_from()] if learned else []
         if self.reserved is not None:
-            training.append(f"reserved {array_digest(self.reserved.rows)} {array_digest(self.reserved.labels)}")
-        methods += [f"control {name!r} of {other!r}" for name, other in self.beside.items()]
-        lines = [version, backbone_fact(self.backbone), *space_facts(self.target, "target"), features, *protocols, *training, *methods]
-        return "\n".join(lines)
+            trained.append(f"reserved {array_digest(self.reserved.rows)} {array_digest(self.reserved.labels)}")
+        found += [f"control {name!r} of {other!r}" for name, other in self.beside.items() if name in methods or methods is self.methods]
+        return "\n".join([*self._facts, *trained, *found])
+
+    @cached_property
+    def _facts(self) -> list[str]:
+        """What does not depend on the methods, one fact a line."""
+        features = f"features {self.features.dtype} {self.features.shape[-1]}"
+        drawn = [f"protocol {text(p)}" for p in self.protocols]
+        drawn += [f"episodes {setting} {seed} {episodes.digest()}" for (setting, seed), episodes in self.given.items()]
+        return [f"fewtune {__version__}", backbone_fact(self.backbone), *space_facts(self.target, "target"), features, *drawn]
 
     def learned_from(self) -> list[str]:
         """What source phases learn from, one fact a line."""
@@ -72,4 +85,59 @@ class Study:
 
     def draw(self) -> Drawn:
         """The episodes by (protocol number, seed)."""
+        return self._drawn
+
+    @cached_property
+    def _drawn(self) -> Drawn:
+        if self.given:
+            return dict(self.given)
         return {(i, seed): e for i, p in enumerate(self.protocols) for seed, e in p.draw(self.target, self.features).items()}
+
+    def task_names(self, protocol: int) -> np.ndarray[Any, Any]:
+        """The names of the tasks that a protocol draws from, by their numbers."""
+        return np.array(self.protocols[protocol].tasks(self.target).names, dtype=object)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """Studies of the same methods: on several targets, through several backbones. `targets` and `backbones`: the names of each study's.
+
+    Settings are counted through: those of the first study, then those of the second, ...
+    """
+
+    studies: tuple[Study, ...]
+    targets: tuple[str, ...]
+    backbones: tuple[str, ...]
+
+    @classmethod
+    def of(cls, *studies: Study) -> Bench:
+        """A bench whose targets and backbones have their own names; targets that share one are numbered."""
+        spaces = list({id(s.target): s.target for s in studies}.values())
+        plain = [" + ".join(source.name for source in space.sources) for space in spaces]
+        names = [name if plain.count(name) == 1 else f"{name} {plain[: i + 1].count(name)}" for i, name in enumerate(plain)]
+        by_space = {id(space): name for space, name in zip(spaces, names, strict=True)}
+        return cls(studies, tuple(by_space[id(s.target)] for s in studies), tuple(s.backbone.name for s in studies))
+
+    @property
+    def trains(self) -> bool:
+        """Whether some method learns, or moves weights on test episodes."""
+        return any(study.trains for study in self.studies)
+
+    @property
+    def methods(self) -> Mapping[str, Variants]:
+        """The methods, the same in every study."""
+        return self.studies[0].methods
+
+    def text(self) -> str:
+        """All that the results depend on: the texts of the studies, one after the other."""
+        return "\n\n".join(study.text() for study in self.studies)
+
+    def setting(self, study: int, protocol: int) -> int:
+        """The number of a study's setting among those of all."""
+        return sum(len(one.protocols) for one in self.studies[:study]) + protocol
+
+    def draw(self) -> Drawn:
+        """The episodes by (setting, seed)."""
+        drawn = ((number, study.draw()) for number, study in enumerate(self.studies))
+        return {(self.setting(number, protocol), seed): e for number, found in drawn for (protocol, seed), e in found.items()}

@@ -44,6 +44,8 @@ class Line:
 
     method: str
     setting: int
+    target: str
+    backbone: str
     ways: str
     shots: str
     runs: int
@@ -93,6 +95,8 @@ def _setting(result: Result, methods: list[str], setting: int) -> list[Line]:
             Line(
                 method=m,
                 setting=setting,
+                target=rows[m].distinct("target")[0],
+                backbone=rows[m].distinct("backbone")[0],
                 ways=rows[m].distinct("ways")[0],
                 shots=rows[m].distinct("shots")[0],
                 runs=answered[m].runs,
@@ -146,13 +150,16 @@ def _notes(lines: list[Line], drawn: Mapping[tuple[int, int], Episodes], items: 
             "Their differences are paired on those."
         )
     settings = sorted({setting for setting, _ in drawn})
+    seen: set[str] = set()
     for setting in settings:
+        target = next(line.target for line in lines if line.setting == setting)
+        if target in seen:
+            continue  # the rows are the same in every setting of a target; once is enough
         query = np.concatenate([e.query.numpy().reshape(-1) for (s, _), e in drawn.items() if s == setting])
         said = reuse_sentence(query[None], items)
         if said is not None:
             notes.append(said if len(settings) == 1 else f"{_name(lines, setting)}: {said}")
-            if len(settings) > 1:
-                break  # the rows are the same in every setting; once is enough
+            seen.add(target)
     widest = max((line for line in lines if line.n > 1), key=lambda line: line.sd, default=None)
     if widest is not None and widest.interval.half_width > WANTED_HALF_WIDTH:
         needed = episodes_needed(widest.sd, WANTED_HALF_WIDTH)
@@ -162,4 +169,6 @@ def _notes(lines: list[Line], drawn: Mapping[tuple[int, int], Episodes], items: 
 
 def _name(lines: list[Line], setting: int) -> str:
     line = next(line for line in lines if line.setting == setting)
-    return f"{line.ways}-way {line.shots}-shot"
+    target = [line.target] if len({x.target for x in lines}) > 1 else []
+    backbone = [line.backbone] if len({x.backbone for x in lines}) > 1 else []
+    return ", ".join([*target, *backbone, f"{line.ways}-way {line.shots}-shot"])

@@ -57,30 +57,46 @@ class Learning:
     def __init__(self, study: Study, partial: Partial, world: World, quiet: bool) -> None:
         self.study, self.partial, self.world, self.quiet = study, partial, world, quiet
         self._notes: dict[str, None] = {}
+        self._chosen: dict[str, tuple[str, tuple[str, ...]]] = {}  # by method: what its sweep chose, and what was said
         self._ready: dict[str, Learned] = {}
         self._candidates: dict[int, Tasks] = {}  # by their ways
 
+    def begin(self) -> None:
+        """From here on `notes` are those of another cell."""
+        self._notes = {}
+
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was noticed, a sentence each."""
+        """What was noticed since the cell began, a sentence each."""
         return tuple(self._notes)
 
     def choose(self, name: str, variants: Variants) -> str:
         """The variant with the best accuracy on validation episodes, trained by the first seed; ties go to the first one."""
+        if name not in self._chosen:
+            before, self._notes = self._notes, {}
+            self._chosen[name] = self._choice(name, variants), self.notes
+            self._notes = before
+        chosen, said = self._chosen[name]
+        self._notes |= dict.fromkeys(said)
+        return chosen
+
+    def judged(self, name: str, variants: Variants, label: str) -> float:
+        """A variant's accuracy on validation episodes, trained by the first seed; minus infinity where it diverged."""
+        if not self.validation:
+            return float("-inf")
+        try:
+            return self._validated(self.learn(name, variants, label, self.study.training.seeds[0]))
+        except Diverged:
+            return float("-inf")
+
+    def _choice(self, name: str, variants: Variants) -> str:
         swept = [label for label in variants if label != DEFAULTS]
         if not swept:
             return DEFAULTS
         if not self.validation:
             self._notes[f"{name}: fewer than two validation classes, so nothing was swept: its defaults stand."] = None
             return DEFAULTS
-        found: dict[str, float] = {}
-        for label in swept:
-            try:
-                ready = self.learn(name, variants, label, self.study.training.seeds[0])
-            except Diverged:
-                found[label] = float("-inf")
-                continue
-            found[label] = self._validated(ready)
+        found = {label: self.judged(name, variants, label) for label in swept}
         if max(found.values()) == float("-inf"):
             raise InputError(f"{name} diverged at every value of the sweep: lower the values.")
         best = max(found, key=lambda label: found[label])
@@ -184,19 +200,26 @@ class Learning:
             )
         return found
 
-    @cached_property
+    @property
     def validation(self) -> tuple[Episodes, ...]:
         """The validation episodes, one batch a setting; none where there are fewer than two validation classes."""
+        episodes, said = self._validation
+        self._notes |= dict.fromkeys(said)
+        return episodes
+
+    @cached_property
+    def _validation(self) -> tuple[tuple[Episodes, ...], tuple[str, ...]]:
+        """These, and what was noticed."""
         tasks = self._part("validation")
         if tasks is None:
-            return ()
-        made = []
+            return (), ()
+        made, said = [], []
         for number, protocol in enumerate(self.study.protocols):
             asked = protocol.sampler if isinstance(protocol.sampler, Sampled) else Sampled()
             sampler, _ = fitted(asked, tasks)
-            self._notes |= {f"Validation episodes: {sentence}.": None for sentence in left_out(tasks, *sampler.needs)}
+            said += [f"Validation episodes: {sentence}." for sentence in left_out(tasks, *sampler.needs)]
             made.append(sampler.draw(tasks, key(0, "validation", number), 0, self.study.training.validation))
-        return tuple(made)
+        return tuple(made), tuple(said)
 
     def _part(self, part: Literal["train", "validation"]) -> Tasks | None:
         return None if self.study.source is None else tasks_of(self.study.source, part, self.study.training.within)

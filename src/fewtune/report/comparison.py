@@ -20,8 +20,11 @@ def comparison_table(
 
     `costs`: what training took, shown as the mean of a method's runs. `remarks`: sentences that stand above the notes.
     """
-    seeds = any(line.over_seeds is not None for line in summary.lines)
-    wanted = [c for c in _COLUMNS if (full or not c.full) and (seeds or c.key != "interval_over_seeds")]
+    shown = {c.key for c in _COLUMNS if full or not c.full}
+    if all(line.over_seeds is None for line in summary.lines):
+        shown -= {"interval_over_seeds"}
+    shown |= {axis for axis in ("target", "backbone") if len({getattr(line, axis) for line in summary.lines}) > 1}
+    wanted = [c for c in _COLUMNS if c.key in shown]
     rows = [[c.cell(line) for c in wanted] for line in summary.lines]
     heads, keys = [c.head for c in wanted], [c.key for c in wanted]
     if any(cost.steps for cost in costs):
@@ -55,6 +58,8 @@ def _gap(line: Line) -> Cell:
 
 _COLUMNS = (
     _Column("method", "method", lambda line: Cell(line.method, best=line.winner)),
+    _Column("target", "target", lambda line: Cell(line.target), full=True),
+    _Column("backbone", "backbone", lambda line: Cell(line.backbone), full=True),
     _Column("ways", "ways", lambda line: Cell(_number(line.ways))),
     _Column("shots", "shots", lambda line: Cell(_number(line.shots))),
     _Column("accuracy %", "mean", lambda line: Cell(line.mean, f"{100 * line.mean:.2f}", best=line.winner)),

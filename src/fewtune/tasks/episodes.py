@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -68,11 +68,11 @@ class Episodes:
             whole.update(f"{name}{array.shape}{array.dtype}".encode() + array.tobytes())
         return whole.hexdigest()
 
-    def save(self, path: Path) -> None:
-        """Write to one `.npz` file, with the digest inside."""
+    def save(self, path: Path, more: Mapping[str, np.ndarray[Any, Any]] | None = None) -> None:
+        """Write to one `.npz` file, with the digest inside, and `more` arrays beside it."""
         buffer = io.BytesIO()
         arrays = {name: tensor.numpy() for name, tensor in self._tensors().items()}
-        np.savez_compressed(buffer, allow_pickle=False, digest=np.array(self.digest()), **arrays)
+        np.savez_compressed(buffer, allow_pickle=False, digest=np.array(self.digest()), **arrays, **(more or {}))
         write_bytes(path, buffer.getvalue())
 
 

@@ -8,9 +8,28 @@ import numpy as np
 import pytest
 
 from fewtune.errors import InputError
+from fewtune.evaluation.answers import Scores
+from fewtune.evaluation.cells import CellValue
 from fewtune.evaluation.partial import Partial, slug
+from fewtune.evaluation.training_settings import Cost
 
-ROWS = {(0, 3): {"accuracy": np.array([0.25, 1.0]), "loss": np.array([1.5, 0.125]), "seconds": 0.5}}
+RIGHT = np.array([[True, False, False, False], [True, True, True, True]])
+SCORES = {(0, 3): Scores(np.array([0.25, 1.0]), np.array([1.5, 0.125]), 0.5, RIGHT)}
+COST = Cost(method="it", seed=3, chosen="lr=0.1", visits=5, steps=2, seconds=0.25, memory=7)
+CELL = CellValue(SCORES, COST, ("something was noticed.",))
+
+
+def same(found: CellValue | None) -> bool:
+    if found is None or found.scores.keys() != SCORES.keys():
+        return False
+    return (
+        found.cost == COST
+        and found.notes == CELL.notes
+        and all(
+            np.array_equal(getattr(found.scores[0, 3], name), getattr(SCORES[0, 3], name))
+            for name in ("accuracy", "loss", "right", "seconds")
+        )
+    )
 
 
 @pytest.fixture
@@ -25,44 +44,42 @@ def test_a_folder_says_whose_run_it_keeps(partial: Partial, tmp_path: Path) -> N
     assert Partial(tmp_path / "another").begun is None and Partial().begun is None
 
 
-def test_rows_come_back_as_they_were_kept(partial: Partial) -> None:
-    assert partial.rows("one") is None
-    partial.keep_rows("one", ROWS)
-    found = partial.rows("one")
-    assert found is not None and not partial.empty and found.keys() == ROWS.keys()
-    for column, values in ROWS[0, 3].items():
-        np.testing.assert_array_equal(found[0, 3][column], values)
-    assert isinstance(found[0, 3]["seconds"], float) and partial.rows("two") is None
+def test_a_cell_comes_back_as_it_was_kept(partial: Partial) -> None:
+    assert partial.cell("one") is None
+    partial.keep_cell("one", CELL)
+    found = partial.cell("one")
+    assert same(found) and not partial.empty and partial.cell("two") is None
+    assert found is not None and isinstance(found.scores[0, 3].seconds, float)
+    partial.keep_cell("judged", CellValue({}))
+    judged = partial.cell("judged")
+    assert judged is not None and not judged.scores and judged.cost is None and judged.notes == ()
 
 
 @pytest.mark.parametrize("damage", ["cut off", "other bytes", "empty"])
-def test_damaged_rows_are_named(partial: Partial, damage: str) -> None:
-    partial.keep_rows("one", ROWS)
+def test_a_damaged_cell_is_named(partial: Partial, damage: str) -> None:
+    partial.keep_cell("one", CELL)
     assert partial.folder is not None
-    path = partial.folder / "rows" / "one.npz"
+    path = partial.folder / "cells" / "one.npz"
     content = path.read_bytes()
     path.write_bytes({"cut off": content[: len(content) // 2], "other bytes": b"no archive at all", "empty": b""}[damage])
     with pytest.raises(InputError, match=r"one\.npz is damaged .*: remove it to test again"):
-        partial.rows("one")
+        partial.cell("one")
 
 
-def test_rows_with_any_byte_changed_are_the_same_or_named(partial: Partial) -> None:
+def test_a_cell_with_any_byte_changed_is_the_same_or_named(partial: Partial) -> None:
     """A zip holds a checksum of its content, so no change gives other numbers."""
-    partial.keep_rows("one", ROWS)
+    partial.keep_cell("one", CELL)
     assert partial.folder is not None
-    path = partial.folder / "rows" / "one.npz"
+    path = partial.folder / "cells" / "one.npz"
     content, named = path.read_bytes(), 0
     for place in range(len(content)):
         path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
         try:
-            found = partial.rows("one")
+            found = partial.cell("one")
         except InputError:
             named += 1
             continue
-        assert found is not None
-        for at, columns in found.items():
-            if at in ROWS and columns.keys() == ROWS[at].keys():
-                assert all(np.array_equal(columns[name], values) for name, values in ROWS[at].items())
+        assert found is not None and (same(found) or found.scores.keys() != SCORES.keys())
     assert named > len(content) / 3
 
 
@@ -85,7 +102,7 @@ def test_a_damaged_number_is_named(partial: Partial, content: bytes) -> None:
 def test_a_process_that_does_not_lead_writes_nothing(tmp_path: Path) -> None:
     other = Partial(tmp_path / "run.partial", writes=False)
     other.begin("a study")
-    other.keep_rows("one", ROWS)
+    other.keep_cell("one", CELL)
     other.keep_model("centroid", 0, {}, [{"step": 0}])
     assert other.number("first", lambda: 0.1) == 0.1
     other.discard()
@@ -93,7 +110,7 @@ def test_a_process_that_does_not_lead_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_finished_run_leaves_nothing_of_it(partial: Partial) -> None:
-    partial.keep_rows("one", ROWS)
+    partial.keep_cell("one", CELL)
     partial.discard()
     assert partial.folder is not None and not partial.folder.exists()
 

@@ -43,7 +43,17 @@ def test_seeds_of_a_training() -> None:
 
 def columns(method: str) -> dict[str, list[object]]:
     """Two episodes of a method."""
-    same = {"study": "s", "method": method, "spec": method, "setting": 0, "seed": 0, "training": UNTRAINED, "task": "t"}
+    same = {
+        "study": "s",
+        "target": "t",
+        "backbone": "b",
+        "method": method,
+        "spec": method,
+        "setting": 0,
+        "seed": 0,
+        "training": UNTRAINED,
+        "task": "t",
+    }
     same |= {"ways": "2", "shots": "1", "metric": "accuracy", "seconds": 0.1}
     return {name: [same[name]] * 2 for name in same} | {"episode": [0, 1], "value": [0.25, 0.75], "loss": [1.0, 0.5]}
 

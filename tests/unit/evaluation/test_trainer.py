@@ -235,10 +235,12 @@ def test_the_sweep_keeps_the_best_value(monkeypatch: pytest.MonkeyPatch) -> None
     for given, best in (((0.2, 0.5, 0.3), 1), ((0.5, 0.2, 0.4), 0), ((0.1, 0.2, 0.3), 2), ((0.3, 0.3, 0.1), 0), ((-1.0, 0.1, -1.0), 1)):
         scores.update(zip(list(methods)[1:], given, strict=True))
         learning = Learning(study, Partial(), ALONE, True)
-        learning.__dict__["validation"] = ("episodes",)
+        learning.__dict__["_validation"] = ("episodes",), ()
         assert learning.choose("it", methods) == list(methods)[1:][best]
         assert f"was chosen on validation episodes (lr=0.0001 {'diverged' if given[0] < 0 else 100 * given[0]}" in learning.notes[0]
     scores.update(dict.fromkeys(scores, -1.0))
+    learning = Learning(study, Partial(), ALONE, True)
+    learning.__dict__["_validation"] = ("episodes",), ()
     with pytest.raises(InputError, match="diverged at every value of the sweep"):
         learning.choose("it", methods)
 

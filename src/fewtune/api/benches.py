@@ -1,0 +1,126 @@
+"""From data, backbones and settings to a bench of studies: what `compare` runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import final
+
+from fewtune.api.settings import CompareSettings, Episode
+from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.features.readable import readable_features, remarks_on_length
+from fewtune.data.class_names import remarks_on
+from fewtune.data.examples import Examples
+from fewtune.data.row_space import RowSpace
+from fewtune.errors import InputError
+from fewtune.evaluation.class_roles import source_space, usable_sources
+from fewtune.evaluation.controls import SAID, with_controls
+from fewtune.evaluation.protocol import Protocol
+from fewtune.evaluation.saved_episodes import SavedEpisodes, read_saved
+from fewtune.evaluation.study import Bench, Study, Variants
+from fewtune.evaluation.task_choice import Reserved, chooses, reserve
+from fewtune.spec import parse
+from fewtune.tasks.samplers import EPISODIC, Sampled
+from fewtune.tasks.task import default_classes
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class ComparedData:
+    """What a comparison reads: the collections that episodes are drawn from, and those that methods learn from."""
+
+    targets: tuple[Examples, ...]
+    sources: tuple[Examples, ...] = ()
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class MadeBench:
+    """A bench, what was noticed on the way, the rows that cannot be read, and which method each control stands beside."""
+
+    bench: Bench
+    remarks: tuple[str, ...]
+    unreadable: Mapping[int, str]
+    beside: Mapping[str, str]
+
+
+def make_protocols(examples: Examples, ways: int, shots: Sequence[int], settings: CompareSettings) -> tuple[Protocol, ...]:
+    """One protocol for each of `shots` (or the one of `settings.episode`, or those of saved episodes). Raises InputError where the data
+    cannot give such episodes."""
+    if not isinstance(settings.episodes, int):
+        return _saved(settings).of_target(examples.name).protocols
+    space = RowSpace([examples])
+    samplers: tuple[Episode, ...]
+    if settings.episode is None:
+        samplers = tuple(Sampled(ways=ways, shots=s, queries=settings.queries) for s in shots)
+    else:
+        samplers = (_episode(settings.episode),)
+    rows = max(s.needs[0] for s in samplers) if len(samplers) > 1 else 0  # every setting has the classes that fit them all
+    seeds = (settings.seeds,) if isinstance(settings.seeds, int) else tuple(settings.seeds)
+    first = Protocol(
+        sampler=samplers[0],
+        episodes=settings.episodes,
+        seeds=seeds,
+        classes=settings.classes or default_classes(space),
+        within=settings.within,
+        least_rows=rows,
+    )
+    found = tuple(replace(first, sampler=sampler) for sampler in samplers)
+    for protocol in found:
+        protocol.check(space)
+    return found
+
+
+def make_bench(
+    data: ComparedData,
+    backbones: Sequence[Backbone],
+    methods: Mapping[str, Variants],
+    protocols: Sequence[tuple[Protocol, ...]],
+    settings: CompareSettings,
+    *,
+    quiet: bool,
+) -> MadeBench:
+    """A study for each target and backbone, of the same methods. `protocols`: those of each target."""
+    targets = [one.take(mine[0].rows(one)) for one, mine in zip(data.targets, protocols, strict=True)]  # nothing else is embedded
+    methods, beside = with_controls(methods) if settings.controls else (methods, {})
+    sources, remarks = usable_sources(data.sources, targets, settings.training.seeds[0])
+    reserved: list[Reserved | None] = [None] * len(targets)
+    if any(chooses(m) for found in methods.values() for m in found.values()):
+        for place, mine in enumerate(protocols):
+            targets[place], reserved[place] = reserve(targets[place], settings.reserved)
+            for protocol in mine:
+                protocol.check(RowSpace([targets[place]]))
+        remarks.append(f"{settings.reserved} rows of each class were reserved to choose tasks by; no episode uses them.")
+    if beside:
+        remarks.append(SAID)
+    cache = None if settings.cache is None else Path(settings.cache)
+    space = source_space(sources, skip_bad=settings.skip_bad, memory=settings.memory)
+    studies: list[Study] = []
+    unreadable: dict[int, str] = {}
+    rows = 0
+    for place, (examples, mine) in enumerate(zip(targets, protocols, strict=True)):
+        target, saved = None, None
+        for backbone in backbones:
+            read, features, bad = readable_features(examples, backbone, cache=cache, skip_bad=settings.skip_bad, quiet=quiet)
+            target = target or read  # one row space a target, whatever the backbone
+            if saved is None and not isinstance(settings.episodes, int):
+                saved = _saved(settings).of_target(examples.name).on(target)
+            studies.append(Study(target, backbone, features, mine, methods, space, settings.training, reserved[place], beside, saved or {}))
+            unreadable |= {rows + row: reason for row, reason in bad.items()}
+            remarks += [said for said in remarks_on_length(examples, backbone) if said not in remarks]
+        remarks += remarks_on(examples)
+        rows += len(examples)
+    return MadeBench(Bench.of(*studies), tuple(remarks), unreadable, beside)
+
+
+def _saved(settings: CompareSettings) -> SavedEpisodes:
+    assert not isinstance(settings.episodes, int)
+    return read_saved(Path(settings.episodes))
+
+
+def _episode(given: Episode | str) -> Episode:
+    made = parse(given, {s.__name__: s for s in EPISODIC}) if isinstance(given, str) else given
+    if not isinstance(made, EPISODIC):
+        raise InputError(f"{given!r} is no kind of episode: expected one of {', '.join(s.__name__ for s in EPISODIC)}.")
+    return made
