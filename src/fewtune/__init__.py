@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fewtune.api.comparison import Comparison
     from fewtune.api.estimator import FewShotClassifier
     from fewtune.api.functions import Model, adapt, from_names, load
+    from fewtune.api.pretraining import pretrain
     from fewtune.api.regressor import FewShotMultiOutput, FewShotRegressor
     from fewtune.api.settings import CompareSettings
     from fewtune.api.values import Data, Inputs
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from fewtune.models.evaluate import Evaluation
     from fewtune.models.named_backbone import load_backbone
     from fewtune.models.predict import Prediction
+    from fewtune.pretraining.outcome import Pretrained
+    from fewtune.pretraining.settings import PretrainSettings
     from fewtune.recipes import read_method
     from fewtune.sides.settings import OwnSettings
     from fewtune.sources.settings import SourceSettings
@@ -71,6 +74,8 @@ _WHERE = {
     "OwnSettings": "sides.settings",
     "Phase": "learning.phase",
     "Prediction": "models.predict",
+    "PretrainSettings": "pretraining.settings",
+    "Pretrained": "pretraining.outcome",
     "SourceSettings": "sources.settings",
     "Training": "evaluation.training_settings",
     "adapt": "api.functions",
@@ -79,6 +84,7 @@ _WHERE = {
     "load": "api.functions",
     "load_backbone": "models.named_backbone",
     "load_columns": "api.columns",
+    "pretrain": "api.pretraining",
     "read_examples": "data.reading.read",
     "read_method": "recipes",
 }
@@ -111,6 +117,8 @@ __all__ = [
     "OwnSettings",
     "Phase",
     "Prediction",
+    "PretrainSettings",
+    "Pretrained",
     "SourceSettings",
     "Training",
     "__version__",
@@ -122,6 +130,7 @@ __all__ = [
     "load_backbone",
     "load_columns",
     "parts",
+    "pretrain",
     "read_examples",
     "read_method",
     "recipes",

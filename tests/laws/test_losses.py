@@ -26,6 +26,7 @@ from fewtune.parts.losses import (
     Entropy,
     Loss,
     Outcome,
+    SigmoidContrast,
     SoftSharing,
     SquaredError,
     SupervisedContrast,
@@ -46,6 +47,7 @@ CASES = (
     Displacement(strength=1.5),
     Distil(temperature=3.0, weight=0.5),
     Entropy(weight=0.7),
+    SigmoidContrast(),
     SoftSharing(strength=0.7),
     SoftSharing(strength=0.7, squared=True),
     SquaredError(),
@@ -339,6 +341,30 @@ def test_contrast_with_several_rows_of_a_text_averages_over_them() -> None:
     to_text = -(rows[0, 0] + rows[1, 0] + rows[2, 2]) / 3
     to_row = -((columns[0, 0] + columns[1, 0]) / 2 + columns[2, 2]) / 2
     torch.testing.assert_close(Contrast()(outcome)[0], (to_text + to_row) / 2, **TIGHT)
+
+
+def sigmoid_by_loops(z: list[list[float]], label: list[int]) -> float:
+    """SigLIP, algorithm 1, pair by pair in plain Python; a label of -1 is no row."""
+    known = [i for i, own in enumerate(label) if own >= 0]
+    cost = sum(math.log1p(math.exp(-x if k == label[i] else x)) for i in known for k, x in enumerate(z[i]))
+    return cost / len(known) if known else 0.0
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 10**6), Q=st.integers(1, 6), K=st.integers(2, 5))
+def test_sigmoid_contrast_is_its_formula_pair_by_pair(seed: int, Q: int, K: int) -> None:
+    outcome = outcome_for(SigmoidContrast(), seed, Q=max(Q, 2), K=K)
+    theirs = [sigmoid_by_loops(outcome.logits[e].tolist(), outcome.episodes.query_label[e].tolist()) for e in range(3)]
+    torch.testing.assert_close(SigmoidContrast()(outcome), torch.tensor(theirs, dtype=torch.float64), **TIGHT)
+
+
+def test_sigmoid_contrast_of_pairs_begins_where_siglip_says() -> None:
+    """B pairs at logits of 0 cost B log 2 a row; at its offset of -10 and cosines of 0, log(1 + e^10) + (B - 1) log(1 + e^-10)."""
+    outcome = pairs(E=1, B=5)
+    even = replace(outcome, logits=torch.zeros(1, 5, 5, dtype=torch.float64))
+    assert SigmoidContrast()(even).item() == pytest.approx(5 * math.log(2))
+    found = SigmoidContrast()(replace(outcome, logits=torch.full((1, 5, 5), -10.0, dtype=torch.float64)))
+    assert found.item() == pytest.approx(math.log1p(math.exp(10)) + 4 * math.log1p(math.exp(-10)))
 
 
 def contrast_by_loops(rows: list[list[float]], label: list[int], temperature: float) -> float:

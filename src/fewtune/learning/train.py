@@ -20,6 +20,7 @@ from fewtune.learning.direction import Spread, direction, look_back
 from fewtune.learning.engine import answering, averaged
 from fewtune.learning.fitting_memory import parts_of
 from fewtune.learning.ground import Ground
+from fewtune.learning.marks import NO_MARKS, Marks
 from fewtune.learning.phase import Average, Phase, Step, phases_of
 from fewtune.learning.run_log import RunLog
 from fewtune.learning.soup import greedy
@@ -64,6 +65,8 @@ class Running(TypedDict, total=False):
     """The processes that share the work; by default this one alone."""
     watch: int
     """Validation accuracy is put on the curve every so many steps; 0, the default, for never."""
+    marks: Marks
+    """Steps after which the run is looked at, for instance to keep its weights; by default none."""
     label: str
     """What the progress bar says, "training" by default."""
     quiet: bool
@@ -89,7 +92,9 @@ def train(
     world, label = running.get("world", ALONE), running.get("label", "training")
     with Progress(total, label, quiet=running.get("quiet", True) or not world.leads) as progress:
         checkpoints = running.get("checkpoints") or Checkpoints()
-        run = _Run(ground, tasks, key, validate, checkpoints, world, running.get("watch", 0), progress, RunLog())
+        run = _Run(
+            ground, tasks, key, validate, checkpoints, world, running.get("watch", 0), running.get("marks", NO_MARKS), progress, RunLog()
+        )
         weights: dict[str, Tensor] = start
         for number, step in enumerate(phases):
             weights = run.step(step, weights, (number,))
@@ -109,6 +114,7 @@ class _Run:
     checkpoints: Checkpoints
     world: World
     watch: int
+    marks: Marks
     progress: Progress
     log: RunLog
 
@@ -234,14 +240,20 @@ class _Loop:
         run.progress.advance(1, said)
 
     def _judge(self, number: int, row: dict[str, Any]) -> None:
-        """Measure validation accuracy if it is due at this step, by the phase or by `watch`."""
+        """Measure validation accuracy if it is due at this step, by the phase or by `watch`; look at the run if the step is marked."""
         run, phase = self.its, self.phase
+        if run.log.steps in run.marks.steps:
+            row |= run.marks.look(run.log.steps, self._now())
         wanted = keep.wants_validation(phase.keep, number, phase.steps)
         if run.validate is None or not (wanted or (run.watch and (number + 1) % run.watch == 0)):
             return
-        row["validation"] = run.validate({**self.fixed, **{n: t.detach() for n, t in self.leaves.items()}})
+        row["validation"] = run.validate(self._now())
         if wanted:
             self.kept = keep.judged(phase.keep, self.kept, self.leaves, row["validation"])
+
+    def _now(self) -> dict[str, Tensor]:
+        """All weights as they are at this step."""
+        return {**self.fixed, **{n: t.detach() for n, t in self.leaves.items()}}
 
     def _save(self, step: int) -> None:
         if not self._finite():  # the next loss will say so; the last good checkpoint stays

@@ -15,12 +15,29 @@ from fewtune.parts.heads.logistic import Logistic
 from fewtune.parts.heads.matching import Matching
 from fewtune.parts.heads.multi_logistic import MultiLogistic
 from fewtune.parts.heads.named_logistic import NamedLogistic
+from fewtune.parts.heads.paired import Paired
 from fewtune.parts.heads.ridge import Ridge
 from fewtune.parts.heads.shrink import Shrink
 from fewtune.parts.heads.svm import Svm
 from fewtune.parts.heads.text_prior import TextPrior
 
-HEADS = (Blend, Centroid, Ensemble, Gaussian, Linear, Logistic, Matching, MultiLogistic, NamedLogistic, Ridge, Shrink, Svm, Text, TextPrior)
+HEADS = (
+    Blend,
+    Centroid,
+    Ensemble,
+    Gaussian,
+    Linear,
+    Logistic,
+    Matching,
+    MultiLogistic,
+    NamedLogistic,
+    Paired,
+    Ridge,
+    Shrink,
+    Svm,
+    Text,
+    TextPrior,
+)
 
 __all__ = [
     "HEADS",
@@ -34,6 +51,7 @@ __all__ = [
     "Matching",
     "MultiLogistic",
     "NamedLogistic",
+    "Paired",
     "Ridge",
     "Shrink",
     "Svm",

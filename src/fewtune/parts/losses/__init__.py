@@ -11,6 +11,7 @@ from fewtune.parts.losses.distances import Anchor, Displacement
 from fewtune.parts.losses.distil import Distil
 from fewtune.parts.losses.entropy import Entropy
 from fewtune.parts.losses.loss import Loss, Outcome
+from fewtune.parts.losses.sigmoid_contrast import SigmoidContrast
 from fewtune.parts.losses.soft_sharing import SoftSharing
 from fewtune.parts.losses.squared_error import SquaredError
 from fewtune.parts.losses.supervised_contrast import SupervisedContrast
@@ -25,6 +26,7 @@ LOSSES = (
     Displacement,
     Distil,
     Entropy,
+    SigmoidContrast,
     SoftSharing,
     SquaredError,
     SupervisedContrast,
@@ -43,6 +45,7 @@ __all__ = [
     "Entropy",
     "Loss",
     "Outcome",
+    "SigmoidContrast",
     "SoftSharing",
     "SquaredError",
     "SupervisedContrast",

@@ -1,0 +1,94 @@
+"""What a backbone learns in pretraining: each objective as a phase of the one engine, and the label column that it learns by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.text_preparation import TextPreparation
+from fewtune.data.captions import captioned, captions_said
+from fewtune.data.examples import Examples
+from fewtune.errors import InputError
+from fewtune.keys import key
+from fewtune.learning.phase import Phase
+from fewtune.parts.heads import Linear, Paired
+from fewtune.parts.heads.head import Head
+from fewtune.parts.losses import Contrast, CrossEntropy, Loss, SigmoidContrast
+from fewtune.parts.optimizers import AdamW
+from fewtune.parts.plan import everything
+from fewtune.parts.rates import Cosine
+from fewtune.pretraining.settings import PretrainSettings
+from fewtune.tasks.pooled import Pairs, Pooled
+from fewtune.tasks.sampler import Sampler
+from fewtune.words import counted, noun_of
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """`examples` with the label column that is learned by; what each update draws, how it is answered and what that costs; and `told`,
+    sentences on the data."""
+
+    examples: tuple[Examples, ...]
+    sampler: Sampler
+    head: Head
+    loss: Loss
+    told: tuple[str, ...]
+
+    def phase(self, steps: int, lr: float, settings: PretrainSettings) -> Phase:
+        """The training loop: all weights move, at a rate that rises, then falls along a cosine."""
+        rate = Cosine(lr=lr, warmup=int(steps * settings.warmup))
+        return Phase(
+            sampler=self.sampler,
+            learner=self.head,
+            plan=everything(rate),
+            steps=steps,
+            batch=settings.groups,
+            losses=(self.loss,),
+            optimizer=AdamW(weight_decay=1e-4),
+            clip=1.0,
+        )
+
+
+def objective_of(examples: Sequence[Examples], backbone: Backbone, settings: PretrainSettings) -> Objective:
+    """What is learned from some collections. Raises InputError where data, backbone and objective do not fit one another."""
+    made: dict[str, Callable[..., Objective]] = {"contrastive": _contrastive, "supervised": _supervised}
+    return made[settings.objective](examples, backbone, settings)
+
+
+def _contrastive(examples: Sequence[Examples], backbone: Backbone, settings: PretrainSettings) -> Objective:
+    """Rows and their captions find each other: CLIP's loss, or SigLIP's."""
+    if not backbone.label_side:
+        raise InputError(
+            f"{backbone.name} reads no texts, so {noun_of(backbone.preparation.modality)}s cannot be paired with captions: give an "
+            "image-text backbone such as open_clip:NAME or pair:IMAGE+TEXT, or another objective."
+        )
+    found = [captioned(one, settings.templates, key(settings.seed, "templates", number)) for number, one in enumerate(examples)]
+    told = tuple(map(captions_said, found))
+    long = sum(_cut(backbone, one.examples.class_names) for one in found)
+    if long:
+        told += (f"{counted(long, 'caption')} longer than the text tower reads: cut there.",)
+    sigmoid = settings.minimised == "sigmoid"
+    head = Paired(temperature=10.0, offset=-10.0) if sigmoid else Paired()
+    loss = SigmoidContrast() if sigmoid else Contrast()
+    return Objective(tuple(one.examples for one in found), Pairs(batch=settings.batch), head, loss, told)
+
+
+def _cut(backbone: Backbone, texts: Sequence[str]) -> int:
+    """How many texts have more tokens than the label side reads; 0 where its tokenizer does not say."""
+    preparation = getattr(backbone.texts, "__self__", None)
+    return sum(preparation.cut(texts)) if isinstance(preparation, TextPreparation) else 0
+
+
+def _supervised(examples: Sequence[Examples], backbone: Backbone, settings: PretrainSettings) -> Objective:  # noqa: ARG001
+    """The classes of all collections, by a linear layer on the features that is thrown away in the end."""
+    for one in examples:
+        if one.column.kind != "class" or len(np.unique(one.labels[one.labels >= 0])) < 2:
+            raise InputError(f"{one.name} has fewer than two classes, so there is nothing to learn by labels: expected labelled data.")
+    told = tuple(f"{one.name}: {len(np.unique(one.labels[one.labels >= 0])):,} classes." for one in examples)
+    head = Linear(rows="class", start="random", name="source")
+    return Objective(tuple(examples), Pooled(batch=settings.batch), head, CrossEntropy(), told)
