@@ -20,7 +20,8 @@ from tests.unit.joint.grounds import write_houses
 
 Run = Callable[..., Ran]
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+ROOT = Path(__file__).resolve().parents[2]
+FOLLOWED = ("README.md", "docs/guides/comparing.md", "docs/guides/backbones.md")
 SMALL = "conv4,size=16,width=4"
 HERE = {  # what takes a network or hours elsewhere is small here
     "timm:mobilenetv2_100": SMALL,
@@ -32,9 +33,10 @@ ELSEWHERE = ("demo", "serve", "fetch", "backbones")  # each has a test of its ow
 
 
 def commands() -> list[str]:
-    """The commands of the blocks of README, one line each, as they run here."""
-    blocks = re.findall(r"^```\w*\n(.*?)^```", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    """The commands of the blocks of README and of the guides that go on from it, one line each, as they run here."""
+    texts = [(ROOT / document).read_text(encoding="utf-8") for document in FOLLOWED]
+    blocks = [block for text in texts for block in re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)]
+    lines = list(dict.fromkeys("\n".join(blocks).replace("\\\n", " ").splitlines()))
     found = [line.strip() for line in lines if line.startswith("fewtune ") and line.split()[1] not in ELSEWHERE and "--watch" not in line]
     for there, here in HERE.items():
         found = [line.replace(there, here) for line in found]
