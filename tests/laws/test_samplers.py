@@ -268,6 +268,20 @@ def test_a_choice_is_resolved_to_names(space: RowSpace) -> None:
         chosen.resolved(replace(tasks, names=(*tasks.names[:4], "all/5", "all/5")))
 
 
+def test_chosen_tasks_open_one_after_another(space: RowSpace) -> None:
+    tasks = of_classes(class_rows(space), (0, 5, 2, 9), (1, 4, 8, 11), (3, 6, 7, 10), (2, 3, 5, 11), (0, 1, 6, 9), (4, 7, 8, 10))
+    sampler = Sampled(ways=3, shots=1, queries=2, task="collection")
+    chosen = Chosen(sampler=sampler, selection=Backwards(), opens=60).resolved(tasks)
+    assert chosen.opens == 60
+    drawn = chosen.draw(tasks, key(0), 0, 300)
+    first, second, later = (drawn.task[i:j].tolist() for i, j in ((0, 20), (20, 40), (60, 300)))
+    assert set(first) == {5} and set(second) == {5, 4} and set(later) == {3, 4, 5}
+    assert _same(drawn[30:90], chosen.draw(tasks, key(0), 30, 60))  # an episode does not depend on its batch
+    assert _same(drawn[100:120], replace(chosen, opens=0).draw(tasks, key(0), 100, 20))
+    with pytest.raises(InputError, match="opens of at least 0"):
+        replace(chosen, opens=-1)
+
+
 @pytest.mark.parametrize(
     ("asked", "given"),
     [  # by hand from SIZES: 12 classes of 90 60 55 44 40 38 33 31 29 25 23 21 rows

@@ -19,7 +19,8 @@ from fewtune.backbones.preparation import ImagePreparation, Prepared, VectorPrep
 from fewtune.data.examples import Integers
 from fewtune.data.row_space import RowSpace
 from fewtune.data.views.augment import augment
-from fewtune.data.views.views import Identity, View
+from fewtune.data.views.blocks import shuffled
+from fewtune.data.views.views import Augment, BlockShuffle, Identity, View
 from fewtune.errors import InputError
 from fewtune.keys import Key
 
@@ -95,7 +96,7 @@ class RowPasses:
             return
         if not isinstance(self.preparation, ImagePreparation):
             raise InputError(f"{self.name} takes {self.preparation.modality}s: expected the identity view, found {view}.")
-        if key is None:
+        if key is None and not isinstance(view, BlockShuffle):
             raise InputError(f"expected a key for the random draws of {view}, found none.")
 
     def _features(self, weights: Weights, prepared: Sequence[Any], rows: Integers, view: View, key: Key | None, again: int) -> Tensor:
@@ -111,7 +112,7 @@ class RowPasses:
 
     def _noise(self, rows: Integers, view: View, key: Key | None) -> dict[str, Tensor]:
         """The noise of a network that takes noise, only in augmented views: one number for each row."""
-        if not self.noisy or isinstance(view, Identity) or key is None:
+        if not self.noisy or not isinstance(view, Augment) or key is None:
             return {}
         bits = key.child("noise").bits(rows.astype(np.uint64)).view(np.int64)
         return {"noise": torch.from_numpy(bits).to(self.passes.machine.device)}
@@ -127,8 +128,11 @@ class RowPasses:
         """The network's inputs: prepared items in their views. Views are computed on the device."""
         if isinstance(view, Identity):
             return self.preparation.batch(prepared)
-        assert isinstance(self.preparation, ImagePreparation) and key is not None
+        assert isinstance(self.preparation, ImagePreparation)
         pixels = self.preparation.stack(prepared, self.passes.machine.device)
+        if isinstance(view, BlockShuffle):
+            return self.preparation.normalise(shuffled(view, pixels))
+        assert key is not None
         return self.preparation.normalise(augment(view, pixels, rows, key))
 
     def split(self, rows: Integers, most: int = 0) -> list[Integers]:

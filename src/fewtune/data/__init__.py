@@ -31,7 +31,7 @@ _WHERE = {
     "make_examples": "examples",
     "read_examples": "reading.read",
 }
-_ROOMS = ("near", "reading", "views")
+_ROOMS = ("near", "reading", "shifts", "views")
 
 __all__ = [
     "Audit",

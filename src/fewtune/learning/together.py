@@ -21,6 +21,7 @@ from fewtune.learning.phase import Adapt, Learner, Phase, distils, heads_of, pha
 from fewtune.parts.heads.head import Head, Parameters, State, mask_classes, stored
 from fewtune.parts.inner import start, update
 from fewtune.parts.losses import Outcome
+from fewtune.parts.optimizers import Relative
 from fewtune.parts.plan import resolve
 from fewtune.parts.sharing import Sharing
 from fewtune.tasks.episodes import Episodes
@@ -58,7 +59,7 @@ def _simple(ground: Ground, adapt: Adapt, episodes: Episodes, view: View) -> boo
         or (phase.query_view, view) != (IDENTITY, IDENTITY)
     ):
         return False
-    if distils(phase):
+    if distils(phase) or isinstance(phase.optimizer, Relative):  # its rates go by norms of whole weights
         return False
     tensors = backbone.preparation.modality in ("vector", "image") and bool(ground.parameters)
     if not tensors or ground.edits or ground.store is not None or backbone.machine.recompute:

@@ -76,7 +76,7 @@ if TYPE_CHECKING:
         TaskRelation,
     )
     from fewtune.parts.merging import RULES, Dare, IsoC, ModelStock, RegMean, Rule, TaskArithmetic, Ties, Uniform
-    from fewtune.parts.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Optimizer, RAdam
+    from fewtune.parts.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Optimizer, RAdam, Relative
     from fewtune.parts.plan import PLANS, Plan, bias_and_norm, everything, gradual, layerwise, one_group, only, upper
     from fewtune.parts.rates import RATES, After, Constant, Cosine, Learned, LinearDecay, Rate, Steps
     from fewtune.parts.sharing import (
@@ -171,6 +171,7 @@ _WHERE = {
     "OPTIMIZERS": "optimizers",
     "Optimizer": "optimizers",
     "RAdam": "optimizers",
+    "Relative": "optimizers",
     "SGD": "optimizers",
     "PLANS": "plan",
     "Plan": "plan",
@@ -277,6 +278,7 @@ __all__ = [
     "RAdam",
     "Rate",
     "RegMean",
+    "Relative",
     "Ridge",
     "Rlw",
     "Rule",

@@ -1,6 +1,6 @@
 """Optimizers for inner loops: out of place on flat dictionaries, so gradients flow through the steps, to any order.
 
-Everything is elementwise: weights with a leading axis of episodes move as those episodes would alone. Equal to torch.optim.
+Everything is elementwise but `Relative`: weights with a leading axis of episodes move as those episodes would alone. Equal to torch.optim.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import TypeAlias, final
 import torch
 from torch import Tensor
 
-from fewtune.parts.optimizers import SGD, Adam, AdamW, Optimizer, RAdam
+from fewtune.parts.optimizers import SGD, Adam, AdamW, Optimizer, Plain, RAdam, Relative, plain
+from fewtune.parts.relative import shares
 
 Slots: TypeAlias = tuple[Tensor, ...]
 
@@ -44,17 +45,20 @@ def update(
     a number, or no gradient (None or absent), stays the very same tensor and keeps its state. A name with a gradient needs a rate.
     """
     moved, moves, slots = dict(weights), dict(state.moves), dict(state.slots)
+    if isinstance(spec, Relative):
+        factor = shares(spec, weights, gradients, {n: (s[0], s[1]) for n, s in slots.items() if len(s) == 2})
+        rates = {n: rate * factor.get(n, 1.0) for n, rate in rates.items()}
     for name, gradient in gradients.items():
         rate = rates[name]
         if gradient is None or (not isinstance(rate, Tensor) and rate == 0):
             continue
         moves[name] = moves.get(name, 0) + 1
         given = rate.to(weights[name]) if isinstance(rate, Tensor) else rate
-        moved[name], slots[name] = _moved(spec, weights[name], gradient, slots.get(name, ()), given, moves[name])
+        moved[name], slots[name] = _moved(plain(spec), weights[name], gradient, slots.get(name, ()), given, moves[name])
     return moved, InnerState(moves, slots)
 
 
-def _moved(spec: Optimizer, weight: Tensor, gradient: Tensor, slots: Slots, rate: float | Tensor, moves: int) -> tuple[Tensor, Slots]:
+def _moved(spec: Plain, weight: Tensor, gradient: Tensor, slots: Slots, rate: float | Tensor, moves: int) -> tuple[Tensor, Slots]:
     if spec.weight_decay and not isinstance(spec, AdamW):
         gradient = gradient + spec.weight_decay * weight
     match spec:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TypeAlias, final
+from typing import Literal, TypeAlias, final
 
 from fewtune.errors import InputError
 
@@ -71,8 +71,7 @@ class RAdam:
         _adaptive(self, self.betas, self.eps, self.weight_decay)
 
 
-Optimizer: TypeAlias = SGD | Adam | AdamW | RAdam
-OPTIMIZERS = (SGD, Adam, AdamW, RAdam)
+Plain: TypeAlias = SGD | Adam | AdamW | RAdam
 
 
 def _adaptive(spec: object, betas: tuple[float, float], eps: float, weight_decay: float) -> None:
@@ -87,3 +86,41 @@ def _within(spec: object, below: float, **values: float) -> None:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < below:
             bound = "finite" if below == math.inf else f"below {below:g}"
             raise InputError(f"{name} of {type(spec).__name__} is a number of at least 0 and {bound}, found {value!r}.")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Relative:
+    """`optimizer` with each layer's rate multiplied by what its gradient says, over the largest of all layers: surgical finetuning without
+    choosing a layer.
+
+    `by` "norm" (Auto-RGN): |gradient| / |weights| of the layer; "snr" (Auto-SNR): the square of the mean gradient over its variance, both
+    running means over steps, which only Adam, AdamW and RAdam keep. Layers whose factor is below `threshold` (0 to 1) do not move in that
+    step. A layer is what shares a name before the last dot, such as weight and bias of a convolution. Reference: Lee et al., "Surgical
+    fine-tuning improves adaptation to distribution shifts", ICLR 2023. Departs: they measure once an epoch, here at every step; their
+    signal-to-noise ratio is over the rows of a batch.
+    """
+
+    optimizer: Plain = SGD()
+    by: Literal["norm", "snr"] = "norm"
+    threshold: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.by not in ("norm", "snr") or not 0 <= self.threshold < 1:
+            raise InputError(f"Relative goes by 'norm' or 'snr', with a threshold in [0, 1), found {self.by!r} and {self.threshold}.")
+        if self.by == "snr" and isinstance(self.optimizer, SGD):
+            raise InputError("Relative(by='snr') reads the running means that Adam, AdamW or RAdam keep: give one of these as optimizer.")
+
+    @property
+    def weight_decay(self) -> float:
+        return self.optimizer.weight_decay
+
+
+Optimizer: TypeAlias = Plain | Relative
+OPTIMIZERS = (SGD, Adam, AdamW, RAdam)
+"""The plain ones; `Relative` holds one of them."""
+
+
+def plain(spec: Optimizer) -> Plain:
+    """The optimizer that takes the steps."""
+    return spec.optimizer if isinstance(spec, Relative) else spec

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from fewtune.errors import InputError
-from fewtune.parts.optimizers import SGD, Adam, AdamW, Optimizer, RAdam
+from fewtune.parts.optimizers import SGD, Adam, AdamW, Optimizer, Plain, RAdam, Relative, plain
 from fewtune.parts.plan import ResolvedPlan
 from fewtune.parts.rates import rate
+from fewtune.parts.relative import shares
 
 
 @final
@@ -25,10 +26,13 @@ class OuterOptimizer:
         self._weights = {name: weights[name] for name in plan.moving}
         self._plan = plan
         self._clip = clip
-        self._slots = _slots(spec)
-        self._fused = not isinstance(spec, RAdam) and all(map(_fusible, self._weights.values()))
-        groups = [{"params": [weights[name] for name in names], "lr": 0.0} for _, names in plan.schedules]
-        self._optimizer = _torch(spec, groups, fused=self._fused) if groups else None
+        self._relative = spec if isinstance(spec, Relative) else None
+        self._slots = _slots(plain(spec))
+        self._fused = not isinstance(plain(spec), RAdam) and all(map(_fusible, self._weights.values()))
+        each = [(curve, (name,)) for curve, names in plan.schedules for name in names]
+        self._schedules = plan.schedules if self._relative is None else each  # one rate, or one for each name
+        groups = [{"params": [weights[name] for name in names], "lr": 0.0} for _, names in self._schedules]
+        self._optimizer = _torch(plain(spec), groups, fused=self._fused) if groups else None
 
     def step(self, gradients: Mapping[str, Tensor | None] | None, step: int, steps: int) -> Tensor | None:
         """One step, number `step` (from 0) of a phase of `steps`.
@@ -41,8 +45,9 @@ class OuterOptimizer:
             return None
         moving: list[Tensor] = []
         now = self._plan.clock(step, steps)
-        for (curve, names), group in zip(self._plan.schedules, self._optimizer.param_groups, strict=True):
-            group["lr"] = rate(curve, *now)
+        factor = self._factors(gradients)
+        for (curve, names), group in zip(self._schedules, self._optimizer.param_groups, strict=True):
+            group["lr"] = rate(curve, *now) * factor.get(names[0], 1.0)
             for name in names:
                 weight = self._weights[name]
                 gradient = weight.grad if gradients is None else gradients.get(name)
@@ -55,6 +60,15 @@ class OuterOptimizer:
         for weight in moving:
             weight.grad = None
         return norm
+
+    def _factors(self, gradients: Mapping[str, Tensor | None] | None) -> dict[str, float]:
+        """What `Relative` multiplies the rate of each name by; nothing for a plain optimizer."""
+        if self._relative is None or self._optimizer is None:
+            return {}
+        given = {n: w.grad if gradients is None else gradients.get(n) for n, w in self._weights.items()}
+        held = {n: self._optimizer.state.get(w, {}) for n, w in self._weights.items()}
+        moments = {n: (s["exp_avg"], s["exp_avg_sq"]) for n, s in held.items() if "exp_avg_sq" in s}
+        return shares(self._relative, self._weights, given, moments)
 
     def state(self) -> dict[str, Tensor]:
         """Copies of the averages and step counts, as "SLOT/NAME" -> tensor, of the names that have moved; ready for safetensors."""
@@ -99,7 +113,7 @@ def outer(spec: Optimizer, weights: Mapping[str, Tensor], plan: ResolvedPlan, *,
     return OuterOptimizer(spec, weights, plan, clip)
 
 
-def _slots(spec: Optimizer) -> set[str]:
+def _slots(spec: Plain) -> set[str]:
     """The names that torch gives to its state of a weight."""
     if isinstance(spec, SGD):
         return {"momentum_buffer"} if spec.momentum else set()
@@ -112,7 +126,7 @@ def _misfit(found: str) -> InputError:
     )
 
 
-def _torch(spec: Optimizer, groups: list[dict[str, Any]], *, fused: bool) -> torch.optim.Optimizer:
+def _torch(spec: Plain, groups: list[dict[str, Any]], *, fused: bool) -> torch.optim.Optimizer:
     match spec:
         case SGD(momentum=momentum, nesterov=nesterov, weight_decay=decay):
             # its foreach form adds to the gradients in place, and two names may have been given one tensor

@@ -17,6 +17,7 @@ from fewtune.lazy import opened
 if TYPE_CHECKING:
     from fewtune.recipes.episodic import matching_networks, metaoptnet, multitask, protonet, r2d2
     from fewtune.recipes.finetuning import (
+        auto_surgical,
         bitfit,
         contrastive,
         gradual_unfreezing,
@@ -67,6 +68,7 @@ _WHERE = {
     "WORDS": "language",
     "additive": "sharing",
     "anil": "meta",
+    "auto_surgical": "finetuning",
     "bitfit": "finetuning",
     "blend": "frozen",
     "boil": "meta",
@@ -133,6 +135,7 @@ __all__ = [
     "WORDS",
     "additive",
     "anil",
+    "auto_surgical",
     "bitfit",
     "blend",
     "boil",

@@ -19,7 +19,7 @@ from fewtune.parts.heads.head import Head
 from fewtune.parts.heads.linear import Linear
 from fewtune.parts.losses import Anchor, CrossEntropy, Loss, SupervisedContrast
 from fewtune.parts.merging import Rule
-from fewtune.parts.optimizers import AdamW, Optimizer
+from fewtune.parts.optimizers import AdamW, Optimizer, Relative, plain
 from fewtune.parts.plan import Plan, bias_and_norm, everything, gradual, only, upper_or_all
 from fewtune.parts.plan import layerwise as by_depth
 from fewtune.parts.rates import Cosine, Rate
@@ -168,6 +168,22 @@ def surgical(group: str, **settings: Unpack[Finetuning]) -> Method:
     return site.method(site.phase(only((f"group:{group}", site.patterns), site.lr)))
 
 
+@defaults(on="source", steps=200, batch=64, lr=1e-3, optimizer=MOMENTUM, head=None)
+def auto_surgical(*, by: Literal["norm", "snr"] = "norm", threshold: float = 0.0, **settings: Unpack[Finetuning]) -> Method:
+    """Surgical finetuning that chooses by itself: each layer's rate is `lr` times what its gradients say, over the largest of all layers.
+
+    `by` "norm" is Auto-RGN (size of the gradient relative to the weights), "snr" Auto-SNR (signal to noise of the gradient; give an Adam as
+    `optimizer`). Layers below `threshold` do not move in a step. See `Relative`.
+    Reference: Lee et al., "Surgical fine-tuning improves adaptation to distribution shifts", ICLR 2023.
+
+    >>> auto_surgical(lr=0.01).phases[0].optimizer.by
+    'norm'
+    """
+    settings["optimizer"] = Relative(optimizer=plain(settings["optimizer"]), by=by, threshold=threshold)
+    site = _Site(**settings)
+    return site.method(site.deep())
+
+
 @defaults(on="source", every=..., steps=200, batch=64, lr=1e-3, optimizer=MOMENTUM, head=None)
 def gradual_unfreezing(*, every: int = 20, **settings: Unpack[Finetuning]) -> Method:
     """Gradual unfreezing: head and last group first, one group more every `every` steps of `steps`; a budget scales both.
@@ -286,6 +302,7 @@ FINETUNING = (
     contrastive,
     linear_probe_then_finetune,
     surgical,
+    auto_surgical,
     gradual_unfreezing,
     layerwise,
     bitfit,

@@ -19,7 +19,7 @@ from fewtune.parts.heads.head import Head
 from fewtune.parts.keep import KEEPS
 from fewtune.parts.losses import LOSSES
 from fewtune.parts.merging import RULES
-from fewtune.parts.optimizers import OPTIMIZERS
+from fewtune.parts.optimizers import OPTIMIZERS, Relative
 from fewtune.parts.plan import PLANS, Plan
 from fewtune.parts.rates import RATES
 from fewtune.parts.sharing import SHARING
@@ -52,7 +52,7 @@ AXES: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         "sharing": SHARING,
         "loss": LOSSES,
         "aggregator": AGGREGATORS,
-        "optimizer": OPTIMIZERS,
+        "optimizer": (*OPTIMIZERS, Relative),
         "rate": RATES,
         "plan": (Plan, *_PLANS),
         "keep": KEEPS,

@@ -8,8 +8,8 @@ from typing import Protocol, final, runtime_checkable
 
 from fewtune.errors import InputError, unknown
 from fewtune.keys import Key
-from fewtune.tasks.episodes import Episodes
-from fewtune.tasks.sampler import Sampler
+from fewtune.tasks.episodes import Episodes, join
+from fewtune.tasks.sampler import Sampler, at_least
 from fewtune.tasks.selection.consistency import ConsistencyDiversity
 from fewtune.tasks.selection.evidence import Evidence
 from fewtune.tasks.selection.named import random_tasks
@@ -62,10 +62,18 @@ class AsMany:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """Draws with `sampler` from the tasks that `selection` chooses."""
+    """Draws with `sampler` from the tasks that `selection` chooses.
+
+    `opens`: a curriculum. Over the first `opens` episodes the tasks become available one after another, in the order of the selection (for
+    `Ranked`, the best first); from then on all of them. 0: all at once.
+    """
 
     sampler: Sampler
     selection: Selection
+    opens: int = 0
+
+    def __post_init__(self) -> None:
+        at_least("opens", self.opens, 0)
 
     def resolved(self, tasks: Tasks, evidence: Evidence | None = None) -> Chosen:
         """The same with the names of the chosen tasks: the choice is made once, before training, and recorded.
@@ -76,11 +84,20 @@ class Chosen:
         counts = Counter(tasks.names)
         if twice := sorted({name for name in names if counts[name] > 1}):
             raise InputError(f"tasks are chosen by their names, but several are called {twice[0]!r}: give each its own name.")
-        return Chosen(sampler=self.sampler, selection=Named(names=names))
+        return Chosen(sampler=self.sampler, selection=Named(names=names), opens=self.opens)
 
     def draw(self, tasks: Tasks, key: Key, first: int, count: int) -> Episodes:
         """Episodes from the selected tasks. A selection that decides by features should be `resolved` first."""
-        return self.sampler.draw(self.selection.select(tasks), key, first, count)
+        chosen = self.selection.select(tasks)
+        if first >= self.opens or len(chosen) < 2:
+            return self.sampler.draw(chosen, key, first, count)
+        episodes = range(first, first + count)
+        parts = [self.sampler.draw(chosen.take(range(self._open(len(chosen), one))), key, one, 1) for one in episodes]
+        return join(parts)
+
+    def _open(self, tasks: int, episode: int) -> int:
+        """How many tasks are available at an episode."""
+        return min(tasks, 1 + episode * tasks // self.opens)
 
 
 SELECTIONS = (Named, AsMany, ConsistencyDiversity, Ranked, RoundRobin)

@@ -48,6 +48,25 @@ class Augment:
             raise InputError(f"expected rand_ops >= 0 and magnitude 0 to {MOST}, found {self.rand_ops} and {self.magnitude}.")
 
 
-View: TypeAlias = Identity | Augment
-VIEWS = (Identity, Augment)
+@final
+@dataclass(frozen=True, kw_only=True)
+class BlockShuffle:
+    """The blocks of an image in another order, the same one for every image: what is left is what pixels within a block say.
+
+    `size`: the side of a block in pixels of the prepared image: 1 shuffles pixels; the whole side, or more than half of it, changes
+    nothing. Pixels at the right and lower edge that do not fill a block stay. The order is a function of (`seed`, number of blocks) and
+    needs no key. To train and test on shuffled images, make them first: `fewtune.data.shifts.block_shuffled`. Raises InputError for a size
+    below 1. Reference: Neyshabur, Sedghi, Zhang, "What is being transferred in transfer learning?", NeurIPS 2020.
+    """
+
+    size: int
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise InputError(f"expected blocks of at least 1 pixel, found size {self.size}.")
+
+
+View: TypeAlias = Identity | Augment | BlockShuffle
+VIEWS = (Identity, Augment, BlockShuffle)
 IDENTITY = Identity()
