@@ -33,7 +33,7 @@ RATES = "Constant(...), Cosine(...), LinearDecay(...), Steps(...), After(...) or
         ("maml(head_lr='x')", "maml: head_lr is a number or None, found 'x'."),
         ("maml(lr='x')", f"maml: lr is a number, {RATES}, found 'x'."),
         ("maml(lr=SGD())", f"maml: lr is a number, {RATES}, found SGD(...)."),
-        ("maml(optimizer=Cosine(lr=1))", "maml: optimizer is SGD(...), Adam(...), AdamW(...) or RAdam(...), found Cosine(...)."),
+        ("maml(optimizer=Cosine(lr=1))", "maml: optimizer is SGD(...), Adam(...), AdamW(...), RAdam(...) or Relative(...), found Cosine(...)."),
         ("multitask(head=3)", "multitask: head is a head, Method(...) or None, found 3."),
         ("multitask(selection=ridge)", "multitask: selection is a selection or None, found Method(...)."),
         ("ridge(penalty=[1])", "ridge: penalty is a number or 'loo', found (1,)."),
@@ -73,7 +73,7 @@ def test_a_call_from_python_is_refused_alike() -> None:
     called: Any = recipes.multitask
     for options, said in (
         ({"steps": "x"}, "multitask: steps is a whole number, found 'x'."),
-        ({"optimizer": SGD}, "multitask: optimizer is SGD(...), Adam(...), AdamW(...) or RAdam(...), found SGD."),
+        ({"optimizer": SGD}, "multitask: optimizer is SGD(...), Adam(...), AdamW(...), RAdam(...) or Relative(...), found SGD."),
         ({"lr": None}, f"multitask: lr is a number, {RATES}, found None."),
         ({"head": "ridge"}, "multitask: head is a head, Method(...) or None, found 'ridge'."),
     ):
