@@ -22,7 +22,8 @@ NAMES = ["cat", "dog", "oak", "elm", "rose"]
 
 def photos(count: int = 10, *, groups: list[str] | None = None) -> Examples:
     labels = np.arange(count) % 5
-    return make_examples(Pixels(images(count, height=112, width=140)), labels, name="photos", class_names=NAMES, groups=groups)
+    grain = np.random.default_rng(1).integers(0, 64, (count, 112, 140, 3), dtype=np.uint8)  # something sharp, that a weak blur changes
+    return make_examples(Pixels(images(count, height=112, width=140) // 2 + grain), labels, name="photos", class_names=NAMES, groups=groups)
 
 
 def pixels(examples: Examples, row: int) -> np.ndarray:

@@ -33,7 +33,10 @@ RATES = "Constant(...), Cosine(...), LinearDecay(...), Steps(...), After(...) or
         ("maml(head_lr='x')", "maml: head_lr is a number or None, found 'x'."),
         ("maml(lr='x')", f"maml: lr is a number, {RATES}, found 'x'."),
         ("maml(lr=SGD())", f"maml: lr is a number, {RATES}, found SGD(...)."),
-        ("maml(optimizer=Cosine(lr=1))", "maml: optimizer is SGD(...), Adam(...), AdamW(...), RAdam(...) or Relative(...), found Cosine(...)."),
+        (
+            "maml(optimizer=Cosine(lr=1))",
+            "maml: optimizer is SGD(...), Adam(...), AdamW(...), RAdam(...) or Relative(...), found Cosine(...).",
+        ),
         ("multitask(head=3)", "multitask: head is a head, Method(...) or None, found 3."),
         ("multitask(selection=ridge)", "multitask: selection is a selection or None, found Method(...)."),
         ("ridge(penalty=[1])", "ridge: penalty is a number or 'loo', found (1,)."),
