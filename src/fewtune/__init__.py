@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fewtune import learning, parts, recipes, statistics, tasks, testing, transfer
     from fewtune.adaptation.settings import AdaptSettings
     from fewtune.api.adapted import Adapted
+    from fewtune.api.aligning import align
     from fewtune.api.columns import AdaptedColumns, Columns, ColumnsModel, load_columns
     from fewtune.api.comparing import compare
     from fewtune.api.comparison import Comparison
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from fewtune.models.evaluate import Evaluation
     from fewtune.models.named_backbone import load_backbone
     from fewtune.models.predict import Prediction
+    from fewtune.pretraining.align_settings import AlignSettings
     from fewtune.pretraining.outcome import Pretrained
     from fewtune.pretraining.settings import PretrainSettings
     from fewtune.recipes import read_method
@@ -54,6 +56,7 @@ _WHERE = {
     "AdaptSettings": "adaptation.settings",
     "Adapted": "api.adapted",
     "AdaptedColumns": "api.columns",
+    "AlignSettings": "pretraining.align_settings",
     "Backbone": "backbones.backbone",
     "Columns": "api.columns",
     "ColumnsModel": "api.columns",
@@ -79,6 +82,7 @@ _WHERE = {
     "SourceSettings": "sources.settings",
     "Training": "evaluation.training_settings",
     "adapt": "api.functions",
+    "align": "api.aligning",
     "compare": "api.comparing",
     "from_names": "api.functions",
     "load": "api.functions",
@@ -97,6 +101,7 @@ __all__ = [
     "AdaptSettings",
     "Adapted",
     "AdaptedColumns",
+    "AlignSettings",
     "Backbone",
     "Columns",
     "ColumnsModel",
@@ -123,6 +128,7 @@ __all__ = [
     "Training",
     "__version__",
     "adapt",
+    "align",
     "compare",
     "from_names",
     "learning",

@@ -10,6 +10,8 @@ from typing import Any, final
 from fewtune.backbones.backbone import Backbone
 from fewtune.words import counted
 
+ALIGNMENT = "alignment"  # the objective that the record of `align` names
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -37,7 +39,7 @@ def sentences_of(record: Mapping[str, Any]) -> tuple[str, ...]:
     """A record in words."""
     steps, seconds = record["steps"], record["seconds"]
     looked = f"{counted(steps, 'update')} looked at {counted(record['visits'], 'row')} in {seconds:.0f} s"
-    said = [f"{record['objective'].capitalize()} pretraining of {record['backbone']['name']}: {looked}."]
+    said = [f"{task_of(record)} of {record['backbone']['name']}: {looked}."]
     found = record["probe"]
     if found is not None:
         first, last = found["accuracies"][0], found["accuracies"][-1]
@@ -53,6 +55,11 @@ def sentences_of(record: Mapping[str, Any]) -> tuple[str, ...]:
         steps = ", ".join(f"{step:,}" for step in kept)
         said.append(f"Checkpoints were kept after the updates {steps}: each is a backbone, run:FOLDER,step=N.")
     return (*said, *record["remarks"])
+
+
+def task_of(record: Mapping[str, Any]) -> str:
+    """What a run did, such as "Supervised pretraining" or "Alignment"."""
+    return str(record["objective"]).capitalize() + ("" if record["objective"] == ALIGNMENT else " pretraining")
 
 
 def _percent(point: Mapping[str, float]) -> str:

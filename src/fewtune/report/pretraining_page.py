@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fewtune.pretraining.outcome import sentences_of
+from fewtune.pretraining.outcome import sentences_of, task_of
 from fewtune.report.drawing import ACCENT, Drawn, accuracies_upwards, axes, drawn
 from fewtune.report.figures_learning import curves_figure
 from fewtune.report.findings import Curve
@@ -24,7 +24,7 @@ def pretraining_page(record: Mapping[str, Any]) -> str:
     figures = [_loss(record["curve"]), None if probe is None else _probe(probe["accuracies"])]
     tables = [] if probe is None else [_accuracies(probe)]
     given = {"figures": [one for one in figures if one is not None], "tables": [*tables, _settings(record)]}
-    title = f"{record['objective'].capitalize()} pretraining on {', '.join(one['name'] for one in record['data'])}"
+    title = f"{task_of(record)} on {', '.join(one['name'] for one in record['data'])}"
     return environment().get_template("pretraining.html.j2").render(title=title, sentences=sentences_of(record), **given)
 
 

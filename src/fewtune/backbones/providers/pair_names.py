@@ -52,6 +52,11 @@ def read_pair(full: str) -> tuple[Tower, Tower, Name]:
     return image, text, _whole(full, (image, text), options)
 
 
+def pair_name(image: str, text: str, *, width: int) -> Name:
+    """The name of a pair of two named backbones with a common space of this width."""
+    return read_pair(f"{PAIR}:{image}+{text}+width={width}")[2]
+
+
 def placed(towers: Sequence[Tower], folders: Sequence[tuple[Path | None, Path | None]]) -> list[Tower]:
     """The towers, each read from its (folder, weights), where they are known."""
     return [
