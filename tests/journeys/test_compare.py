@@ -155,3 +155,26 @@ def test_reset_trained_needs_trained(fewtune: Run, embeddings: Path, tmp_path: P
     assert ran.code == 2 and "--reset-trained" in ran.err and "give that too" in ran.err
     both = fewtune("compare", embeddings, "--method", "centroid", *SMALL, "--reset-trained", "--resume", "--trained", tmp_path)
     assert both.code == 2 and "give one" in both.err
+
+
+def test_out_holds_summary_page_and_table(fewtune: Run, embeddings: Path, tmp_path: Path) -> None:
+    asked = ("compare", embeddings, "--method", "centroid", "ridge", "matching", *SMALL, "--shots", "1", "5", "--out", tmp_path / "run")
+    first = fewtune(*asked, "--format", "json")
+    assert first.code == 0, first.err
+    run = tmp_path / "run"
+    lines = json.loads(first.out)
+    assert json.loads((run / "summary.json").read_text()) == lines
+    assert [row["method"] for row in csv.DictReader(io.StringIO((run / "summary.csv").read_text()))] == [x["method"] for x in lines]
+    kept = pq.read_table(run / "summary.parquet").to_pylist()
+    assert [(x["mean"], x["interval"], x["p"]) for x in kept] == [(x["mean"], x["interval"], x["p"]) for x in lines]
+    page, latex = (run / "report.html").read_text(), (run / "table.tex").read_text()
+    assert 'id="ranks"' in page and 'id="errors"' in page and r"\pm" in latex
+    assert fewtune(*asked, "--format", "latex").out == latex
+    for name in ("report.html", "summary.json"):
+        (run / name).unlink()
+    assert fewtune(*asked, "--format", "json").out == first.out  # read back, and completed
+    assert (run / "report.html").read_text() == page
+    (run / "report.html").write_text("mine")
+    (run / "summary.csv").unlink()
+    refused = fewtune(*asked)
+    assert refused.code == 2 and "report.html was edited" in refused.err and (run / "report.html").read_text() == "mine"

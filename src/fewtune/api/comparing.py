@@ -129,6 +129,8 @@ def compare_examples(
     models = outcomes.kept or settings.keeping.out or (None if scratch is None else scratch / _RUN)
     remarks = (*made.remarks, *outcomes.notes, *worth_of_choice(outcomes.result, made.beside))
     found = Comparison(bench, outcomes, remarks, made.unreadable, models, world.leads)
+    if world.leads and keeping.out is not None and models is not None:
+        found.describe(models)
     if scratch is not None:
         weakref.finalize(found, shutil.rmtree, scratch, ignore_errors=True)
     return found

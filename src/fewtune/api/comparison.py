@@ -15,7 +15,9 @@ from fewtune.evaluation.study import Bench, Study
 from fewtune.evaluation.summary import Summary, summarise
 from fewtune.files import write_bytes
 from fewtune.report.comparison import comparison_table
-from fewtune.report.comparison_page import comparison_page
+from fewtune.report.paper_table import paper_table
+from fewtune.report.study_files import write_study_files
+from fewtune.report.study_page import study_page
 from fewtune.report.tables import Format, Table, render, to_records
 
 if TYPE_CHECKING:
@@ -82,21 +84,32 @@ class Comparison:
         return pandas.DataFrame(self.rows)
 
     def render(self, format: Format = "table", *, width: int | None = None, color: bool = False) -> str:
-        """The table as text: table, json, csv, latex or markdown; `width` (columns) and `color` are for "table"."""
+        """The table as text: table, json, csv, markdown, or latex (methods x shots); `width` (columns) and `color` are for "table"."""
+        if format == "latex":
+            shown = self._table(full=False)
+            return paper_table(self.summary, shown.caption, shown.notes)
         return render(self._table(full=format in ("json", "csv")), format, width=width, color=color)
 
     def report(self, path: Path | str) -> Path:
-        """Write the table as an HTML page of one file, which opens anywhere, and return its path."""
-        write_bytes(Path(path), comparison_page(self._table(full=False)).encode("utf-8", "replace"))
+        """Write table, figures and details as an HTML page of one file, which opens anywhere, and return its path."""
+        page = study_page(self._table(full=False), self.summary, self.bench, self.outcomes)
+        write_bytes(Path(path), page.encode("utf-8", "replace"))
         return Path(path)
 
     def save(self, folder: Path | str, *, overwrite: bool = False) -> Path:
         """Write the run as `fewtune compare --out` does, and return where it is.
 
-        The folder gets the study in full, the episodes, a row for each episode and method, and the weights and curves of what was trained.
+        The folder gets the study in full, the episodes, a row for each episode and method (`result.parquet`), the weights and curves of
+        what was trained, `summary.json` (also `.csv` and `.parquet`), `report.html` and `table.tex`.
         `overwrite`: replace a run that fewtune wrote there. Raises InputError where the folder exists otherwise.
         """
-        return save_run(self.bench, self.outcomes, Path(folder), self.models, overwrite=overwrite)
+        where = save_run(self.bench, self.outcomes, Path(folder), self.models, overwrite=overwrite)
+        self.describe(where)
+        return where
+
+    def describe(self, folder: Path) -> None:
+        """Write summary, page and the table of a paper into the folder of this run, where they are not there yet."""
+        write_study_files(folder, self._table(full=True), self._table(full=False), self.summary, self.bench, self.outcomes)
 
     def __str__(self) -> str:
         return self.render()

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import io
+import json
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fewtune.errors import InputError
-from fewtune.files import write_bytes
+from fewtune.files import read_regular, write_bytes
 
+Right: TypeAlias = Mapping[tuple[int, int, str, int], np.ndarray[Any, np.dtype[np.bool_]]]  # (setting, seed, method, training): [E, Q]
 UNTRAINED = -1  # the training seed of a method that has nothing to train
 SCHEMA = pa.schema(
     [
@@ -82,3 +86,30 @@ def load_result(path: Path) -> Result:
             f"{path} is not a fewtune result: expected columns {', '.join(SCHEMA.names)}, found {', '.join(table.schema.names)}."
         )
     return Result(table)
+
+
+def save_right(path: Path, right: Right) -> None:
+    """Write which queries were answered correctly to an `.npz` file, a bit a query."""
+    arrays = {}
+    for number, (place, values) in enumerate(right.items()):
+        arrays[f"{number}/place"] = np.array(json.dumps(place))
+        arrays[f"{number}/shape"] = np.array(values.shape)
+        arrays[f"{number}/bits"] = np.packbits(values)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    write_bytes(path, buffer.getvalue())
+
+
+def load_right(path: Path) -> Right:
+    """Read what `save_right` wrote. Raises InputError for another file."""
+    try:
+        with np.load(io.BytesIO(read_regular(path)), allow_pickle=False) as stored:
+            found = {}
+            for number in range(len(stored.files) // 3):
+                setting, seed, method, training = json.loads(str(stored[f"{number}/place"]))
+                rows, columns = stored[f"{number}/shape"].tolist()
+                bits = np.unpackbits(stored[f"{number}/bits"], count=rows * columns)
+                found[setting, seed, method, training] = bits.reshape(rows, columns).astype(bool)
+            return found
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as problem:
+        raise InputError(f"{path} does not hold answers ({problem}): remove it.") from None

@@ -11,7 +11,7 @@ from typing import final
 
 from fewtune.errors import InputError
 from fewtune.evaluation.partial import NOTHING, Partial, copy_models
-from fewtune.evaluation.result import load_result
+from fewtune.evaluation.result import load_result, load_right, save_right
 from fewtune.evaluation.run_study import Outcomes, run_study
 from fewtune.evaluation.saved_episodes import save_drawn
 from fewtune.evaluation.study import Bench
@@ -23,9 +23,9 @@ from fewtune.stopping import Stopped
 from fewtune.words import option
 
 FORMAT = 4
-RESULT = "result.parquet"
+RESULT, ANSWERS = "result.parquet", "answers.npz"
 RESET = option("--reset-trained", "reset=True")
-_FILES = ("study.txt", RESULT, "machine.json")
+_FILES = ("study.txt", RESULT, ANSWERS, "machine.json")
 _FOLDERS = ("episodes/", "weights/", "curves/")
 LIBRARIES = ("fewtune", "torch", "numpy", "scipy", "transformers", "timm", "open_clip_torch", "pillow")
 
@@ -98,6 +98,7 @@ def _write_run(study: Bench, outcomes: Outcomes, out: Path, models: Path | None,
         write_bytes(folder / "study.txt", (study.text() + "\n").encode(errors="backslashreplace"))
         save_drawn(folder, study)
         outcomes.result.save(folder / RESULT)
+        save_right(folder / ANSWERS, outcomes.right)
         copy_models(models, folder)
         write_bytes(folder / "machine.json", json.dumps(_machine(study), indent=1).encode())
         record = {"kind": "study", "format": FORMAT, "study": digest(study.text()), "methods": list(study.methods)}
@@ -135,7 +136,8 @@ def _kept(out: Path, wanted: str, study: Bench) -> Outcomes | None:
     if not whole or record["files"].get(RESULT) != sha256(out / RESULT):
         raise InputError(f"the study in {out} was changed or damaged after it was saved (a digest differs): {ANOTHER}.")
     costs = tuple(Cost(**cost) for cost in record["costs"])
-    return Outcomes(load_result(out / RESULT), study.draw(), costs, tuple(record["notes"]))
+    right = load_right(out / ANSWERS) if (out / ANSWERS).is_file() else {}
+    return Outcomes(load_result(out / RESULT), study.draw(), costs, tuple(record["notes"]), right=right)
 
 
 def _machine(study: Bench) -> dict[str, object]:

@@ -12,7 +12,7 @@ import numpy as np
 from fewtune.evaluation.answers import Scores, score_each, score_table
 from fewtune.evaluation.cells import Cell, CellValue, cells_of, key_of
 from fewtune.evaluation.partial import NOTHING, Partial, slug
-from fewtune.evaluation.result import SCHEMA, UNTRAINED, Result, make_result
+from fewtune.evaluation.result import SCHEMA, UNTRAINED, Result, Right, make_result
 from fewtune.evaluation.study import DEFAULTS, Bench, Drawn, Study
 from fewtune.evaluation.trainer import Learned, Learning
 from fewtune.evaluation.training_settings import Cost
@@ -41,7 +41,7 @@ class Outcomes:
     costs: tuple[Cost, ...]
     notes: tuple[str, ...]
     kept: Path | None = None
-    right: Mapping[tuple[int, int, str, int], np.ndarray[Any, np.dtype[np.bool_]]] = field(default_factory=dict)
+    right: Right = field(default_factory=dict)
 
 
 def run_study(study: Study | Bench, partial: Partial = NOTHING, *, world: World = ALONE, quiet: bool = True) -> Outcomes:

@@ -187,16 +187,16 @@ def to_latex(table: Table) -> str:
         return " & ".join(cells) + r" \\"
 
     def shown(cell: Cell) -> str:
-        return rf"\textbf{{{_latex(cell.shown)}}}" if cell.best and cell.shown else _latex(cell.shown)
+        return rf"\textbf{{{latex_text(cell.shown)}}}" if cell.best and cell.shown else latex_text(cell.shown)
 
     lines = [r"\begin{table}", r"\centering"]
     if table.caption:
-        lines.append(rf"\caption{{{_latex(table.caption)}}}")
+        lines.append(rf"\caption{{{latex_text(table.caption)}}}")
     lines += [rf"\begin{{tabular}}{{{''.join('r' if right else 'l' for right in table.numeric)}}}", r"\toprule"]
-    lines += [line([_latex(name) for name in table.columns]), r"\midrule"]
+    lines += [line([latex_text(name) for name in table.columns]), r"\midrule"]
     lines += [line([shown(cell) for cell in row]) for row in table.rows]
     lines += [r"\bottomrule", r"\end{tabular}"]
-    lines += [rf"\par\smallskip{{\footnotesize {_latex(note)}\par}}" for note in table.notes]
+    lines += [rf"\par\smallskip{{\footnotesize {latex_text(note)}\par}}" for note in table.notes]
     return "\n".join([*lines, r"\end{table}"])
 
 
@@ -260,6 +260,7 @@ _LATEX = {
 }
 
 
-def _latex(text: str) -> str:
+def latex_text(text: str) -> str:
+    """Text as LaTeX that shows it as it is, on one line."""
     escaped = "".join(_LATEX.get(c, c) for c in one_line(text))
     return re.sub(r"-(?=-)", "-{}", escaped)  # two hyphens are no dash

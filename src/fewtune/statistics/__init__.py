@@ -25,7 +25,7 @@ from fewtune.statistics.metrics import METRICS, Metric, default_metric
 from fewtune.statistics.paired import paired_interval, sign_flip_test, wilcoxon_test
 from fewtune.statistics.paired_gain import LEAST, Best, Gain, expected_best, paired_gain
 from fewtune.statistics.power_law import FittedPowerLaw, PowerLaw, bootstrap_power_law, fit_power_law
-from fewtune.statistics.ranks import average_ranks
+from fewtune.statistics.ranks import average_ranks, friedman_test, nemenyi_difference
 from fewtune.statistics.resampled import held_out_difference
 from fewtune.statistics.reuse import Reuse, count_reuse, reuse_sentence
 from fewtune.statistics.sample_size import episodes_needed
@@ -68,6 +68,7 @@ __all__ = [
     "expected_calibration_error",
     "fit_power_law",
     "fit_temperature",
+    "friedman_test",
     "greedy_weights",
     "held_out_difference",
     "joined_evidence",
@@ -75,6 +76,7 @@ __all__ = [
     "least_probability",
     "metric_difference",
     "metric_interval",
+    "nemenyi_difference",
     "normal_interval",
     "paired_gain",
     "paired_interval",

@@ -1,0 +1,114 @@
+"""What a page of a comparison shows beside its table: accuracy by class and by group, and how often two methods err on the same queries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+
+from fewtune.data.row_space import RowSpace
+from fewtune.evaluation.run_study import Outcomes
+from fewtune.evaluation.study import Bench
+from fewtune.report.tables import Cell, Table
+
+MOST_CLASSES = 30
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """The queries of one target through one backbone, with the most shots, one after the other.
+
+    `right` [n] by method: the share of its training runs that were right; NaN where it did not answer. `row` [n]: of the target.
+    """
+
+    title: str
+    space: RowSpace
+    row: np.ndarray[Any, np.dtype[np.int64]]
+    right: Mapping[str, Floats]
+
+    def means(self, of: np.ndarray[Any, Any]) -> dict[int, dict[str, float]]:
+        """The mean of each method over the queries of each number in `of` [n]; numbers below 0 count for nothing."""
+        found: dict[int, dict[str, float]] = {}
+        for name, right in self.right.items():
+            known = (of >= 0) & np.isfinite(right)
+            total, count = (np.bincount(of[known], weights) for weights in (right[known], None))
+            for number in np.flatnonzero(count).tolist():
+                found.setdefault(number, {})[name] = float(total[number] / count[number])
+        return found
+
+
+def answers_of(bench: Bench, outcomes: Outcomes) -> list[Answers]:
+    """One for each target and backbone; none where the answers of single queries were not kept."""
+    found = []
+    for number, study in enumerate(bench.studies):
+        setting = bench.setting(number, len(study.protocols) - 1)
+        drawn = {seed: episodes for (s, seed), episodes in outcomes.drawn.items() if s == setting}
+        rows = np.concatenate([episodes.query.numpy().reshape(-1) for episodes in drawn.values()])
+        right = {name: _right(outcomes, setting, name, drawn) for name in bench.methods}
+        title = ", ".join([bench.targets[number], bench.backbones[number]])
+        if any(np.isfinite(values).any() for values in right.values()):
+            found.append(Answers(f"{title}, {study.protocols[-1].shots} shots", study.target, rows, right))
+    return found
+
+
+def _right(outcomes: Outcomes, setting: int, method: str, drawn: Mapping[int, Any]) -> Floats:
+    parts = []
+    for seed, episodes in drawn.items():
+        runs = [right for (s, other, name, _), right in outcomes.right.items() if (s, other, name) == (setting, seed, method)]
+        whole = np.full(tuple(episodes.query.shape), np.nan)
+        if runs:
+            whole[: len(runs[0])] = np.mean(runs, axis=0)
+        whole[(episodes.query < 0).numpy()] = np.nan
+        parts.append(whole.reshape(-1))
+    return np.concatenate(parts)
+
+
+def class_table(answers: Answers) -> Table:
+    """A row for each class, the hardest first; at most MOST_CLASSES."""
+    label = np.append(answers.space.labels, -1)[answers.row]
+    return _by(answers, label, answers.space.class_names, "class")
+
+
+def group_table(answers: Answers) -> Table | None:
+    """A row for each group, the hardest first; None where there are fewer than two groups."""
+    group = np.append(answers.space.groups, -1)[answers.row]
+    return _by(answers, group, answers.space.group_names, "group") if len(np.unique(group[group >= 0])) > 1 else None
+
+
+def _by(answers: Answers, of: np.ndarray[Any, Any], names: Sequence[str], what: str) -> Table:
+    means = answers.means(of)
+    order = sorted(means, key=lambda number: np.mean(list(means[number].values())))
+    methods = list(answers.right)
+    rows = [[Cell(names[number]), *(_percent(means[number].get(m)) for m in methods)] for number in order[:MOST_CLASSES]]
+    left = len(order) - MOST_CLASSES
+    notes = [f"The hardest {MOST_CLASSES} of {len(order)}."] if left > 0 else []
+    return Table.of([what, *methods], rows, answers.title, notes, [what, *(f"method_{i}" for i in range(len(methods)))])
+
+
+def agreement_table(answers: Answers) -> Table | None:
+    """Of the queries that at least one of two methods answered wrongly, the share that both did; None for fewer than two methods.
+
+    1: they err on the same queries; 0: never together, so that an ensemble of the two could repair every error. With several training
+    runs, two errors are counted as independent within a query.
+    """
+    methods = list(answers.right)
+    if len(methods) < 2:
+        return None
+    rows = []
+    for a in methods:
+        cells = []
+        for b in methods:
+            wrong, other = 1 - answers.right[a], 1 - answers.right[b]
+            known = np.isfinite(wrong) & np.isfinite(other)
+            both, either = (wrong * other)[known].sum(), (wrong + other - wrong * other)[known].sum()
+            cells.append(Cell(None, "") if a == b else _percent(float(both / either) if either else None))
+        rows.append([Cell(a), *cells])
+    return Table.of(["", *methods], rows, answers.title, (), ["method", *(f"method_{i}" for i in range(len(methods)))])
+
+
+def _percent(value: float | None) -> Cell:
+    return Cell(None) if value is None else Cell(value, f"{100 * value:.1f}")

@@ -1,0 +1,68 @@
+"""The page of a comparison in one file, without scripts: table, intervals, curves, ranks, cost, classes, groups and common errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fewtune.evaluation.run_study import Outcomes
+from fewtune.evaluation.study import Bench
+from fewtune.evaluation.summary import Line, Summary
+from fewtune.report.drawing import Drawn
+from fewtune.report.page import environment
+from fewtune.report.study_details import agreement_table, answers_of, class_table, group_table
+from fewtune.report.study_figures import cost_figure, intervals_figure, ranks_figure, shots_figure
+from fewtune.report.tables import Table
+
+
+def study_page(table: Table, summary: Summary, bench: Bench, outcomes: Outcomes) -> str:
+    """The whole page as text. The same outcomes give the same bytes."""
+    result = outcomes.result
+    seconds = {name: float(np.mean(result.where(method=name).column("seconds"))) for name in result.distinct("method")}
+    figures: list[tuple[str, str, list[Drawn]]] = [
+        ("shots", "Accuracy over labels", _curves(summary.lines)),
+        ("intervals", "Intervals", _intervals(summary.lines)),
+        ("ranks", "Average ranks", _known([ranks_figure(summary)])),
+        ("cost", "Cost and accuracy", _known([cost_figure(summary.lines, seconds, outcomes.costs)])),
+    ]
+    answers = answers_of(bench, outcomes)
+    tables: list[tuple[str, str, str, list[Table]]] = [
+        ("classes", "Accuracy by class, %", "The hardest classes first.", [class_table(one) for one in answers]),
+        ("groups", "Accuracy by group, %", "The hardest groups first.", [t for one in answers if (t := group_table(one)) is not None]),
+        (
+            "errors",
+            "Common errors, %",
+            "Of the queries that at least one of two methods answers wrongly, how many both answer wrongly. Low: an ensemble of the two "
+            "can repair much.",
+            [t for one in answers if (t := agreement_table(one)) is not None],
+        ),
+    ]
+    context = {
+        "table": table,
+        "title": table.caption or "Methods compared",
+        "figures": [(name, title, drawn) for name, title, drawn in figures if drawn],
+        "tables": [(name, title, said, found) for name, title, said, found in tables if found],
+    }
+    return environment().get_template("study.html.j2").render(context)
+
+
+def _known(figures: Sequence[Drawn | None]) -> list[Drawn]:
+    return [figure for figure in figures if figure is not None]
+
+
+def _title(line: Line, lines: Sequence[Line]) -> str:
+    several = [getattr(line, axis) for axis in ("target", "backbone") if len({getattr(x, axis) for x in lines}) > 1]
+    return ", ".join([*several, f"{line.ways}-way {line.shots}-shot"])
+
+
+def _intervals(lines: Sequence[Line]) -> list[Drawn]:
+    settings = list(dict.fromkeys(line.setting for line in lines))
+    parts = [[line for line in lines if line.setting == setting] for setting in settings]
+    return [intervals_figure(part, _title(part[0], lines), number) for number, part in enumerate(parts)]
+
+
+def _curves(lines: Sequence[Line]) -> list[Drawn]:
+    places = list(dict.fromkeys((line.target, line.backbone) for line in lines))
+    parts = [[line for line in lines if (line.target, line.backbone) == place] for place in places]
+    return _known([shots_figure(part, ", ".join(place), number) for number, (place, part) in enumerate(zip(places, parts, strict=True))])

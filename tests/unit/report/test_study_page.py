@@ -1,0 +1,103 @@
+"""The page of a comparison, its figures and its tables, on answers that are known."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fewtune.evaluation.run_study import Outcomes, run_study
+from fewtune.evaluation.study import Bench
+from fewtune.evaluation.summary import Summary, summarise
+from fewtune.report.paper_table import paper_table
+from fewtune.report.study_details import Answers, agreement_table, answers_of, class_table, group_table
+from fewtune.report.study_figures import alike, ranks_figure
+from fewtune.report.study_page import study_page
+from fewtune.report.tables import Table
+from tests.unit.evaluation.test_cells import bench
+
+
+@pytest.fixture(scope="module")
+def ran() -> tuple[Bench, Outcomes, Summary]:
+    whole = bench(("centroid", "ridge", "logistic", "matching"), targets=2, backbones=1)
+    outcomes = run_study(whole)
+    return whole, outcomes, summarise(outcomes.result, outcomes.drawn, "rows")
+
+
+def test_the_page_holds_every_part_and_is_the_same_twice(ran: tuple[Bench, Outcomes, Summary]) -> None:
+    whole, outcomes, summary = ran
+    table = Table.of(["method"], [["<b>centroid</b>"]], "a & b")
+    page = study_page(table, summary, whole, outcomes)
+    assert page == study_page(table, summary, whole, outcomes)
+    for part in ("shots", "intervals", "ranks", "cost", "classes", "errors"):
+        assert f'<section id="{part}">' in page
+    assert 'id="groups"' not in page and "<script" not in page and "http://" not in page.replace("http://www.w3.org", "")
+    assert "&lt;b&gt;centroid" in page and "<b>centroid" not in page
+    assert "mathdefault" not in page
+
+
+def test_queries_come_back_class_by_class(ran: tuple[Bench, Outcomes, Summary]) -> None:
+    """The mean over all queries of the setting is the mean accuracy of its episodes."""
+    whole, outcomes, summary = ran
+    for number, answers in enumerate(answers_of(whole, outcomes)):
+        setting = whole.setting(number, 1)
+        for line in (line for line in summary.lines if line.setting == setting):
+            assert np.nanmean(answers.right[line.method]) == pytest.approx(line.mean)
+        table = class_table(answers)
+        assert len(table.rows) == 5 and table.columns == ("class", "centroid", "ridge", "logistic", "matching")
+        by_class = {row[0].value: row[1].value for row in table.rows}
+        label = whole.studies[number].target.labels[answers.row]
+        for place, name in enumerate(whole.studies[number].target.class_names):
+            assert by_class[name] == pytest.approx(answers.right["centroid"][label == place].mean())
+
+
+def answers(**right: list[float]) -> Answers:
+    labels, groups = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
+    space: Any = SimpleNamespace(labels=labels, groups=groups, class_names=("x", "y"), group_names=("n", "s"))
+    return Answers("t", space, np.arange(4), {name: np.array(values) for name, values in right.items()})
+
+
+def test_agreement_by_hand() -> None:
+    """a errs on 1 2, b on 2 3, c on nothing: of {1, 2, 3} both err on one; of a's errors c shares none."""
+    found = agreement_table(answers(a=[1, 0, 0, 1], b=[1, 1, 0, 0], c=[1, 1, 1, 1]))
+    assert found is not None
+    values = [[cell.value for cell in row[1:]] for row in found.rows]
+    assert values[0][1] == pytest.approx(1 / 3) and values[0][2] == 0 and values[1][0] == pytest.approx(1 / 3) and values[0][0] is None
+    half = agreement_table(answers(a=[1, 0.5, 0, 1], b=[1, 1, 0, np.nan]))
+    assert half is not None and half.rows[0][2].value == pytest.approx(1 / 1.5)
+    assert agreement_table(answers(a=[1, 0, 0, 1])) is None
+
+
+def test_groups_and_missing_answers_by_hand() -> None:
+    found = group_table(answers(a=[1, 0, 0, np.nan], b=[1, 1, 1, 0]))
+    assert found is not None and {row[0].value: (row[1].value, row[2].value) for row in found.rows} == {"n": (0.5, 1.0), "s": (0.0, 0.5)}
+    assert [row[0].value for row in found.rows] == ["s", "n"]  # the hardest first
+
+
+def test_bars_join_neighbours_within_the_critical_difference() -> None:
+    assert alike([1.0, 1.5, 2.6, 4.0], 1.2) == [(0, 1), (1, 2)]
+    assert alike([1.0, 1.5, 2.0, 4.0], 1.2) == [(0, 2)]
+    assert alike([1.0, 3.0], 1.2) == []
+    assert alike([1.0, 2.0, 2.2], 1.0) == [(0, 1), (1, 2)]
+
+
+def test_ranks_say_whether_methods_differ(ran: tuple[Bench, Outcomes, Summary]) -> None:
+    figure = ranks_figure(ran[2])
+    assert figure is not None and "over 4 settings" in figure.caption and "critical difference of" in figure.caption
+    few = Summary(tuple(line for line in ran[2].lines if line.method in ("ridge", "centroid")), {}, ())
+    assert ranks_figure(few) is None
+
+
+def test_the_table_of_a_paper(ran: tuple[Bench, Outcomes, Summary]) -> None:
+    whole, _, summary = ran
+    text = paper_table(summary, "50% & more", ["note_1"])
+    lines = text.splitlines()
+    assert r"\caption{50\% \& more}" in lines and r"\begin{tabular}{lrrrr}" in lines
+    assert rf" & \multicolumn{{2}}{{c}}{{{whole.targets[0]}}} & \multicolumn{{2}}{{c}}{{{whole.targets[1]}}} \\" in lines
+    row = next(line for line in lines if line.startswith("ridge & "))
+    first = next(line for line in summary.lines if line.method == "ridge")
+    assert row.count(r"\pm") == 4 and f"{100 * first.mean:.2f}" in row
+    assert text.count(r"\mathbf") == sum(line.winner for line in summary.lines)
+    assert r"\footnotesize note\_1" in text
