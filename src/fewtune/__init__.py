@@ -18,7 +18,7 @@ from fewtune.lazy import opened
 from fewtune.version import __version__
 
 if TYPE_CHECKING:
-    from fewtune import learning, parts, recipes, statistics, tasks, testing, transfer
+    from fewtune import learning, parts, recipes, statistics, studies, tasks, testing, transfer
     from fewtune.adaptation.settings import AdaptSettings
     from fewtune.api.adapted import Adapted
     from fewtune.api.aligning import align
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fewtune.api.comparison import Comparison
     from fewtune.api.estimator import FewShotClassifier
     from fewtune.api.functions import Model, adapt, from_names, load
+    from fewtune.api.mamf import MamfStudy, mamf_study
     from fewtune.api.pretraining import pretrain
     from fewtune.api.regressor import FewShotMultiOutput, FewShotRegressor
     from fewtune.api.settings import CompareSettings
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from fewtune.recipes import read_method
     from fewtune.sides.settings import OwnSettings
     from fewtune.sources.settings import SourceSettings
+    from fewtune.studies.mamf.settings import MamfSettings
 
 # names and where they live; imported when first asked for, so that `import fewtune` and `fewtune --help` answer at once
 _WHERE = {
@@ -72,6 +74,8 @@ _WHERE = {
     "Inputs": "api.values",
     "Keeping": "evaluation.run_folder",
     "Machine": "machine",
+    "MamfSettings": "studies.mamf.settings",
+    "MamfStudy": "api.mamf",
     "Method": "learning.method",
     "Model": "api.functions",
     "OwnSettings": "sides.settings",
@@ -88,13 +92,14 @@ _WHERE = {
     "load": "api.functions",
     "load_backbone": "models.named_backbone",
     "load_columns": "api.columns",
+    "mamf_study": "api.mamf",
     "pretrain": "api.pretraining",
     "read_examples": "data.reading.read",
     "read_method": "recipes",
 }
 
 # rooms that open by their name, as in `fewtune.recipes.multitask(steps=100)`
-_ROOMS = ("backbones", "data", "files", "recipes", "learning", "parts", "tasks", "statistics", "testing", "transfer")
+_ROOMS = ("backbones", "data", "files", "recipes", "learning", "parts", "tasks", "statistics", "studies", "testing", "transfer")
 
 __all__ = [
     "Adapt",
@@ -117,6 +122,8 @@ __all__ = [
     "Inputs",
     "Keeping",
     "Machine",
+    "MamfSettings",
+    "MamfStudy",
     "Method",
     "Model",
     "OwnSettings",
@@ -135,12 +142,14 @@ __all__ = [
     "load",
     "load_backbone",
     "load_columns",
+    "mamf_study",
     "parts",
     "pretrain",
     "read_examples",
     "read_method",
     "recipes",
     "statistics",
+    "studies",
     "tasks",
     "testing",
     "transfer",

@@ -24,6 +24,7 @@ for _name, _help in (
     ("export", "Write a saved model for other programs (ONNX)."),
     ("compare", "Compare methods on the same few-shot episodes."),
     ("methods", "List the methods to compare: options, defaults, reference, and what each is."),
+    ("mamf", "Repeat the study of multitask finetuning (MAMF) on your data: which finetuning prepares for new few-shot tasks?"),
     ("tasks", "Say which label columns of a table should be learned together, which apart, and why."),
     ("pretrain", "Train a backbone on data, from random weights or its own; what it makes is a backbone for every command."),
     ("align", "Make an image-text model of an image encoder and a text encoder, from photos with captions or class names."),

@@ -18,6 +18,7 @@ from fewtune.evaluation.study import Bench
 from fewtune.evaluation.training_settings import Cost
 from fewtune.files import ANOTHER, RECORD, foreign, new_folder, read_record, recover, refuse_existing, sealed, sha256, write_bytes
 from fewtune.learning.world import ALONE, World
+from fewtune.machine import Machine
 from fewtune.spec import digest
 from fewtune.stopping import Stopped
 from fewtune.words import option
@@ -100,7 +101,7 @@ def _write_run(study: Bench, outcomes: Outcomes, out: Path, models: Path | None,
         outcomes.result.save(folder / RESULT)
         save_right(folder / ANSWERS, outcomes.right)
         copy_models(models, folder)
-        write_bytes(folder / "machine.json", json.dumps(_machine(study), indent=1).encode())
+        write_bytes(folder / "machine.json", json.dumps(machine_facts(study.studies[0].backbone.machine), indent=1).encode())
         record = {"kind": "study", "format": FORMAT, "study": digest(study.text()), "methods": list(study.methods)}
         record |= {"costs": [asdict(cost) for cost in outcomes.costs], "notes": list(outcomes.notes)}
         write_bytes(folder / RECORD, sealed(record))
@@ -140,7 +141,9 @@ def _kept(out: Path, wanted: str, study: Bench) -> Outcomes | None:
     return Outcomes(load_result(out / RESULT), study.draw(), costs, tuple(record["notes"]), right=right)
 
 
-def _machine(study: Bench) -> dict[str, object]:
+def machine_facts(machine: Machine) -> dict[str, object]:
+    """What a run was made on: the machine, Python, the system and the versions of libraries."""
+
     def version(name: str) -> str | None:
         try:
             return importlib.metadata.version(name)
@@ -149,7 +152,7 @@ def _machine(study: Bench) -> dict[str, object]:
 
     versions = {name: version(name) for name in LIBRARIES}
     return {
-        "machine": asdict(study.studies[0].backbone.machine),
+        "machine": asdict(machine),
         "python": platform.python_version(),
         "system": platform.platform(),
         "versions": versions,

@@ -80,18 +80,18 @@ def _map(
         ax.spines[:].set_visible(True)
         ax.set_xlim(frame[0], frame[1])
         ax.set_ylim(frame[2], frame[3])
-        _dots(ax, places[sources], OTHER, 0.6 * dots, 0.45)
+        put_dots(ax, places[sources], OTHER, 0.6 * dots, 0.45)
         mine = ~sources
-        _dots(ax, places[mine & ~np.isin(maps.labels, coloured)], OTHER, dots, 0.75)
+        put_dots(ax, places[mine & ~np.isin(maps.labels, coloured)], OTHER, dots, 0.75)
         for k, c in enumerate(coloured):
-            _dots(ax, places[mine & (maps.labels == c)], series(k), dots * (1.5 if few else 1.0), 0.85)
+            put_dots(ax, places[mine & (maps.labels == c)], series(k), dots * (1.5 if few else 1.0), 0.85)
         _names(ax, places, maps.labels, mine, coloured, maps.names)
 
     many = f"{int((~sources).sum())} target rows" + (f" and {int(sources.sum())} source rows" if sources.any() else "")
     return drawn(build, name=name, label=f"{title}: a map of {many}.", caption=title, height=360, legend=legend)
 
 
-def _dots(ax: Axes, places: Floats, colour: str, size: float, alpha: float) -> None:
+def put_dots(ax: Axes, places: Floats, colour: str, size: float, alpha: float) -> None:
     """All dots as one path: strokes of no length with round ends. That takes a sixth of the bytes of the same number of circles."""
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path

@@ -31,6 +31,7 @@ from fewtune.statistics.reuse import Reuse, count_reuse, reuse_sentence
 from fewtune.statistics.sample_size import episodes_needed
 from fewtune.statistics.selection import best_of_candidates
 from fewtune.statistics.shared_features import shared_features
+from fewtune.statistics.variance_ratio import variance_ratio
 
 __all__ = [
     "LEAST",
@@ -89,6 +90,7 @@ __all__ = [
     "softmax",
     "t_interval",
     "unlike",
+    "variance_ratio",
     "wilcoxon_test",
     "wilson_interval",
 ]
