@@ -166,7 +166,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_trained(encoder: Backbo
         ([sentences(), sentences()], encoder, small_settings(), "two data sets are called 'pets'"),
         (sentences(), encoder, small_settings(visits=10), "10 visits does not allow one row"),
         (sentences(), encoder, small_settings(new_heads=True), "no projections that are known by name"),
-        (sentences(), encoder, small_settings(methods=(("x", "mafm"),)), "did you mean mamf"),
+        (sentences(), encoder, small_settings(methods=(("x", "mafm"),)), "unknown name .mafm.: did you mean"),
     ):
         with pytest.raises(InputError, match=said):
             mamf_study(data, backbone=backbone, settings=settings)
