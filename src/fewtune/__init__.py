@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from fewtune.api.settings import CompareSettings
     from fewtune.api.values import Data, Inputs
     from fewtune.backbones.backbone import Backbone
+    from fewtune.backbones.providers.text_options import TextOptions
     from fewtune.data.examples import Examples
     from fewtune.data.reading.read import read_examples
     from fewtune.errors import InputError
@@ -84,6 +85,7 @@ _WHERE = {
     "PretrainSettings": "pretraining.settings",
     "Pretrained": "pretraining.outcome",
     "SourceSettings": "sources.settings",
+    "TextOptions": "backbones.providers.text_options",
     "Training": "evaluation.training_settings",
     "adapt": "api.functions",
     "align": "api.aligning",
@@ -132,6 +134,7 @@ __all__ = [
     "PretrainSettings",
     "Pretrained",
     "SourceSettings",
+    "TextOptions",
     "Training",
     "__version__",
     "adapt",

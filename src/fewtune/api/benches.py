@@ -20,6 +20,7 @@ from fewtune.evaluation.protocol import Protocol
 from fewtune.evaluation.saved_episodes import SavedEpisodes, read_saved
 from fewtune.evaluation.study import Bench, Study, Variants
 from fewtune.evaluation.task_choice import Reserved, chooses, reserve
+from fewtune.models.reading_texts import sources_for
 from fewtune.spec import parse
 from fewtune.tasks.samplers import EPISODIC, Sampled
 from fewtune.tasks.task import default_classes
@@ -32,6 +33,13 @@ class ComparedData:
 
     targets: tuple[Examples, ...]
     sources: tuple[Examples, ...] = ()
+
+
+def compared_data(backbones: Sequence[Backbone], targets: Sequence[Examples], sources: Sequence[Examples]) -> ComparedData:
+    """The collections in the reading of the backbones. For those that answer prompts, sources and further targets are each asked in their
+    own way (`sources_for`)."""
+    prompting = next((one for one in backbones if one.answers_prompts), backbones[0])
+    return ComparedData((targets[0], *sources_for(prompting, targets[1:])), sources_for(prompting, sources))
 
 
 @final

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Required, TypedDict, final
 
 from fewtune.adaptation.settings import AdaptSettings
-from fewtune.api.values import backbone_of
 from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.providers.text_options import TextOptions
 from fewtune.data.reading.frames import is_data_frame
 from fewtune.data.reading.inputs import Given
 from fewtune.data.reading.label_table import Wanted, read_label_table
@@ -25,6 +25,7 @@ from fewtune.models.joint.model import JointBundle
 from fewtune.models.joint.predict import JointAnswers, load_joint_backbones, predict_joint
 from fewtune.models.joint.rows import Backbones, given_frame, given_rows
 from fewtune.models.predict import Running
+from fewtune.models.reading_texts import backbone_for
 from fewtune.report.joint_page import save_outcome, write_joint_page
 from fewtune.sides.job import Workplace
 
@@ -38,8 +39,8 @@ class Columns(TypedDict, total=False):
     """What a label column holds: class, float (a number) or multi (several labels). By default it is found out."""
     numbers: Sequence[str]
     """Columns of numbers that are inputs too, beside photos or texts or alone."""
-    input: str
-    """The column of photos, texts or embeddings. By default the one with a usual name, or none where there are numbers."""
+    input: str | Sequence[str]
+    """The column of photos, texts or embeddings, or two of texts. By default the one with a usual name, or none where there are numbers."""
     metric: str | Sequence[str]
     """What columns are judged by, instead of the usual metric of their kind, such as "mae" (see `fewtune.statistics.metrics`)."""
 
@@ -151,6 +152,7 @@ def adapted_columns(
     backbone: Backbone | str | None,
     method: str | None,
     settings: AdaptSettings,
+    texts: TextOptions,
     cache: Path | str | None,
     quiet: bool,
 ) -> AdaptedColumns:
@@ -160,7 +162,7 @@ def adapted_columns(
         labels=_listed(asked),
         kinds=columns.get("kinds", {}),
         numbers=tuple(columns.get("numbers", ())),
-        input=columns.get("input"),
+        input=_input(columns.get("input")),
     )
     table = read_label_table(target, wanted)
     how = JointSettings(
@@ -172,9 +174,13 @@ def adapted_columns(
         finetune=settings.finetune in ("auto", "own", "all"),
         metrics=metrics_by_kind(_listed(columns.get("metric", ())), kinds_of(table)),
     )
-    model = None if table.bare else backbone_of(backbone, table.examples.modality)
+    model = None if table.bare else backbone_for(table.examples, backbone, texts)
     at = Workplace(cache=None if cache is None else Path(cache), quiet=quiet)
     return AdaptedColumns(adapt_columns(table, model, how, at))
+
+
+def _input(given: str | Sequence[str] | None) -> str | tuple[str, ...] | None:
+    return given if given is None or isinstance(given, str) else tuple(given)
 
 
 def _listed(names: str | Sequence[str]) -> tuple[str, ...]:

@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from fewtune.api.benches import ComparedData, make_bench, make_protocols
+from fewtune.api.benches import ComparedData, compared_data, make_bench, make_protocols
 from fewtune.api.comparison import Comparison
 from fewtune.api.settings import CompareSettings
-from fewtune.api.values import Data, backbones_of, examples_of, sources_of, targets_of
+from fewtune.api.values import Data, backbones_of, examples_of, refuse_modalities, sources_of, targets_of
 from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.providers.text_options import TextOptions
 from fewtune.errors import InputError
 from fewtune.evaluation.controls import worth_of_choice
 from fewtune.evaluation.partial import Partial
@@ -24,6 +25,7 @@ from fewtune.evaluation.study import Bench, Variants
 from fewtune.evaluation.training_settings import Sweep
 from fewtune.learning.method import Method
 from fewtune.learning.world import World, join_world, leave_world
+from fewtune.models.reading_texts import NO_OPTIONS
 from fewtune.recipes import named, variants, varied
 from fewtune.recipes.default_learners import candidates
 from fewtune.recipes.paths import unknown_path
@@ -44,6 +46,7 @@ def compare(
     targets: Sequence[Data] = (),
     ways: int = 5,
     shots: int | Sequence[int] = (1, 5),
+    texts: TextOptions = NO_OPTIONS,
     settings: CompareSettings = _DEFAULT,
 ) -> Comparison:
     """Compare methods on the same few-shot episodes.
@@ -55,6 +58,7 @@ def compare(
     `backbone`: the foundation model, by its name or as a `Backbone`, or several; by default one that suits the data.
     `targets`: more data to draw episodes from, each with settings of its own in the table.
     `ways`: classes in an episode. `shots`: labelled rows of each class; several make several settings, all of the same classes.
+    `texts`: how texts are read, such as `TextOptions(template="sst2")`.
     `settings`: what is seldom changed, such as `CompareSettings(episodes=100, seeds=(0, 1, 2))`.
     The answer has `.rows` (a record for each method and setting), `.table()`, `.report(path)` and `.save(folder)`; printed, it is the table
     that `fewtune compare` shows.
@@ -70,10 +74,11 @@ def compare(
     [('centroid', 5, 20), ('ridge', 5, 20)]
     """
     examples = [examples_of(target), *targets_of(targets)]
+    refuse_modalities(examples)
     protocols = [make_protocols(one, ways, _numbers(shots), settings) for one in examples]
-    models = backbones_of(backbone, examples)
+    models = backbones_of(backbone, examples, texts)
     made = make_methods(methods, models, settings.training.sweep, has_source=len(sources) > 0)
-    data = ComparedData(tuple(examples), tuple(sources_of(sources)))
+    data = compared_data(models, examples, sources_of(sources))
     return compare_examples(data, models, made, protocols, settings, keeps_models=True)
 
 

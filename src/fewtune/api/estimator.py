@@ -14,11 +14,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from fewtune.api.estimator_bundle import bundle_of, fitted_of
-from fewtune.api.estimator_rows import copies_of, embedded, kind_of, labels_of, named_backbone, rows_of
+from fewtune.api.estimator_rows import copies_of, embedded, kind_of, labels_of, named_backbone, named_for, rows_of
 from fewtune.api.functions import Model, load
 from fewtune.api.values import backbone_of
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.defaults import chosen, is_size
+from fewtune.backbones.providers.text_options import TextOptions, fields_of_name
 from fewtune.data.items import Wanted
 from fewtune.data.reading.inputs import taught_size
 from fewtune.errors import InputError
@@ -219,7 +220,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         """The backbone's name for these rows; that of a `Backbone` is its own."""
         if isinstance(self.backbone, Backbone):
             return self.backbone.name
-        return chosen(None if self.backbone == "auto" else self.backbone, kind_of(X)) if self._open else str(self.backbone)
+        return named_for(chosen(None if self.backbone == "auto" else self.backbone, kind_of(X)) if self._open else str(self.backbone), X)
 
     @property
     def _open(self) -> bool:
@@ -227,7 +228,10 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         return isinstance(self.backbone, str) and (self.backbone == "auto" or is_size(self.backbone))
 
     def _fitted_name(self) -> str:
-        return self.backbone_ if self._open else str(self.backbone)
+        if self._open:
+            return self.backbone_
+        fields = fields_of_name(self.backbone_)  # of pairs of texts, which the rows decided
+        return TextOptions(fields=fields).onto(str(self.backbone)) if fields and "fields=" not in str(self.backbone) else str(self.backbone)
 
     def _load(self, name: str) -> Backbone:
         if not isinstance(self.backbone, str):

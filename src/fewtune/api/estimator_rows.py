@@ -15,12 +15,15 @@ from torch import Tensor
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.features.feature_table import feature_table
 from fewtune.backbones.providers.names import read_name
+from fewtune.backbones.providers.text_options import TextOptions
+from fewtune.backbones.text_preparation import TextPreparation
 from fewtune.data.examples import Examples, make_examples
 from fewtune.data.items import Modality, Texts, Wanted
 from fewtune.data.reading.asked import Asked
 from fewtune.data.reading.labels import missing
 from fewtune.data.reading.order import IMAGE_SUFFIXES
 from fewtune.data.reading.read import read_asked
+from fewtune.data.reading.two_texts import check_fields, pairs_given
 from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from fewtune.machine import Machine
@@ -43,6 +46,8 @@ def kind_of(X: Any) -> Modality:
     Strings are photos where all of the first ones are paths of image files that exist.
     """
     given = X.to_numpy() if hasattr(X, "to_numpy") else X
+    if pairs_given(given) is not None:
+        return "text"
     if isinstance(given, np.ndarray) and given.dtype.kind not in "OU":
         return "image" if given.ndim in (3, 4) else "vector"
     if isinstance(given, np.ndarray):
@@ -54,6 +59,12 @@ def kind_of(X: Any) -> Modality:
         return "image" if all(Path(row).suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(row) for row in first) else "text"  # noqa: PTH113  (Path.is_file raises for too long a name)
     pictures = any(isinstance(row, bytes | Path | Image) or getattr(row, "ndim", 0) in (2, 3) for row in first)
     return "image" if pictures else "vector"
+
+
+def named_for(name: str, X: Any) -> str:
+    """The name of a backbone that reads pairs of texts, where the rows are pairs; else the name itself."""
+    pairs = pairs_given(X.to_numpy() if hasattr(X, "to_numpy") else X)
+    return name if pairs is None or "fields=" in name else TextOptions(fields=pairs.fields).onto(name)
 
 
 def labels_of(X: Any, y: Any) -> np.ndarray[Any, Any]:
@@ -96,6 +107,8 @@ def copies_of(sample_weight: Any, labels: np.ndarray[Any, Any], like: Any) -> np
 
 def embedded(examples: Examples, model: Backbone, cache: str | Path | None) -> Tensor:
     """Features [N, D] of rows, kept in the folder `cache`, or nowhere. Raises InputError for rows that cannot be read."""
+    if isinstance(model.preparation, TextPreparation):
+        check_fields(examples, model.preparation.fields)
     space = RowSpace([examples])
     table = feature_table(model, space, folder=None if cache is None else Path(cache), memory=cache is None, quiet=True)
     if table.bad:
@@ -110,6 +123,8 @@ def rows_of(X: Any, wanted: Wanted, *, several: bool) -> Examples:
     With `several`, an array holds a row for each label; else it may be one picture.
     """
     given = X.to_numpy() if hasattr(X, "to_numpy") else X
+    if wanted.modality == "text" and (pairs := pairs_given(given)) is not None:
+        return make_examples(pairs)
     if isinstance(given, np.ndarray) and given.dtype.kind in "OU":
         if given.ndim > 1 and given.shape[1:] != (1,) * (given.ndim - 1):
             raise InputError(f"expected one path or text a row, found an array of shape {list(given.shape)}.")

@@ -16,8 +16,9 @@ from fewtune.adaptation.from_names import from_names as model_of_names
 from fewtune.adaptation.settings import AdaptSettings
 from fewtune.api.adapted import Adapted
 from fewtune.api.columns import AdaptedColumns, Columns, adapted_columns, refuse_sources
-from fewtune.api.values import Data, Inputs, backbone_of, examples_of, sources_of
+from fewtune.api.values import Data, Inputs, backbone_of, check_backbone, examples_of, sources_of
 from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.providers.text_options import TextOptions
 from fewtune.errors import InputError, unknown
 from fewtune.files import new_folder
 from fewtune.machine import Machine
@@ -28,7 +29,8 @@ from fewtune.models.export import Exported, export_onnx
 from fewtune.models.extras import Extras, Near, nearest_examples
 from fewtune.models.its_backbone import load_its_backbone
 from fewtune.models.pack import pack_into
-from fewtune.models.predict import Prediction, Running, own_features, predict_anything, unlabelled
+from fewtune.models.predict import Prediction, Running, own_features, predict_anything, unlabelled, wanted_by
+from fewtune.models.reading_texts import NO_OPTIONS, backbone_for, sources_for
 from fewtune.sides.job import Workplace
 
 _DEFAULT = AdaptSettings()
@@ -99,7 +101,7 @@ class Model:
         are refused, or left out with `skip_bad=True`. `threshold` in [0, 1]: abstain below this probability. The answer has `.accuracy`,
         `.recall`, `.confusion`, `.calibration_error` and `.sentences`, which say it all. Raises InputError if nothing can be measured.
         """
-        rows = read_labelled(data, label=label, input=input)
+        rows = read_labelled(data, label=label, input=input, wanted=wanted_by(self.bundle))
         return evaluate(self.bundle, rows, running=Running(backbone=self.backbone, quiet=quiet), **counted)
 
     def add_class(self, name: str, inputs: Inputs, *, more: bool = False, skip_bad: bool = False, quiet: bool = True) -> Model:
@@ -163,6 +165,7 @@ def adapt(
     backbone: Backbone | str | None = None,
     method: str | None = None,
     settings: AdaptSettings = _DEFAULT,
+    texts: TextOptions = NO_OPTIONS,
     cache: Path | str | None = None,
     quiet: bool = True,
 ) -> Adapted: ...
@@ -175,6 +178,7 @@ def adapt(
     backbone: Backbone | str | None = None,
     method: str | None = None,
     settings: AdaptSettings = _DEFAULT,
+    texts: TextOptions = NO_OPTIONS,
     cache: Path | str | None = None,
     quiet: bool = True,
     **columns: Unpack[Columns],
@@ -188,6 +192,7 @@ def adapt(
     backbone: Backbone | str | None = None,
     method: str | None = None,
     settings: AdaptSettings = _DEFAULT,
+    texts: TextOptions = NO_OPTIONS,
     cache: Path | str | None = None,
     quiet: bool = True,
     **columns: Any,
@@ -202,7 +207,9 @@ def adapt(
     or as a `Backbone` (`load_backbone` takes its weights and the machine to run on); by default one that suits the data. `run:FOLDER` is
     the finetuned backbone of a saved model. `method`: the text of one learner, instead of the best of all; or of a method that finetunes,
     on the own labels (`contrastive(on='support')`) or on the sources (`multitask(shots=5)`). `settings`: what is seldom changed, such as
-    `AdaptSettings(seed=1, minutes=10, finetune="never")`. `cache`: the folder for embedded rows (by default the user's). `quiet`: no
+    `AdaptSettings(seed=1, minutes=10, finetune="never")`. `texts`: how texts are read, such as `TextOptions(template="{text} It
+    was [MASK].", words=("positive=great", "negative=terrible"))` for a masked language model. `cache`: the folder for embedded rows (by
+    default the user's). `quiet`: no
     progress on standard error. The answer has `.predict(inputs)`, `.save(folder)`, `.report(file)`, `.sentences` (the verdict) and
     `.choice.expected` (the accuracy to expect, 0 to 1). Raises InputError (a ValueError), in one sentence, for data it cannot learn from
     and for a wrong setting.
@@ -221,14 +228,16 @@ def adapt(
     """
     if columns:
         refuse_sources(sources)
-        return adapted_columns(target, _columns(columns), backbone=backbone, method=method, settings=settings, cache=cache, quiet=quiet)
+        asked = _columns(columns)
+        return adapted_columns(target, asked, backbone=backbone, method=method, settings=settings, texts=texts, cache=cache, quiet=quiet)
     examples = examples_of(target)
-    model = backbone_of(backbone, examples.modality)
+    check_backbone(backbone)
+    model = backbone_for(examples, backbone, texts)
     how, methods = by_method(settings, method)
     outcome = adapt_examples(
         examples,
         model,
-        sources=sources_of(sources),
+        sources=sources_for(model, sources_of(sources)),
         settings=how,
         methods=methods,
         at=Workplace(cache=None if cache is None else Path(cache), quiet=quiet),

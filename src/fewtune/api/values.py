@@ -11,11 +11,13 @@ from torch import nn
 
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.defaults import chosen
+from fewtune.backbones.providers.text_options import TextOptions
 from fewtune.data.examples import Examples
 from fewtune.data.items import Modality
 from fewtune.data.reading.read import read_examples
 from fewtune.errors import InputError
 from fewtune.models.named_backbone import load_backbone
+from fewtune.models.reading_texts import NO_OPTIONS, backbone_for
 
 
 class Rows(Protocol):
@@ -49,11 +51,15 @@ def targets_of(targets: object) -> list[Examples]:
     return [examples_of(one) for one in targets]
 
 
-def backbones_of(backbone: Any, targets: Sequence[Examples]) -> list[Backbone]:
-    """The backbones, one or several; None is one that suits the data. Raises InputError for targets of several modalities and for two
-    backbones of one name."""
+def backbones_of(backbone: Any, targets: Sequence[Examples], texts: TextOptions = NO_OPTIONS) -> list[Backbone]:
+    """The backbones, one or several; None is one that suits the data. `texts`: how texts are read. Raises InputError for targets of several
+    modalities and for two backbones of one name.
+    """
     refuse_modalities(targets)
-    found = [backbone_of(one, targets[0].modality) for one in (backbone if isinstance(backbone, list | tuple) else [backbone])]
+    asked = backbone if isinstance(backbone, list | tuple) else [backbone]
+    for one in asked:
+        check_backbone(one)
+    found = [backbone_for(targets[0], one, texts) for one in asked]
     refuse_twins(found)
     return found
 
@@ -74,13 +80,16 @@ def refuse_twins(backbones: Sequence[Backbone]) -> None:
 
 def backbone_of(backbone: Backbone | str | None, modality: Modality) -> Backbone:
     """The backbone itself, or the one of a name; None is one that suits the data. Raises InputError for anything else."""
-    if isinstance(backbone, Backbone):
-        return backbone
+    check_backbone(backbone)
+    return backbone if isinstance(backbone, Backbone) else load_backbone(chosen(backbone, modality))
+
+
+def check_backbone(backbone: object) -> None:
+    """Raise InputError for what is neither a backbone nor the name of one."""
     if isinstance(backbone, nn.Module):
         raise InputError(
             f"a {type(backbone).__name__} alone does not say how its inputs are prepared: write "
             "backbone=fewtune.Backbone.of(module, size=...)."
         )
-    if backbone is not None and not isinstance(backbone, str):
+    if backbone is not None and not isinstance(backbone, Backbone | str):
         raise InputError(f"expected a backbone's name or a fewtune.Backbone, found a {type(backbone).__name__}.")
-    return load_backbone(chosen(backbone, modality))

@@ -14,7 +14,7 @@ from torch import Tensor
 from fewtune.backbones.tokens import MOST_WINDOWS, padded, pairs_apart, pairs_together, prompt_rows, windows
 from fewtune.data.fields import DIVIDER, fields_of
 from fewtune.data.items import Item, Modality
-from fewtune.data.prompts.template import Filled, Prompt, Template, is_filled
+from fewtune.data.prompts.template import Filled, Prompt, Template, is_filled, texts_within
 
 _MARKS, _TOGETHER = 8, 256
 _PROBES = ["The quick brown fox, naïve café №1!", "UPPER lower  12345 -- (a_b) don't 你好", ""]
@@ -63,7 +63,9 @@ class TextPreparation:
     def batch(self, prepared: Sequence[str]) -> dict[str, Tensor]:
         """input_ids, attention_mask, ... [B, T]; for fields apart [B, 2, T], for windows [B, W, T]; of prompts, the places of masks [B]."""
         texts = _encodable(prepared)
-        if self.template is not None:
+        if self.template is None:
+            texts = [texts_within(text) for text in texts]
+        else:
             rows = prompt_rows(self.tokenizer, self.prompts(texts), self.max_length)
             self._note(texts, [row.cut for row in rows])
             return padded(self.tokenizer, rows)

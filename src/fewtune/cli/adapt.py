@@ -125,6 +125,7 @@ def adapt(
     from fewtune.models.bundle import FILES, REPORT, SELECTION
     from fewtune.models.its_place import PACKED
     from fewtune.models.pack import pack_run
+    from fewtune.models.reading_texts import sources_for
     from fewtune.sides.job import Workplace
     from fewtune.sides.progress import Finished
     from fewtune.words import noun_of
@@ -153,7 +154,8 @@ def adapt(
     if not resume:
         finished.clear()
     with stage("loading the backbone"):
-        backbone = model.load(examples.modality)
+        backbone = model.load(examples)
+        sources = list(sources_for(backbone, sources))
     with stage("measuring the speed"):
         work = work_of(examples, backbone, sources, settings, None if methods is None else len(methods))
         speeds = measured(examples, backbone, settings, others=work.others > 0)

@@ -86,7 +86,7 @@ def adapt_table(data: Path, wanted: Wanted, out: Path, asked: ColumnsAsked, mode
     tell(*columns_in_words(table))
     if not table.bare:
         with stage("loading the backbone"):
-            backbone = model.load(table.examples.modality)
+            backbone = model.load(table.examples)
         with stage("measuring the speed"):
             tell(backbone_line(table.examples, backbone), embedding_time(table.examples, backbone, settings.minutes))
     outcome = adapt_columns(table, backbone, settings, Workplace(cache=model.cache, quiet=model.quiet, say=tell))

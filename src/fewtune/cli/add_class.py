@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from fewtune.cli.options import NO_RUN_FLAGS, RunFlags
+from fewtune.cli.options import NO_RUN_FLAGS, RunFlags, input_of
 
 
 def add_class(
@@ -19,7 +19,7 @@ def add_class(
     text: Annotated[list[str] | None, Parameter(negative=())] = None,
     out: Path | None = None,
     more: Annotated[bool, Parameter(negative=())] = False,
-    input: str | None = None,
+    input: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
     skip_bad: bool = False,
     overwrite: bool = False,
     running: RunFlags = NO_RUN_FLAGS,
@@ -41,7 +41,7 @@ def add_class(
     more: bool
         Add the examples to a class that the model already has.
     input: str
-        The input column of tables.
+        The input column of tables; of a model of two texts both columns, by default those it learned from.
     skip_bad: bool
         Leave out examples that cannot be read or that already belong to another class, instead of stopping.
     overwrite: bool
@@ -62,7 +62,7 @@ def add_class(
     refuse_existing(out or run, overwrite=overwrite or out is None, writes=(*FILES, REPORT))
     if not inputs and not text:
         raise InputError(f"expected examples of class {name!r}, found none: fewtune add-class {run} NAME FILES_OR_FOLDER.")
-    examples = read_inputs(inputs or [], text or [], wanted_by(bundle), input)
+    examples = read_inputs(inputs or [], text or [], wanted_by(bundle), input_of(input))
     backbone = running.value().load(bundle)
     made = added(bundle, name, examples, backbone=backbone, more=more, skip_bad=skip_bad, quiet=running.quiet)
 

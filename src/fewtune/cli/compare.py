@@ -73,7 +73,7 @@ def compare(
     for one in model.each():
         one.check_here(targets[0].modality)
 
-    from fewtune.api.benches import ComparedData, make_protocols
+    from fewtune.api.benches import compared_data, make_protocols
     from fewtune.api.comparing import compare_examples, make_methods
     from fewtune.api.values import refuse_modalities, refuse_twins
     from fewtune.cli.compare_flags import settings_of
@@ -83,10 +83,10 @@ def compare(
     refuse_modalities(targets)
     settings = settings_of(asked, learning, keeping, reading, model)
     protocols = [make_protocols(one, asked.ways, asked.shots, settings) for one in targets]
-    backbones = [one.load(targets[0].modality) for one in model.each()]
+    backbones = [one.load(targets[0]) for one in model.each()]
     refuse_twins(backbones)
     methods = make_methods(method or (), backbones, settings.training.sweep, has_source=bool(source))
-    compared = ComparedData(tuple(targets), tuple(map(reading.read, source or ())))
+    compared = compared_data(backbones, targets, [reading.read(one) for one in source or ()])
     found = compare_examples(compared, backbones, methods, protocols, settings)
     if not found.leads:
         return

@@ -49,7 +49,7 @@ def compare_table(
     if keeping.out is not None:
         refuse_existing(keeping.out, overwrite=keeping.overwrite, writes=RESULTS)
     methods = compared_methods(method)
-    backbone = None if table.bare else model.load(table.examples.modality)
+    backbone = None if table.bare else model.load(table.examples)
     study = ColumnsStudy(
         seeds=tuple(learning.training_seeds),
         metrics=metrics_by_kind(reading.metric, kinds_of(table)),

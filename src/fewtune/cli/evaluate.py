@@ -18,7 +18,7 @@ def evaluate(
     *,
     format: Literal["table", "json"] = "table",
     label: str | None = None,
-    input: str | None = None,
+    input: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
     threshold: float | None = None,
     skip_unknown: Annotated[bool, Parameter(negative=())] = False,
     include_learned: Annotated[bool, Parameter(negative=())] = False,
@@ -42,7 +42,7 @@ def evaluate(
     label: str
         The label column of a table.
     input: str
-        The input column of a table.
+        The input column of a table; of a model of two texts both columns, by default those it learned from.
     threshold: float
         Give no label below this probability, 0 to 1. By default the threshold that `adapt` was given.
     skip_unknown: bool
@@ -56,10 +56,12 @@ def evaluate(
     overwrite: bool
         Replace the page --report if it exists.
     """
+    from fewtune.cli.options import input_of
     from fewtune.cli.say import answer, note, terminal_width
     from fewtune.models.bundle import load_bundle
     from fewtune.models.evaluate import evaluate as measured
     from fewtune.models.evaluate import read_labelled
+    from fewtune.models.predict import wanted_by
     from fewtune.models.record import is_joint
     from fewtune.report.answer_files import check_page
     from fewtune.report.evaluation import render_evaluation
@@ -70,12 +72,12 @@ def evaluate(
 
         refused = {"--label": label, "--threshold": threshold, "--report": report}
         how = {"include_learned": include_learned, "skip_unknown": skip_unknown, "skip_bad": skip_bad}
-        evaluate_columns(run, data, format, running, input=input, refused=refused, **how)
+        evaluate_columns(run, data, format, running, input=input_of(input), refused=refused, **how)
         return
     if report is not None:
         check_page(report, [data], overwrite=overwrite)
     bundle = load_bundle(run)
-    examples = read_labelled(data, label=label, input=input)
+    examples = read_labelled(data, label=label, input=input_of(input), wanted=wanted_by(bundle))
     made = measured(
         bundle,
         examples,

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from fewtune.cli.options import input_of
+
 
 def export(
     run: Path,
@@ -14,7 +16,7 @@ def export(
     /,
     *,
     format: Literal["onnx"] = "onnx",
-    input: str | None = None,
+    input: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
     weights: Path | None = None,
     quiet: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
@@ -32,7 +34,7 @@ def export(
     format: str
         The kind of file: onnx.
     input: str
-        The input column of tables.
+        The input column of tables; of a model of two texts both columns, by default those it learned from.
     weights: Path
         Where the weights of the backbone are now, if they were moved.
     quiet: bool
@@ -48,7 +50,7 @@ def export(
     assert format == "onnx"
     bundle = load_bundle(run)
     need_onnx()
-    examples = read_inputs(inputs, [], wanted_by(bundle), input) if inputs else None
+    examples = read_inputs(inputs, [], wanted_by(bundle), input_of(input)) if inputs else None
     if not quiet:
         note("writing the graph and checking it: up to a minute or two")
     made = export_onnx(bundle, run / "model.onnx", weights=weights, examples=examples)

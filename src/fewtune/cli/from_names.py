@@ -61,7 +61,7 @@ def _made(
 
     refuse_existing(out, overwrite=overwrite, writes=(*FILES, *((PACKED,) if pack else ())))
     with stage("loading the backbone"):
-        backbone = model.load("text")
+        backbone = model.load_for_names(classes)
     with stage("reading the class names"):
         made = from_names(classes, backbone, prompts=prompts, threshold=threshold)
     where = made.bundle.save(out, overwrite=overwrite)

@@ -9,12 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fewtune.backbones.backbone import Backbone
+    from fewtune.backbones.providers.text_options import TextOptions
     from fewtune.data.examples import Examples
     from fewtune.data.items import Modality
     from fewtune.data.reading.label_table import Wanted
     from fewtune.machine import Machine
     from fewtune.models.predict import Running
+
+
+def input_of(given: list[str] | None) -> str | tuple[str, ...] | None:
+    """The input column or columns of a flag: one by its name, several as a tuple, None where there is none."""
+    return None if not given else given[0] if len(given) == 1 else tuple(given)
 
 
 @Parameter(name="*")
@@ -36,7 +44,8 @@ class DataFlags:
     numbers: str
         Columns of numbers that are inputs too, beside the photos or texts or alone.
     input: str
-        The input column of a table: paths, texts or embeddings. By default the one named path, image, text, sentence, ...
+        The input column of a table: paths, texts or embeddings. By default the one named path, image, text, sentence, ... Or two columns
+        of texts that belong together, such as --input premise hypothesis.
     group: str
         The column of groups (domains, alphabets) of a table.
     class_split: str
@@ -52,7 +61,7 @@ class DataFlags:
     kind: Annotated[list[str], Parameter(negative=())] = field(default_factory=list)
     metric: Annotated[list[str], Parameter(negative=())] = field(default_factory=list)
     numbers: Annotated[list[str], Parameter(negative=(), consume_multiple=True)] = field(default_factory=list)
-    input: str | None = None
+    input: Annotated[list[str], Parameter(negative=(), consume_multiple=True)] = field(default_factory=list)
     group: str | None = None
     class_split: str | None = None
     skip_bad: bool = False
@@ -64,7 +73,7 @@ class DataFlags:
         from fewtune.data.splits import split_classes
 
         self.refuse_columns()
-        examples = read_examples(source, label=self.label[0] if self.label else None, input=self.input, group=self.group)
+        examples = read_examples(source, label=self.label[0] if self.label else None, input=input_of(self.input), group=self.group)
         if self.class_split is not None and self.class_split.isdecimal():
             examples = split_classes(examples, seed=int(self.class_split))
         elif self.class_split is not None:
@@ -99,7 +108,7 @@ class DataFlags:
             return None
         if self.class_split is not None or self.rotations or self.group is not None:
             raise InputError("--class-split, --rotations and --group are for one column of classes: leave them out.")
-        return Wanted(labels=labels, kinds=kinds, numbers=tuple(self.numbers), input=self.input)
+        return Wanted(labels=labels, kinds=kinds, numbers=tuple(self.numbers), input=input_of(self.input))
 
 
 @Parameter(name="*")
@@ -114,6 +123,17 @@ class BackboneFlags:
         timm:NAME, open_clip:NAME[/PRETRAINED] or hf:NAME (a name of the hub or a local folder), pixels, precomputed (the default for
         embeddings), an untrained conv4, resnet12 or mlp, or run:FOLDER, the finetuned backbone of a saved model. Options follow after
         commas, as in timm:mobilenetv2_100,size=160. For compare, repeat it for more.
+    template: str
+        Ask a masked language model: a sentence with the text and one mask, such as '{text} It was [MASK].', or the name of a common task
+        (sst2, sst5, mr, cr, mpqa, subj, trec, cola, mnli, snli, qnli, rte, mrpc, qqp). Two texts go where their columns are named, as in
+        '{premise}? [MASK], {hypothesis}'. The backbone is then hf:NAME of a masked language model.
+    words: str
+        What stands for a class at the mask: class=word, such as positive=great negative=terrible. A class without a word is its name.
+        Several words of a class are averaged: positive=great,good.
+    pair: str
+        How an encoder reads two texts: apart (the default: both are embedded, and compared) or together, in one sequence.
+    long: str
+        Texts longer than the backbone reads are cut, or read in parts whose features are averaged (mean).
     weights: Path
         The weights of the backbone: a local safetensors or pt file, or a folder, also one of `fewtune fetch`. For run:FOLDER, where those
         of its original backbone are now, if they were moved.
@@ -141,6 +161,10 @@ class BackboneFlags:
     """
 
     backbones: Annotated[list[str], Parameter(name="--backbone", negative=())] = field(default_factory=list)
+    template: str | None = None
+    words: Annotated[list[str], Parameter(negative=(), consume_multiple=True)] = field(default_factory=list)
+    pair: Literal["apart", "together"] | None = None
+    long: Literal["cut", "mean"] | None = None
     weights: Path | None = None
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -215,12 +239,28 @@ class BackboneFlags:
             f"`fewtune fetch {name} --to FOLDER` where there is a network, copy FOLDER, and give --weights FOLDER."
         )
 
-    def load(self, modality: Modality) -> Backbone:
+    @property
+    def texts(self) -> TextOptions:
+        """How texts are read, without the names of their columns."""
+        from fewtune.backbones.providers.text_options import TextOptions
+
+        return TextOptions(template=self.template, words=tuple(self.words), pair=self.pair, long=self.long)
+
+    def load(self, examples: Examples) -> Backbone:
+        """The backbone for a collection, in its reading of texts."""
+        from fewtune.models.reading_texts import backbone_for
+
+        self.check()
+        return backbone_for(examples, self.backbone, self.texts, weights=self.weights, machine=self.machine())
+
+    def load_for_names(self, class_names: Sequence[str]) -> Backbone:
+        """The backbone that answers by the names of classes, without data."""
         from fewtune.backbones.defaults import chosen
         from fewtune.models.named_backbone import load_backbone
 
         self.check()
-        return load_backbone(chosen(self.backbone, modality), weights=self.weights, machine=self.machine())
+        name = self.texts.onto(chosen(self.backbone, "text"), class_names)
+        return load_backbone(name, weights=self.weights, machine=self.machine())
 
 
 @Parameter(name="*")

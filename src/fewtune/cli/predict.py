@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from fewtune.cli.answer_flags import NO_ANSWER_FLAGS, AnswerFlags
-from fewtune.cli.options import NO_RUN_FLAGS, RunFlags
+from fewtune.cli.options import NO_RUN_FLAGS, RunFlags, input_of
 
 
 def predict(
@@ -19,7 +19,7 @@ def predict(
     text: Annotated[list[str] | None, Parameter(negative=())] = None,
     format: Literal["table", "json", "csv"] = "table",
     threshold: float | None = None,
-    input: str | None = None,
+    input: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
     unknown: Annotated[bool, Parameter(negative=())] = False,
     sets: float | None = None,
     explain: int = 0,
@@ -46,7 +46,7 @@ def predict(
     threshold: float
         Give no label below this probability, 0 to 1. By default the threshold that `adapt` was given or has found.
     input: str
-        The input column of tables.
+        The input column of tables; of a model of two texts both columns, by default those it learned from.
     unknown: bool
         Give no label to what is like no labelled example. Of new inputs like your labelled ones, at most 5% are rejected too.
     sets: float
@@ -70,7 +70,7 @@ def predict(
         from fewtune.cli.predict_columns import predict_columns
 
         refused = {"--threshold": threshold, "--unknown": unknown, "--sets": sets, "--explain": explain, "--watch": watch}
-        predict_columns(run, inputs or [], text or [], format, answers, running, input=input, strict=strict, refused=refused)
+        predict_columns(run, inputs or [], text or [], format, answers, running, input=input_of(input), strict=strict, refused=refused)
         return
     if threshold is not None:
         checked_threshold(threshold)
@@ -82,7 +82,7 @@ def predict(
         watch_folder(run, watch, answers.out, threshold=threshold, unknown=unknown, running=running.value())
         return
     answers.check(inputs or [], seen)
-    given = read_given(inputs or [], text or [], seen.wanted, input, strict=strict)
+    given = read_given(inputs or [], text or [], seen.wanted, input_of(input), strict=strict)
     refuse_bad(given.examples, unreadable(given.examples), strict)  # by their headers, before torch is loaded
 
     from fewtune.models.bundle import load_bundle

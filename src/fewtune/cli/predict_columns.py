@@ -27,7 +27,7 @@ def predict_columns(
     answers: AnswerFlags,
     running: RunFlags,
     *,
-    input: str | None,
+    input: str | tuple[str, ...] | None,
     strict: bool,
     refused: Mapping[str, object],
 ) -> None:
@@ -73,7 +73,7 @@ def evaluate_columns(
     format: Literal["table", "json"],
     running: RunFlags,
     *,
-    input: str | None,
+    input: str | tuple[str, ...] | None,
     refused: Mapping[str, object],
     include_learned: bool,
     skip_unknown: bool,

@@ -147,7 +147,7 @@ def pretrain(
 
     with stage("reading the data"):
         sources = [readable_data(one, label=label, input=input) for one in data]
-    backbone = model.load(sources[0].modality)
+    backbone = model.load(sources[0])
     keeping = Keeping(out=out, overwrite=overwrite, resume=resume)
     found = pretrain_read(sources, backbone, settings, keeping, Surroundings(quiet=model.quiet, say=tell, dry=dry))
     if found is None or not found.leads:

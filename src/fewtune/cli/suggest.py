@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from fewtune.cli.options import NO_RUN_FLAGS, RunFlags
+from fewtune.cli.options import NO_RUN_FLAGS, RunFlags, input_of
 
 
 def suggest(
@@ -17,7 +17,7 @@ def suggest(
     *,
     count: int = 20,
     format: Literal["table", "json", "csv"] = "table",
-    input: str | None = None,
+    input: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
     seed: int = 0,
     running: RunFlags = NO_RUN_FLAGS,
 ) -> None:
@@ -34,7 +34,7 @@ def suggest(
     format: str
         table is for people. json and csv are for programs: standard output holds nothing else.
     input: str
-        The input column of tables.
+        The input column of tables; of a model of two texts both columns, by default those it learned from.
     seed: int
         The seed of random choices.
     """
@@ -45,7 +45,7 @@ def suggest(
 
     if count < 1:
         raise InputError(f"expected --count of 1 or more, found {count}.")
-    given = read_given(inputs or [], [], glance(run).wanted, input)
+    given = read_given(inputs or [], [], glance(run).wanted, input_of(input))
 
     from fewtune.models.bundle import load_bundle
     from fewtune.models.suggest import suggest as suggested

@@ -81,7 +81,7 @@ def tasks(
         refuse_existing(out, overwrite=overwrite, writes=WRITES)
     tell(*columns_in_words(table))
     settings = RelationSettings(groups=groups, every=every, wider=wider, minutes=minutes, folds=folds, seed=seed, skip_bad=reading.skip_bad)
-    backbone = None if table.bare else model.load(table.examples.modality)
+    backbone = None if table.bare else model.load(table.examples)
     found = relate_columns(table, backbone, settings, Workplace(cache=model.cache, quiet=model.quiet, say=tell))
     tell("", *(one.sentence for one in found.advice), "")
     for one in relations_tables(found):

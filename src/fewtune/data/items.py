@@ -61,11 +61,12 @@ class Wanted:
     """What a model reads, to decide how inputs without labels are read if they could be several things.
 
     `modality`: what the model labels. `taught` [H, W]: the size of its training pictures, if they were grey and given as one array
-    [N, H, W]; else None (see `pixels.one_or_many`).
+    [N, H, W]; else None (see `pixels.one_or_many`). `fields`: the names of the two texts of each row, none where it reads one.
     """
 
     modality: Modality
     taught: tuple[int, ...] | None = None
+    fields: tuple[str, ...] = ()
 
 
 @final
@@ -121,11 +122,12 @@ class Encoded:
 @final
 @dataclass(frozen=True, eq=False)
 class Texts:
-    """Strings. `problems`: row -> why its text cannot be read (it is "" then)."""
+    """Strings. `problems`: row -> why its text cannot be used. `fields`: the names of the fields of texts that have two (`data.fields`)."""
 
     texts: Sequence[str]
     modality: Modality = "text"
     problems: Mapping[int, str] = field(default_factory=dict)
+    fields: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.texts)

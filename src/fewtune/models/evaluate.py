@@ -11,6 +11,7 @@ import numpy as np
 
 from fewtune.backbones.features.readable import remarks_on_length
 from fewtune.data.examples import Examples, Integers
+from fewtune.data.items import Wanted
 from fewtune.data.reading.asked import Asked
 from fewtune.data.reading.read import read_asked
 from fewtune.data.same_names import match_names, matched_in_words
@@ -89,9 +90,13 @@ class Evaluation:
     noun: str = "example"
 
 
-def read_labelled(data: Any, *, label: str | None = None, input: str | None = None) -> Examples:
-    """Labelled rows of one class or more. Raises InputError where there are no labels."""
-    examples = read_asked(data, Asked(label=label, input=input, labelled=False))
+def read_labelled(
+    data: Any, *, label: str | None = None, input: str | Sequence[str] | None = None, wanted: Wanted | None = None
+) -> Examples:
+    """Labelled rows of one class or more. `wanted`: what the model reads, which may be two columns of texts. Raises InputError where there
+    are no labels."""
+    columns = input if input is None or isinstance(input, str) else tuple(input)
+    examples = read_asked(data, Asked(label=label, input=columns, labelled=False, wanted=wanted))
     if not (examples.labels >= 0).any():
         raise InputError(
             f"{examples.name} holds no labels: expected class folders, or a label column (name it with {option('--label NAME')})."

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.features.readable import readable_features, remarks_on_length
+from fewtune.backbones.providers.text_options import fields_of_name
 from fewtune.data.examples import Examples
 from fewtune.data.items import Wanted
 from fewtune.data.reading.asked import Asked
@@ -24,6 +25,7 @@ from fewtune.data.reading.inputs import read_inputs
 from fewtune.data.reading.order import some
 from fewtune.data.reading.read import read_asked
 from fewtune.data.reading.torch_dataset import is_torch_dataset
+from fewtune.data.reading.two_texts import check_fields
 from fewtune.errors import InputError
 from fewtune.learning.method import Method
 from fewtune.machine import Machine
@@ -114,9 +116,11 @@ def threshold_of(bundle: Bundle, given: float | None) -> float:
 
 
 def refuse_other_modality(bundle: Bundle, examples: Examples) -> None:
-    """Raise InputError where a model is given rows of a kind that it cannot label."""
+    """Raise InputError where a model is given rows of a kind that it cannot label, or one text where it reads two."""
     if examples.modality != bundle.backbone.modality:
         raise InputError(f"this model labels {bundle.backbone.modality}s, but {examples.name} holds {examples.modality}s.")
+    if examples.modality == "text":
+        check_fields(examples, fields_of_name(bundle.backbone.name))
 
 
 def own_features(
@@ -209,7 +213,7 @@ def predict_anything(
 
 def wanted_by(bundle: Bundle) -> Wanted:
     """What a model labels, and the size of the grey pictures that it learned from as one array."""
-    return Wanted(bundle.backbone.modality, picture_size(bundle.facts))
+    return Wanted(bundle.backbone.modality, picture_size(bundle.facts), fields_of_name(bundle.backbone.name))
 
 
 def unlabelled(bundle: Bundle, inputs: Any) -> Examples:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast, final, get_args
 
+from fewtune.backbones.providers.text_options import fields_of_name
 from fewtune.data.items import Modality, Wanted
 from fewtune.errors import InputError
 from fewtune.files import RECORD, read_record, recover
@@ -73,7 +74,8 @@ def glance(path: Path) -> Glance:
     modality = backbone.get("modality") if isinstance(backbone, dict) else None
     if modality not in get_args(Modality) or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise InputError(f"{path} is not a whole fewtune model (modality {str(modality)[:40]!r}): make the model again.")
-    return Glance(Wanted(cast(Modality, modality), picture_size(record.get("facts"))), tuple(names))
+    called = str(backbone.get("name", "")) if isinstance(backbone, dict) else ""
+    return Glance(Wanted(cast(Modality, modality), picture_size(record.get("facts")), fields_of_name(called)), tuple(names))
 
 
 def picture_size(facts: object) -> tuple[int, ...] | None:

@@ -109,8 +109,14 @@ def usable_rows(
         raise InputError(f"{whole.row_name(row)} cannot be read ({reason}): mend it, or leave it out: {option('--skip-bad')}.")
     if table.features.shape[1] != target_features.shape[1]:
         raise InputError(f"the target's embeddings have width {target_features.shape[1]}, the sources' {table.features.shape[1]}.")
+    # features at a mask are an answer, which many texts share: they say nothing about copies
+    by_features = not backbone.answers_prompts
     leaks = find_leaks(
-        target, usable, target_rows, target_features=target_features[torch.from_numpy(target_rows)], source_features=table.features
+        target,
+        usable,
+        target_rows,
+        target_features=target_features[torch.from_numpy(target_rows)] if by_features else None,
+        source_features=table.features if by_features else None,
     )
     kept, places = [], []
     for source, start in zip(usable, whole.starts.tolist(), strict=False):

@@ -58,7 +58,8 @@ class TextOptions:
             given = read_words(self.words)
             if class_names:
                 given.check(class_names)
-            words = LabelWords({c: shipped.of(c) for c in class_names if shipped.of(c) != LabelWords().of(c)} | dict(given.words))
+            own = {c: given.of(c) if given.has(c) else shipped.of(c) for c in class_names if given.has(c) or shipped.has(c)}
+            words = LabelWords(own if class_names else {**shipped.words, **given.words})
             options |= {"template": template.plain, **({"words": words.text} if words.words else {})}
         if len(self.fields) > 1:
             options["fields"] = "/".join(_encoded(field, _INSIDE) for field in self.fields)
@@ -88,6 +89,11 @@ def words_in(value: str, shipped: LabelWords) -> LabelWords:
 def fields_in(value: str) -> tuple[str, ...]:
     """The names of the fields in an option's value."""
     return tuple(unquote(part) for part in value.split("/") if part)
+
+
+def fields_of_name(name: str) -> tuple[str, ...]:
+    """The names of the two texts that a backbone reads, by its name; none where it reads one."""
+    return next((fields_in(part.removeprefix("fields=")) for part in name.split(",") if part.startswith("fields=")), ())
 
 
 def _encoded(value: str, marks: str) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fewtune.data.examples import Examples, Integers
 from fewtune.data.near.pairs import near_in_each
+from fewtune.data.prompts.shipped import unprompted
 from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 
@@ -74,6 +75,7 @@ def find_leaks(
         return ()
     if len({source.name for source in sources}) < len(sources):
         raise InputError(f"expected source collections with different names, found {', '.join(source.name for source in sources)}.")
+    target, sources = unprompted(target), [unprompted(source) for source in sources]
     starts = RowSpace(sources).starts
     target_rows = np.arange(len(target)) if target_rows is None else np.asarray(target_rows, dtype=np.int64)
     source_rows = np.arange(int(starts[-1])) if source_rows is None else np.asarray(source_rows, dtype=np.int64)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
-from fewtune.data.examples import Examples
+from fewtune.data.examples import Examples, Subset, subset
 from fewtune.data.items import Items, Modality, content_digest
 from fewtune.data.prompts.template import MASK, Template
 from fewtune.data.prompts.words import LabelWords
@@ -88,6 +88,16 @@ class Prompted:
 
     def digest(self, row: int) -> bytes:
         return content_digest(self.fetch(row).encode(errors="surrogatepass"))
+
+
+def unprompted(examples: Examples) -> Examples:
+    """The same collection without the templates around its texts: what duplicates are found by."""
+    items = examples.items
+    if isinstance(items, Prompted):
+        return replace(examples, items=items.whole)
+    if isinstance(items, Subset) and isinstance(items.whole, Prompted):
+        return replace(examples, items=subset(items.whole.whole, items.rows))
+    return examples
 
 
 def prompted(examples: Examples, template: Template, words: LabelWords) -> Examples:

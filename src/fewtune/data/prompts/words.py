@@ -21,6 +21,10 @@ class LabelWords:
         """The words of a class. Blanks, underscores and capitals of its name do not matter."""
         return self._folded.get(_fold(class_name)) or (readable(class_name),)
 
+    def has(self, class_name: str) -> bool:
+        """Whether a class has words of its own."""
+        return _fold(class_name) in self._folded
+
     @property
     def _folded(self) -> dict[str, tuple[str, ...]]:
         return {_fold(name): words for name, words in self.words.items()}

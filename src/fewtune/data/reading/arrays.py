@@ -17,6 +17,7 @@ from fewtune.data.pixels import as_pixels, fits, one_or_many, plain
 from fewtune.data.reading.asked import Asked
 from fewtune.data.reading.labels import as_labels, decoded, missing
 from fewtune.data.reading.order import IMAGE_SUFFIXES, SPLIT_WORDS, some
+from fewtune.data.reading.two_texts import pairs_given
 from fewtune.errors import InputError
 
 _PLAIN = Asked()
@@ -90,6 +91,8 @@ def read_npz(arrays: Mapping[str, np.ndarray[Any, Any]], asked: Asked) -> Exampl
 def as_items(x: Any, name: str, wanted: Wanted | None = None) -> tuple[Items, list[str] | None]:
     """Items, and row names if the inputs have some (paths). `wanted`: what the model reads, for inputs without labels."""
     x = plain(x)
+    if (pairs := pairs_given(x)) is not None:
+        return pairs, None
     for_images = wanted is not None and wanted.modality == "image"
     if isinstance(x, Image.Image | bytes | bytearray | memoryview) or (for_images and isinstance(x, Path)):
         x = [x]

@@ -15,14 +15,14 @@ from fewtune.data.reading.labels import Kind
 class Asked:
     """How data is read; `read_examples` describes what a user may ask for.
 
-    `label`, `input`, `group`, `split`: columns of a table; None means the column with a usual name. `label` may be several columns, and an
-    `input` of "" means that there is none. `kind`: what labels are; `kinds`: those of some columns, by name. `name`: of the collection;
-    None means its own. The rest is for other rooms. `labelled`: whether labels are needed. `wanted`: what the model reads, if
-    inputs without labels could be several things. `recursive`: whether files deeper than a class folder count.
+    `label`, `input`, `group`, `split`: columns of a table; None means the column with a usual name. `label` may be several columns, `input`
+    two of texts, and an `input` of "" means that there is none. `kind`: what labels are; `kinds`: those of some columns, by name. `name`:
+    of the collection; None means its own. The rest is for other rooms. `labelled`: whether labels are needed. `wanted`: what the model
+    reads, if inputs without labels could be several things. `recursive`: whether files deeper than a class folder count.
     """
 
     label: str | tuple[str, ...] | None = None
-    input: str | None = None
+    input: str | tuple[str, ...] | None = None
     group: str | None = None
     split: str | None = None
     kind: Kind = "class"

@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from fewtune.data.examples import LABEL, Column, Examples, Integers, class_splits, make_examples
-from fewtune.data.items import Files, Items, Texts, Vectors
+from fewtune.data.items import Files, Items, Texts, Vectors, Wanted
 from fewtune.data.pictures import is_picture, read_pictures
 from fewtune.data.pixels import plain
 from fewtune.data.reading.arrays import as_vectors, split_codes
@@ -20,6 +20,7 @@ from fewtune.data.reading.asked import Asked
 from fewtune.data.reading.labels import Kind, as_labels, decoded, missing
 from fewtune.data.reading.order import IMAGE_SUFFIXES, some
 from fewtune.data.reading.table import Table
+from fewtune.data.reading.two_texts import columns_in, texts_in_columns
 from fewtune.errors import InputError, unknown
 from fewtune.words import option
 
@@ -44,9 +45,9 @@ def from_table(table: Table, asked: Asked, *, classes: tuple[Sequence[str], Mapp
     if not table.count:
         raise InputError(f"{table.name} holds a header but no rows.")
     called = asked.name or table.name
-    chosen = "" if asked.input == "" else input_column(table, asked.input)
-    targets = _label_columns(table, asked.label, chosen, asked.labelled)
-    items, row_names = _items(table, chosen, kind_of_input(chosen, table.columns[chosen])) if chosen else (_nothing(table.count), None)
+    inputs = input_columns(table, asked.input, asked.wanted)
+    targets = _label_columns(table, asked.label, inputs, asked.labelled)
+    items, row_names = _inputs(table, inputs)
     columns = [_labels(table, target, asked.kinds.get(target, asked.kind), classes[0] if classes else ()) for target in targets]
     grouping = _one(table, "group", asked.group)
     splitting = None if asked.split == "" else _one(table, "split", asked.split)
@@ -58,7 +59,7 @@ def from_table(table: Table, asked: Asked, *, classes: tuple[Sequence[str], Mapp
         class_names=classes[0] if classes and columns and not isinstance(columns[0], Column) else None,
         row_names=row_names or [table.where(row) for row in range(table.count)],
         groups=[None if missing(g) else str(g) for g in table.columns[grouping]]
-        if grouping and grouping not in (*targets, chosen)
+        if grouping and grouping not in (*targets, *inputs)
         else None,
         row_split=split_codes(table.columns[splitting], table.count, called) if splitting and splitting not in targets else None,
     )
@@ -69,15 +70,41 @@ def from_table(table: Table, asked: Asked, *, classes: tuple[Sequence[str], Mapp
         target=target,
         class_split=class_splits(made.class_names, classes[1]) if classes else made.class_split,
         caption=["" if missing(c) else str(c) for c in table.columns[captions]]
-        if captions and captions not in (*targets, chosen)
+        if captions and captions not in (*targets, *inputs)
         else None,
         remarks=table.remarks,
     )
 
 
-def _nothing(count: int) -> Items:
-    """Rows without an input of their own."""
-    return Vectors(np.zeros((count, 0), dtype=np.float32))
+def input_columns(table: Table, given: str | tuple[str, ...] | None, wanted: Wanted | None = None) -> tuple[str, ...]:
+    """The columns of the inputs: one, two of texts, or none where `given` is "". `wanted`: what a saved model reads.
+
+    Raises InputError for a column that is missing or unclear, and for one column where the model reads two.
+    """
+    if given == "":
+        return ()
+    fields = wanted.fields if wanted is not None else ()
+    asked = columns_in(given)
+    if fields and not asked:
+        if lost := [name for name in fields if name not in table.columns]:
+            raise InputError(
+                f"{table.name} has no column {lost[0]!r}: this model reads two texts, {' and '.join(fields)}; name them with "
+                f"{option('--input FIRST SECOND', 'input=(FIRST, SECOND)')}."
+            )
+        return fields
+    if len(asked) == 2:
+        return tuple(_known(table, name, "input column") for name in asked)
+    if fields:
+        raise InputError(f"this model reads two texts, {' and '.join(fields)}: name two columns, found {asked[0]!r} alone.")
+    return (input_column(table, asked[0] if asked else None),)
+
+
+def _inputs(table: Table, columns: tuple[str, ...]) -> tuple[Items, list[str] | None]:
+    if not columns:  # rows without an input of their own
+        return Vectors(np.zeros((table.count, 0), dtype=np.float32)), None
+    if len(columns) == 2:
+        return texts_in_columns(table, columns), None
+    return _items(table, columns[0], kind_of_input(columns[0], table.columns[columns[0]]))
 
 
 def is_input_known(table: Table) -> bool:
@@ -134,14 +161,14 @@ def input_column(table: Table, given: str | None) -> str:
     )
 
 
-def _label_columns(table: Table, given: str | tuple[str, ...] | None, chosen: str, labelled: bool) -> list[str]:
+def _label_columns(table: Table, given: str | tuple[str, ...] | None, inputs: tuple[str, ...], labelled: bool) -> list[str]:
     if isinstance(given, tuple):
         return [_known(table, name, "label column") for name in given]
     if given is not None:
         if given in table.columns:
             return [given]
         return [_known(table, part.strip(), "label column") for part in given.split(",") if part.strip()]
-    found = [c for c in _usual(table, "label") if c != chosen]
+    found = [c for c in _usual(table, "label") if c not in inputs]
     if len(found) == 1 or (found and found[0].casefold() == "label"):
         return found[:1]
     if not labelled:

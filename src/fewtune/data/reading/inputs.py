@@ -14,12 +14,13 @@ from fewtune.data.examples import Examples, Integers, Skipped, make_examples, on
 from fewtune.data.excel import OTHER_SHEETS
 from fewtune.data.items import Files, Item, Items, Modality, Pixels, Texts, Wanted
 from fewtune.data.reading.asked import Asked
-from fewtune.data.reading.columns import from_table, input_column
+from fewtune.data.reading.columns import from_table, input_columns
 from fewtune.data.reading.folders import read_text
 from fewtune.data.reading.order import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES, TEXT_SUFFIXES
 from fewtune.data.reading.read import TABLE_SUFFIXES, read_asked
 from fewtune.data.reading.table import Lazy, Table
 from fewtune.data.reading.table_files import read_table
+from fewtune.data.reading.two_texts import typed
 from fewtune.data.reading.walk import walk
 from fewtune.errors import InputError
 
@@ -106,13 +107,20 @@ class _Part:
     table: Table | None = None
 
 
-def read_inputs(paths: Sequence[Path], texts: Sequence[str], wanted: Wanted | Modality, column: str | None = None) -> Examples:
+def read_inputs(
+    paths: Sequence[Path], texts: Sequence[str], wanted: Wanted | Modality, column: str | tuple[str, ...] | None = None
+) -> Examples:
     """The rows to label, as `read_given` reads them; a text file that cannot be read is refused too."""
     return read_given(paths, texts, wanted, column, strict=True).examples
 
 
 def read_given(
-    paths: Sequence[Path], texts: Sequence[str], wanted: Wanted | Modality, column: str | None = None, *, strict: bool = False
+    paths: Sequence[Path],
+    texts: Sequence[str],
+    wanted: Wanted | Modality,
+    column: str | tuple[str, ...] | None = None,
+    *,
+    strict: bool = False,
 ) -> Given:
     """The rows to label, in the order given.
 
@@ -128,7 +136,7 @@ def read_given(
     if texts:
         if modality != "text":
             raise InputError(f"this model labels {modality}s, but a text was given: give {modality} files instead.")
-        parts.append(_Part(Texts(list(texts)), list(texts)))
+        parts.append(_Part(_typed(texts, wanted.fields), list(texts)))
     if not parts:
         raise InputError(
             f"expected something to label: {'files, folders, tables or texts' if modality == 'text' else 'files, folders or tables'}."
@@ -151,10 +159,15 @@ def taught_size(examples: Examples) -> tuple[int, ...] | None:
     return items.pixels.shape[1:] if isinstance(items, Pixels) and items.pixels.ndim == 3 else None
 
 
-def _one(path: Path, wanted: Wanted, column: str | None, strict: bool) -> _Part:
+def _typed(texts: Sequence[str], fields: tuple[str, ...]) -> Texts:
+    """Texts that somebody typed; for a model that reads two, `FIRST ||| SECOND`."""
+    return Texts([typed(text, fields) for text in texts], fields=fields) if fields else Texts(list(texts))
+
+
+def _one(path: Path, wanted: Wanted, column: str | tuple[str, ...] | None, strict: bool) -> _Part:
     modality = wanted.modality
     if os.path.isdir(path):  # noqa: PTH112  (Path.is_dir and exists raise for too long a name)
-        return _folder(path, modality, strict)
+        return _folder(path, wanted, strict)
     suffix = path.suffix.lower()
     if os.path.exists(path) and suffix in TABLE_SUFFIXES:  # noqa: PTH110
         return _table(path, wanted, column)
@@ -164,16 +177,16 @@ def _one(path: Path, wanted: Wanted, column: str | None, strict: bool) -> _Part:
     if modality == "image":
         return _Part(Files([path]), [str(path)])
     if modality == "text" and suffix in TEXT_SUFFIXES:
-        return _Part(_texts([path], strict), [str(path)])
+        return _Part(_texts([path], strict, wanted.fields), [str(path)])
     expected = "a .txt file, or a table with a text column" if modality == "text" else "an .npz file or a table with an embedding column"
     raise InputError(f"{path}: this model labels {modality}s; expected {expected}.")
 
 
-def _table(path: Path, wanted: Wanted, column: str | None) -> _Part:
-    """A table: its input column is read, and nothing else of it is looked at."""
+def _table(path: Path, wanted: Wanted, column: str | tuple[str, ...] | None) -> _Part:
+    """A table: its input columns are read, and nothing else of it is looked at."""
     table = read_table(path)
-    chosen = input_column(table, column)
-    alone = replace(table, columns=Lazy([chosen], table.columns.__getitem__))
+    chosen = input_columns(table, column, wanted)
+    alone = replace(table, columns=Lazy(chosen, table.columns.__getitem__))
     made = _of_kind(path, wanted, from_table(alone, Asked(input=chosen, labelled=False, wanted=wanted)))
     folder = str(path)[: len(str(path)) - len(path.name)]
     return _Part(made.items, [folder + table.where(row) for row in range(table.count)], remarks=made.remarks, table=table)
@@ -185,33 +198,34 @@ def _of_kind(path: Path, wanted: Wanted, made: Examples) -> Examples:
     return made
 
 
-def _folder(path: Path, modality: Modality, strict: bool) -> _Part:
-    wanted = {"image": IMAGE_SUFFIXES, "text": TEXT_SUFFIXES}.get(modality)
-    if wanted is None:
+def _folder(path: Path, wanted: Wanted, strict: bool) -> _Part:
+    modality = wanted.modality
+    suffixes = {"image": IMAGE_SUFFIXES, "text": TEXT_SUFFIXES}.get(modality)
+    if suffixes is None:
         raise InputError(f"{path} is a folder, but this model labels embeddings: give .npz files or tables with an embedding column.")
     passed: list[Skipped] = []
     files = list(walk(path, passed))
     skipped = [Skipped(str(path / s.name), s.reason) for s in passed]
-    chosen = [f for f in files if f.suffix.lower() in wanted]
+    chosen = [f for f in files if f.suffix.lower() in suffixes]
     skipped += [
-        Skipped(str(f), f"not {'an image' if modality == 'image' else 'a .txt file'}") for f in files if f.suffix.lower() not in wanted
+        Skipped(str(f), f"not {'an image' if modality == 'image' else 'a .txt file'}") for f in files if f.suffix.lower() not in suffixes
     ]
     if not chosen:
         found = f"{len(files)} other files" if files else f"no files ({passed[0].reason})" if passed else "no files"
         raise InputError(f"{path} holds {found} but nothing that this model can label: expected {modality}s.")
-    items: Items = Files(chosen) if modality == "image" else _texts(chosen, strict)
+    items: Items = Files(chosen) if modality == "image" else _texts(chosen, strict, wanted.fields)
     return _Part(items, [str(f) for f in chosen], skipped)
 
 
-def _texts(files: Sequence[Path], strict: bool) -> Texts:
+def _texts(files: Sequence[Path], strict: bool, fields: tuple[str, ...] = ()) -> Texts:
     """The texts of files; unless `strict`, one that cannot be read is a row with a problem."""
     texts, problems = [], dict[int, str]()
     for row, file in enumerate(files):
         try:
-            texts.append(read_text(file))
+            texts.append(typed(read_text(file), fields) if fields else read_text(file))
         except InputError as problem:
             if strict:
                 raise
             problems[row] = str(problem).removeprefix(f"{file} ").rstrip(".")
             texts.append("")
-    return Texts(texts, problems=problems)
+    return Texts(texts, problems=problems, fields=fields)

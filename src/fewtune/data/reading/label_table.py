@@ -20,6 +20,7 @@ from fewtune.data.reading.read import TABLE_SUFFIXES, absent
 from fewtune.data.reading.scenes import is_scenes, scenes_named
 from fewtune.data.reading.table import Table
 from fewtune.data.reading.table_files import read_table
+from fewtune.data.reading.two_texts import columns_in
 from fewtune.errors import InputError, unknown
 from fewtune.files import expanded
 from fewtune.words import option
@@ -33,14 +34,15 @@ class Wanted:
     """Which columns of a table are what.
 
     `labels`: the label columns, in order. `kinds`: class, float or multi by column, where it is not found out. `numbers`: columns of
-    numbers as inputs, beside the photos or texts or alone. `input`: the column of photos, texts or embeddings; by default one with a usual
-    name, or none where there are numbers. `split`: the column that says train, validation or test, by default one called split.
+    numbers as inputs, beside the photos or texts or alone. `input`: the column of photos, texts or embeddings, or two of texts; by default
+    one with a usual name, or none where there are numbers. `split`: the column that says train, validation or test, by default one called
+    split.
     """
 
     labels: tuple[str, ...]
     kinds: Mapping[str, str] = field(default_factory=dict)
     numbers: tuple[str, ...] = ()
-    input: str | None = None
+    input: str | tuple[str, ...] | None = None
     split: str | None = None
 
 
@@ -101,9 +103,10 @@ def read_label_table(source: Any, wanted: Wanted) -> LabelTable:
     check_columns(table, wanted)
     given = check_kinds(wanted.kinds, wanted.labels)
     kinds = {name: given.get(name) or kind_of_column(table.columns[name], f"{table.name}: column {name!r}") for name in wanted.labels}
+    named = wanted.input if isinstance(wanted.input, str) else None  # two columns are those that the backbone reads
     bare = wanted.input is None and bool(wanted.numbers) and not is_input_known(table)
     asked = Asked(label=wanted.labels, input="" if bare else wanted.input, split=wanted.split, kinds=kinds)
-    return LabelTable(from_table(table, asked), read_numbers(table, wanted.numbers), wanted.numbers, wanted.input)
+    return LabelTable(from_table(table, asked), read_numbers(table, wanted.numbers), wanted.numbers, named)
 
 
 def check_columns(table: Table, wanted: Wanted) -> None:
@@ -115,5 +118,5 @@ def check_columns(table: Table, wanted: Wanted) -> None:
             raise unknown(f"label column of {table.name}", name, table.columns)
         if wanted.labels.count(name) > 1:
             raise InputError(f"label column {name!r} is named twice: name each column once.")
-        if name == wanted.input or name in wanted.numbers:
+        if name in columns_in(wanted.input) or name in wanted.numbers:
             raise InputError(f"column {name!r} is both an input and a label: a model would only copy it; name it once.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ def read_examples(
     source: Any,
     *,
     label: str | None = None,
-    input: str | None = None,
+    input: str | Sequence[str] | None = None,
     group: str | None = None,
     split: str | None = None,
     name: str | None = None,
@@ -44,11 +44,16 @@ def read_examples(
     strings, see `read_arrays`); a pandas DataFrame; a Hugging Face Dataset or DatasetDict; a map-style torch Dataset of (input, label); the
     name of drawn scenes such as "scenes:colour,rows=200" (see `fewtune.data.reading.scenes.SceneSet`); or Examples, which are returned.
     `label`, `input`, `group`, `split`: columns of a table, by default found by their usual names (`label` of a folder: see `read_folder`).
+    `input` may be two columns of texts, such as ("premise", "hypothesis"); in Python, inputs may be pairs of texts too.
     `kind`: the kind of labels: "class", "float", or "multi" (names joined by "|", lists, or multi-hot rows).
     `name`: the name of the collection, by default the stem of its file or folder.
     Raises InputError for data that cannot be used, also if there are fewer than two classes.
     """
-    return read_asked(source, Asked(label=label, input=input, group=group, split=split, kind=kind, name=name))
+    return read_asked(source, Asked(label=label, input=_columns(input), group=group, split=split, kind=kind, name=name))
+
+
+def _columns(given: str | Sequence[str] | None) -> str | tuple[str, ...] | None:
+    return given if given is None or isinstance(given, str) else tuple(given)
 
 
 def read_asked(source: Any, asked: Asked) -> Examples:

@@ -8,6 +8,7 @@ from typing import Any, final
 
 import numpy as np
 
+from fewtune.backbones.providers.text_options import fields_of_name
 from fewtune.data.examples import Column
 from fewtune.data.reading.label_table import LabelTable, Wanted, read_label_table, table_from
 from fewtune.data.same_names import match_names
@@ -51,7 +52,7 @@ def evaluate_joint(
     bundle: JointBundle,
     source: Any,
     *,
-    input: str | None = None,
+    input: str | tuple[str, ...] | None = None,
     include_learned: bool = False,
     skip_unknown: bool = False,
     skip_bad: bool = False,
@@ -104,7 +105,7 @@ def measured_task(task: TaskModel, answers: Floats, truth: Floats) -> TaskMeasur
     return TaskMeasured(task.name, task.metric, metric_interval(task.judged, answers, truth), others, len(truth))
 
 
-def _read(bundle: JointBundle, source: Any, input: str | None) -> LabelTable:
+def _read(bundle: JointBundle, source: Any, input: str | tuple[str, ...] | None) -> LabelTable:
     columns = table_from(source).columns
     present = [task for task in bundle.tasks if task.name in columns]
     if not present:
@@ -113,7 +114,8 @@ def _read(bundle: JointBundle, source: Any, input: str | None) -> LabelTable:
             f"{', '.join(list(columns)[:12])}."
         )
     kinds = {task.name: task.kind for task in present}
-    chosen = input or bundle.input
+    fields = () if bundle.backbone is None else fields_of_name(bundle.backbone.name)
+    chosen = input or bundle.input or fields or None
     return read_label_table(source, Wanted(labels=tuple(kinds), kinds=kinds, numbers=bundle.numbers, input=chosen))
 
 

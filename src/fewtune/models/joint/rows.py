@@ -14,10 +14,11 @@ from torch import Tensor
 
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.features.readable import readable_features
+from fewtune.backbones.providers.text_options import fields_of_name
 from fewtune.data.examples import Examples, make_examples
 from fewtune.data.items import Vectors, Wanted
 from fewtune.data.reading.asked import Asked
-from fewtune.data.reading.columns import from_table, input_column
+from fewtune.data.reading.columns import from_table, input_columns
 from fewtune.data.reading.frames import table_of
 from fewtune.data.reading.inputs import Given, GivenTable, read_given
 from fewtune.data.reading.kinds import read_numbers
@@ -25,6 +26,7 @@ from fewtune.data.reading.read import TABLE_SUFFIXES, absent
 from fewtune.data.reading.table import Table
 from fewtune.data.reading.table_files import read_table
 from fewtune.errors import InputError
+from fewtune.models.bundle import BackboneRecord
 from fewtune.models.joint.model import JointBundle
 from fewtune.words import option
 
@@ -34,7 +36,7 @@ DIGEST = 16  # bytes
 
 
 def given_rows(
-    bundle: JointBundle, paths: Sequence[Path], texts: Sequence[str], *, input: str | None = None, strict: bool = False
+    bundle: JointBundle, paths: Sequence[Path], texts: Sequence[str], *, input: str | tuple[str, ...] | None = None, strict: bool = False
 ) -> Given:
     """What is to be labelled, in the order given. Raises InputError for inputs that this model cannot label: where it reads numbers, only
     tables that have these columns."""
@@ -43,7 +45,7 @@ def given_rows(
             f"this model reads the columns {', '.join(bundle.numbers)}: give tables (.csv, .jsonl, .parquet, .xlsx) with them."
         )
     if bundle.backbone is not None:
-        return read_given(paths, texts, Wanted(bundle.backbone.modality), input or bundle.input, strict=strict)
+        return read_given(paths, texts, _wanted(bundle.backbone), input or bundle.input, strict=strict)
     if not paths:
         raise InputError("expected a table to label.")
     tables, start = [], 0
@@ -62,10 +64,16 @@ def given_frame(bundle: JointBundle, frame: Any) -> Given:
     if bundle.backbone is None:
         examples = make_examples(Vectors(np.zeros((table.count, 0), dtype=np.float32)), name="data")
     else:
-        column = input_column(table, bundle.input)
-        alone = replace(table, columns={column: table.columns[column]})
-        examples = from_table(alone, Asked(input=column, labelled=False, wanted=Wanted(bundle.backbone.modality)))
+        wanted = _wanted(bundle.backbone)
+        columns = input_columns(table, bundle.input, wanted)
+        alone = replace(table, columns={name: table.columns[name] for name in columns})
+        examples = from_table(alone, Asked(input=columns, labelled=False, wanted=wanted))
     return Given(examples, (GivenTable(0, Path("data"), table),))
+
+
+def _wanted(backbone: BackboneRecord) -> Wanted:
+    """What the backbone of a model reads."""
+    return Wanted(backbone.modality, fields=fields_of_name(backbone.name))
 
 
 def numbers_of(bundle: JointBundle, given: Given) -> Floats:
