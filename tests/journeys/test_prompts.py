@@ -67,6 +67,21 @@ def test_a_prompt_is_learned_saved_and_asked_again(fewtune: Callable[..., Any], 
     assert model.predict(["red cat"])[0].label in ("good", "bad")
 
 
+def test_inspect_shows_what_a_prompt_looks_like(fewtune: Callable[..., Any], place: Path) -> None:
+    masked = f"hf:{place / 'masked'}"
+    ran = fewtune("inspect", place / "texts.csv", *TEMPLATE, *WORDS, "--backbone", masked)
+    assert ran.code == 0, ran.err
+    assert "  red it good dog, it was [MASK]." in ran.out
+    assert "Label words: bad: terrible, good: great" in ran.out and "longer than the encoder's 24 tokens" in ran.out
+    ran = fewtune("inspect", place / "pairs.csv", "--input", "premise", "hypothesis", "--template", "rte", "--format", "json")
+    said = json.loads(ran.out)["reading"]
+    assert said["prompts"][1] == "cat red ? [MASK] , cat" and said["words"]["same"] == ["same"]
+    for flags, problem in ((("--template", "rte"), "has one in each row"), ((*TEMPLATE, "--words", "fine=good"), "names the class 'fine'")):
+        ran = fewtune("inspect", place / "texts.csv", *flags)
+        assert ran.code == 2 and problem in ran.err
+    assert "The backbone reads every text whole." in fewtune("inspect", place / "sst2.csv", "--backbone", masked).out
+
+
 def test_names_alone_answer_prompts(fewtune: Callable[..., Any], place: Path, tmp_path: Path) -> None:
     masked = f"hf:{place / 'masked'}"
     ran = fewtune("adapt", "--classes", "good", "bad", "--backbone", masked, *TEMPLATE, *WORDS, "--out", tmp_path / "run")

@@ -8,22 +8,26 @@ from typing import Literal
 
 from fewtune.data.audit import Audit, Spread
 from fewtune.report.encoded import json_text
+from fewtune.report.prompts_said import PromptsSaid
 from fewtune.report.tables import Cell, Table, to_terminal
 from fewtune.words import noun_of, one_line
 
 CLASSES_SHOWN = 40
 
 
-def render_audit(audit: Audit, format: Literal["table", "json"], width: int | None = None) -> str:
-    """`table`: a summary, the classes with their counts, then what a person should look at. `json`: every fact."""
+def render_audit(audit: Audit, format: Literal["table", "json"], width: int | None = None, *, reading: PromptsSaid | None = None) -> str:
+    """`table`: a summary, the classes with their counts, then what a person should look at. `json`: every fact. `reading`: how a backbone
+    would read the texts."""
     if format == "json":
-        return json_text({**asdict(audit), "findings": audit.sentences()})
+        more = {} if reading is None else {"reading": asdict(reading)}
+        return json_text({**asdict(audit), "findings": audit.sentences(), **more})
     said = audit.sentences()
     findings = ["What to look at:", *(f"  - {sentence}" for sentence in said)] if said else ["Nothing wrong was found."]
     if not audit.deep:
         findings.append("(A quick look at headers only: damage inside files and duplicates were not looked for.)")
     table = to_terminal(_classes(audit), width=width)
-    return "\n".join([*map(one_line, _summary(audit)), "", table, "", *map(one_line, findings)])
+    read = [] if reading is None else ["", *map(one_line, reading.sentences)]
+    return "\n".join([*map(one_line, _summary(audit)), "", table, "", *map(one_line, findings), *read])
 
 
 def _summary(audit: Audit) -> list[str]:
