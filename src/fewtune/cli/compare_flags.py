@@ -19,13 +19,26 @@ if TYPE_CHECKING:
 class EpisodeFlags:
     """Which few-shot episodes every method answers.
 
-    Parameters ---------- ways: int Classes in an episode. shots: int Labelled examples of each class. Several numbers make several
-    settings, all with the classes that have enough examples for the largest. queries: int Examples of each class that a method must
-    label. episodes: int Episodes for each setting and seed. Or a path, the folder of a run or a file of its episodes: those episodes,
-    on the same data in any order. seeds: int Seeds of the episodes. With several, an interval over the seeds is shown too. classes: str
-    The classes that episodes are drawn from. By default the test classes if the data has class splits, otherwise all. within: str
-    group: all classes of an episode come from one group (an alphabet, a domain). episode: str Another kind of episode instead of
-    --ways, --shots and --queries: 'Varied()', 'Imbalanced(ways=5)', 'Hard(ways=5, shots=1)'.
+    Parameters
+    ----------
+    ways: int
+        Classes in an episode.
+    shots: int
+        Labelled examples of each class. Several numbers make several settings, all with the classes that have enough examples for the
+        largest.
+    queries: int
+        Examples of each class that a method must label.
+    episodes: int
+        Episodes for each setting and seed. Or a path, the folder of a run or a file of its episodes: those episodes, on the same data in
+        any order.
+    seeds: int
+        Seeds of the episodes. With several, an interval over the seeds is shown too.
+    classes: str
+        The classes that episodes are drawn from. By default the test classes if the data has class splits, otherwise all.
+    within: str
+        group: all classes of an episode come from one group (an alphabet, a domain).
+    episode: str
+        Another kind of episode instead of --ways, --shots and --queries: 'Varied()', 'Imbalanced(ways=5)', 'Hard(ways=5, shots=1)'.
     """
 
     ways: int = 5
