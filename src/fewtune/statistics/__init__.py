@@ -31,7 +31,6 @@ from fewtune.statistics.reuse import Reuse, count_reuse, reuse_sentence
 from fewtune.statistics.sample_size import episodes_needed
 from fewtune.statistics.selection import best_of_candidates
 from fewtune.statistics.shared_features import shared_features
-from fewtune.statistics.variance_ratio import variance_ratio
 
 __all__ = [
     "LEAST",
@@ -90,7 +89,6 @@ __all__ = [
     "softmax",
     "t_interval",
     "unlike",
-    "variance_ratio",
     "wilcoxon_test",
     "wilson_interval",
 ]

@@ -52,8 +52,9 @@ def make_bench(examples: Examples, backbone: Backbone, settings: MamfSettings, s
 
 
 def prompts_of(examples: Examples, settings: MamfSettings) -> tuple[str, ...]:
-    """The templates of class texts: those asked for, or usual ones."""
-    return settings.prompts or (("a photo of a {}.",) if examples.modality == "image" else ("{}",))
+    """The templates of class texts: those asked for, those of the collection, or usual ones."""
+    usual = ("a photo of a {}.",) if examples.modality == "image" else ("{}",)
+    return settings.prompts or examples.column.templates or usual
 
 
 def check_backbone(backbone: Backbone, examples: Examples) -> None:

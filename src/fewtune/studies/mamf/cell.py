@@ -21,12 +21,12 @@ from fewtune.learning.ground import Ground
 from fewtune.learning.world import World
 from fewtune.lengths import unit
 from fewtune.spec import digest
-from fewtune.statistics import variance_ratio
 from fewtune.studies.mamf.bench import Bench
 from fewtune.studies.mamf.lines import FOMAML, MAMF, ZERO_SHOT, Configuration, methods_of, with_new_heads
 from fewtune.studies.mamf.new_heads import with_random_heads
 from fewtune.studies.mamf.settings import MamfSettings
 from fewtune.tasks.samplers import Sampled
+from fewtune.transfer import variance_ratio
 
 Kind: TypeAlias = Literal["grid", "ablation"]
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]

@@ -27,8 +27,8 @@ class MamfSettings:
     Data. `classes`: at most so many classes of a collection, drawn by each seed (M). `split` "rows": the same classes to train and test,
     and other rows; "classes": the train, validation and test classes of the data. `rows`: training rows of a class at most. `shots` and
     `queries`: support and query rows of a class in dev and test tasks, and in the episodes of FOMAML. `episodes`: dev tasks and test
-    tasks for each seed (0: T of each, as in the paper). `prompts`: templates of class texts; none: "a photo of a {}." for images, the name
-    alone for texts.
+    tasks for each seed (0: T of each, as in the paper). `prompts`: templates of class texts; none:
+    those of the collection, else "a photo of a {}." for images and the name alone for texts.
 
     Methods. `methods`: more methods, each the name it is shown under and its text; options that their recipe takes and that they do not
     give (ways, shots, queries, prompts, batch) are filled in. `budgets` "matched": every method looks at `visits` rows (0: 8 epochs over
