@@ -28,6 +28,7 @@ for _name, _help in (
     ("tasks", "Say which label columns of a table should be learned together, which apart, and why."),
     ("pretrain", "Train a backbone on data, from random weights or its own; what it makes is a backbone for every command."),
     ("align", "Make an image-text model of an image encoder and a text encoder, from photos with captions or class names."),
+    ("transfer", "Say what is transferred: barriers between runs, and which groups of weights matter."),
     ("inspect", "Show what a data set holds, and its problems."),
     ("backbones", "List foundation models: for what, how large, under which licence, and whether they are here."),
     ("fetch", "Put a foundation model into a folder, to carry it to a machine without a network."),

@@ -34,7 +34,7 @@ def reestimated(backbone: Backbone, weights: Mapping[str, Tensor], batches: Iter
     seen = 0
     with torch.no_grad():
         for batch in batches:
-            network(batch)
+            network(batch.to(backbone.machine.device) if isinstance(batch, Tensor) else batch)
             seen += 1
     if not seen:
         raise InputError("BatchNorm statistics are estimated from rows: expected at least one batch of inputs, found none.")
