@@ -76,13 +76,8 @@ def _pretrained(folder: Path, step: int | None, running: Running) -> Solution:
     start = None
     if kept and kept[0] != step:
         start = load_backbone(f"{name},step={kept[0]}", machine=running.machine).start()
-    return Solution(
-        f"{folder.resolve().name}{'' if step is None else f' step {step}'}",
-        end,
-        end.start(),
-        start,
-        began=f"the checkpoint of step {kept[0] if kept else 0}",
-    )
+    title = f"{folder.resolve().name}{'' if step is None else f' step {step}'}"
+    return Solution(title, end, end.start(), start, began=f"the checkpoint of step {kept[0]}" if kept else "")
 
 
 def check_together(solutions: list[Solution]) -> list[Solution]:
@@ -97,8 +92,8 @@ def check_together(solutions: list[Solution]) -> list[Solution]:
     for other in solutions[1:]:
         if _heads_differ(first.bundle, other.bundle):
             raise InputError(
-                f"{first.name} and {other.name} have different heads (other classes or another method): give runs of one method on the same "
-                "classes, or --probe for a new head that is fitted to your data at each point."
+                f"{first.name} and {other.name} have different heads (other classes or another method): give runs of one method on the "
+                "same classes, or --probe for a new head that is fitted to your data at each point."
             )
         try:
             check_alike(first.end, other.end)
