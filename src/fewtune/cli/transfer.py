@@ -31,16 +31,33 @@ def transfer(
     basins. Each group of a run is put back to its start, alone. A new head on every group says how deep the task can be read off. Errors
     of every two runs are compared row by row.
 
-        Parameters ---------- runs: str Folders that `fewtune adapt` or `fewtune pretrain` wrote, or run:FOLDER,step=N for a checkpoint. One
-        alone is compared with its start. data: Path Labelled data that the runs did not learn from: a folder of class folders, a table or
-        an .npz file. out: Path The folder for report.html and the measured lines (CSV). It must not exist yet, unless --overwrite is given.
-        label: str The label column of a table. input: str The input column of a table. rows: int How many rows of the data are used at
-        most; more give narrower intervals and take longer. group: str The groups of weights to rewind, with * for anything, as in
-        'blocks.[56]*'. Repeat for more. By default all. criticality: bool Also search how far each group may go back and how much noise it
-        bears. This takes ten to fifty times as long. probe: bool Fit a new head to half of the rows at every point, instead of the heads
-        that were saved. batchnorm: bool Estimate BatchNorm statistics again at every point. By default only where they differ between the
-        runs. seed: int The seed of the rows, the noise and the intervals. overwrite: bool Replace what fewtune wrote in --out. Other files
-        in that folder stay.
+    Parameters
+    ----------
+    runs: str
+        Folders that `fewtune adapt` or `fewtune pretrain` wrote, or run:FOLDER,step=N for a checkpoint. One alone is compared with its
+        start.
+    data: Path
+        Labelled data that the runs did not learn from: a folder of class folders, a table or an .npz file.
+    out: Path
+        The folder for report.html and the measured lines (CSV). It must not exist yet, unless --overwrite is given.
+    label: str
+        The label column of a table.
+    input: str
+        The input column of a table.
+    rows: int
+        How many rows of the data are used at most; more give narrower intervals and take longer.
+    group: str
+        The groups of weights to rewind, with * for anything, as in 'blocks.[56]*'. Repeat for more. By default all.
+    criticality: bool
+        Also search how far each group may go back and how much noise it bears. This takes ten to fifty times as long.
+    probe: bool
+        Fit a new head to half of the rows at every point, instead of the heads that were saved.
+    batchnorm: bool
+        Estimate BatchNorm statistics again at every point. By default only where they differ between the runs.
+    seed: int
+        The seed of the rows, the noise and the intervals.
+    overwrite: bool
+        Replace what fewtune wrote in --out. Other files in that folder stay.
     """
     from fewtune.errors import InputError
     from fewtune.files import refuse_existing
