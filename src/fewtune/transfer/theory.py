@@ -16,25 +16,22 @@ from sklearn.linear_model import LogisticRegression
 
 from fewtune.errors import InputError
 from fewtune.statistics.sample import Floats, Integers, Numbers
+from fewtune.statistics.variance_ratio import variance_ratio as ratio_of_rows
 
 
 def variance_ratio(features: Numbers, labels: Numbers) -> float:
     """tr(S_within) / tr(S_between) of features [N, D] with classes [N] (-1: left out).
 
     S_within is the mean over rows of the squared distance from the class mean, S_between that of the class means from the overall mean; the
-    two sum to the total variance. inf where all class means are the same. Raises InputError for fewer than two classes.
+    two sum to the total variance. inf where all class means are the same (NaN where all rows are). Raises InputError for fewer than two classes.
 
     >>> variance_ratio([[0.0], [2.0], [10.0], [12.0]], [0, 0, 1, 1])
     0.04
     """
     f, y = _rows(features, labels)
-    names, index = np.unique(y, return_inverse=True)
-    if len(names) < 2:
-        raise InputError(f"a variance ratio needs rows of at least two classes, found {len(names)}.")
-    means = np.stack([f[index == c].mean(0) for c in range(len(names))])
-    within = float(((f - means[index]) ** 2).sum())
-    between = float(((means[index] - f.mean(0)) ** 2).sum())
-    return within / between if between > 0 else math.inf
+    if len(np.unique(y)) < 2:
+        raise InputError(f"a variance ratio needs rows of at least two classes, found {len(np.unique(y))}.")
+    return ratio_of_rows(f, y)
 
 
 def collision_probability(frequencies: Numbers) -> float:
