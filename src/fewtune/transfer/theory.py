@@ -23,7 +23,8 @@ def variance_ratio(features: Numbers, labels: Numbers) -> float:
     """tr(S_within) / tr(S_between) of features [N, D] with classes [N] (-1: left out).
 
     S_within is the mean over rows of the squared distance from the class mean, S_between that of the class means from the overall mean; the
-    two sum to the total variance. inf where all class means are the same (NaN where all rows are). Raises InputError for fewer than two classes.
+    two sum to the total variance. inf where all class means are the same (NaN where all rows are).
+    Raises InputError for fewer than two classes.
 
     >>> variance_ratio([[0.0], [2.0], [10.0], [12.0]], [0, 0, 1, 1])
     0.04
