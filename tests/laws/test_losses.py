@@ -25,7 +25,10 @@ from fewtune.parts.losses import (
     Distil,
     Entropy,
     Loss,
+    NtXent,
+    OneNegative,
     Outcome,
+    Population,
     SigmoidContrast,
     SoftSharing,
     SquaredError,
@@ -47,6 +50,11 @@ CASES = (
     Displacement(strength=1.5),
     Distil(temperature=3.0, weight=0.5),
     Entropy(weight=0.7),
+    NtXent(),
+    NtXent(temperature=0.1),
+    OneNegative(),
+    Population(),
+    Population(temperature=2.0),
     SigmoidContrast(),
     SoftSharing(strength=0.7),
     SoftSharing(strength=0.7, squared=True),
@@ -84,6 +92,8 @@ def outcome_for(loss: Any, seed: int = 0, E: int = 3, Q: int = 4, K: int = 3, D:
         label = torch.randint(0, K, (E, Q), generator=g)
         label[0, 1] = -1
     rows = torch.arange(Q).expand(E, Q).clone()
+    if isinstance(loss, NtXent | OneNegative | Population):  # views: every second row is the one before it
+        rows = rows // 2
     none = torch.zeros(E, 0, dtype=torch.long)
     kind = torch.arange(E) % 3 if isinstance(loss, ByKind) else None
     episodes = Episodes(none, label[:, :0], rows, label, torch.arange(K).expand(E, K).clone(), torch.zeros(E, dtype=torch.long), kind)
@@ -408,6 +418,94 @@ def test_supervised_contrast_falls_as_classes_part_and_looks_at_directions_alone
     assert outcome.query is not None
     longer = replace(outcome, query=outcome.query * torch.tensor([1.0, 3.0, 0.1, 20.0])[:, None])
     torch.testing.assert_close(loss(longer), loss(outcome), **TIGHT)
+
+
+VIEWS = (NtXent, OneNegative, Population)
+
+
+def views_by_loops(kind: type, vectors: list[list[float]], rows: list[int], temperature: float) -> float:
+    """Each loss on views term by term in plain Python; a row of -1 is padding."""
+    known = [i for i, row in enumerate(rows) if row >= 0]
+
+    def z(i: int, j: int) -> float:
+        dot = sum(a * b for a, b in zip(vectors[i], vectors[j], strict=True))
+        return dot / math.hypot(*vectors[i]) / math.hypot(*vectors[j]) / temperature
+
+    def l_u(v: float) -> float:
+        return math.log1p(math.exp(-v))
+
+    costs = []
+    for i in known:
+        alike = [j for j in known if j != i and rows[j] == rows[i]]
+        other = [j for j in known if rows[j] != rows[i]]
+        if kind is NtXent and alike:
+            whole = sum(math.exp(z(i, j)) for j in known if j != i)
+            costs.append(sum(-math.log(math.exp(z(i, j)) / whole) for j in alike) / len(alike))
+        elif alike and other and kind is OneNegative:
+            near, far = (min(some, key=lambda j: (j - i) % len(rows)) for some in (alike, other))
+            costs.append(l_u(z(i, near) - z(i, far)))
+        elif alike and other and kind is Population:
+            costs.append(sum(l_u(z(i, j) - z(i, k)) for j in alike for k in other) / len(alike) / len(other))
+    return sum(costs) / len(costs) if costs else 0.0
+
+
+def viewed(rows: list[int], vectors: Tensor) -> Outcome:
+    """One episode of views [Q, D] of these rows."""
+    outcome = outcome_for(NtXent(), E=1, Q=len(rows), D=vectors.shape[-1])
+    episodes = replace(outcome.episodes, query=torch.tensor([rows]))
+    return replace(outcome, query=vectors[None], episodes=episodes)
+
+
+@pytest.mark.parametrize("kind", VIEWS)
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 10**6), rows=st.lists(st.integers(-1, 3), min_size=2, max_size=9), temperature=st.sampled_from([0.1, 0.5, 2.0]))
+def test_losses_on_views_are_their_formulas_term_by_term(kind: type, seed: int, rows: list[int], temperature: float) -> None:
+    """Also with rows in one view, in three, and padding anywhere."""
+    vectors = drawn(torch.Generator().manual_seed(seed), len(rows), 4)
+    found = kind(temperature=temperature)(viewed(rows, vectors))
+    expected = views_by_loops(kind, vectors.tolist(), rows, temperature)
+    torch.testing.assert_close(found, torch.tensor([expected], dtype=torch.float64), **TIGHT)
+
+
+def test_losses_on_views_have_the_values_of_paper_and_pencil() -> None:
+    """All vectors alike: log(2N - 1) and log 2. Two views at cosine 1, all others at 0, for N = 3: each written out."""
+    rows = [0, 1, 2, 0, 1, 2]
+    same = viewed(rows, torch.ones(6, 4, dtype=torch.float64))
+    apart = viewed(rows, torch.eye(4, dtype=torch.float64)[[0, 1, 2, 0, 1, 2]])
+    for temperature in (0.1, 0.5, 3.0):
+        assert NtXent(temperature=temperature)(same).item() == pytest.approx(math.log(5))
+        assert NtXent(temperature=temperature)(apart).item() == pytest.approx(math.log(math.exp(1 / temperature) + 4) - 1 / temperature)
+        for loss in (OneNegative, Population):
+            assert loss(temperature=temperature)(same).item() == pytest.approx(math.log(2))
+            assert loss(temperature=temperature)(apart).item() == pytest.approx(math.log1p(math.exp(-1 / temperature)))
+
+
+def test_one_negative_estimates_the_population_without_bias() -> None:
+    """Averaged over orders of the views, the empirical loss is the population's, within three standard errors."""
+    vectors = drawn(torch.Generator().manual_seed(3), 8, 5)
+    rows = torch.tensor([0, 1, 2, 3, 0, 1, 2, 3])
+    generator = torch.Generator().manual_seed(0)
+    found = []
+    for _ in range(400):
+        order = torch.randperm(8, generator=generator)
+        found.append(OneNegative()(viewed(rows[order].tolist(), vectors[order])).item())
+    drawn_values = torch.tensor(found, dtype=torch.float64)
+    error = float(drawn_values.std()) / math.sqrt(len(found))
+    assert abs(float(drawn_values.mean()) - Population()(viewed(rows.tolist(), vectors)).item()) < 3 * error < 0.03
+
+
+def test_two_views_of_each_row_as_classes_are_supervised_contrast() -> None:
+    vectors = drawn(torch.Generator().manual_seed(1), 6, 4)
+    outcome = viewed([4, 5, 9, 4, 5, 9], vectors)
+    labels = torch.tensor([[0, 1, 2, 0, 1, 2]])
+    torch.testing.assert_close(NtXent(temperature=0.3)(outcome), SupervisedContrast(temperature=0.3)(labelled(outcome, labels)), **TIGHT)
+
+
+@pytest.mark.parametrize("kind", VIEWS)
+@pytest.mark.parametrize("temperature", [0.0, -1.0, math.inf])
+def test_a_temperature_of_views_that_is_no_positive_number_is_refused(kind: type, temperature: float) -> None:
+    with pytest.raises(InputError, match="must be a positive number"):
+        kind(temperature=temperature)
 
 
 def test_displacement_pulls_the_shared_weights_to_where_the_episodes_went() -> None:

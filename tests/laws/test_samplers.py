@@ -33,6 +33,7 @@ from fewtune.tasks.samplers import SAMPLERS, Imbalanced, Sampled, Sampler, Varie
 from fewtune.tasks.selection import Evidence
 from fewtune.tasks.target_rows import target_tasks
 from fewtune.tasks.task import Tasks, class_rows, group_tasks
+from fewtune.tasks.twins import Twins
 
 SIZES = [40, 23, 31, 60, 25, 90, 44, 38, 29, 55, 21, 33]
 
@@ -97,6 +98,8 @@ CASES = [
     InSequence(ways=9, rows=40, epochs=1, batch=100, ragged=True),
     Chosen(sampler=Sampled(ways=3, task="collection"), selection=Named(names=("g1",))),
     Replayed(),
+    Twins(batch=7),
+    Twins(batch=50, copies=3),
 ]
 
 
@@ -136,6 +139,8 @@ class TestEverySampler:
                 assert torch.equal(labels[rows[inside]], episodes.classes[e][local[inside]])
             if isinstance(sampler, Replayed):  # the declared exception: every row is on both sides
                 assert torch.equal(episodes.support[e], episodes.query[e]) and len(seen) == 2 * len(set(seen))
+            elif isinstance(sampler, Twins):  # another: every row comes so many times, all of them before any comes again
+                assert seen == seen[: len(seen) // sampler.copies] * sampler.copies and len(set(seen)) == min(sampler.batch, len(space))
             else:
                 assert len(seen) == len(set(seen))
             classes = episodes.classes[e]
@@ -144,7 +149,7 @@ class TestEverySampler:
             met = episodes.query_label[e]
             if met.is_floating_point():
                 assert episodes.ways == ways == met.shape[-1]
-            elif not isinstance(sampler, Pooled | PerTask | InSequence):  # their batches need not hold every class
+            elif not isinstance(sampler, Pooled | PerTask | InSequence | Twins):  # their batches need not hold every class
                 assert set(met[met >= 0].tolist()) == set(range(ways))
 
     def test_another_seed_gives_other_episodes(self, space: RowSpace, sampler: Sampler) -> None:

@@ -20,7 +20,7 @@ from fewtune.data.examples import Integers
 from fewtune.data.row_space import RowSpace
 from fewtune.data.views.augment import augment
 from fewtune.data.views.blocks import shuffled
-from fewtune.data.views.views import Augment, BlockShuffle, Identity, View
+from fewtune.data.views.views import BlockShuffle, Identity, View
 from fewtune.errors import InputError
 from fewtune.keys import Key
 
@@ -112,7 +112,7 @@ class RowPasses:
 
     def _noise(self, rows: Integers, view: View, key: Key | None) -> dict[str, Tensor]:
         """The noise of a network that takes noise, only in augmented views: one number for each row."""
-        if not self.noisy or not isinstance(view, Augment) or key is None:
+        if not self.noisy or isinstance(view, Identity | BlockShuffle) or key is None:
             return {}
         bits = key.child("noise").bits(rows.astype(np.uint64)).view(np.int64)
         return {"noise": torch.from_numpy(bits).to(self.passes.machine.device)}

@@ -22,10 +22,10 @@ class PretrainFlags:
     Parameters
     ----------
     objective: str
-        contrastive: rows and their captions (the column caption of a table; else class names in templates) find each other. supervised:
-        the classes.
+        contrastive: photos and their captions (the column caption of a table; else class names in templates) find each other. simclr: two
+        views of a photo find each other; no labels. supervised: the classes.
     loss: str
-        softmax (CLIP) or sigmoid (SigLIP) for contrastive.
+        softmax (CLIP) or sigmoid (SigLIP) for contrastive; nt_xent, one_negative or population for simclr.
     budget: str
         visits=100000: examples to look at, or minutes=10: time to train.
     batch: int
@@ -34,6 +34,11 @@ class PretrainFlags:
         Batches of one update. With torchrun, a multiple of the processes, which share them out.
     lr: float
         The highest learning rate. 0: 1e-3 from random weights, 1e-4 from others.
+    temperature: float
+        Of simclr: it divides cosines.
+    view: str
+        How photos are seen in training, such as 'simclr(strength=0.5, blur=0.0)', 'Augment(crop=(0.5, 1.0))' or 'InOrder(views=(Rotate(),
+        Noise()))'. By default as they are; simclr() for simclr.
     template: str
         A sentence with one {} for class names. Repeat for more; each row draws one.
     checkpoints: int
@@ -46,12 +51,14 @@ class PretrainFlags:
         Keep up to this many GiB of prepared images in memory, so that an image is not decoded again.
     """
 
-    objective: Literal["contrastive", "supervised"] = "contrastive"
+    objective: Literal["contrastive", "simclr", "supervised"] = "contrastive"
     loss: str = ""
     budget: str | None = None
     batch: int = 128
     groups: int = 1
     lr: float = 0.0
+    temperature: float = 0.5
+    view: str | None = None
     template: Annotated[list[str], Parameter(negative=())] = field(default_factory=list)
     checkpoints: int = 4
     probe: bool = True
@@ -77,6 +84,8 @@ class PretrainFlags:
             batch=self.batch,
             groups=self.groups,
             lr=self.lr,
+            temperature=self.temperature,
+            view=self.view,
             templates=tuple(self.template) or PHOTO_TEMPLATES,
             checkpoints=self.checkpoints,
             probe=self.probe,

@@ -24,6 +24,7 @@ from fewtune.learning.support import support_tasks
 from fewtune.learning.together import adapt_together, fit_together
 from fewtune.parts.heads.head import Head, Random, stored
 from fewtune.parts.heads.head import answer as answered
+from fewtune.parts.heads.projection import Projection
 from fewtune.parts.inner import start, update
 from fewtune.parts.losses import Outcome
 from fewtune.parts.merging import merge
@@ -54,6 +55,9 @@ def respond(
         return _adapted(ground, learner, weights, episodes, key, views[1], range(len(episodes)) if numbers is None else numbers)
     support, query = _features(ground, learner, weights, episodes, key, views)
     here = episodes.to(query.device)
+    if isinstance(learner, Projection):
+        projected = learner.score({}, query, ground.read(learner, weights))
+        return Outcome(logits=projected, episodes=here, query=projected, shared=weights)
     vectors = ground.class_vectors(learner, weights, episodes)
     logits = answered(learner, support, query, here, vectors, ground.read(learner, weights))
     return Outcome(logits=logits, episodes=here, query=query, class_vectors=vectors, shared=weights)
@@ -68,14 +72,25 @@ def _features(ground: Ground, head: Head, weights: Weights, episodes: Episodes, 
             f"{type(head).__name__} learns from a support, but the sampler draws none: use Sampled(...), or a head such as Linear(...)."
         )
     if not head.reads_support:
-        query = ground.embed(weights, episodes.query, views[1], key.child("query"))
+        query = _query(ground, weights, episodes.query, views[1], key)
         return query.new_zeros(*episodes.support.shape, query.shape[-1]), query
     if views == (IDENTITY, IDENTITY):
         S = episodes.support.shape[1]
         features = ground.embed(weights, torch.cat([episodes.support, episodes.query], dim=1))
         return features[:, :S], features[:, S:]
     support = ground.embed(weights, episodes.support, views[0], key.child("support"))
-    return support, ground.embed(weights, episodes.query, views[1], key.child("query"))
+    return support, _query(ground, weights, episodes.query, views[1], key)
+
+
+def _query(ground: Ground, weights: Weights, rows: Tensor, view: View, key: Key) -> Tensor:
+    """The features [E, Q, D] of query rows; a row that comes several times in an episode is seen in as many views."""
+    if view == IDENTITY:
+        return ground.embed(weights, rows, view, key.child("query"))
+    earlier = (rows[:, :, None] == rows[:, None, :]).tril(-1).sum(2).masked_fill(rows < 0, 0)
+    found = ground.embed(weights, rows.masked_fill(earlier > 0, -1), view, key.child("query"))
+    for time in range(1, int(earlier.max()) + 1 if earlier.numel() else 1):
+        found = found + ground.embed(weights, rows.masked_fill(earlier != time, -1), view, key.child("query", "again", time))
+    return found
 
 
 def _adapted(ground: Ground, adapt: Adapt, weights: Weights, episodes: Episodes, key: Key, view: View, numbers: Sequence[int]) -> Outcome:

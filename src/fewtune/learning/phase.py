@@ -28,8 +28,9 @@ class Phase:
     The loss of an episode is the sum of `losses`. Losses are averaged over the episodes of each task, and `aggregator` combines the tasks.
     `plan` says which weights move and how fast; `optimizer` turns gradients into updates, and its state is new at the start and every
     `restart` steps (0: only at the start). `clip`: the largest norm of a step's gradients, above 0 (None: no limit). `support_view` and
-    `query_view`: random augmentation of the rows in training. If the learner is an `Adapt`, its own phases say how the support is
-    augmented, and `support_view` is not used. `keep`: which weights the phase ends with.
+    `query_view`: random augmentation of the rows in training; a row that comes several times in a query is seen in as many views. If the
+    learner is an `Adapt`, its own phases say how the support is augmented, and `support_view` is not used. `keep`: which weights the phase
+    ends with.
 
     Raises InputError if `steps` or `restart` is negative, `batch` is below 1, or there is no loss.
 

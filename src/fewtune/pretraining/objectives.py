@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
@@ -11,19 +11,20 @@ import numpy as np
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.text_preparation import TextPreparation
 from fewtune.data.captions import captioned, captions_said
-from fewtune.data.examples import Examples
+from fewtune.data.examples import NO_SPLIT, Column, Examples
 from fewtune.errors import InputError
 from fewtune.keys import key
 from fewtune.learning.phase import Phase
-from fewtune.parts.heads import Linear, Paired
+from fewtune.parts.heads import Linear, Paired, Projection
 from fewtune.parts.heads.head import Head
-from fewtune.parts.losses import Contrast, CrossEntropy, Loss, SigmoidContrast
+from fewtune.parts.losses import Contrast, CrossEntropy, Loss, NtXent, OneNegative, Population, SigmoidContrast
 from fewtune.parts.optimizers import AdamW
 from fewtune.parts.plan import everything
 from fewtune.parts.rates import Cosine
 from fewtune.pretraining.settings import PretrainSettings
 from fewtune.tasks.pooled import Pairs, Pooled
 from fewtune.tasks.sampler import Sampler
+from fewtune.tasks.twins import Twins
 from fewtune.words import counted, noun_of
 
 
@@ -49,6 +50,7 @@ class Objective:
             steps=steps,
             batch=settings.groups,
             losses=(self.loss,),
+            query_view=settings.seen,
             optimizer=AdamW(weight_decay=1e-4),
             clip=1.0,
         )
@@ -56,7 +58,7 @@ class Objective:
 
 def objective_of(examples: Sequence[Examples], backbone: Backbone, settings: PretrainSettings) -> Objective:
     """What is learned from some collections. Raises InputError where data, backbone and objective do not fit one another."""
-    made: dict[str, Callable[..., Objective]] = {"contrastive": _contrastive, "supervised": _supervised}
+    made: dict[str, Callable[..., Objective]] = {"contrastive": _contrastive, "simclr": _simclr, "supervised": _supervised}
     return made[settings.objective](examples, backbone, settings)
 
 
@@ -82,6 +84,23 @@ def _cut(backbone: Backbone, texts: Sequence[str]) -> int:
     """How many texts have more tokens than the label side reads; 0 where its tokenizer does not say."""
     preparation = getattr(backbone.texts, "__self__", None)
     return sum(preparation.cut(texts)) if isinstance(preparation, TextPreparation) else 0
+
+
+def _simclr(examples: Sequence[Examples], backbone: Backbone, settings: PretrainSettings) -> Objective:
+    """Two views of each photo find each other among those of the others; labels are not looked at."""
+    if backbone.preparation.modality != "image":
+        found = noun_of(backbone.preparation.modality)
+        raise InputError(f"simclr compares views of photos, but {backbone.name} reads {found}s: give photos, or another objective.")
+    losses: dict[str, Callable[..., Loss]] = {"nt_xent": NtXent, "one_negative": OneNegative, "population": Population}
+    told = tuple(f"{one.name}: {counted(len(one), 'photo')}; labels are not looked at." for one in examples)
+    loss = losses[settings.minimised](temperature=settings.temperature)
+    return Objective(tuple(map(unlabelled, examples)), Twins(batch=settings.batch), Projection(), loss, told)
+
+
+def unlabelled(examples: Examples) -> Examples:
+    """The same rows as one class, so that all are drawn."""
+    column = Column("class", np.zeros(len(examples), dtype=np.int64), ("any",))
+    return replace(examples, columns={"any": column}, target="any", class_split=np.full(1, NO_SPLIT))
 
 
 def _supervised(examples: Sequence[Examples], backbone: Backbone, settings: PretrainSettings) -> Objective:  # noqa: ARG001

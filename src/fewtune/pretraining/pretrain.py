@@ -31,7 +31,7 @@ from fewtune.pretraining.probe import Probe, probe_of
 from fewtune.pretraining.rows import Rows, divided
 from fewtune.pretraining.run import RunFolder
 from fewtune.pretraining.settings import PretrainSettings
-from fewtune.spec import digest
+from fewtune.spec import digest, text
 from fewtune.tasks.task import Tasks, class_rows
 from fewtune.words import counted, noun_of
 
@@ -194,7 +194,7 @@ class _Work:
         return {
             "objective": settings.objective,
             "loss": settings.minimised,
-            "settings": {**asdict(settings), "templates": list(settings.templates)},
+            "settings": {**asdict(settings), "templates": list(settings.templates), "view": text(settings.seen)},
             "lr": self.lr,
             "backbone": {"name": backbone.name, "digest": backbone.digest(), "source": dict(backbone.source)},
             "data": [{"name": one.name, "rows": len(one), "digest": one.digest()} for one in self.objective.examples],

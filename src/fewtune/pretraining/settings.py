@@ -7,12 +7,18 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, final, get_args
 
 from fewtune.data.templates import PHOTO_TEMPLATES
+from fewtune.data.views.views import IDENTITY, VIEWS, View, simclr
 from fewtune.errors import InputError, unknown
 from fewtune.parts.heads.prompts import check_prompts
+from fewtune.spec import parse
 
-ObjectiveName: TypeAlias = Literal["contrastive", "supervised"]
+ObjectiveName: TypeAlias = Literal["contrastive", "simclr", "supervised"]
 OBJECTIVES: tuple[str, ...] = get_args(ObjectiveName)
-LOSSES = {"contrastive": ("softmax", "sigmoid"), "supervised": ("cross_entropy",)}
+LOSSES = {
+    "contrastive": ("softmax", "sigmoid"),
+    "simclr": ("nt_xent", "one_negative", "population"),
+    "supervised": ("cross_entropy",),
+}
 """What each objective may minimise; the first is the usual one."""
 
 
@@ -21,13 +27,15 @@ LOSSES = {"contrastive": ("softmax", "sigmoid"), "supervised": ("cross_entropy",
 class PretrainSettings:
     """What `pretrain` is told beside data and backbone.
 
-    `objective`: "contrastive" pairs rows with their captions (or class names); "supervised" learns the classes. `loss`: one of the
-    objective's ("" is the usual one). `visits`: rows to look at in training, or `minutes` of it (one of the two). `batch`: rows that are
-    compared with one another, or averaged over. `groups`: batches of an update; with torchrun they are shared out, so give a multiple of
-    the processes. `lr`: the highest learning rate (0: 1e-3 from random weights, 1e-4 from others). `warmup`: the share of the steps in
-    which it rises. `templates`: sentences with one {} for class names. `checkpoints`: how many are kept on the way, evenly spaced. `probe`:
-    measure a probe at the start, at each of them and at the end. `skip_bad`: leave out rows that cannot be read. `memory`: GiB of prepared
-    images kept. `seed`: of everything that is drawn. Raises InputError for values out of range.
+    `objective`: "contrastive" pairs rows with their captions (or class names); "simclr" pairs two views of each photo; "supervised" learns
+    the classes. `loss`: one of the objective's ("" is the usual one). `visits`: rows to look at in training (each view of a photo counts),
+    or `minutes` of it (one of the two). `batch`: rows that are compared with one another, or averaged over. `groups`: batches of an
+    update; with torchrun they are shared out, so give a multiple of the processes. `lr`: the highest learning rate (0: 1e-3 from random
+    weights, 1e-4 from others). `warmup`: the share of the steps in which it rises. `temperature`: of simclr, which divides cosines.
+    `view`: how photos are seen in training, a view or its text (None: as they are, and `simclr()` for simclr). `templates`: sentences with
+    one {} for class names. `checkpoints`: how many are kept on the way, evenly spaced. `probe`: measure a probe at the start, at each of
+    them and at the end. `skip_bad`: leave out rows that cannot be read. `memory`: GiB of prepared images kept. `seed`: of everything that
+    is drawn. Raises InputError for values out of range.
     """
 
     objective: ObjectiveName = "contrastive"
@@ -38,6 +46,8 @@ class PretrainSettings:
     groups: int = 1
     lr: float = 0.0
     warmup: float = 0.05
+    temperature: float = 0.5
+    view: View | str | None = None
     templates: tuple[str, ...] = PHOTO_TEMPLATES
     checkpoints: int = 4
     probe: bool = True
@@ -60,7 +70,25 @@ class PretrainSettings:
             )
         if not 0 <= self.lr < math.inf or not 0 <= self.warmup < 1:
             raise InputError(f"expected lr of at least 0 and warmup of at least 0 and below 1, found {self.lr:g} and {self.warmup:g}.")
+        if not 0 < self.temperature < math.inf:
+            raise InputError(f"the temperature divides cosines: expected a number above 0, found {self.temperature:g}.")
         object.__setattr__(self, "templates", check_prompts(self.templates))
+        object.__setattr__(self, "view", self._view())
+
+    def _view(self) -> View:
+        """The view as a value."""
+        if self.view is None:
+            return simclr() if self.objective == "simclr" else IDENTITY
+        found = parse(self.view, {one.__name__: one for one in (*VIEWS, simclr)}) if isinstance(self.view, str) else self.view
+        if not isinstance(found, VIEWS):
+            raise InputError(f"{self.view!r} is no view: expected one of {', '.join(v.__name__ for v in VIEWS)} or simclr.")
+        return found
+
+    @property
+    def seen(self) -> View:
+        """How photos are seen in training."""
+        assert isinstance(self.view, VIEWS)
+        return self.view
 
     @property
     def minimised(self) -> str:

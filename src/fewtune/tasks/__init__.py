@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fewtune.tasks.samplers import EPISODIC, SAMPLERS, Imbalanced, Sampled, Varied
     from fewtune.tasks.target_rows import target_tasks
     from fewtune.tasks.task import Task, Tasks, class_rows, group_tasks, source_tasks
+    from fewtune.tasks.twins import Twins
 
 # where each name lives; imported when first asked for, so that a file of this room that needs no torch loads none
 _WHERE = {
@@ -68,6 +69,7 @@ _WHERE = {
     "class_rows": "task",
     "group_tasks": "task",
     "source_tasks": "task",
+    "Twins": "twins",
 }
 _ROOMS = ("selection",)
 
@@ -93,6 +95,7 @@ __all__ = [
     "Selection",
     "Task",
     "Tasks",
+    "Twins",
     "Varied",
     "candidate_tasks",
     "class_rows",

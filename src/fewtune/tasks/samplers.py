@@ -26,6 +26,7 @@ from fewtune.tasks.pooled import Pairs, Pooled
 from fewtune.tasks.replayed import Replayed
 from fewtune.tasks.sampler import Sampler, Unit, at_least, check_unit, marks, pick_slots, pick_tasks
 from fewtune.tasks.task import Tasks
+from fewtune.tasks.twins import Twins
 
 __all__ = ["EPISODIC", "SAMPLERS", "FewTasks", "Hard", "Imbalanced", "Sampled", "Sampler", "Varied"]
 
@@ -187,4 +188,4 @@ class Imbalanced:
 
 
 EPISODIC = (Sampled, Varied, Imbalanced, Hard)  # with a support: what a protocol may test on
-SAMPLERS = (*EPISODIC, FewTasks, Points, Pooled, Pairs, PerTask, InSequence, Replayed, Chosen)
+SAMPLERS = (*EPISODIC, FewTasks, Points, Pooled, Pairs, PerTask, InSequence, Replayed, Twins, Chosen)

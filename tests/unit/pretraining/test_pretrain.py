@@ -141,6 +141,35 @@ def test_a_dry_run_says_the_plan_and_writes_nothing(tmp_path: Path) -> None:
     assert said[0] == "clouds: 4 classes." and said[1].startswith("The probe is a logistic regression") and "20 updates" in said[2]
 
 
+def shaded(count: int = 64, seed: int = 0, *, labelled: bool = True) -> Examples:
+    """Pictures of stripes that lean to one of four sides, on any grey and of any width: pixels do not show the class, edges do."""
+    random = np.random.default_rng(seed)
+    places = np.stack(np.mgrid[:20, :20], -1) @ np.array([[0, 1], [1, 0], [1, 1], [1, -1]]).T
+    sides = np.arange(count) % 4
+    waves = np.stack([np.sin(places[..., k] * random.uniform(0.7, 1.2) + random.uniform(0, 7)) for k in sides])
+    pixels = 128 + random.uniform(30, 100, (count, 1, 1)) * waves + random.normal(0, 12, waves.shape)
+    made = np.repeat(pixels.clip(0, 255).astype(np.uint8)[..., None], 3, axis=-1)
+    return make_examples(Pixels(made), [f"c{k}" for k in sides] if labelled else None, name="stripes")
+
+
+@pytest.mark.parametrize("loss", ["nt_xent", "one_negative", "population"])
+def test_views_of_photos_find_each_other_without_labels(loss: str, tmp_path: Path) -> None:
+    how = PretrainSettings(
+        objective="simclr", loss=loss, visits=2 * 32 * 30, batch=32, checkpoints=1, lr=5e-3, view="Augment(crop=(0.8, 1.0))"
+    )
+    found = run(shaded(), tmp_path / "a", how, backbone="conv4,size=20,width=8")
+    losses = [row["loss"] for row in found.curve]
+    assert (
+        len(losses) == 30
+        and np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.1 * np.mean(losses[:5])
+        and found.record["visits"] == 2 * 32 * 30
+    )
+    assert found.record["remarks"] == ["stripes: 48 photos; labels are not looked at."]
+    assert "projection" not in " ".join(found.backbone.start())
+    bare = run(shaded(labelled=False), tmp_path / "b", replace(how, visits=2 * 64), backbone="conv4,size=20,width=8")
+    assert bare.record["probe"] is None and bare.record["remarks"] == ["stripes: 64 photos; labels are not looked at."]
+
+
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
     save_clip(folder := tmp_path_factory.mktemp("clip"))
@@ -190,6 +219,13 @@ def test_the_same_by_name_from_python(tmp_path: Path) -> None:
         ("conv4", clouds(), HOW, "clouds holds examples, but conv4 reads photos"),
         ("pixels", photographed(), HOW, "pixels has no weights, so there is nothing to pretrain"),
         (MLP, clouds(), replace(HOW, visits=19), "a budget of 19 visits does not allow one update of 20 rows: expected 20 or more"),
+        (MLP, clouds(), PretrainSettings(objective="simclr", visits=100), "simclr compares views of photos, but mlp.* reads examples"),
+        (
+            "conv4",
+            photographed(),
+            replace(HOW, objective="simclr", visits=35),
+            "35 visits does not allow one update of 36 rows",
+        ),
         (MLP, clouds(), PretrainSettings(visits=100), "reads no texts, so examples cannot be paired with captions"),
         (MLP, make_examples(Vectors(np.zeros((9, 6), dtype=np.float32)), name="bare"), HOW, "bare has fewer than two classes"),
     ],
@@ -235,6 +271,9 @@ def test_captions_of_thousands_of_words_are_cut_and_counted(clip: str, tmp_path:
         ({"visits": 5, "batch": 1}, "batch of at least 2"),
         ({"visits": 5, "checkpoints": -1}, "checkpoints of at least 0"),
         ({"visits": 5, "lr": -1.0}, "lr of at least 0"),
+        ({"visits": 5, "temperature": 0.0}, "temperature divides cosines"),
+        ({"visits": 5, "view": "Sampled()"}, "unknown name 'Sampled'"),
+        ({"visits": 5, "view": 3}, "3 is no view"),
         ({"visits": 5, "warmup": 1.0}, "warmup of at least 0 and below 1"),
         ({"visits": 5, "templates": ("no place",)}, "one {} for the class name"),
     ],

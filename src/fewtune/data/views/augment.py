@@ -1,4 +1,4 @@
-"""Augmented views of images: one batched kernel for CPU and GPU, with different parameters for each image."""
+"""Views of images: batched kernels for CPU and GPU, with different parameters for each image."""
 
 from __future__ import annotations
 
@@ -10,24 +10,42 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fewtune.data.examples import Integers
+from fewtune.data.views.blocks import shuffled
 from fewtune.data.views.colours import brightness, contrast, saturation
+from fewtune.data.views.filters import changed
 from fewtune.data.views.geometry import crops, flipped, sampled
 from fewtune.data.views.rand import colours, draw, moves
-from fewtune.data.views.views import Augment
+from fewtune.data.views.views import Augment, BlockShuffle, Identity, InOrder, View
 from fewtune.keys import Counters, Key
 
 
-def augment(view: Augment, images: Float[Tensor, "B C H W"], rows: Integers, key: Key) -> Float[Tensor, "B C H W"]:
+def augment(view: View, images: Float[Tensor, "B C H W"], rows: Integers, key: Key) -> Float[Tensor, "B C H W"]:
     """The images in [0, 1], C = 1 or 3, changed by `view`; the input is not changed.
 
     `rows` [B] are rows of the row space. The random draws depend only on them and on the `key` of (seed, step, role, copy), so a row looks
-    the same in any batch (bit for bit on one machine). An image that is not moved is not resampled: a view that draws nothing returns the
-    same pixels. All geometry is one affine map and one bilinear sampling. Beyond its edges the image is mirrored, because black corners
+    the same in any batch (bit for bit on one machine). An image that is not changed keeps its very pixels.
+    """
+    if isinstance(view, InOrder):
+        for place, part in enumerate(view.views):
+            images = augment(part, images, rows, key.child("part", place))
+        return images
+    if isinstance(view, Identity):
+        return images
+    if isinstance(view, BlockShuffle):
+        return shuffled(view, images)
+    counters = np.asarray(rows).astype(np.uint64)
+    return _augmented(view, images, counters, key) if isinstance(view, Augment) else changed(view, images, counters, key)
+
+
+def _augmented(view: Augment, images: Tensor, counters: Counters, key: Key) -> Tensor:
+    """Flip, crop, RandAugment and colour jitter.
+
+    An image that is not moved is not resampled. All geometry is one affine map and one bilinear sampling. Beyond its edges the image is
+    mirrored, because black corners
     would influence autocontrast and equalize. Departs: the crop is cut from the prepared image, not from the original, and its sides need
     not be whole pixels; RandAugment's geometry comes before its colours in any case, and can show parts outside the crop; the order of
     colour jitter is fixed.
     """
-    counters = np.asarray(rows).astype(np.uint64)
     height, width = images.shape[-2:]
     drawn = draw(view.rand_ops, key, counters)
     if view.flip:

@@ -67,6 +67,135 @@ class BlockShuffle:
             raise InputError(f"expected blocks of at least 1 pixel, found size {self.size}.")
 
 
-View: TypeAlias = Identity | Augment | BlockShuffle
-VIEWS = (Identity, Augment, BlockShuffle)
+@final
+@dataclass(frozen=True, kw_only=True)
+class Rotate:
+    """Turned about the middle by an angle uniform in [-`degrees`, `degrees`]; with `quarters`, by 0, 90, 180 or 270 degrees more. What lies
+    beyond the edges is mirrored; `share` of the images are turned."""
+
+    degrees: float = 0.0
+    quarters: bool = True
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        _share("Rotate", self.share)
+        if not 0 <= self.degrees <= 180:
+            raise InputError(f"expected degrees of Rotate from 0 to 180, found {self.degrees}.")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Grey:
+    """Without colours (ITU-R 601 luma in each channel): `share` of the images. SimCLR's colour drop."""
+
+    share: float = 0.2
+
+    def __post_init__(self) -> None:
+        _share("Grey", self.share)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Hue:
+    """All hues turned by an angle uniform in [-`strength`, `strength`], in turns of the circle of hues (at most 0.5); `share` of the
+    images."""
+
+    strength: float = 0.2
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        _share("Hue", self.share)
+        if not 0 <= self.strength <= 0.5:
+            raise InputError(f"expected strength of Hue from 0 to 0.5, found {self.strength}.")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Blur:
+    """Gaussian blur of a standard deviation uniform in `sigma`, in pixels; `share` of the images. The kernel ends at four times the larger
+    sigma; beyond the edges the image is mirrored."""
+
+    sigma: tuple[float, float] = (0.1, 2.0)
+    share: float = 0.5
+
+    def __post_init__(self) -> None:
+        _share("Blur", self.share)
+        if not (len(self.sigma) == 2 and 0 < self.sigma[0] <= self.sigma[1] <= 50):
+            raise InputError(f"expected sigma of Blur as two numbers of pixels, 0 < least <= largest <= 50, found {self.sigma}.")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """Gaussian noise of a standard deviation uniform in [0, `most`] is added to every value; then values are cut to [0, 1]. `share` of the
+    images."""
+
+    most: float = 0.1
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        _share("Noise", self.share)
+        if not 0 <= self.most < float("inf"):
+            raise InputError(f"expected most of Noise of at least 0, found {self.most}.")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Cutout:
+    """A square of grey (0.5) that covers `area` of the image, its middle anywhere in the image; `share` of the images.
+
+    Reference: DeVries and Taylor, "Improved regularization of convolutional neural networks with cutout", 2017.
+    """
+
+    area: float = 0.25
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        _share("Cutout", self.share)
+        if not 0 < self.area <= 1:
+            raise InputError(f"expected area of Cutout above 0 and at most 1, found {self.area}.")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Sobel:
+    """Edges: the length of the gradient of the grey image, by Sobel's two kernels, divided by 4 (a step from 0 to 1 gives 1); `share` of
+    the images.
+    """
+
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        _share("Sobel", self.share)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class InOrder:
+    """Several views, one after another, each with draws of its own."""
+
+    views: tuple[View, ...] = ()
+
+
+View: TypeAlias = Identity | Augment | Rotate | Grey | Hue | Blur | Noise | Cutout | Sobel | BlockShuffle | InOrder
+VIEWS = (Identity, Augment, Rotate, Grey, Hue, Blur, Noise, Cutout, Sobel, BlockShuffle, InOrder)
 IDENTITY = Identity()
+
+
+def simclr(strength: float = 1.0, least: float = 0.08, blur: float = 0.5) -> InOrder:
+    """The views of SimCLR: crop and flip, jitter of brightness, contrast, saturation and hue, colour drop, blur.
+
+    `strength` of the jitter (1 for photos, 0.5 for small pictures); `least`: the smallest share of the area that a crop shows; `blur`: the
+    share of blurred views (0 for small pictures). Reference: Chen et al., "A simple framework for contrastive learning of visual
+    representations", ICML 2020, appendix A. Departs: every view is jittered (there 80%), and blur is in pixels of the prepared image.
+
+    >>> len(simclr().views), len(simclr(blur=0.0).views)
+    (4, 3)
+    """
+    colours = (Augment(crop=(least, 1.0), colour=0.8 * strength), Hue(strength=min(0.5, 0.2 * strength)), Grey(share=0.2))
+    return InOrder(views=(*colours, Blur(share=blur)) if blur else colours)
+
+
+def _share(name: str, share: float) -> None:
+    if not 0 < share <= 1:
+        raise InputError(f"share of {name} is how many of the images are changed, above 0 and at most 1, found {share}.")

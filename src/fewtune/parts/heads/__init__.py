@@ -1,7 +1,7 @@
 """Heads: how answers are read off features.
 
 Features of the support [E, S, D] and of the query [E, Q, D] come in (for some heads class vectors [E, K, D] too); logits [E, Q, K] go out.
-`HEADS` lists every head; `Head` says what one must have.
+`HEADS` lists every head that answers classes; `Head` says what one must have.
 """
 
 from fewtune.parts.heads.blend import Blend
@@ -16,6 +16,7 @@ from fewtune.parts.heads.matching import Matching
 from fewtune.parts.heads.multi_logistic import MultiLogistic
 from fewtune.parts.heads.named_logistic import NamedLogistic
 from fewtune.parts.heads.paired import Paired
+from fewtune.parts.heads.projection import Projection
 from fewtune.parts.heads.ridge import Ridge
 from fewtune.parts.heads.shrink import Shrink
 from fewtune.parts.heads.svm import Svm
@@ -52,6 +53,7 @@ __all__ = [
     "MultiLogistic",
     "NamedLogistic",
     "Paired",
+    "Projection",
     "Ridge",
     "Shrink",
     "Svm",

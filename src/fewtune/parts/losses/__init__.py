@@ -16,6 +16,7 @@ from fewtune.parts.losses.soft_sharing import SoftSharing
 from fewtune.parts.losses.squared_error import SquaredError
 from fewtune.parts.losses.supervised_contrast import SupervisedContrast
 from fewtune.parts.losses.task_relation import TaskRelation
+from fewtune.parts.losses.views_of_rows import NtXent, OneNegative, Population
 
 LOSSES = (
     Anchor,
@@ -26,6 +27,9 @@ LOSSES = (
     Displacement,
     Distil,
     Entropy,
+    NtXent,
+    OneNegative,
+    Population,
     SigmoidContrast,
     SoftSharing,
     SquaredError,
@@ -44,7 +48,10 @@ __all__ = [
     "Distil",
     "Entropy",
     "Loss",
+    "NtXent",
+    "OneNegative",
     "Outcome",
+    "Population",
     "SigmoidContrast",
     "SoftSharing",
     "SquaredError",

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fewtune.errors import InputError
 from fewtune.lengths import unit
+from fewtune.parts.losses.alike import mean_log_share
 from fewtune.parts.losses.loss import Outcome
 from fewtune.parts.losses.queries import class_labels, needed, widened
 
@@ -44,8 +45,4 @@ class SupervisedContrast:
         itself = torch.eye(label.shape[1], dtype=torch.bool, device=rows.device)
         other = known[:, None, :] & known[:, :, None] & ~itself
         cosine = torch.bmm(unit(rows), unit(rows).mT) / self.temperature
-        logs = torch.log_softmax(cosine.masked_fill(~other & other.any(2, keepdim=True), -torch.inf), dim=2)
-        alike = other & (label[:, None, :] == label[:, :, None])
-        count = alike.sum(2)
-        cost = -logs.masked_fill(~alike, 0.0).sum(2) / count.clamp_min(1)
-        return cost.sum(1) / (count > 0).sum(1).clamp_min(1)
+        return mean_log_share(cosine, other & (label[:, None, :] == label[:, :, None]), other)
