@@ -12,6 +12,7 @@ training seed on the sources too. `dev`: as LM-BFF, 16 more rows of each class c
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import time
@@ -31,7 +32,7 @@ from fewtune.data.near.leaks import find_leaks
 from fewtune.data.prompts import LabelWords, Template, prompted, shipped
 from fewtune.data.reading.read import read_examples
 from fewtune.data.row_space import RowSpace
-from fewtune.evaluation.task_choice import Reserved, evidence_of
+from fewtune.evaluation.task_choice import ROWS, Reserved, evidence_of
 from fewtune.keys import key
 from fewtune.learning.declared import for_testing
 from fewtune.learning.engine import respond
@@ -40,6 +41,7 @@ from fewtune.learning.train import train
 from fewtune.parts.rates import Cosine
 from fewtune.recipes import logistic, multitask_prompt_finetuning, prompt_finetuning, prompt_zero_shot
 from fewtune.statistics import paired_interval
+from fewtune.tasks.candidates import few_rows
 from fewtune.tasks.chosen import Chosen
 from fewtune.tasks.episodes import Episodes
 from fewtune.tasks.selection import consistency_diversity
@@ -48,7 +50,7 @@ from fewtune.tasks.task import source_tasks
 KIT = Path(os.environ.get("FEWTUNE_KIT", "../shared/kit"))
 SEEDS = (13, 21, 42, 87, 100)  # LM-BFF's
 SHOTS, TEST = 16, 600
-RATES = (3e-4, 1e-3, 3e-3)
+RATE, RATES = 3e-4, (1e-4, 3e-4, 1e-3)  # of all methods (see docs/reproductions.md), and those that `dev` chooses among
 WORDS = {  # of the sets that LM-BFF does not have; ours, not tuned
     "tweet_emotion4": ("{text} It was [MASK] .", {"anger": ("anger",), "joy": ("joy",), "optimism": ("hope",), "sadness": ("sadness",)}),
     "agnews4": (
@@ -118,46 +120,44 @@ def sources_of(target: Target) -> tuple[RowSpace, int]:
     return RowSpace(kept), sum(map(len, gone.values()))
 
 
-def run(target: Target, backbone: Backbone, steps: int, splits: int) -> list[dict[str, Any]]:
+def run(target: Target, backbone: Backbone, steps: int, seed: int, *, dev: bool) -> list[dict[str, Any]]:
+    """Every method on one split of one set."""
     here, (source, gone) = Ground(backbone, RowSpace([target.examples])), sources_of(target)
-    start, finetuned = here.start(), prompt_finetuning()
-    tasks, rows = source_tasks(source), []
-    features = None
-    for seed in SEEDS[:splits]:
-        support = target.support(seed)
-        one = episode(target, support, target.test)
+    start, finetuned = here.start(), prompt_finetuning(lr=Cosine(lr=RATE))
+    support = target.support(seed)
+    one, rows = episode(target, support, target.test), []
 
-        def note(method: str, answers: np.ndarray, seconds: float, seed: int = seed) -> None:
-            row = {"set": target.name, "split": seed, "method": method, "accuracy": round(float(answers.mean()), 4)}
-            rows.append(row | {"seconds": round(seconds, 1), "left_out": gone, "rows": len(answers)})
-            print(json.dumps(rows[-1]), flush=True)
+    def judge(method: str, learner: Any, weights: dict[str, torch.Tensor], began: float) -> None:
+        answers = right(here, learner, weights, one, seed)
+        row = {"set": target.name, "split": seed, "method": method, "accuracy": round(float(answers.mean()), 4), "left_out": gone}
+        rows.append(row | {"seconds": round(time.process_time() - began, 1), "rows": len(answers), "steps": steps})
 
-        def judge(method: str, learner: Any, weights: dict[str, torch.Tensor], began: float, one: Episodes = one, seed: int = seed) -> None:
-            note(method, right(here, learner, weights, one, seed), time.process_time() - began)
-
-        judge("zero-shot", prompt_zero_shot().learner, start, time.process_time())
-        judge("logistic on the mask", logistic().learner, start, time.process_time())
-        judge("prompt-FT", finetuned.learner, start, time.process_time())
-        began, dev = time.process_time(), target.support(seed, SHOTS, SHOTS)
+    judge("zero-shot", prompt_zero_shot().learner, start, time.process_time())
+    judge("logistic on the mask", logistic().learner, start, time.process_time())
+    judge("prompt-FT", finetuned.learner, start, time.process_time())
+    tasks = source_tasks(source)
+    for chosen in (False, True):
+        began = time.process_time()
+        method = multitask_prompt_finetuning(steps=steps, lr=Cosine(lr=RATE), selection=consistency_diversity() if chosen else None)
+        phases = method.phases
+        if chosen:
+            with torch.no_grad():
+                seen = here.embed(start, torch.from_numpy(support)[None])[0]
+            features = torch.zeros(len(target.bare), seen.shape[1])
+            features[torch.from_numpy(support)] = seen
+            evidence = evidence_of(backbone, source, features, Reserved(support, target.bare.labels[support]))
+            sampler: Any = phases[0].sampler
+            assert isinstance(sampler, Chosen)
+            phases = (replace(phases[0], sampler=sampler.resolved(few_rows(tasks, source, ROWS), evidence)),)
+        trained = train(Ground(backbone, source), phases, tasks, key(seed, "multitask"))
+        said = " of selected sets" if chosen else ""
+        judge(f"multitask{said}, zero-shot", method.learner, trained.weights, began)
+        judge(f"multitask{said}, prompt-FT", finetuned.learner, trained.weights, began)
+    if dev:
+        began, other = time.process_time(), episode(target, support, target.support(seed, SHOTS, SHOTS))
         tried = {lr: prompt_finetuning(lr=Cosine(lr=lr)).learner for lr in RATES}
-        scores = {lr: right(here, learner, start, episode(target, support, dev), seed).mean() for lr, learner in tried.items()}
-        judge("prompt-FT, rate by 16 dev", tried[max(scores, key=scores.__getitem__)], start, began)
-        for chosen in (False, True):
-            began = time.process_time()
-            method = multitask_prompt_finetuning(steps=steps, selection=consistency_diversity() if chosen else None)
-            phases = method.phases
-            if chosen:
-                if features is None:
-                    with torch.no_grad():
-                        features = here.embed(start, torch.arange(len(target.bare))[None])[0]
-                evidence = evidence_of(backbone, source, features, Reserved(support, target.bare.labels[support]))
-                sampler: Any = phases[0].sampler
-                assert isinstance(sampler, Chosen)
-                phases = (replace(phases[0], sampler=sampler.resolved(tasks, evidence)),)
-            trained = train(Ground(backbone, source), phases, tasks, key(seed, "multitask"))
-            said = " of selected sets" if chosen else ""
-            judge(f"multitask{said}, zero-shot", method.learner, trained.weights, began)
-            judge(f"multitask{said}, prompt-FT", finetuned.learner, trained.weights, began)
+        scores = {lr: right(here, learner, start, other, seed).mean() for lr, learner in tried.items()}
+        judge("prompt-FT, rate by 16 dev rows a class", tried[max(scores, key=scores.__getitem__)], start, began)
     return rows
 
 
@@ -192,10 +192,11 @@ def table(path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--backbone", default=f"hf:{KIT / 'weights' / 'bert-tiny-mlm'}")
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--splits", type=int, default=5)
     parser.add_argument("--sets", nargs="*", default=list(SETS))
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--dev", action="store_true")
     parser.add_argument("--pilot", action="store_true")
     parser.add_argument("--table", type=Path)
     given = parser.parse_args()
@@ -204,11 +205,12 @@ def main() -> None:
     backbone = load_backbone(TextOptions(template="{text} It was [MASK] .").onto(given.backbone))
     if given.pilot:
         return pilot(backbone)
-    for name in given.sets:
-        rows = run(Target(name), backbone, given.steps, given.splits)
+    for seed, name in itertools.product(SEEDS[: given.splits], given.sets):
+        lines = [json.dumps(row) for row in run(Target(name), backbone, given.steps, seed, dev=given.dev)]
+        print(*lines, sep="\n", flush=True)
         if given.out:
             with given.out.open("a") as file:
-                file.writelines(json.dumps(row) + "\n" for row in rows)
+                file.writelines(f"{line}\n" for line in lines)
     return None
 
 

@@ -39,7 +39,7 @@ def prompt_zero_shot() -> Method:
     return Method(learner=WORDS)
 
 
-@defaults(steps=100, batch=16, lr=Cosine(lr=1e-3), optimizer=AdamW(), last=...)
+@defaults(steps=100, batch=16, lr=Cosine(lr=1e-4), optimizer=AdamW(), last=...)
 def prompt_finetuning(*, last: int = 0, **settings: Unpack[Training]) -> Method:
     """Prompt-based finetuning on the support: cross-entropy over the label words at the mask, all weights at one rate.
 
@@ -55,7 +55,7 @@ def prompt_finetuning(*, last: int = 0, **settings: Unpack[Training]) -> Method:
     return Method(learner=Adapt(phases=(phase,), then=WORDS))
 
 
-@defaults(steps=200, batch=1, lr=Cosine(lr=1e-3), optimizer=AdamW())
+@defaults(steps=200, batch=1, lr=Cosine(lr=1e-4), optimizer=AdamW())
 def multitask_prompt_finetuning(
     ways: int = 8,
     queries: int = 4,
@@ -63,7 +63,7 @@ def multitask_prompt_finetuning(
     selection: Selection | None = None,
     test_batch: int = 16,
     test_steps: int = 0,
-    test_lr: Rate | float = Cosine(lr=1e-3),  # noqa: B008
+    test_lr: Rate | float = Cosine(lr=1e-4),  # noqa: B008
     **settings: Unpack[Training],
 ) -> Method:
     """Prompt-based finetuning on other data sets, then zero-shot, or with `test_steps` prompt-based finetuning on the support.

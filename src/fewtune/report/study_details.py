@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -12,8 +13,9 @@ from fewtune.data.row_space import RowSpace
 from fewtune.evaluation.run_study import Outcomes
 from fewtune.evaluation.study import Bench
 from fewtune.report.tables import Cell, Table
+from fewtune.transfer.agreement import error_agreement
 
-MOST_CLASSES = 30
+MOST_CLASSES, MOST_PAIRS = 30, 10
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -108,6 +110,29 @@ def agreement_table(answers: Answers) -> Table | None:
             cells.append(Cell(None, "") if a == b else _percent(float(both / either) if either else None))
         rows.append([Cell(a), *cells])
     return Table.of(["", *methods], rows, answers.title, (), ["method", *(f"method_{i}" for i in range(len(methods)))])
+
+
+def pairs_table(answers: Answers) -> Table | None:
+    """Right and wrong of two methods on the same queries, 2 x 2, and Cohen's kappa: 0 where errors are independent, 1 where they are the
+    same. The first MOST_PAIRS pairs; None for fewer than two methods. With several training runs a method is right where most runs are.
+    """
+    pairs = list(itertools.combinations(answers.right, 2))
+    rows = []
+    for a, b in pairs[:MOST_PAIRS]:
+        known = np.isfinite(answers.right[a]) & np.isfinite(answers.right[b])
+        if not known.any():
+            continue
+        found = error_agreement(answers.right[a][known] >= 0.5, answers.right[b][known] >= 0.5, resamples=1)
+        share = found.table / found.table.sum()
+        cells = [_percent(float(share[i, j])) for i, j in ((0, 0), (0, 1), (1, 0), (1, 1))]
+        kappa = Cell(None) if np.isnan(found.kappa) else Cell(found.kappa, f"{found.kappa:.2f}")
+        rows.append([Cell(f"{a}, {b}"), *cells, _percent(found.independent), kappa])
+    if not rows:
+        return None
+    columns = ["first, second", "both right", "first alone", "second alone", "both wrong", "both wrong if independent", "kappa"]
+    notes = [f"The first {MOST_PAIRS} of {len(pairs)} pairs."] if len(pairs) > MOST_PAIRS else []
+    keys = ["pair", "both_right", "first_alone", "second_alone", "both_wrong", "independent", "kappa"]
+    return Table.of(columns, rows, answers.title, notes, keys)
 
 
 def _percent(value: float | None) -> Cell:

@@ -11,7 +11,7 @@ from fewtune.evaluation.study import Bench
 from fewtune.evaluation.summary import Line, Summary
 from fewtune.report.drawing import Drawn
 from fewtune.report.page import environment
-from fewtune.report.study_details import agreement_table, answers_of, class_table, group_table
+from fewtune.report.study_details import agreement_table, answers_of, class_table, group_table, pairs_table
 from fewtune.report.study_figures import cost_figure, intervals_figure, ranks_figure, shots_figure
 from fewtune.report.tables import Table
 
@@ -36,6 +36,12 @@ def study_page(table: Table, summary: Summary, bench: Bench, outcomes: Outcomes)
             "Of the queries that at least one of two methods answers wrongly, how many both answer wrongly. Low: an ensemble of the two "
             "can repair much.",
             [t for one in answers if (t := agreement_table(one)) is not None],
+        ),
+        (
+            "pairs",
+            "The same queries, %",
+            "Right and wrong of two methods on the same queries. Kappa is 0 where their errors are independent, 1 where they are the same.",
+            [t for one in answers if (t := pairs_table(one)) is not None],
         ),
     ]
     context = {

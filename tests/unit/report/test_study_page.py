@@ -12,7 +12,7 @@ from fewtune.evaluation.run_study import Outcomes, run_study
 from fewtune.evaluation.study import Bench
 from fewtune.evaluation.summary import Summary, summarise
 from fewtune.report.paper_table import paper_table
-from fewtune.report.study_details import Answers, agreement_table, answers_of, class_table, group_table
+from fewtune.report.study_details import Answers, agreement_table, answers_of, class_table, group_table, pairs_table
 from fewtune.report.study_figures import alike, ranks_figure
 from fewtune.report.study_page import study_page
 from fewtune.report.tables import Table
@@ -68,6 +68,17 @@ def test_agreement_by_hand() -> None:
     half = agreement_table(answers(a=[1, 0.5, 0, 1], b=[1, 1, 0, np.nan]))
     assert half is not None and half.rows[0][2].value == pytest.approx(1 / 1.5)
     assert agreement_table(answers(a=[1, 0, 0, 1])) is None
+
+
+def test_pairs_by_hand() -> None:
+    """a is right on 0 and 3, b on 0 and 1: each kind of query once, which is what independent errors give."""
+    found = pairs_table(answers(a=[1, 0, 0, 1], b=[1, 1, 0, 0], c=[1, 0.4, 0.2, 1]))
+    assert found is not None and [row[0].value for row in found.rows] == ["a, b", "a, c", "b, c"]
+    assert [cell.value for cell in found.rows[0][1:]] == [0.25, 0.25, 0.25, 0.25, 0.25, 0.0]
+    assert [cell.value for cell in found.rows[1][1:]] == [0.5, 0.0, 0.0, 0.5, 0.25, 1.0]
+    lopsided = pairs_table(answers(a=[1, 1, 1, 0], b=[1, 0, 0, np.nan]))
+    assert lopsided is not None and [c.value for c in lopsided.rows[0][1:6]] == pytest.approx([1 / 3, 2 / 3, 0, 0, 0])
+    assert pairs_table(answers(a=[1, 0, 0, 1])) is None
 
 
 def test_groups_and_missing_answers_by_hand() -> None:
