@@ -168,7 +168,7 @@ def mamf(
     from fewtune.evaluation.run_folder import Keeping
 
     where = Keeping(out=keeping.out, overwrite=keeping.overwrite, resume=keeping.resume)
-    study = study_of(examples, model.load(examples[0].modality), settings, where, quiet=model.quiet)
+    study = study_of(examples, model.load(examples[0]), settings, where, quiet=model.quiet)
     if not study.leads:
         return
     answer(study.render(format, width=terminal_width(), color=sys.stdout.isatty()), styled=format == "table")
