@@ -16,7 +16,6 @@ from sklearn.linear_model import LogisticRegression
 
 from fewtune.errors import InputError
 from fewtune.statistics.sample import Floats, Integers, Numbers
-from fewtune.statistics.variance_ratio import variance_ratio as ratio_of_rows
 
 
 def variance_ratio(features: Numbers, labels: Numbers) -> float:
@@ -30,9 +29,15 @@ def variance_ratio(features: Numbers, labels: Numbers) -> float:
     0.04
     """
     f, y = _rows(features, labels)
-    if len(np.unique(y)) < 2:
-        raise InputError(f"a variance ratio needs rows of at least two classes, found {len(np.unique(y))}.")
-    return ratio_of_rows(f, y)
+    names, index = np.unique(y, return_inverse=True)
+    if len(names) < 2:
+        raise InputError(f"a variance ratio needs rows of at least two classes, found {len(names)}.")
+    means = np.stack([f[index == c].mean(0) for c in range(len(names))])
+    within = float(((f - means[index]) ** 2).sum())
+    between = float(((means[index] - f.mean(0)) ** 2).sum())
+    if between == 0:
+        return math.nan if within == 0 else math.inf
+    return within / between
 
 
 def collision_probability(frequencies: Numbers) -> float:
