@@ -135,12 +135,15 @@ def test_what_cannot_be_learned_is_said(fewtune: Run, tmp_path: Path, words: lis
     assert not (tmp_path / "run").exists()
 
 
-def test_a_model_of_columns_is_refused_where_one_of_classes_is_wanted(fewtune: Run, trained: tuple[Path, str], tmp_path: Path) -> None:
+def test_what_a_model_of_columns_does_and_what_it_does_not(fewtune: Run, trained: tuple[Path, str], tmp_path: Path) -> None:
     new = tmp_path / "new.csv"
-    new.write_text("size,age\n12,1\n")
-    for words in (["export", trained[0] / "run"], ["add-class", trained[0] / "run", "x", new]):
-        ran = fewtune(*words)
-        assert ran.code == 2 and "model of several label columns" in ran.err, ran.err
+    new.write_text("size,age\n12,1\n60,2\n61,1\n")
+    ran = fewtune("suggest", trained[0] / "run", new, "--count", "2", "--format", "json")
+    assert ran.code == 0 and len(json.loads(ran.out)["suggestions"]) == 2, ran.err
+    ran = fewtune("add-class", trained[0] / "run", "vast", new, "--out", tmp_path / "larger")
+    assert (ran.code == 0 and "Class vast of kind was added from 3 examples" in ran.out) or "answered by a network" in ran.err, ran.err
+    ran = fewtune("add-class", trained[0] / "run", "x", new, "--column", "price")
+    assert ran.code == 2 and "has no column of classes 'price'" in ran.err
     ran = fewtune("predict", trained[0] / "run", new, "--threshold", "0.5")
     assert ran.code == 2 and "--threshold is for models of one column of classes" in ran.err
     ran = fewtune("predict", trained[0] / "run", tmp_path)

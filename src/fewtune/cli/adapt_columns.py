@@ -75,14 +75,14 @@ def adapt_table(data: Path, wanted: Wanted, out: Path, asked: ColumnsAsked, mode
     load_libraries()
 
     from fewtune.joint.adapt import adapt_columns
-    from fewtune.models.bundle import CARD, HEAD, REPORT, WEIGHTS
+    from fewtune.models.bundle import FILES, REPORT
     from fewtune.models.its_place import PACKED
     from fewtune.report.joint_page import save_outcome
     from fewtune.report.joint_tables import sharing_table, tasks_table
     from fewtune.sides.job import Workplace
 
     settings, backbone = asked.settings(table), None
-    refuse_existing(out, overwrite=overwrite, writes=(CARD, HEAD, WEIGHTS, REPORT, *((PACKED,) if pack else ())))
+    refuse_existing(out, overwrite=overwrite, writes=(*FILES, REPORT, *((PACKED,) if pack else ())))
     tell(*columns_in_words(table))
     if not table.bare:
         with stage("loading the backbone"):

@@ -18,6 +18,7 @@ def add_class(
     *,
     text: Annotated[list[str] | None, Parameter(negative=())] = None,
     out: Path | None = None,
+    column: str | None = None,
     more: Annotated[bool, Parameter(negative=())] = False,
     input: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
     skip_bad: bool = False,
@@ -38,6 +39,8 @@ def add_class(
         An example, for text models. Repeat for more.
     out: Path
         Save the new model in this folder, and keep the model in RUN as it is.
+    column: str
+        The label column that the class is of, for a model of several label columns.
     more: bool
         Add the examples to a class that the model already has.
     input: str
@@ -55,9 +58,17 @@ def add_class(
     from fewtune.models.add_class import put_back
     from fewtune.models.bundle import FILES, REPORT, load_bundle
     from fewtune.models.predict import wanted_by
+    from fewtune.models.record import is_joint
     from fewtune.report.added import findings_of_added
     from fewtune.report.page import write_page
 
+    if is_joint(run):
+        from fewtune.cli.add_class_columns import add_to_column
+
+        add_to_column(run, name, inputs or [], text or [], out, running, column=column, more=more, input=input_of(input), overwrite=overwrite)
+        return
+    if column is not None:
+        raise InputError("--column is for models of several label columns, and this one has a single one: leave it out.")
     bundle = load_bundle(run)
     refuse_existing(out or run, overwrite=overwrite or out is None, writes=(*FILES, REPORT))
     if not inputs and not text:

@@ -9,6 +9,8 @@ from cyclopts import Parameter
 
 from fewtune.cli.options import input_of
 
+WRITING = "writing the graph and checking it: up to a minute or two"
+
 
 def export(
     run: Path,
@@ -23,7 +25,7 @@ def export(
     """Write a saved model for other programs (ONNX): RUN/model.onnx.
 
     The file contains normalisation, backbone, head and calibration. Its metadata holds the class names and how to prepare inputs. It is
-    saved only if its answers equal those of the model.
+    saved only if its answers equal those of the model. A model of several label columns has one output for each.
 
     Parameters
     ----------
@@ -46,12 +48,18 @@ def export(
     from fewtune.models.export import export_onnx
     from fewtune.models.onnx_provider import need_onnx
     from fewtune.models.predict import wanted_by
+    from fewtune.models.record import is_joint
 
     assert format == "onnx"
+    if is_joint(run):
+        from fewtune.cli.export_columns import export_columns
+
+        export_columns(run, inputs or [], input=input_of(input), weights=weights, quiet=quiet)
+        return
     bundle = load_bundle(run)
     need_onnx()
     examples = read_inputs(inputs, [], wanted_by(bundle), input_of(input)) if inputs else None
     if not quiet:
-        note("writing the graph and checking it: up to a minute or two")
+        note(WRITING)
     made = export_onnx(bundle, run / "model.onnx", weights=weights, examples=examples)
     tell(*made.sentences)

@@ -47,21 +47,29 @@ def serve(
     from fewtune.cli.say import note, tell
     from fewtune.errors import InputError
     from fewtune.models.bundle import load_bundle
+    from fewtune.models.its_place import check_found
+    from fewtune.models.joint.bundle import load_joint
+    from fewtune.models.joint.model import JointBundle
+    from fewtune.models.record import is_joint
     from fewtune.serving.server import need_server, open_socket, run_server
 
     need_server()
     from fewtune.serving.answering import Answering
     from fewtune.serving.application import Settings, application
+    from fewtune.serving.columns import ColumnsAnswering
     from fewtune.serving.requests import Limits
+    from fewtune.serving.served import Served
 
     if min(batch, queue, items) < 1 or wait < 0 or megabytes <= 0 or timeout <= 0 or items > queue:
         raise InputError(
             "expected --batch, --queue, --items, --megabytes and --timeout above 0, --wait at least 0, --queue not below --items."
         )
-    bundle = load_bundle(run)
+    check_found(run, running.weights)
+    loaded = load_joint(run) if is_joint(run) else load_bundle(run)
     local = host in ("127.0.0.1", "localhost", "::1")
     with open_socket(host, port) as listening:
-        answering = Answering.of(bundle, running.value())
+        of = running.value()
+        answering: Served = ColumnsAnswering.of(loaded, of) if isinstance(loaded, JointBundle) else Answering.of(loaded, of)
         answering.warm()
         limits = Limits(body=int(megabytes * 1e6), items=items, seconds=timeout)
         settings = Settings(limits=limits, batch=batch, wait=wait / 1000, queue=queue, local=local)

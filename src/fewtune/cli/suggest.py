@@ -41,10 +41,17 @@ def suggest(
     from fewtune.cli.say import answer, note, tell
     from fewtune.data.reading.inputs import read_given
     from fewtune.errors import InputError
-    from fewtune.models.record import glance
+    from fewtune.models.its_place import check_found
+    from fewtune.models.record import glance, is_joint
 
     if count < 1:
         raise InputError(f"expected --count of 1 or more, found {count}.")
+    check_found(run, running.weights)
+    if is_joint(run):
+        from fewtune.cli.suggest_columns import suggest_columns
+
+        suggest_columns(run, inputs or [], count, format, running, input=input_of(input), seed=seed)
+        return
     given = read_given(inputs or [], [], glance(run).wanted, input_of(input))
 
     from fewtune.models.bundle import load_bundle

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, final
 
+import numpy as np
+import torch
+
 from fewtune.backbones.backbone import Backbone
 from fewtune.data.reading.label_table import LabelTable
 from fewtune.errors import InputError
@@ -34,7 +37,7 @@ from fewtune.learning.method import Method
 from fewtune.models.backbone_record import record_of
 from fewtune.models.finetuned_weights import Change, since_origin
 from fewtune.models.joint.evaluate import TaskMeasured, measured_task
-from fewtune.models.joint.model import Fitted, JointBundle, TaskModel
+from fewtune.models.joint.model import Fitted, JointBundle, JointSupport, TaskModel
 from fewtune.models.joint.rows import row_digests
 from fewtune.models.record import known
 from fewtune.recipes.language import read_method
@@ -168,12 +171,23 @@ def _bundle(rows: JointRows, judged: tuple[TaskJudged, ...], networks: Mapping[s
     return JointBundle(
         backbone=None if origin is None else record_of(origin, width),
         changes=tuple(changes.values()),
+        support=_support(rows, judged, networks),
         numbers=rows.table.names,
         scaling=rows.scaling,
         tasks=tuple(_task_model(rows, place, task, networks, tuple(changes)) for place, task in enumerate(judged)),
         learned=frozenset(digests[row] for row in rows.train),
         input=rows.table.input,
     )
+
+
+def _support(rows: JointRows, judged: tuple[TaskJudged, ...], networks: Mapping[str, Network]) -> JointSupport | None:
+    """The rows that heads of class columns are fitted on; None where networks answer all of them."""
+    heads = {place: one.task for place, one in enumerate(judged) if one.task.column.kind == "class" and one.chosen not in networks}
+    if not heads:
+        return None
+    known = {place: np.isin(rows.train, task.train) for place, task in heads.items()}
+    labels = {place: np.where(known[place], task.column.values[rows.train], -1) for place, task in heads.items()}
+    return JointSupport(rows.features[torch.from_numpy(rows.train)], labels)
 
 
 def _changes(rows: JointRows, networks: Mapping[str, Network]) -> tuple[Backbone | None, dict[str, Change | None]]:

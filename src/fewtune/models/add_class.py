@@ -60,7 +60,7 @@ def add_class(
         raise InputError("this model knows the names of its classes and no example: make it again with one more name, or with examples.")
     if support is None:
         raise InputError("this model was saved without the rows it was learned from: make it again with `fewtune adapt`.")
-    names, label = _place(bundle.class_names, name, more)
+    names, label = class_place(bundle.class_names, name, more)
     examples, left_out = _new_rows(examples, bundle, support, label, skip_bad)
     features, bad = own_features(bundle, examples, running=Running(backbone=backbone, quiet=quiet), skip_bad=skip_bad)
     kept = [row for row in range(len(examples)) if row not in bad]
@@ -107,20 +107,27 @@ def _cross_validated(bundle: Bundle, method: Method, labelled: Labelled, vectors
 
 
 def put_back(bundle: Bundle, run: Path, report: Callable[[Path], None] | None = None) -> tuple[str, ...]:
+    """As `put_over`, for a model of one column of classes."""
+    return put_over(bundle.write, bundle.read, run, report)
+
+
+def put_over(write: Callable[[Path], None], read: str, run: Path, report: Callable[[Path], None] | None = None) -> tuple[str, ...]:
     """Write a model over the one it was made from, whole or not at all; returns sentences about the other files of the folder.
+
+    `write`: writes the model's files into a folder; `read`: the digest of the record that it was made from.
 
     `report`: writes the page of the new model to a path; the old page stays where there is none. Files that fewtune did not write stay. An
     exported model is removed, because it is the old one. Raises InputError where the model card was edited.
     """
     said = []
     refuse_existing(run, overwrite=True, writes=FILES)
-    if bundle.read and read_record(run)[0].get("digest") != bundle.read:
+    if read and read_record(run)[0].get("digest") != read:
         raise InputError(f"another program changed {run} in the meantime: run the same command again.")
     before = set(entries(run)) - set(foreign(run))
     with new_folder(run, overwrite=True) as folder:
         for name in before & {REPORT, SELECTION}:
             shutil.copy2(run / name, folder / name)
-        bundle.write(folder)
+        write(folder)
         if report is not None:
             report(folder / REPORT)
     if ONNX in before:
@@ -130,7 +137,7 @@ def put_back(bundle: Bundle, run: Path, report: Callable[[Path], None] | None = 
     return tuple(said)
 
 
-def _place(names: Sequence[str], given: str, more: bool) -> tuple[tuple[str, ...], int]:
+def class_place(names: Sequence[str], given: str, more: bool) -> tuple[tuple[str, ...], int]:
     """The class names afterwards, and which of them the rows belong to."""
     name = given.strip() if isinstance(given, str) else ""
     if not name or not all(map(harmless, name)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -25,7 +25,7 @@ from fewtune.errors import InputError
 from fewtune.files import add_to_manifest, refuse_foreign, write_bytes
 from fewtune.keys import key
 from fewtune.machine import Machine
-from fewtune.models.bundle import Bundle
+from fewtune.models.bundle import BackboneRecord, Bundle
 from fewtune.models.graph import PIXELS, Answering, Inputs, fed, inputs_of
 from fewtune.models.its_backbone import load_its_backbone
 from fewtune.models.onnx_notes import beside as paths
@@ -74,7 +74,7 @@ def export_onnx(
     chosen = _made_up(bundle, backbone) if examples is None else examples
     checked = chosen.take(np.arange(min(MOST, len(chosen))))
     refuse_unreadable(checked, unreadable(checked, deep=False), skip_bad=False)
-    inputs = inputs_of(bundle, backbone)
+    inputs = inputs_of(bundle.backbone.width, backbone)
     example = _two(backbone, checked, inputs)
     content = as_onnx(Answering(bundle, backbone).eval(), inputs, example, _metadata(bundle, backbone, inputs))
     difference, sizes = _difference(bundle, backbone, checked, content)
@@ -83,7 +83,7 @@ def export_onnx(
             f"the exported model differs from this one by up to {difference:.2g} in a probability (at most {TOLERANCE:g} is allowed), so "
             f"nothing was written: {backbone.name} computes something that ONNX does otherwise."
         )
-    tokens = _tokenizer(backbone, path.parent / TOKENIZER)
+    tokens = tokenizer_files(backbone, path.parent / TOKENIZER)
     fast = any(file.name == "tokenizer.json" for file in tokens)
     beside = {
         **tokens,
@@ -95,7 +95,7 @@ def export_onnx(
     add_to_manifest(path.parent, [path, *beside])
     rows = "made-up " if chosen.name == _INVENTED else ""
     sentences = (
-        f"Wrote {path} ({len(content) / 1e6:.1f} MB): {_shown(inputs)} -> probabilities [N, {len(bundle.class_names)}].",
+        f"Wrote {path} ({len(content) / 1e6:.1f} MB): {shown_inputs(inputs)} -> probabilities [N, {len(bundle.class_names)}].",
         inputs.how + _where_tokens(backbone, tokens),
         f"Checked with onnxruntime on {len(checked)} {rows}rows in batches of {', '.join(map(str, sizes))}: its probabilities differ from "
         f"fewtune's by at most {difference:.1g}.",
@@ -153,7 +153,7 @@ def _metadata(bundle: Bundle, backbone: Backbone, inputs: Inputs) -> dict[str, s
     return {name: str(value).encode(errors="backslashreplace").decode() for name, value in said.items()}
 
 
-def _tokenizer(backbone: Backbone, folder: Path) -> dict[Path, bytes]:
+def tokenizer_files(backbone: Backbone, folder: Path) -> dict[Path, bytes]:
     """The tokenizer's files as they lie in `folder` beside the model."""
     preparation = backbone.preparation
     if not isinstance(preparation, TextPreparation) or not hasattr(preparation.tokenizer, "save_pretrained"):
@@ -171,25 +171,28 @@ def _where_tokens(backbone: Backbone, beside: Mapping[Path, bytes]) -> str:
 
 
 def _made_up(bundle: Bundle, backbone: Backbone) -> Examples:
-    """Rows to check on where none are given: patches and noise, class names in sentences, or the embeddings learned from."""
+    """Rows to check on where none are given: made-up ones, or the embeddings learned from."""
+    if bundle.backbone.name == "precomputed" and bundle.support is not None:
+        return make_examples(Vectors(bundle.support.features.numpy()), name="support")
+    return make_examples(made_up_items(bundle.backbone, backbone, bundle.class_names), name=_INVENTED)
+
+
+def made_up_items(record: BackboneRecord, backbone: Backbone, names: Sequence[str]) -> Items:
+    """Rows to check on: pictures of patches and noise, sentences with `names` in them, or embeddings by chance."""
     generator = key(0, "export").generator()
-    items: Items
-    if bundle.backbone.modality == "image":
+    if record.modality == "image":
         coarse = generator.integers(0, 256, (MADE_UP, 8, 8, 3), dtype=np.uint8)
         noise = generator.integers(-30, 31, (MADE_UP, 256, 256, 3))
-        items = Pixels(np.clip(coarse.repeat(32, 1).repeat(32, 2) + noise, 0, 255).astype(np.uint8))
-    elif bundle.backbone.modality == "text":
-        names = bundle.class_names * MADE_UP
-        items = Texts([" ".join(("this is a text about", *names[i : i + 1 + 3 * i])) for i in range(MADE_UP)])
-    elif bundle.backbone.name == "precomputed" and bundle.support is not None:
-        return make_examples(Vectors(bundle.support.features.numpy()), name="support")
-    else:
-        width = int(getattr(backbone.network, "inputs", bundle.backbone.width))
-        items = Vectors(generator.normal(size=(MADE_UP, width)).astype(np.float32))
-    return make_examples(items, name=_INVENTED)
+        return Pixels(np.clip(coarse.repeat(32, 1).repeat(32, 2) + noise, 0, 255).astype(np.uint8))
+    if record.modality == "text":
+        many = tuple(names) * MADE_UP
+        return Texts([" ".join(("this is a text about", *many[i : i + 1 + 3 * i])) for i in range(MADE_UP)])
+    width = int(getattr(backbone.network, "inputs", record.width))
+    return Vectors(generator.normal(size=(MADE_UP, width)).astype(np.float32))
 
 
-def _shown(inputs: Inputs) -> str:
+def shown_inputs(inputs: Inputs) -> str:
+    """Names, shapes and kinds of what a graph takes, in words."""
     shapes = [
         f"{name} [{', '.join({'batch': 'N', 'sequence': 'T'}.get(str(s), str(s)) for s in shape)}] {kind}"
         for name, kind, shape in inputs.listed

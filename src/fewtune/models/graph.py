@@ -24,6 +24,21 @@ TOKENS = ("input_ids", "attention_mask")
 
 
 @final
+class PixelInputs(nn.Module):
+    """Pixels uint8 [N, H, W, 3] to what a network of images reads."""
+
+    def __init__(self, preparation: ImagePreparation) -> None:
+        super().__init__()
+        self.sized = Pixels(preparation)
+        self.register_buffer("mean", torch.tensor(preparation.mean)[:, None, None])
+        self.register_buffer("std", torch.tensor(preparation.std)[:, None, None])
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        scaled: Tensor = (self.sized(pixels) / 255.0 - self.get_buffer("mean")) / self.get_buffer("std")
+        return scaled
+
+
+@final
 class Answering(nn.Module):
     """Pixels uint8 [N, H, W, 3], tokens or vectors to calibrated probabilities [N, K] in float32.
 
@@ -41,14 +56,12 @@ class Answering(nn.Module):
         self.image = isinstance(preparation, ImagePreparation)
         self.text = isinstance(preparation, TextPreparation)
         if isinstance(preparation, ImagePreparation):
-            self.pixels = Pixels(preparation)
-            self.register_buffer("mean", torch.tensor(preparation.mean)[:, None, None])
-            self.register_buffer("std", torch.tensor(preparation.std)[:, None, None])
+            self.pixels = PixelInputs(preparation)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         given: Any = inputs[0]
         if self.image:
-            given = (self.pixels(given) / 255.0 - self.get_buffer("mean")) / self.get_buffer("std")
+            given = self.pixels(given)
         elif self.text:
             given = dict(zip(TOKENS, inputs, strict=True))
         held = {key: self.get_buffer(f"held{place}") for place, key in enumerate(self._names)}
@@ -79,8 +92,8 @@ class Inputs:
         return tuple(name for name, _, _ in self.listed)
 
 
-def inputs_of(bundle: Bundle, backbone: Backbone) -> Inputs:
-    """What the graph of a model takes."""
+def inputs_of(width: int, backbone: Backbone) -> Inputs:
+    """What the graph of a model takes; `width`: of the backbone's features."""
     preparation = backbone.preparation
     if isinstance(preparation, ImagePreparation):
         return Inputs(((PIXELS, "uint8", ("batch", "height", "width", 3)),), _how(preparation))
@@ -88,7 +101,7 @@ def inputs_of(bundle: Bundle, backbone: Backbone) -> Inputs:
         listed = tuple((name, "int64", ("batch", "sequence")) for name in TOKENS)
         how = f"Texts are tokenised, cut to {preparation.max_length} tokens and padded to the longest of the batch (attention_mask 0)."
         return Inputs(listed, how, preparation.max_length)
-    width = getattr(backbone.network, "inputs", bundle.backbone.width)
+    width = getattr(backbone.network, "inputs", width)
     return Inputs((("features", "float32", ("batch", int(width))),), "Embeddings as they are.")
 
 

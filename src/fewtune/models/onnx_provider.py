@@ -32,8 +32,10 @@ def need_onnx() -> None:
         raise InputError(f"{_INSTALL} ({problem})") from None
 
 
-def as_onnx(network: nn.Module, inputs: Inputs, example: Sequence[Tensor], metadata: Mapping[str, str]) -> bytes:
-    """One whole ONNX file, weights inside; any number of rows (and tokens) at once.
+def as_onnx(
+    network: nn.Module, inputs: Inputs, example: Sequence[Tensor], metadata: Mapping[str, str], outputs: Sequence[str] = ("probabilities",)
+) -> bytes:
+    """One whole ONNX file, weights inside; any number of rows (and tokens) at once. `outputs`: their names.
 
     `example`: inputs of two rows, because a single one would be taken for a constant. Raises InputError where the network cannot be
     written.
@@ -54,7 +56,7 @@ def as_onnx(network: nn.Module, inputs: Inputs, example: Sequence[Tensor], metad
                 external_data=False,
                 dynamic_shapes={"inputs": dynamic},
                 input_names=list(inputs.names),
-                output_names=["probabilities"],
+                output_names=list(outputs),
                 opset_version=OPSET,
                 verbose=False,
             )
@@ -81,7 +83,12 @@ def _without_traces(model: Any) -> Any:
 
 
 def run_onnx(content: bytes, batches: Sequence[Mapping[str, np.ndarray[Any, Any]]]) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
-    """What onnxruntime answers on the CPU, a batch at a time."""
+    """The first output that onnxruntime gives on the CPU, a batch at a time."""
+    return [outputs[0] for outputs in run_outputs(content, batches)]
+
+
+def run_outputs(content: bytes, batches: Sequence[Mapping[str, np.ndarray[Any, Any]]]) -> list[list[np.ndarray[Any, np.dtype[np.float32]]]]:
+    """All outputs that onnxruntime gives on the CPU, a batch at a time."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -89,6 +96,6 @@ def run_onnx(content: bytes, batches: Sequence[Mapping[str, np.ndarray[Any, Any]
     options.intra_op_num_threads = torch.get_num_threads()
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        return [session.run(None, dict(batch))[0] for batch in batches]
+        return [session.run(None, dict(batch)) for batch in batches]
     except Exception as problem:  # likewise
         raise InputError(f"onnxruntime cannot run the exported model: {str(problem).splitlines()[0][:300]}.") from problem

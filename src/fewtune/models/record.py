@@ -43,8 +43,8 @@ def model_record(path: Path, kind: str = SINGLE) -> dict[str, Any]:
         raise InputError(f"{file} cannot be read ({str(problem).rstrip('.')}): make the model again.") from None
     if record.get("kind") == JOINT != kind:
         raise InputError(
-            f"{path} is a model of several label columns or of numbers, which this command does not take: `fewtune predict` and "
-            "`fewtune evaluate` do, and in Python fewtune.load_columns."
+            f"{path} is a model of several label columns or of numbers, which this command does not take: `fewtune predict`, "
+            "`evaluate`, `suggest`, `serve`, `export`, `add-class` and `pack` do, and in Python fewtune.load_columns."
         )
     if record.get("kind") != kind:
         raise InputError(f"{path} is not a saved model (its fewtune.json describes something else): expected what `fewtune adapt` writes.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, final
 
@@ -54,7 +55,7 @@ def suggest(bundle: Bundle, examples: Examples, count: int, *, running: Running 
     if count < 1:
         raise InputError(f"expected a count of 1 row or more to suggest, found {count}.")
     features, bad = own_features(bundle, examples, running=running, skip_bad=True)
-    reasons = dict(bad) | _known(bundle, examples, bad)
+    reasons = dict(bad) | needless(examples.row_digests, examples.row_names, _learned(bundle), bad)
     left = np.array([row for row in range(len(examples)) if row not in reasons], dtype=np.int64)
     if not len(left):
         first = next(iter(sorted(reasons)))
@@ -89,8 +90,13 @@ def uncertain_and_diverse(features: Floats, p: Floats, count: int, *, seed: int 
     On two sets of texts it is not shown to bring more than random rows (docs/benchmarks.md).
     """
     top = np.sort(p, axis=1)
-    weight = np.maximum(1 - (top[:, -1] - top[:, -2]), 1e-6)
-    if count >= len(p):
+    return weighted_and_diverse(features, 1 - (top[:, -1] - top[:, -2]), count, seed=seed)
+
+
+def weighted_and_diverse(features: Floats, weight: Floats, count: int, *, seed: int = 0) -> Integers:
+    """The same by weights [N], 0 to 1, of how unsure each row is."""
+    weight = np.maximum(weight, 1e-6)
+    if count >= len(weight):
         return np.argsort(-weight, kind="stable")
     x = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     random = key(seed, "suggest").generator()
@@ -135,18 +141,21 @@ def _gaps(x: Floats, centres: Floats) -> Floats:
     return found
 
 
-def _known(bundle: Bundle, examples: Examples, bad: dict[int, str]) -> dict[int, str]:
-    """Rows that need no label: learned from already, or copies of other rows."""
-    learned = set() if bundle.support is None else set(bundle.support.digests)
+def _learned(bundle: Bundle) -> frozenset[bytes]:
+    return frozenset() if bundle.support is None else frozenset(bundle.support.digests)
+
+
+def needless(digests: Sequence[bytes], names: Sequence[str], learned: Collection[bytes], bad: Mapping[int, str]) -> dict[int, str]:
+    """Rows that need no label, and why: learned from already, or copies of other rows."""
     first: dict[bytes, int] = {}
     found: dict[int, str] = {}
-    for row, digest in enumerate(examples.row_digests):
+    for row, digest in enumerate(digests):
         if row in bad:
             continue
         if digest in learned:
             found[row] = "the model was learned from it"
         elif digest in first:
-            found[row] = f"a copy of {examples.row_names[first[digest]]}"
+            found[row] = f"a copy of {names[first[digest]]}"
         else:
             first[digest] = row
     return found

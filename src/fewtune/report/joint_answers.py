@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from fewtune.data.reading.inputs import Given
-from fewtune.models.joint.predict import answer_columns
+from fewtune.models.joint.predict import answer_columns, answer_record
 from fewtune.report.answer_files import csv_text_of
 from fewtune.report.answers import AnswerTable, as_given, own_columns, own_records, separated
 from fewtune.report.encoded import json_text
@@ -15,6 +15,7 @@ from fewtune.words import counted, rounded
 
 if TYPE_CHECKING:
     from fewtune.models.joint.predict import Answer, JointAnswers
+    from fewtune.models.joint.suggest import JointSuggested
 
 _LONGEST = 50  # letters of an input on a terminal
 
@@ -43,6 +44,30 @@ def render_joint_answers(found: JointAnswers, format: Literal["table", "json", "
     return to_terminal(Table(columns=columns, rows=rows, keys=tuple(str(place) for place in range(len(columns)))))
 
 
+def render_joint_suggestions(made: JointSuggested, format: Literal["table", "json", "csv"], given: Given) -> str:
+    """Rows to label next with what the model says of them now, and how `unsure` it is (0 to 1; null where only numbers are answered).
+
+    `json`: {suggestions: [{input, unsure, answers}]}; `csv`: input, unsure and the columns of `answer_columns`.
+    """
+    found = made.answers
+    if format == "json":
+        listed = [{"unsure": unsure, **_record(found, row, None)} for row, unsure in enumerate(made.unsure)]
+        return json_text({"suggestions": listed})
+    if format == "csv":
+        said: dict[str, Sequence[Any]] = {
+            "input": list(found.rows),
+            "unsure": list(made.unsure),
+            **answer_columns(found, ("input", "unsure")),
+        }
+        return csv_text_of(AnswerTable(tuple(said), tuple(said.values()), 0, separated(given), (), as_given(given)))
+    columns = ("input", "unsure %", *found.answers)
+    rows = tuple(
+        (Cell(_short(name)), Cell(unsure, "" if unsure is None else f"{100 * unsure:.0f}"), *_cells(found, row))
+        for row, (name, unsure) in enumerate(zip(found.rows, made.unsure, strict=True))
+    )
+    return to_terminal(Table(columns=columns, rows=rows, keys=tuple(str(place) for place in range(len(columns)))))
+
+
 def _cells(found: JointAnswers, row: int) -> list[Cell]:
     return [Cell(_in_words(answers[row])) for answers in found.answers.values()]
 
@@ -62,16 +87,10 @@ def _in_words(answer: Answer) -> str:
 def _record(found: JointAnswers, row: int, own: dict[str, Any] | None) -> dict[str, Any]:
     return {
         "input": found.rows[row],
-        "answers": {name: _said(answers[row]) for name, answers in found.answers.items()},
+        "answers": {name: answer_record(answers[row]) for name, answers in found.answers.items()},
         **({"problem": found.problems[row]} if row in found.problems else {}),
         **({"row": own} if own is not None else {}),
     }
-
-
-def _said(answer: Answer) -> dict[str, Any]:
-    value = list(answer.value) if isinstance(answer.value, tuple) else answer.value
-    more = {"probability": answer.probability, "low": answer.low, "high": answer.high, "scores": answer.scores}
-    return {"value": value, **{name: given for name, given in more.items() if given is not None}}
 
 
 def _short(name: str) -> str:

@@ -6,19 +6,16 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias, final
+from typing import Any, final
 
-import numpy as np
 import torch
 from PIL import Image
 
 from fewtune.backbones.backbone import Backbone, Weights
-from fewtune.data.images import decode
 from fewtune.errors import InputError
 from fewtune.models.bundle import Bundle
 from fewtune.models.predict import Running, label_rows
-
-Given: TypeAlias = bytes | str | list[float]  # an encoded photo, a text, an embedding
+from fewtune.serving.served import SHARE, Given, Row, cpu_rows, prepared_item, width_of
 
 
 @final
@@ -48,40 +45,56 @@ class Answering:
     def modality(self) -> str:
         return self.bundle.backbone.modality
 
+    @property
+    def knows(self) -> dict[str, list[str]]:
+        return {"classes": list(self.bundle.class_names)}
+
+    @property
+    def title(self) -> str:
+        noun = {"image": "photos", "text": "texts"}.get(self.modality, "embeddings")
+        return f"sorts {noun} into {len(self.bundle.class_names)} classes"
+
+    @property
+    def shape(self) -> Row:
+        names = list(self.bundle.class_names)
+        scores = {"type": "object", "properties": dict.fromkeys(names, SHARE), "required": names}
+        return {"label": {"enum": [*names, None]}, "probability": SHARE, "scores": scores}
+
+    @property
+    def example(self) -> Row:
+        first, second, *more = self.bundle.class_names
+        scores = {first: 0.93, "...": "..."} if more else {first: 0.93, second: 0.07}
+        return {"label": first, "probability": 0.93, "scores": scores}
+
+    @property
+    def row(self) -> Row:
+        return {}
+
+    def record(self, answer: Answer, threshold: float | None) -> Row:
+        """The answer as JSON holds it; its label is null below the threshold."""
+        least = self.bundle.threshold if threshold is None else threshold
+        label = answer.label if answer.probability >= least else None
+        return {"label": label, "probability": answer.probability, "scores": answer.scores}
+
     @cached_property
     def _start(self) -> Weights:
         return self.backbone.start()
 
     def prepare(self, given: Given, name: str) -> Any:
         """An item as the backbone's preparation gives it. Raises InputError, in one sentence with the item's name, for what is none."""
-        preparation: Any = self.backbone.preparation
-        if isinstance(given, bytes):
-            return preparation.prepare(decode(given, name=name, size_hint=preparation.size_hint))
-        if isinstance(given, str):
-            if not given.replace("\ufeff", "").strip():  # as the pattern of the OpenAPI description says
-                raise InputError(f"{name} is empty: expected a text.")
-            return preparation.prepare(given)
-        with np.errstate(over="ignore"):  # said below
-            vector = np.asarray(given, dtype=np.float64).astype(np.float32)
-        wanted = self._numbers
-        if vector.shape != (wanted,):
-            raise InputError(f"{name} has {vector.size} numbers: this model reads embeddings of {wanted}.")
-        if not np.isfinite(vector).all():
-            raise InputError(f"{name} holds a number that is too large for 32 bits.")
-        return preparation.prepare(vector)
+        return prepared_item(self.backbone, self._numbers, given, name)
 
     def warm(self) -> None:
         """Answer once before anybody asks, because the first pass is slow."""
-        made: dict[str, Given] = {"image": _picture(), "text": "warm", "vector": [0.0] * self._numbers}
-        self.answers([self.prepare(made[self.modality], "a made-up item")])
+        self.answers([self.prepare(made_up(self.modality, self._numbers), "a made-up item")])
 
     @property
     def _numbers(self) -> int:
-        return int(getattr(self.backbone.network, "inputs", self.bundle.backbone.width))
+        return width_of(self.backbone, self.bundle.backbone.width)
 
     def answers(self, prepared: Sequence[Any]) -> list[Answer]:
         """One answer an item, in order."""
-        few = self.backbone.cpu_rows if self.backbone.machine.device == "cpu" else self.backbone.machine.chunk
+        few = cpu_rows(self.backbone)
         with torch.inference_mode():
             parts = [
                 self.backbone.forward(self._start, self.backbone.preparation.batch(prepared[i : i + few]))
@@ -92,6 +105,11 @@ class Answering:
         if any(answer.label is None for answer in found):
             raise InputError("the features of an item are not finite numbers.")
         return [Answer(str(answer.label), answer.probability, answer.scores) for answer in found]
+
+
+def made_up(modality: str, numbers: int) -> Given:
+    """A small grey photo, a word, or an embedding of zeros."""
+    return _picture() if modality == "image" else "warm" if modality == "text" else [0.0] * numbers
 
 
 def _picture() -> bytes:

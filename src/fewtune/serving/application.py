@@ -18,12 +18,12 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from fewtune.errors import InputError
-from fewtune.serving.answering import Answer, Answering
 from fewtune.serving.batches import Batches, Full
 from fewtune.serving.metrics import Metrics
 from fewtune.serving.openapi import description
 from fewtune.serving.pages import HEADERS, documentation, page, script, style
 from fewtune.serving.requests import Asked, Limits, Refused, read_request
+from fewtune.serving.served import Served
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 _TWICE = "the request says its length twice, as Content-Length and as Transfer-Encoding, which may hide another request: send one."
@@ -53,7 +53,7 @@ class Service:
     batches: Batches
     _readers: ThreadPoolExecutor
 
-    def __init__(self, answering: Answering, name: str, settings: Settings) -> None:
+    def __init__(self, answering: Served, name: str, settings: Settings) -> None:
         self.answering, self.name, self.settings, self.metrics = answering, name, settings, Metrics()
         self._open = 0
 
@@ -81,21 +81,13 @@ class Service:
         try:
             prepared = await self._prepared(asked)
             try:
-                found: list[Answer] = await self.batches.ask(prepared)
+                found = await self.batches.ask(prepared)
             except InputError as problem:
                 raise Refused(422, str(problem)) from None
         finally:
             self.batches.release(count)
-        least = self.answering.bundle.threshold if asked.threshold is None else asked.threshold
-        return [
-            {
-                "input": name,
-                "label": answer.label if answer.probability >= least else None,
-                "probability": answer.probability,
-                "scores": answer.scores,
-            }
-            for (name, _), answer in zip(asked.items, found, strict=True)
-        ]
+        record = self.answering.record
+        return [{"input": name, **record(one, asked.threshold)} for (name, _), one in zip(asked.items, found, strict=True)]
 
     async def _prepared(self, asked: Asked) -> list[Any]:
         """Items made ready in threads. Raises Refused with all that cannot be."""
@@ -111,8 +103,7 @@ class Service:
         return made
 
     async def health(self, _: Request) -> Response:
-        names = list(self.answering.bundle.class_names)
-        return JSONResponse({"status": "ok", "model": self.name, "reads": self.answering.modality, "classes": names})
+        return JSONResponse({"status": "ok", "model": self.name, "reads": self.answering.modality, **self.answering.knows})
 
     async def numbers(self, _: Request) -> Response:
         return PlainTextResponse(self.metrics.text(self.batches.held), media_type="text/plain; version=0.0.4")
@@ -134,13 +125,13 @@ class Service:
             self._readers.shutdown(wait=True, cancel_futures=True)
 
 
-def application(answering: Answering, name: str, settings: Settings | None = None) -> Starlette:
+def application(answering: Served, name: str, settings: Settings | None = None) -> Starlette:
     """The application for one model. `name` is shown on its page."""
     service = Service(answering, name, settings or Settings())
     said = description(service.name, answering, service.settings.limits)
     pages = {
         "/": ("text/html", page(service.name, answering)),
-        "/docs": ("text/html", documentation(service.name, said)),
+        "/docs": ("text/html", documentation(service.name, said, answering)),
         "/page.js": ("text/javascript", script(answering.modality)),
         "/page.css": ("text/css", style()),
     }

@@ -8,8 +8,8 @@ from typing import Any
 
 from jinja2 import Environment
 
-from fewtune.serving.answering import Answering
 from fewtune.serving.requests import KEYS
+from fewtune.serving.served import Served
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
@@ -21,20 +21,19 @@ HEADERS = {
 _SHOWN = 40  # class names on the page
 
 
-def page(name: str, answering: Answering) -> str:
+def page(name: str, answering: Served) -> str:
     """The page for people."""
-    names = answering.bundle.class_names
-    return _rendered("page.html", name=name, key=KEYS[answering.modality], names=names[:_SHOWN], more=max(0, len(names) - _SHOWN))
+    (names,) = answering.knows.values()
+    said = {"title": answering.title, "key": KEYS[answering.modality], "row": json.dumps(answering.row, ensure_ascii=False)}
+    return _rendered("page.html", name=name, names=names[:_SHOWN], more=max(0, len(names) - _SHOWN), **said)
 
 
-def documentation(name: str, said: dict[str, Any]) -> str:
+def documentation(name: str, said: dict[str, Any], answering: Served) -> str:
     """The OpenAPI description for people: what is asked, what comes back, what is refused."""
     post = said["paths"]["/predict"]["post"]
     content = post["requestBody"]["content"]
     key = content["application/json"]["schema"]["required"][0]
-    answers = said["components"]["schemas"]["Prediction"]["properties"]["scores"]["required"]
-    example = {"input": "photo.jpg" if key == "photos" else f"{key[:-1]} 1", "label": answers[0], "probability": 0.93}
-    example["scores"] = {answers[0]: 0.93, answers[1]: 0.07} if len(answers) == 2 else {answers[0]: 0.93, "...": "..."}
+    example = {"input": "photo.jpg" if key == "photos" else f"{key[:-1]} 1", **answering.example}
     return _rendered(
         "docs.html",
         name=name,
@@ -42,6 +41,7 @@ def documentation(name: str, said: dict[str, Any]) -> str:
         listed=content["application/json"]["schema"]["properties"][key],
         form="multipart/form-data" in content,
         refusals={code: one["description"] for code, one in post["responses"].items() if code != "200"},
+        row=json.dumps({"rows": [answering.row]}, ensure_ascii=False),
         example=json.dumps({"predictions": [example]}, indent=1, ensure_ascii=False),
     )
 

@@ -13,11 +13,11 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 
-from fewtune.serving.answering import Given
+from fewtune.serving.served import Given
 from fewtune.words import one_line
 
-KEYS = {"image": "photos", "text": "texts", "vector": "vectors"}
-_NOUN = {"photos": "photo", "texts": "text", "vectors": "embedding"}
+KEYS = {"image": "photos", "text": "texts", "vector": "vectors", "table": "rows"}
+_NOUN = {"photos": "photo", "texts": "text", "vectors": "embedding", "rows": "row"}
 _LONGEST_NAME = 200
 
 
@@ -55,8 +55,10 @@ async def read_request(request: Request, modality: str, limits: Limits) -> Asked
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind not in ("application/json", "multipart/form-data"):
         raise Refused(415, f"expected content of type application/json or multipart/form-data, found {one_line(kind)[:80] or 'none'}.")
-    if kind == "multipart/form-data" and modality == "vector":
-        raise Refused(415, "this model reads embeddings: expected content of type application/json.")
+    if kind == "multipart/form-data" and modality in ("vector", "table"):
+        raise Refused(
+            415, f"this model reads {'embeddings' if modality == 'vector' else 'rows'}: expected content of type application/json."
+        )
     body = await _body(request, limits)
     if kind == "application/json":
         return _from_json(body, KEYS[modality], limits)
@@ -82,9 +84,7 @@ def _from_json(body: bytes, key: str, limits: Limits) -> Asked:
         said = json.loads(body.decode("utf-8"), parse_constant=_no_constant)
     except (ValueError, RecursionError) as problem:
         raise Refused(400, f"the body is not JSON ({one_line(str(problem))[:120].rstrip('.') or 'nested too deeply'}).") from None
-    example = {"photos": '{"photos": ["BASE64", ...]}', "texts": '{"texts": ["...", ...]}', "vectors": '{"vectors": [[0.1, ...], ...]}'}[
-        key
-    ]
+    example = _EXAMPLES[key]
     if isinstance(said, dict) and isinstance(said.get(key), list):
         _check_count(len(said[key]), key, limits)  # before a name is made for each
     if not isinstance(said, dict) or not isinstance(said.get(key), list):
@@ -188,7 +188,26 @@ def _vector(item: Any, _: Limits) -> tuple[list[float], str]:
         return [], "holds something else than numbers."
 
 
-_READERS: Mapping[str, Any] = {"photos": _photo, "texts": _text, "vectors": _vector}
+def _row(item: Any, limits: Limits) -> tuple[dict[str, Any], str]:
+    """A row as it is; what it holds beside numbers is read as elsewhere."""
+    if not isinstance(item, dict):
+        return {}, f"is {_kind(item)}: expected an object with the columns that this model reads."
+    read = dict(item)
+    for name, reader in (("photo", _photo), ("text", _text), ("vector", _vector)):
+        if read.get(name) is not None and not isinstance(read[name], int | float):
+            read[name], why = reader(read[name], limits)
+            if why:
+                return {}, f"has a {name} that {why}"
+    return read, ""
+
+
+_READERS: Mapping[str, Any] = {"photos": _photo, "texts": _text, "vectors": _vector, "rows": _row}
+_EXAMPLES = {
+    "photos": '{"photos": ["BASE64", ...]}',
+    "texts": '{"texts": ["...", ...]}',
+    "vectors": '{"vectors": [[0.1, ...], ...]}',
+    "rows": '{"rows": [{"NUMBER": 1.5, ...}, ...]}',
+}
 
 
 def _threshold(value: Any) -> float | None:

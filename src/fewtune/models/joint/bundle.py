@@ -18,9 +18,9 @@ from fewtune.backbones.packed import copy_packed
 from fewtune.errors import InputError
 from fewtune.files import RECORD, new_folder, sealed, sha256, write_bytes
 from fewtune.learning.method import Method
-from fewtune.models.bundle import BROKEN, CARD, HEAD, WEIGHTS, read_backbone_record, read_card, read_change, record_of_change
+from fewtune.models.bundle import BROKEN, CARD, HEAD, SUPPORT, WEIGHTS, read_backbone_record, read_card, read_change, record_of_change
 from fewtune.models.its_place import PACKED, packed_folder
-from fewtune.models.joint.model import Fitted, JointBundle, TaskModel
+from fewtune.models.joint.model import Fitted, JointBundle, JointSupport, TaskModel
 from fewtune.models.joint.rows import DIGEST
 from fewtune.models.joint.scaling import Scaling
 from fewtune.models.record import FORMAT, JOINT, get, known, model_record
@@ -52,6 +52,9 @@ def write_joint(bundle: JointBundle, folder: Path) -> None:
     moved = {f"{place}/{n}": t for place, change in enumerate(bundle.changes) if change is not None for n, t in change.weights.items()}
     if moved:
         write_bytes(folder / WEIGHTS, safetensors.torch.save({n: t.detach().cpu().contiguous() for n, t in moved.items()}))
+    if bundle.support is not None:
+        kept = {"features": bundle.support.features} | {f"labels/{p}": torch.from_numpy(one) for p, one in bundle.support.labels.items()}
+        write_bytes(folder / SUPPORT, safetensors.torch.save({n: t.detach().cpu().contiguous() for n, t in kept.items()}))
     write_bytes(folder / HEAD, safetensors.torch.save({n: t.detach().cpu().contiguous().clone() for n, t in tensors.items()}))
     if bundle.packed is not None:
         copy_packed(bundle.packed, folder / PACKED)
@@ -97,7 +100,7 @@ def load_joint(path: Path) -> JointBundle:
     try:
         manifest = get(record, "files", dict)
         packed = {name for name in manifest if name.startswith(f"{PACKED}/") and (path / PACKED).is_dir()}
-        for name in sorted({HEAD} | {WEIGHTS} & manifest.keys() | {n for n in packed if not n.endswith(".safetensors")}):
+        for name in sorted({HEAD} | {WEIGHTS, SUPPORT} & manifest.keys() | {n for n in packed if not n.endswith(".safetensors")}):
             if sha256(path / name) != manifest[name]:
                 raise InputError(f"{path / name} was changed or damaged after it was saved (its sha256 differs): make the model again.")
         bundle = _bundle(record, safetensors.torch.load_file(path / HEAD), path, manifest)
@@ -125,8 +128,14 @@ def _bundle(record: Mapping[str, Any], tensors: dict[str, Tensor], path: Path, m
         card=read_card(path / CARD),
         read=str(record.get("digest", "")),
         packed=packed_folder(path, manifest),
+        support=_support(path) if SUPPORT in manifest else None,
         changes=tuple(None if one is None else read_change(one, under(f"{place}/", moved)) for place, one in enumerate(changes)),
     )
+
+
+def _support(path: Path) -> JointSupport:
+    found = safetensors.torch.load_file(path / SUPPORT)
+    return JointSupport(found["features"], {int(place): labels.numpy() for place, labels in under("labels/", found).items()})
 
 
 def _task(said: dict[str, Any], place: int, tensors: dict[str, Tensor]) -> TaskModel:
@@ -201,6 +210,11 @@ def _check_whole(bundle: JointBundle) -> None:
         raise ValueError("the scale of its features is none")
     if not all(0 <= place < len(bundle.changes) for place in bundle.places) or (bundle.backbone is None and any(bundle.changes)):
         raise ValueError("its columns read features of a backbone that it does not have")
+    if bundle.support is not None:
+        rows = len(bundle.support.features)
+        classes = [(bundle.tasks[place].outputs, labels) for place, labels in bundle.support.labels.items()]
+        if bundle.support.features.shape[1] != width or any(len(one) != rows or not (one < most).all() for most, one in classes):
+            raise ValueError(f"{SUPPORT} is not of this model's width and classes")
     for task in bundle.tasks:
         if task.kind not in METRICS[task.metric].kinds or task.half < 0 or not (math.isfinite(task.scale[0]) and task.scale[1] > 0):
             raise ValueError(f"task {task.name} of kind {task.kind} has metric {task.metric}, scale {task.scale} and half {task.half}")

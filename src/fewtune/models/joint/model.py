@@ -104,6 +104,17 @@ def answers_of(kind: str, outputs: Floats, scale: tuple[float, float], temperatu
 
 
 @final
+@dataclass(frozen=True, eq=False)
+class JointSupport:
+    """What the heads of class columns were fitted on: `features` [n, D] of the learned rows, and the `labels` [n] of each such column by
+    its place (-1: not labelled there). A new class is added to it.
+    """
+
+    features: Tensor
+    labels: Mapping[int, np.ndarray[Any, np.dtype[np.int64]]]
+
+
+@final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class JointBundle:
     """A model of several label columns. `backbone`: what embeds its photos or texts, None where numbers are its only input.
@@ -111,7 +122,8 @@ class JointBundle:
     `numbers`: the columns of numbers that it reads, `input` the column of photos, texts or embeddings where it was named. `learned`: the
     digests (16 bytes, see `row_digests`) of the rows it was learned from. `facts`: what was measured, for people. `read`: the digest of the
     record that it was read from, "" for a new one. `packed`: the folder of its packed backbone. `changes`: what finetuning changed in the
-    backbone, None for the backbone as it came; tasks name the one whose features they read.
+    backbone, None for the backbone as it came; tasks name the one whose features they read. `support`: of class columns that a head
+    answers, None where there are none.
     """
 
     backbone: BackboneRecord | None
@@ -125,6 +137,7 @@ class JointBundle:
     read: str = ""
     packed: Path | None = None
     changes: tuple[Change | None, ...] = (None,)
+    support: JointSupport | None = None
 
     @cached_property
     def width(self) -> int:

@@ -97,6 +97,13 @@ def _answer(task: TaskModel, said: Floats) -> Answer:
     return Answer(best, probability=scores[best], scores=scores)
 
 
+def answer_record(answer: Answer) -> dict[str, Any]:
+    """An answer as JSON holds it: `value`, and what it has of probability, low, high and scores."""
+    value = list(answer.value) if isinstance(answer.value, tuple) else answer.value
+    more = {"probability": answer.probability, "low": answer.low, "high": answer.high, "scores": answer.scores}
+    return {"value": value, **{name: given for name, given in more.items() if given is not None}}
+
+
 def answer_columns(found: JointAnswers, taken: Sequence[str] = ()) -> dict[str, list[Any]]:
     """The answers as columns of a table: one named after each label column (`NAME_predicted` where `taken` has that name), and beside it
     the probability of a class, the bounds of a number, or the probability of each label."""

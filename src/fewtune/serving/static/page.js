@@ -33,8 +33,23 @@ function card(name, file) {
   return box;
 }
 
+function words(answer) {
+  const plain = (number) => String(Number(number.toPrecision(4)));
+  if (answer.value === null) return "not sure";
+  if (Array.isArray(answer.value)) return answer.value.join(", ") || "(none)";
+  if (typeof answer.value === "string") return `${answer.value} (${percent(answer.probability)})`;
+  return plain(answer.value) + (answer.low === undefined ? "" : ` (${plain(answer.low)} to ${plain(answer.high)})`);
+}
+
+function showColumns(box, found) {
+  for (const [name, answer] of Object.entries(found.answers)) {
+    box.append(element("p", "sure", name), element("p", "label", words(answer)));
+  }
+}
+
 function show(box, found) {
   box.lastChild.remove();
+  if (found.answers) { showColumns(box, found); return; }
   box.append(element("p", "label", found.label === null ? "not sure" : found.label));
   const best = Object.entries(found.scores).sort((a, b) => b[1] - a[1]).slice(0, 3);
   box.append(element("p", "sure", found.label === null ? `best guess: ${best[0][0]}, ${percent(found.probability)}` : `${percent(found.probability)} sure`));
@@ -113,8 +128,8 @@ if (KEY === "photos") {
     event.preventDefault();
     for (const line of text.value.split("\n").filter((one) => one.trim())) {
       let item = line;
-      if (KEY === "vectors") {
-        try { item = JSON.parse(line); } catch { refuse(card(line), "This line is no list of numbers."); continue; }
+      if (KEY === "vectors" || KEY === "rows") {
+        try { item = JSON.parse(line); } catch { refuse(card(line), KEY === "rows" ? "This line is no row in JSON." : "This line is no list of numbers."); continue; }
       }
       add(line, { body: JSON.stringify({ [KEY]: [item] }), headers: { "Content-Type": "application/json" } });
     }
