@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -379,3 +380,19 @@ def test_a_batch_of_one(groups: Tasks, aggregator: Any) -> None:
     ours, plain = (train(ground, (replace(phase, aggregator=a),), groups, key(0)) for a in (aggregator, Mean()))
     for n, t in plain.weights.items():
         torch.testing.assert_close(ours.weights[n], t, rtol=1e-6, atol=1e-8)
+
+
+def test_the_weights_of_tasks_are_on_the_curve(ground: Ground, groups: Tasks) -> None:
+    """Of each step, by the number of the task; nothing where the weights are always the same."""
+    from fewtune.learning.train import train
+
+    for aggregator, some in ((MinNorm(), True), (MinNorm(every=3), True), (Mean(), False)):
+        phase = replace(phase_of(aggregator), steps=4)
+        curve = train(ground, (phase,), groups, key(0)).curve
+        if not some:
+            assert all("task_weights" not in row for row in curve)
+            continue
+        found = [row["task_weights"] for row in curve]
+        assert all(set(one) == {"0", "1", "2"} and all(np.isfinite(list(one.values()))) for one in found)
+        same = [one == other for one, other in itertools.pairwise(found)]
+        assert same == ([True, True, False] if aggregator.every == 3 else [False, False, False])

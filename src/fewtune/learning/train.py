@@ -44,7 +44,8 @@ class Trained:
     """What source phases end with.
 
     `weights`: the backbone's and every declared name. `moved`: the names that differ from the start. `curve`: one row for each step: its
-    phase, step, loss, the visits so far, and `validation` if it was measured there. `visits`: rows that training looked at. `steps`:
+    phase, step, loss, the visits so far, `validation` if it was measured there, and `task_weights` (by the number of the task)
+    where the aggregator weighs tasks. `visits`: rows that training looked at. `steps`:
     updates. `seconds`: time spent in training.
     """
 
@@ -231,6 +232,8 @@ class _Loop:
         log.steps += 1
         log.visits = self.visits + int(run.world.sum(torch.tensor(self.ground.meter.visits)))
         row: dict[str, Any] = {"phase": self.name, "step": number, "loss": float(losses.mean()), "visits": log.visits}
+        if weights_of_tasks := self.weighing.last:
+            row["task_weights"] = weights_of_tasks
         if (residual := self.ground.meter.residual) is not None:
             row["residual"], self.ground.meter.residual = residual, None
         log.seconds = self.seconds + time.perf_counter() - began

@@ -37,6 +37,15 @@ class Weighing:
             self._state[_USED] = torch.full((tasks or 0,), torch.nan, dtype=torch.float64)
             self._state[f"{_USED}.times"] = torch.zeros((), dtype=torch.int64)
         self._seen: Seen | None = None
+        self._last: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def last(self) -> dict[str, float]:
+        """The weights of the last step by the tasks' numbers; empty for an aggregator whose weights are always the same."""
+        if self._last is None or self._aggregator.constant:
+            return {}
+        tasks, weights = self._last
+        return {str(task): weight for task, weight in zip(tasks.tolist(), weights.tolist(), strict=True)}
 
     def used(self, tasks: Tensor) -> Tensor | None:
         """The weights [T] of an earlier step, where they are used again: for `every` - 1 steps, and only if each task present has one."""
@@ -46,6 +55,7 @@ class Weighing:
         if bool(weights.isnan().any()):
             return None
         self._state = {**self._state, f"{_USED}.times": self._state[f"{_USED}.times"] + 1}
+        self._last = tasks, weights
         return weights
 
     def weigh(self, seen: Seen) -> Tensor:
@@ -54,7 +64,7 @@ class Weighing:
             raise InputError(episodes_are_tasks(self._aggregator))
         own = {n: t for n, t in self._state.items() if not n.startswith(_USED)}
         weights, state = weights_of(self._aggregator, seen, own)
-        self._seen = seen
+        self._seen, self._last = seen, (seen.tasks, weights.detach())
         if self._every > 1:
             whole = torch.full_like(self._state[_USED], torch.nan).index_copy(0, seen.tasks, weights)
             state = {**state, _USED: whole, f"{_USED}.times": torch.zeros((), dtype=torch.int64)}

@@ -19,6 +19,7 @@ from fewtune.parts.sharing.sharing import (
     check_descriptors,
     described,
     described_width,
+    met,
     output_rows,
     read,
     root,
@@ -65,7 +66,7 @@ class Additive:
     def score(self, state: State, query: Tensor, parameters: Parameters) -> Tensor:
         own, rows = read(self, parameters, query)
         z = described(self.outputs, self.descriptors, rows)
-        rows = active(dense(own, "trunk.0", rows) + by_task(own, "task.weight", z, state["task"]), self.activation)
+        rows = active(met(self, dense(own, "trunk.0", rows)) + by_task(own, "task.weight", z, state["task"]), self.activation)
         for number in range(1, self.depth):
             rows = active(dense(own, f"trunk.{number}", rows), self.activation)
         return answered(own, state, rows, query)

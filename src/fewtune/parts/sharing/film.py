@@ -19,6 +19,7 @@ from fewtune.parts.sharing.sharing import (
     check_descriptors,
     described,
     described_width,
+    met,
     output_rows,
     read,
     root,
@@ -70,5 +71,5 @@ class Film:
         for number in range(self.depth):
             gamma = 1 + by_task(own, f"gamma.{number}", z, state["task"])
             beta = by_task(own, f"beta.{number}", z, state["task"])
-            rows = active(gamma * dense(own, f"trunk.{number}", rows) + beta, self.activation)
+            rows = active(gamma * met(self, dense(own, f"trunk.{number}", rows)) + beta, self.activation)
         return answered(own, state, rows, query)

@@ -12,7 +12,7 @@ from torch import Tensor
 from fewtune.errors import InputError
 from fewtune.parts.heads.head import Parameters, State, nothing_own
 from fewtune.parts.sharing.dense import Activation, active, dense, layers
-from fewtune.parts.sharing.sharing import answered, asked, check, output_rows, read, root, started
+from fewtune.parts.sharing.sharing import answered, asked, check, met, output_rows, read, root, started
 
 
 @final
@@ -77,5 +77,5 @@ class Gating:
         own, rows = read(self, parameters, query)
         gates = self.gates(rows)[state["task"]][:, None]
         for number in range(self.depth):
-            rows = gates * active(dense(own, f"trunk.{number}", rows), self.activation)
+            rows = gates * active(met(self, dense(own, f"trunk.{number}", rows)), self.activation)
         return answered(own, state, rows, query)

@@ -14,6 +14,7 @@ from torch import Tensor
 from fewtune.errors import InputError
 from fewtune.keys import Key
 from fewtune.parts.heads.head import Parameters, State, nothing_own
+from fewtune.parts.meeting import meeting
 from fewtune.parts.sharing.dense import Activation, active, dense_each, layer, layers, repeated
 from fewtune.parts.sharing.sharing import answered, asked, check, output_rows, read, root, started
 from fewtune.parts.sharing.towers import check_tower, through, towers
@@ -72,10 +73,12 @@ class Mmoe:
         each = repeated(rows, self.experts)
         for number in range(self.depth):
             each = active(dense_each(own, f"trunk.{number}", each), self.activation)
+        met = meeting(each.view(self.experts, *query.shape[:2], -1).movedim(0, 2).flatten(2))  # [E, Q, experts x width]
+        each = met.view(*query.shape[:2], self.experts, -1)
         gate = torch.bmm(rows, own["gate.weight"][state["task"]].mT)
         if "kept" in own:  # softmax over the experts that are left: renormalised, also where a gate is nearly 0 or 1
             gate = gate.masked_fill(~own["kept"], -torch.inf)
-        mixed = torch.einsum("eqn,neqh->eqh", gate.softmax(-1), each.view(self.experts, *query.shape[:2], -1))
+        mixed = torch.einsum("eqn,eqnh->eqh", gate.softmax(-1), each)
         return answered(own, state, through(own, mixed, self, self.tower, state["task"]), query)
 
     def drawn(self, key: Key, episodes: Episodes, numbers: Sequence[int]) -> Parameters:

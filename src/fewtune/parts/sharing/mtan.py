@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fewtune.parts.heads.head import Parameters, State, nothing_own
 from fewtune.parts.sharing.dense import Activation, active, dense, layer, layers
-from fewtune.parts.sharing.sharing import answered, asked, check, output_rows, read, root, started
+from fewtune.parts.sharing.sharing import answered, asked, check, met, output_rows, read, root, started
 
 
 @final
@@ -58,7 +58,7 @@ class Mtan:
         task = state["task"]
         masked = shared
         for number in range(self.depth):
-            before = dense(own, f"trunk.{number}", shared)
+            before = met(self, dense(own, f"trunk.{number}", shared))
             shared = active(before, self.activation)
             seen = torch.cat([before, masked], -1) if number else before
             attended = active(dense(own, f"attend.{number}", seen, task), self.activation)

@@ -19,6 +19,7 @@ from fewtune.errors import InputError
 from fewtune.keys import Key, key
 from fewtune.parts.heads.features import widen
 from fewtune.parts.heads.head import Parameters, State, under
+from fewtune.parts.meeting import meeting
 from fewtune.parts.sharing.dense import Activation, layer
 from fewtune.tasks.episodes import Episodes
 
@@ -116,6 +117,13 @@ def answered(own: Parameters, state: State, hidden: Float[Tensor, "E Q H"], quer
     """What the output layer says, by the rows of the outputs that each episode asks for; in the dtype of the query."""
     places = state["classes"].clamp_min(0)
     return torch.baddbmm(own["out.bias"][places][:, None], hidden, own["out.weight"][places].mT).to(query.dtype)
+
+
+def met(head: Sharing, shared: Float[Tensor, "E Q H"]) -> Float[Tensor, "E Q H"]:
+    """The first shared layer of a head that tells its tasks apart right after it: where its tasks meet, if it is the only shared layer.
+    With more of them, the later ones see what differs by task, and there is no such place.
+    """
+    return meeting(shared) if head.depth == 1 else shared
 
 
 def check_descriptors(head: Sharing, descriptors: Descriptors) -> None:
