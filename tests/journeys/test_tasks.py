@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fewtune.joint import relations
+from fewtune.joint.groups import trained_groups
+from fewtune.keys import key
 from fewtune.recipes.sharing import independent, shared_bottom
+from fewtune.report.relations import relations_tables
 from tests.journeys.conftest import Ran
-from tests.unit.joint.grounds import LABELS, write_houses
+from tests.unit.joint.grounds import LABELS, houses, write_houses
 
 Run = Callable[..., Ran]
 COLUMNS = [word for name in LABELS for word in ("--label", name)]
@@ -30,6 +34,10 @@ def test_one_command_says_what_to_learn_together(fewtune: Run, tmp_path: Path) -
     data, out = write_houses(tmp_path / "houses.csv", rows=80), tmp_path / "run"
     ran = fewtune("tasks", data, *COLUMNS, "--numbers", "size", "age", "--out", out, "--folds", "2", "--every", "5", "--groups", "2")
     assert ran.code == 0, ran.err
+    assert "making the model" not in (out / "report.html").read_text() and not (out / "head.safetensors").exists()
+    for name, begins in (("help.svg", b"<?xml"), ("help.png", b"\x89PNG")):
+        content = (out / name).read_bytes()
+        assert content.startswith(begins) and b"#0a0b" not in content
     for words in ("Should they be learned together?", "Groups", "Who helps whom", "4 looks", "Gradients: do they agree?", "same features"):
         assert words in ran.out
     page = (out / "report.html").read_text()
@@ -58,3 +66,36 @@ def test_what_cannot_be_is_said_in_a_sentence(fewtune: Run, tmp_path: Path, word
     data = write_houses(tmp_path / "houses.csv", rows=30)
     ran = fewtune("tasks", data, *words, "--numbers", "size", "age") if words else fewtune("tasks", data)
     assert ran.code == 2 and said in ran.err, ran.err
+
+
+@pytest.mark.usefixtures("short_runs")
+def test_groups_are_trained_and_widths_tried(tmp_path: Path) -> None:
+    """Each column of a group is answered by the network of its group, one alone by its own; each beside one network for all."""
+    table = houses(tmp_path, rows=80)
+    found = relations.relate_columns(table, None, relations.RelationSettings(groups=2, every=5, folds=2, widths=(8, 64)))
+    assert found.widths == (8,) and "shared_bottom, 8 wide" in found.outcome.tasks[0].ways
+    if found.grouped is None:
+        assert found.grouping.groups == ((0, 1, 2),)
+    forced = replace(found.grouping, groups=((0, 1), (2,)), served=(0, 0, 1))
+    grouped, notes = trained_groups(found.outcome, forced, key(0), 0)
+    assert grouped is not None and not notes
+    assert grouped[2].ways["groups"] is found.outcome.tasks[2].ways["independent"]
+    for place in (0, 1):
+        mine, every = grouped[place].ways["groups"].answers, grouped[place].ways["shared_bottom"].answers
+        assert mine.shape == every.shape and np.isfinite(mine).all() and np.abs(mine - every).max() > 1e-3
+        gain = grouped[place].sharing
+        assert gain is not None and gain.gain.mean == pytest.approx(
+            grouped[place].ways["groups"].value.mean - grouped[place].ways["shared_bottom"].value.mean, abs=1e-6
+        )
+    shown = [one.caption for one in relations_tables(replace(found, grouped=grouped))]
+    assert "The groups, trained as groups" in shown and "How wide should the shared network be?" in shown
+    assert trained_groups(found.outcome, replace(forced, groups=((0, 1, 2),), served=(0, 0, 0)), key(0), 0) == (None, ())
+
+
+@pytest.mark.usefixtures("short_runs")
+def test_a_short_budget_leaves_groups_out_with_a_sentence(tmp_path: Path) -> None:
+    found = relations.relate_columns(houses(tmp_path, rows=60), None, relations.RelationSettings(every=5, folds=2))
+    late = replace(found.outcome, clock=replace(found.outcome.clock, minutes=1e-9))
+    grouping = replace(found.grouping, groups=((0, 1), (2,)), served=(0, 0, 1))
+    grouped, notes = trained_groups(late, grouping, key(0), 0)
+    assert grouped is None and notes[0].startswith("Too little time to train the groups: it takes about ")

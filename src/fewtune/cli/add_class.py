@@ -65,7 +65,9 @@ def add_class(
     if is_joint(run):
         from fewtune.cli.add_class_columns import add_to_column
 
-        add_to_column(run, name, inputs or [], text or [], out, running, column=column, more=more, input=input_of(input), overwrite=overwrite)
+        add_to_column(
+            run, name, inputs or [], text or [], out, running, column=column, more=more, input=input_of(input), overwrite=overwrite
+        )
         return
     if column is not None:
         raise InputError("--column is for models of several label columns, and this one has a single one: leave it out.")

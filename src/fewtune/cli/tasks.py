@@ -17,6 +17,7 @@ def tasks(
     groups: int = 2,
     every: int = 10,
     wider: Annotated[bool, Parameter(negative=())] = False,
+    widths: Annotated[list[int] | None, Parameter(negative=(), consume_multiple=True)] = None,
     out: Path | None = None,
     budget: str = "minutes=5",
     folds: int = 5,
@@ -29,28 +30,16 @@ def tasks(
 
     A network for each column and one for all answer held-out rows, so that you see for each column whether learning together helps. One
     more training run of all columns shows who helps whom: every few steps it is tried what one column's step does to the losses of the
-    others. The columns are then put into the best groups, and advice is given in words.
+    others. The columns are then put into the best groups, a network is trained for each of
+    them, and advice is given in words.
 
-    Parameters
-    ----------
-    data: Path
-        A CSV, JSONL, Parquet or Excel table with two or more label columns (--label).
-    groups: int
-        How many networks you want to train at most.
-    every: int
-        Steps of the training run between two looks at who helps whom.
-    wider: bool
-        Also train a shared network that is four times as wide, to see whether the shared one is too small.
-    out: Path
-        The folder for report.html and the matrices (CSV). It must not exist yet, unless --overwrite is given.
-    budget: str
-        minutes=5: time for the networks on held-out rows; they are left out where it is not enough.
-    folds: int
-        Folds of the held-out rows, at least 2.
-    seed: int
-        The seed of all random choices.
-    overwrite: bool
-        Replace what fewtune wrote in --out. Other files in that folder stay.
+        Parameters ---------- data: Path A CSV, JSONL, Parquet or Excel table with two or more label columns (--label). groups: int How many
+        networks you want to train at most. every: int Steps of the training run between two looks at who helps whom. wider: bool Also train
+        a shared network that is four times as wide, to see whether the shared one is too small. widths: int Also train shared networks of
+        these numbers of hidden units (the usual one has 64), such as --widths 16 256. out: Path The folder for report.html, the matrices
+        (CSV) and the map of who helps whom (SVG, PNG). It must not exist yet, unless --overwrite is given. budget: str minutes=5: time for
+        the networks on held-out rows; they are left out where it is not enough. folds: int Folds of the held-out rows, at least 2. seed:
+        int The seed of all random choices. overwrite: bool Replace what fewtune wrote in --out. Other files in that folder stay.
     """
     from fewtune.cli.first import check_data, load_libraries
     from fewtune.cli.source_flags import budget_of
@@ -80,7 +69,16 @@ def tasks(
     if out is not None:
         refuse_existing(out, overwrite=overwrite, writes=WRITES)
     tell(*columns_in_words(table))
-    settings = RelationSettings(groups=groups, every=every, wider=wider, minutes=minutes, folds=folds, seed=seed, skip_bad=reading.skip_bad)
+    settings = RelationSettings(
+        groups=groups,
+        every=every,
+        wider=wider,
+        widths=tuple(widths or ()),
+        minutes=minutes,
+        folds=folds,
+        seed=seed,
+        skip_bad=reading.skip_bad,
+    )
     backbone = None if table.bare else model.load(table.examples)
     found = relate_columns(table, backbone, settings, Workplace(cache=model.cache, quiet=model.quiet, say=tell))
     tell("", *(one.sentence for one in found.advice), "")

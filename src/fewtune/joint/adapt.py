@@ -18,7 +18,7 @@ from fewtune.joint.folds import MANY, check_differ, fold_of_rows
 from fewtune.joint.held_out import finetuned_held_out, heads_held_out, networks_held_out, parts_of
 from fewtune.joint.judged import INDEPENDENT, TOGETHER, TaskJudged, judged_task, truth_of
 from fewtune.joint.networks import Network, alone_like, fit_network, is_alone
-from fewtune.joint.outcome import JointOutcome
+from fewtune.joint.outcome import JointJudgement, JointOutcome
 from fewtune.joint.rows import JointRows, joint_rows
 from fewtune.joint.ways import HEADS, fit_head
 from fewtune.joint.words import (
@@ -110,10 +110,36 @@ def adapt_columns(
     Raises InputError for rows and columns that cannot be learned from.
     """
     how = settings or JointSettings()
-    clock = Clock(how.minutes)
+    found = judge_columns(table, backbone, how, at)
+    rows, judged = found.rows, found.tasks
+    with found.clock.stage("making the model"):
+        networks = _networks(rows, found.methods, judged, _root(how), how.seed)
+        bundle = _bundle(rows, judged, networks)
+    measured = _measured(rows, bundle, judged, networks)
+    sentences = (*found.sentences, *map(measured_sentence, measured))
+    facts = _facts(rows, judged, measured, how.seed)
+    return JointOutcome(
+        rows=rows,
+        bundle=replace(bundle, facts=facts, card=joint_card(bundle, facts, (*sentences, *found.details))),
+        tasks=judged,
+        measured=measured,
+        sentences=sentences,
+        details=found.details,
+        networks=networks,
+        stages=found.stages,
+        folds=found.folds,
+    )
+
+
+def judge_columns(
+    table: LabelTable, backbone: Backbone | None, settings: JointSettings | None = None, at: Workplace = HERE
+) -> JointJudgement:
+    """Every way on held-out rows of each fold; no model is made. Raises InputError as `adapt_columns` does."""
+    how = settings or JointSettings()
+    clock, root = Clock(how.minutes), _root(how)
     with clock.stage("embedding the rows"):
         rows = joint_rows(table, backbone, cache=at.cache, skip_bad=how.skip_bad, quiet=at.quiet)
-    root, folds = key(how.seed, "joint"), 3 if len(rows.train) > MANY else min(how.folds, len(rows.train))
+    folds = 3 if len(rows.train) > MANY else min(how.folds, len(rows.train))
     check_differ(rows)
     fold = fold_of_rows(rows, folds, root.child("folds"))
     with clock.stage("comparing learners on frozen features"):
@@ -123,26 +149,20 @@ def adapt_columns(
     methods, notes = networks_held_out(rows, parts, frozen, clock, root, how.seed, outputs)
     for name, method in moving.items():
         notes += finetuned_held_out(rows, parts, name, method, clock, root, how.seed, outputs)
-    methods = {**methods, **moving}
     judged = tuple(judged_task(rows, place, outputs[place], folds, pair=how.pair, metrics=how.metrics) for place in range(len(rows.tasks)))
-    with clock.stage("making the model"):
-        networks = _networks(rows, methods, judged, root, how.seed)
-        bundle = _bundle(rows, judged, networks)
-    measured = _measured(rows, bundle, judged, networks)
-    sentences = (summary_sentence(judged), *map(task_sentence, judged), *sharing_sentences(judged), *map(measured_sentence, measured))
-    facts = _facts(rows, judged, measured, how.seed)
-    details = (*notes, *left_out_sentence(rows), *copied_sentence(rows), *scales_sentence(rows), *table.examples.remarks)
-    return JointOutcome(
+    return JointJudgement(
         rows=rows,
-        bundle=replace(bundle, facts=facts, card=joint_card(bundle, facts, (*sentences, *details))),
+        parts=parts,
         tasks=judged,
-        measured=measured,
-        sentences=sentences,
-        details=details,
-        networks=networks,
-        stages=clock.stages,
-        folds=folds,
+        methods={**methods, **moving},
+        sentences=(summary_sentence(judged), *map(task_sentence, judged), *sharing_sentences(judged)),
+        details=(*notes, *left_out_sentence(rows), *copied_sentence(rows), *scales_sentence(rows), *table.examples.remarks),
+        clock=clock,
     )
+
+
+def _root(how: JointSettings) -> Key:
+    return key(how.seed, "joint")
 
 
 def _tried(rows: JointRows, how: JointSettings) -> tuple[dict[str, Method], dict[str, Method]]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import final
 
 from fewtune.backbones.backbone import Backbone
 from fewtune.data.reading.label_table import LabelTable
 from fewtune.errors import InputError
-from fewtune.joint.adapt import USUAL, JointSettings, adapt_columns
+from fewtune.joint.adapt import USUAL, JointSettings, judge_columns
 from fewtune.joint.advice import Advice, Findings, advice
-from fewtune.joint.judged import INDEPENDENT, TOGETHER, sharing_of, truth_of
+from fewtune.joint.groups import trained_groups
+from fewtune.joint.judged import INDEPENDENT, TOGETHER, TaskJudged, sharing_of, truth_of
 from fewtune.joint.networks import joint_ground, joint_space, joint_tasks
-from fewtune.joint.outcome import JointOutcome
+from fewtune.joint.outcome import JointJudgement
 from fewtune.joint.rows import JointRows
 from fewtune.keys import Key, key
 from fewtune.learning.affinity import EVERY, Affinity, run_affinity
@@ -24,20 +26,22 @@ from fewtune.sides.job import HERE, Workplace
 from fewtune.statistics import Grouping, Interval, choose_groups, shared_features
 from fewtune.statistics.sample import Floats
 
-WIDER = 4  # how many times as wide the network of the width sweep is
-_WIDE = f"{TOGETHER}, {WIDER} times as wide"
+WIDTH, WIDER = 64, 4  # of the usual shared network; how many times as wide the one of `wider` is
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class RelationSettings:
     """`groups`: networks that may be trained at most. `every`: steps between two looks. `wider`: also train a shared network `WIDER` times
-    as wide. `minutes`, `folds`, `skip_bad`, `seed`: as for `adapt`.
+    as wide; `widths`: or of these numbers of hidden units. `train_groups`: also train the groups that are found. `minutes`, `folds`,
+    `skip_bad`, `seed`: as for `adapt`.
     """
 
     groups: int = 2
     every: int = EVERY
     wider: bool = False
+    widths: tuple[int, ...] = ()
+    train_groups: bool = True
     minutes: float = 5.0
     folds: int = 5
     skip_bad: bool = False
@@ -48,19 +52,29 @@ class RelationSettings:
             raise InputError(f"expected at least 1 group, found {self.groups}.")
         if self.every < 1:
             raise InputError(f"expected at least 1 step between two looks, found {self.every}.")
+        if any(width < 1 for width in self.widths):
+            raise InputError(f"expected --widths of 1 hidden unit or more, found {min(self.widths)}.")
+
+    @property
+    def swept(self) -> tuple[int, ...]:
+        """The widths that are tried beside the usual one, the narrowest first."""
+        return tuple(sorted({*self.widths, *([WIDTH * WIDER] if self.wider else [])} - {WIDTH}))
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Relations:
     """`outcome`: each column alone and together, on held-out rows. `affinity`: from one run of the shared network. `grouping`: by help.
-    `features` [T, T]: the first look at frozen features (see `shared_features`)."""
+    `grouped`: what a network for each group gets, column by column; None where that was not trained. `widths`: of the shared networks that
+    were tried. `features` [T, T]: the first look at frozen features (see `shared_features`)."""
 
-    outcome: JointOutcome
+    outcome: JointJudgement
     affinity: Affinity
     grouping: Grouping
     features: Floats
     advice: tuple[Advice, ...]
+    grouped: tuple[TaskJudged, ...] | None = None
+    widths: tuple[int, ...] = ()
 
 
 def relate_columns(
@@ -70,9 +84,9 @@ def relate_columns(
     how = settings or RelationSettings()
     if len(table.examples.columns) < 2:
         raise InputError("expected at least two label columns: repeat --label.")
-    wide = {_WIDE: shared_bottom(width=64 * WIDER)} if how.wider else {}
+    wide = {width_name(width): shared_bottom(width=width) for width in how.swept}
     asked = JointSettings(methods={**USUAL, **wide}, minutes=how.minutes, folds=how.folds, skip_bad=how.skip_bad, seed=how.seed)
-    outcome = adapt_columns(table, backbone, asked, at)
+    outcome = judge_columns(table, backbone, asked, at)
     rows, root = outcome.rows, key(how.seed, "relations")
     affinity = _affinity(rows, USUAL[TOGETHER], root.child("together"), how.every, how.seed)
     grouping = choose_groups(affinity.help.mean, how.groups)
@@ -81,11 +95,25 @@ def relate_columns(
         grouping=grouping,
         gains=[None if task.sharing is None else task.sharing.gain for task in outcome.tasks],
         overfits=_overfits(outcome, root.child("alone"), how.seed),
-        wider=_wider(outcome),
+        wider=_wider(outcome, how.swept),
     )
     targets = [task.column_targets(len(rows)) for task in rows.tasks]
     features = shared_features(rows.features.numpy(), targets, how.seed)
-    return Relations(outcome=outcome, affinity=affinity, grouping=grouping, features=features, advice=advice(found))
+    grouped, notes = trained_groups(outcome, grouping, root.child("groups"), how.seed) if how.train_groups else (None, ())
+    return Relations(
+        outcome=replace(outcome, details=(*notes, *outcome.details)),
+        affinity=affinity,
+        grouping=grouping,
+        features=features,
+        advice=advice(found),
+        grouped=grouped,
+        widths=how.swept if all(width_name(width) in outcome.tasks[0].ways for width in how.swept) else (),
+    )
+
+
+def width_name(width: int) -> str:
+    """The name of the way of a shared network of so many hidden units."""
+    return TOGETHER if width == WIDTH else f"{TOGETHER}, {width} wide"
 
 
 def _affinity(rows: JointRows, method: Method, key: Key, every: int | None, seed: int) -> Affinity:
@@ -95,7 +123,7 @@ def _affinity(rows: JointRows, method: Method, key: Key, every: int | None, seed
     return run_affinity(joint_ground(space), phase, joint_tasks(rows, space, rows.train), key, every=every or phase.steps)[0]
 
 
-def _overfits(outcome: JointOutcome, key: Key, seed: int) -> list[float]:
+def _overfits(outcome: JointJudgement, key: Key, seed: int) -> list[float]:
     """For each column: the held-out loss of its own network over the training loss at the end of a run on all rows."""
     if any(INDEPENDENT not in task.ways for task in outcome.tasks):
         return []
@@ -103,13 +131,14 @@ def _overfits(outcome: JointOutcome, key: Key, seed: int) -> list[float]:
     return [task.ways[INDEPENDENT].loss / max(float(loss), 1e-12) for task, loss in zip(outcome.tasks, losses, strict=True)]
 
 
-def _wider(outcome: JointOutcome) -> list[Interval | None]:
-    """The gain of the wider shared network over the shared one."""
-    if any(_WIDE not in task.ways for task in outcome.tasks):
+def _wider(outcome: JointJudgement, widths: Sequence[int]) -> list[Interval | None]:
+    """The gain of the widest shared network over the usual one, where it is wider."""
+    wide = width_name(max(widths, default=0))
+    if max(widths, default=0) <= WIDTH or any(wide not in task.ways for task in outcome.tasks):
         return []
     return [
         sharing_of(
-            task.metric, task.ways[_WIDE].answers, task.ways[TOGETHER].answers, truth_of(task.task, task.task.train), outcome.folds
+            task.metric, task.ways[wide].answers, task.ways[TOGETHER].answers, truth_of(task.task, task.task.train), outcome.folds
         ).gain
         for task in outcome.tasks
     ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fewtune.files import new_folder, write_bytes
 from fewtune.joint.judged import TaskJudged
-from fewtune.joint.outcome import JointOutcome
+from fewtune.joint.outcome import JointJudgement, JointOutcome
 from fewtune.joint.words import NAMES
 from fewtune.models.bundle import REPORT
 from fewtune.models.joint.bundle import write_joint
@@ -37,7 +37,9 @@ def joint_page(outcome: JointOutcome) -> str:
     return columns_page(outcome, tables, shown, command="adapt", heading="What to expect on new rows")
 
 
-def columns_page(outcome: JointOutcome, tables: Sequence[Table], figures: Sequence[Drawn], *, command: str, heading: str) -> str:
+def columns_page(
+    outcome: JointOutcome | JointJudgement, tables: Sequence[Table], figures: Sequence[Drawn], *, command: str, heading: str
+) -> str:
     """A page that begins with the sentences of an outcome and ends with its details."""
     given = {"data": outcome.rows.table.examples.name, "outcome": outcome, "tables": tables, "figures": figures}
     return environment().get_template("joint.html.j2").render(**given, command=command, heading=heading)

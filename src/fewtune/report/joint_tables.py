@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from fewtune.data.reading.columns_said import about
-from fewtune.joint.outcome import JointOutcome
+from fewtune.joint.outcome import JointJudgement, JointOutcome
 from fewtune.joint.words import NAMES, between, shown, way_in_words
 from fewtune.models.joint.evaluate import JointEvaluation, TaskMeasured
 from fewtune.models.record import known
@@ -61,7 +61,7 @@ def ways_table(outcome: JointOutcome) -> Table:
     return Table(columns=("column", *names), rows=rows, caption="Every way to answer", notes=notes)
 
 
-def sharing_table(outcome: JointOutcome) -> Table:
+def sharing_table(outcome: JointOutcome | JointJudgement) -> Table:
     """Learned alone and together: the gain of together, task by task."""
     rows = tuple(
         (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,10 +11,13 @@ import numpy as np
 
 from fewtune.errors import InputError
 from fewtune.files import new_folder, write_bytes
-from fewtune.joint.relations import Relations
+from fewtune.joint.groups import GROUPS
+from fewtune.joint.judged import INDEPENDENT, TOGETHER, TaskJudged
+from fewtune.joint.relations import WIDTH, Relations, width_name
+from fewtune.joint.words import NAMES, shown
 from fewtune.learning.affinity import Floats, Spread
 from fewtune.models.bundle import REPORT
-from fewtune.report.drawing import ACCENT, INK, TEXT, WRONG, Drawn, drawn, short
+from fewtune.report.drawing import ACCENT, INK, TEXT, WRONG, Drawn, drawn, picture, short
 from fewtune.report.figures_cells import grid
 from fewtune.report.joint_page import columns_page, sharing_figure
 from fewtune.report.joint_tables import sharing_table
@@ -25,7 +28,8 @@ if TYPE_CHECKING:
 
 THOUSAND = 1000.0  # help is shown in thousandths of a loss
 MATRICES = ("help.csv", "cosine.csv", "features.csv")
-WRITES = (REPORT, *MATRICES)
+PICTURES = ("help.svg", "help.png")
+WRITES = (REPORT, *MATRICES, *PICTURES)
 
 
 def help_table(found: Relations) -> Table:
@@ -68,14 +72,60 @@ def groups_table(found: Relations) -> Table:
     return Table(columns=("network", "learns", "answers"), rows=rows, caption="Groups", notes=notes)
 
 
+def grouped_table(grouped: Sequence[TaskJudged]) -> Table:
+    """What a network for each group gets, beside one for all and one for each column."""
+    ways = (INDEPENDENT, TOGETHER, GROUPS)
+    rows = []
+    for one in grouped:
+        assert one.sharing is not None
+        gain, name = one.sharing.gain, one.metric.name
+        values = [Cell(one.ways[way].value.mean, shown(name, one.ways[way].value.mean)) for way in ways]
+        between = Cell((gain.low, gain.high), f"{gain.mean:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})")
+        rows.append((Cell(one.task.name), Cell(NAMES.get(name, name)), *values, between, Cell(one.sharing.verdict)))
+    notes = ("Groups minus together, on the same held-out rows (95%). The groups were found on all rows: their gain is a little too high.",)
+    columns = ("column", "metric", "alone", "all together", "in groups", "groups minus together", "groups")
+    return Table(columns=columns, rows=tuple(rows), caption="The groups, trained as groups", notes=notes)
+
+
+def widths_table(found: Relations) -> Table:
+    """What shared networks of several widths get on held-out rows."""
+    widths = sorted({*found.widths, WIDTH})
+    rows = tuple(
+        (
+            Cell(task.task.name),
+            Cell(NAMES.get(task.metric.name, task.metric.name)),
+            *(Cell(value := task.ways[width_name(width)].value.mean, shown(task.metric.name, value)) for width in widths),
+        )
+        for task in found.outcome.tasks
+    )
+    notes = ("Held-out rows by one network for all columns, by its number of hidden units.",)
+    return Table(columns=("column", "metric", *map(str, widths)), rows=rows, caption="How wide should the shared network be?", notes=notes)
+
+
 def relations_tables(found: Relations) -> list[Table]:
     """All tables, in the order of the page."""
     pair = [sharing_table(found.outcome)] if any(task.sharing is not None for task in found.outcome.tasks) else []
-    return [*pair, groups_table(found), help_table(found), cosine_table(found), features_table(found)]
+    grouped = [] if found.grouped is None else [grouped_table(found.grouped)]
+    widths = [widths_table(found)] if found.widths else []
+    return [*pair, groups_table(found), *grouped, *widths, help_table(found), cosine_table(found), features_table(found)]
 
 
 def help_figure(found: Relations) -> Drawn:
     """The matrix of help as a map."""
+    build, height = _help_map(found)
+    label = f"Who helps whom among {len(found.affinity.names)} columns; rows are the columns whose step is taken."
+    caption = "Rows: the column whose step is taken. Columns: whose loss changes, in thousandths. Blue: it falls. Orange: it rises."
+    return drawn(build, name="help", label=label, caption=caption, height=height)
+
+
+def help_pictures(found: Relations) -> dict[str, bytes]:
+    """The same map as files, for papers and slides."""
+    build, height = _help_map(found)
+    return {name: picture(build, height=height, format=name.rpartition(".")[2]) for name in PICTURES}
+
+
+def _help_map(found: Relations) -> tuple[Callable[[Figure], None], float]:
+    """(what draws the map, its height)."""
     names = [short(name, 16) for name in found.affinity.names]
     values = THOUSAND * found.affinity.help.mean
     off = values[~np.eye(len(values), dtype=bool)]
@@ -94,9 +144,7 @@ def help_figure(found: Relations) -> Drawn:
             ax.add_patch(Rectangle((c + 0.04, r + 0.05), 0.92, 0.9, facecolor=colour, alpha=alpha, linewidth=0))
             ax.text(c + 0.5, r + 0.5, f"{value:+.2g}", ha="center", va="center_baseline", color=INK, fontsize=TEXT - 2)
 
-    label = f"Who helps whom among {len(names)} columns; rows are the columns whose step is taken."
-    caption = "Rows: the column whose step is taken. Columns: whose loss changes, in thousandths. Blue: it falls. Orange: it rises."
-    return drawn(build, name="help", label=label, caption=caption, height=cells.height)
+    return build, cells.height
 
 
 def relations_page(found: Relations) -> str:
@@ -114,6 +162,8 @@ def write_relations(found: Relations, out: Path, *, overwrite: bool) -> Path:
         write_bytes(folder / REPORT, relations_page(found).encode("utf-8", "replace"))
         for name, table in zip(MATRICES, (help_table(found), cosine_table(found), features_table(found)), strict=True):
             write_bytes(folder / name, (to_csv(table) + "\n").encode("utf-8", "replace"))
+        for name, content in help_pictures(found).items():
+            write_bytes(folder / name, content)
     return made.where
 
 

@@ -158,7 +158,7 @@ def test_where_a_class_cannot_be_added(houses: Path, squares: Path, tmp_path: Pa
     rows = given_rows(bundle, [table], [])
     for column, name, said in (
         ("price", "x", "this model has no column of classes 'price': its columns of classes are kind"),
-        (None, "Big", "this model has a class 'big' already"),
+        (None, "big", "this model has a class 'big' already"),
         (None, " ", "expected the name of a class"),
     ):
         with pytest.raises(InputError, match=said):

@@ -1,0 +1,69 @@
+"""The groups that were found, trained as groups: a shared network for each, on the same folds as one for all and one for each column."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from fewtune.joint.held_out import Part, on_scale
+from fewtune.joint.judged import INDEPENDENT, TOGETHER, TaskJudged, judged_task, sharing_of, truth_of
+from fewtune.joint.networks import fit_network
+from fewtune.joint.outcome import JointJudgement
+from fewtune.joint.rows import JointRows
+from fewtune.keys import Key
+from fewtune.models.joint.model import Floats
+from fewtune.statistics import Grouping
+from fewtune.words import counted
+
+GROUPS = "groups"
+
+
+def trained_groups(
+    outcome: JointJudgement, grouping: Grouping, key: Key, seed: int
+) -> tuple[tuple[TaskJudged, ...] | None, tuple[str, ...]]:
+    """(each column by a network for its group, beside the other ways, with what groups gain over one network for all; sentences).
+
+    None where nothing is to be trained: no network for all, one group of all columns, or too little time. A group of one column is the
+    network of its own, which is known already. The groups were found on all rows, held-out ones too, so that the gain is a little too high.
+    """
+    rows, clock = outcome.rows, outcome.clock
+    together = outcome.methods.get(TOGETHER)
+    every = tuple(range(len(rows.tasks)))
+    if together is None or any(INDEPENDENT not in task.ways for task in outcome.tasks) or grouping.groups == (every,):
+        return None, ()
+    larger = [number for number, group in enumerate(grouping.groups) if len(group) > 1 and number in grouping.served]
+    found: list[Floats] = [np.full((len(rows), task.outputs), np.nan) for task in rows.tasks]
+    runs = [(number, part) for number in larger for part in outcome.parts]
+    for done, (number, part) in enumerate(runs):
+        with clock.stage(f"training group {number + 1}, run {done + 1} of {len(runs)}") as stage:
+            group = grouping.groups[number]
+            inside = of_tasks(part, group)
+            network = fit_network(inside, together, inside.train, key.child("fold", part.number, number), seed=seed)
+            for place, task, outputs in zip(group, inside.tasks, network.outputs(inside, part.asked), strict=True):
+                if grouping.served[place] == number:
+                    found[place][part.asked] = on_scale(outputs[part.asked], task, rows.tasks[place])
+        if not done and (len(runs) - 1) * stage.seconds > clock.left:
+            enough = math.ceil((clock.spent + (len(runs) - 1) * stage.seconds) / 60 + 0.25)
+            return None, (f"Too little time to train the groups: it takes about {counted(enough, 'minute')} ({clock.ask(enough)}).",)
+    return tuple(_judged(outcome, grouping, place, found[place]) for place in every), ()
+
+
+def of_tasks(part: Part, group: tuple[int, ...]) -> JointRows:
+    """The rows of a fold with some of their columns alone."""
+    tasks = tuple(part.rows.tasks[place] for place in group)
+    return replace(part.rows, tasks=tasks, train=np.unique(np.concatenate([task.train for task in tasks])))
+
+
+def _judged(outcome: JointJudgement, grouping: Grouping, place: int, outputs: Floats) -> TaskJudged:
+    """A column by its group beside all other ways; `sharing`: the gain of its group over one network for all."""
+    known = outcome.tasks[place]
+    metrics: dict[str, str] = {known.task.column.kind: known.metric.name}
+    if len(grouping.groups[grouping.served[place]]) == 1:
+        own = known.ways[INDEPENDENT]
+    else:
+        own = judged_task(outcome.rows, place, {GROUPS: outputs}, outcome.folds, pair=None, metrics=metrics).ways[GROUPS]
+    ways = {**known.ways, GROUPS: own}
+    truth = truth_of(known.task, known.task.train)
+    return replace(known, ways=ways, sharing=sharing_of(known.metric, own.answers, known.ways[TOGETHER].answers, truth, outcome.folds))
