@@ -18,7 +18,7 @@ from fewtune.evaluation.class_roles import source_space, usable_sources
 from fewtune.evaluation.controls import SAID, with_controls
 from fewtune.evaluation.protocol import Protocol
 from fewtune.evaluation.saved_episodes import SavedEpisodes, read_saved
-from fewtune.evaluation.study import Bench, Study, Variants
+from fewtune.evaluation.study import Bench, Study, Variants, episode_metric
 from fewtune.evaluation.task_choice import Reserved, chooses, reserve
 from fewtune.models.reading_texts import sources_for
 from fewtune.spec import parse
@@ -114,7 +114,10 @@ def make_bench(
             target = target or read  # one row space a target, whatever the backbone
             if saved is None and not isinstance(settings.episodes, int):
                 saved = _saved(settings).of_target(examples.name).on(target)
-            studies.append(Study(target, backbone, features, mine, methods, space, settings.training, reserved[place], beside, saved or {}))
+            metric = episode_metric(settings.metric)
+            studies.append(
+                Study(target, backbone, features, mine, methods, space, settings.training, reserved[place], beside, saved or {}, metric)
+            )
             unreadable |= {rows + row: reason for row, reason in bad.items()}
             remarks += [said for said in remarks_on_length(examples, backbone) if said not in remarks]
         remarks += remarks_on(examples)

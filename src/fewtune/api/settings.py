@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias, final
 
 from fewtune.evaluation.run_folder import Keeping
+from fewtune.evaluation.study import episode_metric
 from fewtune.evaluation.training_settings import Training
 from fewtune.tasks.hard import Hard
 from fewtune.tasks.samplers import Imbalanced, Sampled, Varied
@@ -26,6 +27,8 @@ class CompareSettings:
     several, which also give an interval over the seeds. `classes`: the classes that episodes come from
     (by default the test classes where the data has class splits, else all). `within` "group": an episode stays in one group (an alphabet,
     a domain). `episode`: another kind of episode instead of ways, shots and queries, as a value (`Varied()`) or its text.
+    `metric`: what each episode is judged by: accuracy, balanced_accuracy, macro_f1, matthews, auc or average_precision; intervals and tests
+    are over episodes, as for accuracy.
 
     Learning. `training`: training seeds, budget, sweep and validation, the same for every method that learns. `reserved`: rows of each
     class that choose tasks and that no episode uses, for methods that choose. `controls`: each of these is also run on as many random tasks
@@ -50,3 +53,7 @@ class CompareSettings:
     cache: Path | str | None = None
     keeping: Keeping = field(default_factory=Keeping)
     quiet: bool = True
+    metric: str = "accuracy"
+
+    def __post_init__(self) -> None:
+        episode_metric(self.metric)

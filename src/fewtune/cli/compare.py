@@ -64,7 +64,7 @@ def compare(
     for one in model.each():
         one.check()
     check_data(data, *(target or ()), *(source or ()))
-    if (wanted := reading.columns(data)) is not None:
+    if (wanted := reading.columns(data, episodes=True)) is not None:
         from fewtune.cli.compare_columns import compare_table
 
         compare_table(data, wanted, method or (), learning, format, keeping, model, reading=reading, source=source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -119,4 +120,15 @@ def settings_of(
             out=keeping.out, overwrite=keeping.overwrite, resume=keeping.resume, trained=keeping.trained, reset=keeping.reset_trained
         ),
         quiet=model.quiet,
+        metric=_metric(reading.metric),
     )
+
+
+def _metric(given: Sequence[str]) -> str:
+    """What episodes are judged by."""
+    from fewtune.errors import InputError
+    from fewtune.evaluation.study import ACCURACY, episode_metric
+
+    if len(given) > 1:
+        raise InputError(f"episodes are judged by one --metric, found {len(given)}.")
+    return episode_metric(given[0]) if given else ACCURACY

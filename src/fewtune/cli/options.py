@@ -40,7 +40,8 @@ class DataFlags:
         By default it is found out.
     metric: str
         What label columns are judged by, instead of accuracy, r2 and average_precision: balanced_accuracy, macro_f1, micro_f1, mcc, auc,
-        log_loss, rmse, mae or spearman, each for the columns it suits. Repeat for more.
+        log_loss, rmse, mae or spearman, each for the columns it suits. Repeat for more. `compare` judges episodes by it too:
+        balanced_accuracy, macro_f1, matthews, auc or average_precision.
     numbers: str
         Columns of numbers that are inputs too, beside the photos or texts or alone.
     input: str
@@ -88,8 +89,9 @@ class DataFlags:
             flag = "several --label" if len(self.label) > 1 else "--kind" if self.kind else "--numbers"
             raise InputError(f"this command reads one column of classes, found {flag}: give one --label.")
 
-    def columns(self, source: Path) -> Wanted | None:
-        """The label columns and numbers that are asked for, where they are more than one column of classes; else None."""
+    def columns(self, source: Path, *, episodes: bool = False) -> Wanted | None:
+        """The label columns and numbers that are asked for, where they are more than one column of classes; else None. `episodes`: whether
+        --metric is for those too."""
         from fewtune.data.reading.label_table import Wanted, single_kind
         from fewtune.errors import InputError
 
@@ -103,7 +105,7 @@ class DataFlags:
         if len(labels) == 1 and not kinds and not self.numbers:
             kinds = {labels[0]: kind} if (kind := single_kind(source, labels[0])) != "class" else {}
         if len(labels) < 2 and not kinds and not self.numbers:
-            if self.metric:
+            if self.metric and not episodes:
                 raise InputError("--metric is for label columns: several --label, a column of numbers or of several labels.")
             return None
         if self.class_split is not None or self.rotations or self.group is not None:

@@ -20,6 +20,7 @@ from fewtune.learning.on_features import answer_table
 from fewtune.learning.phase import Adapt, Learner
 from fewtune.parts.heads.head import Head
 from fewtune.progress import Progress
+from fewtune.statistics.metrics import Metric
 from fewtune.tasks.episodes import Episodes
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -29,25 +30,37 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 @dataclass(frozen=True, eq=False)
 class Scores:
     """One number an episode: `accuracy` in [0, 1], `loss` in nats, and the seconds spent on all of them. `right` [E, Q]: whether each
-    query was answered correctly; padding was not.
+    query was answered correctly; padding was not. `value`: the metric that was asked for (None: kept before there were others).
     """
 
     accuracy: Floats
     loss: Floats
     seconds: float
     right: np.ndarray[Any, np.dtype[np.bool_]]
+    value: Floats | None = None
+
+    @property
+    def judged(self) -> Floats:
+        """The metric that was asked for, accuracy where none was."""
+        return self.accuracy if self.value is None else self.value
 
 
 def score_table(
-    head: Head, features: Tensor, episodes: Episodes, vectors: Tensor | None, parameters: Mapping[str, Tensor] | None = None
+    head: Head,
+    features: Tensor,
+    episodes: Episodes,
+    vectors: Tensor | None,
+    parameters: Mapping[str, Tensor] | None = None,
+    metric: Metric | None = None,
 ) -> Scores:
-    """A head on features [N, D] by row: mean accuracy and loss over each episode's query; padding counts for nothing."""
+    """A head on features [N, D] by row: mean accuracy and loss over each episode's query; padding counts for nothing. `metric`: of classes,
+    measured on the query of each episode (by default accuracy)."""
     parts = []
     began = time.perf_counter()
     given = None if parameters is None else dict(parameters)
     with torch.inference_mode():
         for part, logits in answer_table(head, features, episodes, class_vectors=vectors, parameters=given):
-            parts.append(_judged(logits, episodes[part]))
+            parts.append(_judged(logits, episodes[part], metric))
     return _scores(parts, began)
 
 
@@ -58,6 +71,7 @@ def score_each(
     batches: Sequence[Episodes],
     *,
     at: Key | None = None,
+    metric: Metric | None = None,
     quiet: bool = True,
 ) -> list[Scores]:
     """How well a learner answers some batches of episodes by `weights`, which all batches share.
@@ -67,7 +81,7 @@ def score_each(
     here = at or key(0, "testing")
     held = for_testing(ground, learner, {n: t.detach() for n, t in weights.items()})
     if not isinstance(learner, Adapt):
-        return _by_table(ground, learner, held, batches)
+        return _by_table(ground, learner, held, batches, metric)
     still = ground.holding(held, inner_moving(ground, learner, held))
     found = []
     with Progress(sum(map(len, batches)), "testing", quiet=quiet) as progress:
@@ -76,13 +90,15 @@ def score_each(
             for e in range(len(episodes)):
                 one = episodes[e : e + 1]
                 with torch.no_grad():
-                    parts.append(_judged(respond(still, learner, held, one, here.child(number, e)).logits, one))
+                    parts.append(_judged(respond(still, learner, held, one, here.child(number, e)).logits, one, metric))
                 progress.advance(1)
             found.append(_scores(parts, began))
     return found
 
 
-def _by_table(ground: Ground, head: Head, weights: Mapping[str, Tensor], batches: Sequence[Episodes]) -> list[Scores]:
+def _by_table(
+    ground: Ground, head: Head, weights: Mapping[str, Tensor], batches: Sequence[Episodes], metric: Metric | None
+) -> list[Scores]:
     """Every row that is asked for is embedded once, with the current weights."""
     began = time.perf_counter()
     rows = np.unique(np.concatenate([t.numpy().reshape(-1) for e in batches for t in (e.support, e.query)]))
@@ -99,21 +115,31 @@ def _by_table(ground: Ground, head: Head, weights: Mapping[str, Tensor], batches
     found = []
     for episodes in batches:
         moved = replace(episodes, support=torch.from_numpy(place[episodes.support]), query=torch.from_numpy(place[episodes.query]))
-        scores = score_table(head, features, moved, vectors, parameters)
+        scores = score_table(head, features, moved, vectors, parameters, metric)
         found.append(replace(scores, seconds=scores.seconds + spent))
     return found
 
 
-def _scores(parts: Sequence[tuple[Tensor, Tensor, Tensor]], began: float) -> Scores:
-    accuracy, loss, right = (torch.cat(values).numpy() for values in zip(*parts, strict=True))
-    return Scores(accuracy, loss, time.perf_counter() - began, right)
+def _scores(parts: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]], began: float) -> Scores:
+    accuracy, loss, right, value = (torch.cat(values).numpy() for values in zip(*parts, strict=True))
+    return Scores(accuracy, loss, time.perf_counter() - began, right, value)
 
 
-def _judged(logits: Tensor, episodes: Episodes) -> tuple[Tensor, Tensor, Tensor]:
-    """(accuracy, loss) of each episode, float64, and whether each query is right, on the CPU. Ties go to the first class."""
+def _judged(logits: Tensor, episodes: Episodes, metric: Metric | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(accuracy, loss) of each episode, float64, whether each query is right, and the metric, on the CPU. Ties go to the first class."""
     label = episodes.query_label.to(logits.device)
     inside = label >= 0
     count = inside.sum(1).clamp_min(1)
     correct = (logits.argmax(-1) == label) & inside
     nats = torch.nn.functional.cross_entropy(logits.flatten(0, 1), label.flatten(), ignore_index=-1, reduction="none")
-    return (correct.sum(1).double() / count).cpu(), (nats.view(label.shape).double().sum(1) / count).cpu(), correct.cpu()
+    accuracy, loss = (correct.sum(1).double() / count).cpu(), (nats.view(label.shape).double().sum(1) / count).cpu()
+    value = accuracy if metric is None else torch.tensor(_values(metric, logits, label, episodes), dtype=torch.float64)
+    return accuracy, loss, correct.cpu(), value
+
+
+def _values(metric: Metric, logits: Tensor, label: Tensor, episodes: Episodes) -> list[float]:
+    """The metric of each episode's logits [Q, K]; classes and labels of -1 pad."""
+    found = []
+    for one, true, classes in zip(logits.double().cpu(), label.cpu(), episodes.classes.cpu(), strict=True):
+        found.append(metric.of(torch.softmax(one[:, classes >= 0], dim=-1).numpy(), true.numpy()))
+    return found

@@ -140,14 +140,16 @@ class _Tester:
         if head.reads_classes and prompts not in self._vectors:
             backbone = self.study.backbone
             self._vectors[prompts] = class_vectors(backbone, backbone.start(), self.study.target.class_names, prompts)
-        return score_table(head, self.study.features, episodes, self._vectors.get(prompts))
+        return score_table(head, self.study.features, episodes, self._vectors.get(prompts), metric=self.study.judged)
 
     def _tested(self, ready: Learned) -> dict[tuple[int, int], Scores]:
         """A trained method's answers."""
         study, method = self.study, ready.method
         batches = tested_on(method, self.study.draw(), study.training.adapted)
         ground, at = Ground(study.backbone, study.target, method.edits), key(ready.cost.seed, "testing")
-        found = score_each(ground, method.learner, ready.trained.weights, list(batches.values()), at=at, quiet=self._quiet)
+        found = score_each(
+            ground, method.learner, ready.trained.weights, list(batches.values()), at=at, metric=self.study.judged, quiet=self._quiet
+        )
         return dict(zip(batches, found, strict=True))
 
 
@@ -193,12 +195,12 @@ class _Rows:
             "training": trained,
             "ways": protocol.ways,
             "shots": protocol.shots,
-            "metric": "accuracy",
+            "metric": study.metric,
         }
         columns = {
             "episode": np.arange(count),
             "task": study.task_names(number)[episodes.task.numpy()][:count],
-            "value": scores.accuracy,
+            "value": scores.judged,
             "loss": scores.loss,
             "seconds": [scores.seconds / count] * count,
         }

@@ -12,18 +12,30 @@ from torch import Tensor
 
 from fewtune.backbones.backbone import Backbone
 from fewtune.data.row_space import RowSpace
+from fewtune.errors import unknown
 from fewtune.evaluation.facts import array_digest, backbone_fact, space_facts
 from fewtune.evaluation.protocol import Protocol
 from fewtune.evaluation.task_choice import Reserved
 from fewtune.evaluation.training_settings import Training
 from fewtune.learning.method import Method
 from fewtune.spec import text
+from fewtune.statistics.metrics import METRICS, Metric
 from fewtune.tasks.episodes import Episodes
 from fewtune.version import __version__
 
 Drawn: TypeAlias = dict[tuple[int, int], Episodes]
 Variants: TypeAlias = Mapping[str, Method]  # a method as it is, under "", and as the values of a sweep make it, by what was varied
 DEFAULTS = ""
+ACCURACY = "accuracy"
+EPISODE_METRICS = (ACCURACY, "balanced_accuracy", "macro_f1", "matthews", "mcc", "auc", "average_precision")
+"""What episodes are judged by; "matthews" is the long name of "mcc"."""
+
+
+def episode_metric(name: str) -> str:
+    """A metric of episodes by its name. Raises InputError for another."""
+    if name not in EPISODE_METRICS:
+        raise unknown("metric of episodes", name, EPISODE_METRICS)
+    return "mcc" if name == "matthews" else name
 
 
 @final
@@ -34,7 +46,7 @@ class Study:
     `source`: what methods that learn may learn from, a row space apart: training never sees the target, so a trained model serves any of
     them. `training`: how such methods are treated. `reserved`: what methods that choose their tasks may know of the target. `beside`:
     by the name of a control, the method that it stands beside, and whose value of a sweep it takes (see `controls`). `given`: episodes that
-    are not drawn but were saved before.
+    are not drawn but were saved before. `metric`: what each episode is judged by, one of `EPISODE_METRICS`.
     """
 
     target: RowSpace
@@ -47,6 +59,7 @@ class Study:
     reserved: Reserved | None = None
     beside: Mapping[str, str] = field(default_factory=dict)
     given: Drawn = field(default_factory=dict)
+    metric: str = ACCURACY
 
     @property
     def trains(self) -> bool:
@@ -77,11 +90,17 @@ class Study:
         features = f"features {self.features.dtype} {self.features.shape[-1]}"
         drawn = [f"protocol {text(p)}" for p in self.protocols]
         drawn += [f"episodes {setting} {seed} {episodes.digest()}" for (setting, seed), episodes in self.given.items()]
+        drawn += [f"metric {self.metric}"] if self.metric != ACCURACY else []
         return [f"fewtune {__version__}", backbone_fact(self.backbone), *space_facts(self.target, "target"), features, *drawn]
 
     def learned_from(self) -> list[str]:
         """What source phases learn from, one fact a line."""
         return [] if self.source is None else space_facts(self.source, "source")
+
+    @property
+    def judged(self) -> Metric | None:
+        """The metric that is measured instead of accuracy; None where it is accuracy."""
+        return None if self.metric == ACCURACY else METRICS[self.metric]
 
     def draw(self) -> Drawn:
         """The episodes by (protocol number, seed)."""

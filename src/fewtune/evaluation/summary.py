@@ -60,6 +60,7 @@ class Line:
     alone: float
     wilcoxon: float
     winner: bool
+    metric: str = "accuracy"
 
 
 @final
@@ -111,6 +112,7 @@ def _setting(result: Result, methods: list[str], setting: int) -> list[Line]:
                 alone=pair.p,
                 wilcoxon=found.wilcoxon.get(m, float("nan")),
                 winner=m == found.winner,
+                metric=rows[m].distinct("metric")[0],
             )
         )
     return lines

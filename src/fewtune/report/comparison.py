@@ -26,7 +26,8 @@ def comparison_table(
     shown |= {axis for axis in ("target", "backbone") if len({getattr(line, axis) for line in summary.lines}) > 1}
     wanted = [c for c in _COLUMNS if c.key in shown]
     rows = [[c.cell(line) for c in wanted] for line in summary.lines]
-    heads, keys = [c.head for c in wanted], [c.key for c in wanted]
+    judged = next((line.metric for line in summary.lines), "accuracy")
+    heads, keys = [_HEADS[judged] if c.key == "mean" else c.head for c in wanted], [c.key for c in wanted]
     if any(cost.steps for cost in costs):
         heads += [c.head for c in _COSTS]
         keys += [c.key for c in _COSTS]
@@ -49,6 +50,16 @@ class _Column:
     key: str
     cell: Callable[[Line], Cell]
     full: bool = False
+
+
+_HEADS = {
+    "accuracy": "accuracy %",
+    "balanced_accuracy": "balanced accuracy %",
+    "macro_f1": "macro F1 %",
+    "mcc": "Matthews x 100",
+    "auc": "AUC %",
+    "average_precision": "average precision %",
+}
 
 
 def _gap(line: Line) -> Cell:
