@@ -4,7 +4,7 @@
 
 Every draw takes `shots` labelled examples of each class (at most 10 classes) as `benchmarks/heads.py` does. Of the other examples a random
 half is the pool and the other half is asked. Two new labels a class are chosen from the pool: as `suggest` does, by the least margin alone,
-and at random (three times, averaged). Two learners are fitted on all labels and answer the rest: `blend`, the usual one of `adapt` for
+the most typical ones (TypiClust), and at random (three times, averaged). Two learners are fitted on all labels and answer the rest: `blend`, the usual one of `adapt` for
 photos, and `centroid`. One JSON line a draw; at the end, for each set, the accuracies and the gain over random rows with its 95% interval
 over draws (t).
 """
@@ -27,6 +27,8 @@ from fewtune.parts.heads import Blend, Centroid
 from fewtune.statistics import t_interval
 
 POOL, EACH, RANDOM = 60, 2, 3
+NEIGHBOURS, ROUNDS = 20, 20
+WAYS = ("before", "random", "margin", "suggest", "typical")
 METHODS = {"blend": Method(learner=Blend()), "centroid": Method(learner=Centroid())}
 
 
@@ -65,9 +67,36 @@ def measured(method: Method, features: torch.Tensor, rows: Any, labels: Any, oth
     return {
         "before": with_labels(np.zeros(0, dtype=np.int64)),
         "suggest": with_labels(uncertain_and_diverse(features[others[pool]].double().numpy(), p, count, seed=seed)),
+        "typical": with_labels(typical(features[others[pool]].double().numpy(), features[rows].double().numpy(), count, seed)),
         "margin": with_labels(np.argsort(top[:, -1] - top[:, -2], kind="stable")[:count]),
         "random": float(np.mean([with_labels(random.permutation(len(pool))[:count]) for _ in range(RANDOM)])),
     }
+
+
+def typical(pool: Any, known: Any, count: int, seed: int) -> Any:
+    """TypiClust: as many groups as labels there will be, over pool and labelled rows; of each of the largest groups without a labelled row
+    the row that is nearest to its 20 nearest neighbours in the group.
+
+    Reference: Hacohen, Dekel, Weinshall, "Active learning on a budget", ICML 2022. Departs: groups of directions (features of length 1).
+    """
+    x = np.concatenate([pool, known])
+    x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    random, groups = np.random.default_rng(seed), min(count + len(known), len(x))
+    centres = x[random.choice(len(x), groups, replace=False)]
+    for _ in range(ROUNDS):
+        group = (x @ centres.T - (centres**2).sum(1) / 2).argmax(1)
+        for k in np.unique(group):
+            centres[k] = x[group == k].mean(0)
+    taken: list[int] = []
+    covered = np.isin(np.arange(groups), group[len(pool) :])
+    sizes = np.bincount(group[: len(pool)], minlength=groups)
+    for k in np.lexsort((-sizes, covered))[:count]:  # groups without a label first, the largest of them first
+        mine = np.flatnonzero(group[: len(pool)] == k)
+        if len(mine):
+            gaps = np.sort(np.linalg.norm(x[mine][:, None] - x[mine][None], axis=2), axis=1)[:, 1 : NEIGHBOURS + 1]
+            taken.append(int(mine[gaps.mean(1).argmin()] if len(mine) > 1 else mine[0]))
+    rest = [row for row in random.permutation(len(pool)).tolist() if row not in set(taken)]
+    return np.array((taken + rest)[:count])
 
 
 def answered(method: Method, features: torch.Tensor, rows: Any, labels: Any, ways: int, asked: Any) -> Any:
@@ -80,11 +109,11 @@ def answered(method: Method, features: torch.Tensor, rows: Any, labels: Any, way
 
 def table(lines: list[dict[str, Any]]) -> list[str]:
     """A row for each set and number of labels."""
-    said = [f"{'set':15} {'learner':9} shots draws  before  random  margin suggest   suggest - random        margin - random"]
+    said = [f"{'set':15} {'learner':9} shots draws  before  random  margin suggest typical   - random: suggest, margin, typical"]
     for name, learner, shots in dict.fromkeys((line["set"], line["learner"], line["shots"]) for line in lines):
         mine = [line for line in lines if (line["set"], line["learner"], line["shots"]) == (name, learner, shots)]
-        at = {way: np.array([line[way] for line in mine]) for way in ("before", "random", "margin", "suggest")}
-        gains = [t_interval(at[way] - at["random"]) for way in ("suggest", "margin")]
+        at = {way: np.array([line[way] for line in mine]) for way in WAYS}
+        gains = [t_interval(at[way] - at["random"]) for way in ("suggest", "margin", "typical")]
         shown = "  ".join(f"{100 * g.mean:+5.2f} ({100 * g.low:+.2f} to {100 * g.high:+.2f})" for g in gains)
         means = " ".join(f"{100 * v.mean():7.2f}" for v in at.values())
         said.append(f"{name:15} {learner:9} {shots:5} {len(mine):5} {means}   {shown}")
