@@ -57,6 +57,10 @@ def evaluate(
         Replace the page --report if it exists.
     """
     from fewtune.cli.options import input_of
+    from fewtune.models.its_place import check_found
+
+    check_found(run, running.weights)  # before torch is loaded
+
     from fewtune.cli.say import answer, note, terminal_width
     from fewtune.models.bundle import load_bundle
     from fewtune.models.evaluate import evaluate as measured
