@@ -3,10 +3,10 @@
     OMP_NUM_THREADS=1 python benchmarks/suggesting.py KIT --out suggesting.jsonl [--sets clothing10 news20] [--shots 3] [--draws 20]
 
 Every draw takes `shots` labelled examples of each class (at most 10 classes) as `benchmarks/heads.py` does. Of the other examples a random
-half is the pool and the other half is asked. Two new labels a class are chosen from the pool: as `suggest` does, by the least margin alone,
-the most typical ones (TypiClust), and at random (three times, averaged). Two learners are fitted on all labels and answer the rest: `blend`,
-the usual one of `adapt` for photos, and `centroid`. One JSON line a draw; at the end, for each set, the accuracies and the gains over random
-rows with their 95% intervals over draws (t).
+half is the pool and the other half is asked. Two new labels a class are chosen from the pool: as `suggest` does, by the least margin
+alone, the most typical ones (TypiClust), and at random (three times, averaged). Two learners are fitted on all labels and answer the
+rest: `blend`, the usual one of `adapt` for photos, and `centroid`. One JSON line a draw; at the end, for each set, the accuracies and the
+gains over random rows with their 95% intervals over draws (t).
 """
 
 from __future__ import annotations
