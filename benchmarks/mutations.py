@@ -38,6 +38,7 @@ LEFT_OUT = f"{RECORDED}::test_evaluate_learns_nothing_and_leaves_out_what_was_le
 
 RESUME, VERDICT = (f"tests/unit/adaptation/test_{name}.py" for name in ("resume", "verdict"))
 SERVE, PACK = "tests/unit/serving/test_application.py", "tests/unit/models/test_pack.py"
+MOVED, JOINT_FOLDS, JOINT_JUDGED = (f"tests/unit/joint/test_{name}.py" for name in ("finetuned", "folds", "judged"))
 EXCEL, HEIC = (f"tests/unit/data/test_{name}.py" for name in ("excel", "heic"))
 
 _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
@@ -180,8 +181,8 @@ _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
     ("verdict", "no gain is called a gain", "adaptation/verdict.py", "if more > 0:", "if more >= 0:", (VERDICT,)),
     ("verdict", "other data is asked for though it was given", "adaptation/verdict.py", "finetuned.sources is None and ", "", (VERDICT,)),
     # serving
-    ("serving", "an answer at the threshold is withheld", "serving/application.py", "answer.probability >= least", "answer.probability > least", (SERVE,)),
-    ("serving", "the threshold of a request is not read", "serving/application.py", " if asked.threshold is None else asked.threshold", "", (SERVE,)),
+    ("serving", "an answer at the threshold is withheld", "serving/answering.py", "answer.probability >= least", "answer.probability > least", (SERVE,)),
+    ("serving", "the threshold of a request is not read", "serving/answering.py", " if threshold is None else threshold", "", (SERVE,)),
     ("serving", "places in the queue are not given back", "serving/application.py", "self.batches.release(count)", "pass", (SERVE,)),
     ("serving", "a request too many", "serving/application.py", "if self._open >= self.settings.open:", "if self._open > self.settings.open:", (SERVE,)),
     ("serving", "any host with a port is local", "serving/application.py", "(name in _LOCAL and port.isdecimal())", "port.isdecimal()", (SERVE,)),
@@ -194,7 +195,22 @@ _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
     ("pack", "the licence of the library goes to weights of one's own", "backbones/packed.py", "made.licence if given is None else None", "made.licence", (PACK,)),
     ("pack", "the copy is not read back and compared", "backbones/packed.py", "if whole.digest() != original.digest() or not _alike(original, again):", "if False:", (PACK,)),
     ("pack", "a packed model is packed again", "models/pack.py", "if bundle.packed is not None:", "if False:", (PACK,)),
-    ("pack", "finetuned weights are packed as the original", "models/pack.py", "replace(bundle, moved=None)", "bundle", (PACK,)),
+    ("pack", "a model of label columns is not packed", "models/pack.py", "load_joint(run) if is_joint(run) else load_bundle(run)", "load_bundle(run)", (MOVED,)),
+    # label columns
+    ("joint", "ways learn from the rows that they are judged on", "joint/held_out.py", "np.flatnonzero((fold >= 0) & (fold != number))", "np.flatnonzero(fold >= 0)", (JOINT_FOLDS,)),
+    ("joint", "held-out rows set the scale", "joint/rows.py", "scaling = measured_scaling(self.embedding, self.table.numbers, train)", "scaling = self.scaling", (JOINT_FOLDS,)),
+    ("joint", "copies of learned rows are measured on", "joint/rows.py", "rows.test[~np.isin(rows.copies[rows.test], rows.copies[rows.train])]", "rows.test", (JOINT_FOLDS,)),
+    ("joint", "outputs stay on the scale of their fold", "joint/held_out.py", "return outputs if learned.scale == task.scale else", "return outputs if True else", (JOINT_FOLDS,)),
+    ("joint", "training on the rows that say when to stop", "joint/networks.py", "return (inside, watched) if both else", "return (train_rows, watched) if both else", (JOINT_JUDGED,)),
+    ("joint", "compare learns from the rows that it is measured on", "joint/study.py", "rows.learned_on(np.setdiff1d(rows.train, test))", "rows.learned_on(rows.train)", (JOINT_JUDGED,)),
+    ("joint", "an error that may be as large as that of guessing is better", "joint/words.py", "value.high < found.guessing", "value.mean < found.guessing", (JOINT_JUDGED,)),
+    ("joint", "a verdict on sharing needs no p", "joint/judged.py", "if p > 0.05 or gain.low", "if gain.low", (JOINT_JUDGED,)),
+    ("joint", "what finetuning moved is not put on", "models/joint/predict.py", "backbone if change is None else change.onto(backbone)", "backbone", (MOVED,)),
+    ("joint", "missing rows have features", "joint/finetuned.py", "torch.where((rows >= 0)[..., None],", "torch.where((rows >= -1)[..., None],", (MOVED,)),
+    ("joint", "a finetuned network is the pair's one for all", "joint/adapt.py", "if name != INDEPENDENT and not moves_backbone(method)]", "if name != INDEPENDENT]", (MOVED,)),
+    ("joint", "a column that the model does not read is taken", "serving/columns.py", "for key in row if key not in known):", "for key in row if False):", ("tests/unit/serving/test_columns.py",)),
+    ("joint", "sure labels are called unsure", "models/joint/suggest.py", "(1 - np.abs(2 * p - 1))", "np.abs(2 * p - 1)", ("tests/unit/models/test_joint_uses.py",)),
+    ("joint", "tasks meet where they differ already", "parts/sharing/sharing.py", "return meeting(shared) if head.depth == 1 else shared", "return meeting(shared)", ("tests/laws/test_meetings.py",)),
     # Excel and HEIC
     ("extras", "a text becomes a formula", "data/excel.py", 'made.data_type = "s"', "pass", (EXCEL,)),
     ("extras", "what a sheet declares cuts off columns", "data/excel.py", "sheet.reset_dimensions()  # what", "pass  # what", (EXCEL,)),
