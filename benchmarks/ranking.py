@@ -4,6 +4,8 @@
     OMP_NUM_THREADS=1 python benchmarks/ranking.py gates KIT [--seeds 0 1 ... 19] [--steps 200] [--lr 1e-2]
     OMP_NUM_THREADS=1 python benchmarks/ranking.py pairs [--seeds 0 1 2 3] [--steps 400]
 
+`benchmarks/online.py` trains them year by year and counts an online comparison.
+
 `films`: tables/movies.csv of the kit. In go the title (all-MiniLM-L6-v2), year, length and budget (log10; 0 and a flag where it is
 missing); out come engagement (votes_log10), satisfaction (rating), seven genres and mpaa. Films before 2000 are learned from, the later
 ones answered: the order of time. Candidates for a film are the 50 later films with the nearest titles; the ten with the largest w x
@@ -128,8 +130,8 @@ def say(**row: object) -> None:
     print(json.dumps(row), flush=True)
 
 
-def films(kit: Path, cache: Path) -> Table:
-    """All films; the embeddings of their titles are kept in a file."""
+def films(kit: Path, cache: Path, first_test_year: int = FIRST_TEST_YEAR) -> tuple[Table, Numbers]:
+    """(all films, their years); the embeddings of their titles are kept in a file."""
     with (kit / "tables" / "movies.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     stored = cache / "movies_minilm.npy"
@@ -142,7 +144,7 @@ def films(kit: Path, cache: Path) -> Table:
     titles = titles / np.linalg.norm(titles, axis=1, keepdims=True)
     year, length = (np.array([float(row[name]) for row in rows]) for name in ("year", "length"))
     budget = np.array([np.log10(float(row["budget"]) + 1) if row["budget"] else np.nan for row in rows])
-    train = np.flatnonzero(year < FIRST_TEST_YEAR)
+    train = np.flatnonzero(year < first_test_year)
     numbers = np.stack([year, np.log10(length), budget], 1)
     numbers = (numbers - np.nanmean(numbers[train], 0)) / np.nanstd(numbers[train], 0)
     features = np.concatenate([titles * titles.shape[1] ** 0.5, np.nan_to_num(numbers), np.isnan(budget)[:, None]], 1)
@@ -150,7 +152,7 @@ def films(kit: Path, cache: Path) -> Table:
     columns |= {name: Column("class", np.array([int(row[name]) for row in rows]), ("no", "yes")) for name in GENRES}
     ratings = sorted({row["mpaa"] for row in rows} - {""})
     columns["mpaa"] = Column("class", np.array([ratings.index(row["mpaa"]) if row["mpaa"] else -1 for row in rows]), tuple(ratings))
-    return Table(features.astype(np.float32), columns, train)
+    return Table(features.astype(np.float32), columns, train), year
 
 
 def judged(table: Table, fitted: Fitted, rows: Numbers) -> dict[str, float]:
@@ -166,7 +168,7 @@ def judged(table: Table, fitted: Fitted, rows: Numbers) -> dict[str, float]:
 
 
 def run_films(kit: Path, seeds: Sequence[int], steps: int, out: Path) -> None:
-    table = films(kit, out)
+    table, _ = films(kit, out)
     later = np.setdiff1d(np.arange(len(table.features)), table.train)
     kinds, fronts, use = contenders(table.outputs, table.features.shape[1], 256, 0, steps), {}, None
     for name, (text, cost) in kinds.items():
@@ -234,7 +236,7 @@ def drawn(out: Path, fronts: dict[str, Numbers], alike: Sequence[float], share: 
 
 
 def run_gates(kit: Path, seeds: Sequence[int], steps: int, lr: float, out: Path) -> None:
-    table = films(kit, out)
+    table, _ = films(kit, out)
     rows = torch.from_numpy(table.features[table.train[:2000]])
     for dropout in (0.0, 0.1):
         gates, runs, entropy, seconds = 0, 0, [], 0.0
