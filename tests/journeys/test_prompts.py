@@ -13,6 +13,8 @@ import pytest
 
 import fewtune as api
 from fewtune.errors import InputError
+from fewtune.models.predict import Running
+from fewtune.serving.answering import Answering
 from tests.tiny_text import WORDS as TOKENS
 from tests.tiny_text import tiny, tiny_masked
 
@@ -137,6 +139,14 @@ def test_pairs_go_through_every_command(fewtune: Callable[..., Any], place: Path
     assert fewtune("compare", data, *given, "--backbone", backbone, *how, *common).code == 0
     model = api.load(run)
     assert len(model.predict([("cat", "dog"), ("red", "cat")])) == 2
+    with pytest.raises(InputError, match="has no ONNX form yet"):
+        model.export(tmp_path / "m.onnx")
+    served = Answering.of(model.bundle, Running())
+    served.warm()
+    assert served.answers([served.prepare("cat ||| dog", "it")])[0].label == model.predict([("cat", "dog")])[0].label
+    with pytest.raises(InputError, match="reads two texts"):
+        served.prepare("cat dog", "it")
+    assert any(" | " in text for text in model.bundle.support.texts)  # what people see
 
 
 def test_the_estimator_reads_pairs_and_prompts(place: Path) -> None:

@@ -18,6 +18,21 @@ from fewtune.tasks.hard import Hard, nearest_classes, slot_means
 from fewtune.tasks.samplers import Imbalanced, Sampled, Varied
 from fewtune.tasks.task import ClassChoice, Tasks, class_rows, group_tasks
 
+LM_BFF_SEEDS = (13, 21, 42, 87, 100)
+
+
+def lm_bff(ways: int, queries: int, shots: int = 16) -> Protocol:
+    """The splits of LM-BFF without its development set: `shots` labelled rows of each of all `ways` classes and `queries` others, five
+    times, by the authors' seeds (which draw other rows here).
+
+    With the development set as many rows again choose the settings: `lm_bff(ways, queries, 32)` has the same number of labels.
+    Reference: Gao, Fisch, Chen, "Making pre-trained language models better few-shot learners", ACL 2021, section 3.
+
+    >>> lm_bff(ways=2, queries=100).seeds
+    (13, 21, 42, 87, 100)
+    """
+    return Protocol(sampler=Sampled(ways=ways, shots=shots, queries=queries), episodes=1, seeds=LM_BFF_SEEDS)
+
 
 @final
 @dataclass(frozen=True, kw_only=True)

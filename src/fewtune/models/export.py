@@ -71,6 +71,7 @@ def export_onnx(
     plain = Machine(device="cpu", dtype="float32", channels_last=False)
     own = backbone if backbone is not None and is_own(backbone.name) else None
     backbone = own.on(plain) if own is not None else load_its_backbone(bundle, weights=weights, machine=plain)
+    refuse_readings(backbone)
     chosen = _made_up(bundle, backbone) if examples is None else examples
     checked = chosen.take(np.arange(min(MOST, len(chosen))))
     refuse_unreadable(checked, unreadable(checked, deep=False), skip_bad=False)
@@ -151,6 +152,14 @@ def _metadata(bundle: Bundle, backbone: Backbone, inputs: Inputs) -> dict[str, s
         "fewtune": __version__,
     }
     return {name: str(value).encode(errors="backslashreplace").decode() for name, value in said.items()}
+
+
+def refuse_readings(backbone: Backbone) -> None:
+    """Raise InputError for texts that are not read as one sequence of tokens from a tokenizer alone."""
+    preparation = backbone.preparation
+    if isinstance(preparation, TextPreparation) and (preparation.template is not None or preparation.fields or preparation.long != "cut"):
+        what = "prompts" if preparation.template is not None else "two texts" if preparation.fields else "long texts in parts"
+        raise InputError(f"{backbone.name} reads {what}, which has no ONNX form yet: use `fewtune predict` or `fewtune serve`.")
 
 
 def tokenizer_files(backbone: Backbone, folder: Path) -> dict[Path, bytes]:

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fewtune.data.examples import Examples, Integers
+from fewtune.data.fields import shown
 from fewtune.models.held_answers import HeldAnswers
 
 DIGEST = 16  # bytes that stand for a row's content
@@ -53,7 +54,7 @@ def texts_of(examples: Examples, rows: Sequence[int]) -> tuple[str, ...] | None:
     """The beginnings of texts, each on one line; None for photos and embeddings."""
     if examples.modality != "text":
         return None
-    return tuple(" ".join(str(examples.items.fetch(row)).split())[:_LONGEST_TEXT] for row in rows)
+    return tuple(" ".join(shown(str(examples.items.fetch(row))).split())[:_LONGEST_TEXT] for row in rows)
 
 
 def tensors_of(support: Support) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from fewtune.data.examples import Examples
+from fewtune.data.fields import shown
 from fewtune.models.suggest import Suggested
 from fewtune.report.encoded import json_text
 from fewtune.report.tables import Cell, Table, render, to_records
@@ -22,7 +23,7 @@ def render_suggestions(made: Suggested, examples: Examples, format: Literal["tab
     rows = [
         (
             Cell(s.name),
-            *((Cell(str(examples.items.fetch(s.row)), _short(str(examples.items.fetch(s.row)))),) if texts else ()),
+            *((Cell(text := shown(str(examples.items.fetch(s.row))), _short(text)),) if texts else ()),
             Cell(s.answer),
             Cell(s.probability, f"{100 * s.probability:.0f}"),
             Cell(s.margin, f"{100 * s.margin:.0f}"),

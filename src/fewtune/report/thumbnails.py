@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from fewtune.data.fields import shown
 from fewtune.data.items import Item
 from fewtune.data.pixels import as_image
+from fewtune.data.prompts.template import texts_within
 from fewtune.data.rgb import to_rgb
 from fewtune.report.findings import Shown
 
@@ -24,7 +26,7 @@ def thumbnail(item: Item | np.ndarray[Any, np.dtype[np.uint8]], size: int = 128)
     `size`: the long side in pixels; smaller images keep theirs. Pixels may also be given as uint8 [H, W] or [H, W, C].
     """
     if isinstance(item, str):
-        line = " ".join(item.split())
+        line = " ".join(shown(texts_within(item)).split())
         return line if len(line) <= LONGEST_TEXT else line[: LONGEST_TEXT - 1].rstrip() + "…"
     if isinstance(item, np.ndarray):
         if item.dtype != np.uint8 or item.ndim < 2:

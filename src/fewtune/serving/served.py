@@ -9,6 +9,7 @@ import numpy as np
 
 from fewtune.backbones.backbone import Backbone
 from fewtune.data.images import decode
+from fewtune.data.reading.two_texts import typed
 from fewtune.errors import InputError
 
 Row: TypeAlias = dict[str, Any]
@@ -64,7 +65,8 @@ def prepared_item(backbone: Backbone, numbers: int, given: Given, name: str) -> 
     if isinstance(given, str):
         if not given.replace("\ufeff", "").strip():  # as the pattern of the OpenAPI description says
             raise InputError(f"{name} is empty: expected a text.")
-        return preparation.prepare(given)
+        fields = getattr(preparation, "fields", ())
+        return preparation.prepare(typed(given, fields) if fields else given)
     with np.errstate(over="ignore"):  # said below
         vector = np.asarray(given, dtype=np.float64).astype(np.float32)
     if vector.shape != (numbers,):

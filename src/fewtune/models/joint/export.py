@@ -20,7 +20,7 @@ from fewtune.errors import InputError
 from fewtune.files import add_to_manifest, refuse_foreign, write_bytes
 from fewtune.keys import key
 from fewtune.machine import Machine
-from fewtune.models.export import MADE_UP, MOST, TOLERANCE, Exported, made_up_items, shown_inputs, tokenizer_files
+from fewtune.models.export import MADE_UP, MOST, TOLERANCE, Exported, made_up_items, refuse_readings, shown_inputs, tokenizer_files
 from fewtune.models.graph import TOKENS, Inputs, PixelInputs, fed, inputs_of
 from fewtune.models.joint.model import Floats, JointBundle, TaskModel
 from fewtune.models.joint.predict import load_joint_backbones
@@ -99,6 +99,8 @@ def export_joint(bundle: JointBundle, path: Path, *, weights: Path | None = None
     plain = Machine(device="cpu", dtype="float32", channels_last=False)
     backbones = load_joint_backbones(bundle, Running(weights=weights, machine=plain))
     backbone = next(iter(backbones.values())) if backbones else None
+    if backbone is not None:
+        refuse_readings(backbone)
     checked, numbers = _checked(bundle, backbone, examples)
     inputs = _inputs(bundle, backbone)
     batches = [_fed(inputs, backbone, checked, numbers[-size:], size) for size in sorted({1, 2, len(numbers)})]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from fewtune.data.examples import make_examples
 from fewtune.data.fields import DIVIDER, fields_of, joined, shown
 from fewtune.data.items import Texts
+from fewtune.data.near.leaks import find_leaks
 from fewtune.data.prompts import LabelWords, Template, prompted, read_template, read_words, shipped, shipped_tasks
 from fewtune.data.prompts.template import Filled, is_filled, texts_within
 from fewtune.errors import InputError
@@ -89,6 +90,18 @@ def test_the_tasks_of_the_paper_have_a_template_and_words() -> None:
     assert template.filled(joined(["A", "B"])).text("_").text == "A ? _ , B" and words.of("not_entailment") == ("No",)
     with pytest.raises(InputError, match="unknown template 'sst3'"):
         read_template("sst3")
+
+
+def test_copies_are_found_whatever_is_around_the_texts() -> None:
+    """The words of a template are in every text, and are no evidence; the text itself is, in another template too."""
+    long = "a quiet film about a village by the sea that nobody leaves"
+    target = make_examples(Texts([long, "short"]), ["positive", "negative"], name="target")
+    asked = Template("{text} In the opinion of most people who have seen it, it was [MASK] indeed.")
+    copy = make_examples(Texts(["another story of two brothers in a big city", long, long + "!"]), ["a", "b", "b"], name="copy")
+    for first, second in ((target, copy), (prompted(target, asked, LabelWords()), prompted(copy, asked, LabelWords()))):
+        assert {leak.row for leak in find_leaks(first, [second])} == {1, 2}
+    part = prompted(copy, asked, LabelWords()).take([2, 0])
+    assert {leak.row for leak in find_leaks(target, [part])} == {0}
 
 
 def test_a_collection_brings_its_own_template_and_words() -> None:
