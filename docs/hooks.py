@@ -14,6 +14,7 @@ from fewtune.recipes.described import Described, described
 
 ROOMS = {  # the file of a method: what its methods have in common
     "frozen": "The backbone stays as it is",
+    "image text": "Between class names and labels",
     "finetuning": "One network is finetuned",
     "episodic": "Finetuned on many episodes",
     "meta": "Gradient-based meta-learning",

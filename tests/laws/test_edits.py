@@ -99,6 +99,34 @@ def test_the_change_is_the_formula() -> None:
     torch.testing.assert_close(torch.nn.functional.conv2d(images, found["b.weight"]), plain + 1.5 * change)
 
 
+def test_query_key_and_value_in_one_matrix_change_as_three_matrices_do() -> None:
+    g = torch.Generator().manual_seed(1)
+    fused, plain = "a.attn.in_proj_weight", "a.out.weight"
+    start = {fused: torch.randn(12, 4, generator=g), plain: torch.randn(4, 4, generator=g)}
+    factors = {f"lora.{fused}.down": torch.randn(6, 4, generator=g), f"lora.{fused}.up": torch.randn(12, 2, generator=g)}
+    factors |= {f"lora.{plain}.down": torch.randn(2, 4, generator=g), f"lora.{plain}.up": torch.randn(4, 2, generator=g)}
+    found = LoRA(rank=2, alpha=1.0, split=True).apply(start | factors)
+    for part in range(3):
+        rows, pair = slice(4 * part, 4 * part + 4), slice(2 * part, 2 * part + 2)
+        change = factors[f"lora.{fused}.up"][rows] @ factors[f"lora.{fused}.down"][pair]
+        torch.testing.assert_close(found[fused][rows], start[fused][rows] + 0.5 * change)
+    torch.testing.assert_close(found[plain], start[plain] + 0.5 * factors[f"lora.{plain}.up"] @ factors[f"lora.{plain}.down"])
+
+
+def test_split_factors_are_declared_and_averaged_as_the_changed_weights() -> None:
+    pytest.importorskip("timm")
+    backbone = load_backbone("timm:vit_tiny_patch16_224,pretrained=false,size=32,depth=1", machine=Machine(device="cpu"))
+    edit = LoRA(patterns=("*attn.qkv.weight",), rank=2, split=True)
+    start = backbone.start() | edit.declare(backbone)
+    name = "blocks.0.attn.qkv.weight"
+    assert start[f"lora.{name}.down"].shape == (6, 192) and start[f"lora.{name}.up"].shape == (576, 2)
+    ends = [start | {f"lora.{name}.up": torch.full((576, 2), float(k))} for k in (1, 3)]
+    mean = (edit.apply(ends[0])[name] + edit.apply(ends[1])[name]) / 2
+    one, other = edit.aligned(ends, start)
+    mixed = {n: (one[n] + other[n]) / 2 for n in one}
+    torch.testing.assert_close(edit.apply(mixed)[name], mean, atol=1e-5, rtol=1e-5)
+
+
 def test_gradients_of_the_factors_equal_differences() -> None:
     backbone = load_backbone("mlp,inputs=3", machine=Machine(device="cpu"))
     edit = LoRA(rank=2)

@@ -41,6 +41,7 @@ from fewtune.tasks.episodes import Episodes
 CASES = (
     Anchor(strength=2.0),
     Anchor(strength=0.3, stop=False),
+    Anchor(strength=2.0, by_shots=True),
     BinaryCrossEntropy(),
     ByKind(),
     Contrast(),
@@ -526,6 +527,8 @@ def test_anchor_holds_the_episodes_weights() -> None:
     through = gradients(Anchor(strength=2.0, stop=False), outcome)
     torch.testing.assert_close(through["shared b"], 2 * (outcome.shared["b"] - outcome.own["b"]).sum(0), **TIGHT)
     torch.testing.assert_close(Anchor(strength=2.0)(outcome), Displacement(strength=2.0)(outcome), **TIGHT)
+    shots = (outcome.episodes.query >= 0).sum(1) / (outcome.episodes.classes >= 0).sum(1)
+    torch.testing.assert_close(Anchor(strength=2.0, by_shots=True)(outcome), Anchor(strength=2.0)(outcome) / shots, **TIGHT)
 
 
 def test_an_unrolled_anchor_needs_its_start_for_the_exact_derivative() -> None:

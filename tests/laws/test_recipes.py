@@ -27,6 +27,7 @@ from fewtune.machine import Machine
 from fewtune.parts.heads.head import stored
 from fewtune.recipes import RECIPES, read_method, variants
 from fewtune.recipes.default_learners import candidates
+from fewtune.recipes.image_text import IMAGE_TEXT
 from fewtune.recipes.language import WORDS
 from fewtune.recipes.sharing import SHARING
 from fewtune.spec import digest, parse, text
@@ -38,7 +39,7 @@ from tests.tiny_text import tiny_masked
 
 GIVEN = {"surgical": "'layers.1'"}  # what a recipe cannot do without
 NAMES = [recipe.__name__ for recipe in RECIPES]
-BY_NAME = {"zero_shot", "text_prior", "named_logistic", "shrink", "flyp"}  # what reads class names
+BY_NAME = {"zero_shot", "text_prior", "named_logistic", "shrink", "flyp"} | {recipe.__name__ for recipe in IMAGE_TEXT}  # read class names
 BY_VIEW = {"p_m_f"}
 BY_PROMPT = {"prompt_zero_shot", "prompt_finetuning", "multitask_prompt_finetuning"}  # for models with a template
 BY_COLUMNS = {recipe.__name__ for recipe in SHARING}  # what learns several label columns: tests/laws/test_sharing_recipes.py
@@ -151,6 +152,7 @@ def test_any_head_answers_in_the_end(small: Ground, name: str, head: str) -> Non
         ("text_prior", ""),
         ("named_logistic", ""),
         ("shrink", ""),
+        *((recipe.__name__, "") for recipe in IMAGE_TEXT),
         ("flyp", ""),
         ("flyp", "on='support'"),
         ("mamf", ""),

@@ -16,6 +16,7 @@ from fewtune.errors import InputError
 from fewtune.keys import key
 
 _GROUP = "group:"
+_FUSED = ("in_proj_weight", "qkv.weight")  # of query, key and value in one
 
 # attention and linear projections as timm, open_clip and transformers spell them, and the convolutions of residual networks
 PROJECTIONS = (
@@ -50,6 +51,9 @@ class LoRA:
     anything. Patterns are matched as in a plan: full names with `*`, `?` and `[...]`, or "group:PATTERN" for a whole group. Weights that
     match but are neither matrices nor convolutions (biases, scales) are not changed.
 
+    `split`: query, key and value that stand above one another in one matrix (names that end in in_proj_weight or qkv.weight) get a change
+    of rank `rank` each, as where they are three matrices; down is then [3 x rank, in].
+
     Reference: Hu et al., "LoRA: low-rank adaptation of large language models", ICLR 2022. Departs: down is normal with variance 1 / columns
     (the paper says Gaussian, the authors' code is uniform with a third of that variance); all projections by default, not
     queries and values only.
@@ -58,6 +62,7 @@ class LoRA:
     patterns: tuple[str, ...] = PROJECTIONS
     rank: int = 8
     alpha: float = 8.0
+    split: bool = False
     name: str = "lora"
 
     def __post_init__(self) -> None:
@@ -90,7 +95,9 @@ class LoRA:
                     f"{min(len(weight), columns)}, or patterns that leave it out."
                 )
             generator = key(0, "edits", self.name, name).torch_generator()
-            down = torch.randn(self.rank, *weight.shape[1:], generator=generator, dtype=torch.float64) / math.sqrt(columns)
+            down = torch.randn(self._parts(name) * self.rank, *weight.shape[1:], generator=generator, dtype=torch.float64) / math.sqrt(
+                columns
+            )
             found[f"{self.name}.{name}.down"] = down.to(weight)
             found[f"{self.name}.{name}.up"] = weight.new_zeros(len(weight), self.rank)
         return found
@@ -152,7 +159,15 @@ class LoRA:
     def _change(self, weights: Weights, name: str) -> Tensor:
         """alpha / rank x up down, in the shape of the weight."""
         down, up = (weights[n] for n in self._pair(name))
-        return self.scale * (up @ down.flatten(1)).view(weights[name].shape)
+        parts = self._parts(name)
+        if parts == 1:
+            return self.scale * (up @ down.flatten(1)).view(weights[name].shape)
+        each = torch.bmm(up.view(parts, -1, self.rank), down.view(parts, self.rank, -1))
+        return self.scale * each.reshape(weights[name].shape)
+
+    def _parts(self, name: str) -> int:
+        """How many changes a weight gets, one above the other."""
+        return 3 if self.split and name.endswith(_FUSED) else 1
 
     def _pair(self, name: str) -> tuple[str, str]:
         return f"{self.name}.{name}.down", f"{self.name}.{name}.up"

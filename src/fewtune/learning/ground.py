@@ -21,6 +21,7 @@ from fewtune.data.views.views import IDENTITY, View
 from fewtune.errors import InputError
 from fewtune.keys import Key
 from fewtune.learning.classes import class_vectors, prompts_of
+from fewtune.learning.label_memo import LabelMemo
 from fewtune.learning.memo import Memo
 from fewtune.parts.heads.head import Head, Parameters, stored
 from fewtune.parts.meeting import meeting
@@ -54,7 +55,8 @@ class Finish(Protocol):
 @final
 @dataclass(frozen=True, eq=False)
 class Ground:
-    """Every function of the engine takes one. `store` holds activations below which nothing moves, `memo` the features of an inner loop.
+    """Every function of the engine takes one. `store` holds activations below which nothing moves, `memo` the features of an inner loop,
+    `labels` class vectors that nothing moves.
     `finish`: what features go through before they are used; None: nothing."""
 
     backbone: Backbone
@@ -64,6 +66,7 @@ class Ground:
     memo: Memo | None = None
     meter: Meter = field(default_factory=Meter)
     finish: Finish | None = None
+    labels: LabelMemo = field(default_factory=LabelMemo)
 
     @cached_property
     def _backbone_names(self) -> frozenset[str]:
@@ -172,7 +175,8 @@ class Ground:
             return None
         ids = sorted({c for c in episodes.classes.flatten().tolist() if c >= 0})
         names = [self.space.class_names[c] for c in ids]
-        vectors = class_vectors(self.backbone, self.held(weights), names, prompts_of(head))
+        held, prompts = self.held(weights), prompts_of(head)
+        vectors = self.labels.of(names, prompts, held, lambda: class_vectors(self.backbone, held, names, prompts))
         place = {c: i for i, c in enumerate(ids)}
         index = torch.tensor([[place.get(c, 0) for c in row] for row in episodes.classes.tolist()], device=vectors.device)
         return vectors[index]

@@ -27,6 +27,7 @@ from fewtune.plugins import WordsWith
 from fewtune.recipes.episodic import EPISODIC
 from fewtune.recipes.finetuning import FINETUNING
 from fewtune.recipes.frozen import FROZEN
+from fewtune.recipes.image_text import IMAGE_TEXT
 from fewtune.recipes.meta import META
 from fewtune.recipes.paths import meant, put
 from fewtune.recipes.prompting import PROMPTING
@@ -38,7 +39,7 @@ from fewtune.tasks.chosen import SELECTIONS
 from fewtune.tasks.samplers import SAMPLERS
 from fewtune.tasks.selection import CHOICES, ROW_SCORES, SCORES
 
-RECIPES = (*FROZEN, *FINETUNING, *EPISODIC, *SOURCES, *PROMPTING, *META, *JOINT)
+RECIPES = (*FROZEN, *IMAGE_TEXT, *FINETUNING, *EPISODIC, *SOURCES, *PROMPTING, *META, *JOINT)
 _WHOLE = (Method, Phase, Adapt, Average, Greedy, Implicit)
 # `layerwise` is a recipe too: the plan of that name is the recipe's
 _PLANS = tuple(plan for plan in PLANS if plan.__name__ not in {recipe.__name__ for recipe in RECIPES})

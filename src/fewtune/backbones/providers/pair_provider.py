@@ -101,6 +101,8 @@ def paired(image: Backbone, text: Backbone, name: Name, machine: Machine) -> Bac
         raise InputError(
             f"{name.full}: the second tower reads texts, but {text.name} reads {text.preparation.modality}s alone: write pair:IMAGE+TEXT."
         )
+    if text.label_metric != "cosine":
+        raise InputError(f"{name.full}: {text.name} compares by products with a bias, not by cosines: give an encoder of sentences.")
     width = name.integer("width", text.width)
     network = Pair(image.network, text.network, (image.width, text.width), width).eval()
     groups = [

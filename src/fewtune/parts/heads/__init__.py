@@ -10,10 +10,13 @@ from fewtune.parts.heads.class_texts import Text
 from fewtune.parts.heads.ensemble import Ensemble
 from fewtune.parts.heads.gaussian import Gaussian
 from fewtune.parts.heads.head import Head
+from fewtune.parts.heads.kernel_prior import KernelPrior
 from fewtune.parts.heads.linear import Linear
 from fewtune.parts.heads.logistic import Logistic
+from fewtune.parts.heads.lp_plus import LpPlus
 from fewtune.parts.heads.matching import Matching
 from fewtune.parts.heads.multi_logistic import MultiLogistic
+from fewtune.parts.heads.named_gaussian import NamedGaussian
 from fewtune.parts.heads.named_logistic import NamedLogistic
 from fewtune.parts.heads.paired import Paired
 from fewtune.parts.heads.projection import Projection
@@ -21,16 +24,21 @@ from fewtune.parts.heads.ridge import Ridge
 from fewtune.parts.heads.shrink import Shrink
 from fewtune.parts.heads.svm import Svm
 from fewtune.parts.heads.text_prior import TextPrior
+from fewtune.parts.heads.text_probe import TextProbe
+from fewtune.parts.heads.tip_adapter import TipAdapter
 
 HEADS = (
     Blend,
     Centroid,
     Ensemble,
     Gaussian,
+    KernelPrior,
     Linear,
     Logistic,
+    LpPlus,
     Matching,
     MultiLogistic,
+    NamedGaussian,
     NamedLogistic,
     Paired,
     Ridge,
@@ -38,6 +46,8 @@ HEADS = (
     Svm,
     Text,
     TextPrior,
+    TextProbe,
+    TipAdapter,
 )
 
 __all__ = [
@@ -47,10 +57,13 @@ __all__ = [
     "Ensemble",
     "Gaussian",
     "Head",
+    "KernelPrior",
     "Linear",
     "Logistic",
+    "LpPlus",
     "Matching",
     "MultiLogistic",
+    "NamedGaussian",
     "NamedLogistic",
     "Paired",
     "Projection",
@@ -59,4 +72,6 @@ __all__ = [
     "Svm",
     "Text",
     "TextPrior",
+    "TextProbe",
+    "TipAdapter",
 ]

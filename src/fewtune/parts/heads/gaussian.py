@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from fewtune.errors import InputError
@@ -70,11 +71,33 @@ def _by_precision(means: Tensor, rest: Tensor, freedom: Tensor) -> Tensor:
 
     C' = (R^T R + t I) / (n - K + D) with t = tr(C), so P = (n - K + D) (I - R^T (t I + R R^T)^-1 R) / t.
     """
-    width = rest.shape[-1]
+    inverse, factor, flat = _inverse(rest, freedom)
+    return torch.where(flat[:, None, None], means, inverse(means) * factor[:, None, None])
+
+
+def scatter(
+    rows: Float[Tensor, "E S D"], members: Float[Tensor, "E S K"], without: int = 0
+) -> tuple[Float[Tensor, "E K D"], Callable[[Tensor], Tensor], Float[Tensor, " E"]]:
+    """(class means, M^-1 as a function of rows V [E, N, D], the factor n - K + D of it that is P), with M = R^T R + t I.
+
+    `without`: so many rows fewer count in the factor. It is 1 where there is no spread within any class.
+    """
+    means = class_means(rows, members, members)
+    count = members.sum(dim=1)
+    freedom = (count.sum(1) - (count > 0).sum(1)).clamp_min(1)
+    inverse, factor, flat = _inverse(rows - torch.bmm(members, means), freedom)
+    return means, inverse, torch.where(flat, 1.0, factor - without)
+
+
+def _inverse(rest: Tensor, freedom: Tensor) -> tuple[Callable[[Tensor], Tensor], Tensor, Tensor]:
+    """(V -> M^-1 V, n - K + D, where there is no spread within any class: M = I there) of centred rows [E, S, D]."""
     trace = rest.square().sum((1, 2)) / freedom
-    flat = trace <= 1e-12  # no spread within any class: P = I
+    flat = trace <= 1e-12
     t = torch.where(flat, torch.ones_like(trace), trace)[:, None, None]
     gram = torch.bmm(rest, rest.mT) + t * torch.eye(rest.shape[1], dtype=rest.dtype, device=rest.device)
-    inside = torch.linalg.solve(gram, torch.bmm(rest, means.mT))
-    precise = (means - torch.bmm(inside.mT, rest)) / t * (freedom[:, None, None] + width)
-    return torch.where(flat[:, None, None], means, precise)
+
+    def inverse(vectors: Tensor) -> Tensor:
+        inside = torch.linalg.solve(gram, torch.bmm(rest, vectors.mT))
+        return (vectors - torch.bmm(inside.mT, rest)) / t
+
+    return inverse, freedom + rest.shape[-1], flat

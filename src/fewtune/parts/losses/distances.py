@@ -47,7 +47,7 @@ class Anchor:
 
     `stop`: theta is a constant. With False the gradient for theta, -strength x (theta'_e - theta), is kept. The inner step, which
     differentiates for theta'_e alone, is the same either way; but the exact derivative of unrolled inner steps, as central differences
-    find it, asks for stop=False.
+    find it, asks for stop=False. `by_shots`: the strength is divided by the rows of a class, on average over the classes of the query.
 
     Reference: Li, Grandvalet, Davoine, "Explicit inductive bias for transfer learning with convolutional networks", ICML 2018 (L2-SP);
     Rajeswaran et al., "Meta-learning with implicit gradients", NeurIPS 2019 (iMAML, lambda = 2).
@@ -55,12 +55,14 @@ class Anchor:
 
     strength: float = 1.0
     stop: bool = True
+    by_shots: bool = False
 
     def __post_init__(self) -> None:
         _check(self.strength)
 
     def __call__(self, outcome: Outcome) -> Float[Tensor, " E"]:
-        return self.strength / 2 * _squared_distance(outcome, "Anchor", stop_shared=self.stop)
+        distance = self.strength / 2 * _squared_distance(outcome, "Anchor", stop_shared=self.stop)
+        return distance / _shots(outcome).to(distance) if self.by_shots else distance
 
 
 def _squared_distance(outcome: Outcome, loss: str, *, stop_own: bool = False, stop_shared: bool = False) -> Float[Tensor, " E"]:
@@ -74,6 +76,12 @@ def _squared_distance(outcome: Outcome, loss: str, *, stop_own: bool = False, st
         own, shared = own.detach() if stop_own else own, shared.detach() if stop_shared else shared
         parts.append((widened(own) - widened(shared)).square().reshape(len(own), -1).sum(dim=1))
     return torch.stack(parts).sum(dim=0)
+
+
+def _shots(outcome: Outcome) -> Float[Tensor, " E"]:
+    """The rows of a class, on average over the classes of each episode; 1 where there is no row."""
+    rows, classes = (outcome.episodes.query >= 0).sum(dim=1), (outcome.episodes.classes >= 0).sum(dim=1)
+    return torch.where(rows > 0, rows / classes.clamp_min(1), 1.0)
 
 
 def _check(strength: float) -> None:
