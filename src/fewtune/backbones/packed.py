@@ -46,10 +46,18 @@ class Pack:
     licence: str | None
 
 
-def pack(backbone: Backbone, folder: Path, licence: str | None = None, *, moved: bool = False) -> Pack:
+def pack(
+    backbone: Backbone,
+    folder: Path,
+    licence: str | None = None,
+    *,
+    moved: bool = False,
+    written: Mapping[str, torch.Tensor] | None = None,
+) -> Pack:
     """Write a backbone into a folder: as it came, or with `moved` with the weights that it has now. It is read back and compared.
 
-    `licence`: that of the weights. By default what the library says of its own weights, and of local ones what the files beside them say.
+    `written`: other weights to write in the library's own names, which hold those of the backbone and more (a head). `licence`: that of the
+    weights. By default what the library says of its own weights, and of local ones what the files beside them say.
 
     Raises InputError for your own network, and where the packed copy would not be the same backbone.
     """
@@ -63,7 +71,7 @@ def pack(backbone: Backbone, folder: Path, licence: str | None = None, *, moved:
         assert original.place.folder is not None
         return _copied(original.place.folder, folder, licence)
     made = _packable(original)
-    content = {n: t.detach().cpu().contiguous() for n, t in made.weights.items()}
+    content = {n: t.detach().cpu().contiguous() for n, t in (written or made.weights).items()}
     write_bytes(folder / WEIGHTS, safetensors.torch.save(content))
     for name, file in made.files.items():
         write_bytes(folder / name, file)
@@ -141,7 +149,7 @@ def _read(name: str, folder: Path, *, reads_folder: bool, machine: Machine) -> B
 
 def _packable(original: Backbone) -> Packable:
     """How the library of a backbone keeps it in a folder."""
-    parsed = _library_name(original)
+    parsed = library_name(original)
     if parsed.provider in ("pixels", "precomputed"):
         raise InputError(f"{parsed.provider} has no weights: there is nothing to pack, the model's folder is whole as it is.")
     if parsed.provider == "timm":
@@ -159,7 +167,7 @@ def _packable(original: Backbone) -> Packable:
     return packable(parsed, original)
 
 
-def _library_name(original: Backbone) -> Name:
+def library_name(original: Backbone) -> Name:
     """The name by which its library loads a backbone, also one that was read from a packed folder, whose name may be any text."""
     folder = original.place.folder
     if folder is None:

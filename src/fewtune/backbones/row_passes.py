@@ -13,14 +13,16 @@ from torch import Tensor
 
 from fewtune.backbones.activations import Weights, rows_again
 from fewtune.backbones.gathered import gathered
+from fewtune.backbones.masking import masked
 from fewtune.backbones.passes import Passes
 from fewtune.backbones.prefetch import prefetched
 from fewtune.backbones.preparation import ImagePreparation, Prepared, VectorPreparation
+from fewtune.backbones.text_preparation import TextPreparation
 from fewtune.data.examples import Integers
 from fewtune.data.row_space import RowSpace
 from fewtune.data.views.augment import augment
 from fewtune.data.views.blocks import shuffled
-from fewtune.data.views.views import BlockShuffle, Identity, View
+from fewtune.data.views.views import BlockShuffle, Identity, MaskWords, View
 from fewtune.errors import InputError
 from fewtune.keys import Key
 
@@ -71,7 +73,7 @@ class RowPasses:
         self._check_view(view, key)
         again = rows_again(self.passes.machine, len(rows), lambda: self.row_bytes(weights, space, rows))
         if self.preparation.modality == "text":
-            yield from self._text_chunks(weights, space, rows, again)
+            yield from self._text_chunks(weights, space, rows, again, view, key)
             return
         chunks = self.split(rows)
         if isinstance(self.preparation, VectorPreparation) and space.vectors(rows[:0]) is not None:  # all of a chunk at once
@@ -94,7 +96,8 @@ class RowPasses:
     def _check_view(self, view: View, key: Key | None) -> None:
         if isinstance(view, Identity):
             return
-        if not isinstance(self.preparation, ImagePreparation):
+        fits = isinstance(self.preparation, TextPreparation if isinstance(view, MaskWords) else ImagePreparation)
+        if not fits:
             raise InputError(f"{self.name} takes {self.preparation.modality}s: expected the identity view, found {view}.")
         if key is None and not isinstance(view, BlockShuffle):
             raise InputError(f"expected a key for the random draws of {view}, found none.")
@@ -140,18 +143,29 @@ class RowPasses:
         size = min(self.passes.machine.chunk, most or self.passes.machine.chunk)
         return [rows[i : i + size] for i in range(0, len(rows), size)]
 
-    def _text_chunks(self, weights: Weights, space: RowSpace, rows: Integers, again: int) -> Iterator[tuple[Integers, Tensor]]:
+    def _text_chunks(
+        self, weights: Weights, space: RowSpace, rows: Integers, again: int, view: View, key: Key | None
+    ) -> Iterator[tuple[Integers, Tensor]]:
         """Like `chunks`, but with texts of similar length in one forward pass, so that there is little padding."""
         window = _WINDOW * self.passes.machine.chunk
         for i in range(0, len(rows), window):
             near = rows[i : i + window]
             texts = [str(space.fetch(int(row))) for row in near]
             order = np.argsort([len(t) for t in texts], kind="stable")
-            batches = [self.preparation.batch([texts[j] for j in chunk]) for chunk in self.split(order, again)]
+            chunks = self.split(order, again)
+            batches = [self._read([texts[j] for j in chunk], near[chunk], view, key) for chunk in chunks]
             parts = [self.passes.forward(weights, batch, again=bool(again)) for batch in batches]
             features = torch.cat(parts)[torch.from_numpy(np.argsort(order))]
             for chunk in self.split(np.arange(len(near))):
                 yield near[chunk], features[torch.from_numpy(chunk)]
+
+    def _read(self, texts: Sequence[str], rows: Integers, view: View, key: Key | None) -> Any:
+        """The network's inputs of texts in their view."""
+        tokens = self.preparation.batch(texts)
+        if not isinstance(view, MaskWords):
+            return tokens
+        assert isinstance(self.preparation, TextPreparation) and key is not None
+        return masked(view, tokens, rows, key, self.preparation.tokenizer)
 
     def row_bytes(self, weights: Weights, space: RowSpace, rows: Integers) -> int:
         """Bytes of activations that a row keeps for the gradient of the weights that require one; for texts, of the longest of `rows`.

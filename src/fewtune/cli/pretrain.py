@@ -23,7 +23,9 @@ class PretrainFlags:
     ----------
     objective: str
         contrastive: photos and their captions (the column caption of a table; else class names in templates) find each other. simclr: two
-        views of a photo find each other; no labels. supervised: the classes.
+        views of a photo find each other; no labels. supervised: the classes. mlm: masked words of texts, by an encoder of hf:NAME.
+    mlm: bool
+        The same as --objective mlm.
     loss: str
         softmax (CLIP) or sigmoid (SigLIP) for contrastive; nt_xent, one_negative or population for simclr.
     budget: str
@@ -39,6 +41,8 @@ class PretrainFlags:
     view: str
         How photos are seen in training, such as 'simclr(strength=0.5, blur=0.0)', 'Augment(crop=(0.5, 1.0))' or 'InOrder(views=(Rotate(),
         Noise()))'. By default as they are; simclr() for simclr.
+    share: float
+        Of the words of a text that mlm asks for.
     template: str
         A sentence with one {} for class names. Repeat for more; each row draws one.
     checkpoints: int
@@ -51,7 +55,8 @@ class PretrainFlags:
         Keep up to this many GiB of prepared images in memory, so that an image is not decoded again.
     """
 
-    objective: Literal["contrastive", "simclr", "supervised"] = "contrastive"
+    objective: Literal["contrastive", "simclr", "supervised", "mlm"] = "contrastive"
+    mlm: Annotated[bool, Parameter(negative=())] = False
     loss: str = ""
     budget: str | None = None
     batch: int = 128
@@ -59,6 +64,7 @@ class PretrainFlags:
     lr: float = 0.0
     temperature: float = 0.5
     view: str | None = None
+    share: float = 0.15
     template: Annotated[list[str], Parameter(negative=())] = field(default_factory=list)
     checkpoints: int = 4
     probe: bool = True
@@ -77,7 +83,7 @@ class PretrainFlags:
             raise InputError("say how long to train: --budget visits=100000 (examples to look at) or --budget minutes=10.")
         minutes, visits = budget_of(self.budget)
         return PretrainSettings(
-            objective=self.objective,
+            objective="mlm" if self.mlm else self.objective,
             loss=self.loss,
             visits=visits,
             minutes=0.0 if math.isinf(minutes) else minutes,
@@ -86,6 +92,7 @@ class PretrainFlags:
             lr=self.lr,
             temperature=self.temperature,
             view=self.view,
+            share=self.share,
             templates=tuple(self.template) or PHOTO_TEMPLATES,
             checkpoints=self.checkpoints,
             probe=self.probe,

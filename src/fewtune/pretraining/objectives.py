@@ -7,8 +7,12 @@ from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
+from jaxtyping import Float
+from torch import Tensor
 
 from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.features.readable import remarks_on_length
+from fewtune.backbones.providers.masked_trainer import MaskedTrainer, masked_trainer
 from fewtune.backbones.text_preparation import TextPreparation
 from fewtune.data.captions import captioned, captions_said
 from fewtune.data.examples import NO_SPLIT, Column, Examples
@@ -17,7 +21,8 @@ from fewtune.keys import key
 from fewtune.learning.phase import Phase
 from fewtune.parts.heads import Linear, Paired, Projection
 from fewtune.parts.heads.head import Head
-from fewtune.parts.losses import Contrast, CrossEntropy, Loss, NtXent, OneNegative, Population, SigmoidContrast
+from fewtune.parts.losses import Contrast, CrossEntropy, Loss, NtXent, OneNegative, Outcome, Population, SigmoidContrast
+from fewtune.parts.losses.queries import needed
 from fewtune.parts.optimizers import AdamW
 from fewtune.parts.plan import everything
 from fewtune.parts.rates import Cosine
@@ -32,13 +37,14 @@ from fewtune.words import counted, noun_of
 @dataclass(frozen=True, eq=False)
 class Objective:
     """`examples` with the label column that is learned by; what each update draws, how it is answered and what that costs; and `told`,
-    sentences on the data."""
+    sentences on the data. `masked`: the network that is trained, where it is not the backbone itself."""
 
     examples: tuple[Examples, ...]
     sampler: Sampler
     head: Head
     loss: Loss
     told: tuple[str, ...]
+    masked: MaskedTrainer | None = None
 
     def phase(self, steps: int, lr: float, settings: PretrainSettings) -> Phase:
         """The training loop: all weights move, at a rate that rises, then falls along a cosine."""
@@ -58,7 +64,7 @@ class Objective:
 
 def objective_of(examples: Sequence[Examples], backbone: Backbone, settings: PretrainSettings) -> Objective:
     """What is learned from some collections. Raises InputError where data, backbone and objective do not fit one another."""
-    made: dict[str, Callable[..., Objective]] = {"contrastive": _contrastive, "simclr": _simclr, "supervised": _supervised}
+    made: dict[str, Callable[..., Objective]] = {"contrastive": _contrastive, "simclr": _simclr, "supervised": _supervised, "mlm": _mlm}
     return made[settings.objective](examples, backbone, settings)
 
 
@@ -95,6 +101,32 @@ def _simclr(examples: Sequence[Examples], backbone: Backbone, settings: Pretrain
     told = tuple(f"{one.name}: {counted(len(one), 'photo')}; labels are not looked at." for one in examples)
     loss = losses[settings.minimised](temperature=settings.temperature)
     return Objective(tuple(map(unlabelled, examples)), Twins(batch=settings.batch), Projection(), loss, told)
+
+
+def _mlm(examples: Sequence[Examples], backbone: Backbone, settings: PretrainSettings) -> Objective:
+    """Masked words of texts are filled in; labels are not looked at."""
+    found = noun_of(backbone.preparation.modality)
+    if found != "text":
+        raise InputError(f"mlm masks words of texts, but {backbone.name} reads {found}s: give texts, or another objective.")
+    trainer = masked_trainer(backbone)
+    told = tuple(f"{one.name}: {counted(len(one), 'text')}; labels are not looked at." for one in examples)
+    told += tuple(sentence for one in examples for sentence in remarks_on_length(one, trainer.backbone))
+    sampler = Pooled(batch=settings.batch)
+    return Objective(tuple(map(unlabelled, examples)), sampler, Projection(layers=0), MaskedWords(), told, trainer)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class MaskedWords:
+    """The mean over the words that the texts of an episode are asked for of -log p(word); 0 where none is asked for.
+
+    It reads what a `MaskedCosts` network answers to masked texts, [E, Q, 2]: the sum and the number of each text.
+    """
+
+    def __call__(self, outcome: Outcome) -> Float[Tensor, " E"]:
+        found = needed("features of the query", outcome.query, "MaskedWords")
+        costs, counts = found.masked_fill((outcome.episodes.query < 0)[..., None], 0.0).sum(1).unbind(-1)
+        return costs / counts.clamp_min(1)
 
 
 def unlabelled(examples: Examples) -> Examples:

@@ -99,8 +99,9 @@ def _check(sources: Sequence[Examples], backbone: Backbone) -> None:
 @final
 @dataclass(frozen=True, eq=False)
 class _Work:
-    """A run that is ready to be measured and done."""
+    """A run that is ready to be measured and done. `backbone`: what it begins with; `ground` has the network that is trained."""
 
+    backbone: Backbone
     ground: Ground
     tasks: Tasks
     objective: Objective
@@ -117,11 +118,12 @@ class _Work:
         space = RowSpace(objective.examples, remember=int(settings.memory * 2**30))
         probe = next(filter(None, map(probe_of, rows)), None) if settings.probe else None
         identity = digest("\n".join([f"pretrain 1 {settings}", backbone.digest(), *map(_facts, rows), *map(_learned, objective.examples)]))
-        return _Work(Ground(backbone, space), class_rows(space), objective, probe, settings, identity, at)
+        trained = backbone if objective.masked is None else objective.masked.backbone
+        return _Work(backbone, Ground(trained, space), class_rows(space), objective, probe, settings, identity, at)
 
     @property
     def lr(self) -> float:
-        fresh = self.ground.backbone.source.get("weights") == "random" and PRETRAINED not in self.ground.backbone.source
+        fresh = self.backbone.source.get("weights") == "random" and PRETRAINED not in self.backbone.source
         return self.settings.lr or (FRESH if fresh else GIVEN)
 
     def phase(self, steps: int) -> Phase:
@@ -146,7 +148,7 @@ class _Work:
         first = self._probed(self.ground.start())
 
         def look(step: int, weights: Mapping[str, Tensor]) -> Mapping[str, float]:
-            folder.keep_step(step, self._made(weights, step))
+            folder.keep_step(step, self._made(weights, step), self._written(weights))
             return self._probed(weights)
 
         marks = length.marks(self.settings.checkpoints)
@@ -167,16 +169,21 @@ class _Work:
         )
         if not self.at.world.leads:
             return Pretrained(made, folder.out, record, leads=False)
-        return Pretrained(made, folder.finish(made, record, self.at.page(record)), record)
+        return Pretrained(made, folder.finish(made, record, self.at.page(record), self._written(trained.weights)), record)
 
     def _made(self, weights: Mapping[str, Tensor], step: int) -> Backbone:
         """The backbone with these weights; its source says where they come from."""
-        backbone = self.ground.backbone
-        moved = backbone.with_weights({n: weights[n] for n in backbone.start()})
-        names = ", ".join(one.name for one in self.objective.examples)
-        said = f"{self.settings.objective} on {names}, {counted(step, 'update')} (run {self.identity[:12]})"
+        backbone, masked = self.backbone, self.objective.masked
+        names = {n: n for n in backbone.start()} if masked is None else masked.encoder
+        moved = backbone.with_weights({n: weights[at] for n, at in names.items()})
+        data = ", ".join(one.name for one in self.objective.examples)
+        said = f"{self.settings.objective} on {data}, {counted(step, 'update')} (run {self.identity[:12]})"
         before = backbone.source.get(PRETRAINED)
         return replace(moved, origin=None, source={**backbone.source, PRETRAINED: said if before is None else f"{before}, then {said}"})
+
+    def _written(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+        """What is written where that is more than the backbone: the head over the vocabulary."""
+        return None if self.objective.masked is None else self.objective.masked.written(weights)
 
     def _probed(self, weights: Mapping[str, Tensor]) -> dict[str, float]:
         return {} if self.probe is None else {"probe": self.probe.accuracy(self.ground.backbone, weights)}
@@ -185,7 +192,7 @@ class _Work:
         return [{"step": row["step"] + 1, "probe": row["probe"]} for row in trained.curve if "probe" in row]
 
     def _record(self, trained: Trained, length: Length, probed: list[dict[str, float]]) -> dict[str, Any]:
-        backbone, settings, probe = self.ground.backbone, self.settings, self.probe
+        backbone, settings, probe = self.backbone, self.settings, self.probe
         accuracies = []
         for point in probed if probe is not None else ():
             low, high = probe.interval(point["probe"]) if probe is not None else (0.0, 1.0)

@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
 
+from torch import Tensor
+
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.packed import pack
 from fewtune.backbones.places import CHECKPOINTS, MADE, MADE_RECORD, PACKED_RECORD, checkpoint_folder, steps_in
@@ -86,14 +88,14 @@ class RunFolder:
         assert self.partial.folder is not None
         return steps_in(self.partial.folder)
 
-    def keep_step(self, step: int, backbone: Backbone) -> None:
-        """Keep the backbone of a step, with the weights that it has now, beside what is done so far."""
+    def keep_step(self, step: int, backbone: Backbone, written: Mapping[str, Tensor] | None = None) -> None:
+        """Keep the backbone of a step, with the weights that it has now, beside what is done so far. `written`: see `pack`."""
         if not self._world.leads or step in self.steps:
             return
         assert self.partial.folder is not None
         here = checkpoint_folder(self.partial.folder, step)
         with tempfile.TemporaryDirectory() as scratch:
-            pack(backbone, Path(scratch), moved=True)
+            pack(backbone, Path(scratch), moved=True, written=written)
             files = [file.relative_to(scratch) for file in Path(scratch).rglob("*") if file.is_file()]
             for file in sorted(files, key=lambda file: (file == Path(PACKED_RECORD), file)):  # the record comes last: it says it is whole
                 self.partial.write(here / file, (Path(scratch) / file).read_bytes())
@@ -110,12 +112,13 @@ class RunFolder:
         file = self.partial.folder / f"{name}.json"
         return read_json(file) if file.is_file() else None
 
-    def finish(self, backbone: Backbone, record: Mapping[str, Any], page: str) -> Path:
-        """Write the finished run, whole or not at all, and return where it is. `record` is what `pretraining.json` says."""
+    def finish(self, backbone: Backbone, record: Mapping[str, Any], page: str, written: Mapping[str, Tensor] | None = None) -> Path:
+        """Write the finished run, whole or not at all, and return where it is. `record` is what `pretraining.json` says; `written`: see
+        `pack`."""
         assert self.partial.folder is not None
         with (made := new_folder(self.out, overwrite=self._keeping.overwrite)) as folder:
             (folder / MADE).mkdir()
-            pack(backbone, folder / MADE, moved=True)
+            pack(backbone, folder / MADE, moved=True, written=written)
             for step in self.steps:
                 place, kept = checkpoint_folder(folder, step), checkpoint_folder(self.partial.folder, step)
                 for file in (file.relative_to(kept) for file in kept.rglob("*") if file.is_file()):

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, final, get_args
 
 from fewtune.data.templates import PHOTO_TEMPLATES
-from fewtune.data.views.views import IDENTITY, VIEWS, View, simclr
+from fewtune.data.views.views import IDENTITY, VIEWS, MaskWords, View, simclr
 from fewtune.errors import InputError, unknown
 from fewtune.parts.heads.prompts import check_prompts
 from fewtune.spec import parse
 
-ObjectiveName: TypeAlias = Literal["contrastive", "simclr", "supervised"]
+ObjectiveName: TypeAlias = Literal["contrastive", "simclr", "supervised", "mlm"]
 OBJECTIVES: tuple[str, ...] = get_args(ObjectiveName)
 LOSSES = {
     "contrastive": ("softmax", "sigmoid"),
     "simclr": ("nt_xent", "one_negative", "population"),
     "supervised": ("cross_entropy",),
+    "mlm": ("masked_words",),
 }
 """What each objective may minimise; the first is the usual one."""
 
@@ -28,14 +29,15 @@ class PretrainSettings:
     """What `pretrain` is told beside data and backbone.
 
     `objective`: "contrastive" pairs rows with their captions (or class names); "simclr" pairs two views of each photo; "supervised" learns
-    the classes. `loss`: one of the objective's ("" is the usual one). `visits`: rows to look at in training (each view of a photo counts),
-    or `minutes` of it (one of the two). `batch`: rows that are compared with one another, or averaged over. `groups`: batches of an
-    update; with torchrun they are shared out, so give a multiple of the processes. `lr`: the highest learning rate (0: 1e-3 from random
-    weights, 1e-4 from others). `warmup`: the share of the steps in which it rises. `temperature`: of simclr, which divides cosines.
-    `view`: how photos are seen in training, a view or its text (None: as they are, and `simclr()` for simclr). `templates`: sentences with
-    one {} for class names. `checkpoints`: how many are kept on the way, evenly spaced. `probe`: measure a probe at the start, at each of
-    them and at the end. `skip_bad`: leave out rows that cannot be read. `memory`: GiB of prepared images kept. `seed`: of everything that
-    is drawn. Raises InputError for values out of range.
+    the classes; "mlm" fills in masked words of texts. `loss`: one of the objective's ("" is the usual one). `visits`: rows to look at in
+    training (each view of a photo counts), or `minutes` of it (one of the two). `batch`: rows that are compared with one another, or
+    averaged over. `groups`: batches of an update; with torchrun they are shared out, so give a multiple of the processes. `lr`: the highest
+    learning rate (0: 1e-3 from random weights, 1e-4 from others). `warmup`: the share of the steps in which it rises. `temperature`: of
+    simclr, which divides cosines. `view`: how photos are seen in training, a view or its text (None: as they are, and `simclr()` for
+    simclr). `share`: of the words of a text that mlm asks for. `templates`: sentences with one {} for class names. `checkpoints`: how many
+    are kept on the way, evenly spaced. `probe`: measure a probe at the start, at each of them and at the end. `skip_bad`: leave out rows
+    that cannot be read. `memory`: GiB of prepared images kept. `seed`: of everything that is drawn. Raises InputError for values out of
+    range.
     """
 
     objective: ObjectiveName = "contrastive"
@@ -48,6 +50,7 @@ class PretrainSettings:
     warmup: float = 0.05
     temperature: float = 0.5
     view: View | str | None = None
+    share: float = 0.15
     templates: tuple[str, ...] = PHOTO_TEMPLATES
     checkpoints: int = 4
     probe: bool = True
@@ -78,7 +81,10 @@ class PretrainSettings:
     def _view(self) -> View:
         """The view as a value."""
         if self.view is None:
-            return simclr() if self.objective == "simclr" else IDENTITY
+            usual: dict[str, View] = {"simclr": simclr(), "mlm": MaskWords(share=self.share)}
+            return usual.get(self.objective, IDENTITY)
+        if self.objective == "mlm":
+            raise InputError("mlm masks words: leave out the view, and set their share by share=0.15.")
         found = parse(self.view, {one.__name__: one for one in (*VIEWS, simclr)}) if isinstance(self.view, str) else self.view
         if not isinstance(found, VIEWS):
             raise InputError(f"{self.view!r} is no view: expected one of {', '.join(v.__name__ for v in VIEWS)} or simclr.")
@@ -87,7 +93,7 @@ class PretrainSettings:
     @property
     def seen(self) -> View:
         """How photos are seen in training."""
-        assert isinstance(self.view, VIEWS)
+        assert isinstance(self.view, (*VIEWS, MaskWords))
         return self.view
 
     @property

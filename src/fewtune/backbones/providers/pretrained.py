@@ -40,7 +40,24 @@ def load_masked(name: Name, weights: Path | None) -> tuple[Any, dict[str, str]]:
     return _loaded(name, weights, AutoModelForMaskedLM)
 
 
-def _loaded(name: Name, weights: Path | None, kind: Any) -> tuple[Any, dict[str, str]]:
+def load_to_mask(name: Name, weights: Path | None) -> tuple[Any, dict[str, str]]:
+    """A model with a masked-LM head, as `load_masked`; a head that is not in the file is new, and its table of words is that of the inputs.
+
+    Raises InputError for a model that has no such head in transformers.
+    """
+    from transformers import AutoConfig, AutoModelForMaskedLM
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    config = AutoConfig.from_pretrained(
+        name.model, trust_remote_code=False, local_files_only=Path(name.model).is_dir() or not hub_reachable()
+    )
+    if config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+        raise InputError(f"{name.full} is a {config.model_type}, which cannot learn masked words: give an encoder such as BERT.")
+    return _loaded(name, weights, AutoModelForMaskedLM, fresh=True)
+
+
+def _loaded(name: Name, weights: Path | None, kind: Any, *, fresh: bool = False) -> tuple[Any, dict[str, str]]:
+    """`fresh`: a head that is not in the file is new."""
     from transformers import AutoConfig
 
     folder = Path(name.model)
@@ -64,7 +81,9 @@ def _loaded(name: Name, weights: Path | None, kind: Any) -> tuple[Any, dict[str,
         if local:
             raise InputError(f"hf:{name.model} cannot be loaded: {_first(problem)}; {_HINT}") from None
         raise not_found(name.full, name.model, _HINT) from problem
-    if model.get_output_embeddings() is not None:
+    if fresh:
+        report["missing_keys"] = [k for k in report["missing_keys"] if not _of_head(k)]
+    elif model.get_output_embeddings() is not None:
         _check_head(name, report)
     _check(name, report)
     _without_pooler(model, report["missing_keys"])
@@ -85,13 +104,14 @@ def _without_pooler(model: Any, missing: Iterable[str]) -> None:
         model.pooler = None
 
 
+def _of_head(key: str) -> bool:
+    """Whether a weight is one of the head of a masked language model."""
+    return any(f".{part}" in f".{key}" for part in _HEADS) or key.startswith(("head.", "predictions.", "generator_"))
+
+
 def _check_head(name: Name, report: Mapping[str, Any]) -> None:
     """Raise InputError if the file holds no weights of the head of a masked language model."""
-    lost = [
-        k
-        for k in report["missing_keys"]
-        if any(f".{part}" in f".{k}" for part in _HEADS) or k.startswith(("head.", "predictions.", "generator_"))
-    ]
+    lost = [k for k in report["missing_keys"] if _of_head(k)]
     if lost:
         raise InputError(
             f"{name.full} has no masked-LM head (its weights lack {', '.join(map(str, lost[:2]))}), so it cannot answer prompts: give a "

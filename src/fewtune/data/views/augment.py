@@ -15,7 +15,8 @@ from fewtune.data.views.colours import brightness, contrast, saturation
 from fewtune.data.views.filters import changed
 from fewtune.data.views.geometry import crops, flipped, sampled
 from fewtune.data.views.rand import colours, draw, moves
-from fewtune.data.views.views import Augment, BlockShuffle, Identity, InOrder, View
+from fewtune.data.views.views import Augment, BlockShuffle, Identity, InOrder, MaskWords, View
+from fewtune.errors import InputError
 from fewtune.keys import Counters, Key
 
 
@@ -33,6 +34,8 @@ def augment(view: View, images: Float[Tensor, "B C H W"], rows: Integers, key: K
         return images
     if isinstance(view, BlockShuffle):
         return shuffled(view, images)
+    if isinstance(view, MaskWords):
+        raise InputError(f"{view} is for texts, and these are photos: give another view.")
     counters = np.asarray(rows).astype(np.uint64)
     return _augmented(view, images, counters, key) if isinstance(view, Augment) else changed(view, images, counters, key)
 

@@ -171,13 +171,29 @@ class Sobel:
 
 @final
 @dataclass(frozen=True, kw_only=True)
+class MaskWords:
+    """Of texts alone: `share` of the tokens are asked for, at least one of each text. Of these, 80% are replaced by the mask, 10% by a
+    random word of the vocabulary, 10% stay.
+
+    Reference: Devlin et al., "BERT", NAACL 2019, section 3.1. Departs: each token is drawn alone, so that their number varies.
+    """
+
+    share: float = 0.15
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise InputError(f"share of MaskWords is how many of the tokens are asked for, above 0 and below 1, found {self.share}.")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
 class InOrder:
     """Several views, one after another, each with draws of its own."""
 
     views: tuple[View, ...] = ()
 
 
-View: TypeAlias = Identity | Augment | Rotate | Grey | Hue | Blur | Noise | Cutout | Sobel | BlockShuffle | InOrder
+View: TypeAlias = Identity | Augment | Rotate | Grey | Hue | Blur | Noise | Cutout | Sobel | BlockShuffle | InOrder | MaskWords
 VIEWS = (Identity, Augment, Rotate, Grey, Hue, Blur, Noise, Cutout, Sobel, BlockShuffle, InOrder)
 IDENTITY = Identity()
 
