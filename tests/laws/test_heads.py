@@ -18,11 +18,13 @@ from torch import Tensor
 from fewtune.errors import InputError
 from fewtune.parts.heads import (
     HEADS,
+    BlackBox,
     Blend,
     Centroid,
     Ensemble,
     Gaussian,
     KernelPrior,
+    Laplace,
     Linear,
     Logistic,
     LpPlus,
@@ -31,6 +33,7 @@ from fewtune.parts.heads import (
     NamedGaussian,
     NamedLogistic,
     Paired,
+    Relation,
     Ridge,
     Shrink,
     Svm,
@@ -59,6 +62,8 @@ from fewtune.testing import check_head
 from fewtune.testing.heads import NAMES, answers, problem, relabelled
 
 CASES = (
+    BlackBox(),
+    BlackBox(width=6, depth=1, attention_heads=2, temperature=3.0),
     Blend(),
     Blend(heads=(Centroid(), Ridge(scale=3.0), Ridge(penalty=0.1)), temperatures=(1.0, 0.5, 2.0)),
     Centroid(),
@@ -72,6 +77,8 @@ CASES = (
     Gaussian(scale=1.0),
     KernelPrior(),
     KernelPrior(penalty=0.1, beta=3.0),
+    Laplace(),
+    Laplace(C=300.0, normalize=False),
     Linear(rows="class", start="random"),
     Linear(rows="class", start="random", bias=False),
     Linear(start="centroid"),
@@ -95,6 +102,8 @@ CASES = (
     NamedLogistic(C=10.0, names=1),
     Paired(),
     Paired(temperature=10.0, offset=-10.0),
+    Relation(),
+    Relation(width=7, seed=3),
     Ridge(),
     Ridge(penalty=1e-3, normalize=False, intercept=True, scale=7.0),
     Ridge(penalty="loo"),
@@ -256,7 +265,7 @@ def test_gradients_are_right(head: Any) -> None:
 
     inputs = [support.requires_grad_(), query.requires_grad_(), vectors.requires_grad_(), *parameters.values()]
     # a solver's last digits become noise in a difference quotient, hence the wider step; fast mode projects onto random directions
-    step = 1e-5 if isinstance(head, Blend | Logistic | NamedLogistic | Svm) else 1e-6
+    step = 1e-5 if isinstance(head, Blend | Laplace | Logistic | NamedLogistic | Svm) else 1e-6
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         for _ in range(2):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from fewtune.lazy import opened
 
 if TYPE_CHECKING:
-    from fewtune.recipes.episodic import matching_networks, metaoptnet, multitask, protonet, r2d2
+    from fewtune.recipes.episodic import black_box, matching_networks, metaoptnet, multitask, protonet, r2d2, relation_network
     from fewtune.recipes.finetuning import (
         auto_surgical,
         bitfit,
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         blend,
         centroid,
         gaussian,
+        laplace,
         logistic,
         matching,
         named_logistic,
@@ -71,6 +72,7 @@ _WHERE = {
     "anil": "meta",
     "auto_surgical": "finetuning",
     "bitfit": "finetuning",
+    "black_box": "episodic",
     "blend": "frozen",
     "boil": "meta",
     "centroid": "frozen",
@@ -90,6 +92,7 @@ _WHERE = {
     "imaml": "meta",
     "independent": "sharing",
     "l2_sp": "finetuning",
+    "laplace": "frozen",
     "layerwise": "finetuning",
     "linear_probe_then_finetune": "finetuning",
     "logistic": "frozen",
@@ -118,6 +121,7 @@ _WHERE = {
     "r2d2": "episodic",
     "read_frozen": "language",
     "read_method": "language",
+    "relation_network": "episodic",
     "reptile": "meta",
     "ridge": "frozen",
     "shared_bottom": "sharing",
@@ -147,6 +151,7 @@ __all__ = [
     "anil",
     "auto_surgical",
     "bitfit",
+    "black_box",
     "blend",
     "boil",
     "centroid",
@@ -166,6 +171,7 @@ __all__ = [
     "imaml",
     "independent",
     "l2_sp",
+    "laplace",
     "layerwise",
     "linear_probe_then_finetune",
     "logistic",
@@ -194,6 +200,7 @@ __all__ = [
     "r2d2",
     "read_frozen",
     "read_method",
+    "relation_network",
     "reptile",
     "ridge",
     "shared_bottom",

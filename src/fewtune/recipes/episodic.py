@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import Unpack
 
 from fewtune.learning.method import Method
-from fewtune.parts.heads import Centroid, Matching, Ridge, Svm
+from fewtune.parts.heads import BlackBox, Centroid, Matching, Relation, Ridge, Svm
 from fewtune.parts.heads.head import Head
 from fewtune.parts.optimizers import Adam
-from fewtune.parts.plan import upper_or_all
+from fewtune.parts.plan import Plan, upper_or_all
 from fewtune.recipes.pieces import MOMENTUM, as_head, sampled, train_all
 from fewtune.recipes.shared_defaults import defaults
 from fewtune.recipes.shared_settings import Answer, Episodic
@@ -90,9 +90,42 @@ def metaoptnet(*, C: float = 0.1, **settings: Unpack[Episodic]) -> Method:
     return _episodic(Svm(C=C, scale=10.0), settings)
 
 
+@defaults(ways=5, shots=5, queries=10, steps=1000, batch=8, lr=1e-3, optimizer=Adam())
+def relation_network(*, width: int = 64, backbone_lr: float = 0.0, **settings: Unpack[Episodic]) -> Method:
+    """Relation network: a small network compares queries with class means, and is trained by episodes of the source.
+
+    `lr` is the rate of the head; `backbone_lr`, 0 or more, that of the backbone: at 0 its features are computed once.
+    Reference: Sung et al., CVPR 2018. Departs: see `Relation`.
+
+    >>> relation_network(width=32).learner.width
+    32
+    """
+    return _read(Relation(width=width), backbone_lr, settings)
+
+
+@defaults(ways=5, shots=5, queries=10, steps=1000, batch=8, lr=1e-3, optimizer=Adam())
+def black_box(*, width: int = 64, depth: int = 2, backbone_lr: float = 0.0, **settings: Unpack[Episodic]) -> Method:
+    """A black-box meta-learner: a small transformer reads the support set, features and labels, and is trained by episodes of the source.
+
+    `lr` is the rate of the head; `backbone_lr`, 0 or more, that of the backbone: at 0 its features are computed once.
+    Reference: Mishra et al., ICLR 2018 (SNAIL); Garnelo et al., ICML 2018. Departs: see `BlackBox`.
+
+    >>> black_box(depth=1).learner.depth
+    1
+    """
+    return _read(BlackBox(width=width, depth=depth), backbone_lr, settings)
+
+
+def _read(head: Head, backbone_lr: float, settings: Episodic) -> Method:
+    """A head that is trained at the rate given, above a backbone at its own."""
+    phase = train_all(sampled(settings), head, settings)
+    plan = Plan(rules=((f"{head.name}.*", settings["lr"]), ("*", backbone_lr)))
+    return Method(phases=(replace(phase, plan=plan),), learner=head)
+
+
 def _episodic(head: Head, settings: Episodic) -> Method:
     """The same head in training and in testing."""
     return Method(phases=(train_all(sampled(settings), head, settings),), learner=head)
 
 
-EPISODIC = (multitask, protonet, matching_networks, r2d2, metaoptnet)
+EPISODIC = (multitask, protonet, matching_networks, r2d2, metaoptnet, relation_network, black_box)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from fewtune.data.templates import PHOTO_TEMPLATES
 from fewtune.learning.method import Method
-from fewtune.parts.heads import Blend, Centroid, Gaussian, Logistic, Matching, NamedLogistic, Ridge, Shrink, Svm, Text, TextPrior
+from fewtune.parts.heads import Blend, Centroid, Gaussian, Laplace, Logistic, Matching, NamedLogistic, Ridge, Shrink, Svm, Text, TextPrior
 from fewtune.parts.heads.blend import PARTS
 from fewtune.parts.heads.head import Head
 from fewtune.recipes.shared_defaults import typed
@@ -95,6 +95,17 @@ def blend(heads: tuple[Head, ...] = PARTS, temperatures: tuple[float, ...] = ())
 
 
 @typed
+def laplace(C: float = 30.0, normalize: bool = True) -> Method:
+    """Bayesian logistic regression (Laplace's approximation): less sure where the support says little; the label is nearly always that of
+    `logistic`.
+
+    >>> laplace(C=10.0).learner.C
+    10.0
+    """
+    return Method(learner=Laplace(C=C, normalize=normalize))
+
+
+@typed
 def zero_shot(prompts: tuple[str, ...] = PHOTO_TEMPLATES, temperature: float = 100.0) -> Method:
     """Class names alone: cosine to the texts of the prompts (CLIP, Radford et al. 2021). Ignores the support.
 
@@ -140,4 +151,4 @@ def _prompts(prompts: tuple[str, ...] | str) -> tuple[str, ...]:
     return (prompts,) if isinstance(prompts, str) else tuple(prompts)
 
 
-FROZEN = (centroid, matching, ridge, logistic, svm, gaussian, blend, zero_shot, text_prior, named_logistic, shrink)
+FROZEN = (centroid, matching, ridge, logistic, svm, gaussian, laplace, blend, zero_shot, text_prior, named_logistic, shrink)

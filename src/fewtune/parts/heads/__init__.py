@@ -4,6 +4,7 @@ Features of the support [E, S, D] and of the query [E, Q, D] come in (for some h
 `HEADS` lists every head that answers classes; `Head` says what one must have.
 """
 
+from fewtune.parts.heads.black_box import BlackBox
 from fewtune.parts.heads.blend import Blend
 from fewtune.parts.heads.centroid import Centroid
 from fewtune.parts.heads.class_texts import Text
@@ -11,6 +12,7 @@ from fewtune.parts.heads.ensemble import Ensemble
 from fewtune.parts.heads.gaussian import Gaussian
 from fewtune.parts.heads.head import Head
 from fewtune.parts.heads.kernel_prior import KernelPrior
+from fewtune.parts.heads.laplace import Laplace
 from fewtune.parts.heads.linear import Linear
 from fewtune.parts.heads.logistic import Logistic
 from fewtune.parts.heads.lp_plus import LpPlus
@@ -20,6 +22,7 @@ from fewtune.parts.heads.named_gaussian import NamedGaussian
 from fewtune.parts.heads.named_logistic import NamedLogistic
 from fewtune.parts.heads.paired import Paired
 from fewtune.parts.heads.projection import Projection
+from fewtune.parts.heads.relation import Relation
 from fewtune.parts.heads.ridge import Ridge
 from fewtune.parts.heads.shrink import Shrink
 from fewtune.parts.heads.svm import Svm
@@ -28,11 +31,13 @@ from fewtune.parts.heads.text_probe import TextProbe
 from fewtune.parts.heads.tip_adapter import TipAdapter
 
 HEADS = (
+    BlackBox,
     Blend,
     Centroid,
     Ensemble,
     Gaussian,
     KernelPrior,
+    Laplace,
     Linear,
     Logistic,
     LpPlus,
@@ -41,6 +46,7 @@ HEADS = (
     NamedGaussian,
     NamedLogistic,
     Paired,
+    Relation,
     Ridge,
     Shrink,
     Svm,
@@ -52,12 +58,14 @@ HEADS = (
 
 __all__ = [
     "HEADS",
+    "BlackBox",
     "Blend",
     "Centroid",
     "Ensemble",
     "Gaussian",
     "Head",
     "KernelPrior",
+    "Laplace",
     "Linear",
     "Logistic",
     "LpPlus",
@@ -67,6 +75,7 @@ __all__ = [
     "NamedLogistic",
     "Paired",
     "Projection",
+    "Relation",
     "Ridge",
     "Shrink",
     "Svm",
