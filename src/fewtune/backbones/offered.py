@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, final
 
 from fewtune.backbones.known import KNOWN, Known
+from fewtune.backbones.measured_speeds import keep_speeds, known_speeds
 from fewtune.backbones.providers.listed import installed, timm_weights
 from fewtune.backbones.providers.quiet import quietly
 from fewtune.backbones.providers.suggest import suggestions
@@ -29,7 +30,7 @@ _SECONDS, _ROWS = 2.0, 4
 @dataclass(frozen=True)
 class Offered:
     """A model, whether its library is `installed`, whether its weights are `here` in the hub's cache, and how many rows it embeds in a
-    second on this machine (None: not measured)."""
+    second on this machine (None: not measured), now or when it was last measured."""
 
     model: Known
     installed: bool
@@ -52,16 +53,20 @@ def offered(word: str = "") -> list[Offered]:
         near = suggestions(word, {}, ())
         hint = f"did you mean {' or '.join(near)}?" if near else "`fewtune backbones` alone lists those worth trying first."
         raise InputError(f"no model has {word!r} in its name or description: {hint}")
-    return [Offered(model, installed(_library(model)), weights_here(model.repository)) for model in (*known, *others)]
+    speeds = known_speeds()
+    return [
+        Offered(model, installed(_library(model)), weights_here(model.repository), speeds.get(model.name)) for model in (*known, *others)
+    ]
 
 
 def measured(found: Sequence[Offered], say: Callable[[str], None]) -> list[Offered]:
-    """The same with the speed on this machine, where the library is installed. Weights do not change it, so none are needed."""
+    """The same with the speed on this machine, where the library is installed; it is kept. Weights do not change it: none are needed."""
     done = []
     for one in found:
         if one.installed:
             say(f"Measuring {one.model.name}.")
             one = replace(one, per_second=rows_per_second(one.model))
+            keep_speeds({one.model.name: one.per_second or 0.0})
         done.append(one)
     return done
 

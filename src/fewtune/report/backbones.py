@@ -19,7 +19,7 @@ def render_backbones(found: Sequence[Offered], format: Literal["table", "json"],
     rows = [[*_cells(one), *([Cell(one.per_second, _rate(one.per_second))] if timed else [])] for one in found]
     notes = ["installed: the library. here: the weights are on this machine; others are fetched when they are first used."]
     if timed:
-        notes.append(f"a second: photos, or texts of {TOKENS} tokens, on this machine.")
+        notes.append(f"a second: photos, or texts of {TOKENS} tokens, on this machine when it was last measured (--measure).")
     return to_terminal(Table.of([*columns, *(["a second"] if timed else [])], rows, notes=notes), width=width)
 
 

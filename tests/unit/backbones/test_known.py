@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -13,11 +15,13 @@ from fewtune.backbones import offered as listed
 from fewtune.backbones.defaults import chosen, default_backbone
 from fewtune.backbones.known import KNOWN, SIZES, Known
 from fewtune.backbones.load import load_backbone
+from fewtune.backbones.measured_speeds import keep_speeds, known_speeds
 from fewtune.backbones.offered import build, measured, offered, rows_per_second, weights_here
 from fewtune.backbones.providers.check import check_name
 from fewtune.backbones.providers.listed import open_clip_models, timm_models, timm_weights
 from fewtune.backbones.providers.names import read_name
 from fewtune.errors import InputError
+from fewtune.report.backbones import render_backbones
 
 
 @pytest.mark.parametrize("model", [m for m in KNOWN if m.parameters < 130], ids=lambda m: m.name)
@@ -143,7 +147,8 @@ def test_a_word_finds_known_models_and_those_of_timm(monkeypatch: pytest.MonkeyP
     assert [one.installed for one in offered("mobilenetv2_100")] == [False]
 
 
-def test_the_speed_is_that_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_speed_is_that_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FEWTUNE_CACHE", str(tmp_path / "cache"))
     clock = iter(range(100))
     monkeypatch.setattr(listed.time, "perf_counter", lambda: next(clock))
     monkeypatch.setattr(listed, "_SECONDS", 2)
@@ -155,4 +160,22 @@ def test_the_speed_is_that_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> N
     said: list[str] = []
     here, absent = (listed.Offered(tiny, installed, False) for installed in (True, False))
     assert [one.per_second is None for one in measured([here, absent], said.append)] == [False, True]
-    assert said == ["Measuring hf:tiny."]
+    assert said == ["Measuring hf:tiny."] and known_speeds() == {"hf:tiny": 2.0}
+
+
+def test_a_measured_speed_is_shown_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FEWTUNE_CACHE", str(tmp_path / "cache"))
+    name = offered("mobilenetv2_100")[0].model.name
+    assert known_speeds() == {} and all(one.per_second is None for one in offered("mobilenetv2_100"))
+    assert "a second" not in render_backbones(offered("mobilenetv2_100"), "table")
+    keep_speeds({name: 12.5})
+    keep_speeds({"hf:other": 3.0})
+    assert known_speeds() == {name: 12.5, "hf:other": 3.0}
+    assert next(one.per_second for one in offered("mobilenetv2_100") if one.model.name == name) == 12.5
+    assert "when it was last measured" in " ".join(render_backbones(offered("mobilenetv2_100"), "table").split())
+    (file,) = (tmp_path / "cache" / "speeds").iterdir()
+    for broken in ("{", '["a"]', *(json.dumps({name: speed}) for speed in ("fast", math.nan, -1))):
+        file.write_text(broken)
+        assert known_speeds() == {}
+    keep_speeds({name: 1.0})
+    assert known_speeds() == {name: 1.0}
