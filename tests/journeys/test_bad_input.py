@@ -200,6 +200,9 @@ def test_predict_names_what_it_cannot_read(fewtune: Run, photos: Path, out: Path
     lines = ran.out.splitlines()
     assert lines[1].startswith(f"{both[0]},,") and lines[2].split(",")[1] in SHAPES
     refused(fewtune("predict", out, *both, "--strict"), "1 of 2 rows cannot be read", "bad.jpg", "leave out --strict")
+    skipped, usual = fewtune("predict", out, *both, "--skip-bad", "--format", "json"), fewtune("predict", out, *both, "--format", "json")
+    assert skipped.code == usual.code == 0 and skipped.out == usual.out and "bad.jpg" in skipped.err
+    refused(fewtune("predict", out, *both, "--strict", "--skip-bad"), "--strict stops at what cannot be read", "give one of them")
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "good.jpg").read_bytes()[:-600])  # its header is whole
     refused(fewtune("predict", out, tmp_path / "cut.jpg", both[1], "--strict"), "1 of 2 rows cannot be read", "cut.jpg", "--strict")
     refused(fewtune("predict", out, tmp_path / "cut.jpg"), "1 of 1 rows cannot be read", "nothing to label")

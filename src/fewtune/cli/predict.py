@@ -24,6 +24,7 @@ def predict(
     sets: float | None = None,
     explain: int = 0,
     strict: Annotated[bool, Parameter(negative=())] = False,
+    skip_bad: Annotated[bool, Parameter(negative=())] = False,
     watch: Path | None = None,
     answers: AnswerFlags = NO_ANSWER_FLAGS,
     running: RunFlags = NO_RUN_FLAGS,
@@ -55,6 +56,8 @@ def predict(
         Name this many of the labelled examples that are most like each input.
     strict: bool
         Stop with exit code 2 if anything cannot be read, instead of labelling the rest.
+    skip_bad: bool
+        Leave out what cannot be read and list it, as `adapt` and `evaluate` do with this flag; here it is the default.
     watch: Path
         Label the files in this folder, and new ones as they arrive, until Ctrl-C. Answers are added to --out (.csv or .jsonl).
     """
@@ -63,9 +66,12 @@ def predict(
     from fewtune.cli.watching import check_watch, watch_folder
     from fewtune.data.reading.inputs import read_given
     from fewtune.data.unreadable import unreadable
+    from fewtune.errors import InputError
     from fewtune.models.its_place import check_found
     from fewtune.models.record import checked_threshold, glance, is_joint
 
+    if strict and skip_bad:
+        raise InputError("--strict stops at what cannot be read and --skip-bad leaves it out: give one of them.")
     if is_joint(run):
         from fewtune.cli.predict_columns import predict_columns
 
