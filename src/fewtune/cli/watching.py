@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import time
 from collections.abc import Mapping
@@ -94,7 +96,7 @@ def _answered(bundle: Bundle, path: Path, threshold: float | None, extras: Extra
 
 
 def _write(p: Prediction, out: Path | None) -> None:
-    """Show an answer, and add it to the file: one write and no buffer, so that no reader sees half a line for long."""
+    """Show an answer, and add it to the file (see `add_line`)."""
     from fewtune.cli.say import tell
     from fewtune.report.answer_files import json_line
     from fewtune.report.encoded import csv_lines
@@ -110,8 +112,26 @@ def _write(p: Prediction, out: Path | None) -> None:
         header = ",".join(FIELDS) + "\n"
     else:
         line, header = json_line(record), ""
+    add_line(out, line, header)
+
+
+def add_line(out: Path, line: str, header: str = "") -> None:
+    """Add a line to a file, whole or not at all: one write without a buffer, which is taken back where the disk is full. Programs that add
+    to one file take turns, and the first of them writes the header. Raises OSError as the disk does.
+    """
     out.parent.mkdir(parents=True, exist_ok=True)
-    with open(out, "ab") as file:
-        file.write(((header if not file.tell() else "") + line).encode())
-        file.flush()
-        os.fsync(file.fileno())
+    with open(out, "ab", buffering=0) as file:
+        with contextlib.suppress(ImportError, OSError):  # a system or a disk without locks
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        before = file.seek(0, os.SEEK_END)
+        content = ((header if not before else "") + line).encode()
+        try:
+            if file.write(content) != len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out))
+            os.fsync(file.fileno())
+        except OSError:
+            with contextlib.suppress(OSError):
+                file.truncate(before)
+            raise

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from fewtune.data import room
 from fewtune.data.reading.read import read_examples
@@ -187,3 +188,24 @@ def test_free_memory_is_the_least_of_what_is_left(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("FEWTUNE_MAX_BYTES", "much")
     with pytest.raises(InputError, match=r"FEWTUNE_MAX_BYTES is 'much': expected a number of bytes"):
         room.byte_limit()
+
+
+def test_a_table_of_a_hundred_thousand_columns(tmp_path: Path) -> None:
+    wide = [
+        "text,label," + ",".join(f"c{i}" for i in range(100_000)),
+        *(f"t{row},{'ab'[row % 2]}," + "1," * 99_999 + "1" for row in range(4)),
+    ]
+    (tmp_path / "wide.csv").write_text("\n".join(wide) + "\n")
+    found = read_examples(tmp_path / "wide.csv")
+    assert len(found) == 4 and found.column.names == ("a", "b") and found.items.fetch(3) == "t3"
+
+
+def test_links_in_circles_and_pipes_among_photos(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (8, 8), (10, 200, 10)).save(tmp_path / name / "1.png")
+    (tmp_path / "a" / "loop").symlink_to(tmp_path)
+    (tmp_path / "b" / "self.png").symlink_to("self.png")
+    os.mkfifo(tmp_path / "b" / "pipe.png")
+    found = read_examples(tmp_path)
+    assert len(found) == 2 and {Path(one.name).name for one in found.skipped} == {"loop", "self.png", "pipe.png"}
