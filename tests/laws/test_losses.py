@@ -17,6 +17,7 @@ from fewtune.errors import InputError
 from fewtune.parts.losses import (
     LOSSES,
     Anchor,
+    AtMost,
     BinaryCrossEntropy,
     ByKind,
     Contrast,
@@ -42,6 +43,8 @@ CASES = (
     Anchor(strength=2.0),
     Anchor(strength=0.3, stop=False),
     Anchor(strength=2.0, by_shots=True),
+    AtMost(loss=SupervisedContrast(), most=0.5),
+    AtMost(loss=CrossEntropy(), most=-1.0, start=2.0),
     BinaryCrossEntropy(),
     ByKind(),
     Contrast(),
@@ -92,6 +95,7 @@ def outcome_for(loss: Any, seed: int = 0, E: int = 3, Q: int = 4, K: int = 3, D:
     else:
         label = torch.randint(0, K, (E, Q), generator=g)
         label[0, 1] = -1
+    multipliers = {"multipliers.constraint": drawn(g, E)} if isinstance(loss, AtMost) else {}
     rows = torch.arange(Q).expand(E, Q).clone()
     if isinstance(loss, NtXent | OneNegative | Population):  # views: every second row is the one before it
         rows = rows // 2
@@ -106,7 +110,7 @@ def outcome_for(loss: Any, seed: int = 0, E: int = 3, Q: int = 4, K: int = 3, D:
         shared={"a": drawn(g, 2, 3), "b": drawn(g, 4), "unmoved": drawn(g, 2)},
         own=of_two_tasks(g, E)
         if isinstance(loss, SoftSharing | TaskRelation)
-        else {"a": drawn(g, E, 2, 3), "b": drawn(g, E, 4), "head": drawn(g, E, 2)},
+        else {"a": drawn(g, E, 2, 3), "b": drawn(g, E, 4), "head": drawn(g, E, 2), **multipliers},
         teacher=drawn(g, E, Q, K),
     )
 

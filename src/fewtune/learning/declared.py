@@ -10,6 +10,7 @@ from fewtune.errors import InputError
 from fewtune.learning.ground import RATES, Ground
 from fewtune.learning.phase import Adapt, Learner, Phase, Step, heads_of, phases_of
 from fewtune.parts.heads.head import Head
+from fewtune.parts.losses import AtMost
 from fewtune.parts.plan import RESERVED, ResolvedPlan, declared_rates, resolve
 
 
@@ -20,6 +21,7 @@ def begin(ground: Ground, phases: tuple[Step, ...]) -> dict[str, Tensor]:
         weights = {**weights, **_of_heads(ground, phase.learner), **weights}
     for phase in phases_of(phases):
         weights = {**weights, **_of_rates(ground, phase.learner, weights), **weights}
+        weights = {**weights, **_of_losses(ground, phase), **weights}
     return weights
 
 
@@ -54,6 +56,12 @@ def _of_heads(ground: Ground, learner: Learner) -> dict[str, Tensor]:
         _check_name(ground, head, {*made, *head.own})
         found = {**made, **found}
     return found
+
+
+def _of_losses(ground: Ground, phase: Phase) -> dict[str, Tensor]:
+    """The multipliers of constraints."""
+    device = ground.backbone.machine.device
+    return {n: t.to(device) for loss in phase.losses if isinstance(loss, AtMost) for n, t in loss.declare().items()}
 
 
 def _check_name(ground: Ground, head: Head, made: Collection[str]) -> None:

@@ -27,6 +27,7 @@ from fewtune.learning.soup import greedy
 from fewtune.learning.weighing import weighing_of
 from fewtune.learning.world import ALONE, World
 from fewtune.parts import keep
+from fewtune.parts.losses.at_most import upwards
 from fewtune.parts.outer import OuterOptimizer, outer
 from fewtune.parts.plan import ResolvedPlan, resolve
 from fewtune.progress import Progress
@@ -225,7 +226,7 @@ class _Loop:
         gradients, losses = direction(phase, answer, self.leaves, episodes, key, origin=self.origin, **spread)
         if not bool(torch.isfinite(losses).all()):
             raise Diverged(self._diverged(number, episodes, losses))
-        self.optimizer.step(gradients, number, phase.steps)
+        self.optimizer.step(upwards(gradients, self.leaves), number, phase.steps)
         if self.weighing.looks_back:
             look_back(phase, self.leaves, episodes, origin=self.origin, **spread)
         self.kept = keep.observe(phase.keep, self.kept, self._watched(), number, phase.steps)

@@ -25,6 +25,7 @@ RESERVED = (
     "head",
     "source",
     "rates",
+    "multipliers",
 )  # first parts of names of what is trained beside a backbone
 
 # as timm, open_clip, transformers and torchvision spell them

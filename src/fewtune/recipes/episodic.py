@@ -5,12 +5,15 @@ Every recipe here is one phase. Settings that work are in docs/reproductions.md 
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Unpack
 
 from fewtune.learning.method import Method
 from fewtune.parts.heads import BlackBox, Centroid, Matching, Relation, Ridge, Svm
 from fewtune.parts.heads.head import Head
+from fewtune.parts.losses import AtMost, Loss
+from fewtune.parts.losses.at_most import MULTIPLIERS
 from fewtune.parts.optimizers import Adam
 from fewtune.parts.plan import Plan, upper_or_all
 from fewtune.recipes.pieces import MOMENTUM, as_head, sampled, train_all
@@ -20,12 +23,23 @@ from fewtune.tasks.chosen import Chosen, Selection
 
 
 @defaults(ways=15, shots=1, queries=9, steps=200, batch=1, lr=1e-3, optimizer=MOMENTUM)
-def multitask(*, head: Answer = None, selection: Selection | None = None, last: int = 0, **settings: Unpack[Episodic]) -> Method:
+def multitask(
+    *,
+    head: Answer = None,
+    selection: Selection | None = None,
+    last: int = 0,
+    constraint: Loss | None = None,
+    most: float = math.inf,
+    multiplier_lr: float = 0.1,
+    **settings: Unpack[Episodic],
+) -> Method:
     """Multitask finetuning: theta <- theta - lr grad CE(temperature x cosine(f(query), prototypes of f(support))), temperature too.
 
     `head` answers test episodes: a head or a frozen recipe such as `ridge(penalty=10)`. By default the head of training, with the
     temperature that it learned. `selection`, such as `consistency_diversity()`, chooses the tasks to train on for the target
-    (algorithm 1 of the paper). `last`: only the last so many groups of the backbone move; 0 moves all.
+    (algorithm 1 of the paper). `last`: only the last so many groups of the backbone move; 0 moves all. `constraint`, such as
+    `SupervisedContrast()`: a pretraining loss on the query rows that is kept at `most` or below while the tasks are learned (their
+    constrained form); its multiplier moves at `multiplier_lr` (see `AtMost`).
     Reference: Xu et al., "Towards few-shot adaptation of foundation models via multitask finetuning", ICLR 2024 (15 ways, 1 + 9 rows, 200
     tasks x 10 epochs, SGD .9, lr 1e-5 for CLIP and 1e-6 for DINOv2). Departs: features are normalised before they are averaged, and every
     step draws new tasks instead of ten epochs over the same ones.
@@ -34,9 +48,14 @@ def multitask(*, head: Answer = None, selection: Selection | None = None, last: 
     6
     >>> multitask(head=ridge(penalty=10)).learner.penalty
     10
+    >>> multitask(constraint=SupervisedContrast(), most=2.0).phases[0].losses[1].most
+    2.0
     """
     sampler = sampled(settings) if selection is None else Chosen(sampler=sampled(settings), selection=selection)
     phase = replace(train_all(sampler, Centroid(), settings), plan=upper_or_all(settings["lr"], last))
+    if constraint is not None:
+        plan = replace(phase.plan, rules=((f"{MULTIPLIERS}.*", multiplier_lr), *phase.plan.rules))
+        phase = replace(phase, plan=plan, losses=(*phase.losses, AtMost(loss=constraint, most=most)))
     return Method(phases=(phase,), learner=as_head(head) or Centroid())
 
 

@@ -20,6 +20,7 @@ PARTS = frozenset(
         "AlignedMtl",
         "Anchor",
         "AsMany",
+        "AtMost",
         "Augment",
         "Average",
         "Best",

@@ -3,6 +3,7 @@
 An `Outcome` (logits [E, Q, K], the episodes, the weights) comes in; one number for each episode, [E], goes out. `LOSSES` lists every loss.
 """
 
+from fewtune.parts.losses.at_most import AtMost
 from fewtune.parts.losses.binary_cross_entropy import BinaryCrossEntropy
 from fewtune.parts.losses.by_kind import ByKind
 from fewtune.parts.losses.contrast import Contrast
@@ -20,6 +21,7 @@ from fewtune.parts.losses.views_of_rows import NtXent, OneNegative, Population
 
 LOSSES = (
     Anchor,
+    AtMost,
     BinaryCrossEntropy,
     ByKind,
     Contrast,
@@ -40,6 +42,7 @@ LOSSES = (
 __all__ = [
     "LOSSES",
     "Anchor",
+    "AtMost",
     "BinaryCrossEntropy",
     "ByKind",
     "Contrast",
