@@ -16,11 +16,13 @@ from fewtune.api.values import Data, backbones_of, examples_of, refuse_modalitie
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.providers.text_options import TextOptions
 from fewtune.errors import InputError
+from fewtune.evaluation.assembling import Outcomes
 from fewtune.evaluation.controls import worth_of_choice
+from fewtune.evaluation.outline import outline_of
 from fewtune.evaluation.partial import Partial
 from fewtune.evaluation.protocol import Protocol
 from fewtune.evaluation.run_folder import run_kept
-from fewtune.evaluation.run_study import Outcomes, run_study
+from fewtune.evaluation.run_study import run_study
 from fewtune.evaluation.study import Bench, Variants
 from fewtune.evaluation.training_settings import Sweep
 from fewtune.learning.method import Method
@@ -29,6 +31,7 @@ from fewtune.models.reading_texts import NO_OPTIONS
 from fewtune.recipes import named, variants, varied
 from fewtune.recipes.default_learners import candidates
 from fewtune.recipes.paths import unknown_path
+from fewtune.report.study_details import rows_of
 from fewtune.spec import digest
 from fewtune.words import option
 
@@ -133,7 +136,7 @@ def compare_examples(
         leave_world()
     models = outcomes.kept or settings.keeping.out or (None if scratch is None else scratch / _RUN)
     remarks = (*made.remarks, *outcomes.notes, *worth_of_choice(outcomes.result, made.beside))
-    found = Comparison(bench, outcomes, remarks, made.unreadable, models, world.leads)
+    found = Comparison(outline_of(bench), outcomes, rows_of(bench), remarks, made.unreadable, models, world.leads, bench)
     if world.leads and keeping.out is not None and models is not None:
         found.describe(models)
     if scratch is not None:

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 from fewtune.errors import InputError
+from fewtune.evaluation.assembling import Outcomes
+from fewtune.evaluation.outline import Outline
 from fewtune.evaluation.run_folder import save_run
-from fewtune.evaluation.run_study import Outcomes
 from fewtune.evaluation.study import Bench, Study
 from fewtune.evaluation.summary import Summary, summarise
 from fewtune.files import write_bytes
 from fewtune.report.comparison import comparison_table
 from fewtune.report.paper_table import paper_table
+from fewtune.report.study_details import KnownRows, answers_of
 from fewtune.report.study_files import write_study_files
 from fewtune.report.study_page import study_page
 from fewtune.report.tables import Format, Table, render, to_records
@@ -29,10 +31,11 @@ if TYPE_CHECKING:
 class Comparison:
     """Methods on the same few-shot episodes: the results and what may be claimed from them.
 
-    `bench`: what was compared, a study for each target and backbone. `outcomes`: a row for each method and episode (`outcomes.result`), the
-    episodes, and what training cost. `remarks`: what was noticed in the data and in training, a sentence each. `unreadable`: rows that were
-    left out, with the reason. `models`: the folder with what was trained, if it is kept (a temporary one goes with this value). `leads`:
-    whether this process is the one that writes, of several that torchrun started.
+    `outline`: what was compared, in texts; `bench`: the same with data and backbones, a study for each pair (None where it was merged).
+    `outcomes`: a row for each method and episode (`outcomes.result`), the episodes, and what training cost. `remarks`: what was noticed in
+    the data and in training, a sentence each. `unreadable`: rows that were left out, with the reason. `models`: the folder with what was
+    trained, if it is kept (a temporary one goes with this value). `leads`: whether this process is the one that writes, of several that
+    torchrun started.
 
     >>> import numpy, fewtune
     >>> x, y = numpy.eye(4, dtype="float32").repeat(20, axis=0), numpy.repeat([0, 1, 2, 3], 20)
@@ -43,22 +46,26 @@ class Comparison:
     data, all classes, 15 queries a class, precomputed
     """
 
-    bench: Bench
+    outline: Outline
     outcomes: Outcomes
+    rows_asked: Mapping[int, KnownRows]
     remarks: tuple[str, ...] = ()
     unreadable: Mapping[int, str] | None = None
     models: Path | None = None
     leads: bool = True
+    bench: Bench | None = None
 
     @property
     def study(self) -> Study:
         """What was compared on the first target, through the first backbone."""
+        if self.bench is None:
+            raise InputError("a study that was merged from cells or runs holds no data and no backbone.")
         return self.bench.studies[0]
 
     @cached_property
     def summary(self) -> Summary:
         """Means, intervals and paired tests, a line for each method and setting."""
-        return summarise(self.outcomes.result, self.outcomes.drawn, f"{self.bench.studies[0].target.modality}s")
+        return summarise(self.outcomes.result, self.outcomes.drawn, self.outline.items)
 
     @property
     def rows(self) -> list[dict[str, object]]:
@@ -92,8 +99,7 @@ class Comparison:
 
     def report(self, path: Path | str) -> Path:
         """Write table, figures and details as an HTML page of one file, which opens anywhere, and return its path."""
-        page = study_page(self._table(full=False), self.summary, self.bench, self.outcomes)
-        write_bytes(Path(path), page.encode("utf-8", "replace"))
+        write_bytes(Path(path), self._page().encode("utf-8", "replace"))
         return Path(path)
 
     def save(self, folder: Path | str, *, overwrite: bool = False) -> Path:
@@ -103,25 +109,22 @@ class Comparison:
         what was trained, `summary.json` (also `.csv` and `.parquet`), `report.html` and `table.tex`.
         `overwrite`: replace a run that fewtune wrote there. Raises InputError where the folder exists otherwise.
         """
+        if self.bench is None:
+            raise InputError("a merged study is in a folder already: copy that.")
         where = save_run(self.bench, self.outcomes, Path(folder), self.models, overwrite=overwrite)
         self.describe(where)
         return where
 
     def describe(self, folder: Path) -> None:
         """Write summary, page and the table of a paper into the folder of this run, where they are not there yet."""
-        write_study_files(folder, self._table(full=True), self._table(full=False), self.summary, self.bench, self.outcomes)
+        write_study_files(folder, self._table(full=True), self._table(full=False), self.summary, self._page)
+
+    def _page(self) -> str:
+        answers = answers_of(self.outline, self.outcomes, self.rows_asked)
+        return study_page(self._table(full=False), self.summary, self.outcomes, answers)
 
     def __str__(self) -> str:
         return self.render()
 
     def _table(self, *, full: bool) -> Table:
-        return comparison_table(self.summary, _caption(self.bench), full=full, costs=self.outcomes.costs, remarks=self.remarks)
-
-
-def _caption(bench: Bench) -> str:
-    first = bench.studies[0].protocols[0]
-    part = "all classes" if first.classes == "all" else f"{first.classes} classes"
-    where = ", within groups" if first.within == "group" else ""
-    queries = getattr(first.sampler, "queries", None)
-    asked = f", {queries} queries a class" if queries else ""
-    return f"{', '.join(dict.fromkeys(bench.targets))}, {part}{where}{asked}, {', '.join(dict.fromkeys(bench.backbones))}"
+        return comparison_table(self.summary, self.outline.caption, full=full, costs=self.outcomes.costs, remarks=self.remarks)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from fewtune.cli.compare_flags import NO_EPISODE_FLAGS, NO_KEEPING_FLAGS, EpisodeFlags, KeepingFlags
+from fewtune.cli.compare_flags import NO_EPISODE_FLAGS, NO_KEEPING_FLAGS, NO_SHARING_FLAGS, EpisodeFlags, KeepingFlags, SharingFlags
 from fewtune.cli.learning import NO_LEARNING_FLAGS, LearningFlags
 from fewtune.cli.options import NO_BACKBONE_FLAGS, NO_DATA_FLAGS, BackboneFlags, DataFlags
 
@@ -24,6 +24,7 @@ def compare(
     learning: LearningFlags = NO_LEARNING_FLAGS,
     format: Literal["table", "json", "csv", "latex", "markdown"] = "table",
     keeping: KeepingFlags = NO_KEEPING_FLAGS,
+    sharing: SharingFlags = NO_SHARING_FLAGS,
     reading: DataFlags = NO_DATA_FLAGS,
     model: BackboneFlags = NO_BACKBONE_FLAGS,
 ) -> None:
@@ -61,6 +62,7 @@ def compare(
         if text != HEADS:
             check_words(named(text)[1])
     check_episodes(asked)
+    sharing.check(keeping)
     for one in model.each():
         one.check()
     check_data(data, *(target or ()), *(source or ()))
@@ -68,6 +70,11 @@ def compare(
         from fewtune.cli.compare_columns import compare_table
 
         compare_table(data, wanted, method or (), learning, format, keeping, model, reading=reading, source=source)
+        return
+    if sharing.on is not None and keeping.out is not None:
+        from fewtune.cli.engines import compare_on
+
+        compare_on(sharing.on, sharing.jobs, keeping.out, format)
         return
     targets = [reading.read(path) for path in (data, *(target or ()))]
     for one in model.each():
@@ -87,6 +94,17 @@ def compare(
     refuse_twins(backbones)
     methods = make_methods(method or (), backbones, settings.training.sweep, has_source=bool(source))
     compared = compared_data(backbones, targets, [reading.read(one) for one in source or ()])
+    if sharing.dry_run:
+        from fewtune.api.sharing import planned_table
+        from fewtune.cli.say import show
+
+        show(planned_table(compared, backbones, methods, protocols, settings))
+        return
+    if sharing.shard is not None:
+        from fewtune.api.sharing import work_on
+
+        note(work_on(compared, backbones, methods, protocols, settings, sharing.value()))
+        return
     found = compare_examples(compared, backbones, methods, protocols, settings)
     if not found.leads:
         return

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fewtune.api.settings import CompareSettings
     from fewtune.cli.learning import LearningFlags
     from fewtune.cli.options import BackboneFlags, DataFlags
+    from fewtune.evaluation.workers import Shard
 
 
 @Parameter(name="*")
@@ -78,6 +79,65 @@ class KeepingFlags:
     reset_trained: Annotated[bool, Parameter(negative=())] = False
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class SharingFlags:
+    """Several processes or machines for one study.
+
+    Parameters
+    ----------
+    shard: str
+        i/n: be worker i of n on the study in --out. The workers share a folder beside --out; each begins with its own share of the cells
+        and then helps the others, and takes over those of workers that died. `fewtune merge OUT` puts the study together.
+    cells: int
+        End after so many cells; 0: when all are done.
+    lease: float
+        Seconds without a sign of life after which a worker counts as dead.
+    on: str
+        ray, ray:ADDRESS or slurm: start the workers there, wait for them, and merge.
+    jobs: int
+        How many workers --on starts; 0: one for each core of the Ray cluster.
+    dry_run: bool
+        Run nothing: print the cells, what they cost, and the time that is expected from a few measured steps and episodes.
+    """
+
+    shard: str | None = None
+    cells: int = 0
+    lease: float = 60.0
+    on: str | None = None
+    jobs: int = 0
+    dry_run: Annotated[bool, Parameter(negative=())] = False
+
+    def value(self) -> Shard:
+        """The shard. Raises InputError for one that cannot be."""
+        from fewtune.errors import InputError
+        from fewtune.evaluation.workers import Shard
+
+        number, _, count = (self.shard or "1/1").partition("/")
+        if not (number.isdecimal() and count.isdecimal()):
+            raise InputError(f"--shard is i/n with i from 1 to n, such as 1/4, found {self.shard}.")
+        return Shard(int(number), int(count), self.cells, self.lease)
+
+    def check(self, keeping: KeepingFlags) -> None:
+        """Raise InputError for flags that do not fit."""
+        from fewtune.errors import InputError
+
+        given = next((flag for flag, value in (("--shard", self.shard), ("--on", self.on)) if value is not None), None)
+        if given is None:
+            if self.cells or self.jobs:
+                raise InputError("--cells is for --shard, and --jobs for --on: give one of these too.")
+            return
+        if self.shard is not None and self.on is not None:
+            raise InputError("--on starts workers and --shard is one: give one of them.")
+        if keeping.out is None:
+            raise InputError(f"{given} needs a folder that all workers see: give --out FOLDER.")
+        if keeping.overwrite or keeping.reset_trained:
+            raise InputError(f"with {given} nothing is replaced: leave --overwrite and --reset-trained out, and give a new --out.")
+        if self.on is not None and self.on.partition(":")[0] not in ("ray", "slurm"):
+            raise InputError(f"--on is ray, ray:ADDRESS or slurm, found {self.on}.")
+
+
+NO_SHARING_FLAGS = SharingFlags()
 NO_EPISODE_FLAGS = EpisodeFlags()
 NO_KEEPING_FLAGS = KeepingFlags()
 

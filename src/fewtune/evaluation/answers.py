@@ -120,21 +120,28 @@ def _by_table(
     return found
 
 
-def _scores(parts: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]], began: float) -> Scores:
-    accuracy, loss, right, value = (torch.cat(values).numpy() for values in zip(*parts, strict=True))
-    return Scores(accuracy, loss, time.perf_counter() - began, right, value)
+def _scores(parts: Sequence[tuple[Tensor, Tensor, Tensor, Tensor | None]], began: float) -> Scores:
+    accuracy, loss, right = (torch.cat([part[i] for part in parts]).numpy() for i in range(3))  # type: ignore[misc]
+    values = [part[3] for part in parts if part[3] is not None]
+    return Scores(accuracy, loss, time.perf_counter() - began, right, torch.cat(values).numpy() if values else None)
 
 
-def _judged(logits: Tensor, episodes: Episodes, metric: Metric | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(accuracy, loss) of each episode, float64, whether each query is right, and the metric, on the CPU. Ties go to the first class."""
+def _judged(logits: Tensor, episodes: Episodes, metric: Metric | None) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """(accuracy, loss) of each episode, float64, whether each query is right, and the metric if one is asked for, on the CPU.
+
+    Ties go to the first class. The largest logit serves both the answer and the loss, log sum exp(z - max) + max - z[label].
+    """
     label = episodes.query_label.to(logits.device)
     inside = label >= 0
     count = inside.sum(1).clamp_min(1)
-    correct = (logits.argmax(-1) == label) & inside
-    nats = torch.nn.functional.cross_entropy(logits.flatten(0, 1), label.flatten(), ignore_index=-1, reduction="none")
-    accuracy, loss = (correct.sum(1).double() / count).cpu(), (nats.view(label.shape).double().sum(1) / count).cpu()
-    value = accuracy if metric is None else torch.tensor(_values(metric, logits, label, episodes), dtype=torch.float64)
-    return accuracy, loss, correct.cpu(), value
+    value = None if metric is None else torch.tensor(_values(metric, logits, label, episodes), dtype=torch.float64)
+    best, place = logits.max(-1)
+    right = (place == label) & inside
+    of_label = logits.gather(-1, label.clamp_min(0)[..., None]).squeeze(-1)
+    nats = (logits - best[..., None]).exp_().sum(-1).log_() + (best - of_label)
+    if not bool(inside.all()):
+        nats = nats.masked_fill(~inside, 0.0)
+    return (right.sum(1).double() / count).cpu(), (nats.double().sum(1) / count).cpu(), right.cpu(), value
 
 
 def _values(metric: Metric, logits: Tensor, label: Tensor, episodes: Episodes) -> list[float]:

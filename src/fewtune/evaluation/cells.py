@@ -99,7 +99,8 @@ def encoded(value: CellValue) -> bytes:
     arrays: dict[str, Any] = {}
     for (setting, seed), scores in value.scores.items():
         for name, column in asdict(scores).items():
-            arrays[f"{setting}/{seed}/{name}"] = np.asarray(column)
+            if column is not None:
+                arrays[f"{setting}/{seed}/{name}"] = np.asarray(column)
     said = json.dumps({"cost": value.cost and asdict(value.cost), "notes": value.notes}).encode()
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **{_SAID: np.frombuffer(said, dtype=np.uint8)}, **arrays)

@@ -42,10 +42,11 @@ class Partial:
         record, _ = read_record(self.folder)
         return str(record.get("study")) if record.get("kind") == KIND else None
 
-    def begin(self, study: str) -> None:
-        """Make the folder, which appears whole, for the study of this digest."""
+    def begin(self, study: str, prepare: Callable[[Path], None] = lambda _: None) -> None:
+        """Make the folder, which appears whole, for the study of this digest; `prepare` writes what it begins with."""
         if self.folder is not None and self._writes:
             with new_folder(self.folder, elsewhere=False) as folder:
+                prepare(folder)
                 write_bytes(folder / RECORD, sealed({"kind": KIND, "study": study, GROWS: True}))
 
     def open(self, wanted: str, *, resume: bool, overwrite: bool, wait: Callable[[], object] = lambda: None) -> None:
@@ -94,6 +95,11 @@ class Partial:
         """The value of a cell that is known already."""
         path = self._path("cells", key, "npz")
         return decoded(path.read_bytes(), path) if path is not None and path.exists() else None
+
+    def has_cell(self, key: str) -> bool:
+        """Whether the value of a cell is known."""
+        path = self._path("cells", key, "npz")
+        return path is not None and path.exists()
 
     def keep_cell(self, key: str, value: CellValue) -> None:
         path = self._path("cells", key, "npz")

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import final
 
 from fewtune.errors import InputError
+from fewtune.evaluation.assembling import Outcomes
+from fewtune.evaluation.outline import Outline, outline_from, outline_of
 from fewtune.evaluation.partial import NOTHING, Partial, copy_models
 from fewtune.evaluation.result import load_result, load_right, save_right
-from fewtune.evaluation.run_study import Outcomes, run_study
+from fewtune.evaluation.run_study import run_study
 from fewtune.evaluation.saved_episodes import save_drawn
 from fewtune.evaluation.study import Bench
 from fewtune.evaluation.training_settings import Cost
@@ -98,14 +100,35 @@ def _write_run(study: Bench, outcomes: Outcomes, out: Path, models: Path | None,
     with (made := new_folder(out, overwrite=overwrite)) as folder:
         write_bytes(folder / "study.txt", (study.text() + "\n").encode(errors="backslashreplace"))
         save_drawn(folder, study)
-        outcomes.result.save(folder / RESULT)
-        save_right(folder / ANSWERS, outcomes.right)
         copy_models(models, folder)
-        write_bytes(folder / "machine.json", json.dumps(machine_facts(study.studies[0].backbone.machine), indent=1).encode())
-        record = {"kind": "study", "format": FORMAT, "study": digest(study.text()), "methods": list(study.methods)}
-        record |= {"costs": [asdict(cost) for cost in outcomes.costs], "notes": list(outcomes.notes)}
-        write_bytes(folder / RECORD, sealed(record))
+        write_bytes(folder / "machine.json", machine_of(study))
+        write_result(folder, outline_of(study), outcomes)
     return made.where
+
+
+def write_result(folder: Path, outline: Outline, outcomes: Outcomes) -> None:
+    """The rows, the answers and the record of a run."""
+    outcomes.result.save(folder / RESULT)
+    save_right(folder / ANSWERS, outcomes.right)
+    record = {"kind": "study", "format": FORMAT, "study": outline.identity, "methods": list(outline.methods)}
+    record |= {"costs": [asdict(cost) for cost in outcomes.costs], "notes": list(outcomes.notes)}
+    record |= {"outline": json.loads(replace(outline, cells=()).encoded())}
+    write_bytes(folder / RECORD, sealed(record))
+
+
+def load_run(run: Path) -> tuple[Outline, Outcomes]:
+    """A finished run; its episodes are in its folder. Raises InputError where it is none, is damaged, or is of an older fewtune."""
+    try:
+        record, whole = read_record(run)
+    except (OSError, ValueError):
+        raise InputError(f"{run} is no finished run of compare: give folders that compare --out wrote.") from None
+    if record.get("kind") != "study" or record.get("format") != FORMAT or "outline" not in record:
+        raise InputError(f"{run} is no finished run of this fewtune: run compare --out again.")
+    if not whole or record["files"].get(RESULT) != sha256(run / RESULT):
+        raise InputError(f"{run} was changed or damaged after it was saved (a digest differs): run compare --out again.")
+    costs = tuple(Cost(**cost) for cost in record["costs"])
+    right = load_right(run / ANSWERS)
+    return outline_from(record["outline"]), Outcomes(load_result(run / RESULT), {}, costs, tuple(record["notes"]), right=right)
 
 
 def _in_the_way(out: Path) -> list[str]:
@@ -139,6 +162,11 @@ def _kept(out: Path, wanted: str, study: Bench) -> Outcomes | None:
     costs = tuple(Cost(**cost) for cost in record["costs"])
     right = load_right(out / ANSWERS) if (out / ANSWERS).is_file() else {}
     return Outcomes(load_result(out / RESULT), study.draw(), costs, tuple(record["notes"]), right=right)
+
+
+def machine_of(study: Bench) -> bytes:
+    """What a study runs on, as JSON."""
+    return json.dumps(machine_facts(study.studies[0].backbone.machine), indent=1).encode()
 
 
 def machine_facts(machine: Machine) -> dict[str, object]:

@@ -25,7 +25,7 @@ from fewtune.words import counted, one_line
 
 FOLDER = "episodes"
 _NAME = re.compile(r"setting(\d+)-seed(-?\d+)\.npz")
-_PARTS = ("rows", "row_names", "row_digests", "labels", "label_names", "task_names", "protocol", "target")
+_PARTS = ("rows", "row_names", "row_digests", "labels", "label_names", "groups", "group_names", "task_names", "protocol", "target")
 
 
 def save_drawn(folder: Path, bench: Bench) -> None:
@@ -42,6 +42,8 @@ def save_drawn(folder: Path, bench: Bench) -> None:
                 "row_digests": np.frombuffer(b"".join(digests[row] for row in used.tolist()), dtype=np.uint8).reshape(len(used), -1),
                 "labels": space.labels[used],
                 "label_names": np.array(space.class_names, dtype=np.str_),
+                "groups": space.groups[used],
+                "group_names": np.array(space.group_names, dtype=np.str_),
                 "task_names": study.task_names(protocol).astype(np.str_),
                 "protocol": np.array(text(study.protocols[protocol])),
                 "target": np.array(bench.targets[number]),
@@ -56,6 +58,8 @@ class SavedEpisodes:
 
     entries: tuple[tuple[Protocol, int, Episodes, dict[str, np.ndarray[Any, Any]]], ...]
 
+    numbers: tuple[int, ...]  # of the setting of each
+
     @property
     def protocols(self) -> tuple[Protocol, ...]:
         return tuple(dict.fromkeys(replace(protocol, seeds=(0,)) for protocol, _, _, _ in self.entries))
@@ -65,12 +69,12 @@ class SavedEpisodes:
         names = {str(known["target"]) for _, _, _, known in self.entries}
         if len(names) == 1:
             return self
-        mine = tuple(entry for entry in self.entries if str(entry[3]["target"]) == name)
+        mine = [place for place, entry in enumerate(self.entries) if str(entry[3]["target"]) == name]
         if not mine:
             raise InputError(
                 f"the saved episodes are of {', '.join(map(one_line, sorted(names)))}, and none of them are of {one_line(name)}."
             )
-        return SavedEpisodes(mine)
+        return SavedEpisodes(tuple(self.entries[i] for i in mine), tuple(self.numbers[i] for i in mine))
 
     def on(self, space: RowSpace) -> Drawn:
         """The episodes on these data, by (protocol number, seed).
@@ -92,13 +96,12 @@ def read_saved(path: Path) -> SavedEpisodes:
         files = sorted((file for file in inside.iterdir() if _NAME.fullmatch(file.name)), key=_order)
     if not files:
         raise InputError(f"{path} holds no saved episodes: give the folder that compare --out wrote, or one file of its episodes.")
-    return SavedEpisodes(tuple(map(_entry, files)))
+    return SavedEpisodes(tuple(map(_entry, files)), tuple(_order(file)[0] for file in files))
 
 
 def _order(file: Path) -> tuple[int, ...]:
     found = _NAME.fullmatch(file.name)
-    assert found is not None
-    return tuple(map(int, found.groups()))
+    return tuple(map(int, found.groups())) if found else (0, 0)
 
 
 def _entry(path: Path) -> tuple[Protocol, int, Episodes, dict[str, np.ndarray[Any, Any]]]:

@@ -112,6 +112,18 @@ class Study:
             return dict(self.given)
         return {(i, seed): e for i, p in enumerate(self.protocols) for seed, e in p.draw(self.target, self.features).items()}
 
+    def left_out(self) -> tuple[str, ...]:
+        """What of the target no episode is drawn from, a sentence for each setting that it holds for, or for all."""
+        each = [protocol.left_out(self.target) for protocol in self.protocols]
+        if len(set(each)) == 1:
+            every = f", in every setting ({', '.join(p.shots for p in self.protocols)} shots)" if len(each) > 1 else ""
+            return tuple(f"Test episodes: {sentence}{every}." for sentence in each[0])
+        return tuple(
+            f"Test episodes of {protocol.ways} ways and {protocol.shots} shots: {sentence}."
+            for protocol, said in zip(self.protocols, each, strict=True)
+            for sentence in said
+        )
+
     def task_names(self, protocol: int) -> np.ndarray[Any, Any]:
         """The names of the tasks that a protocol draws from, by their numbers."""
         return np.array(self.protocols[protocol].tasks(self.target).names, dtype=object)
@@ -152,9 +164,24 @@ class Bench:
         """All that the results depend on: the texts of the studies, one after the other."""
         return "\n\n".join(study.text() for study in self.studies)
 
+    @property
+    def caption(self) -> str:
+        """What is compared on what, in a line."""
+        first = self.studies[0].protocols[0]
+        part = "all classes" if first.classes == "all" else f"{first.classes} classes"
+        where = ", within groups" if first.within == "group" else ""
+        queries = getattr(first.sampler, "queries", None)
+        asked = f", {queries} queries a class" if queries else ""
+        return f"{', '.join(dict.fromkeys(self.targets))}, {part}{where}{asked}, {', '.join(dict.fromkeys(self.backbones))}"
+
     def setting(self, study: int, protocol: int) -> int:
         """The number of a study's setting among those of all."""
         return sum(len(one.protocols) for one in self.studies[:study]) + protocol
+
+    def task_names(self) -> dict[tuple[int, int], np.ndarray[Any, Any]]:
+        """The names of the tasks of each episode, by (setting, seed)."""
+        each = ((number, study, place, e) for number, study in enumerate(self.studies) for place, e in study.draw().items())
+        return {(self.setting(n, place[0]), place[1]): study.task_names(place[0])[e.task.numpy()] for n, study, place, e in each}
 
     def draw(self) -> Drawn:
         """The episodes by (setting, seed)."""

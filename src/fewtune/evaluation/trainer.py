@@ -137,6 +137,10 @@ class Learning:
         self._ready[identity] = Learned(method, ground, trained, cost, identity)
         return self._ready[identity]
 
+    def planned(self, name: str, method: Method) -> tuple[tuple[Step, ...], Tasks]:
+        """The source phases of a method as the source and the budget allow them, and what they draw from."""
+        return self._phases(name, method), self._drawn_from(method)
+
     def forget(self, ready: Learned) -> None:
         """Give the memory of a tested method back."""
         self._ready.pop(ready.identity, None)

@@ -9,14 +9,15 @@ from typing import Any, final
 
 import numpy as np
 
-from fewtune.data.row_space import RowSpace
-from fewtune.evaluation.run_study import Outcomes
+from fewtune.evaluation.assembling import Outcomes
+from fewtune.evaluation.outline import Outline
 from fewtune.evaluation.study import Bench
 from fewtune.report.tables import Cell, Table
 from fewtune.transfer.agreement import error_agreement
 
 MOST_CLASSES, MOST_PAIRS = 30, 10
 Floats = np.ndarray[Any, np.dtype[np.float64]]
+Integers = np.ndarray[Any, np.dtype[np.int64]]
 
 
 @final
@@ -24,12 +25,15 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 class Answers:
     """The queries of one target through one backbone, with the most shots, one after the other.
 
-    `right` [n] by method: the share of its training runs that were right; NaN where it did not answer. `row` [n]: of the target.
+    `right` [n] by method: the share of its training runs that were right; NaN where it did not answer. `label` and `group` [n]: of the
+    queries, places in their names, -1 where there is none.
     """
 
     title: str
-    space: RowSpace
-    row: np.ndarray[Any, np.dtype[np.int64]]
+    label: Integers
+    group: Integers
+    class_names: Sequence[str]
+    group_names: Sequence[str]
     right: Mapping[str, Floats]
 
     def means(self, of: np.ndarray[Any, Any]) -> dict[int, dict[str, float]]:
@@ -43,17 +47,42 @@ class Answers:
         return found
 
 
-def answers_of(bench: Bench, outcomes: Outcomes) -> list[Answers]:
-    """One for each target and backbone; none where the answers of single queries were not kept."""
-    found = []
+@final
+@dataclass(frozen=True, eq=False)
+class KnownRows:
+    """What is known of the rows that a setting asks: their numbers (increasing), labels and groups, and the names of these."""
+
+    row: Integers
+    label: Integers
+    group: Integers
+    class_names: Sequence[str]
+    group_names: Sequence[str]
+
+
+def rows_of(bench: Bench) -> dict[int, KnownRows]:
+    """The rows of each study of a bench, by the number of its last setting, which has the most shots."""
+    found = {}
     for number, study in enumerate(bench.studies):
-        setting = bench.setting(number, len(study.protocols) - 1)
+        space = study.target
+        row = np.arange(len(space))
+        known = KnownRows(row, space.labels, space.groups, space.class_names, space.group_names)
+        found[bench.setting(number, len(study.protocols) - 1)] = known
+    return found
+
+
+def answers_of(outline: Outline, outcomes: Outcomes, rows: Mapping[int, KnownRows]) -> list[Answers]:
+    """One for each target and backbone; none where the answers of single queries were not kept. `rows`: by setting."""
+    found = []
+    for setting, known in rows.items():
+        study, _, _, shots = outline.settings[setting]
         drawn = {seed: episodes for (s, seed), episodes in outcomes.drawn.items() if s == setting}
-        rows = np.concatenate([episodes.query.numpy().reshape(-1) for episodes in drawn.values()])
-        right = {name: _right(outcomes, setting, name, drawn) for name in bench.methods}
-        title = ", ".join([bench.targets[number], bench.backbones[number]])
+        asked = np.concatenate([episodes.query.numpy().reshape(-1) for episodes in drawn.values()])
+        place = np.searchsorted(known.row, asked)
+        label, group = (np.append(values, -1)[np.where(asked < 0, len(values), place)] for values in (known.label, known.group))
+        right = {name: _right(outcomes, setting, name, drawn) for name in outline.methods}
+        title = f"{outline.targets[study]}, {outline.backbones[study]}, {shots} shots"
         if any(np.isfinite(values).any() for values in right.values()):
-            found.append(Answers(f"{title}, {study.protocols[-1].shots} shots", study.target, rows, right))
+            found.append(Answers(title, label, group, known.class_names, known.group_names, right))
     return found
 
 
@@ -71,14 +100,13 @@ def _right(outcomes: Outcomes, setting: int, method: str, drawn: Mapping[int, An
 
 def class_table(answers: Answers) -> Table:
     """A row for each class, the hardest first; at most MOST_CLASSES."""
-    label = np.append(answers.space.labels, -1)[answers.row]
-    return _by(answers, label, answers.space.class_names, "class")
+    return _by(answers, answers.label, answers.class_names, "class")
 
 
 def group_table(answers: Answers) -> Table | None:
     """A row for each group, the hardest first; None where there are fewer than two groups."""
-    group = np.append(answers.space.groups, -1)[answers.row]
-    return _by(answers, group, answers.space.group_names, "group") if len(np.unique(group[group >= 0])) > 1 else None
+    several = len(np.unique(answers.group[answers.group >= 0])) > 1
+    return _by(answers, answers.group, answers.group_names, "group") if several else None
 
 
 def _by(answers: Answers, of: np.ndarray[Any, Any], names: Sequence[str], what: str) -> Table:

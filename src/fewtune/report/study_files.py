@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
-from fewtune.evaluation.run_study import Outcomes
-from fewtune.evaluation.study import Bench
 from fewtune.evaluation.summary import Summary
 from fewtune.files import add_to_manifest, refuse_foreign, write_bytes
 from fewtune.report.paper_table import paper_table
-from fewtune.report.study_page import study_page
 from fewtune.report.tables import Table, to_csv, to_json, to_records
 
 SUMMARY, PAGE, PAPER = "summary", "report.html", "table.tex"
 STUDY_FILES = (f"{SUMMARY}.json", f"{SUMMARY}.csv", f"{SUMMARY}.parquet", PAGE, PAPER)
 
 
-def write_study_files(folder: Path, full: Table, shown: Table, summary: Summary, bench: Bench, outcomes: Outcomes) -> None:
-    """Write them into the folder of a run, and list them in its manifest; a folder that has them already stays as it is.
+def write_study_files(folder: Path, full: Table, shown: Table, summary: Summary, page: Callable[[], str]) -> None:
+    """Write them, and the page, into the folder of a run, and list them in its manifest; a folder that has them already stays as it is.
 
     `summary.json`, `.csv` and `.parquet` hold the same rows, one for each method and setting; the columns are the keys of
     `compare --format json`.
@@ -31,7 +29,7 @@ def write_study_files(folder: Path, full: Table, shown: Table, summary: Summary,
         (to_json(full) + "\n").encode("utf-8", "replace"),
         (to_csv(full) + "\n").encode("utf-8", "replace"),
         _parquet(full),
-        study_page(shown, summary, bench, outcomes).encode("utf-8", "replace"),
+        page().encode("utf-8", "replace"),
         (paper_table(summary, shown.caption, shown.notes) + "\n").encode("utf-8", "replace"),
     ]
     for file, content in zip(files, contents, strict=True):

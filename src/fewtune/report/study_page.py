@@ -6,17 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fewtune.evaluation.run_study import Outcomes
-from fewtune.evaluation.study import Bench
+from fewtune.evaluation.assembling import Outcomes
 from fewtune.evaluation.summary import Line, Summary
 from fewtune.report.drawing import Drawn
 from fewtune.report.page import environment
-from fewtune.report.study_details import agreement_table, answers_of, class_table, group_table, pairs_table
+from fewtune.report.study_details import Answers, agreement_table, class_table, group_table, pairs_table
 from fewtune.report.study_figures import cost_figure, intervals_figure, ranks_figure, shots_figure
 from fewtune.report.tables import Table
 
 
-def study_page(table: Table, summary: Summary, bench: Bench, outcomes: Outcomes) -> str:
+def study_page(table: Table, summary: Summary, outcomes: Outcomes, answers: Sequence[Answers]) -> str:
     """The whole page as text. The same outcomes give the same bytes."""
     result = outcomes.result
     seconds = {name: float(np.mean(result.where(method=name).column("seconds"))) for name in result.distinct("method")}
@@ -26,7 +25,6 @@ def study_page(table: Table, summary: Summary, bench: Bench, outcomes: Outcomes)
         ("ranks", "Average ranks", _known([ranks_figure(summary)])),
         ("cost", "Cost and accuracy", _known([cost_figure(summary.lines, seconds, outcomes.costs)])),
     ]
-    answers = answers_of(bench, outcomes)
     tables: list[tuple[str, str, str, list[Table]]] = [
         ("classes", "Accuracy by class, %", "The hardest classes first.", [class_table(one) for one in answers]),
         ("groups", "Accuracy by group, %", "The hardest groups first.", [t for one in answers if (t := group_table(one)) is not None]),

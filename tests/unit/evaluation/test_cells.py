@@ -12,12 +12,14 @@ import torch
 from fewtune.backbones.features.feature_table import feature_table
 from fewtune.backbones.load import load_backbone
 from fewtune.data.row_space import RowSpace
+from fewtune.evaluation.assembling import Outcomes, assembled
 from fewtune.evaluation.cells import Cell, cells_of, key_of, needed_by
 from fewtune.evaluation.class_roles import serving
+from fewtune.evaluation.outline import outline_of
 from fewtune.evaluation.partial import Partial
 from fewtune.evaluation.protocol import Protocol
 from fewtune.evaluation.result import UNTRAINED
-from fewtune.evaluation.run_study import Outcomes, Runner, assembled, run_study
+from fewtune.evaluation.run_study import Runner, run_study
 from fewtune.evaluation.study import Bench, Study
 from fewtune.evaluation.training_settings import Training
 from fewtune.machine import Machine
@@ -110,7 +112,7 @@ def test_any_order_and_any_process_gives_the_same_bits(serial: Outcomes, tmp_pat
         waiting.remove(cell)
     assert not waiting
     values = {cell: partial.cell(key_of(cell, whole)) for cell in cells_of(whole) if cell.variant is None}
-    assert same(assembled(whole, values), serial)  # type: ignore[arg-type]
+    assert same(assembled(outline_of(whole), whole.draw(), whole.task_names(), values), serial)  # type: ignore[arg-type]
     assert same(run_study(bench(), Partial(tmp_path / "shared")), serial)
 
 

@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fewtune.evaluation.assembling import Outcomes
 from fewtune.evaluation.controls import with_controls, worth_of_choice
 from fewtune.evaluation.partial import NOTHING
-from fewtune.evaluation.run_study import Outcomes, run_study
+from fewtune.evaluation.run_study import run_study
 from fewtune.evaluation.study import Variants
 from fewtune.learning.phase import phases_of
 from fewtune.recipes import variants

@@ -18,10 +18,12 @@ from fewtune.data.items import Texts, Vectors
 from fewtune.data.row_space import RowSpace
 from fewtune.data.splits import split_classes
 from fewtune.errors import Diverged, InputError
+from fewtune.evaluation.assembling import Outcomes
 from fewtune.evaluation.class_roles import left_out, serving, tasks_of, without_test_rows
 from fewtune.evaluation.partial import Partial
 from fewtune.evaluation.protocol import Protocol
-from fewtune.evaluation.run_study import UNTRAINED, Outcomes, run_study
+from fewtune.evaluation.result import UNTRAINED
+from fewtune.evaluation.run_study import run_study
 from fewtune.evaluation.study import Study
 from fewtune.evaluation.summary import summarise
 from fewtune.evaluation.task_choice import reserve

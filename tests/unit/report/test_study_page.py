@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-
 import numpy as np
 import pytest
 
-from fewtune.evaluation.run_study import Outcomes, run_study
+from fewtune.evaluation.assembling import Outcomes
+from fewtune.evaluation.outline import outline_of
+from fewtune.evaluation.run_study import run_study
 from fewtune.evaluation.study import Bench
 from fewtune.evaluation.summary import Summary, summarise
 from fewtune.report.paper_table import paper_table
-from fewtune.report.study_details import Answers, agreement_table, answers_of, class_table, group_table, pairs_table
+from fewtune.report.study_details import Answers, agreement_table, answers_of, class_table, group_table, pairs_table, rows_of
 from fewtune.report.study_figures import alike, ranks_figure
 from fewtune.report.study_page import study_page
 from fewtune.report.tables import Table
@@ -29,8 +28,8 @@ def ran() -> tuple[Bench, Outcomes, Summary]:
 def test_the_page_holds_every_part_and_is_the_same_twice(ran: tuple[Bench, Outcomes, Summary]) -> None:
     whole, outcomes, summary = ran
     table = Table.of(["method"], [["<b>centroid</b>"]], "a & b")
-    page = study_page(table, summary, whole, outcomes)
-    assert page == study_page(table, summary, whole, outcomes)
+    page = study_page(table, summary, outcomes, answers_of(outline_of(whole), outcomes, rows_of(whole)))
+    assert page == study_page(table, summary, outcomes, answers_of(outline_of(whole), outcomes, rows_of(whole)))
     for part in ("shots", "intervals", "ranks", "cost", "classes", "errors"):
         assert f'<section id="{part}">' in page
     assert 'id="groups"' not in page and "<script" not in page and "http://" not in page.replace("http://www.w3.org", "")
@@ -41,22 +40,20 @@ def test_the_page_holds_every_part_and_is_the_same_twice(ran: tuple[Bench, Outco
 def test_queries_come_back_class_by_class(ran: tuple[Bench, Outcomes, Summary]) -> None:
     """The mean over all queries of the setting is the mean accuracy of its episodes."""
     whole, outcomes, summary = ran
-    for number, answers in enumerate(answers_of(whole, outcomes)):
+    for number, answers in enumerate(answers_of(outline_of(whole), outcomes, rows_of(whole))):
         setting = whole.setting(number, 1)
         for line in (line for line in summary.lines if line.setting == setting):
             assert np.nanmean(answers.right[line.method]) == pytest.approx(line.mean)
         table = class_table(answers)
         assert len(table.rows) == 5 and table.columns == ("class", "centroid", "ridge", "logistic", "matching")
         by_class = {row[0].value: row[1].value for row in table.rows}
-        label = whole.studies[number].target.labels[answers.row]
         for place, name in enumerate(whole.studies[number].target.class_names):
-            assert by_class[name] == pytest.approx(answers.right["centroid"][label == place].mean())
+            assert by_class[name] == pytest.approx(answers.right["centroid"][answers.label == place].mean())
 
 
 def answers(**right: list[float]) -> Answers:
     labels, groups = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
-    space: Any = SimpleNamespace(labels=labels, groups=groups, class_names=("x", "y"), group_names=("n", "s"))
-    return Answers("t", space, np.arange(4), {name: np.array(values) for name, values in right.items()})
+    return Answers("t", labels, groups, ("x", "y"), ("n", "s"), {name: np.array(values) for name, values in right.items()})
 
 
 def test_agreement_by_hand() -> None:

@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from fewtune.evaluation.assembling import Outcomes
 from fewtune.evaluation.partial import Partial
 from fewtune.evaluation.protocol import Protocol
 from fewtune.evaluation.result import Result
-from fewtune.evaluation.run_study import Outcomes, run_study
+from fewtune.evaluation.run_study import run_study
 from fewtune.evaluation.study import Study, Variants
 from fewtune.evaluation.trainer import Learned, Learning
 from fewtune.evaluation.training_settings import Training

@@ -1,0 +1,108 @@
+"""Several processes, on one machine or many, run the cells of one study in a folder that they share."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from fewtune.errors import InputError
+from fewtune.evaluation.cells import Cell, needed_by
+from fewtune.evaluation.outline import OUTLINE, Outline
+from fewtune.evaluation.partial import Partial
+from fewtune.evaluation.run_folder import machine_of
+from fewtune.evaluation.run_study import Runner
+from fewtune.evaluation.saved_episodes import save_drawn
+from fewtune.evaluation.study import Bench
+from fewtune.files import write_bytes
+from fewtune.files.leases import LEASES, TODO, Leases
+from fewtune.words import option
+
+POLL = 0.5  # seconds between looks at a folder in which others are at work
+
+
+@final
+@dataclass(frozen=True)
+class Shard:
+    """Worker `number` of `count` (from 1), which begins with its own share and then helps the others. `most`: cells after which it ends (0:
+    when all are done). `lease`: seconds without a sign of life after which a worker counts as dead.
+
+    Raises InputError for numbers that do not fit.
+    """
+
+    number: int = 1
+    count: int = 1
+    most: int = 0
+    lease: float = 60.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.count:
+            raise InputError(f"--shard is i/n with i from 1 to n, such as 1/4, found {self.number}/{self.count}.")
+        if self.most < 0 or self.lease <= 0:
+            raise InputError(f"expected {option('--cells N')} of 1 or more and {option('--lease SECONDS')} above 0.")
+
+
+def shared_folder(out: Path) -> Path:
+    """Where the workers of a study that will be in `out` meet."""
+    return out.resolve().with_name(f"{out.resolve().name}.partial")
+
+
+def join(bench: Bench, outline: Outline, out: Path, trained: Path | None = None) -> Partial:
+    """The shared folder of the study, made by the first worker. Raises InputError where another run is kept there."""
+    partial = Partial(shared_folder(out), trained)
+    if partial.begun is None:
+        try:
+            partial.begin(outline.identity, lambda folder: _prepare(folder, bench, outline))
+        except InputError:
+            if partial.begun is None:  # else another worker was faster
+                raise
+    if partial.begun != outline.identity:
+        raise InputError(f"{partial.folder} holds another unfinished run: give the command it was started with, or another --out.")
+    if partial.folder is not None and not (partial.folder / OUTLINE).is_file():
+        raise InputError(f"{partial.folder} was started without --shard: finish it with --resume, or give another --out.")
+    return partial
+
+
+def work(bench: Bench, outline: Outline, partial: Partial, shard: Shard, *, quiet: bool = True) -> tuple[int, int]:
+    """Run cells until all are done, or `shard.most` of them: (cells that this worker ran, cells that are not done)."""
+    assert partial.folder is not None
+    leases, runner = Leases(partial.folder, shard.lease), Runner(bench, partial, quiet=quiet)
+    keys = dict(outline.cells)
+    cells = list(keys)
+    mine = cells[shard.number - 1 :: shard.count]
+    order = [*mine, *(cell for cell in cells if cell not in mine)]
+    done: set[Cell] = set()
+    ran = 0
+    while True:
+        done |= {cell for cell in cells if cell not in done and partial.has_cell(keys[cell])}
+        left = [cell for cell in order if cell not in done]
+        if not left or (shard.most and ran >= shard.most):
+            return ran, len(left)
+        ready = [cell for cell in left if set(needed_by(cell, bench)) <= done]
+        if not any(_ran(cell, keys[cell], leases, runner, partial) for cell in ready):
+            time.sleep(POLL)
+        else:
+            ran += 1
+
+
+def _ran(cell: Cell, key: str, leases: Leases, runner: Runner, partial: Partial) -> bool:
+    """Whether this worker could claim the cell; then it ran it."""
+    if partial.has_cell(key):
+        return False
+    with leases.held(key) as mine:
+        if mine:
+            runner.value(cell)
+        return mine
+
+
+def _prepare(folder: Path, bench: Bench, outline: Outline) -> None:
+    """What every worker and the merging need: the cells to do, the episodes, and the outline."""
+    (folder / LEASES).mkdir()
+    (folder / TODO).mkdir()
+    for _, key in outline.cells:
+        (folder / TODO / key).touch()
+    write_bytes(folder / "study.txt", (bench.text() + "\n").encode(errors="backslashreplace"))
+    write_bytes(folder / "machine.json", machine_of(bench))
+    save_drawn(folder, bench)
+    write_bytes(folder / OUTLINE, outline.encoded())
