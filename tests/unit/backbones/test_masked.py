@@ -76,6 +76,27 @@ def test_answers_are_the_model_s_own_logits(tmp_path: Path, options: dict[str, b
     assert backbone.width == 8 and backbone.answers_prompts and backbone.label_side
 
 
+@pytest.mark.parametrize("kind", ["roberta", "distilbert", "electra", "albert", "mpnet", "modernbert", "deberta-v2", "xlm-roberta"])
+def test_every_kind_of_masked_model_is_read_at_its_own_head(tmp_path: Path, kind: str) -> None:
+    from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer
+
+    folder = tiny_masked(tmp_path / "m", 1)
+    tokens = len((folder / "vocab.txt").read_text().splitlines())
+    AutoTokenizer.from_pretrained(folder).save_pretrained(folder)  # tokenizer.json, which every kind reads
+    sizes = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16, "embedding_size": 8}
+    named_otherwise = {"dim": 8, "n_layers": 2, "n_heads": 2, "hidden_dim": 16} if kind == "distilbert" else sizes
+    config = AutoConfig.for_model(kind, vocab_size=tokens, max_position_embeddings=40, pad_token_id=0, **named_otherwise)
+    torch.manual_seed(2)
+    model = AutoModelForMaskedLM.from_config(config).eval()
+    table = model.get_output_embeddings()
+    if table.bias is not None:
+        torch.nn.init.normal_(table.bias)
+    model.save_pretrained(folder)
+    backbone = load_backbone(named(folder, "good=great", "bad=terrible"))
+    expected = logits_at_the_mask(folder, [f"{text} it was [MASK] ." for text in TEXTS], ["terrible", "great"])
+    torch.testing.assert_close(zero_shot(backbone, TEXTS, ["bad", "good"]), expected, atol=1e-5, rtol=0)
+
+
 def test_several_words_of_a_class_are_averaged(folder: Path) -> None:
     backbone = load_backbone(named(folder, "good=great,good", "bad=terrible"))
     own = logits_at_the_mask(folder, [f"{text} it was [MASK] ." for text in TEXTS], ["terrible", "great", "good"])
