@@ -41,7 +41,18 @@ SERVE, PACK = "tests/unit/serving/test_application.py", "tests/unit/models/test_
 MOVED, JOINT_FOLDS, JOINT_JUDGED = (f"tests/unit/joint/test_{name}.py" for name in ("finetuned", "folds", "judged"))
 EXCEL, HEIC = (f"tests/unit/data/test_{name}.py" for name in ("excel", "heic"))
 
+TRANSFER = "tests/journeys/test_transfer.py"
+LANDSCAPE, MODULES, LAW = (f"tests/unit/transfer/test_{name}.py" for name in ("landscape", "modules", "law"))
+MERGING, READERS = (f"tests/unit/parts/test_{name}.py" for name in ("merging", "readers"))
+
 _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
+    ("honesty", "transfer judges by rows that were learned from", "studies/transferred/asked.py", "digest not in learned for", "True for", (TRANSFER,)),
+    ("transfer", "a loss barrier is one of accuracy", "transfer/landscape.py", 'sign = -1.0 if metric == "loss" else 1.0', "sign = 1.0", (LANDSCAPE,)),
+    ("transfer", "the bounds of a barrier are percentiles of the largest gap", "transfer/landscape.py", "np.abs(again - gaps).max(1)", "(again - again).max(1)", (LANDSCAPE,)),
+    ("transfer", "criticality forgets alpha", "transfer/modules.py", "value = alpha * alpha * square / (sigma * sigma)", "value = square / (sigma * sigma)", (MODULES,)),
+    ("transfer", "the hull keeps points above its edge", "transfer/law.py", "int(i)) <= 0:", "int(i)) < -1:", (LAW,)),
+    ("transfer", "TIES elects the sign of the fewest", "parts/merging.py", "whole.sign() == sign, whole, 0.0", "whole.sign() != sign, whole, 0.0", (MERGING,)),
+    ("transfer", "Laplace leaves the prior out", "parts/heads/laplace.py", "eye / self.C + scaled", "eye + scaled", (READERS,)),
     # what judges is never what was learned or chosen by
     ("honesty", "guard folds choose tasks by all rows", "sources/stages.py", "self.choosing.chosen(tuner, rows)", "self.choosing.chosen(tuner, self.target.support)", (FOLDS,)),
     ("honesty", "a learner is picked on the judging episodes", "sources/guard.py", "methods, validation, vectors)", "methods, judging, vectors)", (JUDGED,)),
