@@ -74,6 +74,7 @@ def pretrain_examples(
         work.say_length(work.length())
         return None
     with folder:
+        at.world.any(False)  # what an earlier run left is gone, or kept, before any process looks
         known = folder.fact("length")
         length = work.length() if known is None else planned_again(known)
         if known is None:

@@ -51,10 +51,11 @@ def divided(examples: Examples, key: Key) -> Rows:
         held = _held(labels, rows, key)
         train = np.setdiff1d(rows, held)
         fit, judge = _both(labels, train, held, key)
+        train = train if len(fit) else rows  # nothing is held out for a probe that cannot be
         told = "from rows that are trained on, on held-out rows of the same classes"
     whole = examples.take(train)
     if not len(fit):
-        return Rows(examples.take(np.flatnonzero(kept)) if not classes or not (labels >= 0).any() else whole)
+        return Rows(whole)
     names = np.unique(labels[fit])
     return Rows(whole, _labelled(examples, fit, names), _labelled(examples, judge, names), told)
 
