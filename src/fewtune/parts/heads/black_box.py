@@ -36,7 +36,7 @@ class BlackBox:
 
     width: int = 64
     depth: int = 2
-    attention_heads: int = 4
+    attention_heads: int = 1
     temperature: float = 10.0
     seed: int = 0
     name: str = "head"
