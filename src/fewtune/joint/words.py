@@ -48,7 +48,8 @@ def summary_sentence(tasks: Sequence[TaskJudged]) -> str:
     better = [task.task.name for task in tasks if beats_guessing(task)]
     rest = [task.task.name for task in tasks if not beats_guessing(task)]
     if not rest:
-        return f"All {len(tasks)} columns are answered better than by guessing." if len(tasks) > 1 else "Better than guessing."
+        every = "Both" if len(tasks) == 2 else f"All {len(tasks)}"
+        return f"{every} columns are answered better than by guessing." if len(tasks) > 1 else "Better than guessing."
     if not better:
         return f"No column is shown to be answered better than by guessing: {', '.join(rest)}."
     return f"Answered better than by guessing: {', '.join(better)}. Not shown to be: {', '.join(rest)}."

@@ -81,6 +81,7 @@ def values_figure(tasks: tuple[TaskJudged, ...]) -> Drawn | None:
             if math.isfinite(found.guessing):
                 ax.plot([found.guessing], [y], marker="|", markersize=11, markeredgewidth=2, color=MUTED)
         ax.set_yticks(range(len(tasks)), names[::-1])
+        ax.set_ylim(-0.5, len(tasks) - 0.5)  # no mark is cut
         ax.set_xlim(-0.12, 1.03)
         ax.set_xlabel("0: nothing, 1: perfect")
 
@@ -107,6 +108,7 @@ def sharing_figure(tasks: tuple[TaskJudged, ...]) -> Drawn | None:
                 ax.plot([sharing.gain.low, sharing.gain.high], [y, y], color=colour, linewidth=2.4)
             ax.plot([sharing.gain.mean], [y], marker="D", markersize=5.6, color=colour)
         ax.set_yticks(range(len(pairs)), names[::-1])
+        ax.set_ylim(-0.5, len(pairs) - 0.5)
         ax.set_xlabel("learned together minus alone")
 
     caption = (

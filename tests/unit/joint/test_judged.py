@@ -97,7 +97,7 @@ def test_what_is_shown_stands_in_plain_sentences(rows: JointRows) -> None:
     useless = judged_task(rows, 1, {"logistic": np.zeros((len(rows), 2))}, 5)
     assert "always the commonest: " in task_sentence(useless)
     assert summary_sentence([hurt, useless]) == "Answered better than by guessing: price. Not shown to be: kind."
-    assert summary_sentence([hurt, hurt]) == "All 2 columns are answered better than by guessing."
+    assert summary_sentence([hurt, hurt]) == "Both columns are answered better than by guessing."
     assert summary_sentence([useless]) == "No column is shown to be answered better than by guessing: kind."
 
 
