@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from fewtune.cli.options import NO_BACKBONE_FLAGS, NO_DATA_FLAGS, BackboneFlags, DataFlags
+from fewtune.cli.options import NO_BACKBONE_FLAGS, NO_DATA_FLAGS, NO_TEXT_FLAGS, BackboneFlags, DataFlags, TextFlags
 from fewtune.cli.source_flags import NO_SOURCE_FLAGS, SourceFlags
 
 
@@ -31,6 +32,7 @@ def adapt(
     other: SourceFlags = NO_SOURCE_FLAGS,
     reading: DataFlags = NO_DATA_FLAGS,
     model: BackboneFlags = NO_BACKBONE_FLAGS,
+    texts: TextFlags = NO_TEXT_FLAGS,
 ) -> None:
     """Make the best classifier from a few labelled examples, and estimate its accuracy.
 
@@ -75,6 +77,7 @@ def adapt(
     pack: bool
         Put the weights of the backbone into the folder too, so that the folder alone is enough on another machine.
     """
+    model = replace(model, reading=texts)
     from fewtune.cli.first import check_data, chosen_out, load_libraries, needed
     from fewtune.cli.from_names import adapt_names
     from fewtune.cli.say import tell, understood

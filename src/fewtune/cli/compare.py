@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,7 +11,7 @@ from cyclopts import Parameter
 
 from fewtune.cli.compare_flags import NO_EPISODE_FLAGS, NO_KEEPING_FLAGS, NO_SHARING_FLAGS, EpisodeFlags, KeepingFlags, SharingFlags
 from fewtune.cli.learning import NO_LEARNING_FLAGS, LearningFlags
-from fewtune.cli.options import NO_BACKBONE_FLAGS, NO_DATA_FLAGS, BackboneFlags, DataFlags
+from fewtune.cli.options import NO_BACKBONE_FLAGS, NO_DATA_FLAGS, NO_TEXT_FLAGS, BackboneFlags, DataFlags, TextFlags
 
 
 def compare(
@@ -27,6 +28,7 @@ def compare(
     sharing: SharingFlags = NO_SHARING_FLAGS,
     reading: DataFlags = NO_DATA_FLAGS,
     model: BackboneFlags = NO_BACKBONE_FLAGS,
+    texts: TextFlags = NO_TEXT_FLAGS,
 ) -> None:
     """Compare methods on the same few-shot episodes.
 
@@ -53,6 +55,7 @@ def compare(
     format: str
         table is for people, json and csv are for programs, latex and markdown are for documents.
     """
+    model = replace(model, reading=texts)
     from fewtune.cli.compare_columns import HEADS
     from fewtune.cli.compare_flags import check_episodes
     from fewtune.cli.first import check_data

@@ -125,17 +125,6 @@ class BackboneFlags:
         timm:NAME, open_clip:NAME[/PRETRAINED] or hf:NAME (a name of the hub or a local folder), pixels, precomputed (the default for
         embeddings), an untrained conv4, resnet12 or mlp, or run:FOLDER, the finetuned backbone of a saved model. Options follow after
         commas, as in timm:mobilenetv2_100,size=160. For compare, repeat it for more.
-    template: str
-        Ask a masked language model: a sentence with the text and one mask, such as '{text} It was [MASK].', or the name of a common task
-        (sst2, sst5, mr, cr, mpqa, subj, trec, cola, mnli, snli, qnli, rte, mrpc, qqp). Two texts go where their columns are named, as in
-        '{premise}? [MASK], {hypothesis}'. The backbone is then hf:NAME of a masked language model.
-    words: str
-        What stands for a class at the mask: class=word, such as positive=great negative=terrible. A class without a word is its name.
-        Several words of a class are averaged: positive=great,good.
-    pair: str
-        How an encoder reads two texts: apart (the default: both are embedded, and compared) or together, in one sequence.
-    long: str
-        Texts longer than the backbone reads are cut, or read in parts whose features are averaged (mean).
     weights: Path
         The weights of the backbone: a local safetensors or pt file, or a folder, also one of `fewtune fetch`. For run:FOLDER, where those
         of its original backbone are now, if they were moved.
@@ -163,10 +152,6 @@ class BackboneFlags:
     """
 
     backbones: Annotated[list[str], Parameter(name="--backbone", negative=())] = field(default_factory=list)
-    template: str | None = None
-    words: Annotated[list[str], Parameter(negative=(), consume_multiple=True)] = field(default_factory=list)
-    pair: Literal["apart", "together"] | None = None
-    long: Literal["cut", "mean"] | None = None
     weights: Path | None = None
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -178,6 +163,7 @@ class BackboneFlags:
     recompute: bool | None = None
     cache: Path | None = None
     quiet: Annotated[bool, Parameter(negative=())] = False
+    reading: Annotated[object, Parameter(parse=False)] = None  # the `TextFlags` of the commands that have them
 
     @property
     def backbone(self) -> str | None:
@@ -244,9 +230,7 @@ class BackboneFlags:
     @property
     def texts(self) -> TextOptions:
         """How texts are read, without the names of their columns."""
-        from fewtune.backbones.providers.text_options import TextOptions
-
-        return TextOptions(template=self.template, words=tuple(self.words), pair=self.pair, long=self.long)
+        return (self.reading if isinstance(self.reading, TextFlags) else NO_TEXT_FLAGS).value()
 
     def load(self, examples: Examples) -> Backbone:
         """The backbone for a collection, in its reading of texts."""
@@ -263,6 +247,37 @@ class BackboneFlags:
         self.check()
         name = self.texts.onto(chosen(self.backbone, "text"), class_names)
         return load_backbone(name, weights=self.weights, machine=self.machine())
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class TextFlags:
+    """How the backbone reads texts.
+
+    Parameters
+    ----------
+    template: str
+        Ask a masked language model: a sentence with the text and one mask, such as '{text} It was [MASK].', or the name of a common task
+        (sst2, sst5, mr, cr, mpqa, subj, trec, cola, mnli, snli, qnli, rte, mrpc, qqp). Two texts go where their columns are named, as in
+        '{premise}? [MASK], {hypothesis}'. The backbone is then hf:NAME of a masked language model.
+    words: str
+        What stands for a class at the mask: class=word, such as positive=great negative=terrible. A class without a word is its name.
+        Several words of a class are averaged: positive=great,good.
+    pair: str
+        How an encoder reads two texts: apart (the default: both are embedded, and compared) or together, in one sequence.
+    long: str
+        Texts longer than the backbone reads are cut, or read in parts whose features are averaged (mean).
+    """
+
+    template: str | None = None
+    words: Annotated[list[str], Parameter(negative=(), consume_multiple=True)] = field(default_factory=list)
+    pair: Literal["apart", "together"] | None = None
+    long: Literal["cut", "mean"] | None = None
+
+    def value(self) -> TextOptions:
+        from fewtune.backbones.providers.text_options import TextOptions
+
+        return TextOptions(template=self.template, words=tuple(self.words), pair=self.pair, long=self.long)
 
 
 @Parameter(name="*")
@@ -293,4 +308,5 @@ class RunFlags:
 
 NO_DATA_FLAGS = DataFlags()
 NO_BACKBONE_FLAGS = BackboneFlags()
+NO_TEXT_FLAGS = TextFlags()
 NO_RUN_FLAGS = RunFlags()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from fewtune.cli.options import NO_BACKBONE_FLAGS, NO_DATA_FLAGS, BackboneFlags, DataFlags
+from fewtune.cli.options import NO_BACKBONE_FLAGS, NO_DATA_FLAGS, NO_TEXT_FLAGS, BackboneFlags, DataFlags, TextFlags
 
 
 def tasks(
@@ -25,6 +26,7 @@ def tasks(
     overwrite: bool = False,
     reading: DataFlags = NO_DATA_FLAGS,
     model: BackboneFlags = NO_BACKBONE_FLAGS,
+    texts: TextFlags = NO_TEXT_FLAGS,
 ) -> None:
     """Say which label columns of a table should be learned together, which apart, and why.
 
@@ -41,6 +43,7 @@ def tasks(
         the networks on held-out rows; they are left out where it is not enough. folds: int Folds of the held-out rows, at least 2. seed:
         int The seed of all random choices. overwrite: bool Replace what fewtune wrote in --out. Other files in that folder stay.
     """
+    model = replace(model, reading=texts)
     from fewtune.cli.first import check_data, load_libraries
     from fewtune.cli.source_flags import budget_of
     from fewtune.data.reading.columns_said import columns_in_words
