@@ -32,16 +32,31 @@ def tasks(
 
     A network for each column and one for all answer held-out rows, so that you see for each column whether learning together helps. One
     more training run of all columns shows who helps whom: every few steps it is tried what one column's step does to the losses of the
-    others. The columns are then put into the best groups, a network is trained for each of
-    them, and advice is given in words.
+    others. The columns are then put into the best groups, a network is trained for each of them, and advice is given in words.
 
-        Parameters ---------- data: Path A CSV, JSONL, Parquet or Excel table with two or more label columns (--label). groups: int How many
-        networks you want to train at most. every: int Steps of the training run between two looks at who helps whom. wider: bool Also train
-        a shared network that is four times as wide, to see whether the shared one is too small. widths: int Also train shared networks of
-        these numbers of hidden units (the usual one has 64), such as --widths 16 256. out: Path The folder for report.html, the matrices
-        (CSV) and the map of who helps whom (SVG, PNG). It must not exist yet, unless --overwrite is given. budget: str minutes=5: time for
-        the networks on held-out rows; they are left out where it is not enough. folds: int Folds of the held-out rows, at least 2. seed:
-        int The seed of all random choices. overwrite: bool Replace what fewtune wrote in --out. Other files in that folder stay.
+    Parameters
+    ----------
+    data: Path
+        A CSV, JSONL, Parquet or Excel table with two or more label columns (--label).
+    groups: int
+        How many networks you want to train at most.
+    every: int
+        Steps of the training run between two looks at who helps whom.
+    wider: bool
+        Also train a shared network that is four times as wide, to see whether the shared one is too small.
+    widths: int
+        Also train shared networks of these numbers of hidden units (the usual one has 64), such as --widths 16 256.
+    out: Path
+        The folder for report.html, the matrices (CSV) and the map of who helps whom (SVG, PNG). It must not exist yet, unless --overwrite
+        is given.
+    budget: str
+        minutes=5: time for the networks on held-out rows; they are left out where it is not enough.
+    folds: int
+        Folds of the held-out rows, at least 2.
+    seed: int
+        The seed of all random choices.
+    overwrite: bool
+        Replace what fewtune wrote in --out. Other files in that folder stay.
     """
     model = replace(model, reading=texts)
     from fewtune.cli.first import check_data, load_libraries
