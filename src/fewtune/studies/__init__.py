@@ -1,1 +1,20 @@
-"""Studies: published experiments that run from end to end by one call, with intervals, figures and a folder of rows."""
+"""Studies: published experiments that run from end to end by one call, with intervals, figures and a folder of rows.
+
+`mamf` is the study of multitask finetuning (Wang et al. 2022). `latent.race` and `sinusoid.race` compare ERM and MAML at growing budgets.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fewtune.lazy import opened
+
+if TYPE_CHECKING:
+    from fewtune.studies import latent, mamf, sinusoid
+
+_WHERE: dict[str, str] = {}
+_ROOMS = ("latent", "mamf", "sinusoid")
+
+__all__ = ["latent", "mamf", "sinusoid"]
+
+__getattr__, __dir__ = opened(__name__, _WHERE, _ROOMS)
