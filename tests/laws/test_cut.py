@@ -35,7 +35,7 @@ NAMES = {
 CUTS = {  # the last group moves: what is stored, by hand
     "bert": "model.encoder.layer.0",
     "vit": "model.layers.1",
-    "clip": "model.vision_model.encoder",
+    "clip": "model.vision_model.post_layernorm",
     "pair": "image",
     "mobilenet": "blocks",
     "resnet10t": "layer3",
@@ -76,7 +76,7 @@ def space_of(backbone: Backbone) -> RowSpace:
 
 def groups_of(backbone: Backbone) -> list[tuple[str, ...]]:
     """The groups on the way to the features."""
-    item = [(title, [n for n in names if not n.startswith("text_projection.")]) for title, names in backbone.groups]
+    item = [(title, [n for n in names if "text_projection" not in n]) for title, names in backbone.groups]
     return [tuple(names) for title, names in item if not title.startswith(("text ", "shared"))]
 
 

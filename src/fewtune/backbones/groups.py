@@ -13,6 +13,7 @@ _FIRST = re.compile(
     r"(?:^|\.)(?:\w*stem|patch_embed\w*|\w*embeddings?|pos_embed\w*|\w+_token|ln_pre|norm_pre|pre_layrnorm)(?:\.|$)"
     r"|^(?:model\.)?(?:visual\.|trunk\.)*(?:conv\d|bn\d)\."
 )
+_PROJECTION = re.compile(r"(?:^|\.)(?:visual_projection\.|text_projection(?:\.|$)|visual\.proj$|visual\.head\.proj\.)")
 _LAST = re.compile(r"(?:^|\.)(?:proj|\w+_projection|ln_post|ln_final|fc_norm|post_layernorm|final_layer_norm|pooler|attn_pool)(?:\.|$)")
 
 
@@ -34,6 +35,16 @@ def group_names(parameters: Iterable[str], prefix: str = "") -> Groups:
         grouped.setdefault(place or (current if left else "final"), []).append(name)
     order = sorted(grouped, key=lambda g: {"stem": 0, "final": 2}.get(g, 1))  # stable: blocks keep their order
     return tuple((prefix + group, tuple(grouped[group])) for group in order)
+
+
+def tower_groups(image: Iterable[str], text: Iterable[str], shared: Iterable[str]) -> Groups:
+    """The groups of an image side and of a text side, each from input to output, then "shared", and last "projection": the projections of
+    both sides into one space, where a model has them."""
+    sides = [("image ", list(image)), ("text ", list(text))]
+    projection = tuple(name for _, names in sides for name in names if _PROJECTION.search(name))
+    inner = [group for prefix, names in sides for group in group_names((n for n in names if not _PROJECTION.search(n)), prefix)]
+    outer = (("shared", tuple(shared)), ("projection", projection))
+    return (*inner, *(group for group in outer if group[1]))
 
 
 def in_block(name: str) -> bool:

@@ -57,10 +57,10 @@ def test_groups_go_from_image_to_text(made: tuple[Path, Any]) -> None:
     groups = dict(load_backbone(f"open_clip:{made[0]}").groups)
     assert list(groups) == [
         *("image stem", "image model.visual.transformer.resblocks.0", "image model.visual.transformer.resblocks.1", "image final"),
-        *("text stem", "text model.transformer.resblocks.0", "text model.transformer.resblocks.1", "text final", "shared"),
+        *("text stem", "text model.transformer.resblocks.0", "text model.transformer.resblocks.1", "text final", "shared", "projection"),
     ]
-    assert "model.visual.proj" in groups["image final"] and "model.visual.class_embedding" in groups["image stem"]
-    assert "model.text_projection" in groups["text final"] and "model.token_embedding.weight" in groups["text stem"]
+    assert groups["projection"] == ("model.visual.proj", "model.text_projection") and "model.visual.class_embedding" in groups["image stem"]
+    assert "model.ln_final.weight" in groups["text final"] and "model.token_embedding.weight" in groups["text stem"]
     assert groups["shared"] == ("model.logit_scale",)
 
 

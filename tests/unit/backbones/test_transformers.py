@@ -214,7 +214,14 @@ def test_clip_has_two_sides(clip: tuple[Path, Any]) -> None:
     names = [name for name, _ in backbone.groups]
     assert names == [
         *("image stem", "image model.vision_model.encoder.layers.0", "image model.vision_model.encoder.layers.1", "image final"),
-        *("text stem", "text model.text_model.encoder.layers.0", "text model.text_model.encoder.layers.1", "text final", "shared"),
+        *(
+            "text stem",
+            "text model.text_model.encoder.layers.0",
+            "text model.text_model.encoder.layers.1",
+            "text final",
+            "shared",
+            "projection",
+        ),
     ]
 
 

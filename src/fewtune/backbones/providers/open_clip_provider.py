@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fewtune.backbones.backbone import Backbone
-from fewtune.backbones.groups import group_names
+from fewtune.backbones.groups import tower_groups
 from fewtune.backbones.preparation import ImagePreparation
 from fewtune.backbones.providers.check import INSTALL
 from fewtune.backbones.providers.names import Name
@@ -82,7 +82,7 @@ def load_open_clip(name: Name, weights: Path | None, machine: Machine) -> Backbo
     image = [n for n in names if n.startswith("model.visual.")]
     shared = tuple(n for n in names if n in ("model.logit_scale", "model.logit_bias"))
     text = [n for n in names if n not in image and n not in shared]
-    groups = (*group_names(image, "image "), *group_names(text, "text "), *((("shared", shared),) if shared else ()))
+    groups = tower_groups(image, text, shared)
     return Backbone(
         name.full, network, preparation, int(width), groups, machine, source, structure, tokens, float(model.logit_scale.detach().exp())
     )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fewtune.backbones.backbone import Backbone
-from fewtune.backbones.groups import Groups, group_names
+from fewtune.backbones.groups import Groups, group_names, tower_groups
 from fewtune.backbones.preparation import ImagePreparation
 from fewtune.backbones.providers.names import Name
 from fewtune.backbones.providers.pretrained import load_model, load_tokenizer, said_of_sentences
@@ -255,12 +255,11 @@ def _groups(network: nn.Module) -> Groups:
 
 
 def _towers(network: nn.Module) -> Groups:
-    """The groups of the image side from input to output, then of the text side, then the shared weights."""
+    """The groups of both sides (see `tower_groups`)."""
     names = [n for n, _ in network.named_parameters()]
 
     def part(words: Sequence[str]) -> list[str]:
         return [n for n in names if any(n.startswith(f"model.{w}") for w in words)]
 
     image, text = part(("vision", "visual")), part(("text",))
-    shared = tuple(n for n in names if n not in image and n not in text)
-    return (*group_names(image, "image "), *group_names(text, "text "), *((("shared", shared),) if shared else ()))
+    return tower_groups(image, text, (n for n in names if n not in image and n not in text))
