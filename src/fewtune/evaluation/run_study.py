@@ -74,8 +74,8 @@ class _Tester:
             return CellValue({place: answer_frozen(self.study, method.head, e, self._vectors) for place, e in self.study.draw().items()})
         self.learning.begin()
         if cell.variant is not None:
-            self.learning.judged(cell.method, variants, cell.variant)
-            return CellValue({}, None, self.learning.notes)
+            _, cost = self.learning.judged(cell.method, variants, cell.variant)
+            return CellValue({}, cost, self.learning.notes)
         name = self.study.beside.get(cell.method, cell.method)
         chosen = self.learning.choose(name, self.study.methods[name])
         ready = self.learning.learn(cell.method, variants, chosen, cell.seed)

@@ -80,14 +80,15 @@ class Learning:
         self._notes |= dict.fromkeys(said)
         return chosen
 
-    def judged(self, name: str, variants: Variants, label: str) -> float:
-        """A variant's accuracy on validation episodes, trained by the first seed; minus infinity where it diverged."""
+    def judged(self, name: str, variants: Variants, label: str) -> tuple[float, Cost | None]:
+        """A variant's accuracy on validation episodes, trained by the first seed, and its cost; minus infinity where it diverged."""
         if not self.validation:
-            return float("-inf")
+            return float("-inf"), None
         try:
-            return self._validated(self.learn(name, variants, label, self.study.training.seeds[0]))
+            ready = self.learn(name, variants, label, self.study.training.seeds[0])
+            return self._validated(ready), ready.cost
         except Diverged:
-            return float("-inf")
+            return float("-inf"), None
 
     def _choice(self, name: str, variants: Variants) -> str:
         swept = [label for label in variants if label != DEFAULTS]
@@ -96,7 +97,7 @@ class Learning:
         if not self.validation:
             self._notes[f"{name}: fewer than two validation classes, so nothing was swept: its defaults stand."] = None
             return DEFAULTS
-        found = {label: self.judged(name, variants, label) for label in swept}
+        found = {label: self.judged(name, variants, label)[0] for label in swept}
         if max(found.values()) == float("-inf"):
             raise InputError(f"{name} diverged at every value of the sweep: lower the values.")
         best = max(found, key=lambda label: found[label])

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
 from fewtune.errors import InputError
-from fewtune.evaluation.cells import Cell, needed_by
+from fewtune.evaluation.cells import Cell, CellValue, needed_by
 from fewtune.evaluation.outline import OUTLINE, Outline
 from fewtune.evaluation.partial import Partial
+from fewtune.evaluation.result import UNTRAINED
 from fewtune.evaluation.run_folder import machine_of
 from fewtune.evaluation.run_study import Runner
 from fewtune.evaluation.saved_episodes import save_drawn
@@ -70,20 +72,66 @@ def work(bench: Bench, outline: Outline, partial: Partial, shard: Shard, *, quie
     leases, runner = Leases(partial.folder, shard.lease), Runner(bench, partial, quiet=quiet)
     keys = dict(outline.cells)
     cells = list(keys)
-    mine = cells[shard.number - 1 :: shard.count]
-    order = [*mine, *(cell for cell in cells if cell not in mine)]
+    order = order_of(cells, shard.number, shard.count)
     done: set[Cell] = set()
+    spent = Spent()
     ran = 0
     while True:
-        done |= {cell for cell in cells if cell not in done and partial.has_cell(keys[cell])}
+        for cell in cells:
+            if cell not in done and partial.has_cell(keys[cell]):
+                done.add(cell)
+                spent.note(cell, partial.cell(keys[cell]))
         left = [cell for cell in order if cell not in done]
         if not left or (shard.most and ran >= shard.most):
             return ran, len(left)
         ready = [cell for cell in left if set(needed_by(cell, bench)) <= done]
-        if not any(_ran(cell, keys[cell], leases, runner, partial) for cell in ready):
+        if not any(_ran(cell, keys[cell], leases, runner, partial) for cell in spent.longest_first(ready)):
             time.sleep(POLL)
         else:
             ran += 1
+
+
+def order_of(cells: Sequence[Cell], number: int, count: int) -> list[Cell]:
+    """The order in which worker `number` of `count` looks at the cells: its own share, then those of the next workers, one after the other.
+
+    So helpers do not all look at the same cells. Cells that others wait for, the values of a sweep, come first in each share.
+    """
+    ordered = sorted(cells, key=lambda cell: (cell.variant is None, cell.seed == UNTRAINED))  # stable: frozen methods, the shortest, last
+    return [cell for turn in range(count) for cell in ordered[(number - 1 + turn) % count :: count]]
+
+
+@final
+class Spent:
+    """What cells of each method took so far, by any worker: the longest are begun first, so that few workers wait at the end."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[tuple[str, bool], list[float]] = {}
+
+    def note(self, cell: Cell, value: CellValue | None) -> None:
+        """A cell is done."""
+        if value is not None:
+            training = 0.0 if value.cost is None else value.cost.seconds
+            self.add(cell, training + sum(scores.seconds for scores in value.scores.values()))
+
+    def add(self, cell: Cell, seconds: float) -> None:
+        """A cell took so many seconds."""
+        self._seconds.setdefault((cell.method, cell.variant is None), []).append(seconds)
+
+    def longest_first(self, cells: Sequence[Cell]) -> list[Cell]:
+        """Cells of methods that nobody has run yet, then the others, those that take longest first; equals keep their order.
+
+        The judging of a sweep counts with the training that waits for it.
+        """
+        mean = {kind: sum(times) / len(times) for kind, times in self._seconds.items()}
+
+        def seconds(cell: Cell) -> float:
+            tested = mean.get((cell.method, True), float("inf"))
+            judged = mean.get((cell.method, False), float("inf"))
+            if cell.variant is None:
+                return tested
+            return judged + (judged if tested == float("inf") else tested)
+
+        return sorted(cells, key=lambda cell: -seconds(cell))
 
 
 def _ran(cell: Cell, key: str, leases: Leases, runner: Runner, partial: Partial) -> bool:

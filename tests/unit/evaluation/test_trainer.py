@@ -228,10 +228,10 @@ def test_the_sweep_keeps_the_best_value(monkeypatch: pytest.MonkeyPatch) -> None
     def learned(_: Learning, name: str, variants: Mapping[str, object], label: str, seed: int) -> object:  # noqa: ARG001
         if scores[label] < 0:
             raise Diverged("training diverged")
-        return label
+        return SimpleNamespace(label=label, cost=None)
 
     monkeypatch.setattr(Learning, "learn", learned)
-    monkeypatch.setattr(Learning, "_validated", lambda _, label: scores[label])
+    monkeypatch.setattr(Learning, "_validated", lambda _, ready: scores[ready.label])
     study: Any = SimpleNamespace(training=SimpleNamespace(seeds=(0,)))
     methods = variants("multitask", (("lr", (1e-4, 1e-3, 1e-2)),))
     for given, best in (((0.2, 0.5, 0.3), 1), ((0.5, 0.2, 0.4), 0), ((0.1, 0.2, 0.3), 2), ((0.3, 0.3, 0.1), 0), ((-1.0, 0.1, -1.0), 1)):
