@@ -1,3 +1,3 @@
 """The version of fewtune: part of what every kept result, trained model and feature table depends on."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
