@@ -1,6 +1,6 @@
 """Prompts and masked language models on the kit's text sets: zero-shot, prompt-based finetuning, and both after other sets.
 
-    FEWTUNE_KIT=... OMP_NUM_THREADS=1 python benchmarks/prompting.py --out prompting.jsonl         # one JSON object a line
+    FEWTUNE_KIT=... OMP_NUM_THREADS=1 python benchmarks/prompting.py --out prompting.jsonl         # one JSON object a line; goes on
     FEWTUNE_KIT=... python benchmarks/prompting.py --pilot                                         # the learning rates
     python benchmarks/prompting.py --table prompting.jsonl
 
@@ -205,7 +205,11 @@ def main() -> None:
     backbone = load_backbone(TextOptions(template="{text} It was [MASK] .").onto(given.backbone))
     if given.pilot:
         return pilot(backbone)
+    known = given.out.read_text().splitlines() if given.out and given.out.is_file() else []
+    done = {(row["split"], row["set"]) for row in map(json.loads, known)}
     for seed, name in itertools.product(SEEDS[: given.splits], given.sets):
+        if (seed, name) in done:
+            continue
         lines = [json.dumps(row) for row in run(Target(name), backbone, given.steps, seed, dev=given.dev)]
         print(*lines, sep="\n", flush=True)
         if given.out:
