@@ -105,3 +105,36 @@ def test_what_does_not_fit_is_said_in_one_sentence(fewtune: Run, place: Path, mo
 def test_no_data_is_said(fewtune: Run) -> None:
     ran = fewtune("mamf", "--backbone", "small")
     assert ran.code == 2 and "one or more data sets" in ran.err
+
+
+def test_all_way_zero_shot_before_and_after_multitask_finetuning(fewtune: Run, tmp_path: Path) -> None:
+    """The command of docs/guides/mamf.md: all classes at once, by their names, before and after finetuning on tasks of three."""
+    names = ("cat", "dog", "bird", "mat", "red", "blue", "big", "small")
+    for name, seed in (("target", 1), ("source", 2)):
+        data = sentences(seed=seed, name=name, classes=names)
+        lines = [f"{data.items.fetch(i)},{data.class_names[data.labels[i]]}" for i in range(len(data))]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *lines]))
+    save_bert(tmp_path / "encoder")
+    tuned = "mamf(prompts='{}', ways=3, rows=12, epochs=4, batch=12, steps=120, lr=1e-2)"
+    ran = fewtune(
+        *("compare", tmp_path / "target.csv", "--source", tmp_path / "source.csv", "--backbone", f"hf:{tmp_path / 'encoder'}"),
+        *(
+            "--ways",
+            8,
+            "--shots",
+            1,
+            "--queries",
+            20,
+            "--episodes",
+            5,
+            "--method",
+            "zero_shot(prompts='{}')",
+            "--method",
+            tuned,
+            "--format",
+            "json",
+        ),
+    )
+    assert ran.code == 0, ran.err
+    before, after = (line["mean"] for line in json.loads(ran.out))
+    assert before < 0.25 and after > before + 0.05

@@ -16,17 +16,17 @@ from fewtune.studies.mamf.settings import MamfSettings
 from tests.tiny import WORDS, save_bert
 
 NAMES = ("cat", "dog", "bird", "mat")
-FILLING = [word for word in WORDS if word not in NAMES]
 
 
 def sentences(rows: int = 24, *, classes: tuple[str, ...] = NAMES, seed: int = 0, name: str = "pets") -> Examples:
     """`rows` different sentences of each class: its name among other words, in one of four sentences another class's."""
     random = np.random.default_rng(seed)
+    filling = [word for word in WORDS if word not in classes]
     texts: list[str] = []
     for label, own in enumerate(classes):
         while len(texts) < (label + 1) * rows:
             said = own if random.random() < 0.75 else classes[random.integers(len(classes))]
-            made = " ".join(random.permutation([*random.choice(FILLING, 6), said]))
+            made = " ".join(random.permutation([*random.choice(filling, 6), said]))
             if made not in texts:
                 texts.append(made)
     labels = np.repeat(np.arange(len(classes)), rows)
