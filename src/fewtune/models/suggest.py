@@ -87,7 +87,7 @@ def uncertain_and_diverse(features: Floats, p: Floats, count: int, *, seed: int 
 
     Reference: Zhdanov, "Diverse mini-batch active learning", 2019 (weighted k-means, weights 1 - margin as there).
     Departs: all rows take part, not the most uncertain ones alone; every group gives a row that no other gave.
-    On two sets of texts it is not shown to bring more than random rows (docs/benchmarks.md).
+    On sets of texts it is not shown to bring more than random rows; on one set of photos it does (docs/benchmarks.md).
     """
     top = np.sort(p, axis=1)
     return weighted_and_diverse(features, 1 - (top[:, -1] - top[:, -2]), count, seed=seed)
