@@ -23,6 +23,7 @@ for _name, _help in (
     ("serve", "Answer predictions of a saved model over HTTP, and on a page for photos or texts."),
     ("export", "Write a saved model for other programs (ONNX)."),
     ("compare", "Compare methods on the same few-shot episodes."),
+    ("embed", "Embed every example once and keep the features, also by several machines."),
     ("merge", "Put together a study that several workers ran, or several finished runs."),
     ("methods", "List the methods to compare: options, defaults, reference, and what each is."),
     ("mamf", "Repeat the study of multitask finetuning (MAMF) on your data: which finetuning prepares for new few-shot tasks?"),
