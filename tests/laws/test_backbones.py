@@ -19,7 +19,7 @@ from fewtune.errors import InputError
 from fewtune.machine import Machine
 from tests.tiny import image_space, save_bert, save_clip, save_vit, text_space, vector_space
 
-KINDS = ("bert", "vit", "clip", "pair", "timm_cnn", "timm_vit", "conv4", "resnet12", "mlp", "pixels", "precomputed")
+KINDS = ("bert", "vit", "clip", "pair", "timm_cnn", "timm_vit", "conv4", "resnet12", "embedded", "mlp", "pixels", "precomputed")
 TRAINABLE = KINDS[:-2]
 SPACES: dict[str, Callable[[], RowSpace]] = {"text": text_space, "image": lambda: image_space(5), "vector": vector_space}
 COUNT = 5
@@ -38,6 +38,7 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "timm_vit": "timm:vit_tiny_patch16_224,pretrained=false,size=32,depth=2",
         "conv4": "conv4,size=16,width=8",
         "resnet12": "resnet12,size=16",
+        "embedded": "embedded,pretrained=false",
         "mlp": "mlp,inputs=3",
         "pixels": "pixels,size=6",
         "precomputed": "precomputed",
@@ -168,7 +169,7 @@ def test_gradients_flow_to_every_weight_on_the_way_and_equal_differences(load: C
 
     names = sorted(parameters)
     gradients = dict(zip(names, torch.autograd.grad(value(start), [start[n] for n in names], allow_unused=True), strict=True))
-    on_the_way = [n for n in names if not (kind in ("clip", "pair") and ("text" in n or "logit_scale" in n))]
+    on_the_way = [n for n in names if not (kind in ("clip", "pair", "embedded") and ("text" in n or "logit_scale" in n))]
     assert all(gradients[n] is not None for n in on_the_way)
     assert all(gradients[n] is None for n in set(names) - set(on_the_way))
     # along the gradient itself, the value changes by its squared norm
@@ -207,7 +208,7 @@ def test_running_statistics_never_move(load: Callable[..., Backbone], kind: str)
 def test_label_side(load: Callable[..., Backbone], kind: str) -> None:
     backbone = load(kind)
     texts = ["a photo of a cat", "dog", "a big red bird", "dog"]
-    if kind not in ("bert", "clip", "pair"):
+    if kind not in ("bert", "clip", "pair", "embedded"):
         assert not backbone.label_side
         with pytest.raises(InputError, match="no label side"):
             backbone.embed_labels(backbone.start(), texts)

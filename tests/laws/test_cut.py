@@ -22,7 +22,7 @@ from fewtune.data.row_space import RowSpace
 from fewtune.machine import Machine
 from tests.tiny import WORDS, image_space, save_bert, save_clip, save_vit, text_space, vector_space
 
-KINDS = ("bert", "vit", "clip", "pair", "mobilenet", "resnet10t", "timm_vit", "swin", "conv4", "resnet12", "mlp")
+KINDS = ("bert", "vit", "clip", "pair", "mobilenet", "resnet10t", "timm_vit", "swin", "conv4", "resnet12", "embedded", "mlp")
 NAMES = {
     "mobilenet": "timm:mobilenetv2_050,pretrained=false,size=32",
     "resnet10t": "timm:resnet10t,pretrained=false,size=32",
@@ -30,6 +30,7 @@ NAMES = {
     "swin": "timm:swin_tiny_patch4_window7_224,pretrained=false,size=56,embed_dim=24",
     "conv4": "conv4,size=16,width=8",
     "resnet12": "resnet12,size=16",
+    "embedded": "embedded,pretrained=false",
     "mlp": "mlp,inputs=3,depth=3",
 }
 CUTS = {  # the last group moves: what is stored, by hand
@@ -43,6 +44,7 @@ CUTS = {  # the last group moves: what is stored, by hand
     "swin": "layers",
     "conv4": "blocks.2",
     "resnet12": "blocks.2",
+    "embedded": "image.blocks.2",
     "mlp": "layers.1",
 }
 SPACES: dict[str, Callable[[], RowSpace]] = {"text": text_space, "image": lambda: image_space(5), "vector": vector_space}

@@ -108,7 +108,7 @@ def _frozen(examples: Examples, backbone: Backbone, methods: Mapping[str, Method
             label_side=backbone.label_side,
             modality=backbone.preparation.modality,
             rows=len(target.support),
-            prompts=how.prompts,
+            prompts=how.prompts or examples.column.templates,
             single=int(target.shots().max()) == 1,
             answers_prompts=backbone.answers_prompts,
         )

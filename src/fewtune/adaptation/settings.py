@@ -18,12 +18,12 @@ class AdaptSettings:
 
     `finetune`: what may move the backbone. "auto": your own labels, and other data where it is given, each as the time allows; "own" or
     "sources": that alone; "all": every method there is for own labels, one of them in settings that are chosen for the target, the greedy
-    mean of all sides, and ridge on the features of two; "never": nothing. `keep`: a finetuned side is kept where it is
-    "likely" best on examples that it never saw, or only where that is "shown" at 95%. `own`, `sources`: how. `minutes`: for everything
-    after the data were read. `prompts`: templates of the learners that read class names, such as "a photo of a {}". `threshold` in [0, 1]:
-    an answer with a lower probability abstains; None: below which held-out answers were more often wrong than right. `folds` (at least 2):
-    of the splits that choose. `skip_bad`: leave out examples that cannot be read instead of refusing them. `seed`: of the splits, the
-    candidate tasks and the training. Raises InputError for values out of range.
+    mean of all sides, and ridge on the features of two; "never": nothing. `keep`: a finetuned side is kept where it is "likely" best on
+    examples that it never saw, or only where that is "shown" at 95%. `own`, `sources`: how. `minutes`: for everything after the data were
+    read. `prompts`: templates of the learners that read class names, such as "a photo of a {}"; by default those of the label column, or
+    common ones. `threshold` in [0, 1]: an answer with a lower probability abstains; None: below which held-out answers were more often
+    wrong than right. `folds` (at least 2): of the splits that choose. `skip_bad`: leave out examples that cannot be read instead of
+    refusing them. `seed`: of the splits, the candidate tasks and the training. Raises InputError for values out of range.
     """
 
     finetune: Finetune = "auto"

@@ -22,8 +22,9 @@ class Known:
 
     `name`: for --backbone. `size`: the short word that stands for it, or "". `labels`: whether it also reads class names. `parameters`:
     in millions; in memory each takes four bytes. `features`: numbers for each row. `pixels`: height and width of a
-    photo in it. `licence`: of the weights, as their publisher states it. `repository`: where the weights are on the hub. `shape`: the
-    configuration of an `hf:` model (its `model_type` and what differs from the default), so that it can be built without its weights.
+    photo in it. `licence`: of the weights, as their publisher states it. `repository`: where the weights are on the hub, "" if they are in
+    fewtune itself. `shape`: the configuration of an `hf:` model (its `model_type` and what differs from the default), so that it can be
+    built without its weights.
     """
 
     name: str
@@ -104,6 +105,17 @@ KNOWN: tuple[Known, ...] = (
         repository="laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
         labels=True,
         pixels=224,
+    ),
+    Known(
+        name="embedded",
+        modality="image",
+        parameters=0.7,
+        features=128,
+        licence="Apache-2.0",
+        good_at="drawn scenes (scenes:colour) with class names; to try things out without a network",
+        repository="",
+        labels=True,
+        pixels=64,
     ),
     _text(
         "sentence-transformers/all-MiniLM-L6-v2", 22.7, 384, "Apache-2.0", "English sentences; the first to try", "small",

@@ -24,9 +24,9 @@ def load_backbone(
     folder: Path | None = None,
     towers: Sequence[Place] = (),
 ) -> Backbone:
-    """The backbone with a name: `timm:NAME`, `open_clip:NAME[/PRETRAINED]`, `hf:NAME`, `conv4`, `resnet12`, `mlp`, `pixels` or
-    `precomputed`, with options after commas; `pair:IMAGE+TEXT`, two of these; or `PROVIDER[:NAME]` of another package (entry point group
-    `fewtune.backbones`).
+    """The backbone with a name: `timm:NAME`, `open_clip:NAME[/PRETRAINED]`, `hf:NAME`, `embedded`, `conv4`, `resnet12`, `mlp`,
+    `pixels` or `precomputed`, with options after commas; `pair:IMAGE+TEXT`, two of these; or `PROVIDER[:NAME]` of another package (entry
+    point group `fewtune.backbones`).
 
     NAME is a hub name or a local folder. `weights` is a local safetensors or pt file, or a folder, also one that `fewtune fetch` wrote.
     `folder`: the path of a local folder, if the name has only its last part, or of a packed backbone (`backbones.packed`). `towers`: those
@@ -77,6 +77,10 @@ def loaded(parsed: Name, weights: Path | None, machine: Machine | None, towers: 
         from fewtune.backbones.providers.small import load_small
 
         return load_small(parsed, weights, where)
+    if parsed.provider == "embedded":
+        from fewtune.backbones.providers.embedded_provider import load_embedded
+
+        return load_embedded(parsed, weights, where)
     if parsed.provider == "timm":
         from fewtune.backbones.providers.timm_provider import load_timm
 

@@ -72,7 +72,9 @@ def measured(found: Sequence[Offered], say: Callable[[str], None]) -> list[Offer
 
 
 def weights_here(repository: str) -> bool:
-    """Whether the hub's cache on this machine holds the weights of a repository."""
+    """Whether the hub's cache on this machine holds the weights of a repository; those in fewtune itself ("") always are here."""
+    if not repository:
+        return True
     from huggingface_hub import try_to_load_from_cache
 
     return any(isinstance(try_to_load_from_cache(repository, file), str) for file in (*_FILES, *_SPLIT))
@@ -90,6 +92,10 @@ def build(model: Known) -> Any:
             import open_clip
 
             return open_clip.create_model(name.partition("/")[0]).eval()
+        if library == "embedded":
+            from fewtune.backbones.providers.embedded_provider import Embedded
+
+            return Embedded().eval()
         from transformers import AutoConfig, AutoModel
 
         config = AutoConfig.for_model(**model.shape)
@@ -121,7 +127,7 @@ def _searched(model: Known) -> str:
 
 
 def _library(model: Known) -> str:
-    return {"hf": "transformers"}.get(found := model.name.partition(":")[0], found)
+    return {"hf": "transformers", "embedded": "torch"}.get(found := model.name.partition(":")[0], found)
 
 
 def _of_timm(names: Sequence[str]) -> list[Known]:

@@ -21,7 +21,7 @@ FINETUNED = "finetuned in"  # a line of a backbone's source
 
 
 def load_backbone(name: str, *, weights: Path | str | None = None, machine: Machine | None = None, folder: Path | None = None) -> Backbone:
-    """The backbone with a name: `timm:NAME`, `open_clip:NAME[/PRETRAINED]`, `hf:NAME`, `conv4`, `resnet12`, `mlp`, `pixels` or
+    """The backbone with a name: `timm:NAME`, `open_clip:NAME[/PRETRAINED]`, `hf:NAME`, `embedded`, `conv4`, `resnet12`, `mlp`, `pixels` or
     `precomputed`, with options after commas; `pair:IMAGE+TEXT`, two of these; `PROVIDER[:NAME]` of another package (entry point group
     `fewtune.backbones`); or `run:FOLDER`, the backbone of the model that `adapt` saved in FOLDER, with its finetuned weights, or what
     `pretrain` or `align` made there; `run:FOLDER,step=N` is checkpoint N of such a run, finished or not.

@@ -206,14 +206,16 @@ def test_a_text_model_and_its_tokenizer(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["vit", "clip", "timm:test_vit.r160_in1k,pretrained=false", "resnet12,size=32", "pixels,size=8,grey=true"])
+@pytest.mark.parametrize(
+    "kind", ["vit", "clip", "timm:test_vit.r160_in1k,pretrained=false", "resnet12,size=32", "embedded", "pixels,size=8,grey=true"]
+)
 def test_image_backbones(kind: str, tmp_path: Path) -> None:
     if kind in ("vit", "clip"):
         {"vit": save_vit, "clip": save_clip}[kind](tmp_path / kind)
     name = f"hf:{tmp_path / kind}" if (tmp_path / kind).is_dir() else kind
     if name.startswith("timm:"):
         pytest.importorskip("timm")
-    method = "text_prior" if kind == "clip" else "ridge"
+    method = "text_prior" if kind in ("clip", "embedded") else "ridge"
     bundle = fewtune.adapt(
         (images(8), ["a", "b"] * 4), backbone=fewtune.load_backbone(name, machine=CPU), method=method, cache=tmp_path / "cache"
     ).bundle

@@ -89,6 +89,10 @@ def conv4(_: Path) -> str:
     return "conv4,size=16,width=4"
 
 
+def embedded(_: Path) -> str:
+    return "embedded"
+
+
 def vectors(_: Path) -> str:
     return "mlp,inputs=3,width=5"
 
@@ -104,7 +108,7 @@ def made(make: Callable[[Path], str], tmp_path: Path) -> tuple[fewtune.Adapted, 
     return fewtune.adapt((x, LABELS), backbone=backbone, method="ridge", settings=AdaptSettings(minutes=1.0)), x, folder
 
 
-@pytest.mark.parametrize("make", [bert, t5, vit, clip, open_clip, timm, conv4, vectors])
+@pytest.mark.parametrize("make", [bert, t5, vit, clip, open_clip, timm, conv4, embedded, vectors])
 def test_the_folder_alone_is_enough(make: Callable[[Path], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEWTUNE_CACHE", str(tmp_path / "cache"))
     adapted, x, folder = made(make, tmp_path)

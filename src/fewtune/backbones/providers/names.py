@@ -15,7 +15,7 @@ from fewtune.files import expanded
 from fewtune.plugins import registered
 
 SMALL = ("conv4", "resnet12", "mlp")
-BARE = ("pixels", "precomputed", *SMALL)  # named without a model
+BARE = ("pixels", "precomputed", "embedded", *SMALL)  # named without a model
 PROVIDERS = ("timm", "open_clip", "hf", *BARE)
 PAIR = "pair"  # two towers, each of them a backbone (`providers.pair_names`)
 
