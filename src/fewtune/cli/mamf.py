@@ -57,16 +57,14 @@ class GridFlags:
     seeds: Annotated[list[int], _MANY] = field(default_factory=lambda: [0, 1, 2, 3, 4])
     bound: Literal["per_class", "union", "exact"] = "per_class"
     miss: float = 0.001
-    ablation: Annotated[list[int], Parameter(consume_multiple=True, negative_iterable="no-")] = field(
-        default_factory=lambda: [1, 2, 5, 10, 20]
-    )
+    ablation: Annotated[list[int], Parameter(consume_multiple=True, negative_iterable="no-")] = field(default_factory=lambda: [1, 2, 5, 20])
     ablation_ways: int = 5
     most_classes: int = 10
     split: Literal["rows", "classes"] = "rows"
     rows: int = 60
     shots: int = 10
     queries: int = 10
-    episodes: int = 20
+    episodes: int = 10
     prompt: Annotated[list[str], Parameter(negative=())] = field(default_factory=list)
 
 

@@ -59,6 +59,10 @@ def remarks(summary: Summary, ran: Ran) -> list[str]:
             f"{ablated.tasks} random tasks of {ablated.ways} of {ablated.classes} classes hold every class with probability "
             f"{ablated.covered:.3f}; a single class with {1 - (1 - ablated.ways / ablated.classes) ** ablated.tasks:.3f}."
         )
+    tried = {spot.tasks for spot in summary.spots if spot.kind == "ablation"}
+    small = [t for t in settings.ablation if tried and t not in tried and (ablated is None or t != ablated.tasks)]
+    if small:
+        found.append(f"Too small a budget for the ablation at T = {', '.join(map(str, small))}: not a row of each class for each task.")
     found.append("Slopes are over the configurations at hand; how another data set would lie is not in their intervals.")
     return [*found, *ran.notes]
 

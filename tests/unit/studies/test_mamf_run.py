@@ -143,7 +143,10 @@ def test_the_ablation_is_answered_on_the_tasks_of_the_grid(bench: Bench) -> None
     """So that its lines are paired with those of the grid."""
     cells = [make_cell(bench, "grid", GRID, small_settings()), make_cell(bench, "ablation", replace(GRID, tasks=1), small_settings())]
     first, second = (cell.studies[0].draw() for cell in cells)
-    assert all(np.array_equal(first[place].query, second[place].query) for place in first)
+    assert list(first) == [(0, 0), (1, 0)] and list(second) == [(0, 0)]  # dev and test; test alone
+    assert np.array_equal(first[1, 0].query, second[0, 0].query)
+    few = replace(small_settings(), visits=20, ablation=(1, 7, 30), ablation_ways=3)
+    assert [c.tasks for kind, c in run.configurations(bench, few) if kind == "ablation"] == [1]  # 7 x 3 rows are more than 20
     assert list(cells[1].studies[0].methods) == [FOMAML, MAMF]
 
 

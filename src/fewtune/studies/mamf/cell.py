@@ -30,8 +30,9 @@ from fewtune.tasks.samplers import Sampled
 from fewtune.transfer import variance_ratio
 
 Kind: TypeAlias = Literal["grid", "ablation"]
+Part: TypeAlias = Literal["validation", "test"]
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
-PARTS = ("dev", "test")  # by the number of their protocol
+PARTS: dict[str, str] = {"validation": "dev", "test": "test"}  # by the classes of their protocol
 SCHEMA = pa.schema(
     [
         ("cell", pa.string()),  # digest of everything that the value depends on
@@ -90,14 +91,15 @@ class Cell:
 
 
 def make_cell(bench: Bench, kind: Kind, configuration: Configuration, settings: MamfSettings) -> Cell:
-    """The methods of a configuration as studies; an ablation has those whose training tasks are counted."""
+    """The methods of a configuration as studies; an ablation has those whose training tasks are counted, on test tasks."""
     methods = methods_of(configuration, settings, bench.prompts, bench.tasks)
     if kind == "ablation":
         methods = {name: methods[name] for name in (FOMAML, MAMF)}
-    studies = [_study(bench, configuration, settings, methods)]
+    parts: tuple[Part, ...] = ("validation", "test") if kind == "grid" else ("test",)
+    studies = [_study(bench, configuration, settings, methods, parts)]
     if settings.new_heads and kind == "grid":
         fresh = replace(bench, backbone=with_random_heads(bench.backbone, bench.seed))
-        studies.append(_study(fresh, configuration, settings, with_new_heads(methods)))
+        studies.append(_study(fresh, configuration, settings, with_new_heads(methods), parts))
     return Cell(bench, kind, configuration, tuple(studies))
 
 
@@ -117,10 +119,12 @@ def run_cell(cell: Cell, partial: Partial, *, world: World, quiet: bool) -> Fini
     return Finished(pa.concat_tables(tables), seen, tuple(notes))
 
 
-def _study(bench: Bench, configuration: Configuration, settings: MamfSettings, methods: Mapping[str, Variants]) -> Study:
+def _study(
+    bench: Bench, configuration: Configuration, settings: MamfSettings, methods: Mapping[str, Variants], parts: tuple[Part, ...]
+) -> Study:
     count = settings.episodes or configuration.tasks
     sampler = Sampled(ways=configuration.ways, shots=settings.shots, queries=settings.queries)
-    protocols = tuple(Protocol(sampler=sampler, episodes=count, seeds=(bench.seed,), classes=part) for part in ("validation", "test"))
+    protocols = tuple(Protocol(sampler=sampler, episodes=count, seeds=(bench.seed,), classes=part) for part in parts)
     training = Training(seeds=(bench.seed,), sweep=settings.sweep, adapted=count, validation=count)
     return Study(bench.target, bench.backbone, bench.features, protocols, methods, bench.source, training)
 
@@ -159,6 +163,7 @@ def _table(cell: Cell, outcomes: Outcomes) -> pa.Table:
     }
     columns = {name: [value] * count for name, value in constant.items()}
     columns |= {name: result.table[name].to_pylist() for name in ("method", "spec", "episode", "value", "loss", "seconds")}
-    columns["part"] = [PARTS[setting] for setting in result.table["setting"].to_pylist()]
+    parts = [PARTS[protocol.classes] for protocol in cell.studies[0].protocols]
+    columns["part"] = [parts[setting] for setting in result.table["setting"].to_pylist()]
     columns["visits"] = [visits.get(name, 0) for name in methods]
     return pa.table({field.name: columns[field.name] for field in SCHEMA}, schema=SCHEMA)

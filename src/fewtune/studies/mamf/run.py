@@ -24,7 +24,7 @@ from fewtune.stopping import Stopped
 from fewtune.studies.mamf import kept_cells
 from fewtune.studies.mamf.bench import Bench, check_backbone, make_bench
 from fewtune.studies.mamf.cell import Cell, Finished, Kind, Seen, make_cell, run_cell
-from fewtune.studies.mamf.lines import Configuration
+from fewtune.studies.mamf.lines import MAMF, Configuration, visits_of
 from fewtune.studies.mamf.settings import MamfSettings
 from fewtune.tasks.counted import tasks_needed
 from fewtune.version import __version__
@@ -167,7 +167,7 @@ def _cells(examples: Examples, backbone: Backbone, settings: MamfSettings, seed:
 
 
 def configurations(bench: Bench, settings: MamfSettings) -> list[tuple[Kind, Configuration]]:
-    """Each N with its T, then the other T of the ablation."""
+    """Each N with its T, then the other T of the ablation that the budget has a row of each class for."""
     division = bench.division
     most = min(len(part.class_names) for part in (division.train, division.dev, division.test))
     ways = settings.ways or tuple(range(2, most + 1))
@@ -177,7 +177,8 @@ def configurations(bench: Bench, settings: MamfSettings) -> list[tuple[Kind, Con
         made.append(("grid", Configuration(ways=n, tasks=needed, classes=division.classes, rows=division.rows)))
     middle = next((one for _, one in made if one.ways == settings.ablation_ways), None)
     if middle is not None and middle.ways < middle.classes:
-        made += [("ablation", replace(middle, tasks=t)) for t in settings.ablation if t != middle.tasks]
+        tried = (replace(middle, tasks=t) for t in settings.ablation if t != middle.tasks)
+        made += [("ablation", one) for one in tried if visits_of(MAMF, one, settings) >= one.tasks * one.ways]
     return made
 
 

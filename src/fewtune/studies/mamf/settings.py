@@ -44,14 +44,14 @@ class MamfSettings:
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     bound: Bound = "per_class"
     miss: float = MISS
-    ablation: tuple[int, ...] = (1, 2, 5, 10, 20)
+    ablation: tuple[int, ...] = (1, 2, 5, 20)
     ablation_ways: int = 5
     classes: int = 10
     split: Split = "rows"
     rows: int = 60
     shots: int = 10
     queries: int = 10
-    episodes: int = 20
+    episodes: int = 10
     prompts: tuple[str, ...] = ()
     methods: tuple[tuple[str, str], ...] = ()
     budgets: Budgets = "matched"
