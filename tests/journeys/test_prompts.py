@@ -207,6 +207,23 @@ def test_bad_input_is_one_sentence(fewtune: Callable[..., Any], place: Path, tmp
     assert ran.code == 2 and said in ran.err and not (tmp_path / "run").exists(), ran.err
 
 
+def test_an_encoder_that_learned_masked_words_answers_prompts(fewtune: Callable[..., Any], place: Path, tmp_path: Path) -> None:
+    tiny(tmp_path / "encoder", 0)
+    write(tmp_path / "plain.csv", ["text"], [("cat dog red " * (n % 4 + 1),) for n in range(20)])
+    made = tmp_path / "made"
+    ran = fewtune(
+        "pretrain", tmp_path / "plain.csv", "--mlm", "--backbone", f"hf:{tmp_path / 'encoder'}", "--budget", "visits=64", "--out", made
+    )
+    assert ran.code == 0, ran.err
+    asked = ("--classes", "cat", "dog", "--template", "{text} red [MASK]", "--out", tmp_path / "run")
+    assert fewtune("adapt", "--backbone", f"hf:{made / 'backbone'}", *asked).code == 0
+    assert fewtune("predict", tmp_path / "run", "--text", "red").code == 0
+    ran = fewtune(
+        "compare", place / "texts.csv", "--backbone", f"run:{made}", *TEMPLATE, "--ways", 2, "--shots", 2, "--queries", 1, "--episodes", 1
+    )
+    assert ran.code == 2 and "give hf:FOLDER/backbone" in ran.err
+
+
 def test_a_model_without_a_masked_head_is_refused(fewtune: Callable[..., Any], place: Path, tmp_path: Path) -> None:
     ran = fewtune("adapt", place / "texts.csv", "--backbone", f"hf:{place / 'encoder'}", *TEMPLATE, "--out", tmp_path / "run")
     assert ran.code == 2 and "has no masked-LM head" in ran.err

@@ -45,8 +45,10 @@ def load_backbone(
         whole = load_packed(fetched[0], machine)
         if folder is None and name != whole.name:
             raise InputError(f"{given} holds {whole.name}, not {name}: write --backbone {whole.name} --weights {given}.")
-        placed(whole.network, whole.machine, images=whole.preparation.modality == "image")
-        return whole
+        if fetched[0] == given or name.partition(",")[2] == whole.name.partition(",")[2]:
+            placed(whole.network, whole.machine, images=whole.preparation.modality == "image")
+            return whole
+        # read in another way than it was packed for, such as with a template: its files are those of a local folder
     parsed = read_name(name) if folder is None else in_folder(read_name(name), folder.absolute())
     made = loaded(parsed, given, machine, towers)
     placed(made.network, made.machine, images=made.preparation.modality == "image")

@@ -53,7 +53,10 @@ def backbone_for(
 def _with_options(name: str, asked: TextOptions, examples: Examples) -> str:
     if run_folder(name) is not None:  # it reads texts as it did
         if replace(asked, fields=()) != NO_OPTIONS:
-            raise InputError(f"{name} reads texts as it was taught to: leave out --template, --words, --pair and --long.")
+            raise InputError(
+                f"{name} reads texts as it did when it was saved: leave out --template, --words, --pair and --long (of a pretraining by "
+                "masked words, give hf:FOLDER/backbone)."
+            )
         return name
     given = {part.partition("=")[0] for part in name.split(",")[1:]}
     if "fields" in given:
