@@ -100,7 +100,10 @@ def test_only_the_last_groups_move(tmp_path: Path, backbone: Backbone) -> None:
 def test_it_is_tried_beside_the_usual_ways() -> None:
     found = methods_of([MOVING])
     assert list(found) == ["independent", "shared_bottom", MOVING] and moves_backbone(found[MOVING])
-    assert JointSettings(methods=found).pair == ("independent", "shared_bottom")
+    assert (
+        JointSettings(methods=found).pair == JointSettings(methods=dict(reversed(found.items()))).pair == ("independent", "shared_bottom")
+    )
+    assert JointSettings(methods={name: found[name] for name in ("independent", MOVING)}).pair is None
     assert moves_backbone(usual_finetuning()) and not moves_backbone(found["shared_bottom"])
 
 
