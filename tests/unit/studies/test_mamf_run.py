@@ -63,6 +63,12 @@ def test_one_head_and_one_update_at_test_for_all_that_train(bench: Bench) -> Non
     assert sequence.steps == 5 * sequence.sampler.steps_per_task == 5 * sequence.restart
 
 
+def test_training_episodes_fit_the_training_rows(bench: Bench) -> None:
+    few = replace(GRID, rows=5)
+    (turns,) = phases_of(methods_of(few, small_settings(), bench.prompts, bench.tasks)[FOMAML][""].phases)
+    assert isinstance(turns.sampler, FewTasks) and (turns.sampler.shots, turns.sampler.queries) == (2, 3)
+
+
 @pytest.mark.parametrize(("tasks", "visits"), [(1, 60), (5, 240), (5, 17), (31, 4800), (10, 24000), (7, 999)])
 def test_tasks_share_the_budget(tasks: int, visits: int) -> None:
     asked = replace(GRID, tasks=tasks, rows=60)

@@ -58,7 +58,9 @@ def texts_of(configuration: Configuration, settings: MamfSettings, prompts: tupl
     spent = spending(configuration, visits_of(MAMF, configuration, settings))
     per_task = spent.epochs * ceil(configuration.ways * spent.rows / settings.batch)
     inner = f"inner_steps={settings.inner_steps}, inner_lr={settings.test_lr!r}, inner_optimizer=Adam()"
-    episodes = f"ways={configuration.ways}, shots={settings.shots}, queries={settings.queries}, tasks={configuration.tasks}"
+    shots = min(settings.shots, configuration.rows // 2)  # where training has fewer rows of a class than a test task
+    queries = min(settings.queries, configuration.rows - shots)
+    episodes = f"ways={configuration.ways}, shots={shots}, queries={queries}, tasks={configuration.tasks}"
     sequence = f"ways={configuration.ways}, rows={spent.rows}, epochs={spent.epochs}, steps={configuration.tasks * per_task}"
     found = {
         ZERO_SHOT: f"zero_shot(prompts={prompts!r})",

@@ -11,15 +11,8 @@ from fewtune.backbones.backbone import Backbone
 from fewtune.errors import InputError
 from fewtune.keys import key
 
-# the last matrix of each tower, as transformers, open_clip and pairs spell it
-_PATTERNS = (
-    "*visual_projection.weight",
-    "*text_projection.weight",
-    "*text_projection",
-    "*visual.proj",
-    "*head.proj.weight",
-    "*text.proj.weight",
-)
+# the last matrix of each tower, as transformers, open_clip, pairs and `embedded` spell it
+_PATTERNS = ("*projection", "*projection.weight", "*visual.proj", "*head.proj.weight", "*text.proj.weight")
 
 
 def with_random_heads(backbone: Backbone, seed: int) -> Backbone:

@@ -89,7 +89,7 @@ class MamfSettings:
 
 _LEAST = {
     "classes": 2,
-    "rows": 1,
+    "rows": 2,
     "shots": 1,
     "queries": 1,
     "episodes": 0,
