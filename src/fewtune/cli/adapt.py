@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from fewtune.cli.options import NO_BACKBONE_FLAGS, NO_DATA_FLAGS, NO_TEXT_FLAGS, BackboneFlags, DataFlags, TextFlags
+from fewtune.cli.options import NO_BACKBONE_FLAGS, NO_DATA_FLAGS, BackboneFlags, DataFlags
 from fewtune.cli.source_flags import NO_SOURCE_FLAGS, SourceFlags
+from fewtune.cli.text_flags import NO_TEXT_FLAGS, TextFlags
 
 
 def adapt(

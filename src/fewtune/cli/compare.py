@@ -11,7 +11,8 @@ from cyclopts import Parameter
 
 from fewtune.cli.compare_flags import NO_EPISODE_FLAGS, NO_KEEPING_FLAGS, NO_SHARING_FLAGS, EpisodeFlags, KeepingFlags, SharingFlags
 from fewtune.cli.learning import NO_LEARNING_FLAGS, LearningFlags
-from fewtune.cli.options import NO_BACKBONE_FLAGS, NO_DATA_FLAGS, NO_TEXT_FLAGS, BackboneFlags, DataFlags, TextFlags
+from fewtune.cli.options import NO_BACKBONE_FLAGS, NO_DATA_FLAGS, BackboneFlags, DataFlags
+from fewtune.cli.text_flags import NO_TEXT_FLAGS, TextFlags
 
 
 def compare(

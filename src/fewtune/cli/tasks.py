@@ -8,7 +8,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from fewtune.cli.options import NO_BACKBONE_FLAGS, NO_DATA_FLAGS, NO_TEXT_FLAGS, BackboneFlags, DataFlags, TextFlags
+from fewtune.cli.options import NO_BACKBONE_FLAGS, NO_DATA_FLAGS, BackboneFlags, DataFlags
+from fewtune.cli.text_flags import NO_TEXT_FLAGS, TextFlags
 
 
 def tasks(
