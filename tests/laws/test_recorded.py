@@ -260,7 +260,7 @@ def test_compare_sweeps_on_validation_classes_and_asks_test_rows_last(sampler: s
     at.wrap(learn, "score_each", "validate", lambda _, learner, weights, batches, **__: asked(batches))  # noqa: ARG005
     at.wrap(learn, "evidence_of", "evidence", lambda _, source, features, reserved: {"rows": reserved.rows})  # noqa: ARG005
     at.wrap(run_study, "score_each", "test", lambda _, learner, weights, batches, **__: asked(batches))  # noqa: ARG005
-    at.wrap(run_study, "score_table", "test", lambda _, features, episodes, *__: asked([episodes]))  # noqa: ARG005
+    at.wrap(run_study, "score_table", "test", lambda _, features, episodes, *__, **___: asked([episodes]))  # noqa: ARG005
     backbone = load_backbone(f"mlp,inputs={WIDTH},width=8", machine=Machine(device="cpu").resolved())
     rest, reserved = reserve(clusters(5, 12, seed=9, name="target", letter="t"), 2)
     tested, source = RowSpace([rest]), RowSpace([serving(clusters(12, 12))])
