@@ -35,6 +35,9 @@ class Pretrained:
         return sentences_of(self.record)
 
 
+TITLES = {"mlm": "Masked-word", "simclr": "SimCLR"}  # objectives as they begin a sentence
+
+
 def sentences_of(record: Mapping[str, Any]) -> tuple[str, ...]:
     """A record in words."""
     steps, seconds = record["steps"], record["seconds"]
@@ -59,7 +62,8 @@ def sentences_of(record: Mapping[str, Any]) -> tuple[str, ...]:
 
 def task_of(record: Mapping[str, Any]) -> str:
     """What a run did, such as "Supervised pretraining" or "Alignment"."""
-    return str(record["objective"]).capitalize() + ("" if record["objective"] == ALIGNMENT else " pretraining")
+    objective = str(record["objective"])
+    return TITLES.get(objective, objective.capitalize()) + ("" if record["objective"] == ALIGNMENT else " pretraining")
 
 
 def _percent(point: Mapping[str, float]) -> str:
