@@ -67,6 +67,22 @@ def test_validation_classes_judge_and_test_classes_are_used_for_nothing() -> Non
     assert "validation classes" in found.told
 
 
+def test_test_rows_are_used_for_nothing_where_no_row_validates() -> None:
+    split = np.tile(np.repeat([0, 2, -1], 10), 3)
+    found = divided(numbered([k for k in range(3) for _ in range(30)], row_split=split), KEY)
+    apart(found)
+    assert numbers(found.train) | numbers(found.judge) == set(np.flatnonzero(split != 2)) and "held-out rows" in found.told
+
+
+@pytest.mark.parametrize("split", [[0, 0, 2, 2], [-1, -1, -1, 2]])
+def test_test_classes_are_used_for_nothing_where_no_class_validates(split: list[int]) -> None:
+    labels = [k for k in range(4) for _ in range(10)]
+    found = divided(numbered(labels, class_split=np.array(split)), KEY)
+    apart(found)
+    used = numbers(found.train) | numbers(found.fit) | numbers(found.judge)
+    assert used == {i for i, k in enumerate(labels) if split[k] != 2} and "held-out rows" in found.told
+
+
 def test_a_probe_has_at_most_twenty_classes() -> None:
     found = divided(numbered([k for k in range(40) for _ in range(10)]), KEY)
     apart(found)
