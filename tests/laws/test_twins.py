@@ -122,3 +122,4 @@ def test_batches_of_twins_never_straddle_epochs() -> None:
         assert rows[:4] == rows[4:] and len(set(rows)) == 4
     for epoch in range(3):
         assert len(np.unique(episodes.query[2 * epoch : 2 * epoch + 2])) == 8
+    assert len({tuple(episodes.query[e].tolist()) for e in range(6)}) == 6  # every epoch in a new order
