@@ -117,6 +117,15 @@ def test_costs_are_those_of_transformers_and_features_those_of_the_encoder(folde
         torch.testing.assert_close(cost, theirs(**tokens, labels=labels).loss[None])
 
 
+def test_the_weights_that_a_backbone_has_now_are_trained_on(folder: Path) -> None:
+    encoder = load_backbone(f"hf:{folder}", machine=CPU)
+    moved = encoder.with_weights({n: t + 0.1 for n, t in encoder.start().items() if t.is_floating_point()})
+    space, rows = text_space(("the cat", "red dog")), np.arange(2)
+    trainer = masked_trainer(moved)
+    torch.testing.assert_close(trainer.backbone.embed(trainer.backbone.start(), space, rows), moved.embed(moved.start(), space, rows))
+    assert all(torch.equal(trainer.backbone.start()[at], moved.start()[n]) for n, at in trainer.encoder.items())
+
+
 def learned(backbone: str, out: Path, **given: Any) -> Any:
     texts = sentences()
     data = make_examples(Texts(texts), ["cat" if "cat" in t else "dog" for t in texts], name="texts")
