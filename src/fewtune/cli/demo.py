@@ -76,7 +76,7 @@ def demo(
     out: Path
         The folder to save the model in. By default runs/demo, where the model of an earlier demo is replaced.
     shots: int
-        Labelled examples of each class. By default 8, or 16 with --images.
+        Labelled examples of each class. By default 8, or 40 with --images.
     seed: int
         The seed of all random choices, also of which examples are labelled.
     budget: str
@@ -152,7 +152,7 @@ def _scenes(seed: int) -> Material:
     others = ("colour", "shape", "size", "material", "background", "relation")
     sources = [read_examples(f"scenes:{name},rows=300,seed={first + 1 + place}") for place, name in enumerate(others)]
     target = of_classes(read_examples(f"scenes:counting,rows=800,seed={first}"), np.arange(0, 10, 2))
-    return Material(SCENES, target, "embedded", tuple(sources), shots=16, rate=1e-2, methods=COMPARED)
+    return Material(SCENES, target, "embedded", tuple(sources), shots=40, rate=1e-2, methods=COMPARED)
 
 
 def _compare(material: Material, backbone: Backbone, seed: int, visits: int, *, quiet: bool) -> None:
@@ -169,7 +169,7 @@ def _compare(material: Material, backbone: Backbone, seed: int, visits: int, *, 
     )
     tell("How well do methods count after five labelled scenes of each number?")
     answer(found.render(width=terminal_width(), color=sys.stdout.isatty()), styled=True)
-    tell("", f"Now a model, from {material.shots} labelled scenes of each number and the same sources.")
+    tell("", "Now a model, from labelled scenes of each number and the same sources.")
 
 
 def _show_unseen(run: Path, examples: Examples) -> None:
