@@ -7,8 +7,9 @@ classes at once are told apart: test classes of both, DTD, clothing, and drawn s
 rows and up to ten others of each class to judge by. Strengths are as shipped: chosen on the support or fixed, never on the judged rows.
 Intervals are Student's t over seeds; "diff" is the mean over sets of the difference to `text_prior` (penalty 1) on the same draws.
 
-With weights of CLIP, the same on your own data: fewtune compare DATA --backbone open_clip:ViT-B-16/openai --ways 0 --shots 1 2 4 8 16
-    --method tip_adapter --method proker --method gda --method lp_pp --method clap --method shrink --method zero_shot
+With weights of CLIP, the same on your own data, N its number of classes:
+    fewtune compare DATA --backbone open_clip:ViT-B-16/openai --ways N --shots 1 2 4 8 16 --queries 10
+        --method tip_adapter --method proker --method gda --method lp_pp --method clap --method shrink --method zero_shot
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--shots", type=int, nargs="+", default=[1, 2, 4, 8, 16])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--steps", type=int, default=100, help="updates of the alignment at most; 0: the closed form")
     parser.add_argument("--sets", nargs="+", default=list(SETS))
     asked = parser.parse_args()
@@ -98,13 +100,13 @@ def main() -> None:
             began = time.perf_counter()
             for seed in asked.seeds:
                 drawn = episode(mine.labels, classes, shots, seed)
-                for method in METHODS:
+                for method in asked.methods:
                     right = correct_on_table(read_method(method).head, table, drawn, vectors)
                     found.setdefault((one, shots, method), []).append(100 * float(right.double().mean()))
             print(f"{one}, {shots} shots: {time.perf_counter() - began:.0f} s", flush=True)
     for shots in asked.shots:
         print(f"\n| {shots} labels a class |", " | ".join(asked.sets), "| diff |\n|---|" + "--:|" * (len(asked.sets) + 1))
-        for method in METHODS:
+        for method in asked.methods:
             cells = [shown(found[one, shots, method]) for one in asked.sets]
             gaps = [np.subtract(found[one, shots, method], found[one, shots, BASE]) for one in asked.sets]
             print(f"| `{method}` |", " | ".join(cells), f"| {shown(np.mean(gaps, axis=0), sign=True)} |")

@@ -125,8 +125,9 @@ class BackboneFlags:
     backbones: str
         small (the default), base or large: good models for images and for texts, which `fewtune backbones` lists with others. Or a name:
         timm:NAME, open_clip:NAME[/PRETRAINED] or hf:NAME (a name of the hub or a local folder), pixels, precomputed (the default for
-        embeddings), embedded (inside fewtune), an untrained conv4, resnet12 or mlp, or run:FOLDER, the finetuned backbone of a saved
-        model. Options follow after commas, as in timm:mobilenetv2_100,size=160. For compare, repeat it for more.
+        embeddings), embedded (inside fewtune), an untrained conv4, resnet12 or mlp, pair:IMAGE+TEXT (two of these side by side, such as
+        pair:timm:NAME+hf:NAME), or run:FOLDER, the finetuned backbone of a saved model, or what pretrain or align made. Options follow
+        after commas, as in timm:mobilenetv2_100,size=160. For compare, repeat it for more.
     weights: Path
         The weights of the backbone: a local safetensors or pt file, or a folder, also one of `fewtune fetch`. For run:FOLDER, where those
         of its original backbone are now, if they were moved.

@@ -91,7 +91,7 @@ def lp_pp(prompts: tuple[str, ...] = PHOTO_TEMPLATES, steps: int = 300) -> Metho
 
 
 @typed
-def clap(prompts: tuple[str, ...] = PHOTO_TEMPLATES, steps: int = 100) -> Method:
+def clap(prompts: tuple[str, ...] = PHOTO_TEMPLATES, steps: int = 300) -> Method:
     """CLAP: a linear probe that starts at the class names; each is held near its name as firmly as zero-shot is right on its rows.
 
     Reference: Silva-Rodriguez et al., CVPR 2024. Departs: the scale of the cosines is chosen on the support (there 100).
@@ -103,7 +103,7 @@ def clap(prompts: tuple[str, ...] = PHOTO_TEMPLATES, steps: int = 100) -> Method
 
 
 @typed
-def task_res(prompts: tuple[str, ...] = PHOTO_TEMPLATES, anchor: float = 0.01, steps: int = 100) -> Method:
+def task_res(prompts: tuple[str, ...] = PHOTO_TEMPLATES, anchor: float = 0.01, steps: int = 300) -> Method:
     """TaskRes: a residual is learned for each class name, on the support; `anchor` keeps it short, 0 (ZS-LP) does not.
 
     Reference: Yu et al., "Task residual for tuning vision-language models", CVPR 2023. Departs: their residual counts half and its length

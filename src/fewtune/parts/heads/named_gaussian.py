@@ -30,9 +30,9 @@ class NamedGaussian:
     `weight` > 0, or "loo": for each episode the number w of `named_support.SCALES` with the smallest log-loss of the support rows when each
     is left out of the mean of its class and of the covariance, plus 1/2 (log(w / s))^2, s the scale that suits the names alone on the
     support. Leaving out is exact (a rank-one change), but the variance that the covariance is shrunk towards is that of all rows. Rows
-    alone in their class are left out of the sum; where none remains (one label a class), w = s, and the logits are those of the nearest
-    class mean and the names together: never zero-shot alone. A class without rows is answered by its name, with the lowest bias among the
-    others. No gradient flows through the choice. `prompts` as in Text.
+    alone in their class are left out of the sum; where none remains (one label a class), the logits are s x (cosine(f, row of the class) +
+    cosine(f, name)), the nearest class mean and the names together: never zero-shot alone. A class without rows is answered by its name,
+    with the lowest bias among the others. No gradient flows through the choice. `prompts` as in Text.
 
     Reference: Wang et al., "A hard-to-beat baseline for training-free CLIP-based adaptation", ICLR 2024 (GDA). Departs: the weight is
     chosen on a validation set there; with one row a class its covariance is zero there, and the answer zero-shot.
@@ -65,6 +65,9 @@ class NamedGaussian:
         fitted = Gaussian(scale=self.scale).fit(support.to(given.rows), episodes, None, parameters)
         weight = given.rows.new_tensor(self.weight).expand(len(given.rows)) if not isinstance(self.weight, str) else self._chosen(given)
         absent = given.count[:, 0] == 0
+        if isinstance(self.weight, str):  # one row a class: means and names on one scale
+            raised = torch.where(given.company.sum(dim=(1, 2)) > 0, 1.0, weight / self.scale)
+            fitted = {"weight": fitted["weight"] * raised[:, None, None], "bias": fitted["bias"] * raised[:, None]}
         lowest = fitted["bias"].masked_fill(absent, torch.inf).amin(dim=1, keepdim=True)
         bias = torch.where(absent, torch.where(lowest.isfinite(), lowest, 0.0), fitted["bias"])
         return {"weight": (fitted["weight"] + weight[:, None, None] * given.names).to(wide), "bias": bias.to(wide)}

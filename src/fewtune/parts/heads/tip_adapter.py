@@ -20,25 +20,25 @@ from fewtune.parts.heads.positive_or_loo import check_positive_or_loo
 from fewtune.parts.heads.prompts import check_prompts
 from fewtune.tasks.episodes import Episodes
 
-ALPHAS = tuple(2.0**step for step in range(-6, 3))  # 1/64 ... 4
+ALPHAS = tuple(2.0**step for step in range(-2, 10))  # 1/4 ... 512
 BETAS = (1.0, 2.0, 4.0, 8.0, 16.0)
-USUAL = (0.25, 4.0)  # alpha and beta where the support says nothing
+USUAL = (8.0, 4.0)  # alpha and beta where the support says nothing
 SPREADS = (1.0, 1.0)  # of their logarithms
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class TipAdapter:
-    """logits = s x (cosine(f, name of the class) + alpha x sum over its rows x of exp(-beta (1 - cosine(f, x)))).
+    """logits = s x cosine(f, name of the class) + alpha x mean over its rows x of exp(-beta (1 - cosine(f, x))).
 
-    s is the scale that suits the names on the support (`named_support.zero_shot_scale`), so alpha needs no unit. `alpha` and `beta` are
-    positive numbers, or both "loo": for each episode those of a grid with the smallest log-loss of the support rows when each is left out
-    of the votes (closed form: its own vote is exp(0)), plus 1/2 of the squared distance of their logarithms from those of 1/4 and 4. Rows
-    alone in their class are left out of the sum; where none remains (one label a class), 1/4 and 4. A class without rows is answered by its
-    name, and no row is told apart from it. No gradient flows through the choice. `prompts` as in Text.
+    s is the scale that suits the names on the support (`named_support.zero_shot_scale`): names that say little count little. `alpha` and
+    `beta` are positive numbers, or both "loo": for each episode those of a grid with the smallest log-loss of the support rows when each is
+    left out of the votes (closed form: its own vote is exp(0)), plus 1/2 of the squared distance of their logarithms from those of 8 and 4.
+    Rows alone in their class are left out of the sum; where none remains (one label a class), 8 and 4. A class without rows is answered by
+    its name, and no row is told apart from it. No gradient flows through the choice. `prompts` as in Text.
 
     Reference: Zhang et al., "Tip-Adapter: training-free adaption of CLIP for few-shot classification", ECCV 2022. Departs: their code
-    searches alpha and beta on the test set, with the scale 100 of CLIP in front of the cosines alone.
+    searches alpha and beta on the test set, has CLIP's 100 for s, and adds up votes, where a mean does not grow with the rows.
     """
 
     prompts: tuple[str, ...] = ("a photo of a {}.",)
@@ -70,7 +70,7 @@ class TipAdapter:
         state = {
             "weight": scale[:, None, None] * given.names,
             "support": given.rows,
-            "votes": (scale * alpha)[:, None, None] * given.members,
+            "votes": alpha[:, None, None] * given.members / given.count.clamp_min(1),
             "beta": beta,
         }
         return {name: tensor.to(wide) for name, tensor in state.items()}
@@ -91,10 +91,11 @@ def chosen_strengths(
     pairs = list(itertools.product(alphas, betas))
     cosines, zero_shot = exact(torch.bmm(given.rows, given.rows.mT)), given.zero_shot
     itself = torch.eye(cosines.shape[1], dtype=cosines.dtype, device=cosines.device)
-    votes = {b: torch.bmm(torch.exp(-b * (1 - cosines)) * (1 - itself), given.members) for b in betas}
+    others = (given.count - given.members).clamp_min(1)  # rows of each class beside the one that is left out
+    votes = {b: torch.bmm(torch.exp(-b * (1 - cosines)) * (1 - itself), given.members) / others for b in betas}
     totals = []
     for a, b in pairs:
         far = sum((math.log(value / usual) / spread) ** 2 for value, usual, spread in zip((a, b), USUAL, SPREADS, strict=True))
-        totals.append(given.loss(scale[:, None, None] * (zero_shot + a * votes[b]), given.company) + 0.5 * far)
+        totals.append(given.loss(scale[:, None, None] * zero_shot + a * votes[b], given.company) + 0.5 * far)
     first, second = (tuple(pair[side] for pair in pairs) for side in (0, 1))
     return of_grid(first, totals, cosines), of_grid(second, totals, cosines)
