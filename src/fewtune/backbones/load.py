@@ -45,7 +45,8 @@ def load_backbone(
         whole = load_packed(fetched[0], machine)
         if folder is None and name != whole.name:
             raise InputError(f"{given} holds {whole.name}, not {name}: write --backbone {whole.name} --weights {given}.")
-        if fetched[0] == given or name.partition(",")[2] == whole.name.partition(",")[2]:
+        made_so = name.partition(":")[0] == "run" or name.partition(",")[2] == whole.name.partition(",")[2]  # a run is read as it is
+        if fetched[0] == given or made_so:
             placed(whole.network, whole.machine, images=whole.preparation.modality == "image")
             return whole
         # read in another way than it was packed for, such as with a template: its files are those of a local folder
