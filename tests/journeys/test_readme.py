@@ -15,19 +15,21 @@ import pytest
 
 from tests.journeys.conftest import SHAPES, Ran, draw
 from tests.journeys.test_serve import serving
-from tests.tiny_text import tiny
+from tests.tiny_text import tiny, tiny_masked
 from tests.unit.joint.grounds import write_houses
 
 Run = Callable[..., Ran]
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLLOWED = ("README.md", "docs/guides/comparing.md", "docs/guides/backbones.md")
+FOLLOWED = ("README.md", "docs/guides/comparing.md", "docs/guides/many-machines.md", "docs/guides/backbones.md")
 SMALL = "conv4,size=16,width=4"
 HERE = {  # what takes a network or hours elsewhere is small here
     "timm:mobilenetv2_100": SMALL,
     "--episodes 600": "--episodes 10",
     "visits=20000": "visits=100",
     "--training-seeds 0 1 2": "--training-seeds 0 1",
+    "hf:FOLDER": "hf:masked",
+    "--input premise hypothesis": "--input premise hypothesis --backbone hf:bert",
 }
 ELSEWHERE = ("demo", "serve", "fetch", "backbones")  # each has a test of its own
 
@@ -79,6 +81,11 @@ def things(fewtune: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     (tmp_path / "tickets.csv").write_text("text,label\n" + texts)
     write_houses(tmp_path / "houses.csv", rows=60)
     (tmp_path / "new_houses.csv").write_text("size,age\n12,1\n7,4\n")
+    tiny_masked(tmp_path / "masked", max_position_embeddings=24)
+    reviews = "".join(f"{['good red cat', 'bad blue dog'][i % 2]},{['positive', 'negative'][i % 2]}\n" for i in range(24))
+    (tmp_path / "reviews.csv").write_text("text,label\n" + reviews)
+    pairs = "".join(f"red cat,{['red cat', 'blue dog'][i % 2]},{['same', 'other'][i % 2]}\n" for i in range(24))
+    (tmp_path / "pairs.csv").write_text("premise,hypothesis,label\n" + pairs)
     (tmp_path / "new.csv").write_text("id,text\n1,red cat\n2,blue dog\n")
     ran = fewtune("adapt", "tickets.csv", "--backbone", f"hf:{tiny(tmp_path / 'bert', 0)}", "--out", "runs/tickets", "--finetune", "never")
     assert ran.code == 0, ran.err

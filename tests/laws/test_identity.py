@@ -192,6 +192,8 @@ BACKBONE: Mapping[str, list[Change]] = {
     "place": [(lambda b: replace(b, place=Place(folder=Path("/elsewhere"))), NONE)],  # the weights are the same wherever they lie
     "noisy": [(lambda b: replace(b, noisy=True), NONE)],  # so is DropBlock
     "origin": [(lambda b: replace(b, origin=b), NONE)],  # the weights are what counts, not what they replaced
+    "label_metric": [(lambda b: replace(b, label_metric="dot"), NONE)],  # it follows from the template, which is part of `structure`
+    "towers": [(lambda b: replace(b, towers=(b,)), NONE)],  # their weights are among those of the pair
 }
 FIELDS: list[tuple[type, Mapping[str, list[Change]]]] = [
     (Examples, EXAMPLES),

@@ -228,11 +228,13 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def same(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
-    """Two curves, losses to rounding and all else exactly."""
+    """Two curves, losses and the weights of tasks to rounding and all else exactly."""
     assert len(found) == len(expected)
     for a, b in zip(found, expected, strict=True):
-        assert {k: v for k, v in a.items() if k != "loss"} == {k: v for k, v in b.items() if k != "loss"}
+        rounded = ("loss", "task_weights")
+        assert {k: v for k, v in a.items() if k not in rounded} == {k: v for k, v in b.items() if k not in rounded}
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-12, abs=1e-13)
+        assert a.get("task_weights") == pytest.approx(b.get("task_weights"), rel=1e-10, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", list(cases(double_ground())))

@@ -139,5 +139,6 @@ def test_scripts_can_ask_for_silence(given: str, silent: bool, monkeypatch: pyte
     monkeypatch.setattr("sys.argv", ["fewtune", "--version"])
     monkeypatch.setattr("fewtune.progress.SOON", 0.02)
     monkeypatch.setattr("fewtune.cli.app.app", lambda *_, **__: time.sleep(0.3))
+    monkeypatch.setattr("fewtune.cli.lists.spread", lambda _, words: words)
     main()
     assert ("is at work" in capsys.readouterr().err) != silent

@@ -105,7 +105,8 @@ def test_methods_are_told_apart_by_short_names(tmp_path: Path, monkeypatch: pyte
 
 def test_no_spread_of_rows_that_were_trained_on_is_measured() -> None:
     """The usual learner of photos is a blend with a Gaussian, whose covariance is that of the labelled rows."""
-    frozen = SimpleNamespace(methods={"ridge": read_method("ridge"), "blend": read_method("blend")}, choice=None)
+    side = SimpleNamespace(backbone=SimpleNamespace(answers_prompts=False))
+    frozen = SimpleNamespace(methods={"ridge": read_method("ridge"), "blend": read_method("blend")}, choice=None, side=side)
     learner = own_labels.OwnLabels(frozen, AdaptSettings()).learner  # type: ignore[arg-type]
     assert isinstance(learner.learner, Blend) and learner.learner.heads == PARTS[:2]
 
