@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.features.feature_table import feature_table
+from fewtune.backbones.known import SIZES
 from fewtune.backbones.providers.names import read_name
 from fewtune.backbones.providers.text_options import TextOptions
 from fewtune.backbones.text_preparation import TextPreparation
@@ -64,7 +65,8 @@ def kind_of(X: Any) -> Modality:
 def named_for(name: str, X: Any) -> str:
     """The name of a backbone that reads pairs of texts, where the rows are pairs; else the name itself."""
     pairs = pairs_given(X.to_numpy() if hasattr(X, "to_numpy") else X)
-    return name if pairs is None or "fields=" in name else TextOptions(fields=pairs.fields).onto(name)
+    texts = name in SIZES or name.startswith("hf:")  # others read no pairs, and say so of such rows
+    return TextOptions(fields=pairs.fields).onto(name) if pairs is not None and texts and "fields=" not in name else name
 
 
 def labels_of(X: Any, y: Any) -> np.ndarray[Any, Any]:
