@@ -171,6 +171,19 @@ class TestEverySampler:
             load_episodes(tmp_path / "e.npz")
 
 
+def test_files_that_are_no_episodes_are_refused_in_plain_words(tmp_path: Path) -> None:
+    np.savez(tmp_path / "whole.npz", x=np.arange(9))
+    np.savez(tmp_path / "text.npz", **{name: np.array("a") for name in ("classes", "support", "query", "digest")})
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    whole = (tmp_path / "whole.npz").read_bytes()
+    (tmp_path / "half.npz").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "empty.npz").touch()
+    (tmp_path / "words.txt").write_text("no episodes")
+    for file in sorted(tmp_path.iterdir()):
+        with pytest.raises(InputError, match="does not hold whole episodes: give the folder"):
+            load_episodes(file)
+
+
 def test_draws_are_uniform_and_in_uniform_order() -> None:
     """Every ordered pair out of 5 is as likely as any other (chi-square over 20 cells, 20,000 draws)."""
     picks = draw.choose(key(0), np.arange(20_000), np.full((20_000, 1), 5), 2)[:, 0]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,7 +17,7 @@ from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from fewtune.errors import InputError
-from fewtune.files import write_bytes
+from fewtune.files import read_regular, write_bytes
 
 
 @final
@@ -79,12 +81,12 @@ class Episodes:
 def load_episodes(path: Path) -> Episodes:
     """Read what `Episodes.save` wrote. Raises InputError when the file is not whole."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with np.load(io.BytesIO(read_regular(path)), allow_pickle=False) as stored:
             named = [f.name for f in fields(Episodes) if f.name != "kind" or "kind" in stored]
             episodes = Episodes(**{name: torch.from_numpy(stored[name]) for name in named})
             expected = str(stored["digest"])
-    except (OSError, ValueError, KeyError, EOFError) as problem:
-        raise InputError(f"{path} does not hold episodes ({problem}); make them again.") from None
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        raise InputError(f"{path} does not hold whole episodes: give the folder or a file that compare --out wrote.") from None
     if episodes.digest() != expected:
         raise InputError(f"{path} was changed after it was written: its episodes do not match their hash; make them again.")
     return episodes
