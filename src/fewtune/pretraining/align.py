@@ -21,6 +21,7 @@ from fewtune.backbones.text_preparation import TextPreparation
 from fewtune.data.examples import Examples
 from fewtune.errors import InputError
 from fewtune.evaluation.run_folder import Keeping
+from fewtune.files import refuse_existing
 from fewtune.keys import key
 from fewtune.learning.classes import class_vectors
 from fewtune.learning.marks import Marks
@@ -32,8 +33,9 @@ from fewtune.pretraining.closed_form import WAYS, Moments, Projections, Rows, be
 from fewtune.pretraining.moving_towers import towers_moved
 from fewtune.pretraining.outcome import ALIGNMENT, Pretrained
 from fewtune.pretraining.pretrain import PRETRAINED, Surroundings
-from fewtune.pretraining.run import RunFolder
+from fewtune.pretraining.run import write_run
 from fewtune.spec import digest
+from fewtune.stopping import Stopped
 from fewtune.words import counted, noun_of, one_line
 
 
@@ -67,18 +69,29 @@ def align_examples(
     for sentence in told:
         at.say(sentence)
     identity = digest("\n".join([f"align 1 {settings}", pair.digest(), *(f"{one.name} {one.digest()}" for one in rows.sources)]))
-    with RunFolder(keeping, identity, world=at.world) as folder:
-        read = _read(rows, image, text, cache, skip_bad=settings.skip_bad, quiet=at.quiet)
-        found = aligned(*_divided(read, rows), settings, apart=rows.apart, quiet=at.quiet)
-        weights = {**weights_of(found.projections), "logit_scale": torch.tensor(found.scale).log()}
-        made = replace(pair.with_weights(weights), origin=None, logit_scale=found.scale)
-        moved = {} if settings.towers == "locked" else {"towers": settings.towers}
-        if moved:
-            made, scale = towers_moved(made, rows, settings, quiet=at.quiet)
-            made = replace(made, logit_scale=scale)
-        made = replace(made, source={**made.source, PRETRAINED: f"aligned on {', '.join(one.name for one in rows.sources)}"})
-        record = _record(made, rows, settings, found.facts, told, time.perf_counter() - began)
-        return Pretrained(made, folder.finish(made, record, at.page(record)), record)
+    assert keeping.out is not None
+    refuse_existing(keeping.out, overwrite=keeping.overwrite)
+    try:
+        made, facts = _made(pair, rows, image, text, settings, cache, quiet=at.quiet)
+    except Stopped:  # what it says is of runs that can be resumed
+        raise Stopped from None
+    record = _record(made, rows, settings, facts, told, time.perf_counter() - began)
+    return Pretrained(made, write_run(keeping, identity, made, record, at.page(record)), record)
+
+
+def _made(
+    pair: Backbone, rows: PairedRows, image: Backbone, text: Backbone, settings: AlignSettings, cache: Path | None, *, quiet: bool
+) -> tuple[Backbone, Mapping[str, Any]]:
+    """The pair with what it learned, and the facts of how."""
+    read = _read(rows, image, text, cache, skip_bad=settings.skip_bad, quiet=quiet)
+    found = aligned(*_divided(read, rows), settings, apart=rows.apart, quiet=quiet)
+    weights = {**weights_of(found.projections), "logit_scale": torch.tensor(found.scale).log()}
+    made = replace(pair.with_weights(weights), origin=None, logit_scale=found.scale)
+    if settings.towers != "locked":
+        made, scale = towers_moved(made, rows, settings, quiet=quiet)
+        made = replace(made, logit_scale=scale)
+    names = ", ".join(one.name for one in rows.sources)
+    return replace(made, source={**made.source, PRETRAINED: f"aligned on {names}"}), found.facts
 
 
 def aligned(fit: Rows, held: Rows | None, settings: AlignSettings, *, apart: bool, quiet: bool = True) -> Aligned:
@@ -90,7 +103,8 @@ def aligned(fit: Rows, held: Rows | None, settings: AlignSettings, *, apart: boo
     strengths = chosen_strengths(fit, held)
     start = Moments(fit).projections(*strengths)
     draws = key(settings.seed, "align", "contrast")
-    facts: dict[str, Any] = {"strengths": list(strengths), "steps": 0, "looks": [], "curve": []}
+    ways = WAYS if held is None else min(WAYS, len(held.texts))
+    facts: dict[str, Any] = {"strengths": list(strengths), "steps": 0, "looks": [], "curve": [], "ways": ways}
     if held is None:
         return Aligned(start, best_scale(start, fit), facts)
     trained = contrasted(fit, held, start, settings, draws, quiet=quiet)
@@ -189,7 +203,7 @@ def _record(
         "learned": {"scale of cosines": made.logit_scale, "strength of images": facts["strengths"][0], "of texts": facts["strengths"][1]},
         "curve": [{**row, "step": row["step"] + 1} for row in facts["curve"]],
         "looks": list(facts["looks"]),
-        "ways": WAYS,
+        "ways": facts["ways"],
         "probe": None,
         "checkpoints": [],
         "remarks": [*told, *_remarks(facts)],
@@ -206,4 +220,4 @@ def _remarks(facts: Mapping[str, Any]) -> list[str]:
         if facts["steps"]
         else ("no number of updates by contrast did better, so it is kept as it is")
     )
-    return [f"On texts that were held out, the nearest of {WAYS} is right in {100 * first:.1f}% by the closed form; {kept}."]
+    return [f"On texts that were held out, the nearest of {facts['ways']} is right in {100 * first:.1f}% by the closed form; {kept}."]

@@ -97,6 +97,8 @@ def _simclr(examples: Sequence[Examples], backbone: Backbone, settings: Pretrain
     if backbone.preparation.modality != "image":
         found = noun_of(backbone.preparation.modality)
         raise InputError(f"simclr compares views of photos, but {backbone.name} reads {found}s: give photos, or another objective.")
+    if sum(map(len, examples)) < 2:
+        raise InputError("simclr tells photos apart, but found one photo: give two or more (some hundred is a start).")
     losses: dict[str, Callable[..., Loss]] = {"nt_xent": NtXent, "one_negative": OneNegative, "population": Population}
     told = tuple(f"{one.name}: {counted(len(one), 'photo')}; labels are not looked at." for one in examples)
     loss = losses[settings.minimised](temperature=settings.temperature)

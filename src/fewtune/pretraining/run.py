@@ -116,19 +116,36 @@ class RunFolder:
         """Write the finished run, whole or not at all, and return where it is. `record` is what `pretraining.json` says; `written`: see
         `pack`."""
         assert self.partial.folder is not None
-        with (made := new_folder(self.out, overwrite=self._keeping.overwrite)) as folder:
-            (folder / MADE).mkdir()
-            pack(backbone, folder / MADE, moved=True, written=written)
-            for step in self.steps:
-                place, kept = checkpoint_folder(folder, step), checkpoint_folder(self.partial.folder, step)
-                for file in (file.relative_to(kept) for file in kept.rglob("*") if file.is_file()):
-                    (place / file).parent.mkdir(parents=True, exist_ok=True)
-                    link(kept / file, place / file)
-            write_bytes(folder / MADE_RECORD, json.dumps(record, indent=1, allow_nan=False).encode())
-            write_bytes(folder / REPORT, page.encode("utf-8", "replace"))
-            write_bytes(folder / RECORD, sealed({"kind": KIND, "format": 1, "identity": self._identity}))
+        where = write_run(self._keeping, self._identity, backbone, record, page, steps_of=self.partial.folder, written=written)
         self.partial.discard()
-        return made.where
+        return where
 
 
-__all__ = ["CHECKPOINTS", "KIND", "REPORT", "RunFolder"]
+def write_run(
+    keeping: Keeping,
+    identity: str,
+    backbone: Backbone,
+    record: Mapping[str, Any],
+    page: str,
+    *,
+    steps_of: Path | None = None,
+    written: Mapping[str, Tensor] | None = None,
+) -> Path:
+    """Write a run into `keeping.out`, whole or not at all, and return where it is; `steps_of`: the folder whose checkpoints come along."""
+    assert keeping.out is not None
+    steps = {} if steps_of is None else {step: checkpoint_folder(steps_of, step) for step in steps_in(steps_of)}
+    with (made := new_folder(keeping.out, overwrite=keeping.overwrite)) as folder:
+        (folder / MADE).mkdir()
+        pack(backbone, folder / MADE, moved=True, written=written)
+        for step, kept in steps.items():
+            place = checkpoint_folder(folder, step)
+            for file in (file.relative_to(kept) for file in kept.rglob("*") if file.is_file()):
+                (place / file).parent.mkdir(parents=True, exist_ok=True)
+                link(kept / file, place / file)
+        write_bytes(folder / MADE_RECORD, json.dumps(record, indent=1, allow_nan=False).encode())
+        write_bytes(folder / REPORT, page.encode("utf-8", "replace"))
+        write_bytes(folder / RECORD, sealed({"kind": KIND, "format": 1, "identity": identity}))
+    return made.where
+
+
+__all__ = ["CHECKPOINTS", "KIND", "REPORT", "RunFolder", "write_run"]

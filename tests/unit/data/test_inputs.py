@@ -44,9 +44,9 @@ def test_a_link_to_a_folder_can_be_labelled_itself(tmp_path: Path) -> None:
 
 def test_a_folder_with_nothing_to_label_says_what_it_holds(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("a")
-    with pytest.raises(InputError, match="holds 1 other files but nothing that this model can label: expected images"):
+    with pytest.raises(InputError, match="holds 1 other file, and nothing that can be read here: expected images"):
         read_inputs([tmp_path], [], "image")
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "gone").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(InputError, match=r"holds no files \(a broken link or not a plain file\) but nothing"):
+    with pytest.raises(InputError, match=r"holds no files \(a broken link or not a plain file\), and nothing"):
         read_inputs([tmp_path / "empty"], [], "image")

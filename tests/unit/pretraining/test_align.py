@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,9 @@ from fewtune.machine import Machine
 from fewtune.pretraining.align import aligned
 from fewtune.pretraining.align_rows import paired_rows
 from fewtune.pretraining.align_settings import AlignSettings
-from fewtune.pretraining.closed_form import Moments, Rows, chosen_strengths
+from fewtune.pretraining.by_contrast import projections_in
+from fewtune.pretraining.closed_form import Moments, Projections, Rows, chosen_strengths
+from fewtune.stopping import Stopped, ask_to_stop
 from tests.tiny import images, save_bert, save_vit
 
 CPU = Machine(device="cpu", dtype="float32", workers=1)
@@ -163,3 +166,27 @@ def test_captions_of_thousands_of_words_are_cut_and_said(towers: tuple[Backbone,
     data = replace(labelled(per=2), caption=[f"{name} " + "the cat " * (3000 if n == 3 else 1) for n, name in enumerate(NAMES * 2)])
     found = fewtune.align(data, image=towers[0], text=towers[1], out=tmp_path / "run", settings=settings(), cache=tmp_path)
     assert any("1 of 11 texts cut after 32 tokens, the most that hf:bert reads." in said for said in found.sentences)
+
+
+def test_the_share_that_is_right_is_said_among_the_texts_that_are_held_out(towers: tuple[Backbone, Backbone], tmp_path: Path) -> None:
+    data = replace(labelled(per=1), caption=[f"the {name}" for name in NAMES])
+    found = fewtune.align(data, image=towers[0], text=towers[1], out=tmp_path / "run", settings=settings(), cache=tmp_path)
+    assert any("by 2 rows of 2 texts held out" in said for said in found.sentences)
+    assert any("the nearest of 2 is right" in said for said in found.sentences) and found.record["ways"] == 2
+
+
+def test_a_stopped_alignment_leaves_nothing_that_would_have_to_be_resumed(
+    towers: tuple[Backbone, Backbone], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def align() -> object:
+        return fewtune.align(labelled(), image=towers[0], text=towers[1], out=tmp_path / "run", settings=settings(), cache=tmp_path)
+
+    def stopped(weights: Mapping[str, torch.Tensor]) -> Projections:
+        ask_to_stop()  # as Ctrl-C does, in the midst of training
+        return projections_in(weights)
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped, match=r"^$"):
+        patch.setattr("fewtune.pretraining.by_contrast.projections_in", stopped)
+        align()
+    assert not list(tmp_path.glob("run*"))
+    align()

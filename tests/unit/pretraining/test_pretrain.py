@@ -226,6 +226,7 @@ def test_the_same_by_name_from_python(tmp_path: Path) -> None:
             replace(HOW, objective="simclr", visits=35),
             "35 visits does not allow one update of 36 rows",
         ),
+        ("conv4", photographed().take([0]), replace(HOW, objective="simclr", loss=None), "simclr tells photos apart, but found one photo"),
         (MLP, clouds(), PretrainSettings(visits=100), "reads no texts, so examples cannot be paired with captions"),
         (MLP, make_examples(Vectors(np.zeros((9, 6), dtype=np.float32)), name="bare"), HOW, "bare has fewer than two classes"),
     ],

@@ -23,6 +23,7 @@ from fewtune.data.reading.table_files import read_table
 from fewtune.data.reading.two_texts import typed
 from fewtune.data.reading.walk import walk
 from fewtune.errors import InputError
+from fewtune.words import counted
 
 
 @final
@@ -211,8 +212,8 @@ def _folder(path: Path, wanted: Wanted, strict: bool) -> _Part:
         Skipped(str(f), f"not {'an image' if modality == 'image' else 'a .txt file'}") for f in files if f.suffix.lower() not in suffixes
     ]
     if not chosen:
-        found = f"{len(files)} other files" if files else f"no files ({passed[0].reason})" if passed else "no files"
-        raise InputError(f"{path} holds {found} but nothing that this model can label: expected {modality}s.")
+        found = counted(len(files), "other file") if files else f"no files ({passed[0].reason})" if passed else "no files"
+        raise InputError(f"{path} holds {found}, and nothing that can be read here: expected {modality}s.")
     items: Items = Files(chosen) if modality == "image" else _texts(chosen, strict, wanted.fields)
     return _Part(items, [str(f) for f in chosen], skipped)
 
