@@ -9,7 +9,8 @@ The rules, in this order. "Shown" means that a 95% interval is on one side of 0.
    hurt: sharing acts against overfitting.
 4. why: gradients shown to oppose each other (interference); columns learned at different speeds, by a factor of `SPEEDS` or more; a wider
    network that is shown to help a column that is hurt (capacity).
-5. nothing: no gain is shown either way: one network for all is simpler, networks of their own are as good.
+5. nothing: no gain is shown either way: one network for all is simpler, networks of their own are as good. Where no gain was
+   measured (too little time), it says that instead.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ Kind: TypeAlias = Literal["apart", "less", "leave out", "more", "interference", 
 OVERFITS = 2.0  # held-out over training loss of a network alone
 SPEEDS = 3.0  # steps that the slowest column takes over those of the fastest
 NEAR = 0.1  # a column is learned where 90% of the fall of its loss are done
+_UNSHOWN = "Neither together nor alone is shown to be better: one network for all is simpler."
+_UNMEASURED = "Whether the columns are better learned together or alone was not measured."
 
 
 @final
@@ -68,7 +71,7 @@ def advice(found: Findings) -> tuple[Advice, ...]:
     said += [*_interference(found), *_speeds(found.affinity), *_capacity(found, hurt)]
     if not any(one.kind in ("apart", "less", "leave out", "more") for one in said):
         every = tuple(range(len(names)))
-        said.append(Advice("nothing", every, "Neither together nor alone is shown to be better: one network for all is simpler."))
+        said.append(Advice("nothing", every, _UNSHOWN if any(gain is not None for gain in found.gains) else _UNMEASURED))
     return tuple(said)
 
 

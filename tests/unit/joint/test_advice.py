@@ -78,6 +78,14 @@ def test_a_column_that_gains_goes_on_sharing() -> None:
     assert kinds(findings((gain(0.001, 0.1), None, None))) == [("more", (0,))]
 
 
+def test_what_was_not_measured_is_not_called_without_a_difference() -> None:
+    (unmeasured,) = advice(findings((None, None, None)))
+    assert (unmeasured.kind, unmeasured.tasks) == ("nothing", (0, 1, 2))
+    assert unmeasured.sentence == "Whether the columns are better learned together or alone was not measured."
+    (measured,) = advice(findings((None, gain(-0.1, 0.1), None)))
+    assert measured.sentence.startswith("Neither together nor alone is shown to be better")
+
+
 @pytest.mark.parametrize(("ratio", "expected"), [(2.0, [("more", (1,))]), (1.9, [("nothing", (0, 1, 2))])])
 def test_a_column_that_overfits_alone_shares_more(ratio: float, expected: object) -> None:
     assert kinds(findings(overfits=(1.0, ratio, float("nan")))) == expected
