@@ -86,3 +86,12 @@ def test_many_columns_take_no_longer_than_they_must(tmp_path: Path) -> None:
     path.write_text(",".join(f"c{i}" for i in range(60_000)) + "\n" + ",".join("1" * 60_000) + "\n")
     with pytest.raises(InputError, match=r"has the columns c0, c1, .* and 59988 more: none has a usual name"):
         read_examples(path)
+
+
+@pytest.mark.parametrize(("first", "remarks"), [("word", 0), ('a "word', 1)])
+def test_a_field_too_long_for_the_csv_reader_is_no_quotation_mark(tmp_path: Path, first: str, remarks: int) -> None:
+    rows = plain_rows()
+    rows[3] = (first + " word" * 60_000, "b")
+    made = written(tmp_path, rows, ".csv")
+    assert texts(made) == [text for text, _ in rows]
+    assert len([said for said in made.remarks if "does not use quotes" in said]) == remarks

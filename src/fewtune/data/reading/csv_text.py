@@ -144,9 +144,10 @@ def _unquoted(path: Path, text: str, delimiter: str, line: int) -> Rows | None:
     width = len(numbered[0][1]) if numbered else 0
     if len(numbered) < 2 or any(len(fields) != width for _, fields in numbered):
         return None
-    said = f"{path.name} does not use quotes: the quotation mark in line {line} was read as a letter, and every line as a row."
+    marks = f"{path.name} does not use quotes: the quotation mark in line {line} was read as a letter, and every line as a row."
+    said = (marks,) if '"' in text else ()  # without any, a field was only too long for the CSV reader
     rows = [[_bare(field) for field in fields] for _, fields in numbered]
-    return Rows(header_names(rows[0], path), rows[1:], [number for number, _ in numbered[1:]], (said,), delimiter)
+    return Rows(header_names(rows[0], path), rows[1:], [number for number, _ in numbered[1:]], said, delimiter)
 
 
 def _bare(field: str) -> str:
