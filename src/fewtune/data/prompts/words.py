@@ -55,6 +55,8 @@ def read_words(given: Sequence[str]) -> LabelWords:
             raise InputError(f"--words are class=word, as in positive=great, found {one!r}.")
         if _fold(name) in map(_fold, found):
             raise InputError(f"--words has the class {name.strip()!r} twice: give all its words at once, as in positive=great,good.")
+        if same := [other for other, theirs in found.items() if set(theirs) == set(split)]:
+            raise InputError(f"--words gives {same[0]!r} and {name.strip()!r} the same word, so they cannot be told apart: found {one!r}.")
         found[name.strip()] = split
     return LabelWords(found)
 

@@ -111,3 +111,10 @@ def test_a_collection_brings_its_own_template_and_words() -> None:
     text = str(made.items.fetch(1))
     assert is_filled(text) and Filled(text).text("[MASK]").text == "awful So [MASK]." and texts_within(text) == "awful"
     assert made.digest() != bare.digest() and made.take([1]).items.fetch(0) == text
+
+
+def test_two_classes_cannot_share_all_their_label_words() -> None:
+    for second in ("negative=great", "negative=great,great"):
+        with pytest.raises(InputError, match="'positive' and 'negative' the same word, so they cannot be told apart"):
+            read_words(["positive=great", second])
+    assert read_words(["positive=great,good", "negative=great,bad"]).of("negative") == ("great", "bad")
