@@ -200,7 +200,10 @@ def _record(
         "visits": facts["steps"] * settings.batch,
         "seconds": seconds,
         "processes": 1,
-        "learned": {"scale of cosines": made.logit_scale, "strength of images": facts["strengths"][0], "of texts": facts["strengths"][1]},
+        "learned": {
+            "scale of cosines": made.logit_scale,
+            **dict(zip(("strength of images", "strength of texts"), facts["strengths"], strict=True)),
+        },
         "curve": [{**row, "step": row["step"] + 1} for row in facts["curve"]],
         "looks": list(facts["looks"]),
         "ways": facts["ways"],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fewtune.pretraining.outcome import sentences_of, task_of
+from fewtune.pretraining.outcome import ALIGNMENT, sentences_of, task_of
 from fewtune.report.drawing import ACCENT, Drawn, accuracies_upwards, axes, drawn
 from fewtune.report.figures_learning import curves_figure
 from fewtune.report.findings import Curve
@@ -23,8 +23,9 @@ def pretraining_page(record: Mapping[str, Any]) -> str:
     probe = record["probe"]
     figures = [_loss(record["curve"]), None if probe is None else _probe(probe["accuracies"])]
     tables = [] if probe is None else [_accuracies(probe)]
-    given = {"figures": [one for one in figures if one is not None], "tables": [*tables, _settings(record)]}
+    given: dict[str, Any] = {"figures": [one for one in figures if one is not None], "tables": [*tables, _settings(record)]}
     title = f"{task_of(record)} on {', '.join(one['name'] for one in record['data'])}"
+    given["command"] = "align" if record["objective"] == ALIGNMENT else "pretrain"
     return environment().get_template("pretraining.html.j2").render(title=title, sentences=sentences_of(record), **given)
 
 

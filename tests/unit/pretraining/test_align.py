@@ -67,6 +67,8 @@ def test_a_run_is_a_backbone_whose_label_side_knows_the_images(towers: tuple[Bac
     record = json.loads((tmp_path / "run" / "pretraining.json").read_text())
     assert record["settings"]["most"] == 0 and len(record["looks"]) == 5 and "pets" in record["backbone"]["source"]["pretrained"]
     assert any("held out" in said for said in found.sentences) and (tmp_path / "run" / "report.html").stat().st_size > 1000
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert ">fewtune align<" in page and "strength of texts" in page and ">of texts<" not in page
     again = fewtune.align(labelled(), image=towers[0], text=towers[1], out=tmp_path / "again", settings=settings(), cache=tmp_path)
     assert again.backbone.digest() == pair.digest()  # the same each time
 
