@@ -91,6 +91,7 @@ def test_names_alone_answer_prompts(fewtune: Callable[..., Any], place: Path, tm
     assert fewtune("predict", tmp_path / "run", "--text", "cat").code == 0
 
 
+@pytest.mark.slow
 def test_methods_are_compared_and_other_data_is_asked_in_its_own_way(fewtune: Callable[..., Any], place: Path, tmp_path: Path) -> None:
     masked = ("--backbone", f"hf:{place / 'masked'}", *TEMPLATE, *WORDS)
     common = ("--ways", 2, "--shots", 2, "--queries", 2, "--episodes", 3)

@@ -49,6 +49,7 @@ def head_phase(*more: Loss, steps: int = 3000) -> Phase:
     return Phase(sampler=Pooled(), learner=HEAD, plan=plan, steps=steps, losses=(CrossEntropy(), *more), optimizer=SGD())
 
 
+@pytest.mark.slow
 def test_the_best_weights_within_the_bound_are_those_of_scipy(ground: Ground) -> None:
     """min CE(W) subject to |W|^2 / 2 <= eps, for a bound that is tight and one that is not reached."""
     tasks = class_rows(ground.space)

@@ -98,6 +98,7 @@ def test_every_method_looks_at_as_many_rows(bench: Bench) -> None:
     assert set(found.seen) == set(visits)
 
 
+@pytest.mark.slow
 def test_weights_are_reset_for_each_task(bench: Bench) -> None:
     """A task is answered alike whether other tasks were answered before it or not; updates on the support do change the answer."""
 
@@ -111,6 +112,7 @@ def test_weights_are_reset_for_each_task(bench: Bench) -> None:
     assert all(row["loss"] != three[place(row)]["loss"] for row in still if row["method"] in (CLASSICAL, MAMF))
 
 
+@pytest.mark.slow
 def test_a_stopped_study_goes_on_to_the_same_rows(encoder: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, settings = sentences(), small_settings(ablation=(2,), ablation_ways=3)
     whole = mamf_study(data, backbone=encoder, settings=settings, keeping=Keeping(out=tmp_path / "whole"))
