@@ -15,7 +15,7 @@ def test_shares_are_embedded_and_joined(fewtune: Run, tmp_path: Path) -> None:
     data, cache = rows(tmp_path / "d.npz", 1), tmp_path / "cache"
     asked = ("embed", data, "--backbone", "mlp,inputs=8,width=8", "--chunk", 8, "--cache", cache, "--quiet")
     first = fewtune(*asked, "--shard", "1/2")
-    assert first.code == 0 and "rows embedded; 1 share of 2 are not there yet" in first.out, first.err + first.out
+    assert first.code == 0 and "rows embedded; 1 of 2 shares still missing" in first.out, first.err + first.out
     second = fewtune(*asked, "--shard", "2/2")
     assert "the table of 60 rows is complete" in second.out, second.err
     assert "0 rows embedded; the table of 60 rows is complete" in fewtune(*asked).out

@@ -41,5 +41,5 @@ def embed(
 
     backbone = model.load(examples)
     rows, missing = embed_share(backbone, examples, int(number), int(count), folder=model.cache, quiet=model.quiet)
-    rest = f"{counted(missing, 'share')} of {count} are not there yet" if missing else f"the table of {len(examples):,} rows is complete"
+    rest = f"{missing} of {count} shares still missing" if missing else f"the table of {len(examples):,} rows is complete"
     tell(f"{counted(rows, 'row')} embedded; {rest}.")

@@ -108,7 +108,7 @@ def winner_figure(summary: Summary) -> Drawn:
     names = [f"{short(data, 18)}, {part}" for data, part in rows]
 
     def build(figure: Figure) -> None:
-        ax = axes(figure, left=min(150.0, room(names) + 10), bottom=42)
+        ax = axes(figure, left=min(200.0, room(names) + 10), bottom=42)
         for place in range(len(rows)):
             ax.axhline(place, color=RULE, linewidth=9, alpha=0.7, zorder=0)
         for spot in spots:
@@ -155,10 +155,12 @@ def gain_figure(trend: Trend, number: int) -> Drawn:
         ax.margins(0.08)
 
     slope = trend.slope
-    within = f" (95% interval over seeds {10 * slope.low:+.1f} to {10 * slope.high:+.1f})" if slope.low == slope.low else ""
+    known = slope.low == slope.low  # not of one seed or two
+    within = f" (95% interval over seeds {10 * slope.low:+.1f} to {10 * slope.high:+.1f})" if known else ""
+    band = " The band varies the slope alone." if known else ""
     caption = (
         f"{trend.method} minus {trend.other} in points, over zero-shot accuracy; a dot is a configuration. Slope: {10 * slope.mean:+.1f} "
-        f"points for each 10 points of zero-shot accuracy{within}. The band varies the slope alone."
+        f"points for each 10 points of zero-shot accuracy{within}.{band}"
     )
     label = f"Gain of {trend.method} over {trend.other} against zero-shot accuracy."
     return drawn(build, name=f"gain-{number}", label=label, caption=caption, height=250)
