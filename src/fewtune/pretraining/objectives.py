@@ -13,7 +13,6 @@ from torch import Tensor
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.features.readable import remarks_on_length
 from fewtune.backbones.providers.masked_trainer import MaskedTrainer, masked_trainer
-from fewtune.backbones.text_preparation import TextPreparation
 from fewtune.data.captions import captioned, captions_said
 from fewtune.data.examples import NO_SPLIT, Column, Examples
 from fewtune.errors import InputError
@@ -88,8 +87,8 @@ def _contrastive(examples: Sequence[Examples], backbone: Backbone, settings: Pre
 
 def _cut(backbone: Backbone, texts: Sequence[str]) -> int:
     """How many texts have more tokens than the label side reads; 0 where its tokenizer does not say."""
-    preparation = getattr(backbone.texts, "__self__", None)
-    return sum(preparation.cut(texts)) if isinstance(preparation, TextPreparation) else 0
+    cut = getattr(getattr(backbone.texts, "__self__", backbone.texts), "cut", None)
+    return sum(cut(texts)) if callable(cut) else 0
 
 
 def _simclr(examples: Sequence[Examples], backbone: Backbone, settings: PretrainSettings) -> Objective:

@@ -69,6 +69,15 @@ def test_words_are_numbers_that_differ() -> None:
     assert tokens(["as"]).tolist() != tokens(["a"]).tolist()  # short words keep their end
 
 
+def test_what_is_not_read_of_a_long_text_is_counted(backbone: Backbone) -> None:
+    """A run of `pretrain` says how many captions were cut."""
+    from fewtune.pretraining.objectives import _cut
+
+    texts = ["cube " * 32, "cube " * 33, "a cube"]
+    assert _cut(backbone, texts) == 1
+    assert torch.equal(tokens(texts)[0], tokens(texts)[1])
+
+
 def test_texts_of_any_kind_are_read(backbone: Backbone) -> None:
     odd = ["", "   ", "!?", "word " * 1000, "\ud800 lone", "naïve 北京 №1"]
     assert tokens(odd).shape == (6, 32) and tokens([]).shape == (0, 1)

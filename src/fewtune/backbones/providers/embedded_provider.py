@@ -54,7 +54,7 @@ def load_embedded(name: Name, weights: Path | None, machine: Machine) -> Backbon
     image, text = ([p for p in parameters if p.startswith(f"{side}.")] for side in ("image", "text"))
     groups = (*group_names(image, "image "), *group_names(text, "text "))
     scale = float(network.logit_scale.exp())
-    return Backbone(name.full, network, squashed(SIDE, grey=False), FEATURES, groups, machine, source, structure, tokens, scale)
+    return Backbone(name.full, network, squashed(SIDE, grey=False), FEATURES, groups, machine, source, structure, Words(), scale)
 
 
 def tokens(texts: Sequence[str]) -> Tensor:
@@ -66,6 +66,18 @@ def tokens(texts: Sequence[str]) -> Tensor:
     found = [[_number(word) for word in _WORD.findall(text.casefold())[:_LONGEST]] for text in texts]
     long = max(1, max(map(len, found), default=1))
     return torch.tensor([numbers + [0] * (long - len(numbers)) for numbers in found], dtype=torch.int64).view(len(found), long)
+
+
+@final
+class Words:
+    """The tokenizer of the label side: `tokens`, and which texts are cut."""
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        return tokens(texts)
+
+    def cut(self, texts: Sequence[str]) -> list[bool]:
+        """Whether each text has more words than are read."""
+        return [len(_WORD.findall(text.casefold())) > _LONGEST for text in texts]
 
 
 def _number(word: str) -> int:
