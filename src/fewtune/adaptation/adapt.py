@@ -81,7 +81,7 @@ def adapt_examples(
     below += remarks_on_candidates(len(target.support)) if methods is None else ()
     below += (*examples.remarks, *remarks_on_bits(examples), *odd_names(target.class_names), *remarks_on_length(examples, backbone))
     return Outcome(
-        bundle=replace(bundle, facts=facts, card=model_card(bundle, facts, (*said.sentences, *below))),
+        bundle=replace(bundle, facts=facts, card=model_card(bundle, facts, said.sentences, below)),
         choice=kept.choice,
         frozen=kept.choice if kept.moved is None else frozen.choice,
         target=target,

@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from fewtune.models.bundle import Bundle
 
 
-def model_card(bundle: Bundle, facts: Mapping[str, Any], sentences: Sequence[str]) -> str:
+def model_card(bundle: Bundle, facts: Mapping[str, Any], sentences: Sequence[str], below: Sequence[str] = ()) -> str:
     """The model card (Markdown), after Mitchell et al., "Model Cards for Model Reporting", 2019. What `facts` do not hold is left out.
+
+    `sentences` stand first, as one paragraph; those `below` are a list under "In detail".
 
     `facts["sources"]`, where there is one, is a mapping of anything that is to be said of what was finetuned on (its data, the tasks
     chosen, the budget): one line a key.
@@ -33,7 +35,7 @@ def model_card(bundle: Bundle, facts: Mapping[str, Any], sentences: Sequence[str
 | class | examples | recall on held-out folds |
 |---|---|---|
 {rows}
-
+{_in_detail(below)}
 ## How it was made
 - backbone: `{bundle.backbone.name}`, {_what_moved(bundle)} (digest {bundle.backbone.digest})
 {source}
@@ -48,6 +50,11 @@ In this folder, `fewtune predict . new.jpg more/` gives labels, and `fewtune eva
 accuracy holds for new examples drawn like the labelled ones; other cameras, authors or classes are not covered. The backbone's own licence
 and biases apply.
 """
+
+
+def _in_detail(sentences: Sequence[str]) -> str:
+    """A list of sentences; nothing without any."""
+    return "\n".join(["\n## In detail", *(f"- {cell(sentence)}" for sentence in sentences), ""]) if sentences else ""
 
 
 def _what_moved(bundle: Bundle) -> str:

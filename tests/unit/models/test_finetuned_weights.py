@@ -237,6 +237,9 @@ def test_models_of_earlier_formats_are_asked_for_again(saved: Path, tmp_path: Pa
 def test_the_card_says_what_moved_and_where_the_sources_came_from(saved: Path) -> None:
     bundle = load_bundle(saved)
     assert "finetuned by `(LoRA(" in model_card(bundle, {}, ()) and "Other labelled data" not in model_card(bundle, {}, ())
+    two = model_card(bundle, {}, ("One.", "Two."), ("Three.", "Four."))
+    assert "\n\nOne. Two.\n\n|" in two and "\n## In detail\n- Three.\n- Four.\n\n## How it was made" in two
+    assert "In detail" not in model_card(bundle, {}, ("One.",))
     said = model_card(bundle, {"sources": {"data": {"a|b": "3 rows"}, "chosen": ["t1", "t2"], "none": [], "budget": "10 minutes"}}, ())
     assert "- data: a\\|b (3 rows)\n- chosen: t1, t2\n- budget: 10 minutes\n" in said and "none" not in said
     assert ", unchanged (digest" in model_card(replace(bundle, moved=None), {}, ())
