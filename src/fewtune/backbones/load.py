@@ -9,7 +9,7 @@ from pathlib import Path
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.own_module import is_own
 from fewtune.backbones.passes import placed
-from fewtune.backbones.places import Place, is_packed
+from fewtune.backbones.places import RUN, Place, is_packed
 from fewtune.backbones.providers.names import PAIR, PROVIDERS, SMALL, Name, in_folder, read_name
 from fewtune.errors import InputError
 from fewtune.machine import Machine
@@ -45,7 +45,7 @@ def load_backbone(
         whole = load_packed(fetched[0], machine)
         if folder is None and name != whole.name:
             raise InputError(f"{given} holds {whole.name}, not {name}: write --backbone {whole.name} --weights {given}.")
-        made_so = name.partition(":")[0] == "run" or name.partition(",")[2] == whole.name.partition(",")[2]  # a run is read as it is
+        made_so = name.startswith(RUN) or name.partition(",")[2] == whole.name.partition(",")[2]  # a run is read as it is
         if fetched[0] == given or made_so:
             placed(whole.network, whole.machine, images=whole.preparation.modality == "image")
             return whole

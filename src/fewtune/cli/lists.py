@@ -17,15 +17,17 @@ def spread(app: App, words: Sequence[str]) -> list[str]:
     """
     if not words or words[0] not in app or words[0].startswith("-"):
         return list(words)
-    lists, positional = _flags(app[words[0]])
     flagged = next((place for place, word in enumerate(words) if word.startswith("-")), len(words))
+    if not any(_is_value(words[place - 1]) and _is_value(words[place]) for place in range(flagged + 1, len(words))):
+        return list(words)  # the flags of the command take their time to read
+    lists, positional = _flags(app[words[0]])
     if not 0 < positional <= flagged - 1:
         return list(words)
     made, flag = list(words[:flagged]), ""
     for place, word in enumerate(words[flagged:], flagged):
         if word == "--":
             return [*made, *words[place:]]
-        value = not word.startswith("-") or _number(word)
+        value = _is_value(word)
         if value and flag in lists and words[place - 1] != flag:
             made.append(flag)
         elif not value:
@@ -44,6 +46,10 @@ def _flags(command: App) -> tuple[set[str], int]:
 
 def _several(hint: object) -> bool:
     return any(getattr(one, "__origin__", None) is list for one in (hint, *getattr(hint, "__args__", ())))
+
+
+def _is_value(word: str) -> bool:
+    return not word.startswith("-") or _number(word)
 
 
 def _number(word: str) -> bool:

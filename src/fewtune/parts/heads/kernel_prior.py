@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
@@ -12,10 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fewtune.lengths import lengths
 from fewtune.parts.heads.features import linear, widen
 from fewtune.parts.heads.head import Parameters, State, nothing_own
-from fewtune.parts.heads.named_support import Named, named, of_grid
+from fewtune.parts.heads.named_support import Named, far, named, nearness, of_grid
 from fewtune.parts.heads.positive_or_loo import check_positive_or_loo
 from fewtune.parts.heads.prompts import check_prompts
 from fewtune.tasks.episodes import Episodes
@@ -78,9 +76,7 @@ class KernelPrior:
 
     def score(self, state: State, query: Tensor, parameters: Parameters) -> Tensor:
         features = widen(query)
-        cosines = torch.bmm(features, state["support"].to(features).mT) / lengths(features)
-        near = torch.exp(-state["beta"].to(features)[:, None, None] * (1 - cosines))
-        found = linear(state, features, normalize=True) + torch.bmm(near, state["dual"].to(features))
+        found = linear(state, features, normalize=True) + torch.bmm(nearness(state, features), state["dual"].to(features))
         return (parameters[f"{self.name}.temperature"].to(features) * found).to(query.dtype)
 
 
@@ -110,6 +106,5 @@ def chosen_kernel(given: Named, penalty: float | str, beta: float | str) -> tupl
             kept = values.clamp_min(0) / (values.clamp_min(0) + p)
             error = (rest - torch.bmm(vectors * kept[:, None, :], rotated)) / (1 - (vectors.square() * kept[:, None, :]).sum(-1))[..., None]
             mean = (error.square().sum(-1) * telling).sum(1) / rows.clamp_min(1)
-            far = sum((math.log(value / usual) / spread) ** 2 for value, usual, spread in zip((p, b), USUAL, SPREADS, strict=True))
-            totals.append(torch.where(told, rows / 2 * mean.clamp_min(TINY).log(), 0.0) + 0.5 * far)
+            totals.append(torch.where(told, rows / 2 * mean.clamp_min(TINY).log(), 0.0) + far((p, b), USUAL, SPREADS))
     return of_grid(tuple(p for _, p in pairs), totals, rest), of_grid(tuple(b for b, _ in pairs), totals, rest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -10,9 +11,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from fewtune.lengths import unit
+from fewtune.lengths import lengths, unit
 from fewtune.parts.heads.features import exact, prepared, widen
-from fewtune.parts.heads.head import one_hot
+from fewtune.parts.heads.head import State, one_hot
 from fewtune.parts.heads.prompts import directions
 from fewtune.tasks.episodes import Episodes
 
@@ -76,6 +77,17 @@ def zero_shot_scale(given: Named) -> Float[Tensor, " E"]:
     cosines = given.zero_shot
     totals = [given.loss(scale * cosines, given.members) + 0.5 * (math.log(scale / USUAL_SCALE) / SPREAD) ** 2 for scale in SCALES]
     return of_grid(SCALES, totals, cosines)
+
+
+def far(values: Sequence[float], usual: Sequence[float], spreads: Sequence[float]) -> float:
+    """1/2 the sum of ((log value - log usual) / spread)^2: how unlikely strengths are before anything is seen."""
+    return 0.5 * sum((math.log(value / middle) / spread) ** 2 for value, middle, spread in zip(values, usual, spreads, strict=True))
+
+
+def nearness(state: State, features: Float[Tensor, "E Q D"]) -> Float[Tensor, "E Q S"]:
+    """exp(-beta (1 - cosine)) of queries and the unit rows "support" of a state, which holds "beta" [E] too."""
+    cosines = torch.bmm(features, state["support"].to(features).mT) / lengths(features)
+    return torch.exp(-state["beta"].to(features)[:, None, None] * (1 - cosines))
 
 
 def of_grid(grid: tuple[float, ...], totals: list[Tensor], like: Tensor) -> Float[Tensor, " E"]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
@@ -12,10 +11,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fewtune.lengths import unit
-from fewtune.parts.heads.features import exact, linear, prepared, widen
-from fewtune.parts.heads.head import Parameters, State, nothing_own, one_hot
+from fewtune.parts.heads.features import linear, widen
+from fewtune.parts.heads.head import Parameters, State, nothing_own
+from fewtune.parts.heads.named_support import Named, far, named, of_grid
 from fewtune.parts.heads.positive_or_loo import check_positive_or_loo
-from fewtune.parts.heads.prompts import check_prompts, directions
+from fewtune.parts.heads.prompts import check_prompts
 from fewtune.tasks.episodes import Episodes
 
 USUAL = 2.0  # how many examples a class name is worth where the support says nothing
@@ -64,43 +64,33 @@ class Shrink:
 
     def fit(self, support: Tensor, episodes: Episodes, class_vectors: Tensor | None, parameters: Parameters) -> State:
         """{"weight": [E, K, D]}: the unit vectors along p_c, without the temperature."""
-        wide = widen(support)
-        names = exact(unit(widen(directions(class_vectors, "Shrink", support.shape[-1])).to(wide)))
-        members = one_hot(episodes, exact(wide[:0]))
-        features = prepared(support, members.sum(dim=-1, keepdim=True), normalize=True)
+        wide, given = widen(support), named(support, episodes, class_vectors, "Shrink")
         if isinstance(self.strength, str):
-            temperature = parameters[f"{self.name}.temperature"].to(features)
-            strength = chosen_strength(features, members, names, temperature)[:, None, None]
+            strength = chosen_strength(given, parameters[f"{self.name}.temperature"].to(given.rows))[:, None, None]
         else:
-            strength = features.new_tensor(self.strength)
-        return {"weight": unit(torch.bmm(members.mT, features) + strength * names).to(wide)}
+            strength = given.rows.new_tensor(self.strength)
+        return {"weight": unit(torch.bmm(given.members.mT, given.rows) + strength * given.names).to(wide)}
 
     def score(self, state: State, query: Tensor, parameters: Parameters) -> Tensor:
         return parameters[f"{self.name}.temperature"].to(query) * linear(state, query, normalize=True)
 
 
 @torch.no_grad()
-def chosen_strength(
-    X: Float[Tensor, "E S D"], members: Float[Tensor, "E S K"], names: Float[Tensor, "E K D"], temperature: Float[Tensor, ""]
-) -> Float[Tensor, " E"]:
+def chosen_strength(given: Named, temperature: Float[Tensor, ""]) -> Float[Tensor, " E"]:
     """Which of GRID suits each episode. Classes without support are not among the answers.
 
     With s = sum of class c, t its name and x a row, the cosine of x and s + k t needs x.s, x.t, s.s and s.t alone. Leaving x out of its
     own class puts s - x for s, and x.x = 1 (0 for a zero row) and x.s are known already.
     """
+    X, members, names = given.rows, given.members, given.names
     sums = torch.bmm(members.mT, X)
-    along, named = torch.bmm(X, sums.mT), torch.bmm(X, names.mT)
+    along, named_by = torch.bmm(X, sums.mT), given.zero_shot
     square, cross = sums.square().sum(dim=-1)[:, None], (sums * names).sum(dim=-1)[:, None]
     size, long = members * X.square().sum(dim=-1, keepdim=True), names.square().sum(dim=-1)[:, None]
-    count = members.sum(dim=1, keepdim=True)
-    told = members * (count > 1)
     totals = []
     for k in GRID:
-        product = along - size + k * named
-        length = square + 2 * k * cross + k * k * long + size - 2 * members * (along + k * named)
+        product = along - size + k * named_by
+        length = square + 2 * k * cross + k * k * long + size - 2 * members * (along + k * named_by)
         logits = temperature * product / length.clamp_min(TINY).sqrt()
-        logs = logits.masked_fill(count == 0, -torch.inf).log_softmax(dim=-1)
-        loss = -logs.masked_fill(told == 0, 0.0).sum(dim=(1, 2))
-        totals.append(loss + 0.5 * (math.log(k / USUAL) / SPREAD) ** 2)
-    best = torch.stack(totals, dim=1).argmin(dim=1)
-    return torch.tensor(GRID, dtype=X.dtype, device=X.device)[best]
+        totals.append(given.loss(logits, given.company) + far((k,), (USUAL,), (SPREAD,)))
+    return of_grid(GRID, totals, X)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
@@ -12,10 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fewtune.lengths import lengths
 from fewtune.parts.heads.features import exact, linear, widen
 from fewtune.parts.heads.head import Parameters, State, nothing_own
-from fewtune.parts.heads.named_support import Named, named, of_grid, zero_shot_scale
+from fewtune.parts.heads.named_support import Named, far, named, nearness, of_grid, zero_shot_scale
 from fewtune.parts.heads.positive_or_loo import check_positive_or_loo
 from fewtune.parts.heads.prompts import check_prompts
 from fewtune.tasks.episodes import Episodes
@@ -77,9 +75,7 @@ class TipAdapter:
 
     def score(self, state: State, query: Tensor, parameters: Parameters) -> Tensor:  # noqa: ARG002
         features = widen(query)
-        cosines = torch.bmm(features, state["support"].to(features).mT) / lengths(features)
-        near = torch.exp(-state["beta"].to(features)[:, None, None] * (1 - cosines))
-        return (linear(state, features, normalize=True) + torch.bmm(near, state["votes"].to(features))).to(query.dtype)
+        return (linear(state, features, normalize=True) + torch.bmm(nearness(state, features), state["votes"].to(features))).to(query.dtype)
 
 
 @torch.no_grad()
@@ -95,7 +91,6 @@ def chosen_strengths(
     votes = {b: torch.bmm(torch.exp(-b * (1 - cosines)) * (1 - itself), given.members) / others for b in betas}
     totals = []
     for a, b in pairs:
-        far = sum((math.log(value / usual) / spread) ** 2 for value, usual, spread in zip((a, b), USUAL, SPREADS, strict=True))
-        totals.append(given.loss(scale[:, None, None] * zero_shot + a * votes[b], given.company) + 0.5 * far)
+        totals.append(given.loss(scale[:, None, None] * zero_shot + a * votes[b], given.company) + far((a, b), USUAL, SPREADS))
     first, second = (tuple(pair[side] for pair in pairs) for side in (0, 1))
     return of_grid(first, totals, cosines), of_grid(second, totals, cosines)
