@@ -6,11 +6,12 @@ The draws are those of benchmarks/adapting.py: `shots` labelled texts of each cl
 class to be measured on. All start from the same all-MiniLM-L6-v2 in float32, on one core:
 
     saved        `fewtune.adapt` with one repeat of the folds and no limit of time (a busy machine must not decide what is tried)
+    contrastive  `contrastive(on='support')` as shipped, finetuned once on all labelled texts: nothing is compared or chosen
     SetFit       its default recipe: one epoch of pairs, then logistic regression (pip install 'fewtune[peers]')
     LogisticRegression, LogisticRegressionCV    scikit-learn on the frozen features
 
-One JSON line a draw, seed by seed; it stops before a draw that would begin after so many `--minutes` of processor time. Seconds are
-processor seconds for learning and answering.
+--systems leaves some of the first three out. One JSON line a draw, seed by seed; it stops before a draw that would begin after so many
+`--minutes` of processor time. Seconds are processor seconds for learning and answering.
 """
 
 from __future__ import annotations
@@ -38,11 +39,19 @@ from fewtune.adaptation.adapt import adapt_examples
 from fewtune.adaptation.settings import AdaptSettings
 from fewtune.backbones.backbone import Backbone
 from fewtune.data.examples import Examples
+from fewtune.data.row_space import RowSpace
+from fewtune.learners.target import usable_target
+from fewtune.learning.method import Method
+from fewtune.learning.phase import Adapt
+from fewtune.models.fitting import fit_head
 from fewtune.models.predict import Running, predict_examples
+from fewtune.sides.own import OwnTuner, own_method
+from fewtune.sides.route import side_of
 from fewtune.sides.settings import OwnSettings
 from fewtune.statistics import t_interval
 
-SYSTEMS = ("saved", "SetFit", "LogisticRegression", "LogisticRegressionCV")
+OWN, BASES = "contrastive", ("LogisticRegression", "LogisticRegressionCV")
+SYSTEMS = ("saved", OWN, "SetFit")  # with processor seconds
 WEIGHTS = "weights/all-minilm-l6-v2"
 
 
@@ -54,6 +63,7 @@ def main() -> None:
     parser.add_argument("--shots", type=int, default=8)
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=SYSTEMS)
     given = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
@@ -64,23 +74,24 @@ def main() -> None:
             for name in given.sets:
                 if (name, given.shots, seed) in done or time.process_time() > 60 * given.minutes:
                     continue
-                out.write(
-                    json.dumps({"set": name, "shots": given.shots, "seed": seed, **measured(given.kit, name, given.shots, seed)}) + "\n"
-                )
+                line = measured(given.kit, name, given.shots, seed, given.systems)
+                out.write(json.dumps({"set": name, "shots": given.shots, "seed": seed, **line}) + "\n")
                 out.flush()
     print(table([json.loads(line) for line in given.out.read_text().splitlines()]))
 
 
-def measured(kit: Path, name: str, shots: int, seed: int) -> dict[str, Any]:
+def measured(kit: Path, name: str, shots: int, seed: int, systems: Sequence[str]) -> dict[str, Any]:
     """Accuracies of one draw, and the processor seconds of each system."""
     examples, backbone = opened(kit, name)
     target, rest = drawn(examples, "test", shots, seed)
     found: dict[str, Any] = {"ways": len(np.unique(target.labels))}
-    for system, run in (
-        ("saved", lambda: adapted(target, rest, backbone, seed)),
-        ("SetFit", lambda: set_fit(target, rest, kit / WEIGHTS, seed)),
-    ):
-        found[system], found[f"{system} s"] = timed(run)
+    runs = {
+        "saved": lambda: adapted(target, rest, backbone, seed),
+        OWN: lambda: contrastive(target, rest, backbone, seed),
+        "SetFit": lambda: set_fit(target, rest, kit / WEIGHTS, seed),
+    }
+    for system in systems:
+        found[system], found[f"{system} s"] = timed(runs[system])
     found |= peers(target, rest, backbone, None)
     return found
 
@@ -102,6 +113,21 @@ def adapted(target: Examples, rest: Examples, backbone: Backbone, seed: int) -> 
     outcome = adapt_examples(target, backbone, settings=settings)
     answers = predict_examples(outcome.bundle, rest, threshold=0.0, running=Running(backbone=outcome.backbone))
     return float(np.mean([answer.label == truth for answer, truth in zip(answers, names_of(rest), strict=True)]))
+
+
+def contrastive(target: Examples, rest: Examples, backbone: Backbone, seed: int) -> float:
+    """Accuracy of the recipe alone, with its own head."""
+    method = own_method("contrastive(on='support')")
+    known = usable_target(target, backbone, cache=None, skip_bad=False, quiet=True)
+    tuner = OwnTuner(known, RowSpace([known.examples], remember=1 << 30), backbone, method, seed)
+    side = tuner.made(known.support).side
+    labels, ways = known.labels[known.support], len(known.class_names)
+    assert isinstance(method.learner, Adapt)
+    head = method.learner.then
+    state, parameters = fit_head(Method(learner=head), side.features, known.support, labels, ways, None)
+    features = side_of(side.backbone, RowSpace([rest]), np.arange(len(rest))).features
+    answers = head.score(state, features[None], parameters)[0].argmax(-1)
+    return float(np.mean([known.class_names[a] == truth for a, truth in zip(answers.tolist(), names_of(rest), strict=True)]))
 
 
 def set_fit(target: Examples, rest: Examples, weights: Path, seed: int) -> float:
@@ -127,16 +153,22 @@ def set_fit(target: Examples, rest: Examples, weights: Path, seed: int) -> float
 
 
 def table(lines: Sequence[dict[str, Any]]) -> str:
-    """A line a set, then the means over sets: accuracies, differences to what is saved with intervals over draws, seconds."""
-    out = ["| set | draws | " + " | ".join(SYSTEMS) + " | seconds of adapt | of SetFit |", "|---" * (len(SYSTEMS) + 4) + "|"]
-    for name in dict.fromkeys(x["set"] for x in lines):
+    """A line a set, then the means over draws: accuracies, differences with intervals over draws and over sets, seconds."""
+    timed, sets = [s for s in SYSTEMS if s in lines[0]], list(dict.fromkeys(x["set"] for x in lines))
+    shown = [*timed, *BASES]
+    out = ["| set | draws | " + " | ".join([*shown, *(f"{s}, s" for s in timed)]) + " |", "|---" * (len(shown) + len(timed) + 2) + "|"]
+    for name in sets:
         mine = [x for x in lines if x["set"] == name]
-        means = " | ".join(f"{100 * np.mean([x[s] for x in mine]):.1f}" for s in SYSTEMS)
-        ours, theirs = (np.mean([x[f"{s} s"] for x in mine]) for s in SYSTEMS[:2])
-        out.append(f"| {name} | {len(mine)} | {means} | {ours:.0f} | {theirs:.0f} |")
-    for other in SYSTEMS[1:]:
-        gap = t_interval(np.array([100 * (x["saved"] - x[other]) for x in lines]))
-        out.append(f"saved - {other}: {gap.mean:+.1f} ({gap.low:+.1f} to {gap.high:+.1f}) over {len(lines)} draws")
+        cells = [f"{100 * np.mean([x[s] for x in mine]):.1f}" for s in shown]
+        cells += [f"{np.mean([x[f'{s} s'] for x in mine]):.0f}" for s in timed]
+        out.append(f"| {name} | {len(mine)} | " + " | ".join(cells) + " |")
+    for ours, theirs in ((a, b) for i, a in enumerate(timed) for b in shown[i + 1 :]):
+        gaps = {name: [100 * (x[ours] - x[theirs]) for x in lines if x["set"] == name] for name in sets}
+        draws, by_set = t_interval(np.concatenate(list(gaps.values()))), t_interval(np.array([np.mean(gaps[name]) for name in sets]))
+        out.append(
+            f"{ours} - {theirs}: {draws.mean:+.1f} ({draws.low:+.1f} to {draws.high:+.1f}) over {len(lines)} draws; "
+            f"{by_set.mean:+.1f} ({by_set.low:+.1f} to {by_set.high:+.1f}) over {len(sets)} sets"
+        )
     return "\n".join(out)
 
 
