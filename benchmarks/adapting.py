@@ -7,7 +7,8 @@ repeat of the folds, and is measured on up to 40 other examples of each class, w
 the set's classes (its training classes) are other labelled data. One JSON line a draw; at the end a table: accuracy of the frozen model,
 points that each side adds, and the share of the best side's gain that the saved model takes.
 
-scikit-learn's LogisticRegression() and LogisticRegressionCV() on the frozen features stand beside them. --answers FOLDER keeps, for each
+scikit-learn's LogisticRegression() and LogisticRegressionCV() on the frozen features stand beside them, and where it is installed
+(pip install 'autogluon.tabular[lightgbm,catboost,xgboost]') AutoGluon's TabularPredictor with `--autogluon` seconds. --answers FOLDER keeps, for each
 draw, what every way answered to the held-out labelled examples and to the others: `benchmarks/calibrating.py` reads that.
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 import time
 import warnings
 from collections.abc import Sequence
@@ -60,6 +62,7 @@ def main() -> None:
     parser.add_argument("--visits", type=int, default=4800)
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="no draw begins after so many minutes of processor time")
+    parser.add_argument("--autogluon", type=int, default=0, help="seconds for AutoGluon on the frozen features; 0: without it")
     parser.add_argument("--answers", type=Path, help="a folder for the answers of every way, one file a draw")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -108,7 +111,7 @@ def measured(
     outcome = adapt_examples(target, backbone, sources=sources, settings=settings, at=Workplace(cache=given.cache, quiet=True))
     found: dict[str, Any] = {"seconds": round(time.process_time() - began, 1), "ways": len(outcome.class_names)}
     found |= accuracies(outcome, rest, keep)
-    found |= peers(target, rest, backbone, given.cache)
+    found |= peers(target, rest, backbone, given.cache, given.autogluon)
     if outcome.choice.expected is not None:
         found["expected"] = [outcome.choice.expected.mean, outcome.choice.expected.low, outcome.choice.expected.high]
     return found
@@ -178,18 +181,31 @@ def accuracies(outcome: Outcome, rest: Examples, keep: Path | None = None) -> di
     return found
 
 
-def peers(target: Examples, rest: Examples, backbone: Backbone, cache: Path | None) -> dict[str, float]:
-    """scikit-learn on the same frozen features."""
+def peers(target: Examples, rest: Examples, backbone: Backbone, cache: Path | None, autogluon: int = 0) -> dict[str, float]:
+    """scikit-learn on the same frozen features, and AutoGluon with so many seconds."""
     X, Z = (feature_table(backbone, RowSpace([e]), folder=cache, quiet=True).features.numpy() for e in (target, rest))
     names = {name: i for i, name in enumerate(target.class_names)}
     y, t = target.labels, np.array([names[rest.class_names[c]] for c in rest.labels])
-    found = {}
-    for name, peer in (
-        ("LogisticRegression", LogisticRegression(max_iter=1000)),
-        ("LogisticRegressionCV", cross_validated(np.unique(y, return_inverse=True)[1])),
-    ):
-        found[name] = float((peer.fit(X, y).predict(Z) == t).mean())
-    return found
+    answers = {
+        "LogisticRegression": lambda: LogisticRegression(max_iter=1000).fit(X, y).predict(Z),
+        "LogisticRegressionCV": lambda: cross_validated(np.unique(y, return_inverse=True)[1]).fit(X, y).predict(Z),
+        **({"AutoGluon": lambda: auto_gluon(X, y, Z, autogluon)} if autogluon else {}),
+    }
+    return {name: float((answer() == t).mean()) for name, answer in answers.items()}
+
+
+def auto_gluon(X: Any, y: Any, Z: Any, seconds: int) -> Any:
+    """The classes [A] that AutoGluon's TabularPredictor gives, with its default preset on one core."""
+    try:
+        import pandas
+        from autogluon.tabular import TabularPredictor
+    except ImportError as problem:
+        raise SystemExit(f"AutoGluon is missing ({problem}): pip install 'autogluon.tabular[lightgbm,catboost,xgboost]'") from None
+    known = pandas.DataFrame(X).add_prefix("f").assign(label=[f"class {c}" for c in y])
+    with tempfile.TemporaryDirectory() as folder:
+        predictor = TabularPredictor(label="label", path=folder, verbosity=0).fit(known, time_limit=seconds, num_cpus=1)
+        found = predictor.predict(pandas.DataFrame(Z).add_prefix("f"))
+    return found.str.removeprefix("class ").astype(int).to_numpy()
 
 
 def table(lines: Sequence[dict[str, Any]]) -> str:
@@ -212,7 +228,7 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
                     half = 1.96 * np.std(gains, ddof=1) / np.sqrt(len(gains)) if len(gains) > 1 else float("nan")
                     cells.append(f"{side} {np.mean(gains):+.1f} ± {half:.1f}")
             out.append(f"  {name} {100 * np.mean([x[FROZEN] for x in draws]):.1f}: " + "; ".join(cells))
-        best = [max([x[s] for s in sides if s in x and not s.startswith(("saved", "Logistic"))] + [x[FROZEN]]) for x in mine]
+        best = [max([x[s] for s in sides if s in x and not s.startswith(("saved", "Logistic", "AutoGluon"))] + [x[FROZEN]]) for x in mine]
         for saved in ("saved", "saved if shown"):
             gain = sum(x[saved] - x[FROZEN] for x in mine)
             whole = sum(b - x[FROZEN] for b, x in zip(best, mine, strict=True))
