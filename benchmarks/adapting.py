@@ -8,8 +8,9 @@ the set's classes (its training classes) are other labelled data. One JSON line 
 points that each side adds, and the share of the best side's gain that the saved model takes.
 
 scikit-learn's LogisticRegression() and LogisticRegressionCV() on the frozen features stand beside them, and where it is installed
-(pip install 'autogluon.tabular[lightgbm,catboost,xgboost]') AutoGluon's TabularPredictor with `--autogluon` seconds. --answers FOLDER keeps, for each
-draw, what every way answered to the held-out labelled examples and to the others: `benchmarks/calibrating.py` reads that.
+(pip install 'autogluon.tabular[lightgbm,catboost,xgboost]') AutoGluon's TabularPredictor with `--autogluon`
+seconds. --answers FOLDER keeps, for each draw, what every way answered to the held-out labelled examples and to the others:
+`benchmarks/calibrating.py` reads that.
 """
 
 from __future__ import annotations
