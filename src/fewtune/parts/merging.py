@@ -231,11 +231,15 @@ def merge(
                 f"expected members that come from one start, but {odd!r} is missing in one of them or has another shape there."
             )
     whole = [settled(edits, end, start) for end in ends]
-    moved = [n for n, t in start.items() if t.is_floating_point() and any(end[n] is not t for end in whole)]
+    moved = [n for n, t in start.items() if t.is_floating_point() and any(_differs(end[n], t) for end in whole)]
     if not moved:
         return dict(start)
     change = rule.merge([{n: end[n] - start[n] for n in moved} for end in whole], grams)
     return {n: t + change[n].to(t) if n in change else t for n, t in start.items()}
+
+
+def _differs(end: Tensor, start: Tensor) -> bool:
+    return end is not start and not torch.equal(end, start)
 
 
 def _unflattened(vector: Tensor, like: Delta) -> dict[str, Tensor]:

@@ -28,13 +28,14 @@ POINTS = tuple(round(-0.2 + 0.1 * i, 1) for i in range(15))
 def mixed(first: Weights, second: Weights, share: float) -> dict[str, Tensor]:
     """(1 - share) first + share second, name by name; `share` may be outside [0, 1].
 
-    At 0 and 1 these are the very tensors given. Whole numbers (counters) are those of `first`. Raises InputError unless both have the same
-    names and shapes.
+    At 0 and 1 these are the very tensors given, and where both have the same tensor it stays. Whole numbers (counters) are those of
+    `first`. Raises InputError unless both have the same names and shapes.
     """
     check_alike(first, second)
     if share in (0, 1):
         return dict(second if share else first)
-    return {n: t if not t.is_floating_point() else (1 - share) * t + share * second[n] for n, t in first.items()}
+    kept = {n for n, t in first.items() if t is second[n] or not t.is_floating_point()}
+    return {n: t if n in kept else (1 - share) * t + share * second[n] for n, t in first.items()}
 
 
 def check_alike(first: Weights, second: Weights) -> None:

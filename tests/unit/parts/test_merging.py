@@ -225,6 +225,15 @@ def test_whole_numbers_and_what_nobody_moved_stay(rule: Any) -> None:
     assert found["b"] is start["b"] and found["count"] is start["count"]
 
 
+def test_what_nobody_moved_takes_no_part_where_members_are_copies() -> None:
+    """Members that were read from files hold frozen weights as tensors of their own: they do not count in the density of Ties."""
+    start = {"frozen": torch.arange(98.0), "moved": torch.zeros(2)}
+    ends = [{"frozen": start["frozen"].clone(), "moved": torch.tensor(end)} for end in ([1.0, 2.0], [2.0, 4.0])]
+    found = merge(Ties(density=0.5), start, ends)
+    assert found["moved"].tolist() == [0.0, 3.0]
+    assert found["frozen"] is start["frozen"]
+
+
 @each_rule
 def test_lora_is_merged_as_the_change_it_makes(rule: Any) -> None:
     """Factors that differ in every member: the rule sees up @ down, and the factors are those of the start afterwards."""

@@ -27,6 +27,13 @@ def test_the_ends_are_the_solutions_themselves_and_counters_do_not_mix() -> None
     assert int(mixed(first, second, 0.5)["n"]) == 3
 
 
+def test_a_tensor_of_both_stays_that_tensor() -> None:
+    """Not (1 - a) t + a t, which rounds, and which a kept lower part of a network would take for another tensor."""
+    frozen = torch.tensor([0.1])
+    found = mixed({"f": frozen, "w": torch.zeros(1)}, {"f": frozen, "w": torch.ones(1)}, 0.3)
+    assert found["f"] is frozen and float(found["w"]) == pytest.approx(0.3)
+
+
 def test_settling_happens_at_every_point() -> None:
     found = interpolation({"w": torch.zeros(1)}, {"w": torch.ones(1)}, lambda w: float(w["w"]), (0, 0.5, 1), lambda w: {"w": w["w"] + 10})
     assert found.tolist() == [10, 10.5, 11]
