@@ -1,7 +1,7 @@
 """What is transferred, and how far: analyses of weights, features and results as functions.
 
-Two solutions: `interpolation`, `barrier` and `error_agreement`. Modules: `rewind`, `criticality`. Depth: `depth_probe`, `margins`.
-The law of the downstream error: `hull`, `downstream_law`. Theory: `variance_ratio`, `diversity` and the bounds.
+Two solutions: `interpolation`, `barrier` and `error_agreement`. Curves: `convergence`. Modules: `rewind`, `criticality`, `valley`. Depth:
+`depth_probe`, `margins`. The law of the downstream error: `hull`, `downstream_law`. Theory: `variance_ratio`, `diversity` and the bounds.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fewtune.transfer.modules import Criticality, ModuleCriticality, chosen_groups, criticality, rewind, rewound, with_buffers
     from fewtune.transfer.normalisation import reestimated
     from fewtune.transfer.scale_studies import Sensitivity, overlay, rescaled, residual_spread, sensitivity, shot_correlations
+    from fewtune.transfer.speed import Convergence, convergence, steps_to
     from fewtune.transfer.theory import (
         Diversity,
         average_difference,
@@ -33,22 +34,27 @@ if TYPE_CHECKING:
         variance_ratio,
         worst_difference,
     )
+    from fewtune.transfer.valleys import RankTrend, Valley, goes_with_error, grows_with_depth, rank_trend, valley
 
 # the file of each name; imported when the name is first used
 _WHERE = {
     "Agreement": "agreement",
     "Barrier": "landscape",
+    "Convergence": "speed",
     "Criticality": "modules",
     "Diversity": "theory",
     "DownstreamLaw": "law",
     "ModuleCriticality": "modules",
     "POINTS": "landscape",
     "Probe": "depth",
+    "RankTrend": "valleys",
     "Sensitivity": "scale_studies",
+    "Valley": "valleys",
     "average_difference": "theory",
     "barrier": "landscape",
     "chosen_groups": "modules",
     "collision_probability": "theory",
+    "convergence": "speed",
     "criticality": "modules",
     "depth_probe": "depth",
     "diversity": "theory",
@@ -56,7 +62,9 @@ _WHERE = {
     "error_agreement": "agreement",
     "finetuning_bound": "theory",
     "finetuning_gain": "theory",
+    "goes_with_error": "valleys",
     "group_modules": "depth",
+    "grows_with_depth": "valleys",
     "hull": "law",
     "interpolation": "landscape",
     "layer_features": "depth",
@@ -68,6 +76,7 @@ _WHERE = {
     "overlay": "scale_studies",
     "pair_losses": "theory",
     "pretraining_bound": "theory",
+    "rank_trend": "valleys",
     "reestimated": "normalisation",
     "rescaled": "scale_studies",
     "residual_spread": "scale_studies",
@@ -75,8 +84,10 @@ _WHERE = {
     "rewound": "modules",
     "sensitivity": "scale_studies",
     "shot_correlations": "scale_studies",
+    "steps_to": "speed",
     "supervised_loss": "theory",
     "tasks_and_rows": "theory",
+    "valley": "valleys",
     "variance_ratio": "theory",
     "with_buffers": "modules",
     "worst_difference": "theory",
@@ -86,16 +97,20 @@ __all__ = [
     "POINTS",
     "Agreement",
     "Barrier",
+    "Convergence",
     "Criticality",
     "Diversity",
     "DownstreamLaw",
     "ModuleCriticality",
     "Probe",
+    "RankTrend",
     "Sensitivity",
+    "Valley",
     "average_difference",
     "barrier",
     "chosen_groups",
     "collision_probability",
+    "convergence",
     "criticality",
     "depth_probe",
     "diversity",
@@ -103,7 +118,9 @@ __all__ = [
     "error_agreement",
     "finetuning_bound",
     "finetuning_gain",
+    "goes_with_error",
     "group_modules",
+    "grows_with_depth",
     "hull",
     "interpolation",
     "layer_features",
@@ -115,6 +132,7 @@ __all__ = [
     "overlay",
     "pair_losses",
     "pretraining_bound",
+    "rank_trend",
     "reestimated",
     "rescaled",
     "residual_spread",
@@ -122,8 +140,10 @@ __all__ = [
     "rewound",
     "sensitivity",
     "shot_correlations",
+    "steps_to",
     "supervised_loss",
     "tasks_and_rows",
+    "valley",
     "variance_ratio",
     "with_buffers",
     "worst_difference",

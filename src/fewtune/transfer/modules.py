@@ -127,11 +127,28 @@ def criticality(
     limit = float(error(end)) + slack if threshold is None else threshold
     found = {}
     for title, members in groups:
-        names = [n for n in members if n in end and n in start and end[n].is_floating_point()]
-        if not names:
-            raise InputError(f"group {title!r} has no weights that both networks have.")
+        names = moving_names(start, end, title, members)
         found[title] = _module(start, end, title, names, error, limit, sorted(alphas), sorted(sigmas, reverse=True), samples, seed)
     return Criticality(found, limit)
+
+
+def moving_names(start: Weights, end: Weights, title: str, members: Sequence[str]) -> list[str]:
+    """The names of a module that both networks have. Raises InputError where there are none, and for other shapes."""
+    names = [n for n in members if n in end and n in start and end[n].is_floating_point()]
+    if not names:
+        raise InputError(f"group {title!r} has no weights that both networks have.")
+    check_alike({n: start[n] for n in names}, {n: end[n] for n in names})
+    return names
+
+
+def unit(start: Weights, end: Weights, names: Sequence[str]) -> float:
+    """The noise of sigma 1: the root mean square distance of the names from their start, or their own size where they have not moved."""
+    size = _square(start, end, names) or sum(float(end[n].double().square().sum()) for n in names) or 1.0
+    return math.sqrt(size / sum(end[n].numel() for n in names))
+
+
+def _square(start: Weights, end: Weights, names: Sequence[str]) -> float:
+    return sum(float((end[n].double() - start[n].double()).square().sum()) for n in names)
 
 
 def _module(
@@ -146,11 +163,8 @@ def _module(
     samples: int,
     seed: int,
 ) -> ModuleCriticality:
-    check_alike({n: start[n] for n in names}, {n: end[n] for n in names})
-    square = sum(float((end[n].double() - start[n].double()).square().sum()) for n in names)
-    count = sum(end[n].numel() for n in names)
-    size = square or sum(float(end[n].double().square().sum()) for n in names) or 1.0
-    absolute = [s * math.sqrt(size / count) for s in sigmas]
+    square = _square(start, end, names)
+    absolute = [s * unit(start, end, names) for s in sigmas]
     errors = np.full((len(alphas), len(sigmas)), np.nan)
     best, at = math.inf, (math.nan, math.nan)
     for i, alpha in enumerate(alphas):
@@ -159,7 +173,7 @@ def _module(
             value = alpha * alpha * square / (sigma * sigma)
             if value >= best and not (value == best == 0):
                 break  # sigmas fall, so no later one gives less
-            noisy = (_noisy(middle, names, sigma, title, sample, seed) for sample in range(samples))
+            noisy = (with_noise(middle, names, sigma, title, sample, seed) for sample in range(samples))
             errors[i, j] = np.mean([float(error(weights)) for weights in noisy])
             if errors[i, j] <= limit:
                 best, at = value, (alpha, sigma)
@@ -169,7 +183,7 @@ def _module(
     return ModuleCriticality(best, *at, math.sqrt(square), np.asarray(alphas), np.asarray(absolute), errors)
 
 
-def _noisy(weights: Weights, names: Sequence[str], sigma: float, title: str, sample: int, seed: int) -> dict[str, Tensor]:
+def with_noise(weights: Weights, names: Sequence[str], sigma: float, title: str, sample: int, seed: int) -> dict[str, Tensor]:
     """The weights with normal noise in the `names`."""
     changed = dict(weights)
     for name in names:

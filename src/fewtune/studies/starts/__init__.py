@@ -1,0 +1,8 @@
+"""What a start is worth: the same finetuning from several starts, as learning curves whose height and speed are read apart."""
+
+from __future__ import annotations
+
+from fewtune.studies.starts.curves import WHOLE, Curve, StartCurves, best_rate, start_curves
+from fewtune.studies.starts.finetuning import HEAD, Finetuned, Finetuning, Seen, begun, finetuned
+
+__all__ = ["HEAD", "WHOLE", "Curve", "Finetuned", "Finetuning", "Seen", "StartCurves", "begun", "best_rate", "finetuned", "start_curves"]
