@@ -6,7 +6,7 @@
 
 Each set is once the target, and the six others are the sources (rows that are also among the target's test rows are left out). A split has
 16 labelled rows of each class; test rows are at most 600 of the set's test split (a fifth of a set without one). Every split has its own
-training seed on the sources too. `dev`: as LM-BFF, 16 more rows of each class choose the learning rate.
+training seed on the sources too. `dev`: as LM-BFF, 16 more rows of each class choose the learning rate. --alone: without other sets.
 """
 
 from __future__ import annotations
@@ -121,9 +121,10 @@ def sources_of(target: Target) -> tuple[RowSpace, int]:
     return RowSpace(kept), sum(map(len, gone.values()))
 
 
-def run(target: Target, backbone: Backbone, steps: int, seed: int, *, dev: bool) -> list[dict[str, Any]]:
+def run(target: Target, backbone: Backbone, steps: int, seed: int, *, dev: bool, alone: bool) -> list[dict[str, Any]]:
     """Every method on one split of one set."""
-    here, (source, gone) = Ground(backbone, RowSpace([target.examples])), sources_of(target)
+    here = Ground(backbone, RowSpace([target.examples]))
+    source, gone = (None, 0) if alone else sources_of(target)
     start, finetuned = here.start(), prompt_finetuning(lr=Cosine(lr=RATE))
     support = target.support(seed)
     one, rows = episode(target, support, target.test), []
@@ -136,8 +137,8 @@ def run(target: Target, backbone: Backbone, steps: int, seed: int, *, dev: bool)
     judge("zero-shot", prompt_zero_shot().learner, start, time.process_time())
     judge("logistic on the mask", logistic().learner, start, time.process_time())
     judge("prompt-FT", finetuned.learner, start, time.process_time())
-    tasks = source_tasks(source)
-    for chosen in (False, True):
+    for chosen in () if source is None else (False, True):
+        tasks = source_tasks(source)
         began = time.process_time()
         method = multitask_prompt_finetuning(steps=steps, lr=Cosine(lr=RATE), selection=consistency_diversity() if chosen else None)
         phases = method.phases
@@ -198,6 +199,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="*", default=list(SETS))
     parser.add_argument("--out", type=Path)
     parser.add_argument("--dev", action="store_true")
+    parser.add_argument("--alone", action="store_true")
     parser.add_argument("--pilot", action="store_true")
     parser.add_argument("--table", type=Path)
     given = parser.parse_args()
@@ -211,7 +213,7 @@ def main() -> None:
     for seed, name in itertools.product(SEEDS[: given.splits], given.sets):
         if (seed, name) in done:
             continue
-        lines = [json.dumps(row) for row in run(Target(name), backbone, given.steps, seed, dev=given.dev)]
+        lines = [json.dumps(row) for row in run(Target(name), backbone, given.steps, seed, dev=given.dev, alone=given.alone)]
         print(*lines, sep="\n", flush=True)
         if given.out:
             with given.out.open("a") as file:
