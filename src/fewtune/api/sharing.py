@@ -13,10 +13,11 @@ from fewtune.errors import InputError
 from fewtune.evaluation.assembling import Outcomes
 from fewtune.evaluation.controls import worth_of_choice
 from fewtune.evaluation.expected_time import expected_times
-from fewtune.evaluation.merging import merged_cells, merged_runs, write_merged, write_runs
+from fewtune.evaluation.merging import merged_cells, write_merged
 from fewtune.evaluation.outline import OUTLINE, Outline, outline_of
 from fewtune.evaluation.protocol import Protocol
 from fewtune.evaluation.saved_episodes import SavedEpisodes
+from fewtune.evaluation.several_runs import merged_runs, write_runs
 from fewtune.evaluation.study import Variants
 from fewtune.evaluation.workers import Shard, join, shared_folder, work
 from fewtune.files import refuse_existing

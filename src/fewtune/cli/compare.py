@@ -57,7 +57,7 @@ def compare(
         table is for people, json and csv are for programs, latex and markdown are for documents.
     """
     model = replace(model, reading=texts)
-    from fewtune.cli.compare_columns import HEADS
+    from fewtune.cli.compare_columns import HEADS, refuse_episodes
     from fewtune.cli.compare_flags import check_episodes
     from fewtune.cli.first import check_data
     from fewtune.recipes.spelled import check_words, named
@@ -73,9 +73,10 @@ def compare(
     if (wanted := reading.columns(data, episodes=True)) is not None:
         from fewtune.cli.compare_columns import compare_table
 
-        compare_table(data, wanted, method or (), learning, format, keeping, model, reading=reading, source=source)
+        refuse_episodes(asked, learning, keeping, sharing, {"--source": source, "--target": target})
+        compare_table(data, wanted, method or (), learning, format, keeping, model, reading=reading)
         return
-    if sharing.on is not None and keeping.out is not None:
+    if sharing.on is not None and keeping.out is not None and not sharing.dry_run:
         from fewtune.cli.engines import compare_on
 
         compare_on(sharing.on, sharing.jobs, keeping.out, format)

@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from fewtune.cli.compare_flags import KeepingFlags
-from fewtune.cli.learning import LearningFlags
+from fewtune.cli.compare_flags import (
+    NO_EPISODE_FLAGS,
+    NO_KEEPING_FLAGS,
+    NO_SHARING_FLAGS,
+    EpisodeFlags,
+    KeepingFlags,
+    SharingFlags,
+    changed,
+)
+from fewtune.cli.learning import NO_LEARNING_FLAGS, LearningFlags
 from fewtune.cli.options import BackboneFlags, DataFlags
 
 if TYPE_CHECKING:
     from fewtune.data.reading.label_table import Wanted
 
 HEADS = "heads"  # the name of the method without a network
+
+
+def refuse_episodes(
+    asked: EpisodeFlags, learning: LearningFlags, keeping: KeepingFlags, sharing: SharingFlags, more: Mapping[str, object]
+) -> None:
+    """Raise InputError for a flag that only comparisons on few-shot episodes have. `more`: others, by their names."""
+    from fewtune.errors import InputError
+
+    used = ("--training-seeds", "--out", "--overwrite")
+    groups = ((asked, NO_EPISODE_FLAGS), (learning, NO_LEARNING_FLAGS), (keeping, NO_KEEPING_FLAGS), (sharing, NO_SHARING_FLAGS))
+    given = [name for name, value in more.items() if value]
+    given += [name for flags, plain in groups for name in changed(flags, plain) if name not in used]
+    if given:
+        raise InputError(f"{given[0]} is for comparisons on few-shot episodes; leave it out where label columns are compared.")
 
 
 def compare_table(
@@ -27,17 +49,12 @@ def compare_table(
     model: BackboneFlags,
     *,
     reading: DataFlags,
-    source: Sequence[Path] | None,
 ) -> None:
     """Compare on every label column, print the table, and keep it in --out."""
     from fewtune.cli.say import answer, note, terminal_width
     from fewtune.data.reading.label_table import read_label_table
-    from fewtune.errors import InputError
     from fewtune.files import refuse_existing
 
-    for flag, value in {"--source": source, "--sweep": learning.sweep, "--budget": learning.budget, "--resume": keeping.resume}.items():
-        if value:
-            raise InputError(f"{flag} is for comparisons on few-shot episodes; leave it out where label columns are compared.")
     table = read_label_table(data, wanted)
     if not table.bare:
         model.check_here(table.examples.modality)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -150,10 +150,15 @@ def check_episodes(asked: EpisodeFlags) -> None:
     if isinstance(asked.episodes, int):
         return
     check_data(asked.episodes)
-    drawing = [one.name for one in fields(EpisodeFlags) if one.name != "episodes"]
-    given = [name for name in drawing if getattr(asked, name) != getattr(NO_EPISODE_FLAGS, name)]
+    given = [name for name in changed(asked, NO_EPISODE_FLAGS) if name != "--episodes"]
     if given:
-        raise InputError(f"--episodes {asked.episodes} are saved episodes, which --{given[0]} cannot change: leave --{given[0]} out.")
+        raise InputError(f"--episodes {asked.episodes} are saved episodes, which {given[0]} cannot change: leave {given[0]} out.")
+
+
+def changed(flags: Any, plain: Any) -> list[str]:
+    """The names of flags of one group that differ from what they are by default, `plain`."""
+    differ = [one.name for one in fields(flags) if getattr(flags, one.name) != getattr(plain, one.name)]
+    return [f"--{'no-' if getattr(plain, name) is True else ''}{name.replace('_', '-')}" for name in differ]
 
 
 def settings_of(

@@ -43,9 +43,9 @@ def assembled(
     right: dict[tuple[int, int, str, int], np.ndarray[Any, np.dtype[np.bool_]]] = {}
     notes: dict[str, None] = {}
     for number, sentences in enumerate(outline.left_out):
-        notes |= dict.fromkeys(_named(outline, number, sentences))
+        notes |= dict.fromkeys(named_by_study(outline, number, sentences))
     for cell, value in values.items():
-        notes |= dict.fromkeys(_named(outline, cell.study, value.notes))
+        notes |= dict.fromkeys(named_by_study(outline, cell.study, value.notes))
         if value.cost is not None:
             costs.append(value.cost)
         spec, learns = outline.methods[cell.method][DEFAULTS if value.cost is None else value.cost.chosen]
@@ -57,7 +57,7 @@ def assembled(
     return Outcomes(make_result(columns), drawn, tuple(costs), tuple(notes), right=right)
 
 
-def _named(outline: Outline, study: int, sentences: Sequence[str]) -> list[str]:
+def named_by_study(outline: Outline, study: int, sentences: Sequence[str]) -> list[str]:
     """Sentences on one of several studies, with its target and backbone before them."""
     if len(outline.targets) == 1:
         return list(sentences)

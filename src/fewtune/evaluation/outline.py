@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias, final
 
 from fewtune.errors import InputError
 from fewtune.evaluation.cells import Cell, cells_of, key_of
-from fewtune.evaluation.study import Bench
+from fewtune.evaluation.facts import backbone_fact
+from fewtune.evaluation.study import Bench, Study
 from fewtune.files import read_regular
 from fewtune.spec import digest, text
 
@@ -23,7 +24,8 @@ Spelled: TypeAlias = tuple[str, bool]  # a method's text, and whether it learns 
 class Outline:
     """`identity`: the digest of the bench. `targets`, `backbones` and `left_out` (sentences): of each study. `settings`: (study, protocol,
     ways, shots) in order. `methods`: by name, then by variant. `cells` with their keys, in order. `caption`, `items` (what rows are
-    called), `remarks` and `beside`: for the table.
+    called), `remarks` and `beside`: for the table. `facts`: digests of the data and the backbone of each study, and of what its methods
+    learn from and how.
     """
 
     identity: str
@@ -38,6 +40,7 @@ class Outline:
     metric: str
     remarks: tuple[str, ...] = ()
     beside: tuple[tuple[str, str], ...] = ()
+    facts: tuple[tuple[str, str, str], ...] = ()
 
     def setting(self, study: int, protocol: int) -> int:
         """The number of a study's setting among those of all."""
@@ -65,7 +68,15 @@ def outline_of(bench: Bench, remarks: tuple[str, ...] = (), *, keys: bool = Fals
         items=f"{bench.studies[0].target.modality}s",
         remarks=remarks,
         beside=tuple(bench.studies[0].beside.items()),
+        facts=tuple(map(_facts, bench.studies)),
     )
+
+
+def _facts(study: Study) -> tuple[str, str, str]:
+    """Digests of the rows of a study, of its backbone, and of what its methods learn from and how, but for the seeds."""
+    rows = digest("\n".join(source.digest() for source in study.target.sources))
+    learned = "\n".join([text(replace(study.training, seeds=(0,))), *study.learned_from()])
+    return rows, digest(backbone_fact(study.backbone)), digest(learned)
 
 
 def read_outline(folder: Path) -> Outline:
@@ -84,6 +95,6 @@ def outline_from(record: Mapping[str, Any]) -> Outline:
     found["methods"] = {n: {label: (m[0], m[1]) for label, m in one.items()} for n, one in found["methods"].items()}
     for name in ("targets", "backbones", "remarks"):
         found[name] = tuple(found[name])
-    for name in ("left_out", "settings", "beside"):
-        found[name] = tuple(map(tuple, found[name]))
+    for name in ("left_out", "settings", "beside", "facts"):
+        found[name] = tuple(map(tuple, found.get(name, ())))
     return Outline(**found)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from fewtune.tasks.episodes import Episodes, load_episodes
 from fewtune.tasks.samplers import EPISODIC
 from fewtune.words import counted, one_line
 
+Entry: TypeAlias = tuple[Protocol, int, Episodes, dict[str, np.ndarray[Any, Any]]]  # protocol, seed, episodes, what is known of their rows
 FOLDER = "episodes"
 _NAME = re.compile(r"setting(\d+)-seed(-?\d+)\.npz")
 _PARTS = ("rows", "row_names", "row_digests", "labels", "label_names", "groups", "group_names", "task_names", "protocol", "target")
@@ -56,7 +57,7 @@ def save_drawn(folder: Path, bench: Bench) -> None:
 class SavedEpisodes:
     """Episodes as they were saved: those of each protocol and seed, and what is known of their rows."""
 
-    entries: tuple[tuple[Protocol, int, Episodes, dict[str, np.ndarray[Any, Any]]], ...]
+    entries: tuple[Entry, ...]
 
     numbers: tuple[int, ...]  # of the setting of each
 
@@ -82,10 +83,16 @@ class SavedEpisodes:
         Raises InputError where a row, a class or a group is missing, or where a row has another label.
         """
         places = _places(space)
-        return {
-            (self.protocols.index(replace(protocol, seeds=(0,))), seed): _moved(episodes, known, space, protocol, places)
-            for protocol, seed, episodes, known in self.entries
-        }
+        found: Drawn = {}
+        for protocol, seed, episodes, known in self.entries:
+            place = (self.protocols.index(replace(protocol, seeds=(0,))), seed)
+            moved = _moved(episodes, known, space, protocol, places)
+            if found.setdefault(place, moved).digest() != moved.digest():
+                raise InputError(
+                    f"the saved episodes hold two sets for {protocol.ways}-way {protocol.shots}-shot, seed {seed} (each backbone had its "
+                    "own): give one file of them."
+                )
+        return found
 
 
 def read_saved(path: Path) -> SavedEpisodes:
@@ -104,7 +111,7 @@ def _order(file: Path) -> tuple[int, ...]:
     return tuple(map(int, found.groups())) if found else (0, 0)
 
 
-def _entry(path: Path) -> tuple[Protocol, int, Episodes, dict[str, np.ndarray[Any, Any]]]:
+def _entry(path: Path) -> Entry:
     episodes = load_episodes(path)
     with np.load(io.BytesIO(read_regular(path)), allow_pickle=False) as stored:
         if missing := [name for name in _PARTS if name not in stored]:
@@ -127,10 +134,10 @@ def _moved(
     episodes: Episodes, known: dict[str, np.ndarray[Any, Any]], space: RowSpace, protocol: Protocol, places: dict[bytes, list[int]]
 ) -> Episodes:
     """Episodes whose rows, classes and tasks are those of the space."""
-    rows = _rows(known, space, places)
     names = {name: number for number, name in enumerate(space.class_names)}
     tasks = {name: number for number, name in enumerate(protocol.tasks(space).names)}
     class_to = _numbers(known["label_names"], names)
+    rows = _rows(known, class_to[known["labels"]], space, places)
     task_to = _numbers(known["task_names"], tasks)
     if len(task_to) == len(tasks) == 1:
         task_to = np.zeros(1, dtype=np.int64)  # the only collection, whatever it is called
@@ -150,16 +157,22 @@ def _moved(
     return moved
 
 
-def _rows(known: dict[str, np.ndarray[Any, Any]], space: RowSpace, places: dict[bytes, list[int]]) -> np.ndarray[Any, Any]:
-    """The row of the space for each saved row: of the same content, of the same name where several are."""
+def _rows(
+    known: dict[str, np.ndarray[Any, Any]], labels: np.ndarray[Any, Any], space: RowSpace, places: dict[bytes, list[int]]
+) -> np.ndarray[Any, Any]:
+    """The row of the space for each saved row: of the same content; where several are, of the same label, and then of the same name.
+
+    `labels`: of the saved rows, as the space numbers them.
+    """
     taken: set[int] = set()
     found, absent = [], []
-    for digest, name in zip(known["row_digests"], known["row_names"].tolist(), strict=True):
+    for digest, name, label in zip(known["row_digests"], known["row_names"].tolist(), labels.tolist(), strict=True):
         free = [row for row in places.get(digest.tobytes(), ()) if row not in taken]
         if not free:
             absent.append(name)
             continue
-        found.append(next((row for row in free if len(free) > 1 and space.row_name(row) == name), free[0]))
+        alike = [row for row in free if space.labels[row] == label] or free
+        found.append(next((row for row in alike if len(alike) > 1 and space.row_name(row) == name), alike[0]))
         taken.add(found[-1])
     if absent:
         raise InputError(

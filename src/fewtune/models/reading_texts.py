@@ -46,8 +46,24 @@ def backbone_for(
     if examples.modality == "text" and isinstance(made.preparation, TextPreparation):
         check_fields(examples, made.preparation.fields)
     if made.answers_prompts and made.texts is not None and examples.column.kind == "class":
-        made.texts(examples.class_names)  # a word that the model does not have is an error before any work
+        _check_words(made, examples.class_names, examples.class_names)  # a word that the model does not have is an error before any work
     return made
+
+
+def _check_words(backbone: Backbone, class_names: Sequence[str], shown: Sequence[str]) -> None:
+    """Raise InputError for a label word that is not one token, and for two classes with the same ones, of which one would never be
+    answered. `shown`: the names of the classes for people."""
+    assert backbone.texts is not None
+    tokens = backbone.texts(class_names)
+    known: dict[tuple[int, ...], str] = {}
+    for name, ids, share in zip(shown, tokens["ids"].tolist(), tokens["share"].tolist(), strict=True):
+        words = tuple(sorted(token for token, part in zip(ids, share, strict=True) if part))
+        if words in known:
+            raise InputError(
+                f"the classes {known[words]!r} and {name!r} have the same label word for {backbone.name}, so they cannot be told apart: give "
+                f"another with --words {name!r}=WORD."
+            )
+        known[words] = name
 
 
 def _with_options(name: str, asked: TextOptions, examples: Examples) -> str:
@@ -69,7 +85,7 @@ def sources_for(backbone: Backbone, sources: Sequence[Examples]) -> tuple[Exampl
     """Other labelled data in the reading of a backbone. For one that answers prompts, each collection is asked in its own way: by the
     template and words of the common task of its name, else by the backbone's template and the names of its classes.
 
-    Raises InputError for a class without a word of one token, and where one text is given where the backbone reads two.
+    Raises InputError for a class without a word of one token or with the word of another class, and where one text is given where the backbone reads two.
     """
     preparation = backbone.preparation
     if not isinstance(preparation, TextPreparation) or preparation.template is None or backbone.texts is None:
@@ -88,9 +104,8 @@ def _prompted(backbone: Backbone, template: Template, source: Examples) -> Examp
     else:
         check_fields(source, template.names if template.count == 2 else ())
         made = prompted(source, template, LabelWords())
-    assert backbone.texts is not None
     try:
-        backbone.texts(made.class_names)
+        _check_words(backbone, made.class_names, source.class_names)
     except InputError as problem:
         raise InputError(f"{source.name}: {problem}") from None
     return made
