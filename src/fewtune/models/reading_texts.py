@@ -60,8 +60,8 @@ def _check_words(backbone: Backbone, class_names: Sequence[str], shown: Sequence
         words = tuple(sorted(token for token, part in zip(ids, share, strict=True) if part))
         if words in known:
             raise InputError(
-                f"the classes {known[words]!r} and {name!r} have the same label word for {backbone.name}, so they cannot be told apart: give "
-                f"another with --words {name!r}=WORD."
+                f"the classes {known[words]!r} and {name!r} have the same label word for {backbone.name}, so they cannot be told apart: "
+                f"give another with --words {name!r}=WORD."
             )
         known[words] = name
 
@@ -85,7 +85,8 @@ def sources_for(backbone: Backbone, sources: Sequence[Examples]) -> tuple[Exampl
     """Other labelled data in the reading of a backbone. For one that answers prompts, each collection is asked in its own way: by the
     template and words of the common task of its name, else by the backbone's template and the names of its classes.
 
-    Raises InputError for a class without a word of one token or with the word of another class, and where one text is given where the backbone reads two.
+    Raises InputError for a class without a word of one token or with the word of another class, and where one text is given where the
+    backbone reads two.
     """
     preparation = backbone.preparation
     if not isinstance(preparation, TextPreparation) or preparation.template is None or backbone.texts is None:

@@ -87,6 +87,18 @@ def test_other_data_is_asked_in_its_own_way(folder: Path) -> None:
         sources_for(encoder, [pairs])
 
 
+def test_two_classes_with_one_word_are_refused(folder: Path) -> None:
+    """The first of them would always win, without a word."""
+    both = texts("mine", ("negative", "positive"))
+    with pytest.raises(InputError, match="'negative' and 'positive' have the same label word"):
+        backbone_for(both, f"hf:{folder}", TextOptions(template="sst2", words=("negative=great",)))
+    with pytest.raises(InputError, match="'bad' and 'good' have the same label word"):
+        backbone_for(texts(), f"hf:{folder}", TextOptions(template="{text} [MASK]", words=("bad=good",)))
+    backbone = load_backbone(f"hf:{folder},template={{text}} so [MASK]")
+    with pytest.raises(InputError, match="cr: the classes 'negative' and '0' have the same label word"):
+        sources_for(backbone, [texts("cr", ("negative", "0"))])
+
+
 def test_the_data_decides_how_texts_are_read(folder: Path) -> None:
     asked = TextOptions(template="sst2", words=("bad=terrible",))
     made = backbone_for(texts(), f"hf:{folder}", asked)
