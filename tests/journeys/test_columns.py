@@ -135,6 +135,24 @@ def test_what_cannot_be_learned_is_said(fewtune: Run, tmp_path: Path, words: lis
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--dry-run"],
+        ["--shard", "1/2", "--out", "x"],
+        ["--shots", "1"],
+        ["--no-controls"],
+        ["--target", "."],
+        ["--trained", "x"],
+        ["--resume"],
+    ],
+)
+def test_flags_of_episodes_are_not_passed_over(fewtune: Run, tmp_path: Path, words: list[str]) -> None:
+    data = write_houses(tmp_path / "houses.csv", rows=20)
+    ran = fewtune("compare", data, "--label", "price", "--numbers", "size", *(str(tmp_path / "x") if w == "x" else w for w in words))
+    assert ran.code == 2 and f"{words[0]} is for comparisons on few-shot episodes; leave it out" in ran.err, ran.err
+
+
 def test_what_a_model_of_columns_does_and_what_it_does_not(fewtune: Run, trained: tuple[Path, str], tmp_path: Path) -> None:
     new = tmp_path / "new.csv"
     new.write_text("size,age\n12,1\n60,2\n61,1\n")

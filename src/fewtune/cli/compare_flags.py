@@ -110,13 +110,10 @@ class SharingFlags:
 
     def value(self) -> Shard:
         """The shard. Raises InputError for one that cannot be."""
-        from fewtune.errors import InputError
+        from fewtune.cli.shares import share_of
         from fewtune.evaluation.workers import Shard
 
-        number, _, count = (self.shard or "1/1").partition("/")
-        if not (number.isdecimal() and count.isdecimal()):
-            raise InputError(f"--shard is i/n with i from 1 to n, such as 1/4, found {self.shard}.")
-        return Shard(int(number), int(count), self.cells, self.lease)
+        return Shard(*share_of(self.shard or "1/1"), self.cells, self.lease)
 
     def check(self, keeping: KeepingFlags) -> None:
         """Raise InputError for flags that do not fit."""

@@ -25,11 +25,9 @@ def embed(
         i/n: embed share i of n. Several machines that share --cache embed one share each; the last one joins the shares.
     """
     from fewtune.cli.first import check_data
-    from fewtune.errors import InputError
+    from fewtune.cli.shares import share_of
 
-    number, _, count = shard.partition("/")
-    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-        raise InputError(f"--shard is i/n with i from 1 to n, such as 1/4, found {shard}.")
+    number, count = share_of(shard)
     model.check()
     check_data(data)
     examples = reading.read(data)
@@ -40,6 +38,6 @@ def embed(
     from fewtune.words import counted
 
     backbone = model.load(examples)
-    rows, missing = embed_share(backbone, examples, int(number), int(count), folder=model.cache, quiet=model.quiet)
+    rows, missing = embed_share(backbone, examples, number, count, folder=model.cache, quiet=model.quiet)
     rest = f"{missing} of {count} shares still missing" if missing else f"the table of {len(examples):,} rows is complete"
     tell(f"{counted(rows, 'row')} embedded; {rest}.")
