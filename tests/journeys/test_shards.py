@@ -71,11 +71,12 @@ def test_two_shards_are_merged_to_the_serial_run(fewtune: Run, study: list[objec
     assert other.code == 2 and "holds another unfinished run" in other.err
     second = fewtune(*study, "--out", shared, "--shard", "2/2")
     assert second.code == 0 and f"fewtune merge {shared}" in second.err, second.err
+    (tmp_path / "shared.partial" / "leases" / f"{'0' * 32}~gone").touch()
     merged = fewtune("merge", shared, "--format", "json")
     assert merged.code == 0, merged.err
     same_run(shared, tmp_path / "serial")
     assert json.loads(merged.out) == json.loads((shared / "summary.json").read_text())
-    assert not (tmp_path / "shared.partial").exists()
+    assert not (tmp_path / "shared.partial").exists()  # and not the lease of a worker that died after its last cell
     assert "exists already" in fewtune(*study, "--out", shared, "--shard", "1/2").err
     page = (shared / "report.html").read_text()
     assert 'id="errors"' in page and 'id="classes"' in page and 'id="shots"' in page
@@ -134,6 +135,8 @@ def test_a_dry_run_prints_the_cells_and_runs_none(fewtune: Run, study: list[obje
     ran = fewtune(*study, "--dry-run", "--out", tmp_path / "never")
     assert ran.code == 0, ran.err
     assert "lr=0.001" in ran.out and "18 cells, about" in " ".join(ran.out.split()) and not list(tmp_path.glob("never*"))
+    engine = fewtune(*study, "--dry-run", "--out", tmp_path / "never", "--on", "ray")
+    assert engine.code == 0 and "18 cells, about" in " ".join(engine.out.split()) and not list(tmp_path.glob("never*")), engine.err
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from fewtune.evaluation.run_folder import write_result
 from fewtune.evaluation.saved_episodes import FOLDER, SavedEpisodes, read_saved
 from fewtune.evaluation.study import Drawn
 from fewtune.files import new_folder, read_regular, write_bytes
+from fewtune.files.leases import LEASES, TODO
 from fewtune.words import counted
 
 _SHOWN = 5  # missing cells that are named
@@ -58,5 +59,7 @@ def write_merged(folder: Path, out: Path, outline: Outline, outcomes: Outcomes, 
         shutil.copytree(folder / FOLDER, new / FOLDER)
         copy_models(folder, new)
         write_result(new, outline, outcomes)
+    for name in (LEASES, TODO):  # a worker that was killed leaves its lease
+        shutil.rmtree(folder / name, ignore_errors=True)
     Partial(folder).discard()
     return made.where

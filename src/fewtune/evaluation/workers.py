@@ -67,7 +67,10 @@ def join(bench: Bench, outline: Outline, out: Path, trained: Path | None = None)
 
 
 def work(bench: Bench, outline: Outline, partial: Partial, shard: Shard, *, quiet: bool = True) -> tuple[int, int]:
-    """Run cells until all are done, or `shard.most` of them: (cells that this worker ran, cells that are not done)."""
+    """Run cells until all are done, or `shard.most` of them: (cells that this worker ran, cells that are not done).
+
+    Whoever sees that all are done may merge them, which removes the folder, while another worker waits.
+    """
     assert partial.folder is not None
     leases, runner = Leases(partial.folder, shard.lease), Runner(bench, partial, quiet=quiet)
     keys = dict(outline.cells)
@@ -77,18 +80,23 @@ def work(bench: Bench, outline: Outline, partial: Partial, shard: Shard, *, quie
     spent = Spent()
     ran = 0
     while True:
-        for cell in cells:
-            if cell not in done and partial.has_cell(keys[cell]):
-                done.add(cell)
-                spent.note(cell, partial.cell(keys[cell]))
-        left = [cell for cell in order if cell not in done]
-        if not left or (shard.most and ran >= shard.most):
-            return ran, len(left)
-        ready = [cell for cell in left if set(needed_by(cell, bench)) <= done]
-        if not any(_ran(cell, keys[cell], leases, runner, partial) for cell in spent.longest_first(ready)):
-            time.sleep(POLL)
-        else:
-            ran += 1
+        try:
+            for cell in cells:
+                if cell not in done and partial.has_cell(keys[cell]):
+                    done.add(cell)
+                    spent.note(cell, partial.cell(keys[cell]))
+            left = [cell for cell in order if cell not in done]
+            if not left or (shard.most and ran >= shard.most):
+                return ran, len(left)
+            ready = [cell for cell in left if set(needed_by(cell, bench)) <= done]
+            if any(_ran(cell, keys[cell], leases, runner, partial) for cell in spent.longest_first(ready)):
+                ran += 1
+                continue
+        except FileNotFoundError:
+            if (partial.folder / OUTLINE).exists():
+                raise
+            return ran, 0
+        time.sleep(POLL)
 
 
 def order_of(cells: Sequence[Cell], number: int, count: int) -> list[Cell]:

@@ -41,13 +41,12 @@ class Leases:
         try:
             yield True
         except BaseException:
-            with contextlib.suppress(OSError):
+            _end(beating, ended)
+            with contextlib.suppress(OSError):  # it stays a lease then, which is soon that of a dead worker
                 lease.rename(self._todo / name)
             raise
-        finally:
-            ended.set()
-            beating.join()
-            lease.unlink(missing_ok=True)
+        _end(beating, ended)
+        lease.unlink(missing_ok=True)
 
     def _claim(self, name: str) -> Path | None:
         mine = self._leases / f"{name}~{self.worker}"
@@ -88,3 +87,8 @@ class Leases:
                 return
             except OSError:
                 continue
+
+
+def _end(beating: threading.Thread, ended: threading.Event) -> None:
+    ended.set()
+    beating.join()

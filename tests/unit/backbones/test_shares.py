@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,6 +46,22 @@ def test_the_table_is_that_of_one_process(order: list[int], tmp_path: Path, monk
     joined = feature_table(backbone, RowSpace([source]), folder=tmp_path / "many", quiet=True)
     assert joined.bad == whole.bad and set(whole.bad) == {5, 30}
     assert embed_share(backbone, source, 2, 3, folder=tmp_path / "many", quiet=True) == (0, 0)
+
+
+def test_shares_that_another_process_joined_are_not_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both see that all shares are there; one joins and removes them before the other has counted."""
+    backbone = load_backbone("mlp,inputs=4,width=6", machine=Machine(device="cpu", chunk=4).resolved())
+    embed_share(backbone, rows(), 1, 2, folder=tmp_path, quiet=True)
+
+    def and_the_other_joins(*given: Any, **more: Any) -> Any:
+        monkeypatch.undo()
+        table = feature_table(*given, **more)
+        assert embed_share(backbone, rows(), 1, 2, folder=tmp_path, quiet=True)[1] == 0
+        return table
+
+    monkeypatch.setattr(shares, "feature_table", and_the_other_joins)
+    count, missing = embed_share(backbone, rows(), 2, 2, folder=tmp_path, quiet=True)
+    assert count > 0 and missing == 0
 
 
 def test_embeddings_are_not_embedded(tmp_path: Path) -> None:

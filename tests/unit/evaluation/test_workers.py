@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
+import pytest
+
+from fewtune.evaluation import workers
 from fewtune.evaluation.cells import Cell
+from fewtune.evaluation.outline import outline_of
 from fewtune.evaluation.result import UNTRAINED
-from fewtune.evaluation.workers import Spent, order_of
+from fewtune.evaluation.workers import Shard, Spent, join, order_of, work
+from fewtune.files.leases import Leases
+from tests.unit.evaluation.test_cells import bench
 
 SWEPT = [Cell(0, "a", "lr=1", 0), Cell(0, "a", "lr=2", 0), Cell(0, "a", None, 0), Cell(0, "a", None, 1)]
 CELLS = [Cell(0, "frozen", None, UNTRAINED), *SWEPT, Cell(0, "b", None, 0)]
@@ -29,3 +38,28 @@ def test_the_longest_are_begun_first_and_unknown_methods_before_all() -> None:
     spent.add(SWEPT[1], 5.0)
     spent.add(SWEPT[2], 3.0)
     assert spent.longest_first(CELLS) == [SWEPT[0], SWEPT[1], CELLS[5], SWEPT[2], SWEPT[3], CELLS[0]]  # 4 + 3, 5, 3, 1
+
+
+def test_a_worker_that_waits_while_the_others_merge_ends_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last cell is done elsewhere, and the folder is gone when the worker looks again."""
+    whole = bench(("centroid", "ridge"), targets=1, backbones=1)
+    outline = outline_of(whole, keys=True)
+    partial = join(whole, outline, tmp_path / "out")
+    folder = partial.folder
+    assert folder is not None
+    monkeypatch.setattr(workers.time, "sleep", lambda _: shutil.rmtree(folder))
+    with Leases(folder).held(outline.cells[1][1]) as mine:
+        assert mine and work(whole, outline, partial, Shard()) == (1, 0)
+
+
+def test_a_file_that_is_missing_for_another_reason_is_no_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = bench(("centroid", "ridge"), targets=1, backbones=1)
+    outline = outline_of(whole, keys=True)
+    partial = join(whole, outline, tmp_path / "out")
+
+    def missing(*_: object) -> None:
+        raise FileNotFoundError("weights")
+
+    monkeypatch.setattr(workers, "_ran", missing)
+    with pytest.raises(FileNotFoundError, match="weights"):
+        work(whole, outline, partial, Shard())

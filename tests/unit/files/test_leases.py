@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from pathlib import Path
 
@@ -32,6 +33,17 @@ def test_one_worker_holds_a_job(folder: Path) -> None:
 def test_a_job_that_fails_waits_again(folder: Path) -> None:
     with pytest.raises(RuntimeError), Leases(folder).held("a"):
         raise RuntimeError
+    with Leases(folder).held("a") as mine:
+        assert mine
+
+
+def test_a_job_that_cannot_be_given_back_is_taken_over(folder: Path) -> None:
+    """Without its lease no other worker would ever find it, and all would wait for it."""
+    with pytest.raises(RuntimeError), Leases(folder).held("a"):
+        shutil.rmtree(folder / TODO)
+        raise RuntimeError
+    (lease,) = (folder / LEASES).iterdir()
+    os.utime(lease, (0, 0))
     with Leases(folder).held("a") as mine:
         assert mine
 

@@ -49,6 +49,8 @@ def embed_share(
         feature_table(backbone, RowSpace([shares[number - 1]]), folder=place, quiet=quiet)
     tables = [place / f"{table_key(backbone, share)}.npy" for share in shares]
     missing = sum(not table.exists() for table in tables)
+    if missing and path.exists():
+        return rows, 0  # another process has joined them since
     if not missing and len(shares) > 1:
         _join(path, tables, [len(share) for share in shares], backbone.width)
     return rows, missing
