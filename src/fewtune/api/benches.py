@@ -9,7 +9,7 @@ from typing import final
 
 from fewtune.api.settings import CompareSettings, Episode
 from fewtune.backbones.backbone import Backbone
-from fewtune.backbones.features.readable import readable_features, remarks_on_length
+from fewtune.backbones.features.readable import readable_features, remarks_on_length, without_labels
 from fewtune.data.class_names import remarks_on
 from fewtune.data.examples import Examples
 from fewtune.data.row_space import RowSpace
@@ -61,6 +61,8 @@ def make_protocols(examples: Examples, ways: int, shots: Sequence[int], settings
     space = RowSpace([examples])
     samplers: tuple[Episode, ...]
     if settings.episode is None:
+        if not shots or len(set(shots)) < len(shots):
+            raise InputError(f"expected one or several different numbers of shots, found {', '.join(map(str, shots)) or 'none'}.")
         samplers = tuple(Sampled(ways=ways, shots=s, queries=settings.queries) for s in shots)
     else:
         samplers = (_episode(settings.episode),)
@@ -108,17 +110,15 @@ def make_bench(
     unreadable: dict[int, str] = {}
     rows = 0
     for place, (examples, mine) in enumerate(zip(targets, protocols, strict=True)):
-        target, saved = None, None
-        for backbone in backbones:
-            read, features, bad = readable_features(examples, backbone, cache=cache, skip_bad=settings.skip_bad, quiet=quiet)
-            target = target or read  # one row space a target, whatever the backbone
-            if saved is None and not isinstance(settings.episodes, int):
-                saved = _saved(settings).of_target(examples.name).on(target)
-            metric = episode_metric(settings.metric)
-            studies.append(
-                Study(target, backbone, features, mine, methods, space, settings.training, reserved[place], beside, saved or {}, metric)
-            )
-            unreadable |= {rows + row: reason for row, reason in bad.items()}
+        read = [readable_features(examples, b, cache=cache, skip_bad=settings.skip_bad, quiet=quiet) for b in backbones]
+        bad = {row: reason for _, _, found in read for row, reason in found.items()}
+        target = RowSpace([without_labels(examples, bad)])  # one row space a target: of the rows that every backbone reads
+        saved = {} if isinstance(settings.episodes, int) else _saved(settings).of_target(examples.name).on(target)
+        metric = episode_metric(settings.metric)
+        unreadable |= {rows + row: reason for row, reason in bad.items()}
+        for backbone, (_, features, _) in zip(backbones, read, strict=True):
+            given = (space, settings.training, reserved[place], beside, saved, metric)
+            studies.append(Study(target, backbone, features, mine, methods, *given))
             remarks += [said for said in remarks_on_length(examples, backbone) if said not in remarks]
         remarks += remarks_on(examples)
         rows += len(examples)

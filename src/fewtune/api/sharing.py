@@ -21,7 +21,7 @@ from fewtune.evaluation.several_runs import merged_runs, write_runs
 from fewtune.evaluation.study import Variants
 from fewtune.evaluation.workers import Shard, join, shared_folder, work
 from fewtune.files import refuse_existing
-from fewtune.report.study_details import KnownRows
+from fewtune.report.study_details import KnownRows, with_most_shots
 from fewtune.report.tables import Cell, Table
 from fewtune.words import counted
 
@@ -110,9 +110,9 @@ def merge(runs: Sequence[Path | str], out: Path | str | None = None, *, overwrit
 
 def _comparison(outline: Outline, outcomes: Outcomes, saved: SavedEpisodes, where: Path) -> Comparison:
     rows: dict[int, KnownRows] = {}
-    last = {study: number for number, (study, _, _, _) in enumerate(outline.settings)}
+    shown = with_most_shots(outline.settings)
     for number, (_, _, _, known) in zip(saved.numbers, saved.entries, strict=True):
-        if number in last.values():
+        if number in shown:
             names = (known["label_names"].tolist(), known["group_names"].tolist())
             rows[number] = _joined(rows.get(number), KnownRows(known["rows"], known["labels"], known["groups"], *names))
     remarks = (*outline.remarks, *outcomes.notes, *worth_of_choice(outcomes.result, dict(outline.beside)))

@@ -29,10 +29,10 @@ def trained_identity(study: Study, phases: tuple[Step, ...], method: Method, see
 
 
 def judged_by(study: Study, method: Method) -> list[str]:
-    """What the accuracy on validation episodes depends on beside the weights."""
+    """What the mean on validation episodes depends on beside the weights."""
     training = study.training
     few = f"{training.validation} validation episodes, {training.adapted} where weights are moved on each"
-    return [f"judged by {text(method.learner)}", few, *map(text, study.protocols)]
+    return [f"judged by {text(method.learner)}", few, *map(text, study.protocols), *study.metric_facts]
 
 
 def _soups(steps: tuple[Step, ...]) -> bool:

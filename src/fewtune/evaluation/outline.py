@@ -60,7 +60,7 @@ def outline_of(bench: Bench, remarks: tuple[str, ...] = (), *, keys: bool = Fals
         targets=bench.targets,
         backbones=bench.backbones,
         left_out=tuple(study.left_out() for study in bench.studies),
-        settings=tuple((s, p, one.ways, one.shots) for s, study in enumerate(bench.studies) for p, one in enumerate(study.protocols)),
+        settings=bench.settings,
         methods=made,
         cells=tuple((cell, key_of(cell, bench) if keys else "") for cell in cells_of(bench)),
         caption=bench.caption,

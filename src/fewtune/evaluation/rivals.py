@@ -51,6 +51,12 @@ def _shared(a: Answered, b: Answered) -> tuple[Floats, Floats]:
     return a.scores[:, [mine[place] for place in common]], b.scores[:, [other[place] for place in common]]
 
 
+def means_on_shared(answered: Mapping[str, Answered]) -> dict[str, float]:
+    """The mean of each method on the episodes that all of them answered."""
+    common = set.intersection(*(set(one.place) for one in answered.values()))
+    return {m: float(a.scores.mean(0)[[place in common for place in a.place]].mean()) for m, a in answered.items()}
+
+
 def best_of(answered: Mapping[str, Answered]) -> str:
     """The method with the highest mean; one that answered fewer episodes is compared on these, so that it never turns the others about."""
     order = sorted(answered, key=lambda m: -len(answered[m].place))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import final
@@ -124,7 +125,7 @@ def load_run(run: Path) -> tuple[Outline, Outcomes]:
         raise InputError(f"{run} is no finished run of compare: give folders that compare --out wrote.") from None
     if record.get("kind") != "study" or record.get("format") != FORMAT or "outline" not in record:
         raise InputError(f"{run} is no finished run of this fewtune: run compare --out again.")
-    if not whole or record["files"].get(RESULT) != sha256(run / RESULT):
+    if not whole or _changed(run, record["files"]):
         raise InputError(f"{run} was changed or damaged after it was saved (a digest differs): run compare --out again.")
     costs = tuple(Cost(**cost) for cost in record["costs"])
     right = load_right(run / ANSWERS)
@@ -157,11 +158,16 @@ def _kept(out: Path, wanted: str, study: Bench) -> Outcomes | None:
     number = record.get("format", 0)
     if not isinstance(number, int) or number > FORMAT:
         raise InputError(f"{out} was written by a newer fewtune: upgrade fewtune, or {ANOTHER}.")
-    if not whole or record["files"].get(RESULT) != sha256(out / RESULT):
+    if not whole or _changed(out, record["files"]):
         raise InputError(f"the study in {out} was changed or damaged after it was saved (a digest differs): {ANOTHER}.")
     costs = tuple(Cost(**cost) for cost in record["costs"])
     right = load_right(out / ANSWERS) if (out / ANSWERS).is_file() else {}
     return Outcomes(load_result(out / RESULT), study.draw(), costs, tuple(record["notes"]), right=right)
+
+
+def _changed(run: Path, files: Mapping[str, str]) -> bool:
+    """Whether the rows or the answers of a run are others than those that were saved."""
+    return any(name in files and files[name] != sha256(run / name) for name in (RESULT, ANSWERS)) or RESULT not in files
 
 
 def machine_of(study: Bench) -> bytes:

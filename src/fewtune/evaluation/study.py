@@ -90,8 +90,13 @@ class Study:
         features = f"features {self.features.dtype} {self.features.shape[-1]}"
         drawn = [f"protocol {text(p)}" for p in self.protocols]
         drawn += [f"episodes {setting} {seed} {episodes.digest()}" for (setting, seed), episodes in self.given.items()]
-        drawn += [f"metric {self.metric}"] if self.metric != ACCURACY else []
+        drawn += self.metric_facts
         return [f"fewtune {__version__}", backbone_fact(self.backbone), *space_facts(self.target, "target"), features, *drawn]
+
+    @property
+    def metric_facts(self) -> list[str]:
+        """What episodes are judged by, where it is not accuracy."""
+        return [] if self.metric == ACCURACY else [f"metric {self.metric}"]
 
     def learned_from(self) -> list[str]:
         """What source phases learn from, one fact a line."""
@@ -173,6 +178,11 @@ class Bench:
         queries = getattr(first.sampler, "queries", None)
         asked = f", {queries} queries a class" if queries else ""
         return f"{', '.join(dict.fromkeys(self.targets))}, {part}{where}{asked}, {', '.join(dict.fromkeys(self.backbones))}"
+
+    @property
+    def settings(self) -> tuple[tuple[int, int, str, str], ...]:
+        """(study, protocol, ways, shots) of every setting, in order."""
+        return tuple((s, p, one.ways, one.shots) for s, study in enumerate(self.studies) for p, one in enumerate(study.protocols))
 
     def setting(self, study: int, protocol: int) -> int:
         """The number of a study's setting among those of all."""

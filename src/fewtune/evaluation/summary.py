@@ -9,7 +9,7 @@ from typing import Any, final
 import numpy as np
 
 from fewtune.evaluation.result import Result
-from fewtune.evaluation.rivals import NO_PAIR, answered_by, compared
+from fewtune.evaluation.rivals import NO_PAIR, answered_by, compared, means_on_shared
 from fewtune.statistics import (
     Interval,
     average_ranks,
@@ -17,12 +17,14 @@ from fewtune.statistics import (
     normal_interval,
     reuse_sentence,
     seeds_interval,
+    t_interval,
 )
 from fewtune.tasks.episodes import Episodes
 from fewtune.words import option
 
 LEVEL = 0.95
 WANTED_HALF_WIDTH = 0.005
+FEW = 30  # episodes below which the interval is that of Student: of 5 splits the normal one covers 88%, not 95
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -32,14 +34,15 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 class Line:
     """One method in one setting, `runs` times trained (0: there is nothing to train).
 
-    `interval`: of the mean, over `n` episodes (the mean of a method's training runs on each). `over_seeds`: over the means of training
-    seeds, or of episode seeds where it was trained once (None with one seed).
+    `interval`: of the mean, over `n` episodes (the mean of a method's training runs on each), by t where they are few. `over_seeds`: over
+    the means of training seeds, or of episode seeds where it was trained once (None with one seed).
     What follows compares the line with the best one of those on the most episodes, on the episodes that the two share. `difference`: this
     one minus the best, None for the best. `alone`: the p of the two by themselves: sign-flip test over episodes, or a t test over training
     runs and episodes where one of them learns from a source. `p`: adjusted for having picked the best of several; lines with fewer
     episodes do not count in the p of lines with more. `wilcoxon`: the same of Wilcoxon's test, for methods that do not learn from a source.
     NaN: for the best one, and where one of the two was trained once, so that it is not known what another run would give.
-    `winner`: better than every other method of the setting (p < .05).
+    `winner`: better than every other method of the setting (p < .05). `shared`: the mean on the episodes that every method of the setting
+    answered, by which methods are ranked.
     """
 
     method: str
@@ -60,6 +63,7 @@ class Line:
     alone: float
     wilcoxon: float
     winner: bool
+    shared: float
     metric: str = "accuracy"
 
 
@@ -79,7 +83,7 @@ def summarise(result: Result, drawn: Mapping[tuple[int, int], Episodes], items: 
     lines: list[Line] = []
     for setting in result.distinct("setting"):
         lines += _setting(result.where(setting=setting), methods, setting)
-    means = np.array([[line.mean for line in lines if line.method == m] for m in methods])
+    means = np.array([[line.shared for line in lines if line.method == m] for m in methods])
     several = len(methods) > 1 and means.shape[1] > 1
     ranks = dict(zip(methods, average_ranks(means).tolist(), strict=True)) if several else {}
     return Summary(tuple(lines), ranks, tuple(_notes(lines, drawn, items)))
@@ -88,7 +92,7 @@ def summarise(result: Result, drawn: Mapping[tuple[int, int], Episodes], items: 
 def _setting(result: Result, methods: list[str], setting: int) -> list[Line]:
     rows = {m: result.where(method=m) for m in methods}
     answered = {m: answered_by(rows[m]) for m in methods}
-    found = compared(answered, LEVEL)
+    found, shared = compared(answered, LEVEL), means_on_shared(answered)
     lines = []
     for m in methods:
         means, pair = answered[m].scores.mean(0), found.pairs.get(m, NO_PAIR)
@@ -105,13 +109,14 @@ def _setting(result: Result, methods: list[str], setting: int) -> list[Line]:
                 sd=float(means.std(ddof=1)) if len(means) > 1 else float("nan"),
                 loss=float(rows[m].column("loss").mean()),
                 n=len(means),
-                interval=normal_interval(means, LEVEL),
+                interval=(normal_interval if len(means) >= FEW else t_interval)(means, LEVEL),
                 over_seeds=_over_seeds(rows[m]),
                 difference=pair.difference,
                 p=found.p.get(m, float("nan")),
                 alone=pair.p,
                 wilcoxon=found.wilcoxon.get(m, float("nan")),
                 winner=m == found.winner,
+                shared=shared[m],
                 metric=rows[m].distinct("metric")[0],
             )
         )

@@ -71,7 +71,7 @@ class Learning:
         return tuple(self._notes)
 
     def choose(self, name: str, variants: Variants) -> str:
-        """The variant with the best accuracy on validation episodes, trained by the first seed; ties go to the first one."""
+        """The variant that is best on validation episodes, trained by the first seed; ties go to the first one."""
         if name not in self._chosen:
             before, self._notes = self._notes, {}
             self._chosen[name] = self._choice(name, variants), self.notes
@@ -81,7 +81,9 @@ class Learning:
         return chosen
 
     def judged(self, name: str, variants: Variants, label: str) -> tuple[float, Cost | None]:
-        """A variant's accuracy on validation episodes, trained by the first seed, and its cost; minus infinity where it diverged."""
+        """How good a variant is on validation episodes (`_validated`), trained by the first seed, and its cost; minus infinity where it
+        diverged.
+        """
         if not self.validation:
             return float("-inf"), None
         try:
@@ -102,7 +104,7 @@ class Learning:
             raise InputError(f"{name} diverged at every value of the sweep: lower the values.")
         best = max(found, key=lambda label: found[label])
         self._ready = {i: r for i, r in self._ready.items() if r.cost.method != name or r.cost.chosen == best}
-        tried = ", ".join(f"{label} {'diverged' if a < 0 else f'{100 * a:.1f}'}" for label, a in found.items())
+        tried = ", ".join(f"{label} {'diverged' if a == float('-inf') else f'{100 * a:.1f}'}" for label, a in found.items())
         self._notes[f"{name}: {best} was chosen on validation episodes ({tried})."] = None
         for edge in edges(best, swept):
             self._notes[f"{name}: {edge}."] = None
@@ -125,7 +127,7 @@ class Learning:
                 phases,
                 self._drawn_from(method) if phases else _NONE,
                 key(seed, "training"),
-                validate=(lambda weights: self._accuracy(method, ground, weights)) if self.validation else None,
+                validate=(lambda weights: self._judged(method, ground, weights)) if self.validation else None,
                 checkpoints=checkpoints,
                 world=self.world,
                 watch=self.study.training.watch,
@@ -147,15 +149,15 @@ class Learning:
         self._ready.pop(ready.identity, None)
 
     def _validated(self, ready: Learned) -> float:
-        """Accuracy on validation episodes, kept once it is known."""
+        """The mean of what the study is judged by on validation episodes, kept once it is known."""
         asked = digest("\n".join([ready.identity, *judged_by(self.study, ready.method)]))
-        return self.partial.number(asked, lambda: self._accuracy(ready.method, ready.ground, ready.trained.weights))
+        return self.partial.number(asked, lambda: self._judged(ready.method, ready.ground, ready.trained.weights))
 
-    def _accuracy(self, method: Method, ground: Ground, weights: Mapping[str, Tensor]) -> float:
+    def _judged(self, method: Method, ground: Ground, weights: Mapping[str, Tensor]) -> float:
         few = self.study.training.adapted if isinstance(method.learner, Adapt) else None
         batches = [episodes[:few] for episodes in self.validation]
-        scores = score_each(ground.metered(), method.learner, weights, batches, at=key(0, "validation"))
-        return float(np.mean([s.accuracy.mean() for s in scores]))
+        scores = score_each(ground.metered(), method.learner, weights, batches, at=key(0, "validation"), metric=self.study.judged)
+        return float(np.mean([s.judged.mean() for s in scores]))
 
     def _phases(self, name: str, method: Method) -> tuple[Step, ...]:
         """The method's source phases as the source and the budget allow them."""

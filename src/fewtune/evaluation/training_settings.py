@@ -33,6 +33,8 @@ class Training:
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise InputError(f"expected distinct training seeds, found {self.seeds}.")
+        if min(self.seeds) < 0:  # UNTRAINED is -1
+            raise InputError(f"expected training seeds of 0 or more, found {min(self.seeds)}.")
         if self.visits < 0 or self.adapted < 1 or self.validation < 1 or self.watch < 0 or self.candidates < 1:
             raise InputError(
                 f"expected visits >= 0, adapted >= 1, validation >= 1, watch >= 0 and candidates >= 1, "

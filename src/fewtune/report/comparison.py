@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import final
 
 from fewtune.evaluation.summary import Line, Summary
 from fewtune.evaluation.training_settings import Cost
+from fewtune.report.judged import judged
 from fewtune.report.tables import Cell, Table
 from fewtune.statistics import Interval
 
@@ -26,8 +28,7 @@ def comparison_table(
     shown |= {axis for axis in ("target", "backbone") if len({getattr(line, axis) for line in summary.lines}) > 1}
     wanted = [c for c in _COLUMNS if c.key in shown]
     rows = [[c.cell(line) for c in wanted] for line in summary.lines]
-    judged = next((line.metric for line in summary.lines), "accuracy")
-    heads, keys = [_HEADS[judged] if c.key == "mean" else c.head for c in wanted], [c.key for c in wanted]
+    heads, keys = [judged(summary.lines).head if c.key == "mean" else c.head for c in wanted], [c.key for c in wanted]
     if any(cost.steps for cost in costs):
         heads += [c.head for c in _COSTS]
         keys += [c.key for c in _COSTS]
@@ -52,19 +53,9 @@ class _Column:
     full: bool = False
 
 
-_HEADS = {
-    "accuracy": "accuracy %",
-    "balanced_accuracy": "balanced accuracy %",
-    "macro_f1": "macro F1 %",
-    "mcc": "Matthews x 100",
-    "auc": "AUC %",
-    "average_precision": "average precision %",
-}
-
-
 def _gap(line: Line) -> Cell:
     gap = line.difference
-    return Cell(None, "best") if gap is None else Cell(gap.mean, f"{100 * gap.mean:+.2f} +- {100 * gap.half_width:.2f}")
+    return Cell(None, "best") if gap is None else Cell(gap.mean, f"{100 * gap.mean:+.2f} {_half(gap)}".rstrip())
 
 
 _COLUMNS = (
@@ -76,7 +67,7 @@ _COLUMNS = (
     _Column("accuracy %", "mean", lambda line: Cell(line.mean, f"{100 * line.mean:.2f}", best=line.winner)),
     _Column("95%", "interval", lambda line: _interval(line.interval)),
     _Column("over seeds", "interval_over_seeds", lambda line: _interval(line.over_seeds)),
-    _Column("sd", "sd", lambda line: Cell(line.sd, f"{100 * line.sd:.1f}"), full=True),
+    _Column("sd", "sd", lambda line: Cell(line.sd, f"{100 * line.sd:.1f}" if line.n > 1 else ""), full=True),
     _Column("n", "n", lambda line: Cell(line.n)),
     _Column("to the best", "difference", _gap),
     _Column("p", "p", lambda line: Cell(line.p, _p(line.p))),
@@ -115,7 +106,12 @@ _COSTS = (
 def _interval(interval: Interval | None) -> Cell:
     if interval is None:
         return Cell(None)
-    return Cell((interval.low, interval.high), f"+- {100 * interval.half_width:.2f}")
+    return Cell((interval.low, interval.high), _half(interval))
+
+
+def _half(interval: Interval) -> str:
+    """Nothing where it is not known: of one episode, or one seed."""
+    return "" if isnan(interval.half_width) else f"+- {100 * interval.half_width:.2f}"
 
 
 def _number(text: str) -> int | str:

@@ -190,18 +190,18 @@ def room(texts: Sequence[str], size: float = TEXT) -> float:
     return 0.6 * size * max(map(cells, texts), default=0)
 
 
-def accuracies_upwards(ax: Axes, *, along: str) -> None:
-    """Accuracies on the upright axis, in percent; what lies `along` the other one is written below it."""
+def accuracies_upwards(ax: Axes, *, along: str, least: float = 0.0) -> None:
+    """Accuracies on the upright axis, in percent; what lies `along` the other one is written below it. `least`: see `up_to_all`."""
     percent_ticks(ax.yaxis)
     ax.margins(y=0.1)
-    up_to_all(ax)
+    up_to_all(ax, least)
     ax.set_xlabel(along)
 
 
-def up_to_all(ax: Axes) -> None:
-    """An axis of accuracies ends at 100%, whatever its margin."""
+def up_to_all(ax: Axes, least: float = 0.0) -> None:
+    """An axis of accuracies ends at 100%, whatever its margin, and does not begin below the `least` value that there is."""
     low, high = ax.get_ylim()
-    ax.set_ylim(max(low, 0.0), min(high, 1.0))
+    ax.set_ylim(max(low, least), min(high, 1.0))
     for line in ax.lines:
         line.set_clip_on(False)  # dots at 100% are drawn whole
 

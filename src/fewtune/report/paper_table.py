@@ -3,6 +3,7 @@ r"""A comparison as the table of a paper: a row a method, a column for each numb
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isnan
 
 from fewtune.evaluation.summary import Line, Summary
 from fewtune.report.tables import latex_text
@@ -30,8 +31,9 @@ def paper_table(summary: Summary, caption: str = "", notes: Sequence[str] = ()) 
 
 
 def _cell(line: Line) -> str:
-    mean, half = f"{100 * line.mean:.2f}", f"{100 * line.interval.half_width:.2f}"
-    return rf"$\mathbf{{{mean}}} \pm {half}$" if line.winner else rf"${mean} \pm {half}$"
+    mean, half = f"{100 * line.mean:.2f}", line.interval.half_width
+    around = "" if isnan(half) else rf" \pm {100 * half:.2f}"  # not known of one episode
+    return rf"$\mathbf{{{mean}}}{around}$" if line.winner else f"${mean}{around}$"
 
 
 def _headings(heads: Sequence[Line]) -> list[str]:

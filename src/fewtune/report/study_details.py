@@ -36,11 +36,22 @@ class Answers:
     group_names: Sequence[str]
     right: Mapping[str, Floats]
 
+    @property
+    def shared(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """The queries that every method answered, but for those of which no answers are known."""
+        known = [np.isfinite(right) for right in self.right.values()]
+        found: np.ndarray[Any, np.dtype[np.bool_]] = np.logical_and.reduce([one for one in known if one.any()])
+        return found
+
     def means(self, of: np.ndarray[Any, Any]) -> dict[int, dict[str, float]]:
-        """The mean of each method over the queries of each number in `of` [n]; numbers below 0 count for nothing."""
+        """The mean of each method over the queries of each number in `of` [n], those that all methods answered; numbers below 0 count for
+        nothing.
+        """
         found: dict[int, dict[str, float]] = {}
+        known = (of >= 0) & self.shared
         for name, right in self.right.items():
-            known = (of >= 0) & np.isfinite(right)
+            if not np.isfinite(right).any():
+                continue
             total, count = (np.bincount(of[known], weights) for weights in (right[known], None))
             for number in np.flatnonzero(count).tolist():
                 found.setdefault(number, {})[name] = float(total[number] / count[number])
@@ -59,14 +70,21 @@ class KnownRows:
     group_names: Sequence[str]
 
 
+def with_most_shots(settings: Sequence[tuple[int, int, str, str]]) -> list[int]:
+    """The number of the setting of each study that has the most shots; of equals, and where shots are no number, the last one."""
+    found: dict[int, tuple[int, int]] = {}
+    for number, (study, _, _, shots) in enumerate(settings):
+        found[study] = max(found.get(study, (0, 0)), (int(shots) if shots.isdigit() else 0, number))
+    return [number for _, number in found.values()]
+
+
 def rows_of(bench: Bench) -> dict[int, KnownRows]:
-    """The rows of each study of a bench, by the number of its last setting, which has the most shots."""
+    """The rows of each study of a bench, by the number of its setting with the most shots."""
     found = {}
-    for number, study in enumerate(bench.studies):
-        space = study.target
+    for number in with_most_shots(bench.settings):
+        space = bench.studies[bench.settings[number][0]].target
         row = np.arange(len(space))
-        known = KnownRows(row, space.labels, space.groups, space.class_names, space.group_names)
-        found[bench.setting(number, len(study.protocols) - 1)] = known
+        found[number] = KnownRows(row, space.labels, space.groups, space.class_names, space.group_names)
     return found
 
 
@@ -116,6 +134,8 @@ def _by(answers: Answers, of: np.ndarray[Any, Any], names: Sequence[str], what: 
     rows = [[Cell(names[number]), *(_percent(means[number].get(m)) for m in methods)] for number in order[:MOST_CLASSES]]
     left = len(order) - MOST_CLASSES
     notes = [f"The hardest {MOST_CLASSES} of {len(order)}."] if left > 0 else []
+    if any((np.isfinite(right) & ~answers.shared).any() for right in answers.right.values()):
+        notes.append("On the queries that all of these methods answered.")
     return Table.of([what, *methods], rows, answers.title, notes, [what, *(f"method_{i}" for i in range(len(methods)))])
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from fewtune.evaluation.summary import Line, Summary
 from fewtune.evaluation.training_settings import Cost
 from fewtune.report.drawing import ACCENT, INK, MUTED, Drawn, accuracies_upwards, axes, drawn, percent_ticks, room, series, short
+from fewtune.report.judged import judged
 from fewtune.statistics import average_ranks, friedman_test, nemenyi_difference
 
 if TYPE_CHECKING:
@@ -33,16 +34,16 @@ def intervals_figure(lines: Sequence[Line], title: str, number: int) -> Drawn:
         ax.set_yticks(range(len(names)), names)
         ax.set_ylim(-0.6, len(names) - 0.4)
         percent_ticks(ax.xaxis)
-        ax.set_xlabel("accuracy, %")
+        ax.set_xlabel(judged(lines).axis)
 
     best = ordered[-1]
-    label = f"{title}: {best.method} is on top with {100 * best.mean:.1f}%."
+    label = f"{title}: {best.method} is on top with {judged(lines).shown(best.mean)}."
     caption = f"{title}. The line is the 95% interval over episodes. Coloured: better than every other method."
     return drawn(build, name=f"intervals{number}", label=label, caption=caption, height=52 + 22 * len(ordered))
 
 
 def shots_figure(lines: Sequence[Line], title: str, number: int) -> Drawn | None:
-    """Accuracy over shots, a curve for each method; None where fewer than two numbers of shots were compared."""
+    """The mean over shots, a curve for each method; None where fewer than two numbers of shots were compared."""
     methods = list(dict.fromkeys(line.method for line in lines))
     shots = sorted({int(line.shots) for line in lines if line.shots.isdigit()})
     if len(shots) < 2:
@@ -58,11 +59,11 @@ def shots_figure(lines: Sequence[Line], title: str, number: int) -> Drawn | None
             ax.plot(at, [line.mean for line in mine], marker="o", markersize=4.4, color=series(place))
         ax.set_xticks(shots, [str(s) for s in shots])
         ax.set_xticks([], minor=True)
-        accuracies_upwards(ax, along="labelled examples a class")
+        accuracies_upwards(ax, along="labelled examples a class", least=judged(lines).least)
 
     legend = [(series(place), name) for place, name in enumerate(methods)]
-    label = f"{title}: accuracy of {len(methods)} methods with {', '.join(map(str, shots))} shots."
-    caption = f"{title}. Accuracy in percent; the upright lines are 95% intervals over episodes."
+    label = f"{title}: {judged(lines).name} of {len(methods)} methods with {', '.join(map(str, shots))} shots."
+    caption = f"{title}. {judged(lines).said}; the upright lines are 95% intervals over episodes."
     return drawn(build, name=f"shots{number}", label=label, caption=caption, height=250, legend=legend)
 
 
@@ -72,7 +73,7 @@ def ranks_figure(summary: Summary) -> Drawn | None:
     Reference: Demšar, "Statistical comparisons of classifiers over multiple data sets", JMLR 2006.
     """
     methods = list(dict.fromkeys(line.method for line in summary.lines))
-    scores = np.array([[line.mean for line in summary.lines if line.method == m] for m in methods])
+    scores = np.array([[line.shared for line in summary.lines if line.method == m] for m in methods])
     if len(methods) < 3 or scores.shape[1] < 2:
         return None
     ranks = average_ranks(scores)
@@ -125,10 +126,11 @@ def alike(ranks: Sequence[float] | np.ndarray[tuple[int], np.dtype[np.float64]],
 
 
 def cost_figure(lines: Sequence[Line], seconds: Mapping[str, float], costs: Sequence[Cost]) -> Drawn | None:
-    """Accuracy (the mean over settings) against what it took: seconds of training and of answering 1,000 episodes; None for one method."""
+    """The mean over settings against what it took: seconds of training and of answering 1,000 episodes; None for one method."""
     methods = list(dict.fromkeys(line.method for line in lines))
     if len(methods) < 2:
         return None
+    metric = judged(lines)
     mean = {m: float(np.mean([line.mean for line in lines if line.method == m])) for m in methods}
     trained = {m: float(np.mean([cost.seconds for cost in costs if cost.method == m] or [0.0])) for m in methods}
     spent = {m: max(1000 * seconds[m] + trained[m], 1e-6) for m in methods}
@@ -142,9 +144,9 @@ def cost_figure(lines: Sequence[Line], seconds: Mapping[str, float], costs: Sequ
         ax.set_xlim(ticks[0], ticks[-1])
         for place, name in enumerate(methods):
             ax.plot([spent[name]], [mean[name]], marker="o", markersize=7, color=series(place))
-        accuracies_upwards(ax, along="seconds of training and of 1,000 episodes")
+        accuracies_upwards(ax, along="seconds of training and of 1,000 episodes", least=metric.least)
 
     legend = [(series(place), f"{name}: {spent[name]:,.3g} s") for place, name in enumerate(methods)]
-    label = "Accuracy against time: " + ", ".join(f"{m} {100 * mean[m]:.1f}% in {spent[m]:.3g} s" for m in methods) + "."
-    caption = "Mean accuracy over all settings in percent, against the time of training (if any) and of answering 1,000 episodes."
+    label = f"{metric.title} against time: " + ", ".join(f"{m} {metric.shown(mean[m])} in {spent[m]:.3g} s" for m in methods) + "."
+    caption = f"{metric.said}, the mean over all settings, against the time of training (if any) and of answering 1,000 episodes."
     return drawn(build, name="cost", label=label, caption=caption, height=240, legend=legend)

@@ -9,6 +9,7 @@ import numpy as np
 from fewtune.evaluation.assembling import Outcomes
 from fewtune.evaluation.summary import Line, Summary
 from fewtune.report.drawing import Drawn
+from fewtune.report.judged import judged
 from fewtune.report.page import environment
 from fewtune.report.study_details import Answers, agreement_table, class_table, group_table, pairs_table
 from fewtune.report.study_figures import cost_figure, intervals_figure, ranks_figure, shots_figure
@@ -17,13 +18,13 @@ from fewtune.report.tables import Table
 
 def study_page(table: Table, summary: Summary, outcomes: Outcomes, answers: Sequence[Answers]) -> str:
     """The whole page as text. The same outcomes give the same bytes."""
-    result = outcomes.result
+    result, metric = outcomes.result, judged(summary.lines)
     seconds = {name: float(np.mean(result.where(method=name).column("seconds"))) for name in result.distinct("method")}
     figures: list[tuple[str, str, list[Drawn]]] = [
-        ("shots", "Accuracy over labels", _curves(summary.lines)),
+        ("shots", f"{metric.title} over labels", _curves(summary.lines)),
         ("intervals", "Intervals", _intervals(summary.lines)),
         ("ranks", "Average ranks", _known([ranks_figure(summary)])),
-        ("cost", "Cost and accuracy", _known([cost_figure(summary.lines, seconds, outcomes.costs)])),
+        ("cost", f"Cost and {metric.name}", _known([cost_figure(summary.lines, seconds, outcomes.costs)])),
     ]
     tables: list[tuple[str, str, str, list[Table]]] = [
         ("classes", "Accuracy by class, %", "The hardest classes first.", [class_table(one) for one in answers]),

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import fewtune
+from fewtune.backbones.load import load_backbone
 from fewtune.errors import InputError
 from fewtune.evaluation.result import load_result
 from fewtune.parts.heads import Ridge
@@ -186,3 +188,27 @@ def test_a_backbone_by_value_and_another_kind_of_episode(rows: Path) -> None:
 def test_what_does_not_fit_is_refused_in_a_sentence(rows: Path, asked: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         fewtune.compare(rows, **{"methods": ["centroid"], "settings": FEW, **asked})
+
+
+def test_a_row_that_one_of_two_backbones_cannot_read_is_in_no_episode() -> None:
+    """Its features are not numbers for the second backbone alone: every method would have answered by them."""
+    random = np.random.default_rng(0)
+    y = np.repeat(np.arange(3), 8)
+    x = (np.eye(3, 4)[y] + 0.3 * random.normal(size=(24, 4))).astype(np.float32)
+    x[5] = 1e37
+    one, other = (load_backbone(f"mlp,inputs=4,width={width}") for width in (6, 8))
+    with torch.no_grad():
+        for weight in other.network.parameters():
+            weight.mul_(1e4)
+    settings = fewtune.CompareSettings(episodes=30, queries=3, skip_bad=True)
+    alone = fewtune.compare((x, y), methods=["centroid"], backbone=one, ways=3, shots=1, settings=settings)
+    assert not alone.unreadable
+    both = fewtune.compare((x, y), methods=["centroid"], backbone=[one, other], ways=3, shots=1, settings=settings)
+    assert list(both.unreadable or ()) == [5]
+    assert all(5 not in torch.cat([e.support, e.query], 1) for e in both.outcomes.drawn.values())
+
+
+def test_numbers_of_shots_that_repeat_are_refused(rows: Path) -> None:
+    for shots, found in (((1, 1), "found 1, 1"), ((), "found none")):
+        with pytest.raises(InputError, match=f"expected one or several different numbers of shots, {found}"):
+            fewtune.compare(rows, methods=["centroid"], shots=shots)

@@ -39,6 +39,8 @@ def test_seeds_of_a_training() -> None:
     for seeds in ((), (3, 3)):
         with pytest.raises(InputError, match="expected distinct training seeds, found"):
             Training(seeds=seeds)
+    with pytest.raises(InputError, match="expected training seeds of 0 or more, found -1"):
+        Training(seeds=(0, -1))  # -1 marks what was not trained, which would get a p
 
 
 def columns(method: str) -> dict[str, list[object]]:

@@ -20,6 +20,7 @@ from fewtune.errors import InputError
 from fewtune.evaluation.assembling import Outcomes
 from fewtune.evaluation.class_roles import serving
 from fewtune.evaluation.protocol import Protocol
+from fewtune.evaluation.result import load_right, save_right
 from fewtune.evaluation.run_folder import Keeping, load_run, run_kept
 from fewtune.evaluation.study import Bench, Study
 from fewtune.evaluation.training_settings import Training
@@ -124,6 +125,14 @@ def test_what_was_trained_for_two_targets_is_kept_apart(kept: Kept) -> None:
 def test_notes_say_which_target_they_are_of(kept: Kept) -> None:
     one, two = kept({"a": "centroid"}, training={}), kept({"a": "centroid"}, name="other")
     assert not [note for note in merged(one, two).notes if not note.startswith(("t: ", "other: "))]
+
+
+def test_answers_that_were_changed_are_refused(kept: Kept) -> None:
+    one, two = kept({"a": "centroid"}), kept({"b": "ridge"})
+    right = load_right(two / "answers.npz")
+    save_right(two / "answers.npz", {place: ~values for place, values in right.items()})
+    with pytest.raises(InputError, match="was changed or damaged after it was saved"):
+        merged(one, two)
 
 
 def test_accuracies_are_paired_after_merging(kept: Kept) -> None:

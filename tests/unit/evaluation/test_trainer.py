@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,8 +19,10 @@ from fewtune.data.items import Texts, Vectors
 from fewtune.data.row_space import RowSpace
 from fewtune.data.splits import split_classes
 from fewtune.errors import Diverged, InputError
+from fewtune.evaluation.answers import Scores
 from fewtune.evaluation.assembling import Outcomes
 from fewtune.evaluation.class_roles import left_out, serving, tasks_of, without_test_rows
+from fewtune.evaluation.identity import judged_by
 from fewtune.evaluation.partial import Partial
 from fewtune.evaluation.protocol import Protocol
 from fewtune.evaluation.result import UNTRAINED
@@ -32,6 +35,7 @@ from fewtune.evaluation.training_settings import Training
 from fewtune.learning.world import ALONE
 from fewtune.machine import Machine
 from fewtune.recipes import variants
+from fewtune.statistics.metrics import METRICS
 from fewtune.tasks.samplers import Sampled
 from tests.unit.data.test_near import COPIES, encoded, scenes
 
@@ -245,6 +249,22 @@ def test_the_sweep_keeps_the_best_value(monkeypatch: pytest.MonkeyPatch) -> None
     learning.__dict__["_validation"] = ("episodes",), ()
     with pytest.raises(InputError, match="diverged at every value of the sweep"):
         learning.choose("it", methods)
+
+
+def test_a_sweep_is_judged_by_what_the_study_is_judged_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    learning = learning_of(["centroid"], collection(10, 4))
+    asked: list[object] = []
+
+    def scored(*_: object, metric: object, **__: object) -> list[Scores]:
+        asked.append(metric)
+        return [Scores(np.array([0.9]), np.array([0.1]), 0.0, np.array([[True]]), None if metric is None else np.array([-0.2]))]
+
+    monkeypatch.setattr("fewtune.evaluation.trainer.score_each", scored)
+    method = variants("centroid", ())[""]
+    for metric, expected in (("accuracy", 0.9), ("mcc", -0.2)):
+        learning.study = replace(learning.study, metric=metric)
+        assert learning._judged(method, SimpleNamespace(metered=lambda: None), {}) == expected  # type: ignore[arg-type]
+    assert asked == [None, METRICS["mcc"]] and "metric mcc" in judged_by(learning.study, method)
 
 
 def learning_of(methods: list[str], *sources: Examples) -> Learning:

@@ -7,14 +7,25 @@ import pytest
 
 from fewtune.evaluation.assembling import Outcomes
 from fewtune.evaluation.outline import outline_of
+from fewtune.evaluation.result import UNTRAINED, Result, make_result
 from fewtune.evaluation.run_study import run_study
 from fewtune.evaluation.study import Bench
-from fewtune.evaluation.summary import Summary, summarise
+from fewtune.evaluation.summary import Line, Summary, summarise
+from fewtune.report.comparison import comparison_table
 from fewtune.report.paper_table import paper_table
-from fewtune.report.study_details import Answers, agreement_table, answers_of, class_table, group_table, pairs_table, rows_of
+from fewtune.report.study_details import (
+    Answers,
+    agreement_table,
+    answers_of,
+    class_table,
+    group_table,
+    pairs_table,
+    rows_of,
+    with_most_shots,
+)
 from fewtune.report.study_figures import alike, ranks_figure
 from fewtune.report.study_page import study_page
-from fewtune.report.tables import Table
+from fewtune.report.tables import Table, render
 from tests.unit.evaluation.test_cells import bench
 
 
@@ -80,7 +91,10 @@ def test_pairs_by_hand() -> None:
 
 def test_groups_and_missing_answers_by_hand() -> None:
     found = group_table(answers(a=[1, 0, 0, np.nan], b=[1, 1, 1, 0]))
-    assert found is not None and {row[0].value: (row[1].value, row[2].value) for row in found.rows} == {"n": (0.5, 1.0), "s": (0.0, 0.5)}
+    assert found is not None and {row[0].value: (row[1].value, row[2].value) for row in found.rows} == {"n": (0.5, 1.0), "s": (0.0, 1.0)}
+    assert found.notes == ("On the queries that all of these methods answered.",) and not found.rows[0][1].best
+    whole = group_table(answers(a=[1, 0, 0, 1], b=[np.nan] * 4))
+    assert whole is not None and not whole.notes and {row[0].value: row[1].value for row in whole.rows} == {"n": 0.5, "s": 0.5}
     assert [row[0].value for row in found.rows] == ["s", "n"]  # the hardest first
 
 
@@ -96,6 +110,55 @@ def test_ranks_say_whether_methods_differ(ran: tuple[Bench, Outcomes, Summary]) 
     assert figure is not None and "over 4 settings" in figure.caption and "critical difference of" in figure.caption
     few = Summary(tuple(line for line in ran[2].lines if line.method in ("ridge", "centroid")), {}, ())
     assert ranks_figure(few) is None
+
+
+def test_methods_on_fewer_episodes_are_ranked_on_those_that_all_answered() -> None:
+    """b answered the first two episodes, the easy ones: its mean is the best, and on those two it is the worst."""
+    values = {"a": [1.0, 0.9, 0.1, 0.1], "b": [0.8, 0.8], "c": [0.9, 0.9, 0.2, 0.2]}
+    lines = [line for setting in (0, 1) for line in made_lines(values, setting)]
+    assert [line.shared for line in lines[:3]] == pytest.approx([0.95, 0.8, 0.9])
+    found = summarise(made_result(values), {}, "rows")
+    assert found.ranks == {"a": 1.0, "b": 3.0, "c": 2.0}
+    figure = ranks_figure(found)
+    assert figure is not None and "a 1.00, c 2.00, b 3.00" in figure.svg
+
+
+def made_result(values: dict[str, list[float]], settings: tuple[int, ...] = (0, 1), metric: str = "accuracy") -> Result:
+    columns = []
+    for setting in settings:
+        for name, scores in values.items():
+            constant = {"study": "s", "target": "t", "backbone": "b", "method": name, "spec": "", "setting": setting, "seed": 0}
+            constant |= {"training": UNTRAINED, "task": "", "ways": "3", "shots": str(setting + 1), "metric": metric}
+            rows = {name: [value] * len(scores) for name, value in constant.items()}
+            columns.append(rows | {"episode": range(len(scores)), "value": scores, "loss": scores, "seconds": scores})
+    return make_result(columns)
+
+
+def made_lines(values: dict[str, list[float]], setting: int = 0, metric: str = "accuracy") -> list[Line]:
+    return list(summarise(made_result(values, (setting,), metric), {}, "rows").lines)
+
+
+def test_few_episodes_have_the_interval_of_student_and_one_has_none() -> None:
+    """Five splits: t of 4 degrees of freedom is 2.776, where the normal one is 1.96."""
+    (line,) = made_lines({"a": [0.1, 0.2, 0.3, 0.4, 0.5]})
+    assert line.interval.half_width == pytest.approx(2.776445 * np.sqrt(0.025) / np.sqrt(5), rel=1e-6)
+    (many,) = made_lines({"a": list(np.linspace(0, 1, 30))})
+    assert many.interval.half_width == pytest.approx(1.959964 * np.std(np.linspace(0, 1, 30), ddof=1) / np.sqrt(30), rel=1e-6)
+    alone = summarise(made_result({"a": [0.5], "b": [0.25]}), {}, "rows")
+    shown = [render(comparison_table(alone, full=full), "markdown") for full in (True, False)] + [paper_table(alone)]
+    assert not any("nan" in text for text in shown) and "-25.00 |" in shown[1] and "$50.00$" in shown[2]
+
+
+def test_figures_say_what_episodes_are_judged_by() -> None:
+    lines = made_lines({"a": [-0.5, -0.3], "b": [-0.2, 0.1]}, metric="mcc")
+    summary = Summary(tuple(lines), {}, ())
+    page = study_page(comparison_table(summary), summary, Outcomes(made_result({"a": [0.1], "b": [0.2]}), {}, (), ()), [])
+    assert "Cost and Matthews" in page and "ccuracy" not in page.split("</style>")[1] and "is on top with -5.0." in page
+
+
+def test_the_setting_with_the_most_shots_is_shown_whatever_the_order() -> None:
+    settings = [(0, 0, "3", "5"), (0, 1, "3", "10"), (0, 2, "3", "1"), (1, 0, "3", "varied"), (1, 1, "3", "varied")]
+    assert with_most_shots([(s, p, w, n) for s, p, w, n in settings]) == [1, 4]
 
 
 def test_the_table_of_a_paper(ran: tuple[Bench, Outcomes, Summary]) -> None:
