@@ -51,6 +51,16 @@ def rows_of(bench: Bench, **given: Any) -> Rows:
     return found
 
 
+def test_a_sweep_of_the_test_rate_is_a_sweep_for_every_method_that_trains(bench: Bench) -> None:
+    asked = small_settings(sweep=(("lr", (1e-3,)), ("test_lr", (1e-4, 1e-2))))
+    made = methods_of(GRID, asked, bench.prompts, bench.tasks)
+    for name in (CLASSICAL, FOMAML, MAMF):
+        learners = [method.learner for label, method in made[name].items() if label]
+        assert len(learners) == 2 and len(set(learners)) == 2, name
+    swept = {method.learner for label, method in made[FOMAML].items() if label}
+    assert swept == {method.learner for label, method in made[MAMF].items() if label}  # the same two rates on a test task
+
+
 def test_one_head_and_one_update_at_test_for_all_that_train(bench: Bench) -> None:
     made = {name: v[""] for name, v in methods_of(GRID, small_settings(), bench.prompts, bench.tasks).items()}
     assert list(made) == [ZERO_SHOT, CLASSICAL, FOMAML, MAMF]

@@ -9,6 +9,7 @@ from typing import final
 
 from fewtune.errors import InputError
 from fewtune.evaluation.study import Variants
+from fewtune.evaluation.training_settings import Sweep
 from fewtune.learning.budget import budgeted, fit_phases
 from fewtune.learning.method import Method
 from fewtune.recipes import variants, with_options
@@ -46,7 +47,7 @@ def methods_of(configuration: Configuration, settings: MamfSettings, prompts: tu
     for name, text in texts_of(configuration, settings, prompts).items():
         visits = visits_of(name, configuration, settings)
         limit: Callable[[Method], Method] = _as_it_is if name in (ZERO_SHOT, MAMF) else _limit(tasks, visits)
-        made[name] = {label: limit(method) for label, method in variants(text, settings.sweep).items()}
+        made[name] = {label: limit(method) for label, method in variants(text, _sweep_of(name, settings)).items()}
     return made
 
 
@@ -57,7 +58,8 @@ def texts_of(configuration: Configuration, settings: MamfSettings, prompts: tupl
     test_rate = "" if _swept("test_lr", settings) else f", test_lr={settings.test_lr!r}"
     spent = spending(configuration, visits_of(MAMF, configuration, settings))
     per_task = spent.epochs * ceil(configuration.ways * spent.rows / settings.batch)
-    inner = f"inner_steps={settings.inner_steps}, inner_lr={settings.test_lr!r}, inner_optimizer=Adam()"
+    inner_rate = "" if _swept("test_lr", settings) else f", inner_lr={settings.test_lr!r}"
+    inner = f"inner_steps={settings.inner_steps}{inner_rate}, inner_optimizer=Adam()"
     shots = min(settings.shots, configuration.rows // 2)  # where training has fewer rows of a class than a test task
     queries = min(settings.queries, configuration.rows - shots)
     episodes = f"ways={configuration.ways}, shots={shots}, queries={queries}, tasks={configuration.tasks}"
@@ -122,6 +124,11 @@ def _limit(tasks: Tasks, visits: int) -> Callable[[Method], Method]:
 
 def _as_it_is(method: Method) -> Method:
     return method
+
+
+def _sweep_of(name: str, settings: MamfSettings) -> Sweep:
+    """What is varied. The rate of the updates on a test task is that of FOMAML's inner loop: `inner_lr` in its recipe."""
+    return tuple(("inner_lr" if name == FOMAML and option == "test_lr" else option, values) for option, values in settings.sweep)
 
 
 def _swept(option: str, settings: MamfSettings) -> bool:
