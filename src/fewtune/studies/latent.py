@@ -84,10 +84,10 @@ def learned(model: LatentTasks, way: Way, budgets: Sequence[int], rate: float, *
     """
     rows = 2 * model.support
     random = key(seed, "latent", way).generator()
-    theta, kept = np.full((runs, model.width), model.start), []
+    theta, kept = np.full((runs, model.width), model.start), dict[int, Floats]()
     wanted = [budget // rows for budget in budgets]
     for step in range(max(wanted) + 1):
-        kept += [theta.copy() for at in wanted if at == step]
+        kept[step] = theta
         steep = random.random(runs) < 0.5
         h = np.where(steep, model.steep, model.flat)
         middle = np.where(steep, 1.0, -1.0)
@@ -95,7 +95,7 @@ def learned(model: LatentTasks, way: Way, budgets: Sequence[int], rate: float, *
         x = np.sqrt(h)[:, None, None] * random.normal(size=(runs, rows, model.width))
         y = np.einsum("rnd,rd->rn", x, w) + model.noise * random.normal(size=(runs, rows))
         theta = theta - rate / math.sqrt(1 + step / 10) * _gradient(model, way, theta, x, y)
-    return np.stack(kept)
+    return np.stack([kept[step] for step in wanted])
 
 
 def _gradient(model: LatentTasks, way: Way, theta: Floats, x: Floats, y: Floats) -> Floats:

@@ -72,5 +72,6 @@ def test_where_all_tasks_are_alike_both_end_at_one_place() -> None:
 def test_a_budget_is_a_stop_on_the_way_to_a_larger_one() -> None:
     together = learned(MODEL, "maml", (48, 240), 0.1, runs=3, seed=0)
     np.testing.assert_array_equal(together[0], learned(MODEL, "maml", (48,), 0.1, runs=3, seed=0)[0])
+    np.testing.assert_array_equal(learned(MODEL, "maml", (240, 48), 0.1, runs=3, seed=0), together[::-1])  # in the order that was asked for
     with pytest.raises(InputError, match="0 < flat <= steep"):
         LatentTasks(flat=2.0)
