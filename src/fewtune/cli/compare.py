@@ -43,7 +43,7 @@ def compare(
     Parameters
     ----------
     data: Path
-        A folder of class folders, a table, an .npz file, or drawn scenes by name, such as scenes:colour,rows=500,seed=1.
+        A folder of class folders, a table, an .npz file, or drawn scenes by name, such as scenes:colour,rows=500,seed=11.
     method: str
         A method with its options: centroid, 'ridge(penalty=10)', 'multitask(shots=5)', ... Repeat for more. 'NAME=METHOD' shows it under a
         name of your own. `fewtune methods` lists them. By default all learners that need no training of the backbone.

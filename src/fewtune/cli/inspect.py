@@ -26,7 +26,7 @@ def inspect(
     Parameters
     ----------
     data: Path
-        A folder of class folders, a table, an .npz file, or drawn scenes by name, such as scenes:colour,rows=500,seed=1.
+        A folder of class folders, a table, an .npz file, or drawn scenes by name, such as scenes:colour,rows=500,seed=11.
     quick: bool
         Read only the headers of images, not every pixel.
     format: str

@@ -17,6 +17,7 @@ from fewtune.data.audit import inspect_examples
 from fewtune.data.examples import NO_SPLIT, TEST, TRAIN, VALIDATION, Examples
 from fewtune.data.reading.label_table import Wanted, read_label_table
 from fewtune.data.reading.read import read_examples
+from fewtune.data.reading.scenes import USUAL_SEED
 from fewtune.data.row_space import RowSpace
 from fewtune.data.scenes.attributes import ATTRIBUTES, CODES, COLOUR, COUNT, MATERIAL, RELATION, SHAPE, TARGETS
 from fewtune.data.scenes.picture import drawn
@@ -74,6 +75,14 @@ def test_a_row_depends_on_seed_and_row_alone() -> None:
         assert np.array_equal(pixels(few, row), pixels(many.take([row]), 0))
         assert few.items.digest(row) == many.items.digest(row) == other.items.digest(row)
     assert len({few.items.digest(row) for row in range(10)}) == 10
+
+
+def test_scenes_are_not_those_that_the_embedded_model_was_trained_on_unless_they_are_asked_for() -> None:
+    usual = read_examples("scenes:colour,rows=8")
+    for seed in range(4):
+        learned = read_examples(f"scenes:colour,rows=8,seed={seed}")
+        assert not {*usual.row_digests} & {*learned.row_digests}
+    assert usual.row_digests == read_examples("scenes:colour,rows=8,seed=10").row_digests
 
 
 def test_seeds_and_sizes_give_other_pictures() -> None:
@@ -220,7 +229,7 @@ def test_each_attribute_is_a_labelled_set(name: str) -> None:
     assert made.target == TARGETS[name] and set(made.columns) == set(by_column)
     assert made.class_names == by_column[made.target].classes
     assert made.column.templates == by_column[made.target].templates and all(t.count("{}") == 1 for t in made.column.templates)
-    assert made.labels.tolist() == attributes_of(0, np.arange(40))[made.target].tolist()
+    assert made.labels.tolist() == attributes_of(USUAL_SEED, np.arange(40))[made.target].tolist()
     assert made.name == f"scenes:{name},rows=40" and len(made) == 40 and made.modality == "image"
     assert (made.class_split == NO_SPLIT).all() and (made.row_split == NO_SPLIT).all()
     relabelled = read_examples(f"scenes:{name},rows=40", label="material")

@@ -20,6 +20,7 @@ from fewtune.errors import InputError, unknown
 from fewtune.keys import key
 
 PREFIX = "scenes:"
+USUAL_SEED = 10
 _OPTIONS = ("rows", "size", "seed", "captions", "splits")
 _SPLITS = ("none", "rows")
 _MOST_ROWS, _LEAST_SIDE, _MOST_SIDE = 1_000_000, 16, 512
@@ -30,7 +31,8 @@ _MOST_ROWS, _LEAST_SIDE, _MOST_SIDE = 1_000_000, 16, 512
 class SceneSet:
     """The parts of a name such as `scenes:colour,rows=200,size=64,seed=1`.
 
-    `target`: the label column to learn. `rows`: how many scenes; row i depends on (seed, i) alone. `size`: pixels a side. `captions`:
+    `target`: the label column to learn. `rows`: how many scenes; row i depends on (seed, i) alone. `seed`: 10 by default; the backbone
+    `embedded` was trained on scenes of the seeds 0 to 3, so ask it about others. `size`: pixels a side. `captions`:
     "plain", or "no_count" for captions that never say how many objects there are. `splits` "rows": a row is for training, validation or
     test with probabilities .6, .2 and .2; "none": no row has a split.
     """
@@ -39,7 +41,7 @@ class SceneSet:
     target: str
     rows: int = 1000
     size: int = 64
-    seed: int = 0
+    seed: int = USUAL_SEED
     captions: str = "plain"
     splits: str = "none"
 
@@ -117,7 +119,7 @@ def scenes_named(source: str | Path) -> SceneSet:
         target=TARGETS[name],
         rows=_whole(full, given, "rows", 1000, 1, _MOST_ROWS),
         size=_whole(full, given, "size", 64, _LEAST_SIDE, _MOST_SIDE),
-        seed=_whole(full, given, "seed", 0, 0, 2**63 - 1),
+        seed=_whole(full, given, "seed", USUAL_SEED, 0, 2**63 - 1),
         captions=_one_of(given, "captions", CAPTIONS),
         splits=_one_of(given, "splits", _SPLITS),
     )

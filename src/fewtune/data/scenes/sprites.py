@@ -74,7 +74,7 @@ def _painted(material: str, seen: Seen) -> tuple[Any, Any, Any]:
 
 def _speckled(x: Floats, y: Floats, z: Floats) -> Floats:
     """0 or 1 for each small cube of the solid, as if drawn at random."""
-    cell = [np.floor(part * 5.0 + 40.0).astype(np.uint64) for part in (x, y, z)]
+    cell = [np.floor(part * 5.0 + 40.0).astype(np.int64).astype(np.uint64) for part in (x, y, z)]
     mixed = cell[0] * np.uint64(73856093) ^ cell[1] * np.uint64(19349663) ^ cell[2] * np.uint64(83492791)
     drawn = ((mixed * np.uint64(2654435761)) >> np.uint64(16)) % np.uint64(3)
     return np.where(drawn == 0, 0.0, 1.0)
