@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.cluster import KMeans
 
-from fewtune.data.examples import NO_SPLIT, TRAIN, Column, Examples
+from fewtune.data.examples import NO_SPLIT, TEST, TRAIN, VALIDATION, Column, Examples
 from fewtune.errors import InputError
 from fewtune.keys import key
 
@@ -21,7 +21,8 @@ def clustered(
     """The same rows with k-means clusters of their features as classes, once for each of `partitions`: sources for meta-learning that need
     no labels. No label is looked at.
 
-    `features` [N, D], in the order of the rows; rows with NaN are left out, and so are clusters of fewer than `least` rows. The first
+    `features` [N, D], in the order of the rows. Rows and classes for validation and test are left out, as are rows with NaN and clusters of
+    fewer than `least` rows. The first
     partition is of the features as they are; every other one multiplies each feature by a number uniform in [0, 1), so that it groups
     rows in another way. The collections are called "NAME@clusters-1", ..., all their classes are for training, and the rows keep their
     other label columns. Raises InputError for features of other rows, and for fewer than 2 clusters or more clusters than rows.
@@ -30,11 +31,12 @@ def clustered(
     x = np.asarray(features, dtype=np.float64)
     if x.ndim != 2 or len(x) != len(examples):
         raise InputError(f"expected features [{len(examples)}, width], one row for each row of {examples.name}, found shape {x.shape}.")
-    rows = np.flatnonzero(np.isfinite(x).all(1))
+    judging = np.isin(examples.row_split, (VALIDATION, TEST)) | np.isin(examples.split_by_class(), (VALIDATION, TEST))
+    rows = np.flatnonzero(np.isfinite(x).all(1) & ~judging)
     if clusters < 2 or clusters > len(rows) or partitions < 1 or least < 1:
         raise InputError(
-            f"clusters are from 2 to the number of rows with features ({len(rows)}), partitions and least at least 1, found {clusters}, "
-            f"{partitions} and {least}."
+            f"clusters are from 2 to the number of rows to learn from that have features ({len(rows)}), partitions and least at least 1, "
+            f"found {clusters}, {partitions} and {least}."
         )
     found = []
     for number in range(partitions):

@@ -128,6 +128,10 @@ class Examples:
             taken.__dict__["row_digests"] = [known[i] for i in index]
         return taken
 
+    def split_by_class(self) -> Integers:
+        """The split of the class of each row [N]; -1 for rows without a class, and where the target is no class."""
+        return np.append(self.class_split, NO_SPLIT)[self.labels] if self.column.kind == "class" else np.full(len(self), NO_SPLIT)
+
     def with_target(self, target: str) -> Examples:
         """The same collection with another label column as the target; its classes have no split."""
         if target not in self.columns:

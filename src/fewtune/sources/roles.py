@@ -56,7 +56,7 @@ def without_overlap(sources: Sequence[Examples], notes: list[str]) -> list[Examp
     """The same collections, without content that would have two uses: what judges anywhere does not validate or train, what validates does
     not train. Collections overlap where one is a part of another.
     """
-    uses = [np.append(s.class_split, -1)[s.labels] for s in sources]
+    uses = [s.split_by_class() for s in sources]
     highest: dict[bytes, int] = {}
     for source, mine in zip(sources, uses, strict=True):
         for digest, part in zip(source.row_digests, mine.tolist(), strict=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
@@ -56,3 +58,13 @@ def test_rows_without_features_and_small_clusters_are_left_out() -> None:
     for clusters, features in ((1, x), (60, x), (4, x[:3])):
         with pytest.raises(InputError):
             clustered(examples, features, clusters)
+
+
+def test_rows_that_judge_are_no_part_of_any_cluster() -> None:
+    examples, x, truth = blobs()
+    by_row = replace(examples, row_split=np.arange(60) % 3 - (np.arange(60) % 3 == 0))  # none, validation, test
+    (made,) = clustered(by_row, x, 4)
+    assert [*made.row_names] == [examples.row_names[r] for r in range(0, 60, 3)]
+    named = make_examples(Vectors(x), [f"c{k}" for k in truth], name="blobs")
+    (made,) = clustered(replace(named, class_split=np.array([0, 1, 2, -1])), x, 2)
+    assert [*made.row_names] == [named.row_names[r] for r in np.flatnonzero(np.isin(truth, (0, 3)))]

@@ -133,9 +133,14 @@ def test_groups_are_subgroups_of_every_class() -> None:
     whole = photos(20, groups=["day", "night", "fog", "day"] * 5)
     source, target = held_out_subgroups(whole, share=0.3)
     assert len({*source.group} & {*target.group}) == 0 and len(source) + len(target) == 20
-    assert {*target.labels} == {*whole.labels} or len({*target.labels}) > 1
+    assert {*target.labels} == {*source.labels} == {*whole.labels}
     with pytest.raises(InputError, match="at least two"):
         held_out_subgroups(photos())
+
+
+def test_groups_that_classes_do_not_share_are_refused() -> None:
+    with pytest.raises(InputError, match=r"all groups of class '\w+' of photos are (held out|kept): expected groups that"):
+        held_out_subgroups(photos(20, groups=["a", "b", "c", "d", "e"] * 4))  # as many groups as classes, one for each
 
 
 def test_odd_subgroups() -> None:

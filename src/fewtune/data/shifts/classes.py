@@ -20,7 +20,7 @@ def held_out_subgroups(
     `members`: new class -> the classes that it is made of (its subgroups), two or more each; None: the classes stay, and the groups of the
     collection (domains, alphabets) are their subgroups, which all classes share. The target has `share` of the subgroups of each class (at
     least one, and the source keeps at least one), drawn by (`seed`, names). Rows of no class are in neither. Raises InputError where there
-    is nothing to hold out, and for names that are not classes.
+    is nothing to hold out, for a class that one side would not have, and for names that are not classes.
     Reference: Santurkar, Tsipras, Madry, "BREEDS: benchmarks for subpopulation shift", ICLR 2021 (Entity-30, Living-17).
     """
     if not 0 < share < 1:
@@ -51,6 +51,13 @@ def _by_group(examples: Examples, share: float, seed: int) -> tuple[Examples, Ex
     held = _held(examples.group_names, share, seed, examples.name)
     target = np.isin(examples.group, [examples.group_names.index(name) for name in held])
     known = (examples.labels >= 0) & (examples.group >= 0)
+    sides = [np.bincount(examples.labels[known & side], minlength=len(examples.class_names)) > 0 for side in (~target, target)]
+    if (lost := np.flatnonzero(sides[0] != sides[1])).size:
+        where = "are held out" if sides[1][lost[0]] else "are kept"
+        raise InputError(
+            f"all groups of class {examples.class_names[lost[0]]!r} of {examples.name} {where}: expected groups that all classes share; "
+            "give the subgroups of each class (members), or another share or seed."
+        )
     return _named(examples, known & ~target, "source"), _named(examples, known & target, "target")
 
 
