@@ -69,3 +69,5 @@ def test_masked_words_of_a_table_of_texts_are_learned(fewtune: Run, tmp_path: Pa
     assert "Masked-word pretraining of hf:encoder" in ran.out
     ran = fewtune("pretrain", tmp_path / "texts.csv", "--objective", "simclr", *how[1:], "--out", tmp_path / "other")
     assert ran.code == 2 and "simclr compares views of photos, but hf:encoder reads texts" in ran.err, ran
+    ran = fewtune("pretrain", tmp_path / "texts.csv", "--objective", "supervised", *how, "--out", tmp_path / "other")
+    assert ran.code == 2 and "--mlm and --objective supervised are two objectives" in ran.err, ran

@@ -91,7 +91,7 @@ def test_kernel_prior_is_kernel_ridge_regression_of_what_zero_shot_leaves() -> N
         found.add(best[1:])
         expected = queries @ names.T + torch.from_numpy(refit(best[1], best[2], torch.ones(len(rows), dtype=torch.bool), queries))
         torch.testing.assert_close(logits[e], 10 * expected, **NEAR)
-    assert found
+    assert len(found) > 1  # the choice is not one for all
 
 
 def test_a_gaussian_that_leaves_a_row_out() -> None:

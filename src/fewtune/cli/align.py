@@ -140,7 +140,7 @@ def align(
     ----------
     data: Path
         A table with a column named caption, a folder of class folders, or an .npz file; several are learned from together. Test rows and
-        test classes are not used; validation classes only choose settings.
+        test classes are not used; validation rows and classes only choose settings.
     out: Path
         The folder for the backbone, pretraining.json and report.html.
     label: str

@@ -79,6 +79,8 @@ class PretrainFlags:
         from fewtune.errors import InputError
         from fewtune.pretraining.settings import PretrainSettings
 
+        if self.mlm and self.objective not in ("contrastive", "mlm"):
+            raise InputError(f"--mlm and --objective {self.objective} are two objectives: give one of them.")
         if self.budget is None:
             raise InputError("say how long to train: --budget visits=100000 (examples to look at) or --budget minutes=10.")
         minutes, visits = budget_of(self.budget)

@@ -17,6 +17,7 @@ from fewtune.backbones.features.readable import readable_features
 from fewtune.backbones.own_module import is_own
 from fewtune.backbones.providers.pair_names import pair_name
 from fewtune.backbones.providers.pair_provider import paired
+from fewtune.backbones.scale import with_scale
 from fewtune.backbones.text_preparation import TextPreparation
 from fewtune.data.examples import Examples
 from fewtune.errors import InputError
@@ -83,15 +84,15 @@ def _made(
     pair: Backbone, rows: PairedRows, image: Backbone, text: Backbone, settings: AlignSettings, cache: Path | None, *, quiet: bool
 ) -> tuple[Backbone, Mapping[str, Any]]:
     """The pair with what it learned, and the facts of how."""
-    read = _read(rows, image, text, cache, skip_bad=settings.skip_bad, quiet=quiet)
-    found = aligned(*_divided(read, rows), settings, apart=rows.apart, quiet=quiet)
-    weights = {**weights_of(found.projections), "logit_scale": torch.tensor(found.scale).log()}
-    made = replace(pair.with_weights(weights), origin=None, logit_scale=found.scale)
+    whole, good = _read(rows, image, text, cache, skip_bad=settings.skip_bad, quiet=quiet)
+    found = aligned(*_divided(whole, good, rows), settings, apart=rows.apart, quiet=quiet)
+    facts = dict(found.facts)
+    made = replace(with_scale(pair.with_weights(weights_of(found.projections)), found.scale), origin=None)
     if settings.towers != "locked":
-        made, scale = towers_moved(made, rows, settings, quiet=quiet)
-        made = replace(made, logit_scale=scale)
+        made, trained = towers_moved(made, rows, good, settings, quiet=quiet)
+        facts |= {"tower_steps": trained.steps, "visits": facts["visits"] + trained.visits}
     names = ", ".join(one.name for one in rows.sources)
-    return replace(made, source={**made.source, PRETRAINED: f"aligned on {names}"}), found.facts
+    return replace(made, source={**made.source, PRETRAINED: f"aligned on {names}"}), facts
 
 
 def aligned(fit: Rows, held: Rows | None, settings: AlignSettings, *, apart: bool, quiet: bool = True) -> Aligned:
@@ -104,12 +105,21 @@ def aligned(fit: Rows, held: Rows | None, settings: AlignSettings, *, apart: boo
     start = Moments(fit).projections(*strengths)
     draws = key(settings.seed, "align", "contrast")
     ways = WAYS if held is None else min(WAYS, len(held.texts))
-    facts: dict[str, Any] = {"strengths": list(strengths), "steps": 0, "looks": [], "curve": [], "ways": ways}
+    facts: dict[str, Any] = {
+        "strengths": list(strengths),
+        "steps": 0,
+        "visits": 0,
+        "tower_steps": 0,
+        "looks": [],
+        "curve": [],
+        "ways": ways,
+    }
     if held is None:
         return Aligned(start, best_scale(start, fit), facts)
     trained = contrasted(fit, held, start, settings, draws, quiet=quiet)
     scale, made = best_scale(trained.projections, held), trained.projections
-    facts |= {"steps": trained.steps, "looks": [list(look) for look in trained.looks], "curve": list(trained.curve)}
+    facts |= {"steps": trained.steps, "visits": trained.visits}
+    facts |= {"looks": [list(look) for look in trained.looks], "curve": list(trained.curve)}
     if not apart:
         whole = _joined(fit, held)
         made = Moments(whole).projections(*strengths)
@@ -166,9 +176,8 @@ def _read(
     return Rows(unit(torch.cat(parts)), vectors, torch.from_numpy(rows.own)), np.concatenate(good)
 
 
-def _divided(read: tuple[Rows, np.ndarray[Any, np.dtype[np.bool_]]], rows: PairedRows) -> tuple[Rows, Rows | None]:
+def _divided(whole: Rows, good: np.ndarray[Any, np.dtype[np.bool_]], rows: PairedRows) -> tuple[Rows, Rows | None]:
     """The rows to learn from, and those to judge by, each with the texts of its own; None where fewer than two texts are held out."""
-    whole, good = read
     fit, held = (_of(whole, np.flatnonzero(good & mask)) for mask in (~rows.held, rows.held))
     if len(fit.texts) < 2:
         raise InputError(f"found rows of {len(fit.texts)} text that can be read, expected two different texts or more.")
@@ -196,8 +205,8 @@ def _record(
         "lr": settings.lr,
         "backbone": {"name": made.name, "digest": made.digest(), "source": dict(made.source)},
         "data": [{"name": one.name, "rows": len(one), "digest": one.digest()} for one in rows.sources],
-        "steps": facts["steps"],
-        "visits": facts["steps"] * settings.batch,
+        "steps": facts["steps"] + facts["tower_steps"],
+        "visits": facts["visits"],
         "seconds": seconds,
         "processes": 1,
         "learned": {
@@ -223,4 +232,6 @@ def _remarks(facts: Mapping[str, Any]) -> list[str]:
         if facts["steps"]
         else ("no number of updates by contrast did better, so it is kept as it is")
     )
-    return [f"On texts that were held out, the nearest of {facts['ways']} is right in {100 * first:.1f}% by the closed form; {kept}."]
+    said = f"On texts that were held out, the nearest of {facts['ways']} is right in {100 * first:.1f}% by the closed form; {kept}."
+    moved = f"The towers moved in {counted(facts['tower_steps'], 'update')} after that, which held-out texts have not judged."
+    return [said, moved] if facts["tower_steps"] else [said]

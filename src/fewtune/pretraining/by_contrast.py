@@ -45,10 +45,12 @@ class _Given(nn.Module):
 @dataclass(frozen=True, eq=False)
 class Contrasted:
     """`projections`: those that were most often right on held out texts. `steps`: after how many updates they were; 0 for the start.
-    `looks`: (updates, accuracy in [0, 1]) on the way, the start first. `curve`: a row for each update."""
+    `visits`: rows that those updates looked at. `looks`: (updates, accuracy in [0, 1]) on the way, the start first. `curve`: a row for each
+    update."""
 
     projections: Projections
     steps: int
+    visits: int
     looks: tuple[tuple[int, float], ...]
     curve: tuple[Mapping[str, Any], ...]
 
@@ -67,7 +69,8 @@ def contrasted(fit: Rows, held: Rows, start: Projections, settings: AlignSetting
     marks = {round(settings.steps * place / _LOOKS) for place in range(1, _LOOKS + 1)} - {0}
     trained = trained_by_contrast(fit, start, settings, key, Marks(frozenset(marks), look), quiet=quiet)
     step = max(best)
-    return Contrasted(best[step], step, tuple(looks), tuple(trained.curve))
+    visits = int(trained.curve[step - 1]["visits"]) if step else 0
+    return Contrasted(best[step], step, visits, tuple(looks), tuple(trained.curve))
 
 
 def trained_by_contrast(fit: Rows, start: Projections, settings: AlignSettings, key: Key, marks: Marks, *, quiet: bool = True) -> Trained:

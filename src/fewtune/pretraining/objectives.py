@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -17,9 +17,11 @@ from fewtune.data.captions import captioned, captions_said
 from fewtune.data.examples import NO_SPLIT, Column, Examples
 from fewtune.errors import InputError
 from fewtune.keys import key
+from fewtune.learning.ground import Ground
 from fewtune.learning.phase import Phase
 from fewtune.parts.heads import Linear, Paired, Projection
 from fewtune.parts.heads.head import Head
+from fewtune.parts.heads.paired import MOST
 from fewtune.parts.losses import Contrast, CrossEntropy, Loss, NtXent, OneNegative, Outcome, Population, SigmoidContrast
 from fewtune.parts.losses.queries import needed
 from fewtune.parts.optimizers import AdamW
@@ -44,6 +46,10 @@ class Objective:
     loss: Loss
     told: tuple[str, ...]
     masked: MaskedTrainer | None = None
+
+    def scale(self, ground: Ground, weights: Mapping[str, Tensor]) -> float | None:
+        """The number that was learned to multiply cosines of rows and texts with; None where these are not compared."""
+        return self.head.scale(ground.read(self.head, weights)) if isinstance(self.head, Paired) else None
 
     def phase(self, steps: int, lr: float, settings: PretrainSettings) -> Phase:
         """The training loop: all weights move, at a rate that rises, then falls along a cosine."""
@@ -80,9 +86,14 @@ def _contrastive(examples: Sequence[Examples], backbone: Backbone, settings: Pre
     if long:
         told += (f"{counted(long, 'caption')} longer than the text tower reads: cut there.",)
     sigmoid = settings.minimised == "sigmoid"
-    head = Paired(temperature=10.0, offset=-10.0) if sigmoid else Paired()
+    head = Paired(temperature=10.0, offset=-10.0) if sigmoid else _as_it_was(backbone)
     loss = SigmoidContrast() if sigmoid else Contrast()
     return Objective(tuple(one.examples for one in found), Pairs(batch=settings.batch), head, loss, told)
+
+
+def _as_it_was(backbone: Backbone) -> Paired:
+    """CLIP's comparison, which begins with the scale that the model has; with CLIP's where it has none."""
+    return Paired() if backbone.logit_scale == 1.0 else Paired(temperature=min(backbone.logit_scale, MOST))
 
 
 def _cut(backbone: Backbone, texts: Sequence[str]) -> int:

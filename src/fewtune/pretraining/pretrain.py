@@ -12,6 +12,7 @@ from torch import Tensor
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.features.readable import refuse_unreadable
 from fewtune.backbones.own_module import is_own
+from fewtune.backbones.scale import with_scale
 from fewtune.data.examples import Examples
 from fewtune.data.row_space import RowSpace
 from fewtune.data.unreadable import unreadable
@@ -118,7 +119,7 @@ class _Work:
         objective = objective_of([one.train for one in rows], backbone, settings)
         space = RowSpace(objective.examples, remember=int(settings.memory * 2**30))
         probe = next(filter(None, map(probe_of, rows)), None) if settings.probe else None
-        identity = digest("\n".join([f"pretrain 1 {settings}", backbone.digest(), *map(_facts, rows), *map(_learned, objective.examples)]))
+        identity = digest("\n".join([f"pretrain 2 {settings}", backbone.digest(), *map(_facts, rows), *map(_learned, objective.examples)]))
         trained = backbone if objective.masked is None else objective.masked.backbone
         return _Work(backbone, Ground(trained, space), class_rows(space), objective, probe, settings, identity, at)
 
@@ -178,6 +179,8 @@ class _Work:
         names = {n: n for n in backbone.start()} if masked is None else masked.encoder
         moved = backbone.with_weights({n: weights[at] for n, at in names.items()})
         data = ", ".join(one.name for one in self.objective.examples)
+        if (scale := self.objective.scale(self.ground, weights)) is not None:
+            moved = with_scale(moved, scale)
         said = f"{self.settings.objective} on {data}, {counted(step, 'update')} (run {self.identity[:12]})"
         before = backbone.source.get(PRETRAINED)
         return replace(moved, origin=None, source={**backbone.source, PRETRAINED: said if before is None else f"{before}, then {said}"})

@@ -30,16 +30,16 @@ class Rows:
 def divided(examples: Examples, key: Key) -> Rows:
     """The rows of a collection by what they are used for; test rows and test classes are used for nothing.
 
-    Where there are validation classes, the probe learns and is judged on their rows, which are not trained on. Where there are validation
-    rows, it learns from train rows and is judged on those. Else one row in five of each class (at most 20) is held out to judge by.
+    Where there are validation classes, the probe learns and is judged on their rows. Where there are validation rows, it learns from train
+    rows and is judged on those. Neither is ever trained on. Else one row in five of each class (at most 20) is held out to judge by.
     """
     kept = examples.row_split != TEST
     classes = examples.column.kind == "class"
     labels = examples.labels if classes else np.full(len(examples), -1)
-    split = np.append(examples.class_split, -1)[labels] if classes else np.full(len(examples), -1)
+    split = examples.split_by_class()
     kept &= split != TEST
     if classes and (split[kept] == VALIDATION).any() and (split[kept] == TRAIN).any():
-        train = np.flatnonzero(kept & (split == TRAIN))
+        train = np.flatnonzero(kept & (split == TRAIN) & (examples.row_split != VALIDATION))
         fit, judge = _halves(labels, np.flatnonzero(kept & (split == VALIDATION)), key)
         told = "on validation classes, of which no row is trained on"
     elif (examples.row_split[kept] == VALIDATION).any():

@@ -82,6 +82,21 @@ def test_towers_that_move(towers: tuple[Backbone, Backbone], tmp_path: Path, mov
         moved = [n for n, t in tower.start().items() if not torch.equal(pair.start()[f"{name}.{n}"], t)]
         assert moved and (moving == "all" or not any("bias" in n or "norm" in n.lower() for n in moved))
     assert not any("lora" in n for n in pair.start())
+    record = json.loads((tmp_path / "run" / "pretraining.json").read_text())
+    chosen = record["steps"] - 2
+    assert record["visits"] == 2 * 8 + chosen * 16 and "held-out texts have not judged" in record["remarks"][-1]
+
+
+def test_towers_that_move_do_not_look_at_rows_that_cannot_be_read(towers: tuple[Backbone, Backbone], tmp_path: Path) -> None:
+    data = labelled(per=2)
+    for label, name in enumerate(NAMES):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for row in np.flatnonzero(data.labels == label):
+            data.items.fetch(row).save(tmp_path / "pets" / name / f"{row}.png")
+    (tmp_path / "pets" / NAMES[0] / "0.png").write_bytes((tmp_path / "pets" / NAMES[0] / "0.png").read_bytes()[:-200])
+    told = settings(towers="all", tower_steps=3, tower_batch=8, skip_bad=True)
+    found = fewtune.align(tmp_path / "pets", image=towers[0], text=towers[1], out=tmp_path / "run", settings=told, cache=tmp_path)
+    assert found.record["visits"] >= 24
 
 
 def test_rows_texts_and_what_is_held_out() -> None:
@@ -95,6 +110,29 @@ def test_rows_texts_and_what_is_held_out() -> None:
     assert rows.apart and texts == set(NAMES[5:8]) and set(rows.texts) == set(NAMES[:8])
     rows = paired_rows([replace(data, row_split=np.arange(50) % 2 * TEST)], settings())
     assert len(rows.own) == 25
+
+
+def test_validation_rows_are_never_learned_from() -> None:
+    data = labelled(per=5)
+    rows = paired_rows([replace(data, row_split=np.arange(50) // 40)], settings())  # their class names are learned: nothing to judge by
+    assert len(rows.own) == 40 and not rows.apart
+    said = [f"{name} {n // 5}" for n, name in enumerate(NAMES * 5)]
+    rows = paired_rows([replace(data, row_split=np.arange(50) // 40, caption=said)], settings())
+    assert rows.apart and {rows.texts[t] for t in rows.own[rows.held]} == {*said[40:]} and len(rows.own) == 50
+    rows = paired_rows([replace(data, row_split=np.arange(50) // 40, caption=[*said[:40], *said[:3], *said[43:]])], settings())
+    assert {rows.texts[t] for t in rows.own[rows.held]} == {*said[43:]} and len(rows.own) == 47  # a text that is learned judges nothing
+
+
+def test_a_photo_is_held_out_with_all_its_captions() -> None:
+    one = make_examples(Pixels(images(20)), name="photos")
+    data = replace(one.take(np.repeat(np.arange(20), 3)), caption=[f"text {n}" for n in range(60)])
+    rows = paired_rows([data], settings())
+    held = {digest for digest, mask in zip(rows.sources[0].row_digests, rows.held, strict=True) if mask}
+    fit = {digest for digest, mask in zip(rows.sources[0].row_digests, rows.held, strict=True) if not mask}
+    assert len(held) == 4 and rows.held.sum() == 12 and not held & fit
+    joined = replace(data, caption=["the same" if n % 3 == 0 else f"text {n}" for n in range(60)])  # one text ties all photos together
+    rows = paired_rows([joined], settings())
+    assert not rows.held.any() and any("too few to choose by" in said for said in rows.told)
 
 
 def noisy(seed: int, texts: int) -> Rows:

@@ -193,7 +193,15 @@ def test_a_contrastive_run_brings_pictures_and_their_texts_together(clip: str, l
     assert said[0].startswith("pictures: 18 rows with a caption; ") and said[0].endswith(" different texts.")
     learned = found.record["learned"]
     assert ("head.offset" in learned) == (loss == "sigmoid") and learned["head.log_temperature"] != pytest.approx(np.log(1 / 0.07))
-    assert found.backbone.label_side and load_backbone(f"run:{tmp_path / 'a'}", machine=CPU).label_side
+    again = load_backbone(f"run:{tmp_path / 'a'}", machine=CPU)
+    assert found.backbone.label_side and again.label_side
+    # the scale of the cosines that was learned is kept with the model, and is where a run from it begins
+    assert again.logit_scale == pytest.approx(np.exp(learned["head.log_temperature"]), rel=1e-6) == found.backbone.logit_scale
+    half = load_backbone(f"run:{tmp_path / 'a'},step=20", machine=CPU).logit_scale
+    assert half != pytest.approx(again.logit_scale, rel=1e-4) and half != pytest.approx(1 / 0.07, rel=1e-4)
+    if loss == "softmax":
+        on = run(photographed(), tmp_path / "b", replace(how, visits=16, lr=1e-9), backbone=f"run:{tmp_path / 'a'}")
+        assert on.backbone.logit_scale == pytest.approx(again.logit_scale, rel=1e-5)
 
 
 def test_class_names_in_templates_are_captions_where_there_are_none(clip: str, tmp_path: Path) -> None:

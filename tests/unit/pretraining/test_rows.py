@@ -67,6 +67,13 @@ def test_validation_classes_judge_and_test_classes_are_used_for_nothing() -> Non
     assert "validation classes" in found.told
 
 
+def test_validation_rows_of_train_classes_are_not_trained_on_beside_validation_classes() -> None:
+    labels = [k for k in range(4) for _ in range(12)]
+    found = divided(numbered(labels, class_split=np.array([0, 0, 1, 1]), row_split=np.arange(48) % 3 - 1), KEY)
+    apart(found)
+    assert numbers(found.train) == {i for i in range(24) if i % 3 < 2} and "validation classes" in found.told
+
+
 def test_test_rows_are_used_for_nothing_where_no_row_validates() -> None:
     split = np.tile(np.repeat([0, 2, -1], 10), 3)
     found = divided(numbered([k for k in range(3) for _ in range(30)], row_split=split), KEY)

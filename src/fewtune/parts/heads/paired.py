@@ -61,6 +61,10 @@ class Paired:
         """{"weight": unit class vectors [E, K, D]}."""
         return {"weight": unit(widen(required(class_vectors, "Paired")))}
 
+    def scale(self, parameters: Parameters) -> float:
+        """t, the number that multiplies cosines."""
+        return min(float(parameters[f"{self.name}.log_temperature"].exp()), MOST)
+
     def score(self, state: State, query: Tensor, parameters: Parameters) -> Tensor:
         scale = parameters[f"{self.name}.log_temperature"].to(query).clamp_max(math.log(MOST)).exp()
         logits = scale * linear(state, query, normalize=True)
