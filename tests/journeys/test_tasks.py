@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fewtune.errors import InputError
 from fewtune.joint import relations
 from fewtune.joint.groups import trained_groups
 from fewtune.keys import key
 from fewtune.recipes.sharing import independent, shared_bottom
-from fewtune.report.relations import relations_tables
+from fewtune.report.relations import relations_tables, write_relations
+from fewtune.statistics import choose_groups
 from tests.journeys.conftest import Ran
 from tests.unit.joint.grounds import LABELS, houses, write_houses
 
@@ -90,6 +92,21 @@ def test_groups_are_trained_and_widths_tried(tmp_path: Path) -> None:
     shown = [one.caption for one in relations_tables(replace(found, grouped=grouped))]
     assert "The groups, trained as groups" in shown and "How wide should the shared network be?" in shown
     assert trained_groups(found.outcome, replace(forced, groups=((0, 1, 2),), served=(0, 0, 0)), key(0), 0) == (None, ())
+
+
+@pytest.mark.usefixtures("short_runs")
+def test_groups_go_by_retraining_where_it_is_asked_for(tmp_path: Path) -> None:
+    """Three columns: all pairs are retrained; its table and its CSV stand beside those of the looks ahead."""
+    asked = relations.RelationSettings(every=5, folds=2, affinity="linearised", train_groups=False)
+    found = relations.relate_columns(houses(tmp_path, rows=80), None, asked)
+    assert found.linearised is not None and found.linearised.subsets.sum(1).tolist() == [2, 2, 2]
+    assert found.grouping == choose_groups(found.linearised.help.mean, 2)
+    shown = [one.caption for one in relations_tables(found)]
+    assert shown.index("Who helps whom, by retraining") == shown.index("Who helps whom") - 1
+    out = write_relations(found, tmp_path / "out", overwrite=False)
+    assert len((out / "linearised.csv").read_text().splitlines()) == 4
+    with pytest.raises(InputError, match="linearised"):
+        relations.RelationSettings(affinity="linear")  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("short_runs")

@@ -87,6 +87,7 @@ def test_names_are_distinct_and_of_every_recipe_in_the_language() -> None:
 def test_every_default_counts(name: str) -> None:
     """Another value of a number is another digest, unless the recipe does not look at it as it stands."""
     unread = {("multitask", "most"), ("multitask", "multiplier_lr")}  # without a constraint
+    unread |= {("multitask", "again")}  # without a selection
     unread |= {("mamf", "test_lr"), ("standard", "test_lr"), ("multitask_prompt_finetuning", "test_batch")}  # without test steps
     unread |= {(recipe.__name__, "last") for recipe in JOINT}  # unless the backbone moves
     whole = digest(read_method(spelled(name)))

@@ -23,7 +23,7 @@ from fewtune.machine import Machine
 from fewtune.recipes import read_method
 from fewtune.recipes.language import WORDS
 from fewtune.spec import parse, text
-from fewtune.tasks.chosen import SELECTIONS, AsMany, Named, Selection
+from fewtune.tasks.chosen import SELECTIONS, Again, AsMany, Named, Selection
 from fewtune.tasks.samplers import Sampled
 from fewtune.tasks.selection import (
     CHOICES,
@@ -68,6 +68,7 @@ CASES = [
     Named(names=("family 0/1", "family 2/0")),
     AsMany(selection=RoundRobin(most=5), seed=2),
     AsMany(selection=ConsistencyDiversity()),
+    Again(selection=Ranked(score=LogMe(), most=4)),
     *(make() for make in CHOICES.values()),
     ConsistencyDiversity(mode="skip", p=0.01),
     ConsistencyDiversity(mode="skip", order="random", seed=3, most=5),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -18,6 +18,7 @@ def tasks(
     *,
     groups: int = 2,
     every: int = 10,
+    affinity: Literal["look_ahead", "linearised"] = "look_ahead",
     wider: Annotated[bool, Parameter(negative=())] = False,
     widths: Annotated[list[int] | None, Parameter(negative=(), consume_multiple=True)] = None,
     out: Path | None = None,
@@ -43,6 +44,9 @@ def tasks(
         How many networks you want to train at most.
     every: int
         Steps of the training run between two looks at who helps whom.
+    affinity: str
+        By what columns are put into groups: look_ahead (what one step of a column does to the others, TAG), or linearised (also retrain a
+        linearised network on many sets of columns and judge it on other rows, Grad-TAG).
     wider: bool
         Also train a shared network that is four times as wide, to see whether the shared one is too small.
     widths: int
@@ -91,6 +95,7 @@ def tasks(
     settings = RelationSettings(
         groups=groups,
         every=every,
+        affinity=affinity,
         wider=wider,
         widths=tuple(widths or ()),
         minutes=minutes,

@@ -12,7 +12,7 @@ from fewtune.evaluation.task_choice import chooses
 from fewtune.learning.budget import each_phase
 from fewtune.learning.method import Method
 from fewtune.learning.phase import Phase, phases_of
-from fewtune.tasks.chosen import AsMany, Chosen, Selection
+from fewtune.tasks.chosen import Again, AsMany, Chosen, Selection
 from fewtune.tasks.selection import ConsistencyDiversity, all_tasks
 from fewtune.words import option
 
@@ -67,6 +67,8 @@ def _decides(method: Method) -> bool:
 
 
 def _is_choice(selection: Selection) -> bool:
+    if isinstance(selection, Again):
+        return _is_choice(selection.selection)
     taken_as_they_come = isinstance(selection, ConsistencyDiversity) and not selection.diversity and selection.order != "similarity"
     return not taken_as_they_come and not isinstance(selection, AsMany)
 

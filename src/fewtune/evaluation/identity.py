@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fewtune.evaluation.facts import backbone_fact
 from fewtune.evaluation.study import Study
-from fewtune.evaluation.task_choice import chooses
+from fewtune.evaluation.task_choice import chooses, chooses_again, reserved_facts
 from fewtune.learning.method import Method
 from fewtune.learning.phase import Greedy, Step, phases_of
 from fewtune.parts.keep import Best
@@ -23,6 +23,8 @@ def trained_identity(study: Study, phases: tuple[Step, ...], method: Method, see
         facts += [*study.learned_from(), f"within {study.training.within}"]
     if chooses(method):  # phases name the chosen tasks; how many were drawn says which ones these are
         facts.append(f"of {study.training.candidates} candidates a source")
+        if chooses_again(phases) and study.reserved is not None:  # by rows of the target, once some phases are done
+            facts += reserved_facts(study.target, study.reserved)
     if any(isinstance(p.keep, Best) for p in phases_of(phases)) or _soups(phases):
         facts += judged_by(study, method)
     return digest("\n".join(facts))

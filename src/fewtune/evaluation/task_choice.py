@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -15,10 +16,11 @@ from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from fewtune.keys import key
 from fewtune.learning.budget import each_phase
+from fewtune.learning.ground import Ground
 from fewtune.learning.method import Method
 from fewtune.learning.phase import Phase, Step, phases_of
 from fewtune.tasks.candidates import candidate_tasks, few_rows
-from fewtune.tasks.chosen import Chosen, Named
+from fewtune.tasks.chosen import Again, Chosen, Named
 from fewtune.tasks.samplers import Sampled
 from fewtune.tasks.selection import Evidence
 from fewtune.tasks.task import Tasks
@@ -69,6 +71,18 @@ def chooses(method: Method) -> bool:
     return any(isinstance(p.sampler, Chosen) and not isinstance(p.sampler.selection, Named) for p in phases_of(method.phases))
 
 
+def chooses_again(phases: tuple[Step, ...]) -> bool:
+    """Whether a phase chooses its tasks anew by what earlier ones have trained."""
+    return any(isinstance(p.sampler, Chosen) and isinstance(p.sampler.selection, Again) for p in phases_of(phases))
+
+
+def reserved_facts(target: RowSpace, reserved: Reserved) -> list[str]:
+    """The content and the class of each reserved row, one a line."""
+    places = [target.locate(int(row)) for row in reserved.rows]
+    digests = [target.sources[source].row_digests[row].hex() for source, row in places]
+    return [f"reserved {digest} {label}" for digest, label in zip(digests, reserved.labels.tolist(), strict=True)]
+
+
 def candidate_ways(method: Method) -> int:
     """The classes of a candidate task: as many as the episodes drawn from the chosen ones have."""
     inner = [p.sampler.sampler for p in phases_of(method.phases) if isinstance(p.sampler, Chosen)]
@@ -82,17 +96,39 @@ def candidates_of(tasks: Tasks, source: RowSpace, ways: int, count: int) -> Task
 
 def evidence_of(backbone: Backbone, source: RowSpace, features: Tensor, reserved: Reserved) -> Evidence:
     """What a choice looks at: the target's reserved rows among its `features` [N, D], and the source's rows by the backbone as it is."""
+    read = _remembering(lambda rows: backbone.embed(backbone.start(), source, rows))
+    return Evidence(features=read, target=features[torch.from_numpy(reserved.rows)], target_label=torch.from_numpy(reserved.labels))
+
+
+def chosen_again(phase: Phase, weights: Mapping[str, Tensor], ground: Ground, target: RowSpace, tasks: Tasks, reserved: Reserved) -> Phase:
+    """A phase whose tasks are chosen anew when it begins (`Again`), by the features that the weights at hand give; any other as it is.
+
+    `ground`: of the source; `target`: the space of the reserved rows.
+    """
+    sampler = phase.sampler
+    if not (isinstance(sampler, Chosen) and isinstance(sampler.selection, Again)):
+        return phase
+    held = ground.held(weights)
+    read = _remembering(lambda rows: ground.backbone.embed(held, ground.space, rows))
+    with torch.no_grad():
+        mine = ground.backbone.embed(held, target, reserved.rows)
+    evidence = Evidence(features=read, target=mine, target_label=torch.from_numpy(reserved.labels))
+    return replace(phase, sampler=sampler.chosen_again(tasks, evidence))
+
+
+def _remembering(embed: Callable[[Integers], Tensor]) -> Callable[[Integers], Tensor]:
+    """The features of rows, each computed once."""
     known: dict[int, Tensor] = {}
 
     def read(rows: Integers) -> Tensor:
         new = np.array(sorted(set(rows.tolist()) - known.keys()), dtype=np.int64)
         if len(new):
             with torch.no_grad():
-                found = backbone.embed(backbone.start(), source, new)
+                found = embed(new)
             known.update(zip(new.tolist(), found.cpu(), strict=True))
         return torch.stack([known[row] for row in rows.tolist()])
 
-    return Evidence(features=read, target=features[torch.from_numpy(reserved.rows)], target_label=torch.from_numpy(reserved.labels))
+    return read
 
 
 def resolved(phases: tuple[Step, ...], candidates: Tasks, evidence: Evidence) -> tuple[Step, ...]:

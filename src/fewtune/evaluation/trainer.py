@@ -18,14 +18,14 @@ from fewtune.evaluation.identity import judged_by, trained_identity
 from fewtune.evaluation.memory import peak_memory
 from fewtune.evaluation.partial import Partial
 from fewtune.evaluation.study import DEFAULTS, Study, Variants
-from fewtune.evaluation.task_choice import candidate_ways, candidates_of, chooses, evidence_of, resolved
+from fewtune.evaluation.task_choice import candidate_ways, candidates_of, chooses, chosen_again, evidence_of, resolved
 from fewtune.evaluation.training_settings import Cost
 from fewtune.keys import key
 from fewtune.learning.budget import budgeted, fit_phases
 from fewtune.learning.checkpoints import Checkpoints
 from fewtune.learning.ground import Ground
 from fewtune.learning.method import Method
-from fewtune.learning.phase import Adapt, Step, phases_of
+from fewtune.learning.phase import Adapt, Phase, Step, phases_of
 from fewtune.learning.train import Trained, train
 from fewtune.learning.world import World
 from fewtune.spec import digest
@@ -120,16 +120,18 @@ class Learning:
             return replace(known, method=method, cost=replace(known.cost, method=name, chosen=label))
         ground = Ground(self.study.backbone, self.study.source or self.study.target, method.edits)
         title = " ".join(filter(None, (name, label, f"seed {seed}")))
+        tasks = self._drawn_from(method) if phases else _NONE
         checkpoints = Checkpoints(self.partial.folder_of(identity) if phases else None, writes=self.world.leads, write=self.partial.write)
         with peak_memory(ground.backbone.machine.device) as peak:
             trained = train(
                 ground,
                 phases,
-                self._drawn_from(method) if phases else _NONE,
+                tasks,
                 key(seed, "training"),
                 validate=(lambda weights: self._judged(method, ground, weights)) if self.validation else None,
                 checkpoints=checkpoints,
                 world=self.world,
+                before=lambda phase, weights: self._begun(phase, weights, ground, tasks),
                 watch=self.study.training.watch,
                 label=title,
                 quiet=self.quiet,
@@ -139,6 +141,11 @@ class Learning:
         )
         self._ready[identity] = Learned(method, ground, trained, cost, identity)
         return self._ready[identity]
+
+    def _begun(self, phase: Phase, weights: Mapping[str, Tensor], ground: Ground, tasks: Tasks) -> Phase:
+        """A phase as it begins: with the tasks that it chooses anew."""
+        study = self.study
+        return phase if study.reserved is None else chosen_again(phase, weights, ground, study.target, tasks, study.reserved)
 
     def planned(self, name: str, method: Method) -> tuple[tuple[Step, ...], Tasks]:
         """The source phases of a method as the source and the budget allow them, and what they draw from."""

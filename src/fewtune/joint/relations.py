@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import final
+from typing import Literal, final
+
+import numpy as np
 
 from fewtune.backbones.backbone import Backbone
 from fewtune.data.reading.label_table import LabelTable
-from fewtune.errors import InputError
+from fewtune.errors import InputError, unknown
 from fewtune.joint.adapt import USUAL, JointSettings, judge_columns
 from fewtune.joint.advice import Advice, Findings, advice
+from fewtune.joint.folds import fold_of_rows
 from fewtune.joint.groups import trained_groups
 from fewtune.joint.judged import INDEPENDENT, TOGETHER, TaskJudged, sharing_of, truth_of
 from fewtune.joint.networks import joint_ground, joint_space, joint_tasks
@@ -19,8 +22,10 @@ from fewtune.joint.rows import JointRows
 from fewtune.keys import Key, key
 from fewtune.learning.affinity import EVERY, Affinity, run_affinity
 from fewtune.learning.laid_out import laid_out
+from fewtune.learning.linearised import Linearised, linearised_affinity
 from fewtune.learning.method import Method
 from fewtune.learning.phase import phases_of
+from fewtune.learning.train import train
 from fewtune.recipes.sharing import shared_bottom
 from fewtune.sides.job import HERE, Workplace
 from fewtune.statistics import Grouping, Interval, choose_groups, shared_features
@@ -32,13 +37,15 @@ WIDTH, WIDER = 64, 4  # of the usual shared network; how many times as wide the 
 @final
 @dataclass(frozen=True, kw_only=True)
 class RelationSettings:
-    """`groups`: networks that may be trained at most. `every`: steps between two looks. `wider`: also train a shared network `WIDER` times
-    as wide; `widths`: or of these numbers of hidden units. `train_groups`: also train the groups that are found. `minutes`, `folds`,
-    `skip_bad`, `seed`: as for `adapt`.
+    """`groups`: networks that may be trained at most. `every`: steps between two looks. `affinity`: by what columns are put into groups,
+    looks ahead (TAG) or also a linearised network that is retrained on many sets of columns (Grad-TAG). `wider`: also train a shared
+    network `WIDER` times as wide; `widths`: or of these numbers of hidden units. `train_groups`: also train the groups that are found.
+    `minutes`, `folds`, `skip_bad`, `seed`: as for `adapt`.
     """
 
     groups: int = 2
     every: int = EVERY
+    affinity: Literal["look_ahead", "linearised"] = "look_ahead"
     wider: bool = False
     widths: tuple[int, ...] = ()
     train_groups: bool = True
@@ -52,6 +59,8 @@ class RelationSettings:
             raise InputError(f"expected at least 1 group, found {self.groups}.")
         if self.every < 1:
             raise InputError(f"expected at least 1 step between two looks, found {self.every}.")
+        if self.affinity not in ("look_ahead", "linearised"):
+            raise unknown("affinity", self.affinity, ("look_ahead", "linearised"))
         if any(width < 1 for width in self.widths):
             raise InputError(f"expected --widths of 1 hidden unit or more, found {min(self.widths)}.")
 
@@ -64,7 +73,8 @@ class RelationSettings:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Relations:
-    """`outcome`: each column alone and together, on held-out rows. `affinity`: from one run of the shared network. `grouping`: by help.
+    """`outcome`: each column alone and together, on held-out rows. `affinity`: from one run of the shared network. `linearised`: from the
+    retraining of a linearised one, where that was asked for; then `grouping` goes by its help, else by that of `affinity`.
     `grouped`: what a network for each group gets, column by column; None where that was not trained. `widths`: of the shared networks that
     were tried. `features` [T, T]: the first look at frozen features (see `shared_features`)."""
 
@@ -75,6 +85,7 @@ class Relations:
     advice: tuple[Advice, ...]
     grouped: tuple[TaskJudged, ...] | None = None
     widths: tuple[int, ...] = ()
+    linearised: Linearised | None = None
 
 
 def relate_columns(
@@ -89,7 +100,8 @@ def relate_columns(
     outcome = judge_columns(table, backbone, asked, at)
     rows, root = outcome.rows, key(how.seed, "relations")
     affinity = _affinity(rows, USUAL[TOGETHER], root.child("together"), how.every, how.seed)
-    grouping = choose_groups(affinity.help.mean, how.groups)
+    linearised = _linearised(rows, root.child("linearised"), how.seed) if how.affinity == "linearised" else None
+    grouping = choose_groups(np.nan_to_num((linearised or affinity).help.mean), how.groups)
     found = Findings(
         affinity=affinity,
         grouping=grouping,
@@ -107,6 +119,7 @@ def relate_columns(
         features=features,
         advice=advice(found),
         grouped=grouped,
+        linearised=linearised,
         widths=how.swept if all(width_name(width) in outcome.tasks[0].ways for width in how.swept) else (),
     )
 
@@ -121,6 +134,16 @@ def _affinity(rows: JointRows, method: Method, key: Key, every: int | None, seed
     (phase,) = phases_of(laid_out(method, rows.outputs, seed).phases)
     space = joint_space(rows)
     return run_affinity(joint_ground(space), phase, joint_tasks(rows, space, rows.train), key, every=every or phase.steps)[0]
+
+
+def _linearised(rows: JointRows, key: Key, seed: int) -> Linearised:
+    """The shared network is trained on two thirds of the rows to learn from; the others judge."""
+    (phase,) = phases_of(laid_out(USUAL[TOGETHER], rows.outputs, seed).phases)
+    space, fold = joint_space(rows), fold_of_rows(rows, 3, key.child("rows"))
+    ground = joint_ground(space)
+    fit, judged = (joint_tasks(rows, space, np.flatnonzero(part)) for part in (fold > 0, fold == 0))
+    weights = train(ground, (phase,), fit, key).weights
+    return linearised_affinity(ground, phase, weights, fit, judged, key)
 
 
 def _overfits(outcome: JointJudgement, key: Key, seed: int) -> list[float]:

@@ -59,7 +59,7 @@ class Trained:
 
 
 class Running(TypedDict, total=False):
-    """How a run of `train` is kept, shared and shown; none of it changes the result."""
+    """How a run of `train` is kept, shared and shown; none of it but `before` changes the result."""
 
     checkpoints: Checkpoints | None
     """Where the run is saved on the way; by default nowhere."""
@@ -69,6 +69,9 @@ class Running(TypedDict, total=False):
     """Validation accuracy is put on the curve every so many steps; 0, the default, for never."""
     marks: Marks
     """Steps after which the run is looked at, for instance to keep its weights; by default none."""
+    before: Callable[[Phase, Weights], Phase]
+    """What a phase becomes when it begins, by the weights at hand: by default what it is. A function of the two alone, so that it can be
+    resumed."""
     label: str
     """What the progress bar says, "training" by default."""
     quiet: bool
@@ -94,14 +97,17 @@ def train(
     world, label = running.get("world", ALONE), running.get("label", "training")
     with Progress(total, label, quiet=running.get("quiet", True) or not world.leads) as progress:
         checkpoints = running.get("checkpoints") or Checkpoints()
-        run = _Run(
-            ground, tasks, key, validate, checkpoints, world, running.get("watch", 0), running.get("marks", NO_MARKS), progress, RunLog()
-        )
+        watch, marks, before = running.get("watch", 0), running.get("marks", NO_MARKS), running.get("before", _as_it_is)
+        run = _Run(ground, tasks, key, validate, checkpoints, world, watch, marks, progress, RunLog(), before)
         weights: dict[str, Tensor] = start
         for number, step in enumerate(phases):
             weights = run.step(step, weights, (number,))
     moved = tuple(n for n, t in weights.items() if t is not start[n] and not torch.equal(t, start[n]))
     return Trained(weights, moved, run.log.curve, run.log.visits, run.log.steps, run.log.seconds)
+
+
+def _as_it_is(phase: Phase, weights: Weights) -> Phase:  # noqa: ARG001
+    return phase
 
 
 @final
@@ -119,6 +125,7 @@ class _Run:
     marks: Marks
     progress: Progress
     log: RunLog
+    before: Callable[[Phase, Weights], Phase]
 
     def step(self, step: Step, weights: dict[str, Tensor], place: tuple[int, ...]) -> dict[str, Tensor]:
         """A step of the method by its place in it."""
@@ -149,7 +156,7 @@ class _Run:
             self.log.restore(ended.facts)
             self.progress.skip(phase.steps)
             return {n: torch.empty_like(t).copy_(ended.tensors[n]) if n in ended.tensors else t for n, t in weights.items()}
-        loop = _Loop(self, phase, name, plan, weights, self.key.child("source", *place))
+        loop = _Loop(self, self.before(phase, weights), name, plan, weights, self.key.child("source", *place))
         ends = loop.run()
         self.checkpoints.save_end(name, Saved(ends, self.log.facts()))
         return {n: ends.get(n, t) for n, t in weights.items()}

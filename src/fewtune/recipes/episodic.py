@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 from typing import Unpack
 
+from fewtune.errors import InputError
 from fewtune.learning.method import Method
+from fewtune.learning.phase import Phase
 from fewtune.parts.heads import BlackBox, Centroid, Matching, Relation, Ridge, Svm
 from fewtune.parts.heads.head import Head
 from fewtune.parts.losses import AtMost, Loss
@@ -19,7 +22,7 @@ from fewtune.parts.plan import Plan, upper_or_all
 from fewtune.recipes.pieces import MOMENTUM, as_head, sampled, train_all
 from fewtune.recipes.shared_defaults import defaults
 from fewtune.recipes.shared_settings import Answer, Episodic
-from fewtune.tasks.chosen import Chosen, Selection
+from fewtune.tasks.chosen import Again, Chosen, Selection
 
 
 @defaults(ways=15, shots=1, queries=9, steps=200, batch=1, lr=1e-3, optimizer=MOMENTUM)
@@ -27,6 +30,7 @@ def multitask(
     *,
     head: Answer = None,
     selection: Selection | None = None,
+    again: int = 0,
     last: int = 0,
     constraint: Loss | None = None,
     most: float = math.inf,
@@ -37,7 +41,8 @@ def multitask(
 
     `head` answers test episodes: a head or a frozen recipe such as `ridge(penalty=10)`. By default the head of training, with the
     temperature that it learned. `selection`, such as `consistency_diversity()`, chooses the tasks to train on for the target
-    (algorithm 1 of the paper). `last`: only the last so many groups of the backbone move; 0 moves all. `constraint`, such as
+    (algorithm 1 of the paper); `again`: how often it chooses anew on the way, by the features trained so far, after equal parts of the
+    steps. `last`: only the last so many groups of the backbone move; 0 moves all. `constraint`, such as
     `SupervisedContrast()`: a pretraining loss on the query rows that is kept at `most` or below while the tasks are learned (their
     constrained form); its multiplier moves at `multiplier_lr` (see `AtMost`).
     Reference: Xu et al., "Towards few-shot adaptation of foundation models via multitask finetuning", ICLR 2024 (15 ways, 1 + 9 rows, 200
@@ -56,7 +61,19 @@ def multitask(
     if constraint is not None:
         plan = replace(phase.plan, rules=((f"{MULTIPLIERS}.*", multiplier_lr), *phase.plan.rules))
         phase = replace(phase, plan=plan, losses=(*phase.losses, AtMost(loss=constraint, most=most)))
-    return Method(phases=(phase,), learner=as_head(head) or Centroid())
+    return Method(phases=_chosen_anew(phase, selection, again), learner=as_head(head) or Centroid())
+
+
+def _chosen_anew(phase: Phase, selection: Selection | None, times: int) -> tuple[Phase, ...]:
+    """The phase in `times` + 1 equal parts, of which each but the first begins with a choice of its own; as it is without a selection."""
+    if not 0 <= times < phase.steps:
+        raise InputError(f"again is how often a selection chooses anew, at least 0 and below the {phase.steps} steps, found {times}.")
+    if selection is None or not times or not isinstance(phase.sampler, Chosen):
+        return (phase,)
+    ends = [phase.steps * part // (times + 1) for part in range(times + 2)]
+    first, *later = (replace(phase, steps=end - begin) for begin, end in pairwise(ends))
+    anew = replace(phase.sampler, selection=Again(selection=selection))
+    return (first, *(replace(one, sampler=anew) for one in later))
 
 
 @defaults(ways=20, shots=1, queries=5, steps=1000, batch=1, lr=1e-3, optimizer=Adam())

@@ -17,6 +17,7 @@ PARTS = frozenset(
         "Adapt",
         "Additive",
         "After",
+        "Again",
         "AlignedMtl",
         "Anchor",
         "AsMany",

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
 THOUSAND = 1000.0  # help is shown in thousandths of a loss
 MATRICES = ("help.csv", "cosine.csv", "features.csv")
+LINEARISED = "linearised.csv"
 PICTURES = ("help.svg", "help.png")
-WRITES = (REPORT, *MATRICES, *PICTURES)
+WRITES = (REPORT, *MATRICES, LINEARISED, *PICTURES)
 
 
 def help_table(found: Relations) -> Table:
@@ -45,6 +46,18 @@ def cosine_table(found: Relations) -> Table:
     """The cosines of gradients by the shared weights."""
     notes = ("Below 0, two columns pull the shared weights apart.",)
     return _matrix("Gradients: do they agree?", found.affinity.names, found.affinity.cosine, 1.0, "+.2f", notes)
+
+
+def linearised_table(found: Relations) -> list[Table]:
+    """Who helps whom by retraining, in thousandths of the loss of the column's task fitted alone; none where it was not asked for."""
+    if (seen := found.linearised) is None:
+        return []
+    notes = (
+        "Row: a column that is learned too. Column: by how much the loss of its task on other rows is below that of learning it alone, in "
+        f"thousandths, over {len(seen.subsets)} sets of columns. A network that was trained on all columns is retrained on each set, "
+        "linearised. * marks 95% intervals over the sets that leave out 0. The groups go by this.",
+    )
+    return [_matrix("Who helps whom, by retraining", seen.names, seen.help, THOUSAND, "+.2g", notes)]
 
 
 def features_table(found: Relations) -> Table:
@@ -107,7 +120,8 @@ def relations_tables(found: Relations) -> list[Table]:
     pair = [sharing_table(found.outcome)] if any(task.sharing is not None for task in found.outcome.tasks) else []
     grouped = [] if found.grouped is None else [grouped_table(found.grouped)]
     widths = [widths_table(found)] if found.widths else []
-    return [*pair, groups_table(found), *grouped, *widths, help_table(found), cosine_table(found), features_table(found)]
+    matrices = (*linearised_table(found), help_table(found), cosine_table(found), features_table(found))
+    return [*pair, groups_table(found), *grouped, *widths, *matrices]
 
 
 def help_figure(found: Relations) -> Drawn:
@@ -160,7 +174,10 @@ def write_relations(found: Relations, out: Path, *, overwrite: bool) -> Path:
         raise InputError(f"{out}: expected the name of a folder for --out.")
     with (made := new_folder(out, overwrite=overwrite)) as folder:
         write_bytes(folder / REPORT, relations_page(found).encode("utf-8", "replace"))
-        for name, table in zip(MATRICES, (help_table(found), cosine_table(found), features_table(found)), strict=True):
+        matrices = {name: make(found) for name, make in zip(MATRICES, (help_table, cosine_table, features_table), strict=True)}
+        if again := linearised_table(found):
+            matrices[LINEARISED] = again[0]
+        for name, table in matrices.items():
             write_bytes(folder / name, (to_csv(table) + "\n").encode("utf-8", "replace"))
         for name, content in help_pictures(found).items():
             write_bytes(folder / name, content)

@@ -13,7 +13,7 @@ from fewtune.lazy import opened
 
 if TYPE_CHECKING:
     from fewtune.tasks.candidates import candidate_tasks
-    from fewtune.tasks.chosen import SELECTIONS, AsMany, Chosen, Named, Selection
+    from fewtune.tasks.chosen import SELECTIONS, Again, AsMany, Chosen, Named, Selection
     from fewtune.tasks.counted import coverage, distinct_tasks, tasks_needed
     from fewtune.tasks.episodes import Episodes, join, load_episodes
     from fewtune.tasks.few_tasks import FewTasks
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 # where each name lives; imported when first asked for, so that a file of this room that needs no torch loads none
 _WHERE = {
     "candidate_tasks": "candidates",
+    "Again": "chosen",
     "AsMany": "chosen",
     "Chosen": "chosen",
     "Named": "chosen",
@@ -77,6 +78,7 @@ __all__ = [
     "EPISODIC",
     "SAMPLERS",
     "SELECTIONS",
+    "Again",
     "AsMany",
     "Chosen",
     "Episodes",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, final, runtime_checkable
 
 from fewtune.errors import InputError, unknown
@@ -61,6 +61,24 @@ class AsMany:
 
 @final
 @dataclass(frozen=True, kw_only=True)
+class Again:
+    """`selection` once more when the phase begins, by the features of the weights that earlier phases have trained: the loop of selection
+    and finetuning, closed.
+
+    `names`: the tasks that the frozen features choose. Until the phase begins they stand for the choice, to plan its length.
+    """
+
+    selection: Selection
+    names: tuple[str, ...] = ()
+
+    def select(self, tasks: Tasks, evidence: Evidence | None = None) -> Tasks:
+        if evidence is None and self.names:
+            return Named(names=self.names).select(tasks)
+        return self.selection.select(tasks, evidence)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
 class Chosen:
     """Draws with `sampler` from the tasks that `selection` chooses.
 
@@ -76,7 +94,8 @@ class Chosen:
         at_least("opens", self.opens, 0)
 
     def resolved(self, tasks: Tasks, evidence: Evidence | None = None) -> Chosen:
-        """The same with the names of the chosen tasks: the choice is made once, before training, and recorded.
+        """The same with the names of the chosen tasks: the choice is made once, before training, and recorded. `Again` stays, and makes it
+        anew when its phase begins (`chosen_again`).
 
         Raises InputError where two tasks share a name, so that names would not tell them apart.
         """
@@ -84,7 +103,12 @@ class Chosen:
         counts = Counter(tasks.names)
         if twice := sorted({name for name in names if counts[name] > 1}):
             raise InputError(f"tasks are chosen by their names, but several are called {twice[0]!r}: give each its own name.")
-        return Chosen(sampler=self.sampler, selection=Named(names=names), opens=self.opens)
+        kept = replace(self.selection, names=names) if isinstance(self.selection, Again) else Named(names=names)
+        return replace(self, selection=kept)
+
+    def chosen_again(self, tasks: Tasks, evidence: Evidence) -> Chosen:
+        """The same with the names that `Again` chooses by the evidence at the beginning of its phase."""
+        return replace(self, selection=Named(names=self.selection.select(tasks, evidence).names))
 
     def draw(self, tasks: Tasks, key: Key, first: int, count: int) -> Episodes:
         """Episodes from the selected tasks. A selection that decides by features should be `resolved` first."""
@@ -100,4 +124,4 @@ class Chosen:
         return min(tasks, 1 + episode * tasks // self.opens)
 
 
-SELECTIONS = (Named, AsMany, ConsistencyDiversity, Ranked, RoundRobin)
+SELECTIONS = (Named, AsMany, Again, ConsistencyDiversity, Ranked, RoundRobin)

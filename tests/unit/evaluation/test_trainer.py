@@ -27,16 +27,22 @@ from fewtune.evaluation.partial import Partial
 from fewtune.evaluation.protocol import Protocol
 from fewtune.evaluation.result import UNTRAINED
 from fewtune.evaluation.run_study import run_study
-from fewtune.evaluation.study import Study
+from fewtune.evaluation.study import DEFAULTS, Study
 from fewtune.evaluation.summary import summarise
 from fewtune.evaluation.task_choice import reserve
 from fewtune.evaluation.trainer import Learning
 from fewtune.evaluation.training_settings import Training
+from fewtune.keys import key
+from fewtune.learning.ground import Ground
+from fewtune.learning.phase import Phase
+from fewtune.learning.train import train
 from fewtune.learning.world import ALONE
 from fewtune.machine import Machine
 from fewtune.recipes import variants
 from fewtune.statistics.metrics import METRICS
+from fewtune.tasks.chosen import Again, Chosen, Named
 from fewtune.tasks.samplers import Sampled
+from fewtune.tasks.selection import Evidence
 from tests.unit.data.test_near import COPIES, encoded, scenes
 
 
@@ -191,6 +197,35 @@ def test_methods_choose_their_tasks_by_reserved_rows_that_no_episode_uses() -> N
         assert not np.isin(torch.cat([episodes.support, episodes.query], 1).numpy(), reserved.rows).any()
     with pytest.raises(InputError, match="none were reserved"):
         choosing("consistency_diversity()", reserved=False)
+
+
+def test_a_choice_made_again_is_that_of_the_weights_at_hand() -> None:
+    """Half of the steps on the tasks that frozen features choose, half on those that the weights after the first half choose, by hand."""
+    method = "multitask(ways=3,queries=3,steps=8,lr=1.0,again=1,selection=Ranked(score=LogMe(),most=6))"
+    base = study_of(["all()"])
+    study = replace(base, methods={method: variants(method, ())})
+    learning = Learning(study, Partial(), ALONE, True)
+    made = learning.learn(method, study.methods[method], DEFAULTS, 0)
+    (one, two), tasks = learning.planned(method, study.methods[method][DEFAULTS])
+    assert isinstance(one, Phase) and isinstance(two, Phase) and one.steps == two.steps == 4
+    assert isinstance(two.sampler, Chosen) and isinstance(two.sampler.selection, Again)
+    assert study.source is not None and study.reserved is not None
+    ground = Ground(study.backbone, study.source)
+    half = ground.held(train(ground, (one,), tasks, key(0, "training")).weights)
+    at = lambda space, rows: study.backbone.embed(half, space, rows)  # noqa: E731
+    target, source, reserved = study.target, study.source, study.reserved
+    evidence = Evidence(
+        features=lambda rows: at(source, rows), target=at(target, reserved.rows), target_label=torch.from_numpy(reserved.labels)
+    )
+    names = two.sampler.selection.selection.select(tasks, evidence).names
+    assert names != two.sampler.selection.names
+    by_hand = replace(two, sampler=replace(two.sampler, selection=Named(names=names)))
+    found = train(ground, (one, by_hand), tasks, key(0, "training")).weights
+    assert all(torch.equal(t, made.trained.weights[n]) for n, t in found.items())
+    other = Learning(replace(study, reserved=replace(reserved, labels=reserved.labels[::-1].copy())), Partial(), ALONE, True)
+    assert other.learn(method, study.methods[method], DEFAULTS, 0).identity != made.identity
+    with pytest.raises(InputError, match="chooses anew"):
+        variants("multitask(steps=3,again=3,selection=all())", ())
 
 
 def test_tasks_of_one_name_drawn_otherwise_are_another_training() -> None:

@@ -16,7 +16,7 @@ from fewtune.spec import digest
 
 # every option of some recipes, in order: a text gives options by place too, as in "multitask(15, 5)"
 OPTIONS = {
-    "multitask": "ways shots queries steps batch lr optimizer head selection last constraint most multiplier_lr",
+    "multitask": "ways shots queries steps batch lr optimizer head selection again last constraint most multiplier_lr",
     "r2d2": "ways shots queries steps batch lr optimizer penalty",
     "shared_heads": "ways queries steps batch lr optimizer head",
     "mamf": "ways rows epochs batch steps lr optimizer prompts head test_steps test_lr",
