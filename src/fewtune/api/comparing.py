@@ -12,7 +12,7 @@ from typing import TypeAlias
 from fewtune.api.benches import ComparedData, compared_data, make_bench, make_protocols
 from fewtune.api.comparison import Comparison
 from fewtune.api.settings import CompareSettings
-from fewtune.api.values import Data, backbones_of, examples_of, refuse_modalities, sources_of, targets_of
+from fewtune.api.values import Data, backbones_of, examples_of, refuse_modalities, sources_of, started, targets_of
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.providers.text_options import TextOptions
 from fewtune.errors import InputError
@@ -46,6 +46,7 @@ def compare(
     methods: Methods = (),
     sources: Sequence[Data] = (),
     backbone: Backbone | str | Sequence[Backbone | str] | None = None,
+    starts: Sequence[str] = (),
     targets: Sequence[Data] = (),
     ways: int = 5,
     shots: int | Sequence[int] = (1, 5),
@@ -59,6 +60,8 @@ def compare(
     default every frozen learner.
     `sources`: other labelled data, whose train classes the methods that learn are trained on; rows that are tested on are left out.
     `backbone`: the foundation model, by its name or as a `Backbone`, or several; by default one that suits the data.
+    `starts`: several starts of one backbone, named: "pretrained", "random", "run:FOLDER", "step:K" or "step:all" (checkpoints of the
+    pretraining run among them); each has lines of its own.
     `targets`: more data to draw episodes from, each with settings of its own in the table.
     `ways`: classes in an episode. `shots`: labelled rows of each class; several make several settings, all of the same classes.
     `texts`: how texts are read, such as `TextOptions(template="sst2")`.
@@ -79,7 +82,7 @@ def compare(
     examples = [examples_of(target), *targets_of(targets)]
     refuse_modalities(examples)
     protocols = [make_protocols(one, ways, _numbers(shots), settings) for one in examples]
-    models = backbones_of(backbone, examples, texts)
+    models = backbones_of(started(backbone, starts) if starts else backbone, examples, texts)
     made = make_methods(methods, models, settings.training.sweep, has_source=len(sources) > 0)
     data = compared_data(models, examples, sources_of(sources))
     return compare_examples(data, models, made, protocols, settings, keeps_models=True)

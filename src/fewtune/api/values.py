@@ -18,6 +18,7 @@ from fewtune.data.reading.read import read_examples
 from fewtune.errors import InputError
 from fewtune.models.named_backbone import load_backbone
 from fewtune.models.reading_texts import NO_OPTIONS, backbone_for
+from fewtune.models.starts import starts_of
 
 
 class Rows(Protocol):
@@ -62,6 +63,15 @@ def backbones_of(backbone: Any, targets: Sequence[Examples], texts: TextOptions 
     found = [backbone_for(targets[0], one, texts) for one in asked]
     refuse_twins(found)
     return found
+
+
+def started(backbone: object, starts: object) -> list[str]:
+    """The names of the starts of one backbone. Raises InputError where that is not one name, or the starts are no list of words."""
+    if not isinstance(starts, list | tuple) or not all(isinstance(one, str) for one in starts):
+        raise InputError('expected a list of starts, such as starts=["pretrained", "random"].')
+    if backbone is not None and not isinstance(backbone, str):
+        raise InputError("starts are those of one backbone that is given by its name: backbone='timm:NAME'.")
+    return [name for name, _ in starts_of(backbone, starts)]
 
 
 def refuse_modalities(targets: Sequence[Examples]) -> None:

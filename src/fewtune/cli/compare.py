@@ -21,6 +21,7 @@ def compare(
     *,
     method: Annotated[list[str] | None, Parameter(negative=())] = None,
     asked: EpisodeFlags = NO_EPISODE_FLAGS,
+    start: Annotated[list[str] | None, Parameter(negative=())] = None,
     target: Annotated[list[Path] | None, Parameter(negative=())] = None,
     source: Annotated[list[Path] | None, Parameter(negative=())] = None,
     learning: LearningFlags = NO_LEARNING_FLAGS,
@@ -47,6 +48,9 @@ def compare(
     method: str
         A method with its options: centroid, 'ridge(penalty=10)', 'multitask(shots=5)', ... Repeat for more. 'NAME=METHOD' shows it under a
         name of your own. `fewtune methods` lists them. By default all learners that need no training of the backbone.
+    start: str
+        Several starts of one --backbone, a line each: pretrained, random, run:FOLDER (what a run made), step:K or step:all (checkpoints of
+        the pretraining run among them).
     target: Path
         More data to draw episodes from, each with rows of its own in the table; repeat for more.
     source: Path
@@ -67,13 +71,14 @@ def compare(
             check_words(named(text)[1])
     check_episodes(asked)
     sharing.check(keeping)
-    for one in model.each():
+    models = model.each(start or ())
+    for one in models:
         one.check()
     check_data(data, *(target or ()), *(source or ()))
     if (wanted := reading.columns(data, episodes=True)) is not None:
         from fewtune.cli.compare_columns import compare_table
 
-        refuse_episodes(asked, learning, keeping, sharing, {"--source": source, "--target": target})
+        refuse_episodes(asked, learning, keeping, sharing, {"--source": source, "--target": target, "--start": start})
         compare_table(data, wanted, method or (), learning, format, keeping, model, reading=reading)
         return
     if sharing.on is not None and keeping.out is not None and not sharing.dry_run:
@@ -82,7 +87,7 @@ def compare(
         compare_on(sharing.on, sharing.jobs, keeping.out, format)
         return
     targets = [reading.read(path) for path in (data, *(target or ()))]
-    for one in model.each():
+    for one in models:
         one.check_here(targets[0].modality)
 
     from fewtune.api.benches import compared_data, make_protocols
@@ -95,7 +100,7 @@ def compare(
     refuse_modalities(targets)
     settings = settings_of(asked, learning, keeping, reading, model)
     protocols = [make_protocols(one, asked.ways, asked.shots, settings) for one in targets]
-    backbones = [one.load(targets[0]) for one in model.each()]
+    backbones = [one.load(targets[0]) for one in models]
     refuse_twins(backbones)
     methods = make_methods(method or (), backbones, settings.training.sweep, has_source=bool(source))
     compared = compared_data(backbones, targets, [reading.read(one) for one in source or ()])

@@ -177,10 +177,17 @@ class BackboneFlags:
             raise InputError(f"this command takes one --backbone, found {len(self.backbones)}: leave the others out.")
         return self.backbones[0] if self.backbones else None
 
-    def each(self) -> list[BackboneFlags]:
-        """The same flags for each of several backbones. Raises InputError for --weights of several."""
+    def each(self, starts: Sequence[str] = ()) -> list[BackboneFlags]:
+        """The same flags for each of several backbones, or of several starts of one. Raises InputError for --weights of several backbones,
+        and for starts that cannot be."""
         from fewtune.errors import InputError
 
+        if starts:
+            from fewtune.models.starts import starts_of
+
+            if len(self.backbones) > 1:
+                raise InputError(f"--start is for the starts of one --backbone, found {len(self.backbones)}: give one.")
+            return [replace(self, backbones=[name], weights=weights) for name, weights in starts_of(self.backbone, starts, self.weights)]
         if len(self.backbones) < 2:
             return [self]
         if self.weights is not None:

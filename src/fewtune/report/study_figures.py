@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 LETTERS = 18  # of a method's name beside a figure
 
 
-def intervals_figure(lines: Sequence[Line], title: str, number: int) -> Drawn:
+def intervals_figure(lines: Sequence[Line], title: str, number: int, name: str = "intervals") -> Drawn:
     """The mean of each method in one setting with its interval, the best on top."""
     ordered = sorted(lines, key=lambda line: line.mean)
     names = [short(line.method, LETTERS) for line in ordered]
@@ -39,10 +40,10 @@ def intervals_figure(lines: Sequence[Line], title: str, number: int) -> Drawn:
     best = ordered[-1]
     label = f"{title}: {best.method} is on top with {judged(lines).shown(best.mean)}."
     caption = f"{title}. The line is the 95% interval over episodes. Coloured: better than every other method."
-    return drawn(build, name=f"intervals{number}", label=label, caption=caption, height=52 + 22 * len(ordered))
+    return drawn(build, name=f"{name}{number}", label=label, caption=caption, height=52 + 22 * len(ordered))
 
 
-def shots_figure(lines: Sequence[Line], title: str, number: int) -> Drawn | None:
+def shots_figure(lines: Sequence[Line], title: str, number: int, name: str = "shots") -> Drawn | None:
     """The mean over shots, a curve for each method; None where fewer than two numbers of shots were compared."""
     methods = list(dict.fromkeys(line.method for line in lines))
     shots = sorted({int(line.shots) for line in lines if line.shots.isdigit()})
@@ -64,7 +65,30 @@ def shots_figure(lines: Sequence[Line], title: str, number: int) -> Drawn | None
     legend = [(series(place), name) for place, name in enumerate(methods)]
     label = f"{title}: {judged(lines).name} of {len(methods)} methods with {', '.join(map(str, shots))} shots."
     caption = f"{title}. {judged(lines).said}; the upright lines are 95% intervals over episodes."
-    return drawn(build, name=f"shots{number}", label=label, caption=caption, height=250, legend=legend)
+    return drawn(build, name=f"{name}{number}", label=label, caption=caption, height=250, legend=legend)
+
+
+def backbones_figure(lines: Sequence[Line], title: str, number: int) -> Drawn | None:
+    """One method through several backbones (or from several starts): accuracy over shots with a line each, or a point each where there is
+    one number of shots; None for one backbone. `lines`: those of one method on one target.
+    """
+    backbones = list(dict.fromkeys(line.backbone for line in lines))
+    if len(backbones) < 2:
+        return None
+    names = apart(backbones)
+    relabelled = [replace(line, method=names[backbones.index(line.backbone)], winner=False) for line in lines]
+    made = shots_figure(relabelled, title, number, "starts") or intervals_figure(relabelled, title, number, "starts")
+    return replace(made, caption=made.caption.replace(" Coloured: better than every other method.", ""))
+
+
+def apart(names: Sequence[str]) -> list[str]:
+    """Names without the options (parts between commas) that all of them have; whole where nothing else would be left."""
+    parts = [name.split(",") for name in names]
+    common = set(parts[0]).intersection(*parts)
+    return [
+        ",".join(one for one in mine if one not in common) or ("as named" if len(mine) == len(common) else name)
+        for name, mine in zip(names, parts, strict=True)
+    ]
 
 
 def ranks_figure(summary: Summary) -> Drawn | None:

@@ -12,7 +12,7 @@ from fewtune.report.drawing import Drawn
 from fewtune.report.judged import judged
 from fewtune.report.page import environment
 from fewtune.report.study_details import Answers, agreement_table, class_table, group_table, pairs_table
-from fewtune.report.study_figures import cost_figure, intervals_figure, ranks_figure, shots_figure
+from fewtune.report.study_figures import backbones_figure, cost_figure, intervals_figure, ranks_figure, shots_figure
 from fewtune.report.tables import Table
 
 
@@ -21,6 +21,7 @@ def study_page(table: Table, summary: Summary, outcomes: Outcomes, answers: Sequ
     result, metric = outcomes.result, judged(summary.lines)
     seconds = {name: float(np.mean(result.where(method=name).column("seconds"))) for name in result.distinct("method")}
     figures: list[tuple[str, str, list[Drawn]]] = [
+        ("starts", "Backbones and starts", _starts(summary.lines)),
         ("shots", f"{metric.title} over labels", _curves(summary.lines)),
         ("intervals", "Intervals", _intervals(summary.lines)),
         ("ranks", "Average ranks", _known([ranks_figure(summary)])),
@@ -71,3 +72,11 @@ def _curves(lines: Sequence[Line]) -> list[Drawn]:
     places = list(dict.fromkeys((line.target, line.backbone) for line in lines))
     parts = [[line for line in lines if (line.target, line.backbone) == place] for place in places]
     return _known([shots_figure(part, ", ".join(place), number) for number, (place, part) in enumerate(zip(places, parts, strict=True))])
+
+
+def _starts(lines: Sequence[Line]) -> list[Drawn]:
+    places = list(dict.fromkeys((line.target, line.method) for line in lines))
+    parts = [[line for line in lines if (line.target, line.method) == place] for place in places]
+    return _known(
+        [backbones_figure(part, ", ".join(place), number) for number, (place, part) in enumerate(zip(places, parts, strict=True))]
+    )

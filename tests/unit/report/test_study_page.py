@@ -23,7 +23,7 @@ from fewtune.report.study_details import (
     rows_of,
     with_most_shots,
 )
-from fewtune.report.study_figures import alike, ranks_figure
+from fewtune.report.study_figures import alike, apart, backbones_figure, ranks_figure
 from fewtune.report.study_page import study_page
 from fewtune.report.tables import Table, render
 from tests.unit.evaluation.test_cells import bench
@@ -172,3 +172,20 @@ def test_the_table_of_a_paper(ran: tuple[Bench, Outcomes, Summary]) -> None:
     assert row.count(r"\pm") == 4 and f"{100 * first.mean:.2f}" in row
     assert text.count(r"\mathbf") == sum(line.winner for line in summary.lines)
     assert r"\footnotesize note\_1" in text
+
+
+def test_backbones_are_told_apart_by_what_they_do_not_share() -> None:
+    assert apart(["timm:a,size=64", "timm:a,size=64,pretrained=false"]) == ["as named", "pretrained=false"]
+    assert apart(["conv4,size=28", "run:nets", "run:nets,step=5"]) == ["conv4,size=28", "run:nets", "run:nets,step=5"]
+
+
+def test_a_method_through_several_backbones_has_a_line_each() -> None:
+    whole = bench(("centroid", "ridge"), targets=1, backbones=2)
+    outcomes = run_study(whole)
+    lines = [line for line in summarise(outcomes.result, outcomes.drawn, "rows").lines if line.method == "ridge"]
+    figure = backbones_figure(lines, "x, ridge", 0)
+    assert figure is not None and len(figure.legend) == 2 and "Coloured" not in figure.caption
+    one = [line for line in lines if line.backbone == lines[0].backbone]
+    assert backbones_figure(one, "x, ridge", 0) is None
+    single = backbones_figure([line for line in lines if line.shots == lines[0].shots], "x, ridge", 0)
+    assert single is not None and single.svg.startswith("<svg") and "Coloured" not in single.caption

@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+from fewtune.studies.starts.checkpoints import CheckpointCurves, checkpoint_curves
 from fewtune.studies.starts.curves import WHOLE, Curve, StartCurves, best_rate, start_curves
 from fewtune.studies.starts.finetuning import HEAD, Finetuned, Finetuning, Seen, begun, finetuned
 
-__all__ = ["HEAD", "WHOLE", "Curve", "Finetuned", "Finetuning", "Seen", "StartCurves", "begun", "best_rate", "finetuned", "start_curves"]
+__all__ = [
+    "HEAD",
+    "WHOLE",
+    "CheckpointCurves",
+    "Curve",
+    "Finetuned",
+    "Finetuning",
+    "Seen",
+    "StartCurves",
+    "begun",
+    "best_rate",
+    "checkpoint_curves",
+    "finetuned",
+    "start_curves",
+]
