@@ -24,9 +24,9 @@ from fewtune.tasks.samplers import Sampled
 
 
 def collection(order: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Examples:
-    """Three classes of twelve rows; the same twelve contents in each."""
+    """Three classes of twelve rows: each of six contents twice in each class."""
     y = np.repeat(np.arange(3), 12)
-    x = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)[np.tile(np.arange(12), 3)]
+    x = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)[np.tile(np.arange(6), 6)]
     return make_examples(Vectors(x[order]), y[order], class_names=["a", "b", "c"], name="twins")
 
 
@@ -46,8 +46,11 @@ def test_rows_of_the_same_content_keep_their_labels(tmp_path: Path) -> None:
     found = read_saved(tmp_path).on(RowSpace([collection(order)]))
     for place, episodes in first.draw().items():
         moved = found[place]
-        assert np.array_equal(order[moved.query.numpy()], episodes.query.numpy())
-        assert np.array_equal(order[moved.support.numpy()], episodes.support.numpy())
+        pairs = [(old, order[new]) for old, new in ((episodes.query.numpy(), moved.query), (episodes.support.numpy(), moved.support))]
+        for old, new in pairs:
+            assert np.array_equal(old // 12, new // 12) and np.array_equal(old % 6, new % 6)  # label and content
+        both = set(zip(*(np.concatenate([pair[i].reshape(-1) for pair in pairs]).tolist() for i in (0, 1)), strict=True))
+        assert len(both) == len({old for old, _ in both}) == len({new for _, new in both})  # one row for each
         assert torch.equal(moved.query_label, episodes.query_label)
 
 
