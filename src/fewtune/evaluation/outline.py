@@ -96,5 +96,5 @@ def outline_from(record: Mapping[str, Any]) -> Outline:
     for name in ("targets", "backbones", "remarks"):
         found[name] = tuple(found[name])
     for name in ("left_out", "settings", "beside", "facts"):
-        found[name] = tuple(map(tuple, found.get(name, ())))
+        found[name] = tuple(map(tuple, found[name]))
     return Outline(**found)

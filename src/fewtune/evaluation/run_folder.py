@@ -26,7 +26,7 @@ from fewtune.spec import digest
 from fewtune.stopping import Stopped
 from fewtune.words import option
 
-FORMAT = 4
+FORMAT = 5
 RESULT, ANSWERS = "result.parquet", "answers.npz"
 RESET = option("--reset-trained", "reset=True")
 _FILES = ("study.txt", RESULT, ANSWERS, "machine.json")

@@ -89,7 +89,7 @@ class _Joined:
         for name, variants in outline.methods.items():
             if self._methods.setdefault(name, variants) != variants:
                 raise InputError(f"method {one_line(name)} of {run} is another than in the runs before it: {_SAME}.")
-            for number, (study, _, _, _) in enumerate(outline.settings if outline.facts else ()):
+            for number, (study, _, _, _) in enumerate(outline.settings):
                 learned = outline.facts[study][2] if any(learns for _, learns in variants.values()) else ""
                 if self._learned.setdefault((name, moved[number]), learned) != learned:
                     raise InputError(
@@ -129,7 +129,13 @@ class _Joined:
     def _outline(self) -> Outline:
         first = self._outlines[0]
         studies = [(self.places.index(name[:2]), index, name[2], name[3]) for index, name in enumerate(self.settings)]
-        facts = [(self._facts.get(("the data", t), ""), self._facts.get(("the backbone", b), ""), "") for t, b in self.places]
+        learned: dict[tuple[str, str], set[str]] = {place: set() for place in self.places}
+        for name, number in self.settings.items():
+            learned[name[:2]] |= {found for (_, setting), found in self._learned.items() if setting == number and found}
+        facts = [
+            (self._facts["the data", t], self._facts["the backbone", b], found.pop() if len(found := learned[t, b]) == 1 else "")
+            for t, b in self.places
+        ]
         return Outline(
             identity=digest("\n".join(outline.identity for outline in self._outlines)),
             targets=tuple(target for target, _ in self.places),

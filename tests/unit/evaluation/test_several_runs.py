@@ -110,6 +110,18 @@ def test_seeds_and_training_seeds_become_one_line(kept: Kept) -> None:
     assert found.sort_by(order)["value"].to_pylist() == expected.sort_by(order)["value"].to_pylist()
 
 
+def test_what_was_merged_is_merged_again(kept: Kept) -> None:
+    one, two = kept({"mt": TRAINED}), kept({"mt": TRAINED}, name="other", source=6)
+    merged(one, two)
+    both = one.with_name("whole")
+    found = merge(
+        [both, kept({"mt": TRAINED}, seeds=(1,)), kept({"mt": TRAINED}, name="other", source=6, seeds=(1,))], one.with_name("more")
+    )
+    assert found.outcomes.result.distinct("seed") == [0, 1] and len(found.summary.lines) == 2
+    with pytest.raises(InputError, match="the data t of"):
+        merge([both, kept({"mt": TRAINED}, data=10)], one.with_name("x"))
+
+
 def test_what_was_trained_for_two_targets_is_kept_apart(kept: Kept) -> None:
     one, two = kept({"mt": TRAINED}), kept({"mt": TRAINED}, name="other", source=6)
     three = kept({"mt": TRAINED}, name="third")
