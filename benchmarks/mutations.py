@@ -137,7 +137,11 @@ _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
     ("engine", "distillation the other way", "parts/losses/distil.py", "(share * (wanted - logs))", "(share * (logs - wanted))", ("tests/laws/test_losses.py",)),
     ("engine", "the mean counts padding", "parts/losses/queries.py", "real.flatten(1).sum(dim=1).clamp_min(1)", "real.flatten(1).shape[1]", ("tests/laws/test_losses.py",)),
     # heads
-    ("heads", "the centroid's temperature divides", "parts/heads/centroid.py", '.to(query) * cosine', '.to(query) ** -1 * cosine', ("tests/references/test_heads_sklearn.py", "tests/laws/test_heads.py")),
+    ("heads", "the centroid's temperature divides", "parts/heads/features.py", "self.scale.to(query) * logits", "self.scale.to(query) ** -1 * logits", ("tests/references/test_heads_sklearn.py", "tests/laws/test_heads.py")),
+    ("heads", "a compiled tie goes to the last class", "parts/heads/kernels/judging.py", "if z[k] > best and", "if z[k] >= best and", ("tests/unit/learning/test_judged.py",)),
+    ("heads", "compiled logits of absent classes count", "parts/heads/kernels/judging.py", "                if classes[e, k] >= 0:", "                if True:", ("tests/unit/learning/test_judged.py",)),
+    ("heads", "a compiled C of two classes is whole", "parts/heads/kernels/logistic_fit.py", "C / 2 if present == 2 else C", "C", ("tests/unit/learning/test_judged.py",)),
+    ("heads", "a compiled ridge forgets the mean", "parts/heads/kernels/ridge_fit.py", "bias[e, k] -= shift", "bias[e, k] -= 0.0 * shift", ("tests/unit/learning/test_judged.py",)),
     ("heads", "squared distance without its bias", "parts/heads/centroid.py", '"bias": -(centred * (centred + 2 * middle)).sum(dim=-1)', '"bias": -(centred * centred).sum(dim=-1)', ("tests/references/test_heads_sklearn.py", "tests/laws/test_heads.py")),
     ("heads", "the ridge penalty is divided by", "parts/heads/ridge.py", "(self.penalty * factor)", "(factor / self.penalty)", ("tests/references/test_heads_sklearn.py",)),
     ("heads", "ridge keeps the mean", "parts/heads/least_squares.py", "(problem.features - feature_mean[:, None, :]) * known", "problem.features * known", ("tests/references/test_heads_sklearn.py",)),

@@ -28,6 +28,10 @@ class Machine:
     time); None: only where rows that are embedded together would keep more than that.
     `together`: episodes with weights of their own that are computed at once where they can be; 0: all on vectors, 8 on a GPU, one after
     another for images and texts on the CPU, where that is faster.
+    `table`: what `compare` keeps the features in: float32, or bfloat16, which halves the memory that episodes read and rounds each number
+    to 8 bits (by 2^-9 of it at most). This counts for the results.
+    `fast`: label episodes by compiled kernels (the extra `fast`), which round otherwise; None: where they are installed and a batch has
+    100,000 queries or more.
     """
 
     device: str = "auto"
@@ -39,6 +43,8 @@ class Machine:
     accumulate: int = 0
     recompute: bool | None = None
     together: int = 0
+    table: Literal["float32", "bfloat16"] = "float32"
+    fast: bool | None = None
 
     def __post_init__(self) -> None:
         if self.chunk < 1 or self.workers < 0:
@@ -47,11 +53,13 @@ class Machine:
             raise InputError(f"accumulate and together are at least 0, found {self.accumulate} and {self.together}.")
         if self.dtype not in ("auto", "float32", "bfloat16", "float16"):
             raise InputError(f"unknown dtype {self.dtype!r}: expected auto, float32, bfloat16 or float16.")
+        if self.table not in ("float32", "bfloat16"):
+            raise InputError(f"a table of features is float32 or bfloat16, found {self.table!r}.")
 
     def resolved(self) -> Machine:
         """The same machine with its device, precision and threads replaced by what is there; refuses a device that is not.
 
-        `accumulate`, `recompute` and `together` are decided later, step by step, where they are not given.
+        `accumulate`, `recompute`, `together` and `fast` are decided later where they are not given.
         """
         import os
 
@@ -79,4 +87,6 @@ class Machine:
             accumulate=self.accumulate,
             recompute=self.recompute,
             together=self.together,
+            table=self.table,
+            fast=self.fast,
         )

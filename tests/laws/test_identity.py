@@ -142,6 +142,8 @@ MACHINE: Mapping[str, list[Change]] = {
     "accumulate": [(to(2), NONE)],
     "recompute": [(to(True), NONE)],
     "together": [(to(5), NONE)],
+    "table": [(to("bfloat16"), NONE)],  # the type of a study's features counts, whatever the machine says (see "features")
+    "fast": [(to(True), NONE)],
 }
 OTHER = "multitask(ways=3,queries=1,steps=3,selection=consistency_diversity())"
 METHOD: Mapping[str, list[Change]] = {

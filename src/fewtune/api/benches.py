@@ -118,6 +118,7 @@ def make_bench(
         unreadable |= {rows + row: reason for row, reason in bad.items()}
         for backbone, (_, features, _) in zip(backbones, read, strict=True):
             given = (space, settings.training, reserved[place], beside, saved, metric)
+            features = features.bfloat16() if backbone.machine.table == "bfloat16" else features
             studies.append(Study(target, backbone, features, mine, methods, *given))
             remarks += [said for said in remarks_on_length(examples, backbone) if said not in remarks]
         remarks += remarks_on(examples)

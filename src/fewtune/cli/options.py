@@ -143,6 +143,11 @@ class BackboneFlags:
         Memory layout of images; it can change the speed.
     compile: bool
         Compile the forward pass. It pays off from many thousand examples on.
+    table: str
+        Precision of the features that compare keeps. bfloat16 halves what episodes read and rounds each number to 8 bits.
+    fast: bool
+        Let compare label episodes by compiled kernels, which pip install 'fewtune[fast]' brings. By default where they are installed and a
+        setting has 100,000 queries or more.
     accumulate: int
         Split the episodes of a training step into so many parts, one after another. More parts need less memory. 0: chosen to fit.
     recompute: bool
@@ -162,6 +167,8 @@ class BackboneFlags:
     workers: int = 0
     channels_last: bool = True
     compile: Annotated[bool, Parameter(negative=())] = False
+    table: Literal["float32", "bfloat16"] = "float32"
+    fast: bool | None = None
     accumulate: int = 0
     recompute: bool | None = None
     cache: Path | None = None
@@ -204,6 +211,8 @@ class BackboneFlags:
             workers=self.workers,
             channels_last=self.channels_last,
             compile=self.compile,
+            table=self.table,
+            fast=self.fast,
             accumulate=self.accumulate,
             recompute=self.recompute,
         )

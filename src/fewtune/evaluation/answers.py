@@ -11,11 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fewtune.fast import taken
 from fewtune.keys import Key, key
 from fewtune.learning.classes import class_vectors, prompts_of
 from fewtune.learning.declared import for_testing, inner_moving
 from fewtune.learning.engine import respond
 from fewtune.learning.ground import Ground
+from fewtune.learning.judged import can_judge, judge_table
 from fewtune.learning.on_features import answer_table
 from fewtune.learning.phase import Adapt, Learner
 from fewtune.parts.heads.head import Head
@@ -52,12 +54,17 @@ def score_table(
     vectors: Tensor | None,
     parameters: Mapping[str, Tensor] | None = None,
     metric: Metric | None = None,
+    fast: bool | None = None,
 ) -> Scores:
     """A head on features [N, D] by row: mean accuracy and loss over each episode's query; padding counts for nothing. `metric`: of classes,
-    measured on the query of each episode (by default accuracy)."""
+    measured on the query of each episode (by default accuracy). `fast`: as in `Machine`, where kernels can do it."""
     parts = []
     began = time.perf_counter()
     given = None if parameters is None else dict(parameters)
+    if metric is None and taken(fast, episodes.query.numel()) and can_judge(head, features, episodes):
+        accuracy, loss, right = judge_table(head, features, episodes, vectors, given)
+        if bool(loss.isfinite().all()):
+            return _scores([(accuracy, loss, right, None)], began)
     with torch.inference_mode():
         for part, logits in answer_table(head, features, episodes, class_vectors=vectors, parameters=given):
             parts.append(_judged(logits, episodes[part], metric))
@@ -115,7 +122,7 @@ def _by_table(
     found = []
     for episodes in batches:
         moved = replace(episodes, support=torch.from_numpy(place[episodes.support]), query=torch.from_numpy(place[episodes.query]))
-        scores = score_table(head, features, moved, vectors, parameters, metric)
+        scores = score_table(head, features, moved, vectors, parameters, metric, ground.backbone.machine.fast)
         found.append(replace(scores, seconds=scores.seconds + spent))
     return found
 

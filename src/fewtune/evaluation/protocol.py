@@ -87,7 +87,7 @@ class Protocol:
         tasks = self.tasks(space).keep(*self.needs)
         if isinstance(self.sampler, Hard):
             most = self.sampler.among or self.sampler.ways - 1
-            tasks = nearest_classes(tasks, slot_means(tasks, features.cpu().numpy()), most)
+            tasks = nearest_classes(tasks, slot_means(tasks, features.cpu().float().numpy()), most)
         return {seed: self.sampler.draw(tasks, key(seed, "episodes"), 0, self.episodes) for seed in self.seeds}
 
     @property

@@ -31,7 +31,7 @@ RESULT, ANSWERS = "result.parquet", "answers.npz"
 RESET = option("--reset-trained", "reset=True")
 _FILES = ("study.txt", RESULT, ANSWERS, "machine.json")
 _FOLDERS = ("episodes/", "weights/", "curves/")
-LIBRARIES = ("fewtune", "torch", "numpy", "scipy", "transformers", "timm", "open_clip_torch", "pillow")
+LIBRARIES = ("fewtune", "torch", "numpy", "scipy", "numba", "transformers", "timm", "open_clip_torch", "pillow")
 
 
 @final

@@ -102,7 +102,7 @@ def answer_frozen(study: Study, head: Head, episodes: Episodes, vectors: dict[tu
     known, prompts = {} if vectors is None else vectors, prompts_of(head)
     if head.reads_classes and prompts not in known:
         known[prompts] = class_vectors(study.backbone, study.backbone.start(), study.target.class_names, prompts)
-    return score_table(head, study.features, episodes, known.get(prompts), metric=study.judged)
+    return score_table(head, study.features, episodes, known.get(prompts), metric=study.judged, fast=study.backbone.machine.fast)
 
 
 def tested_on(method: Method, drawn: Drawn, adapted: int) -> Drawn:

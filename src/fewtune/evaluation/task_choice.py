@@ -97,7 +97,7 @@ def candidates_of(tasks: Tasks, source: RowSpace, ways: int, count: int) -> Task
 def evidence_of(backbone: Backbone, source: RowSpace, features: Tensor, reserved: Reserved) -> Evidence:
     """What a choice looks at: the target's reserved rows among its `features` [N, D], and the source's rows by the backbone as it is."""
     read = _remembering(lambda rows: backbone.embed(backbone.start(), source, rows))
-    return Evidence(features=read, target=features[torch.from_numpy(reserved.rows)], target_label=torch.from_numpy(reserved.labels))
+    return Evidence(features=read, target=features[torch.from_numpy(reserved.rows)].float(), target_label=torch.from_numpy(reserved.labels))
 
 
 def chosen_again(phase: Phase, weights: Mapping[str, Tensor], ground: Ground, target: RowSpace, tasks: Tasks, reserved: Reserved) -> Phase:

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from fewtune.errors import InputError
-from fewtune.parts.heads.head import Head, Parameters, mask_classes
+from fewtune.parts.heads.head import Head, Parameters, State, mask_classes
 from fewtune.tasks.episodes import Episodes
 
 FIT_BYTES = 2 << 20  # support features gathered at once: enough episodes that the many small operations of a fit are shared
@@ -31,20 +31,20 @@ def answer_table(
     chunk, by default so many that buffers stay small; it changes no result. Logits of padded classes are -inf, those of padded
     queries mean nothing. Raises InputError when class vectors are needed and absent, or when episodes name rows the table has not.
     """
-    _check(head, table, episodes, class_vectors)
+    check(head, table, episodes, class_vectors)
     if parameters is None:
-        parameters = {k: v.to(table) for k, v in head.declare(table.shape[1]).items()}
+        parameters = {k: v.to(table.device, _gathered(table)) for k, v in head.declare(table.shape[1]).items()}
     row = table.shape[1] * table.element_size()
     S, Q = episodes.support.shape[1], episodes.query.shape[1]
     chunk = chunk or min(256, max(1, FIT_BYTES // max(1, S * row)))
     inner = min(chunk, max(1, QUERY_BYTES // max(1, Q * row)))
     # two buffers for the whole run: allocating one a chunk costs as much as the products
-    support = table.new_empty(min(chunk, len(episodes)) * S, table.shape[1])
-    query = table.new_empty(min(inner, len(episodes)) * Q, table.shape[1])
+    support = table.new_empty(min(chunk, len(episodes)) * S, table.shape[1], dtype=_gathered(table))
+    query = table.new_empty(min(inner, len(episodes)) * Q, table.shape[1], dtype=_gathered(table))
     for start in range(0, len(episodes), chunk):
         part = slice(start, min(start + chunk, len(episodes)))
         mine = episodes[part].to(table.device)
-        vectors = _vectors(class_vectors, episodes, part, table)
+        vectors = vectors_of(class_vectors, episodes, part, table)
         yield part, _answer(head, table, mine, vectors, parameters, support, query)
 
 
@@ -68,11 +68,7 @@ def _answer(
     head: Head, table: Tensor, episodes: Episodes, vectors: Tensor | None, parameters: Parameters, support: Tensor, query: Tensor
 ) -> Tensor:
     E, Q = episodes.query.shape
-    features = _gather(table, episodes.support, support)
-    padding = episodes.support < 0
-    if bool(padding.any()):
-        features.masked_fill_(padding[..., None], 0.0)
-    state = head.fit(features, episodes, vectors, parameters)
+    state = fit_on_table(head, table, episodes, vectors, parameters, support)
     inner = max(1, len(query) // max(1, Q))
     logits = [
         head.score({k: v[i : i + inner] for k, v in state.items()}, _gather(table, episodes.query[i : i + inner], query), parameters)
@@ -81,14 +77,36 @@ def _answer(
     return mask_classes(logits[0] if len(logits) == 1 else torch.cat(logits), episodes)
 
 
+def fit_on_table(
+    head: Head, table: Tensor, episodes: Episodes, vectors: Tensor | None, parameters: Parameters, buffer: Tensor | None = None
+) -> State:
+    """The state of a head that is fitted on support rows of the table; `buffer`: where they are gathered."""
+    if buffer is None:
+        buffer = table.new_empty(episodes.support.numel(), table.shape[1], dtype=_gathered(table))
+    features = _gather(table, episodes.support, buffer)
+    padding = episodes.support < 0
+    if bool(padding.any()):
+        features.masked_fill_(padding[..., None], 0.0)
+    return head.fit(features, episodes, vectors, parameters)
+
+
+def _gathered(table: Tensor) -> torch.dtype:
+    """The type of gathered features: a table of bfloat16 is read as float32, so that its numbers are all that is rounded."""
+    return torch.float32 if table.dtype == torch.bfloat16 else table.dtype
+
+
 def _gather(table: Tensor, rows: Tensor, buffer: Tensor) -> Tensor:
     """table[rows] in the buffer; padding gets row 0."""
     into = buffer[: rows.numel()]
-    torch.index_select(table, 0, rows.clamp_min(0).reshape(-1), out=into)
+    if table.dtype == buffer.dtype:
+        torch.index_select(table, 0, rows.clamp_min(0).reshape(-1), out=into)
+    else:
+        into.copy_(torch.index_select(table, 0, rows.clamp_min(0).reshape(-1)))
     return into.view(*rows.shape, table.shape[1])
 
 
-def _vectors(class_vectors: Tensor | None, episodes: Episodes, part: slice, table: Tensor) -> Tensor | None:
+def vectors_of(class_vectors: Tensor | None, episodes: Episodes, part: slice, table: Tensor) -> Tensor | None:
+    """Class vectors [e, K, D] of a part of the episodes, where the table is."""
     if class_vectors is None:
         return None
     if class_vectors.ndim == 2:
@@ -98,7 +116,8 @@ def _vectors(class_vectors: Tensor | None, episodes: Episodes, part: slice, tabl
     return class_vectors.to(table.device)
 
 
-def _check(head: Head, table: Tensor, episodes: Episodes, class_vectors: Tensor | None) -> None:
+def check(head: Head, table: Tensor, episodes: Episodes, class_vectors: Tensor | None) -> None:
+    """Raises InputError when class vectors are needed and absent, or when episodes name rows the table has not."""
     if head.reads_classes and class_vectors is None:
         raise InputError(
             f"{type(head).__name__} compares with class names, but this backbone has no label side: use a text or image-text backbone."

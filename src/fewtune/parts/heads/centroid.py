@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fewtune.errors import InputError
 from fewtune.lengths import lengths, unit
-from fewtune.parts.heads.features import class_means, linear, widen
+from fewtune.parts.heads.features import LinearForm, class_means, linear_score, widen
 from fewtune.parts.heads.head import Parameters, State, nothing_own, one_hot
 from fewtune.tasks.episodes import Episodes
 
@@ -55,7 +55,7 @@ class Centroid:
         if self.normalize_first is None:
             object.__setattr__(self, "normalize_first", cosine)
 
-    begin = nothing_own
+    begin, score = nothing_own, linear_score
 
     def declare(self, width: int, classes: Sequence[str] = ()) -> Parameters:  # noqa: ARG002
         return {f"{self.name}.temperature": torch.tensor(self.temperature, dtype=torch.float32)}
@@ -73,6 +73,6 @@ class Centroid:
         centred = (means - middle) * present
         return {"weight": 2 * centred, "bias": -(centred * (centred + 2 * middle)).sum(dim=-1)}
 
-    def score(self, state: State, query: Tensor, parameters: Parameters) -> Tensor:
-        cosine = linear(state, query, normalize=self.metric == "cosine" or bool(self.normalize_first))
-        return parameters[f"{self.name}.temperature"].to(query) * cosine
+    def as_linear(self, state: State, parameters: Parameters) -> LinearForm:
+        unit_rows = self.metric == "cosine" or bool(self.normalize_first)
+        return LinearForm(state, unit_rows, parameters[f"{self.name}.temperature"])

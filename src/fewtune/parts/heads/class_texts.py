@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fewtune.lengths import unit
-from fewtune.parts.heads.features import linear, widen
+from fewtune.parts.heads.features import LinearForm, linear_score, widen
 from fewtune.parts.heads.head import Parameters, State, nothing_own
 from fewtune.parts.heads.prompts import check_prompts, has_bias, required
 from fewtune.tasks.episodes import Episodes
@@ -44,7 +44,7 @@ class Text:
     def __post_init__(self) -> None:
         object.__setattr__(self, "prompts", check_prompts(self.prompts))
 
-    begin = nothing_own
+    begin, score = nothing_own, linear_score
 
     def declare(self, width: int, classes: Sequence[str] = ()) -> Parameters:  # noqa: ARG002
         return {f"{self.name}.temperature": torch.tensor(self.temperature, dtype=torch.float32)}
@@ -56,5 +56,5 @@ class Text:
             return {"weight": vectors[..., :-1], "bias": vectors[..., -1]}
         return {"weight": unit(vectors)}
 
-    def score(self, state: State, query: Tensor, parameters: Parameters) -> Tensor:
-        return parameters[f"{self.name}.temperature"].to(query) * linear(state, query, normalize="bias" not in state)
+    def as_linear(self, state: State, parameters: Parameters) -> LinearForm:
+        return LinearForm(state, "bias" not in state, parameters[f"{self.name}.temperature"])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Protocol, final, runtime_checkable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from fewtune.lengths import lengths
-from fewtune.parts.heads.head import State
+from fewtune.parts.heads.head import Parameters, State
 
 ABSENT = -1e4  # the logit of a class without support where the mathematics says minus infinity: its probability is 0, its loss finite
 
@@ -50,3 +53,30 @@ def linear(state: State, query: Float[Tensor, "E Q D"], *, normalize: bool) -> F
     if "bias" in state:
         logits = logits + state["bias"].to(query)[:, None, :]
     return logits.to(dtype)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class LinearForm:
+    """Logits scale x (weight . f + bias) of a query f, which counts as a unit vector where `normalize`; `state` as in `linear`."""
+
+    state: State
+    normalize: bool
+    scale: Tensor | None = None
+
+    def of(self, query: Float[Tensor, "E Q D"]) -> Float[Tensor, "E Q K"]:
+        """The logits."""
+        logits = linear(self.state, query, normalize=self.normalize)
+        return logits if self.scale is None else self.scale.to(query) * logits
+
+
+@runtime_checkable
+class LinearHead(Protocol):
+    """A head whose logits are linear in the query, but for its length: compiled kernels can label by it (`fused`)."""
+
+    def as_linear(self, state: State, parameters: Parameters) -> LinearForm: ...
+
+
+def linear_score(self: LinearHead, state: State, query: Tensor, parameters: Parameters) -> Tensor:
+    """`score` of such a head."""
+    return self.as_linear(state, parameters).of(query)

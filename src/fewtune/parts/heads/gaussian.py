@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fewtune.errors import InputError
-from fewtune.parts.heads.features import ABSENT, class_means, exact, linear, prepared, widen
+from fewtune.parts.heads.features import ABSENT, LinearForm, class_means, exact, linear_score, prepared, widen
 from fewtune.parts.heads.head import Parameters, State, nothing_own, one_hot
 from fewtune.tasks.episodes import Episodes
 
@@ -45,7 +45,7 @@ class Gaussian:
         if not 0 < self.scale < float("inf"):
             raise InputError(f"the scale must be a positive number, found {self.scale}.")
 
-    begin = nothing_own
+    begin, score = nothing_own, linear_score
 
     def declare(self, width: int, classes: Sequence[str] = ()) -> Parameters:  # noqa: ARG002
         return {}
@@ -62,8 +62,8 @@ class Gaussian:
         bias = -(weight * means).sum(-1) / 2
         return {"weight": weight.to(wide), "bias": bias.masked_fill(count == 0, ABSENT).to(wide)}
 
-    def score(self, state: State, query: Tensor, parameters: Parameters) -> Tensor:  # noqa: ARG002
-        return linear(state, query, normalize=True)
+    def as_linear(self, state: State, parameters: Parameters) -> LinearForm:  # noqa: ARG002
+        return LinearForm(state, True)
 
 
 def _by_precision(means: Tensor, rest: Tensor, freedom: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, final
 import torch
 from torch import Tensor
 
-from fewtune.parts.heads.features import ABSENT, exact, linear, prepared, widen
+from fewtune.parts.heads.features import ABSENT, LinearForm, exact, linear_score, prepared, widen
 from fewtune.parts.heads.head import Parameters, State, nothing_own, one_hot
 from fewtune.parts.heads.logistic_path import chosen_factor
 from fewtune.parts.heads.positive_or_loo import check_positive_or_loo
@@ -51,7 +51,7 @@ class Logistic:
     def __post_init__(self) -> None:
         check_positive_or_loo("C", self.C, "large: little regularisation")
 
-    begin = nothing_own
+    begin, score = nothing_own, linear_score
 
     def declare(self, width: int, classes: Sequence[str] = ()) -> Parameters:  # noqa: ARG002
         return {}
@@ -77,5 +77,5 @@ class Logistic:
         bias = bias.masked_fill(count == 0, ABSENT)
         return {"weight": weight.to(wide), "bias": bias.to(wide)}
 
-    def score(self, state: State, query: Tensor, parameters: Parameters) -> Tensor:  # noqa: ARG002
-        return linear(state, query, normalize=self.normalize)
+    def as_linear(self, state: State, parameters: Parameters) -> LinearForm:  # noqa: ARG002
+        return LinearForm(state, self.normalize)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fewtune.errors import InputError
-from fewtune.parts.heads.features import linear, widen
+from fewtune.parts.heads.features import LinearForm, linear_score, widen
 from fewtune.parts.heads.head import Parameters, State, nothing_own
 from fewtune.parts.heads.named_support import Named, named, zero_shot_scale
 from fewtune.parts.heads.prompts import check_prompts
@@ -52,7 +52,7 @@ class LpPlus:
         if self.steps < 0:
             raise InputError(f"steps of LpPlus is a whole number of at least 0, found {self.steps}.")
 
-    begin = nothing_own
+    begin, score = nothing_own, linear_score
 
     def declare(self, width: int, classes: Sequence[str] = ()) -> Parameters:  # noqa: ARG002
         return {}
@@ -64,8 +64,8 @@ class LpPlus:
         weight = torch.bmm(dual.mT, given.rows) + alpha.mT * given.names
         return {"weight": weight.to(wide), "bias": bias[:, 0].to(wide)}
 
-    def score(self, state: State, query: Tensor, parameters: Parameters) -> Tensor:  # noqa: ARG002
-        return linear(state, query, normalize=True)
+    def as_linear(self, state: State, parameters: Parameters) -> LinearForm:  # noqa: ARG002
+        return LinearForm(state, True)
 
 
 def descended(given: Named, steps: int) -> tuple[Float[Tensor, "E S K"], Float[Tensor, "E 1 K"], Float[Tensor, "E 1 K"]]:

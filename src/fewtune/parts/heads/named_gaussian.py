@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fewtune.parts.heads.features import ABSENT, linear, widen
+from fewtune.parts.heads.features import ABSENT, LinearForm, linear_score, widen
 from fewtune.parts.heads.gaussian import Gaussian, scatter
 from fewtune.parts.heads.head import Parameters, State, nothing_own
 from fewtune.parts.heads.named_support import SCALES, Named, named, of_grid, zero_shot_scale
@@ -54,7 +54,7 @@ class NamedGaussian:
         check_positive_or_loo("the weight", self.weight, "a large one stays with the class names")
         Gaussian(scale=self.scale)
 
-    begin = nothing_own
+    begin, score = nothing_own, linear_score
 
     def declare(self, width: int, classes: Sequence[str] = ()) -> Parameters:  # noqa: ARG002
         return {}
@@ -72,8 +72,8 @@ class NamedGaussian:
         bias = torch.where(absent, torch.where(lowest.isfinite(), lowest, 0.0), fitted["bias"])
         return {"weight": (fitted["weight"] + weight[:, None, None] * given.names).to(wide), "bias": bias.to(wide)}
 
-    def score(self, state: State, query: Tensor, parameters: Parameters) -> Tensor:  # noqa: ARG002
-        return linear(state, query, normalize=True)
+    def as_linear(self, state: State, parameters: Parameters) -> LinearForm:  # noqa: ARG002
+        return LinearForm(state, True)
 
     @torch.no_grad()
     def _chosen(self, given: Named) -> Float[Tensor, " E"]:

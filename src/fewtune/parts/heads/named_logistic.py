@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fewtune.errors import InputError
-from fewtune.parts.heads.features import linear, widen
+from fewtune.parts.heads.features import LinearForm, linear_score, widen
 from fewtune.parts.heads.head import Parameters, State, nothing_own
 from fewtune.parts.heads.logistic import Logistic
 from fewtune.parts.heads.prompts import check_prompts, directions
@@ -43,7 +43,7 @@ class NamedLogistic:
         if not (isinstance(self.names, int) and self.names >= 1):
             raise InputError(f"a class name counts as a whole number of examples, 1 or more, found {self.names}.")
 
-    begin = nothing_own
+    begin, score = nothing_own, linear_score
 
     def declare(self, width: int, classes: Sequence[str] = ()) -> Parameters:  # noqa: ARG002
         return {}
@@ -61,5 +61,5 @@ class NamedLogistic:
         rows = torch.cat([widen(support), *[vectors * present[..., None]] * self.names], dim=1)
         return Logistic(C=self.C).fit(rows, named, None, parameters)
 
-    def score(self, state: State, query: Tensor, parameters: Parameters) -> Tensor:  # noqa: ARG002
-        return linear(state, query, normalize=True)
+    def as_linear(self, state: State, parameters: Parameters) -> LinearForm:  # noqa: ARG002
+        return LinearForm(state, True)

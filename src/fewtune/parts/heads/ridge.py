@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, final
 import torch
 from torch import Tensor
 
-from fewtune.parts.heads.features import exact, linear, prepared, widen
+from fewtune.parts.heads.features import LinearForm, exact, linear_score, prepared, widen
 from fewtune.parts.heads.head import Parameters, State, nothing_own
 from fewtune.parts.heads.least_squares import by_target, centred, solved
 from fewtune.parts.heads.leave_one_out import chosen, mean_square
@@ -55,7 +55,7 @@ class Ridge:
     def __post_init__(self) -> None:
         check_positive_or_loo("the penalty", self.penalty, "1e-6 for almost none")
 
-    begin = nothing_own
+    begin, score = nothing_own, linear_score
 
     def declare(self, width: int, classes: Sequence[str] = ()) -> Parameters:  # noqa: ARG002
         scale = {f"{self.name}.scale": torch.tensor(self.scale, dtype=torch.float32)}
@@ -86,5 +86,5 @@ class Ridge:
         E, L = features.shape[0], targets.values.shape[-1]
         return weight.reshape(E, L, -1), None if bias is None else bias.reshape(E, L)
 
-    def score(self, state: State, query: Tensor, parameters: Parameters) -> Tensor:  # noqa: ARG002
-        return linear(state, query, normalize=self.normalize)
+    def as_linear(self, state: State, parameters: Parameters) -> LinearForm:  # noqa: ARG002
+        return LinearForm(state, self.normalize)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fewtune.lengths import unit
-from fewtune.parts.heads.features import linear, widen
+from fewtune.parts.heads.features import LinearForm, linear_score, widen
 from fewtune.parts.heads.head import Parameters, State, nothing_own
 from fewtune.parts.heads.named_support import Named, far, named, of_grid
 from fewtune.parts.heads.positive_or_loo import check_positive_or_loo
@@ -57,7 +57,7 @@ class Shrink:
         object.__setattr__(self, "prompts", check_prompts(self.prompts))
         check_positive_or_loo("the strength", self.strength, "the examples that a class name is worth")
 
-    begin = nothing_own
+    begin, score = nothing_own, linear_score
 
     def declare(self, width: int, classes: Sequence[str] = ()) -> Parameters:  # noqa: ARG002
         return {f"{self.name}.temperature": torch.tensor(self.temperature, dtype=torch.float32)}
@@ -71,8 +71,8 @@ class Shrink:
             strength = given.rows.new_tensor(self.strength)
         return {"weight": unit(torch.bmm(given.members.mT, given.rows) + strength * given.names).to(wide)}
 
-    def score(self, state: State, query: Tensor, parameters: Parameters) -> Tensor:
-        return parameters[f"{self.name}.temperature"].to(query) * linear(state, query, normalize=True)
+    def as_linear(self, state: State, parameters: Parameters) -> LinearForm:
+        return LinearForm(state, True, parameters[f"{self.name}.temperature"])
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fewtune.errors import InputError
-from fewtune.parts.heads.features import ABSENT, exact, linear, prepared, widen
+from fewtune.parts.heads.features import ABSENT, LinearForm, exact, linear_score, prepared, widen
 from fewtune.parts.heads.head import Parameters, State, nothing_own, one_hot
 from fewtune.parts.heads.interior_point import Dual, factored, maximised
 from fewtune.parts.heads.splitting import split
@@ -61,7 +61,7 @@ class Svm:
         if not 0 < self.C < float("inf"):
             raise InputError(f"C must be a positive number (large: little regularisation), found {self.C}.")
 
-    begin = nothing_own
+    begin, score = nothing_own, linear_score
 
     def declare(self, width: int, classes: Sequence[str] = ()) -> Parameters:  # noqa: ARG002
         return {f"{self.name}.scale": torch.tensor(self.scale, dtype=torch.float32)}
@@ -76,8 +76,8 @@ class Svm:
         absent = members.sum(dim=1) == 0
         return {"weight": weight.to(wide), "bias": torch.where(absent, ABSENT, 0.0).to(wide)}
 
-    def score(self, state: State, query: Tensor, parameters: Parameters) -> Tensor:  # noqa: ARG002
-        return linear(state, query, normalize=self.normalize)
+    def as_linear(self, state: State, parameters: Parameters) -> LinearForm:  # noqa: ARG002
+        return LinearForm(state, self.normalize)
 
 
 def support_vectors(X: Float[Tensor, "E S D"], members: Float[Tensor, "E S K"], C: float, form: Form) -> Float[Tensor, "E S K"]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fewtune.errors import InputError
 from fewtune.lengths import lengths
-from fewtune.parts.heads.features import linear, widen
+from fewtune.parts.heads.features import LinearForm, linear_score, widen
 from fewtune.parts.heads.head import Parameters, State, nothing_own
 from fewtune.parts.heads.named_support import Named, named, zero_shot_scale
 from fewtune.parts.heads.prompts import check_prompts
@@ -59,7 +59,7 @@ class TextProbe:
         if self.steps < 0:
             raise InputError(f"steps of TextProbe is a whole number of at least 0, found {self.steps}.")
 
-    begin = nothing_own
+    begin, score = nothing_own, linear_score
 
     def declare(self, width: int, classes: Sequence[str] = ()) -> Parameters:  # noqa: ARG002
         return {}
@@ -72,8 +72,8 @@ class TextProbe:
         weight = descended(given, scale, self._strengths(given, scale), self.steps)
         return {"weight": (scale * weight / lengths(weight)).to(wide)}
 
-    def score(self, state: State, query: Tensor, parameters: Parameters) -> Tensor:  # noqa: ARG002
-        return linear(state, query, normalize=True)
+    def as_linear(self, state: State, parameters: Parameters) -> LinearForm:  # noqa: ARG002
+        return LinearForm(state, True)
 
     def _strengths(self, given: Named, scale: Tensor) -> Float[Tensor, "E K 1"]:
         if not isinstance(self.anchor, str):
