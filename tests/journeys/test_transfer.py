@@ -14,6 +14,7 @@ import torch
 import fewtune as package
 from fewtune.api.adapted import Adapted
 from fewtune.backbones.places import steps_in
+from fewtune.errors import InputError
 from fewtune.evaluation.run_folder import Keeping
 from fewtune.machine import Machine
 from fewtune.models.evaluate import read_labelled
@@ -160,3 +161,31 @@ def test_other_architectures_and_a_checkpoint_alone_are_refused(fewtune: Run, pr
     first = steps_in(pretrained / "a")[0]
     ran = fewtune("transfer", f"run:{pretrained / 'a'},step={first}", *data)
     assert ran.code == 2 and "one checkpoint only" in ran.err and ran.err.count("\n") == 1, ran.err
+
+
+def test_runs_are_judged_under_shifts_without_rows_that_they_learned(fewtune: Run, here: Path) -> None:
+    """Of photos and more together, those of `photos` were learned from: shifted or not, they do not judge."""
+    how = ("--rows", 18, "--quiet", "--group", "*.0")
+    ran = fewtune("transfer", here / "near", here / "far", "--data", here / "more", *how, "--shift", "contrast:5", "shares:circle=2")
+    assert ran.code == 0 and "Under shifts" in ran.out and "contrast:5" in ran.out, ran.err
+    examples = read_labelled(here / "more")
+    both = [read_solution(str(here / name), Running(quiet=True)) for name in ("near", "far")]
+    found = compare_runs(
+        both, examples, TransferSettings(rows=18, groups=("*.0",), shifts=("brightness:1", "contrast:5", "shares:circle=2"))
+    )
+    weak, strong, shares = found.shifts
+    assert (weak.count, strong.count, shares.count) == (18, 18, 12) and not shares.fall
+    assert strong.fall["near"].mean == pytest.approx(found.runs[0].accuracy.mean - strong.accuracy["near"].mean)
+    learned = read_labelled(here / "photos")
+    with pytest.raises(InputError, match="leaves 0 rows to judge by"):
+        compare_runs(both, learned, TransferSettings(rows=18, shifts=("contrast:5",)))
+    ran = fewtune("transfer", here / "near", here / "far", "--data", here / "more", "--shift", "contrast:7")
+    assert ran.code == 2 and "severity goes from 1" in ran.err and ran.err.strip().count("\n") == 0
+
+
+def test_shifts_are_targets_of_compare(fewtune: Run, here: Path) -> None:
+    how = ("--backbone", "conv4,size=16", "--ways", 3, "--shots", 1, "--queries", 2, "--episodes", 5, "--method", "centroid", "--quiet")
+    ran = fewtune("compare", here / "more", *how, "--shift", "contrast:5", "blocks:56", "--format", "csv")
+    assert ran.code == 0 and "more@contrast-5" in ran.out and "more@blocks-56" in ran.out, ran.err
+    ran = fewtune("compare", here / "more", *how, "--shift", "smoke:5")
+    assert ran.code == 2 and "unknown shift 'smoke'" in ran.err

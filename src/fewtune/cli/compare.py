@@ -23,6 +23,7 @@ def compare(
     asked: EpisodeFlags = NO_EPISODE_FLAGS,
     start: Annotated[list[str] | None, Parameter(negative=())] = None,
     target: Annotated[list[Path] | None, Parameter(negative=())] = None,
+    shift: Annotated[list[str] | None, Parameter(negative=())] = None,
     source: Annotated[list[Path] | None, Parameter(negative=())] = None,
     learning: LearningFlags = NO_LEARNING_FLAGS,
     format: Literal["table", "json", "csv", "latex", "markdown"] = "table",
@@ -53,6 +54,9 @@ def compare(
         the pretraining run among them).
     target: Path
         More data to draw episodes from, each with rows of its own in the table; repeat for more.
+    shift: str
+        DATA under a shift as a further target: a corruption with its severity (gaussian_noise:5, blur, jpeg, ...), blocks:SIZE
+        (blocks of photos, brought to 224 pixels, in another order), shares:CLASS=NUMBER, subgroups (half of the groups). Repeat it.
     source: Path
         Other labelled data to train on; repeat for more. Its train classes are used; if it has no class splits, all classes are used, and
         a fifth of them is kept for validation. It may be DATA itself. Test examples and their near-duplicates (saved again, resized, other
@@ -78,7 +82,7 @@ def compare(
     if (wanted := reading.columns(data, episodes=True)) is not None:
         from fewtune.cli.compare_columns import compare_table
 
-        refuse_episodes(asked, learning, keeping, sharing, {"--source": source, "--target": target, "--start": start})
+        refuse_episodes(asked, learning, keeping, sharing, {"--source": source, "--target": target, "--start": start, "--shift": shift})
         compare_table(data, wanted, method or (), learning, format, keeping, model, reading=reading)
         return
     if sharing.on is not None and keeping.out is not None and not sharing.dry_run:
@@ -87,6 +91,10 @@ def compare(
         compare_on(sharing.on, sharing.jobs, keeping.out, format)
         return
     targets = [reading.read(path) for path in (data, *(target or ()))]
+    if shift:
+        from fewtune.data.shifts import each_shifted
+
+        targets += each_shifted(targets[0], shift)
     for one in models:
         one.check_here(targets[0].modality)
 

@@ -21,6 +21,7 @@ def transfer(
     criticality: Annotated[bool, Parameter(negative=())] = False,
     probe: Annotated[bool, Parameter(negative=())] = False,
     batchnorm: bool | None = None,
+    shift: Annotated[list[str] | None, Parameter(negative=())] = None,
     seed: int = 0,
     overwrite: Annotated[bool, Parameter(negative=())] = False,
     running: RunFlags = NO_RUN_FLAGS,
@@ -54,6 +55,9 @@ def transfer(
         Fit a new head to half of the rows at every point, instead of the heads that were saved.
     batchnorm: bool
         Estimate BatchNorm statistics again at every point. By default only where they differ between the runs.
+    shift: str
+        Also answer the rows under a shift: a corruption with its severity (gaussian_noise:5, blur, jpeg, ...), blocks:SIZE (blocks
+        of photos in another order), shares:CLASS=NUMBER (other shares of the classes), subgroups (half of the groups). Repeat it for more.
     seed: int
         The seed of the rows, the noise and the intervals.
     overwrite: bool
@@ -85,6 +89,7 @@ def transfer(
         criticality=criticality,
         probe=probe,
         batchnorm=batchnorm,
+        shifts=tuple(shift or ()),
         seed=seed,
         quiet=running.quiet,
     )

@@ -15,6 +15,7 @@ from fewtune.report.page import environment
 from fewtune.report.tables import Cell, Table, to_csv
 from fewtune.statistics.intervals import Interval
 from fewtune.studies.transferred.compare import Judged, Pair, Transferred
+from fewtune.studies.transferred.shifted import Shifted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,6 +55,7 @@ def sentences(found: Transferred) -> list[str]:
 def tables(found: Transferred) -> list[Table]:
     """All tables, in the order of the page."""
     made = [_pairs_table(found.pairs), _runs_table(found.runs)]
+    made += [_shifts_table(found.shifts)] if found.shifts else []
     made += [_groups_table(run) for run in found.runs if run.norms]
     return made
 
@@ -113,6 +115,22 @@ def _runs_table(runs: Sequence[Judged]) -> Table:
     )
     notes = ("margin: the median over rows of log p(right class) minus the largest other.",)
     return Table(columns=("run", "accuracy", "95%", "margin", "criticality"), rows=rows, caption="Runs", notes=notes)
+
+
+def _shifts_table(shifts: Sequence[Shifted]) -> Table:
+    rows = tuple(
+        (
+            Cell(one.shift),
+            Cell(run),
+            Cell(one.count),
+            _points_cell(accuracy),
+            _points_cell(one.fall[run]) if run in one.fall else Cell(None),
+        )
+        for one in shifts
+        for run, accuracy in one.accuracy.items()
+    )
+    notes = ("Fall: points of accuracy lost on the same rows; unknown where the shift is one of rows and not of photos.",)
+    return Table(columns=("shift", "run", "rows", "accuracy", "fall"), rows=rows, caption="Under shifts", notes=notes)
 
 
 def _groups_table(run: Judged) -> Table:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fewtune.data.examples import Examples, make_examples
 from fewtune.data.items import Pixels, Vectors
 from fewtune.data.row_space import RowSpace
-from fewtune.data.shifts import CORRUPTIONS, block_shuffled, corrupted, held_out_subgroups, reweighted
+from fewtune.data.shifts import CORRUPTIONS, block_shuffled, corrupted, each_shifted, held_out_subgroups, reweighted, shifted
 from fewtune.data.views.blocks import block_order, shuffled
 from fewtune.data.views.views import BlockShuffle
 from fewtune.errors import InputError
@@ -174,3 +174,36 @@ def test_shares_by_name_and_their_seed() -> None:
     for odd in ({"cat": -1.0}, {"cta": 1.0}, [1.0, 2.0], {}):
         with pytest.raises(InputError):
             reweighted(whole, odd)
+
+
+def test_shifts_by_their_names_are_those_of_the_functions() -> None:
+    whole = photos(20, groups=["a", "b", "c", "d"] * 5)
+    for word, same in (
+        ("blur:5", corrupted(whole, "blur", 5)),
+        ("blur", corrupted(whole, "blur", 3)),
+        ("blocks:16", block_shuffled(whole, 16, 64)),
+        ("shares:cat=3,oak=0", reweighted(whole, {"cat": 3, "dog": 1, "oak": 0, "elm": 1, "rose": 1})),
+        ("subgroups:0.25", held_out_subgroups(whole, share=0.25)[1]),
+        ("subgroups", held_out_subgroups(whole)[1]),
+    ):
+        found = shifted(whole, word, side=64)
+        assert found.name == same.name and found.row_digests == same.row_digests and found.labels.tolist() == same.labels.tolist(), word
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        ("blurr:3", "unknown shift 'blurr'"),
+        ("blur:x", "a whole number after the colon, found 'x'"),
+        ("blur:9", "severity goes from 1"),
+        ("blocks:", "a whole number after the colon"),
+        ("shares:cat", "shares:CLASS=NUMBER"),
+        ("shares:cow=2", "unknown class 'cow'"),
+        ("subgroups:half", "a number after the colon"),
+    ],
+)
+def test_what_is_no_shift_is_said_in_a_sentence(word: str, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        shifted(photos(), word)
+    with pytest.raises(InputError, match="given twice"):
+        each_shifted(photos(), ["blur", "blur"])

@@ -5,9 +5,11 @@ from __future__ import annotations
 from fewtune.studies.starts.checkpoints import CheckpointCurves, checkpoint_curves
 from fewtune.studies.starts.curves import WHOLE, Curve, StartCurves, best_rate, start_curves
 from fewtune.studies.starts.finetuning import HEAD, Finetuned, Finetuning, Seen, begun, finetuned
+from fewtune.studies.starts.surgical import NOTHING, Surgery, surgical_study
 
 __all__ = [
     "HEAD",
+    "NOTHING",
     "WHOLE",
     "CheckpointCurves",
     "Curve",
@@ -15,9 +17,11 @@ __all__ = [
     "Finetuning",
     "Seen",
     "StartCurves",
+    "Surgery",
     "begun",
     "best_rate",
     "checkpoint_curves",
     "finetuned",
     "start_curves",
+    "surgical_study",
 ]

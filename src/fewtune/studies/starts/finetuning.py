@@ -136,9 +136,10 @@ def begun(backbone: Backbone, classes: int) -> dict[str, Tensor]:
     return {**backbone.start(), **head}
 
 
-def finetuned(train: Seen, test: Seen, settings: Finetuning, key: Key) -> Finetuned:
+def finetuned(train: Seen, test: Seen, settings: Finetuning, key: Key, head: Weights | None = None) -> Finetuned:
     """Finetune the backbone of `train`, with a head that begins at zero; `test` rows are only answered.
 
+    `head`: weights among which there is a head, under `HEAD`; it begins there instead.
     The order of the rows is a function of `key`. Raises InputError where there are fewer rows than a batch, for groups that do not exist,
     and Diverged where the loss is not finite.
     """
@@ -150,20 +151,21 @@ def finetuned(train: Seen, test: Seen, settings: Finetuning, key: Key) -> Finetu
     device = backbone.machine.device
     network, start = copy.deepcopy(backbone.network), backbone.start()
     moving = _release(network, backbone, settings)
-    head = {n: t.requires_grad_() for n, t in begun(backbone, classes).items() if n.startswith(HEAD)}
-    optimizer = _optimizer(moving, list(head.values()), settings)
+    first = begun(backbone, classes) if head is None else head
+    own = {n: t.clone().requires_grad_() for n, t in first.items() if n.startswith(HEAD)}
+    optimizer = _optimizer(moving, list(own.values()), settings)
     labels = torch.from_numpy(train.labels).to(device)
     right: list[Flags] = []
 
     def weights() -> dict[str, Tensor]:
-        return {n: t.detach() for n, t in (*((n, t) for n, t in network.state_dict().items() if n in start), *head.items())}
+        return {n: t.detach() for n, t in (*((n, t) for n, t in network.state_dict().items() if n in start), *own.items())}
 
     for step, rows in enumerate(_orders(len(train.examples), settings, key)):
         if step in settings.points:
             right.append(test.right(weights()))
         inputs = train.inputs(rows)
         features = network(inputs.to(device) if isinstance(inputs, Tensor) else inputs)
-        loss = cross_entropy(features.float() @ head[f"{HEAD}weight"].T + head[f"{HEAD}bias"], labels[torch.from_numpy(rows).to(device)])
+        loss = cross_entropy(features.float() @ own[f"{HEAD}weight"].T + own[f"{HEAD}bias"], labels[torch.from_numpy(rows).to(device)])
         if not torch.isfinite(loss):
             raise Diverged(f"the loss is not finite at step {step + 1}: give a smaller rate than {settings.rate:g}.")
         optimizer.zero_grad()

@@ -64,8 +64,16 @@ class Asked:
 
     def probabilities(self, weights: Weights) -> Floats:
         """Of the test rows [M, K], by the saved head among the weights or by a new one that is fitted to the training rows."""
+        return self._answers(weights, self.features(weights, self.test)[None])
+
+    def answered(self, weights: Weights, space: RowSpace) -> Floats:
+        """The same of all rows of another space [n, K]."""
+        own = {n: t for n, t in weights.items() if not n.startswith(HEAD)}
+        with torch.no_grad():
+            return self._answers(weights, self.backbone.embed(own, space, np.arange(len(space)))[None])
+
+    def _answers(self, weights: Weights, query: Tensor) -> Floats:
         state = {n.removeprefix(HEAD): t for n, t in weights.items() if n.startswith(HEAD)}
-        query = self.features(weights, self.test)[None]
         with torch.no_grad():
             if self.bundle is not None:
                 head: Head = read_method(self.bundle.method).head

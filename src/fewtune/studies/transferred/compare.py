@@ -17,6 +17,7 @@ from fewtune.progress import Progress
 from fewtune.statistics.intervals import Interval, wilson_interval
 from fewtune.statistics.paired import paired_interval
 from fewtune.studies.transferred.asked import Asked, Floats, rows_to_ask
+from fewtune.studies.transferred.shifted import Shifted, under_shifts
 from fewtune.studies.transferred.solutions import HEAD, Solution, check_together, without_heads
 from fewtune.transfer import (
     POINTS,
@@ -47,7 +48,7 @@ class TransferSettings:
     """`rows`: how many rows of the data are used at most. `points`: where lines are measured. `groups`: patterns of the groups to rewind.
     `probe`: a new head is fitted to half of the rows at each point, instead of the saved one. `criticality`: search alpha and sigma for
     each group too, which takes many passes. `batchnorm`: estimate BatchNorm statistics again at every point; None: where two runs differ
-    in them.
+    in them. `shifts`: the runs also answer the rows under these shifts (`fewtune.data.shifts.shifted`).
     """
 
     rows: int = 300
@@ -56,6 +57,7 @@ class TransferSettings:
     probe: bool = False
     criticality: bool = False
     batchnorm: bool | None = None
+    shifts: tuple[str, ...] = ()
     seed: int = 0
     quiet: bool = True
 
@@ -111,6 +113,7 @@ class Transferred:
     runs: tuple[Judged, ...]
     pairs: tuple[Pair, ...]
     details: tuple[str, ...]
+    shifts: tuple[Shifted, ...] = ()
 
 
 def compare_runs(solutions: Sequence[Solution], examples: Examples, settings: TransferSettings) -> Transferred:
@@ -119,6 +122,7 @@ def compare_runs(solutions: Sequence[Solution], examples: Examples, settings: Tr
     given = check_together(given)
     groups = chosen_groups(given[0].backbone.groups, settings.groups)
     asked = rows_to_ask(given, examples, settings.rows, settings.seed)
+    shifts = under_shifts(given, asked, settings.shifts, settings.seed)
     settle = _settling(given, asked, settings)
     couples = list(combinations(given, 2))
     if not couples and given[0].start is not None:  # one run: the line from its start to its end
@@ -133,7 +137,7 @@ def compare_runs(solutions: Sequence[Solution], examples: Examples, settings: Tr
 
         pairs = tuple(_pair(one, two, asked, measure, settle, settings) for one, two in couples)
         runs = tuple(_judged(one, asked, groups, measure, settings) for one in given)
-    return Transferred(examples.name, len(asked.test), runs, pairs, tuple(_details(given, asked, settle is not None)))
+    return Transferred(examples.name, len(asked.test), runs, pairs, tuple(_details(given, asked, settle is not None)), shifts)
 
 
 def _begun(solution: Solution) -> Solution:

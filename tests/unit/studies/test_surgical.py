@@ -1,0 +1,69 @@
+"""Surgical finetuning where the right block is known: a first layer that has to undo a rotation, a head that has to change names."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fewtune.backbones.backbone import Backbone
+from fewtune.data.examples import Examples, make_examples
+from fewtune.data.items import Vectors
+from fewtune.errors import InputError
+from fewtune.studies.starts import NOTHING, Finetuning, surgical_study
+
+LEARNING = Finetuning(steps=60, batch=16, rate=0.1, statistics="kept")
+
+
+def clouds(count: int, seed: int, *, turn: int = 0, names: int = 0) -> Examples:
+    """Four clouds around unit vectors; `turn` shifts the coordinates, `names` the classes."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(count) % 4
+    x = np.roll(0.3 * random.normal(size=(count, 4)) + 3 * np.eye(4)[labels], turn, axis=1)
+    return make_examples(Vectors(x.astype(np.float32)), (labels + names) % 4, class_names=tuple("abcd"), name="clouds")
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 16), nn.Tanh())
+    return Backbone.of(network, inputs=4)
+
+
+def test_blocks_are_finetuned_alone_from_what_was_learned(backbone: Backbone) -> None:
+    shifts = {"none": (clouds(16, 1), clouds(40, 2)), "input": (clouds(16, 3, turn=1), clouds(40, 4, turn=1))}
+    first = backbone.groups[0][0]
+    blocks = {"first": (first,), "head": (), "all": ("*",)}
+    ended: list[tuple[str, str]] = []
+    settings = Finetuning(steps=80, batch=16, rate=0.1, head_rate=1e-9, statistics="kept")
+    found = surgical_study(
+        backbone,
+        clouds(64, 0),
+        shifts,
+        blocks,
+        LEARNING,
+        settings,
+        seeds=(0, 1),
+        ended=lambda shift, block, _: ended.append((shift, block)),
+    )
+    assert found.right["none", NOTHING].mean() > 0.95 and found.right["input", NOTHING].mean() < 0.5
+    assert found.gain("input", "first").low > 0.3 and found.gain("input", "head").mean == 0  # its rate is as good as none
+    assert found.best("input") in ("first", "all") and len(ended) == 2 * 2 * 3
+    assert found.gain("input", "first", over="head").mean == pytest.approx(found.gain("input", "first").mean)
+
+
+def test_the_head_begins_where_it_was_learned(backbone: Backbone) -> None:
+    """One step at a rate of nearly nothing leaves everything as it was learned, the head too."""
+    still = Finetuning(steps=1, batch=8, rate=1e-12, statistics="kept")
+    found = surgical_study(backbone, clouds(64, 0), {"none": (clouds(16, 1), clouds(40, 2))}, {"all": ("*",)}, LEARNING, still)
+    assert np.array_equal(found.right["none", "all"], found.right["none", NOTHING]) and found.right["none", "all"].mean() > 0.95
+
+
+def test_odd_input(backbone: Backbone) -> None:
+    few = {"x": (clouds(16, 1), clouds(16, 2))}
+    with pytest.raises(InputError, match="another name"):
+        surgical_study(backbone, clouds(64, 0), few, {NOTHING: ()}, LEARNING, LEARNING)
+    other = make_examples(few["x"][0].items, ["a", "b"] * 8)
+    with pytest.raises(InputError, match="other classes"):
+        surgical_study(backbone, clouds(64, 0), {"x": (other, other)}, {"all": ("*",)}, LEARNING, LEARNING)
