@@ -76,6 +76,14 @@ class LatentTasks:
         return float(self.risk(np.full(self.width, self.optimum(way))))
 
 
+def families(model: LatentTasks, count: int, tasks: int, seed: int = 0) -> tuple[Floats, Floats]:
+    """(optima [count, tasks, width] of tasks, what those of a family share [count, width]): half of the families are steep and around +1,
+    the others flat and around -1. For `fewtune.transfer.task_entropy`: H(phi | theta) is width / 2 log(2 pi e spread^2)."""
+    random = key(seed, "latent families").generator()
+    middle = np.where(random.random(count) < 0.5, 1.0, -1.0)[:, None].repeat(model.width, 1)
+    return middle[:, None] + model.spread * random.normal(size=(count, tasks, model.width)), middle
+
+
 def learned(model: LatentTasks, way: Way, budgets: Sequence[int], rate: float, *, runs: int, seed: int) -> Floats:
     """theta [budgets, runs, width] by SGD, as it stands when each of `budgets` rows have been looked at.
 

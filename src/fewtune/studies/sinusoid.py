@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import numpy as np
 import torch
@@ -40,6 +40,8 @@ from fewtune.tasks.pooled import Pooled
 from fewtune.tasks.target_rows import target_tasks
 from fewtune.tasks.task import Tasks
 
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
 TRAIN, VALIDATION, TEST = (5000, 40), (200, 110), (600, 110)  # tasks and points of each
 QUERIES, STEPS = 100, (1, 10)
 RATES = (0.001, 0.003, 0.01, 0.02, 0.05)
@@ -55,6 +57,16 @@ def waves(name: str, tasks: int, points: int, seed: int) -> Examples:
     y = amplitude * np.sin(x - phase)
     groups = [f"{name} {task:04}" for task in range(tasks) for _ in range(points)]
     return make_examples(Vectors(x.reshape(-1, 1).astype(np.float32)), Column("float", y.reshape(-1, 1)), name=name, groups=groups)
+
+
+def families(count: int, tasks: int, windows: int = 4, seed: int = 0) -> tuple[Floats, Floats]:
+    """((amplitude, phase) of tasks [count, tasks, 2], what a family shares [count, 2]): the ranges of both are cut into `windows`, and the
+    tasks of a family come from one window of each, whose middle is what they share. For `fewtune.transfer.task_entropy`: H(phi) is
+    log(4.9 pi), and H(phi | theta) is less by 2 log windows."""
+    random = np.random.default_rng(seed)
+    low, size = np.array([0.1, 0.0]), np.array([4.9, np.pi]) / windows
+    begins = low + size * random.integers(windows, size=(count, 2))
+    return begins[:, None] + size * random.random((count, tasks, 2)), begins + size / 2
 
 
 @final

@@ -1,7 +1,8 @@
 """What is transferred, and how far: analyses of weights, features and results as functions.
 
 Two solutions: `interpolation`, `barrier` and `error_agreement`. Curves: `convergence`. Modules: `rewind`, `criticality`, `valley`. Depth:
-`depth_probe`, `margins`. The law of the downstream error: `hull`, `downstream_law`. Theory: `variance_ratio`, `diversity` and the bounds.
+`depth_probe`, `margins`. The law of the downstream error: `hull`, `downstream_law`.
+Theory: `variance_ratio`, `diversity`, the bounds, `task_entropy`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from fewtune.lazy import opened
 if TYPE_CHECKING:
     from fewtune.transfer.agreement import Agreement, error_agreement
     from fewtune.transfer.depth import Probe, depth_probe, group_modules, layer_features
+    from fewtune.transfer.entropies import TaskEntropy, differential_entropy, task_entropy
     from fewtune.transfer.landscape import POINTS, Barrier, barrier, interpolation, mixed
     from fewtune.transfer.law import DownstreamLaw, downstream_law, hull, mixture
     from fewtune.transfer.margin import layer_margins, layer_norms, margins
@@ -50,6 +52,7 @@ _WHERE = {
     "RankTrend": "valleys",
     "Sensitivity": "scale_studies",
     "Valley": "valleys",
+    "TaskEntropy": "entropies",
     "average_difference": "theory",
     "barrier": "landscape",
     "chosen_groups": "modules",
@@ -57,6 +60,7 @@ _WHERE = {
     "convergence": "speed",
     "criticality": "modules",
     "depth_probe": "depth",
+    "differential_entropy": "entropies",
     "diversity": "theory",
     "downstream_law": "law",
     "error_agreement": "agreement",
@@ -86,6 +90,7 @@ _WHERE = {
     "shot_correlations": "scale_studies",
     "steps_to": "speed",
     "supervised_loss": "theory",
+    "task_entropy": "entropies",
     "tasks_and_rows": "theory",
     "valley": "valleys",
     "variance_ratio": "theory",
@@ -105,6 +110,7 @@ __all__ = [
     "Probe",
     "RankTrend",
     "Sensitivity",
+    "TaskEntropy",
     "Valley",
     "average_difference",
     "barrier",
@@ -113,6 +119,7 @@ __all__ = [
     "convergence",
     "criticality",
     "depth_probe",
+    "differential_entropy",
     "diversity",
     "downstream_law",
     "error_agreement",
@@ -142,6 +149,7 @@ __all__ = [
     "shot_correlations",
     "steps_to",
     "supervised_loss",
+    "task_entropy",
     "tasks_and_rows",
     "valley",
     "variance_ratio",
