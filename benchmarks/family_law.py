@@ -39,7 +39,7 @@ from fewtune.transfer import (
 SHOTS = (1, 5, 20)
 AXES = ("width", "rows", "steps", "decay")
 SCALES: tuple[Literal["linear", "logit", "log_error"], ...] = ("linear", "logit", "log_error")
-RESAMPLES = 1000
+RESAMPLES = 400
 
 
 class Family:
@@ -50,10 +50,16 @@ class Family:
         self.us = np.array([line["us"] for line in lines])
         self.sets = tuple(lines[0]["ds"])
         self.ds = {(name, k): np.array([line["ds"][name][head][i] for line in lines]) for name in self.sets for i, k in enumerate(SHOTS)}
+        self.known: dict[tuple[str, str], dict[int, DownstreamLaw]] = {}
         self.scales = {axis: np.array([line[axis] for line in lines], dtype=np.float64) for axis in AXES}
 
     def laws(self, name: str, points: Literal["hull", "all"]) -> dict[int, DownstreamLaw]:
         """By shots; without those whose hull has too few points."""
+        if (name, points) not in self.known:
+            self.known[name, points] = self.fitted(name, points)
+        return self.known[name, points]
+
+    def fitted(self, name: str, points: Literal["hull", "all"]) -> dict[int, DownstreamLaw]:
         found = {}
         for shots in SHOTS:
             try:
@@ -213,6 +219,9 @@ def dependence(family: Family, shots: int) -> bytes:
         left.set(xlabel="accuracy upstream", ylabel=f"accuracy, {shots} shots", title="hulls")
         middle.set(xlabel="networks", ylabel="error of the law, points", title="held-out networks (dashed: fitted)", xscale="log")
         right.set(xlabel="shots", ylabel="floor", title="floor of the law of all points", xscale="log")
+        for ax, ticks in ((middle, sizes_of(family)), (right, SHOTS)):
+            ax.minorticks_off()
+            ax.set_xticks(ticks, [str(tick) for tick in ticks])
         left.legend(fontsize=7, frameon=False)
 
     return picture(build, height=240, width=860, format="png")
