@@ -15,7 +15,7 @@ ANY = [kind(outputs=OUTPUTS, width=6, depth=depth, tower=4) for kind in (SharedB
 STATE = {"task": torch.tensor([0, 1, 2]), "classes": torch.tensor([[0, 1, 2], [3, -1, -1], [4, 5, -1]])}
 
 
-def scored(head: Sharing) -> tuple[dict[str, torch.Tensor], torch.Tensor, list[tuple[torch.Tensor, torch.Tensor | None]]]:
+def scored(head: Sharing) -> tuple[dict[str, torch.Tensor], torch.Tensor, list[torch.Tensor]]:
     """(parameters, a loss of all tasks, what was noted)."""
     random = torch.Generator().manual_seed(0)
     declared = head.declare(5)  # type: ignore[attr-defined]
@@ -31,11 +31,11 @@ def scored(head: Sharing) -> tuple[dict[str, torch.Tensor], torch.Tensor, list[t
 @pytest.mark.parametrize("head", [*ONE, *ANY], ids=lambda head: f"{type(head).__name__}-{head.depth}")
 def test_the_shared_layers_are_read_through_the_meeting_alone(head: Sharing) -> None:
     parameters, loss, noted = scored(head)
-    assert len(noted) == 1 and noted[0][0].shape[:2] == (3, 7)
+    assert len(noted) == 1 and noted[0].shape[:2] == (3, 7)
     shared = {n: t for n, t in parameters.items() if ".trunk." in n}
     whole = torch.autograd.grad(loss, [*shared.values()], retain_graph=True)
-    (slope,) = torch.autograd.grad(loss, [noted[0][0]], retain_graph=True)
-    through = torch.autograd.grad(noted[0][0], [*shared.values()], grad_outputs=slope)
+    (slope,) = torch.autograd.grad(loss, [noted[0]], retain_graph=True)
+    through = torch.autograd.grad(noted[0], [*shared.values()], grad_outputs=slope)
     assert shared and any(bool(g.abs().max() > 1e-6) for g in whole)
     for one, other in zip(whole, through, strict=True):
         torch.testing.assert_close(one, other)

@@ -46,7 +46,7 @@ from fewtune.parts.aggregators import (
 from fewtune.parts.heads import Centroid
 from fewtune.parts.heads.linear import Linear
 from fewtune.parts.losses import Anchor, CrossEntropy
-from fewtune.parts.meeting import meeting
+from fewtune.parts.meeting import embedding, meeting
 from fewtune.parts.optimizers import SGD
 from fewtune.parts.plan import everything, only
 from fewtune.stopping import Stopped, ask_to_stop
@@ -209,7 +209,7 @@ def test_a_head_says_where_its_tasks_meet() -> None:
 
     features, rows = torch.ones(2, 3, 4, requires_grad=True), torch.zeros(2, 3)
     with meetings() as found:
-        assert meeting(features, rows) is features and meeting(features * 2) is not features
+        assert embedding(features, rows) is features and meeting(features * 2) is not features
         meeting(features.detach())
     assert len(found.backbone) == 1 and len(found.heads) == 1
     assert meeting(features) is features and len(found.heads) == 1
@@ -236,8 +236,8 @@ def test_tasks_of_a_shared_bottom_meet_after_its_trunk() -> None:
     query = torch.randn(2, 4, 5, generator=key_of(0).torch_generator())
     with meetings() as found:
         head.score(head.fit(query[:, :0], episodes, None, parameters), query, parameters)
-    ((features, row),) = found.heads
-    assert features.shape == (2, 4, 6) and row is None
+    (features,) = found.heads
+    assert features.shape == (2, 4, 6)
 
 
 # what is remembered

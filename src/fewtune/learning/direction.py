@@ -16,6 +16,7 @@ from fewtune.keys import Key
 from fewtune.learning.layer_grams import LayerGrams
 from fewtune.learning.meeting_grams import MeetingGrams
 from fewtune.learning.phase import Phase
+from fewtune.learning.slopes import Apart
 from fewtune.learning.weighing import Weighing
 from fewtune.learning.world import ALONE, World
 from fewtune.parts.aggregators import Seen, form_of, gram
@@ -59,16 +60,18 @@ def direction(
     weighing = spread.get("weighing") or Weighing(phase.aggregator)
     mine = _mine(episodes, spread)
     batch = _Batch(phase, leaves, episodes, origin, create_graph)
-    weights, single = weighing.used(batch.ids), None
+    weights, single, apart = weighing.used(batch.ids), None, None
     if weights is None and phase.aggregator.needs == "gram" and form_of(phase.aggregator) == "exact":
         return _exact(batch, mine, answer, key, weighing, world), world.sum(batch.values)
     if weights is None and phase.aggregator.constant:
         weights = weighing.weigh(batch.seen(batch.values, key))
     if weights is None:
         alone = len(mine) <= 1  # what is looked at is kept, and answers
-        single, matrix = _look(batch, mine, answer if alone else spread.get("look", answer), world)
+        single, matrix, apart = _look(batch, mine, answer if alone else spread.get("look", answer), world)
         weights = weighing.weigh(batch.seen(world.sum(batch.values), key, matrix))
     total: Gradients = {}
+    if apart is not None and not create_graph:
+        return world.gradients(apart.update(weights), leaves), world.sum(world.own(batch.values))
     for part in mine:
         each = batch.losses(part, answer) if single is None else single
         total = batch.gradient(total, (batch.weighed(weights)[part].to(each) * each).sum())
@@ -90,8 +93,9 @@ def _mine(episodes: Episodes, spread: Spread) -> list[Tensor]:
     return [part for part in share.tensor_split(spread.get("parts", 1)) if len(part)]
 
 
-def _look(batch: _Batch, mine: Sequence[Tensor], look: Answer, world: World) -> tuple[Tensor | None, Tensor | None]:
-    """(the losses with their graph if there is one part, the Gram matrix if it is needed and not exact); `batch.values` are known then."""
+def _look(batch: _Batch, mine: Sequence[Tensor], look: Answer, world: World) -> tuple[Tensor | None, Tensor | None, Apart | None]:
+    """(the losses with their graph if there is one part; the Gram matrix if it is needed and not exact; what the losses of the one part say
+    at the features, if that is all); `batch.values` are known then."""
     kept = None
     grams = batch.grams()
     for part in mine:
@@ -102,7 +106,8 @@ def _look(batch: _Batch, mine: Sequence[Tensor], look: Answer, world: World) -> 
         with grams.watching():
             kept = batch.losses(part, look)
         grams.read(batch.by_task(part, kept), batch.place[part], batch.query[part])
-    return kept if len(mine) == 1 else None, None if grams is None else grams.matrix(world)
+    matrix = None if grams is None else grams.matrix(world)
+    return (kept, matrix, None if grams is None else grams.apart) if len(mine) == 1 else (None, matrix, None)
 
 
 def _exact(batch: _Batch, mine: Sequence[Tensor], answer: Answer, key: Key, weighing: Weighing, world: World) -> Gradients:
@@ -165,7 +170,7 @@ class _Batch:
         aggregator = self._phase.aggregator
         if aggregator.needs == "losses":
             return None
-        return LayerGrams(self.leaves, len(self.ids)) if form_of(aggregator) == "layer" else MeetingGrams(len(self.ids))
+        return LayerGrams(self.leaves, len(self.ids)) if form_of(aggregator) == "layer" else MeetingGrams(self.leaves, len(self.ids))
 
     def means(self, known: Tensor) -> Tensor:
         """The mean loss [T] of each task, from the losses [E]."""

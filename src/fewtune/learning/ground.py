@@ -24,7 +24,7 @@ from fewtune.learning.classes import class_vectors, prompts_of
 from fewtune.learning.label_memo import LabelMemo
 from fewtune.learning.memo import Memo
 from fewtune.parts.heads.head import Head, Parameters, stored
-from fewtune.parts.meeting import meeting
+from fewtune.parts.meeting import embedding
 from fewtune.tasks.episodes import Episodes
 
 RATES = "rates"  # the first part of the names of learned rates
@@ -108,10 +108,16 @@ class Ground:
     def embed(self, weights: Mapping[str, Tensor], rows: Tensor, view: View = IDENTITY, key: Key | None = None) -> Tensor:
         """Features of rows [E, B] by the weights at hand, seen through `view` by `key`; rows of -1 have features of zero."""
         self.meter.visits += int((rows >= 0).sum())
-        features = self._seen(weights, rows, view, key)
-        return meeting(features if self.finish is None else self.finish(features, rows), rows)
+        unique, inverse = np.unique(rows.cpu().numpy(), return_inverse=True)
+        table = self._seen(weights, torch.from_numpy(unique), view, key)
+        place = torch.from_numpy(inverse.reshape(rows.shape)).to(table.device)
+        features = gathered(table, place)
+        if self.finish is not None:
+            return embedding(self.finish(features, rows), rows)
+        return embedding(features, rows, table, place)
 
     def _seen(self, weights: Mapping[str, Tensor], rows: Tensor, view: View, key: Key | None) -> Tensor:
+        """Features [U, W] of rows [U], each there once."""
         if view != IDENTITY:
             return self.backbone.embed(self.held(weights), self.space, rows, view, key)
         if self.memo is None:
@@ -126,12 +132,9 @@ class Ground:
     def _embedded(self, weights: Mapping[str, Tensor], rows: Tensor) -> Tensor:
         if self.store is None:
             return self.backbone.embed(self.held(weights), self.space, rows)
-        unique, inverse = np.unique(rows.cpu().numpy().reshape(-1), return_inverse=True)
-        real = unique[unique >= 0]
+        real = rows.numpy()[rows.numpy() >= 0]
         features: Tensor = self.store.features(self.held(weights), self.space, real)
-        if len(real) < len(unique):
-            features = torch.cat([features.new_zeros(1, features.shape[1]), features])
-        return gathered(features, torch.from_numpy(inverse.reshape(rows.shape)).to(features.device))
+        return features if len(real) == len(rows) else torch.cat([features.new_zeros(1, features.shape[1]), features])
 
     def row_bytes(self, weights: Mapping[str, Tensor], rows: np.ndarray[Any, np.dtype[np.int64]]) -> int:
         """Bytes of activations that one of these rows keeps for the gradient by the weights at hand (see `Backbone.row_bytes`)."""

@@ -1,41 +1,31 @@
 """`gram="layer"`: the Gram matrix of the tasks' gradients by layers, exact, without the T gradients.
 
 A weight matrix that only linear layers use counts by their inputs and the gradients by their outputs (`layer_gram`). Every other weight
-(norms, biases, convolutions, factors of LoRA, heads) counts by its whole gradients, one a task. That takes T backward passes that stop at
-the layers' outputs, and the update is then one whole backward pass of sum_i w_i L_i. In a network of linear layers that takes less time
-than whole gradients, and the memory of 2 or 3 gradients instead of T. With `gram="exact"` all T gradients are kept and added up
-(direction.py).
+(norms, convolutions, factors of LoRA, heads) counts by its whole gradients, one a task. That takes T backward passes that stop at the
+layers' outputs, and the update is then one whole backward pass of sum_i w_i L_i. Where the losses depend on the weights by the features
+alone, but for rows of a head that each episode picks (slopes.py), one pass goes through the head for all tasks, and the passes below it run
+as one if all that moves there are linear layers. In a network of linear layers that takes a fifth of the time of whole gradients, and the
+memory of 2 or 3 gradients instead of T. With `gram="exact"` all T gradients are kept and added up (direction.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias, final
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import GradientEdge, get_gradient_edge
-from torch.overrides import TorchFunctionMode
+from torch.autograd.graph import GradientEdge
 
+from fewtune.learning.passing import Leaves, Passing, watching
+from fewtune.learning.slopes import Apart, Rows, rows_gram
 from fewtune.learning.world import World
 from fewtune.parts.aggregators import gram, layer_gram
 
-Leaves: TypeAlias = Mapping[str, Tensor]
 Pair: TypeAlias = tuple[Tensor, Tensor]  # what comes into a layer [N, i], and each task's gradient by what goes out [T, N, o]
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Passing:
-    """What was noted of a forward pass: by layer, what came in [N, i] and where in the graph it went out; and weights used otherwise."""
-
-    layers: dict[str, list[tuple[Tensor, GradientEdge]]] = field(default_factory=dict)
-    others: set[str] = field(default_factory=set)
-
-    def note(self, name: str, rows: Tensor, output: Tensor) -> None:
-        self.layers.setdefault(name, []).append((rows.detach().flatten(0, -2), get_gradient_edge(output)))
+Back: TypeAlias = list[Tensor | None]  # each task's gradient by what goes out [T, N, o], of every layer; None: no task has one
+Start: TypeAlias = tuple[Tensor, Tensor | None]  # where a backward pass begins, and with which gradient
 
 
 @final
@@ -46,36 +36,57 @@ class LayerGrams:
         self._leaves, self._tasks = leaves, tasks
         self._pairs: dict[str, list[Pair]] = {}
         self._whole: list[dict[str, Tensor | None]] = [{} for _ in range(tasks)]
+        self._picked: dict[str, list[Rows]] = {}
         self._others: set[str] = set()
         self._passing = Passing()
+        self.apart: Apart | None = None
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Notes what passes through the network inside, for `read`."""
-        self._passing = Passing()
-        with _Watch(self._leaves, self._passing):
+        with watching(self._leaves) as self._passing:
             yield
 
     def read(self, losses: Sequence[Tensor | None], owner: Tensor, query: Tensor) -> None:  # noqa: ARG002
-        """Takes up a part of the batch by the loss of each task in it [T], None for a task that is not there. The graph is kept."""
+        """Takes up a part of the batch: the loss of each task in it [T], None for a task that is not there, and the task [E] of its
+        episodes. The graph is kept."""
         passing = self._passing
         self._others |= passing.others
-        calls = [(n, *call) for n, found in passing.layers.items() if n not in passing.others for call in found]
-        linear = {n for n, _, _ in calls}
-        loose = [n for n in self._leaves if n not in linear]
-        by: list[Any] = [*(edge for _, _, edge in calls), *(self._leaves[n] for n in loose)]
-        back: list[Tensor | None] = [None] * len(calls)
-        for task, loss in enumerate(losses):
-            if loss is None or not by:
+        calls, biases = passing.calls(), passing.biases()
+        out = [call.out for _, call in calls]
+        loose = [n for n in self._leaves if n not in biases and n not in {name for name, _ in calls}]
+        back: Back | None = None
+        starts: list[Start | None] = [None if loss is None else (loss, None) for loss in losses]
+        self.apart = Apart.of(passing, losses, owner)
+        if self.apart is not None:
+            for name, rows in self.apart.picked:
+                self._picked.setdefault(name, []).append(rows)
+            loose = [n for n in loose if n in passing.before]
+            said = self.apart.by_task
+            back = None if loose else _at_once(self.apart.table, said, out)
+            starts = [None if loss is None else (self.apart.table, said[task]) for task, loss in enumerate(losses)]
+        if back is None:
+            back = self._one_by_one(starts, out, loose)
+        for (name, call), each in zip(calls, back, strict=True):
+            if each is not None:
+                self._pairs.setdefault(name, []).append((call.rows.to(each), each))
+                if call.bias in biases:
+                    for task, some in enumerate(each.sum(dim=1)):
+                        self._add(task, {call.bias: some})
+
+    def _one_by_one(self, starts: Sequence[Start | None], out: Sequence[GradientEdge], loose: Sequence[str]) -> Back:
+        """What each task says at the layers' outputs, by a backward pass a task; whole gradients by other leaves are added up."""
+        back: Back = [None] * len(out)
+        by: list[Any] = [*out, *(self._leaves[n] for n in loose)]
+        for task, start in enumerate(starts):
+            if start is None or not by:
                 continue
-            found = torch.autograd.grad(loss, by, retain_graph=True, allow_unused=True)
-            for place, some in enumerate(found[: len(calls)]):
+            found = torch.autograd.grad(start[0], by, grad_outputs=start[1], retain_graph=True, allow_unused=True)
+            for place, some in enumerate(found[: len(out)]):
                 if some is not None:
                     back[place] = _put(back[place], some, task, self._tasks)
-            self._add(task, dict(zip(loose, found[len(calls) :], strict=True)))
-        for (name, rows, _), each in zip(calls, back, strict=True):
-            if each is not None:
-                self._pairs.setdefault(name, []).append((rows.to(each), each))
+            self._add(task, dict(zip(loose, found[len(out) :], strict=True)))
+        return back
 
     def matrix(self, world: World) -> Tensor:
         """G [T, T], float64, of the whole batch."""
@@ -85,6 +96,13 @@ class LayerGrams:
                 for task in range(self._tasks):
                     self._add(task, {name: back[task].mT @ rows})
         total = torch.zeros(self._tasks, self._tasks, dtype=torch.float64)
+        for name, parts in self._picked.items():
+            picked, leaf = Rows.joined(parts), self._leaves[name]
+            if world.size == 1 and not any(name in whole for whole in self._whole):
+                total = total + rows_gram(picked, leaf, self._tasks)
+            else:
+                for task in range(self._tasks):
+                    self._add(task, {name: picked.whole(leaf, task)})
         for name in linear:
             total = total + layer_gram(*self._joined(name, world)).cpu().double()
         loose = {n: leaf for n, leaf in self._leaves.items() if n not in linear}
@@ -118,6 +136,17 @@ class LayerGrams:
                 whole[name] = gradient.detach() if before is None else before + gradient.detach()
 
 
+def _at_once(table: Tensor, slopes: Tensor, out: Sequence[GradientEdge]) -> Back | None:
+    """The backward passes of all tasks as one; None where an operation has no rule for that."""
+    if not out:
+        return []
+    try:
+        found = torch.autograd.grad(table, out, grad_outputs=slopes, is_grads_batched=True, retain_graph=True, allow_unused=True)
+    except RuntimeError:
+        return None
+    return [None if each is None else each.detach().flatten(1, -2) for each in found]
+
+
 def _put(whole: Tensor | None, gradient: Tensor, task: int, tasks: int) -> Tensor:
     """The gradients [T, N, o] with that of one task in its place."""
     rows = gradient.detach().flatten(0, -2)
@@ -125,42 +154,3 @@ def _put(whole: Tensor | None, gradient: Tensor, task: int, tasks: int) -> Tenso
         whole = rows.new_zeros(tasks, *rows.shape)
     whole[task] = rows
     return whole
-
-
-@final
-class _Watch(TorchFunctionMode):
-    """Sees every call of a torch function: linear layers by a leaf are noted, and so is every other use of a leaf."""
-
-    def __init__(self, leaves: Leaves, passing: Passing) -> None:
-        super().__init__()
-        self._names, self._passing = {id(leaf): name for name, leaf in leaves.items()}, passing
-        self._views: list[Tensor] = []  # held, so that no other tensor gets their ids
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        found = func(*args, **kwargs)
-        used = [name for t in _flat([*args, *kwargs.values()]) if (name := self._names.get(id(t))) is not None]
-        if func is torch.Tensor.expand and len(used) == 1:  # a view that nothing has used yet
-            self._names[id(found)] = used[0]
-            self._views.append(found)
-            return found
-        if not used or not any(isinstance(t, Tensor) and t.requires_grad and id(t) not in self._names for t in _flat([found])):
-            return found
-        if func is torch.nn.functional.linear and not kwargs and self._plain(args, found):
-            self._passing.note(self._names[id(args[1])], args[0], found)
-            used.remove(self._names[id(args[1])])
-        self._passing.others.update(used)
-        return found
-
-    def _plain(self, args: Any, found: Tensor) -> bool:
-        """Whether it is a layer of rows by a weight that is a leaf, outside of vmap."""
-        wrapped = torch._C._functorch.is_functorch_wrapped_tensor
-        return id(args[1]) in self._names and id(args[0]) not in self._names and args[0].ndim > 1 and not wrapped(found)
-
-
-def _flat(values: Sequence[Any]) -> Iterator[Any]:
-    for value in values:
-        if isinstance(value, list | tuple):
-            yield from _flat(value)
-        else:
-            yield value

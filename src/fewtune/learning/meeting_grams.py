@@ -19,9 +19,11 @@ import torch
 from torch import Tensor
 
 from fewtune.errors import InputError
+from fewtune.learning.passing import Leaves, Passing, watching
+from fewtune.learning.slopes import Apart, by_table, in_common, slopes_at
 from fewtune.learning.world import World
 from fewtune.parts.aggregators import layer_gram, owned_gram
-from fewtune.parts.meeting import Meetings, meetings
+from fewtune.parts.meeting import Met
 
 
 @final
@@ -36,43 +38,71 @@ class _Found:
 
 
 @final
+@dataclass(frozen=True, eq=False)
+class _Said:
+    """Features that were met, without their graph, what the losses say there [E, B, D], and the task [E] of each episode."""
+
+    met: Met
+    slope: Tensor
+    owner: Tensor
+
+    def flat(self) -> _Found:
+        row = self.met.rows.cpu()
+        here = (row >= 0).flatten()
+        kept = here.to(self.slope.device)
+        task = self.owner.cpu()[:, None].expand_as(row).flatten()[here]
+        return _Found(_widened(self.met.features.flatten(0, 1)[kept]), self.slope.flatten(0, 1)[kept], row.flatten()[here], task)
+
+    def matrix(self, tasks: int) -> Tensor:
+        """G [T, T] where tasks have rows of the table in common."""
+        assert self.met.table is not None
+        padding = (self.met.rows < 0).to(self.slope.device)
+        slope = self.slope.masked_fill(padding[:, :, None], 0.0) if bool(padding.any()) else self.slope
+        return layer_gram(_widened(self.met.table), by_table(self.met, slope, self.owner, tasks))
+
+
+def _widened(rows: Tensor) -> Tensor:
+    return torch.cat([rows, rows.new_ones(len(rows), 1)], dim=1)
+
+
+@final
 class MeetingGrams:
     """The Gram matrix of T tasks, added up over the parts of a batch and over processes."""
 
-    def __init__(self, tasks: int) -> None:
-        self._tasks = tasks
-        self._found: list[_Found] = []
-        self._met = Meetings()
+    def __init__(self, leaves: Leaves, tasks: int) -> None:
+        self._leaves, self._tasks = leaves, tasks
+        self._said: list[_Said] = []
+        self._passing = Passing()
+        self.apart: Apart | None = None
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Notes the features inside, for `read`."""
-        with meetings() as self._met:
+        with watching(self._leaves) as self._passing:
             yield
 
     def read(self, losses: Sequence[Tensor | None], owner: Tensor, query: Tensor) -> None:
         """Takes up a part of the batch: the loss of each task in it [T], the task [E] and the query rows [E, Q] of its episodes."""
-        met = self._met.heads or self._met.backbone
+        noted = self._passing.met
+        met = [Met(features, query) for features in noted.heads] or noted.backbone
         if not met:
             raise InputError(
                 "gram='representation' compares gradients at the features, but nothing below them moves and the head has no layers that "
                 "its tasks share: use gram='layer'."
             )
-        if any(len(features) != len(owner) for features, _ in met):
+        if any(len(one.features) != len(owner) for one in met):
             raise InputError("gram='representation' needs all episodes to have their features at once, found an Adapt: use gram='exact'.")
-        total = torch.stack([loss for loss in losses if loss is not None]).sum()
-        slopes = torch.autograd.grad(total, [features for features, _ in met], retain_graph=True)
-        for (features, rows), slope in zip(met, slopes, strict=True):
-            row = (query if rows is None else rows).cpu()
-            assert row.shape == features.shape[:2]
-            here = (row >= 0).flatten()
-            flat = features.detach().flatten(0, 1)
-            widened = torch.cat([flat, flat.new_ones(len(flat), 1)], dim=1)[here.to(flat.device)]
-            task = owner.cpu()[:, None].expand_as(row).flatten()[here]
-            self._found.append(_Found(widened, slope.flatten(0, 1)[here.to(flat.device)], row.flatten()[here], task))
+        self.apart = None if noted.heads else Apart.of(self._passing, losses, owner)
+        found = slopes_at(losses, [one.features for one in met]) if self.apart is None else [self.apart.at]
+        for one, slope in zip(met, found, strict=True):
+            assert one.rows.shape == one.features.shape[:2]
+            if slope is not None:
+                self._said.append(_Said(one.detached(), slope, owner))
 
     def matrix(self, world: World) -> Tensor:
         """G [T, T], float64, of the whole batch."""
+        if world.size == 1 and len(self._said) == 1 and in_common(self._said[0].met, self._said[0].owner):
+            return self._said[0].matrix(self._tasks).cpu().double()
         whole = self._joined(world)
         row, place = torch.unique(whole.row, return_inverse=True)
         place = place.to(whole.features.device)
@@ -88,13 +118,14 @@ class MeetingGrams:
 
     def _joined(self, world: World) -> _Found:
         """What all parts and processes found, in one order."""
+        found = [one.flat() for one in self._said]
         if world.size > 1:
-            width = int(world.sum(torch.tensor([f.slopes.shape[1] for f in self._found[:1]] or [0])))
-            having = int(world.sum(torch.tensor([len(self._found[:1])])))
+            width = int(world.sum(torch.tensor([f.slopes.shape[1] for f in found[:1]] or [0])))
+            having = int(world.sum(torch.tensor([len(found[:1])])))
             none = torch.zeros(0, dtype=torch.int64)
             empty = torch.zeros(0, width // having)
-            self._found.append(_Found(torch.zeros(0, width // having + 1), empty, none, none))
-        parts = [(f.features, f.slopes, f.row, f.task) for f in self._found]
+            found.append(_Found(torch.zeros(0, width // having + 1), empty, none, none))
+        parts = [(f.features, f.slopes, f.row, f.task) for f in found]
         like = parts[0][0]
         features, slopes, row, task = (
             world.joined(torch.cat([each.to(like) if each.is_floating_point() else each for each in some]))

@@ -23,11 +23,12 @@ def layer_gram(rows: Float[Tensor, "N i"], back: Float[Tensor, "T N o"]) -> Floa
     if not N or not T:
         return torch.zeros(T, T, dtype=_wide(rows), device=rows.device)
     i = rows.shape[1]
-    used = (back != 0).any(dim=2)
+    largest = _largest(back)
+    used = largest != 0
     own = used.sum(dim=1)
     if int(used.sum(dim=0).max()) <= 1 and N * N * (i + o) < int(own.sum()) * i * o + T * T * i * o:
         return owned_gram(rows, back.sum(dim=0), used.int().argmax(dim=0), T)
-    size, sizes = _size(_largest(rows.reshape(1, -1))[0]), _size(_largest(back.reshape(T, -1)))
+    size, sizes = _size(rows.abs().max()), _size(largest.amax(dim=1))
     a, d = _divided(rows, size), _divided(back, sizes[:, None, None])
     if N * N * (i + T * o) + T * T * N * o <= int(own.sum()) * i * o + T * T * i * o:
         found = (d.reshape(T, -1) @ (a @ a.mT @ d).reshape(T, -1).mT).to(_wide(rows))
@@ -44,7 +45,7 @@ def owned_gram(rows: Float[Tensor, "N i"], back: Float[Tensor, "N o"], owner: In
     if not N:
         return members @ members.mT
     largest = torch.zeros(tasks, dtype=back.dtype, device=back.device)
-    size, sizes = _size(_largest(rows.reshape(1, -1))[0]), _size(largest.scatter_reduce(0, owner, back.abs().amax(dim=1), "amax"))
+    size, sizes = _size(rows.abs().max()), _size(largest.scatter_reduce(0, owner, back.abs().amax(dim=1), "amax"))
     a, d = _divided(rows, size), _divided(back, sizes[owner][:, None])
     if N * N * (i + o) <= N * i * o + tasks * tasks * i * o:
         found = members @ ((d @ d.mT) * (a @ a.mT)).to(members) @ members.mT
@@ -65,10 +66,11 @@ def _by_gradients(rows: Sequence[Tensor], back: Sequence[Tensor]) -> Tensor:
     return found
 
 
-def _largest(values: Tensor) -> Tensor:
-    """The largest size of an entry in each row [T, n]."""
-    least, most = values.aminmax(dim=1)
-    return torch.maximum(-least, most)
+def _largest(back: Tensor) -> Tensor:
+    """The largest size of an entry [T, N]; where none is 0 or out of `_PLAIN`, an upper bound in `_PLAIN`, in a third of the time."""
+    bound = torch.linalg.vector_norm(back, dim=2)
+    safe = bound.numel() > 0 and bool(((bound > _PLAIN[0]) & (bound < _PLAIN[1])).all())
+    return bound if safe else back.abs().amax(dim=2)
 
 
 def _wide(like: Tensor) -> torch.dtype:

@@ -9,11 +9,11 @@ from typing import ClassVar, Literal, final
 import torch
 from torch import Tensor
 
-from fewtune.backbones.gathered import gathered
 from fewtune.errors import InputError
 from fewtune.keys import key
 from fewtune.lengths import unit
 from fewtune.parts.heads.head import Parameters, State, one_hot
+from fewtune.parts.meeting import picked
 from fewtune.spec import digest
 from fewtune.tasks.episodes import Episodes
 
@@ -104,7 +104,7 @@ class Linear:
         chosen = {n.removeprefix(f"{self.name}."): parameters[n] for n in self._names}
         if self.rows == "class":
             index = episodes.classes.clamp_min(0).to(support.device)
-            return {part: gathered(rows, index) for part, rows in chosen.items()}
+            return {part: picked(rows, index) for part, rows in chosen.items()}
         E, K = len(episodes), episodes.ways
         if chosen["weight"].shape[0] != K:
             raise InputError(

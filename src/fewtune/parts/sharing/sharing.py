@@ -19,7 +19,7 @@ from fewtune.errors import InputError
 from fewtune.keys import Key, key
 from fewtune.parts.heads.features import widen
 from fewtune.parts.heads.head import Parameters, State, under
-from fewtune.parts.meeting import meeting
+from fewtune.parts.meeting import meeting, picked
 from fewtune.parts.sharing.dense import Activation, layer
 from fewtune.tasks.episodes import Episodes
 
@@ -116,7 +116,7 @@ def output_rows(head: Sharing, inputs: int) -> Parameters:
 def answered(own: Parameters, state: State, hidden: Float[Tensor, "E Q H"], query: Tensor) -> Float[Tensor, "E Q L"]:
     """What the output layer says, by the rows of the outputs that each episode asks for; in the dtype of the query."""
     places = state["classes"].clamp_min(0)
-    return torch.baddbmm(own["out.bias"][places][:, None], hidden, own["out.weight"][places].mT).to(query.dtype)
+    return torch.baddbmm(picked(own["out.bias"], places)[:, None], hidden, picked(own["out.weight"], places).mT).to(query.dtype)
 
 
 def met(head: Sharing, shared: Float[Tensor, "E Q H"]) -> Float[Tensor, "E Q H"]:
