@@ -61,7 +61,7 @@ class HeadDecay:
     strength: float
 
     def __call__(self, outcome: Outcome) -> Tensor:
-        return self.strength / 2 * outcome.shared["source.weight"].square().sum().expand(len(outcome.episodes))
+        return self.strength / 2 * outcome.own["source.weight"].flatten(1).square().sum(1)  # the one that moves
 
 
 def few(labels: np.ndarray, allowed: np.ndarray, count: int, place: str) -> np.ndarray:
