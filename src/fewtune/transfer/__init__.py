@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fewtune.transfer.landscape import POINTS, Barrier, barrier, interpolation, mixed
     from fewtune.transfer.law import DownstreamLaw, downstream_law, hull, mixture
     from fewtune.transfer.margin import layer_margins, layer_norms, margins
+    from fewtune.transfer.margin_by_group import group_margins
     from fewtune.transfer.modules import Criticality, ModuleCriticality, chosen_groups, criticality, rewind, rewound, with_buffers
     from fewtune.transfer.normalisation import reestimated
     from fewtune.transfer.scale_studies import Sensitivity, overlay, rescaled, residual_spread, sensitivity, shot_correlations
@@ -67,6 +68,7 @@ _WHERE = {
     "finetuning_bound": "theory",
     "finetuning_gain": "theory",
     "goes_with_error": "valleys",
+    "group_margins": "margin_by_group",
     "group_modules": "depth",
     "grows_with_depth": "valleys",
     "hull": "law",
@@ -126,6 +128,7 @@ __all__ = [
     "finetuning_bound",
     "finetuning_gain",
     "goes_with_error",
+    "group_margins",
     "group_modules",
     "grows_with_depth",
     "hull",

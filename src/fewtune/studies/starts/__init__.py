@@ -5,6 +5,7 @@ from __future__ import annotations
 from fewtune.studies.starts.checkpoints import CheckpointCurves, checkpoint_curves
 from fewtune.studies.starts.curves import WHOLE, Curve, StartCurves, best_rate, start_curves
 from fewtune.studies.starts.finetuning import HEAD, Finetuned, Finetuning, Seen, begun, finetuned
+from fewtune.studies.starts.heads import HeadRun, head_study
 from fewtune.studies.starts.surgical import NOTHING, Surgery, surgical_study
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Curve",
     "Finetuned",
     "Finetuning",
+    "HeadRun",
     "Seen",
     "StartCurves",
     "Surgery",
@@ -22,6 +24,7 @@ __all__ = [
     "best_rate",
     "checkpoint_curves",
     "finetuned",
+    "head_study",
     "start_curves",
     "surgical_study",
 ]
