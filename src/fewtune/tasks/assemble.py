@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 import torch
 
 from fewtune.data.examples import Integers
 from fewtune.keys import Key
-from fewtune.tasks.draw import choose
+from fewtune.tasks.draw import choose, choose_each
 from fewtune.tasks.episodes import Episodes
 from fewtune.tasks.task import Tasks
 
@@ -64,23 +66,36 @@ def assemble_rectangle(tasks: Tasks, key: Key, episodes: Integers, marked: Integ
 
 
 def assemble(tasks: Tasks, key: Key, episodes: Integers, marked: Integers, slots: Integers, shots: Integers, queries: Integers) -> Episodes:
-    """Ragged episodes: `slots`, `shots` and `queries` are [E, K]; padding is -1 and stands at the end of each axis. `marked` as above."""
-    draws = int((shots + queries).max(initial=1))
-    rows = _rows(tasks, key, episodes, slots, draws)
-    place = np.arange(draws)
-    label = np.broadcast_to(np.arange(slots.shape[1])[None, :, None], rows.shape)
-    inside = place < shots[..., None]
-    asked = ~inside & (place < (shots + queries)[..., None])
+    """Ragged episodes: `slots`, `shots` and `queries` are [E, K]; padding is -1 and stands at the end of each axis. `marked` as above.
+
+    Shots and queries together are at most the rows of their slot.
+    """
+    draws = shots + queries
+    place = choose_each(key.child("rows"), episodes, np.where(slots >= 0, tasks.count[slots], 0), draws)
+    rows = tasks.order[np.repeat(tasks.start[slots].reshape(-1), draws.reshape(-1)) + place]
     classes = np.where(slots >= 0, tasks.slot_class[slots], -1)
-    return Episodes(*_packed(rows, label, inside), *_packed(rows, label, asked), torch.from_numpy(classes), torch.from_numpy(marked))
+    support, query = _sides(rows, shots, draws)
+    return Episodes(*support, *query, torch.from_numpy(classes), torch.from_numpy(marked))
 
 
-def _packed(rows: Integers, label: Integers, wanted: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The wanted entries of each episode moved to the front, in order, the rest cut or -1."""
-    flat = wanted.reshape(len(wanted), -1)
-    width = int(flat.sum(axis=1).max(initial=0))
-    order = np.argsort(~flat, axis=1, kind="stable")[:, :width]
-    kept = np.take_along_axis(flat, order, axis=1)
-    both = (np.take_along_axis(part.reshape(len(part), -1), order, axis=1) for part in (rows, label))
-    first, second = (torch.from_numpy(np.where(kept, part, -1)) for part in both)
-    return first, second
+Side: TypeAlias = tuple[torch.Tensor, torch.Tensor]
+
+
+def _sides(rows: Integers, shots: Integers, draws: Integers) -> tuple[Side, Side]:
+    """(rows, labels) of the support and of the query. `rows`: one slot's after another's, `draws` [E, K] each, the first `shots` of them
+    support."""
+    flat = draws.reshape(-1)
+    lane = np.repeat(np.arange(len(flat)), flat)
+    supports = np.arange(len(rows)) - (np.cumsum(flat) - flat)[lane] < shots.reshape(-1)[lane]
+    label = lane % draws.shape[1]
+    return _packed(rows[supports], label[supports], shots), _packed(rows[~supports], label[~supports], draws - shots)
+
+
+def _packed(rows: Integers, label: Integers, counts: Integers) -> Side:
+    """Rows and labels of one episode after another (`counts` [E, K] in all), each episode's at the front of its line, the rest -1."""
+    each = counts.sum(axis=1)
+    inside = np.arange(int(each.max(initial=0))) < each[:, None]
+    both = tuple(np.full(inside.shape, -1, dtype=np.int64) for _ in range(2))
+    for whole, part in zip(both, (rows, label), strict=True):
+        whole[inside] = part
+    return torch.from_numpy(both[0]), torch.from_numpy(both[1])
