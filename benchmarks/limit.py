@@ -1,6 +1,6 @@
 """Episodes a CPU second of frozen evaluation, as `compare` does it: drawing, answering and judging. One CPU thread.
 
-    OMP_NUM_THREADS=1 python benchmarks/limit.py
+    OMP_NUM_THREADS=1 python benchmarks/limit.py [centroid] [ridge] [logistic] [drawing]
 
 20,000 x 384 random unit features of 100 classes, 5-way, 15 queries a class; the median of REPEATS rounds of process time, in which the ways
 take turns. The plain path (torch, and episodes drawn by NumPy) stands beside compiled kernels (the extra `fast`), on a float32 table and on
@@ -10,6 +10,7 @@ one of bfloat16. Ratios are those to compare between machines. Last, how far the
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 
@@ -59,13 +60,16 @@ def main() -> None:
     features, tasks = made()
     rounded = features.bfloat16()
     heads: list[tuple[str, Head, int]] = [
-        ("centroid", Centroid(), 2000),
-        ("ridge", Ridge(penalty=1.0), 1500),
-        ("logistic", Logistic(), 600),
+        ("centroid", Centroid(), 1500),
+        ("ridge", Ridge(penalty=1.0), 1000),
+        ("logistic", Logistic(), 400),
     ]
     print("| head | shots | plain | kernels | ratio | kernels, bfloat16 | ratio | loss off by | other answers | bfloat16: loss, answers |")
     print("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
+    asked = sys.argv[1:] or ["centroid", "ridge", "logistic", "drawing"]
     for name, head, count in heads:
+        if name not in asked:
+            continue
         for shots in (1, 5):
             sampler = Sampled(ways=5, shots=shots, queries=15)
 
@@ -81,7 +85,8 @@ def main() -> None:
             said = f"{off[0][0]:.1e} | {off[0][1]:.1e} | {off[1][0]:.1e}, {off[1][1]:.1e}"
             print(f"| {name} | {shots} | {rate['plain']:,.0f} | {ratio} | {said} |", flush=True)
     print("\n| episodes drawn | plain | kernel | ratio |\n|---|--:|--:|--:|")
-    for kind, each in (("Varied", Varied()), ("Sampled 1-shot", Sampled(shots=1)), ("Sampled 5-shot", Sampled(shots=5))):
+    kinds = (("Varied", Varied()), ("Sampled 1-shot", Sampled(shots=1)), ("Sampled 5-shot", Sampled(shots=5)))
+    for kind, each in kinds if "drawing" in asked else ():
 
         def drawn(compiled: bool) -> object:
             drawing(compiled)

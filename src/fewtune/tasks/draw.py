@@ -71,8 +71,8 @@ def _compiled(key: Key, episodes: Integers, sizes: Integers, draws: Integers) ->
     from fewtune.tasks.draw_kernel import shuffle
 
     out = np.empty(int(draws.sum()), dtype=np.int64)
-    given = (np.ascontiguousarray(part, dtype=np.int64) for part in (sizes, draws))
-    shuffle(np.uint64(key.value), episodes.astype(np.uint64), *given, out)
+    sizes, draws = np.ascontiguousarray(sizes, dtype=np.int64), np.ascontiguousarray(draws, dtype=np.int64)
+    shuffle(np.uint64(key.value), episodes.astype(np.uint64), sizes, draws, out)
     return out
 
 
