@@ -194,6 +194,7 @@ def scatter(family: Family, shots: int) -> bytes:
                     ax.plot(1 - along, 1 - laws[shots].predict(along), style, color="C3", linewidth=1)
             ax.set_title(name, fontsize=9)
             ax.set_xlabel("accuracy upstream", fontsize=8)
+            ax.tick_params(labelsize=7)
         figure.axes[0].set_ylabel(f"accuracy, {shots} shots", fontsize=8)
 
     return picture(build, height=190, width=860, format="png")
