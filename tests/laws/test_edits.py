@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,22 @@ from torch import Tensor
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.edits import EDITS, LoRA, declared_edits, edited
 from fewtune.backbones.load import load_backbone
+from fewtune.data.examples import make_examples
+from fewtune.data.items import Pixels
+from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
+from fewtune.keys import key
+from fewtune.learning.engine import answering, respond, tune
+from fewtune.learning.ground import Ground
+from fewtune.learning.phase import Adapt, Phase
 from fewtune.machine import Machine
+from fewtune.parts.heads import Centroid, Linear
+from fewtune.parts.plan import only
 from fewtune.spec import parse, text
-from tests.tiny import image_space, save_bert, save_clip, save_vit, text_space, vector_space
+from fewtune.tasks.pooled import Pooled
+from fewtune.tasks.samplers import Sampled
+from fewtune.tasks.task import class_rows
+from tests.tiny import image_space, images, save_bert, save_clip, save_vit, text_space, vector_space
 
 KINDS = ("bert", "vit", "clip", "timm_vit", "timm_cnn", "resnet10t", "conv4", "resnet12", "mlp")
 NAMES = {
@@ -111,6 +124,64 @@ def test_query_key_and_value_in_one_matrix_change_as_three_matrices_do() -> None
         change = factors[f"lora.{fused}.up"][rows] @ factors[f"lora.{fused}.down"][pair]
         torch.testing.assert_close(found[fused][rows], start[fused][rows] + 0.5 * change)
     torch.testing.assert_close(found[plain], start[plain] + 0.5 * factors[f"lora.{plain}.up"] @ factors[f"lora.{plain}.down"])
+
+
+def test_dropout_leaves_out_inputs_of_the_change_alone() -> None:
+    """By hand, with masks: a matrix, a convolution, and a fused matrix whose three parts leave out inputs of their own."""
+    g = torch.Generator().manual_seed(2)
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=g, dtype=torch.float64)
+
+    fused, plain, conv = "a.attn.qkv.weight", "a.out.weight", "b.weight"
+    start = {fused: drawn(12, 4), plain: drawn(5, 4), conv: drawn(6, 4, 3, 3)}
+    factors = {f"lora.{fused}.down": drawn(6, 4), f"lora.{fused}.up": drawn(12, 2), f"lora.{plain}.down": drawn(2, 4)}
+    factors |= {f"lora.{plain}.up": drawn(5, 2), f"lora.{conv}.down": drawn(2, 4, 3, 3), f"lora.{conv}.up": drawn(6, 2)}
+    edit = LoRA(patterns=("*",), rank=2, alpha=1.0, split=True, dropout=0.5)
+    masks = edit.drawn(key(3), factors)
+    assert set(masks) == set(edit.masks(factors)) and masks[f"lora.{fused}.mask"].shape == (3, 1, 4)
+    assert all(set(m.unique().tolist()) <= {0.0, 2.0} for m in masks.values())
+    assert not torch.equal(*masks[f"lora.{fused}.mask"][:2])
+    found, whole = edit.apply({**start, **factors, **masks}), edit.apply({**start, **factors})
+    assert found.keys() == start.keys()
+    x, images = drawn(7, 4), drawn(2, 4, 8, 8)
+    left = x * masks[f"lora.{plain}.mask"].view(-1)
+    change = left @ factors[f"lora.{plain}.down"].T @ factors[f"lora.{plain}.up"].T
+    torch.testing.assert_close(x @ found[plain].T, x @ start[plain].T + 0.5 * change)
+    for part in range(3):
+        rows, pair = slice(4 * part, 4 * part + 4), slice(2 * part, 2 * part + 2)
+        left = x * masks[f"lora.{fused}.mask"][part].view(-1)
+        change = left @ factors[f"lora.{fused}.down"][pair].T @ factors[f"lora.{fused}.up"][rows].T
+        torch.testing.assert_close(x @ found[fused][rows].T, x @ start[fused][rows].T + 0.5 * change)
+    seen = images * masks[f"lora.{conv}.mask"].view(1, -1, 1, 1)
+    inner = torch.nn.functional.conv2d(seen, factors[f"lora.{conv}.down"])
+    change = torch.nn.functional.conv2d(inner, factors[f"lora.{conv}.up"][:, :, None, None])
+    plainly = torch.nn.functional.conv2d(images, start[conv])
+    torch.testing.assert_close(torch.nn.functional.conv2d(images, found[conv]), plainly + 0.5 * change)
+    mean = torch.stack([edit.apply({**start, **factors, **edit.drawn(key(k), factors)})[plain] for k in range(4000)]).mean(0)
+    torch.testing.assert_close(mean, whole[plain], atol=0.12, rtol=0.1)
+    assert LoRA(patterns=("*",), rank=2).drawn(key(3), factors) == {} and not torch.equal(found[plain], whole[plain])
+    with pytest.raises(InputError, match="dropout of LoRA is a share"):
+        LoRA(dropout=1.0)
+
+
+def test_each_step_leaves_out_other_inputs_and_answers_leave_out_none(folder: Path) -> None:
+    backbone, edit = loaded("clip", folder), LoRA(rank=2, dropout=0.4)
+    photos = make_examples(Pixels(images(12, height=32, width=32)), np.arange(12) % 3)
+    ground = Ground(backbone, RowSpace([photos]), (edit,))
+    phase = Phase(sampler=Pooled(), learner=Centroid(), plan=only("lora.*", 0.1), steps=1)
+    start = {n: t + 0.1 if n.endswith(".up") else t for n, t in ground.start().items()}
+    seen = []
+    for step in (1, 1, 2):
+        answer = answering(ground, phase, start, key(0, step))
+        episodes = Sampled(ways=3, shots=2, queries=2).draw(class_rows(ground.space), key(0), 0, 1)
+        seen.append(answer(episodes, (0,)).logits)
+    plain = respond(ground, Centroid(), start, episodes, key(0)).logits
+    assert torch.equal(seen[0], seen[1]) and not torch.equal(seen[0], seen[2]) and not torch.equal(seen[0], plain)
+    head = Linear(start="centroid")
+    own = tune(ground, Adapt(phases=(replace(phase, learner=head),), then=head), start, episodes, key(1))
+    assert own and not any(n.endswith(".mask") for n in own)
+    assert not set(ground.masks) & set(ground.movable({**start, **edit.drawn(key(0), ground.declared_by_edits)}))
 
 
 def test_split_factors_are_declared_and_averaged_as_the_changed_weights() -> None:

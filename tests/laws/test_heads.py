@@ -59,7 +59,7 @@ from fewtune.parts.sharing import (
 )
 from fewtune.spec import parse, text
 from fewtune.testing import check_head
-from fewtune.testing.heads import NAMES, answers, problem, relabelled
+from fewtune.testing.heads import NAMES, answers, begun, problem, relabelled
 
 CASES = (
     BlackBox(),
@@ -83,6 +83,10 @@ CASES = (
     Linear(rows="class", start="random", bias=False),
     Linear(start="centroid"),
     Linear(start="centroid", bias=False),
+    Linear(start="centroid", cosine=True),
+    Linear(start="text", cosine=True, prompts="a {}"),
+    Linear(start="text", prompts="a {}"),
+    Linear(rows="class", start="random", cosine=True, temperature=7.0),
     Logistic(),
     Logistic(C=1e4, normalize=False),
     Logistic(C=1e-7),
@@ -256,7 +260,7 @@ def test_gradients_are_right(head: Any) -> None:
     support, query, episodes, vectors = problem(5, E=2, K=3, shots=(2, 1, 2), Q=2, D=4)
     episodes.support_label[1, -1] = -1
     episodes = relabelled(episodes, support=torch.where(episodes.support_label < 0, -1, episodes.support))
-    declared = head.begin(4, lambda: support[:1], episodes[:1]) if head.own else head.declare(4, NAMES)
+    declared = begun(head, support[:1], episodes[:1], vectors[:1])
     parameters = {key: value.detach().double().requires_grad_() for key, value in declared.items() if value.is_floating_point()}
     marks = {key: value for key, value in declared.items() if not value.is_floating_point()}
 
@@ -275,7 +279,7 @@ def test_gradients_are_right(head: Any) -> None:
 @each_head
 def test_the_state_alone_answers_and_is_cut_by_episode(head: Any) -> None:
     support, query, episodes, vectors = problem(6)
-    declared = head.begin(6, lambda: support[:1], episodes[:1]) if head.own else head.declare(6, NAMES)
+    declared = begun(head, support[:1], episodes[:1], vectors[:1])
     parameters = {key: value.double() for key, value in declared.items()}
     state = head.fit(support, episodes, vectors, parameters)
     assert all(len(value) == len(episodes) for value in state.values())

@@ -20,6 +20,7 @@ from fewtune.parts.losses import (
     AtMost,
     BinaryCrossEntropy,
     ByKind,
+    ClassAnchor,
     Contrast,
     CrossEntropy,
     Displacement,
@@ -47,6 +48,8 @@ CASES = (
     AtMost(loss=CrossEntropy(), most=-1.0, start=2.0),
     BinaryCrossEntropy(),
     ByKind(),
+    ClassAnchor(strength=2.0),
+    ClassAnchor(strength=0.7, agreement=False),
     Contrast(),
     Contrast(temperature=7.0),
     CrossEntropy(),
@@ -95,7 +98,9 @@ def outcome_for(loss: Any, seed: int = 0, E: int = 3, Q: int = 4, K: int = 3, D:
     else:
         label = torch.randint(0, K, (E, Q), generator=g)
         label[0, 1] = -1
+    heads = {"head.weight": drawn(g, K, D)} if isinstance(loss, ClassAnchor) else {}
     multipliers = {"multipliers.constraint": drawn(g, E)} if isinstance(loss, AtMost) else {}
+    moved = {"a": drawn(g, E, 2, 3), "b": drawn(g, E, 4), "head": drawn(g, E, 2)} | {n: drawn(g, E, *t.shape) for n, t in heads.items()}
     rows = torch.arange(Q).expand(E, Q).clone()
     if isinstance(loss, NtXent | OneNegative | Population):  # views: every second row is the one before it
         rows = rows // 2
@@ -107,10 +112,8 @@ def outcome_for(loss: Any, seed: int = 0, E: int = 3, Q: int = 4, K: int = 3, D:
         episodes=episodes,
         query=drawn(g, E, Q, D),
         class_vectors=drawn(g, E, K, D),
-        shared={"a": drawn(g, 2, 3), "b": drawn(g, 4), "unmoved": drawn(g, 2)},
-        own=of_two_tasks(g, E)
-        if isinstance(loss, SoftSharing | TaskRelation)
-        else {"a": drawn(g, E, 2, 3), "b": drawn(g, E, 4), "head": drawn(g, E, 2), **multipliers},
+        shared={"a": drawn(g, 2, 3), "b": drawn(g, 4), "unmoved": drawn(g, 2), **heads},
+        own=of_two_tasks(g, E) if isinstance(loss, SoftSharing | TaskRelation) else {**moved, **multipliers},
         teacher=drawn(g, E, Q, K),
     )
 
@@ -221,7 +224,8 @@ def test_padding_changes_nothing(loss: Any, seed: int, rows: int, classes: int, 
 @each_loss
 def test_gradients_and_their_gradients_are_those_of_central_differences(loss: Any) -> None:
     outcome = padded(outcome_for(loss), 1, 1, 0.5)
-    constant = {"Anchor": "shared ", "Displacement": "own ", "Distil": "teacher"}.get(type(loss).__name__, "none")
+    constants: dict[str, Any] = {"Anchor": "shared ", "Displacement": "own ", "Distil": "teacher", "ClassAnchor": ("shared ", "teacher")}
+    constant = constants.get(type(loss).__name__, "none")
     if isinstance(loss, Anchor) and not loss.stop:
         constant = "none"
     if isinstance(loss, TaskRelation) and loss.modes == "all":
@@ -240,7 +244,7 @@ def test_gradients_and_their_gradients_are_those_of_central_differences(loss: An
 
 @each_loss
 def test_an_episode_without_anything_to_score_costs_nothing(loss: Any) -> None:
-    if isinstance(loss, Anchor | Displacement | SoftSharing | TaskRelation):
+    if isinstance(loss, Anchor | Displacement | SoftSharing | TaskRelation) or loss == ClassAnchor(strength=0.7, agreement=False):
         pytest.skip("it is a loss on weights and reads no query")
     outcome = outcome_for(loss)
     label = outcome.episodes.query_label.clone()

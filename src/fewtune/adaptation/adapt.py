@@ -27,6 +27,7 @@ from fewtune.learners.labelled import Labelled
 from fewtune.learners.side import Side
 from fewtune.learners.target import Target, check_answers_fit, usable_target
 from fewtune.learning.method import Method
+from fewtune.learning.scaled import scaled
 from fewtune.models.backbone_record import record_of
 from fewtune.models.bundle import Bundle
 from fewtune.models.card import model_card
@@ -112,6 +113,7 @@ def _frozen(examples: Examples, backbone: Backbone, methods: Mapping[str, Method
             single=int(target.shots().max()) == 1,
             answers_prompts=backbone.answers_prompts,
         )
+    methods = {name: scaled(method, backbone) for name, method in methods.items()}
     side = Side(backbone, target.features)
     with job.clock.stage("choosing a learner on frozen features"):
         return FrozenModel(target, side, methods, choose(side, methods, target, how))

@@ -15,6 +15,7 @@ from fewtune.data.class_names import check_names, odd_names
 from fewtune.errors import InputError
 from fewtune.learning.classes import prompts_of, vectors_by_prompts
 from fewtune.learning.method import Method
+from fewtune.learning.scaled import scaled
 from fewtune.models.backbone_record import record_of
 from fewtune.models.bundle import Bundle
 from fewtune.models.card import model_card
@@ -58,7 +59,8 @@ def from_names(class_names: Sequence[str], backbone: Backbone, *, prompts: tuple
             f"{option('--backbone NAME')} of one that can (a text encoder, or a CLIP model for photos), or label a few examples."
         )
     modality = backbone.preparation.modality
-    method = _zero_shot(candidates(label_side=True, modality=modality, prompts=prompts, answers_prompts=backbone.answers_prompts))
+    usual = candidates(label_side=True, modality=modality, prompts=prompts, answers_prompts=backbone.answers_prompts)
+    method = scaled(_zero_shot(usual), backbone)
     vectors = vectors_by_prompts(backbone, names, [method])[prompts_of(method.head)]
     none = np.zeros(0, dtype=np.int64)
     width = backbone.width or vectors.shape[1]

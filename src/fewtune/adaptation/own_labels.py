@@ -15,6 +15,7 @@ from fewtune.errors import InputError
 from fewtune.learners.usual import prior_of, without_spread
 from fewtune.learning.method import Method
 from fewtune.learning.phase import Adapt, phases_of
+from fewtune.learning.scaled import scaled
 from fewtune.parts.heads import Text
 from fewtune.sides.guard import own_splits_allow
 from fewtune.sides.inner_folds import InnerFolds
@@ -79,7 +80,8 @@ class OwnLabels:
 
     def tuner(self, recipe: str) -> OwnTuner:
         """What finetunes by a method."""
-        return OwnTuner(self.frozen.target, self._space, self.frozen.side.backbone, own_method(recipe), self.how.seed)
+        backbone = self.frozen.side.backbone
+        return OwnTuner(self.frozen.target, self._space, backbone, scaled(own_method(recipe), backbone), self.how.seed)
 
     def route(self, tuner: OwnTuner, number: int) -> Route:
         """The way to a side by the method of this number."""

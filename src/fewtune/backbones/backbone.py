@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fewtune.backbones.activations import Weights
+from fewtune.backbones.context import Learned
 from fewtune.backbones.groups import Groups
 from fewtune.backbones.moved import moved_network
 from fewtune.backbones.own_module import Images, own_network, reads
@@ -49,7 +50,7 @@ class Backbone:
     provide it (DropBlock). `label_metric`: features and class vectors are compared by their angle, or "dot": by their product plus a bias,
     the last number of a class vector [D + 1] (the words of a masked language model). `origin`: the backbone before its weights were
     replaced (`with_weights`), or None; a saved model names that one. `towers`: the image and the text encoder of a `pair:`, as they were
-    loaded; none of other models.
+    loaded; none of other models. `context`: vectors that stand for words at the beginning of a text of the label side, or None.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Backbone:
     origin: Backbone | None = None
     label_metric: Literal["cosine", "dot"] = "cosine"
     towers: tuple[Backbone, ...] = ()
+    context: Learned | None = None
 
     @staticmethod
     def of(
@@ -137,7 +139,10 @@ class Backbone:
 
     @cached_property
     def _digest(self) -> str:
-        return digest(f"{self.structure} {digest_weights(self.start())} {self.preparation.text} {self.width}")
+        plain = digest(f"{self.structure} {digest_weights(self.start())} {self.preparation.text} {self.width}")
+        if self.context is None:
+            return plain
+        return digest(f"{plain} {self.context.words!r} {digest_weights({'vectors': self.context.vectors})}")
 
     def digest(self) -> str:
         """A digest of the weights with buffers, the preprocessing and how features are read: 32 hexadecimal digits."""
@@ -184,11 +189,14 @@ class Backbone:
         """The network on the inputs [E, B, ...] of episodes, each with its `own` weights [E, ...] beside the `shared` ones [...]."""
         return self._passes.forward_each(own, shared, inputs)
 
-    def embed_labels(self, weights: Weights, texts: Sequence[str]) -> Float[Tensor, "n D"]:
-        """Class vectors of texts. Raises InputError if there is no label side."""
+    def embed_labels(self, weights: Weights, texts: Sequence[str], learned: Learned | None = None) -> Float[Tensor, "n D"]:
+        """Class vectors of texts. `learned`: vectors for their first words, by default those of the backbone.
+
+        Raises InputError if there is no label side.
+        """
         if self.texts is None:
             raise InputError(f"backbone {self.name!r} has no label side (text encoder), so it cannot read class names.")
-        return self._rows.labels(weights, texts, self.texts)
+        return self._rows.labels(weights, texts, self.texts, learned or self.context)
 
     @cached_property
     def _passes(self) -> Passes:

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from fewtune.backbones.backbone import Backbone, Weights
+from fewtune.backbones.context import Context, Learned
 from fewtune.errors import InputError
-from fewtune.keys import key
+from fewtune.keys import Key, key
 
 _GROUP = "group:"
 _FUSED = ("in_proj_weight", "qkv.weight")  # of query, key and value in one
@@ -54,21 +55,27 @@ class LoRA:
     `split`: query, key and value that stand above one another in one matrix (names that end in in_proj_weight or qkv.weight) get a change
     of rank `rank` each, as where they are three matrices; down is then [3 x rank, in].
 
+    `dropout` p: in each step of training, inputs of the change are left out with probability p, and the others multiplied by 1 / (1 - p);
+    query, key and value of one matrix leave out others. Answers outside training use all.
+
     Reference: Hu et al., "LoRA: low-rank adaptation of large language models", ICLR 2022. Departs: down is normal with variance 1 / columns
     (the paper says Gaussian, the authors' code is uniform with a third of that variance); all projections by default, not
-    queries and values only.
+    queries and values only; all rows and tokens of a step leave out the same inputs, because an edit knows weights and no activations.
     """
 
     patterns: tuple[str, ...] = PROJECTIONS
     rank: int = 8
     alpha: float = 8.0
     split: bool = False
+    dropout: float = 0.0
     name: str = "lora"
 
     def __post_init__(self) -> None:
         given: object = self.patterns
         if not isinstance(given, tuple) or not given:
             raise InputError(f"LoRA takes a tuple of patterns such as ('*attn.qkv.weight',), found {given!r}.")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"dropout of LoRA is a share of at least 0 and below 1, found {self.dropout}.")
         if self.rank < 1 or not math.isfinite(self.alpha) or self.alpha <= 0:
             raise InputError(f"LoRA needs a rank of at least 1 and an alpha above 0, found {self.rank} and {self.alpha}.")
         if not self.name:
@@ -100,6 +107,21 @@ class LoRA:
             )
             found[f"{self.name}.{name}.down"] = down.to(weight)
             found[f"{self.name}.{name}.up"] = weight.new_zeros(len(weight), self.rank)
+        return found
+
+    def masks(self, declared: Weights) -> dict[str, tuple[int, ...]]:
+        """What a step of training draws: the shape of each mask, by its name; nothing without dropout. `declared`: the factors."""
+        if not self.dropout:
+            return {}
+        return {self._mask(name): (self._parts(name), 1, *declared[self._pair(name)[0]].shape[1:2]) for name in self._changed(declared)}
+
+    def drawn(self, key: Key, declared: Weights) -> dict[str, Tensor]:
+        """The masks of one step by its key: 0 for an input that is left out, 1 / (1 - p) for the others."""
+        found = {}
+        for name, shape in self.masks(declared).items():
+            stays = torch.rand(shape, generator=key.child(name).torch_generator(), dtype=torch.float64) >= self.dropout
+            like = declared[f"{name.removesuffix('.mask')}.down"]
+            found[name] = (stays / (1 - self.dropout)).to(like)
         return found
 
     def _matching(self, backbone: Backbone, start: Weights) -> list[str]:
@@ -159,7 +181,10 @@ class LoRA:
     def _change(self, weights: Weights, name: str) -> Tensor:
         """alpha / rank x up down, in the shape of the weight."""
         down, up = (weights[n] for n in self._pair(name))
-        parts = self._parts(name)
+        parts, mask = self._parts(name), weights.get(self._mask(name))
+        if mask is not None:  # [parts, 1, in]
+            each = down.view(parts, self.rank, *down.shape[1:])
+            down = (each * mask.view(*mask.shape, *(1,) * (down.ndim - 2))).view(down.shape)
         if parts == 1:
             return self.scale * (up @ down.flatten(1)).view(weights[name].shape)
         each = torch.bmm(up.view(parts, -1, self.rank), down.view(parts, self.rank, -1))
@@ -169,6 +194,9 @@ class LoRA:
         """How many changes a weight gets, one above the other."""
         return 3 if self.split and name.endswith(_FUSED) else 1
 
+    def _mask(self, name: str) -> str:
+        return f"{self.name}.{name}.mask"
+
     def _pair(self, name: str) -> tuple[str, str]:
         return f"{self.name}.{name}.down", f"{self.name}.{name}.up"
 
@@ -177,11 +205,11 @@ class LoRA:
         return [n[len(self.name) + 1 : -len(".down")] for n in self._factors(weights) if n.endswith(".down")]
 
     def _factors(self, weights: Weights) -> Iterator[str]:
-        return (name for name in weights if name.startswith(f"{self.name}.") and name.endswith((".down", ".up")))
+        return (name for name in weights if name.startswith(f"{self.name}.") and name.endswith((".down", ".up", ".mask")))
 
 
-Edit: TypeAlias = LoRA
-EDITS = (LoRA,)
+Edit: TypeAlias = LoRA | Context
+EDITS = (LoRA, Context)
 
 
 def declared_edits(edits: tuple[Edit, ...], backbone: Backbone) -> dict[str, Tensor]:
@@ -204,6 +232,22 @@ def edited(edits: tuple[Edit, ...], weights: Weights) -> dict[str, Tensor]:
     for edit in edits:
         changed = edit.apply(changed)
     return dict(changed)
+
+
+def masks_of(edits: tuple[Edit, ...], declared: Weights) -> frozenset[str]:
+    """The names of all that edits draw in a step of training."""
+    return frozenset(name for edit in edits for name in edit.masks(declared))
+
+
+def drawn_by(edits: tuple[Edit, ...], declared: Weights, key: Key) -> dict[str, Tensor]:
+    """What edits draw in one step of training, by name."""
+    return {name: t for edit in edits for name, t in edit.drawn(key.child("edits"), declared).items()}
+
+
+def context_in(edits: tuple[Edit, ...], weights: Weights) -> Learned | None:
+    """The words before class names that weights hold as vectors; None where no edit learns any."""
+    held = (edit for edit in edits if isinstance(edit, Context) and f"{edit.name}.vectors" in weights)
+    return next((edit.read(weights) for edit in held), None)
 
 
 def settled(edits: tuple[Edit, ...], weights: Weights, start: Weights) -> dict[str, Tensor]:

@@ -27,15 +27,18 @@ class Passes:
     network: nn.Module
     machine: Machine
 
-    def forward(self, weights: Weights, inputs: Any, *, again: bool = False, **options: Any) -> Float[Tensor, "B D"]:
+    def forward(
+        self, weights: Weights, inputs: Any, *, again: bool = False, also: Tensor | None = None, **options: Any
+    ) -> Float[Tensor, "B D"]:
         """The network on prepared inputs: autocast to the machine's precision, features in float32.
 
-        `again`: keep no activations for the gradient, but recompute them when they are needed.
+        `again`: keep no activations for the gradient, but recompute them when they are needed. `also`: what it reads beside weights and
+        inputs, so that gradients flow to it.
         """
         device = self.machine.device
         moved = _moved(inputs, device, self.machine.channels_last)
         held = {name: tensor.to(device) for name, tensor in weights.items()}
-        keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in held.values())
+        keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (*held.values(), *(() if also is None else (also,))))
         network = self._called
         if network.training:  # a pure function has no dropout and no batch statistics
             network.eval()

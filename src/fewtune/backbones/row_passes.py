@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fewtune.backbones.activations import Weights, rows_again
+from fewtune.backbones.context import Learned, reading
 from fewtune.backbones.gathered import gathered
 from fewtune.backbones.masking import masked
 from fewtune.backbones.passes import Passes
@@ -182,13 +183,22 @@ class RowPasses:
             return self.passes.row_bytes.of(weights, longest, self.preparation.batch, size=len(longest))
         return self.passes.row_bytes.of(weights, space.prepared(int(rows[0]), self.preparation), self.preparation.batch)
 
-    def labels(self, weights: Weights, texts: Sequence[str], read: Texts) -> Float[Tensor, "n D"]:
-        """Class vectors of texts, which `read` tokenises. Texts of similar length are passed through the network together."""
+    def labels(self, weights: Weights, texts: Sequence[str], read: Texts, learned: Learned | None = None) -> Float[Tensor, "n D"]:
+        """Class vectors of texts, which `read` tokenises. Texts of similar length are passed through the network together.
+
+        `learned`: vectors that stand for the first words of the texts.
+        """
         if not texts:
             return torch.zeros(0, self.width, device=self.passes.machine.device)
         order = np.argsort([len(t) for t in texts], kind="stable")
         longest, each = max(texts, key=len), self.passes.row_bytes
         again = rows_again(self.passes.machine, len(texts), lambda: each.of(weights, longest, read, size=len(longest), side="label"))
         batches = [read([texts[j] for j in chunk]) for chunk in self.split(order, again)]
-        parts = [self.passes.forward(weights, batch, again=bool(again), side="label") for batch in batches]
+        parts = []
+        for batch in batches:
+            if learned is None:
+                parts.append(self.passes.forward(weights, batch, again=bool(again), side="label"))
+                continue
+            with reading(self.passes.network, batch, learned, read):
+                parts.append(self.passes.forward(weights, batch, side="label", also=learned.vectors))
         return torch.cat(parts)[torch.from_numpy(np.argsort(order))]

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from fewtune.fast import taken
 from fewtune.keys import Key, key
-from fewtune.learning.classes import class_vectors, prompts_of
 from fewtune.learning.declared import for_testing, inner_moving
 from fewtune.learning.engine import respond
 from fewtune.learning.ground import Ground
@@ -114,7 +113,7 @@ def _by_table(
         features = ground.embed(weights, torch.from_numpy(rows)[None])[0]
         vectors = None
         if head.reads_classes:
-            vectors = class_vectors(ground.backbone, ground.held(weights), ground.space.class_names, prompts_of(head))
+            vectors = ground.vectors_of(head, weights, ground.space.class_names)
     place = np.full(int(rows[-1]) + 2, -1, dtype=np.int64)
     place[rows] = np.arange(len(rows))
     parameters = ground.read(head, weights)

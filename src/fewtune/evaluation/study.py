@@ -18,6 +18,7 @@ from fewtune.evaluation.protocol import Protocol
 from fewtune.evaluation.task_choice import Reserved
 from fewtune.evaluation.training_settings import Training
 from fewtune.learning.method import Method
+from fewtune.learning.scaled import scaled
 from fewtune.spec import text
 from fewtune.statistics.metrics import METRICS, Metric
 from fewtune.tasks.episodes import Episodes
@@ -41,7 +42,8 @@ def episode_metric(name: str) -> str:
 @final
 @dataclass(frozen=True, eq=False)
 class Study:
-    """What is compared. `methods` by the name they are shown under; `features` [N, D] are the target's rows through the backbone.
+    """What is compared. `methods` by the name they are shown under, each with the backbone's own temperature where it leaves it open;
+    `features` [N, D] are the target's rows through the backbone.
 
     `source`: what methods that learn may learn from, a row space apart: training never sees the target, so a trained model serves any of
     them. `training`: how such methods are treated. `reserved`: what methods that choose their tasks may know of the target. `beside`:
@@ -60,6 +62,10 @@ class Study:
     beside: Mapping[str, str] = field(default_factory=dict)
     given: Drawn = field(default_factory=dict)
     metric: str = ACCURACY
+
+    def __post_init__(self) -> None:
+        methods = {name: {label: scaled(m, self.backbone) for label, m in found.items()} for name, found in self.methods.items()}
+        object.__setattr__(self, "methods", methods)
 
     @property
     def trains(self) -> bool:

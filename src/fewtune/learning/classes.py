@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fewtune.backbones.backbone import Backbone, Weights
+from fewtune.backbones.context import Learned
 from fewtune.data.templates import fill, readable
 from fewtune.errors import InputError
 from fewtune.learning.method import Method
@@ -20,10 +21,13 @@ def prompts_of(head: Head) -> tuple[str, ...]:
     return tuple(getattr(head, "prompts", ())) if head.reads_classes else ()
 
 
-def class_vectors(backbone: Backbone, weights: Weights, class_names: Sequence[str], prompts: Sequence[str]) -> Float[Tensor, "C D"]:
+def class_vectors(
+    backbone: Backbone, weights: Weights, class_names: Sequence[str], prompts: Sequence[str], learned: Learned | None = None
+) -> Float[Tensor, "C D"]:
     """One unit vector a class: the texts of all templates are embedded, normalised, averaged and normalised again.
 
-    Of a label side that is compared by products ("dot"), the mean as it is, with the bias last: [C, D + 1].
+    Of a label side that is compared by products ("dot"), the mean as it is, with the bias last: [C, D + 1]. `learned`: vectors for the
+    first words of the texts.
 
     Reference: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", 2021, section 3.1.4 (ensembling in
     embedding space). Raises InputError where the backbone has no label side.
@@ -32,7 +36,7 @@ def class_vectors(backbone: Backbone, weights: Weights, class_names: Sequence[st
         raise InputError(f"backbone {backbone.name!r} has no label side, so class names cannot be compared with: choose another method.")
     distinct = sorted(set(class_names))
     texts = [fill(prompt, readable(name)) for name in distinct for prompt in prompts]
-    embedded = backbone.embed_labels(weights, texts)
+    embedded = backbone.embed_labels(weights, texts, learned)
     if backbone.label_metric == "dot":
         mean = embedded.view(len(distinct), len(prompts), -1).mean(1)
     else:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fewtune.backbones.attention import plain_attention
-from fewtune.backbones.edits import Edit
+from fewtune.backbones.edits import Edit, drawn_by
 from fewtune.data.views.views import IDENTITY, View
 from fewtune.errors import InputError
 from fewtune.keys import Key
@@ -22,7 +22,7 @@ from fewtune.learning.memo import Memo
 from fewtune.learning.phase import Adapt, Average, Greedy, Implicit, Learner, Phase, Step, distils, heads_of, phases_of
 from fewtune.learning.support import support_tasks
 from fewtune.learning.together import adapt_together, fit_together
-from fewtune.parts.heads.head import Head, Random, stored
+from fewtune.parts.heads.head import FromNames, Head, Random, stored
 from fewtune.parts.heads.head import answer as answered
 from fewtune.parts.heads.projection import Projection
 from fewtune.parts.inner import start, update
@@ -167,6 +167,8 @@ def _own_heads(ground: Ground, steps: tuple[Step, ...], weights: Weights, episod
     for head in (head for phase in phases_of(steps) for head in heads_of(phase.learner)):
         if not made.keys() >= {*head.own}:
             made |= {n: t.to(device) for n, t in head.begin(ground.width, support, episode.to(device)).items()}
+            if isinstance(head, FromNames) and (vectors := ground.class_vectors(head, weights, episode)) is not None:
+                made |= head.begin_at(vectors[0].detach(), ground.width)
     return made
 
 
@@ -205,7 +207,7 @@ def answering(ground: Ground, phase: Phase, weights: Weights, key: Key, *, origi
     apart = replace(ground, memo=None, meter=Meter())  # what a teacher looks at is not counted, and has no gradients to remember
 
     def answer(episodes: Episodes, numbers: Sequence[int]) -> Outcome:
-        now = {**weights, **_drawn(phase.learner, episodes, key, numbers)}
+        now = {**weights, **drawn_by(ground.edits, ground.declared_by_edits, key), **_drawn(phase.learner, episodes, key, numbers)}
         outcome = respond(ground, phase.learner, now, episodes, key, views=views, numbers=numbers)
         if origin is None or not distils(phase):
             return outcome

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol, final
@@ -14,7 +14,7 @@ from torch import Tensor
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.cutting.cut import find_cut
 from fewtune.backbones.cutting.cut_store import CutStore
-from fewtune.backbones.edits import Edit, declared_edits, edited
+from fewtune.backbones.edits import Edit, context_in, declared_edits, edited, masks_of
 from fewtune.backbones.gathered import gathered
 from fewtune.data.row_space import RowSpace
 from fewtune.data.views.views import IDENTITY, View
@@ -73,13 +73,23 @@ class Ground:
         return frozenset(self.backbone.start())
 
     @cached_property
+    def declared_by_edits(self) -> dict[str, Tensor]:
+        """What edits start from, by name."""
+        return declared_edits(self.edits, self.backbone)
+
+    @cached_property
     def edit_names(self) -> frozenset[str]:
-        return frozenset(declared_edits(self.edits, self.backbone))
+        return frozenset(self.declared_by_edits)
+
+    @cached_property
+    def masks(self) -> frozenset[str]:
+        """What edits draw in each step of training; it never moves."""
+        return masks_of(self.edits, self.declared_by_edits)
 
     @cached_property
     def names(self) -> frozenset[str]:
         """What features depend on: the backbone's weights, buffers included, and those of edits; a part declared every other name."""
-        return self._backbone_names | self.edit_names
+        return self._backbone_names | self.edit_names | self.masks
 
     @cached_property
     def parameters(self) -> tuple[str, ...]:
@@ -88,12 +98,12 @@ class Ground:
 
     def start(self) -> dict[str, Tensor]:
         """The weights before anything is learned, on the device: the backbone's and those that edits declare."""
-        whole = {**self.backbone.start(), **declared_edits(self.edits, self.backbone)}
+        whole = {**self.backbone.start(), **self.declared_by_edits}
         return {n: t.to(self.backbone.machine.device) for n, t in whole.items()}
 
     def movable(self, weights: Mapping[str, Tensor]) -> tuple[str, ...]:
         """What a plan must cover: the backbone's parameters and every declared name; whole numbers are marks that never move."""
-        declared = (name for name, t in weights.items() if name not in self._backbone_names and t.is_floating_point())
+        declared = (name for name, t in weights.items() if name not in self._backbone_names | self.masks and t.is_floating_point())
         return (*self.parameters, *declared)
 
     def movable_inside(self, weights: Mapping[str, Tensor]) -> tuple[str, ...]:
@@ -178,11 +188,16 @@ class Ground:
             return None
         ids = sorted({c for c in episodes.classes.flatten().tolist() if c >= 0})
         names = [self.space.class_names[c] for c in ids]
-        held, prompts = self.held(weights), prompts_of(head)
-        vectors = self.labels.of(names, prompts, held, lambda: class_vectors(self.backbone, held, names, prompts))
+        vectors = self.vectors_of(head, weights, names)
         place = {c: i for i, c in enumerate(ids)}
         index = torch.tensor([[place.get(c, 0) for c in row] for row in episodes.classes.tolist()], device=vectors.device)
         return vectors[index]
+
+    def vectors_of(self, head: Head, weights: Mapping[str, Tensor], class_names: Sequence[str]) -> Tensor:
+        """The class vectors [C, D] of some names in the head's templates, by the weights at hand."""
+        held, prompts, learned = self.held(weights), prompts_of(head), context_in(self.edits, weights)
+        known = held if learned is None else {**held, "context": learned.vectors}
+        return self.labels.of(class_names, prompts, known, lambda: class_vectors(self.backbone, held, class_names, prompts, learned))
 
     def declared(self, head: Head) -> dict[str, Tensor]:
         """The parameters a head starts from, by the names under which weights hold them, on the machine's device."""

@@ -10,7 +10,7 @@ from fewtune.errors import InputError
 from fewtune.parts.aggregators import Aggregator, Mean, remembers
 from fewtune.parts.heads.head import Head
 from fewtune.parts.keep import Keep, Last
-from fewtune.parts.losses import CrossEntropy, Distil, Loss
+from fewtune.parts.losses import ClassAnchor, CrossEntropy, Distil, Loss
 from fewtune.parts.merging import Rule
 from fewtune.parts.optimizers import SGD, Optimizer
 from fewtune.parts.plan import Plan
@@ -185,7 +185,7 @@ Learner: TypeAlias = Head | Adapt
 
 def distils(phase: Phase) -> bool:
     """Whether a loss of the phase needs a teacher."""
-    return any(isinstance(loss, Distil) for loss in phase.losses)
+    return any(isinstance(loss, Distil) or (isinstance(loss, ClassAnchor) and loss.agreement) for loss in phase.losses)
 
 
 def phases_of(steps: tuple[Step, ...]) -> list[Phase]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeAlias, final
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.beside import beside
-from fewtune.backbones.edits import EDITS, Edit, declared_edits, edited
+from fewtune.backbones.edits import EDITS, Edit, context_in, declared_edits, edited
 from fewtune.backbones.weights import digest_weights
 from fewtune.errors import InputError
 from fewtune.spec import digest, parse, text
@@ -80,6 +80,8 @@ def what_moved(backbone: Backbone, weights: Mapping[str, Tensor], edits: tuple[E
     chosen = {n: t for n, t in weights.items() if n in start and not torch.equal(t.to(start[n]), start[n])}
     for up in (n for n in factors if n.endswith(".up") and n in weights and bool(weights[n].any())):
         chosen |= {_other(up): weights.get(_other(up), factors[_other(up)]), up: weights[up]}
+    alone = (n for n in factors if _other(n) == n and n in weights)
+    chosen |= {n: weights[n] for n in alone if not torch.equal(weights[n].to(factors[n]), factors[n])}
     if not chosen:
         return None
     kept = {n: t.detach().to(device="cpu", dtype=(start | factors)[n].dtype).clone() for n, t in chosen.items()}
@@ -114,16 +116,21 @@ def read_edits(said: str) -> tuple[Edit, ...]:
 
 
 def _other(factor: str) -> str:
-    """The name of the factor that one is multiplied with."""
+    """The name of the factor that one is multiplied with; of what is no factor, its own."""
+    if not factor.endswith((".up", ".down")):
+        return factor
     return factor.removesuffix(".up") + ".down" if factor.endswith(".up") else factor.removesuffix(".down") + ".up"
 
 
 def _put(backbone: Backbone, weights: Mapping[str, Tensor], edits: tuple[Edit, ...]) -> Backbone:
     start = backbone.start()
     device = backbone.machine.device
+    given = {n: t.to(device) for n, t in weights.items()}
     with torch.no_grad():
-        whole = edited(edits, {**start, **{n: t.to(device) for n, t in weights.items()}})
-    return backbone.with_weights({n: t for n, t in whole.items() if t is not start.get(n)})
+        whole = edited(edits, {**start, **given})
+    made = backbone.with_weights({n: t for n, t in whole.items() if t is not start.get(n)})
+    learned = context_in(edits, {**declared_edits(edits, backbone), **given}) if edits else None
+    return made if learned is None else replace(made, context=learned)
 
 
 def _digest(backbone: Backbone, finetuned: Backbone, weights: Mapping[str, Tensor], edits: str) -> str:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
         text_prior,
         zero_shot,
     )
-    from fewtune.recipes.image_text import clap, clip_lora, gda, lp_pp, proker, prolip, task_res, tip_adapter, two_stage
+    from fewtune.recipes.image_text import clap, clip_lora, coop, gda, lp_pp, proker, prolip, task_res, tip_adapter, two_stage
     from fewtune.recipes.language import RECIPES, WORDS, read_frozen, read_method, variants, varied, with_options
     from fewtune.recipes.meta import anil, boil, fomaml, imaml, maml, meta_sgd, minibatch_prox, reptile
     from fewtune.recipes.prompting import multitask_prompt_finetuning, prompt_finetuning, prompt_zero_shot
@@ -79,6 +79,7 @@ _WHERE = {
     "check_words": "spelled",
     "clap": "image_text",
     "clip_lora": "image_text",
+    "coop": "image_text",
     "contrastive": "finetuning",
     "cross_stitch": "sharing",
     "deep_relation": "sharing",
@@ -159,6 +160,7 @@ __all__ = [
     "clap",
     "clip_lora",
     "contrastive",
+    "coop",
     "cross_stitch",
     "deep_relation",
     "film",

@@ -106,7 +106,7 @@ def laplace(C: float = 30.0, normalize: bool = True) -> Method:
 
 
 @typed
-def zero_shot(prompts: tuple[str, ...] = PHOTO_TEMPLATES, temperature: float = 100.0) -> Method:
+def zero_shot(prompts: tuple[str, ...] = PHOTO_TEMPLATES, temperature: float | None = None) -> Method:
     """Class names alone: cosine to the texts of the prompts (CLIP, Radford et al. 2021). Ignores the support.
 
     >>> zero_shot(prompts="a photo of a {}").learner.prompts

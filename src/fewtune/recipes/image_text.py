@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+from fewtune.backbones.context import Context
 from fewtune.backbones.edits import LoRA
 from fewtune.data.templates import PHOTO_TEMPLATES
+from fewtune.errors import InputError
 from fewtune.learning.method import Method
 from fewtune.learning.phase import Adapt, Phase
 from fewtune.parts.heads import KernelPrior, LpPlus, NamedGaussian, Text, TextProbe, TipAdapter
@@ -19,8 +21,14 @@ from fewtune.parts.rates import Cosine
 from fewtune.recipes.shared_defaults import typed
 from fewtune.tasks.pooled import Pooled
 
-# the last projection of the image side as pair:, transformers and open_clip spell it
-IMAGE_PROJECTIONS = ("image_projection.*", "*visual_projection.weight", "model.visual.proj", "*visual.head.proj.weight")
+# the last projection of the image side as pair:, transformers, open_clip and `embedded` spell it
+IMAGE_PROJECTIONS = (
+    "image_projection.*",
+    "*visual_projection.weight",
+    "model.visual.proj",
+    "*visual.head.proj.weight",
+    "image.projection.*",
+)
 ATTENTION = (
     "*attn.qkv.weight",
     "*in_proj_weight",
@@ -117,12 +125,12 @@ def task_res(prompts: tuple[str, ...] = PHOTO_TEMPLATES, anchor: float = 0.01, s
 
 @typed
 def prolip(
-    prompts: tuple[str, ...] = PHOTO_TEMPLATES, strength: float = 1.0, steps: int = 100, lr: float = 1e-3, temperature: float = 100.0
+    prompts: tuple[str, ...] = PHOTO_TEMPLATES, strength: float = 1.0, steps: int = 100, lr: float = 1e-3, temperature: float | None = None
 ) -> Method:
     """ProLIP: the last projection of the image side is finetuned on the support, and held near its start.
 
     The loss is cross-entropy by class names + `strength` / shots x ||W - W_0||^2. All rows are seen in each step; what lies below the
-    projection is computed once. `temperature` multiplies cosines (CLIP: 100; what `align` printed, for its model). For pair:, open_clip and
+    projection is computed once. `temperature` multiplies cosines; None: the backbone's own (CLIP: 100). For pair:, open_clip and
     CLIP-like hf models; others have no such projection, which is said.
     Reference: Fahes et al., "CLIP's visual embedding projector is a few-shot cornucopia", 2024. Departs: rows are not augmented.
 
@@ -144,19 +152,20 @@ def clip_lora(
     steps: int = 100,
     batch: int = 32,
     lr: float = 2e-4,
-    temperature: float = 100.0,
+    dropout: float = 0.25,
+    temperature: float | None = None,
 ) -> Method:
     """CLIP-LoRA: low-rank changes of queries, keys and values in all layers of both towers, by cross-entropy with the class names.
 
-    `temperature` as in `prolip`.
-    Reference: Zanella, Ben Ayed, "Low-rank few-shot adaptation of vision-language models", CVPR 2024 workshops (500 steps a shot).
-    Departs: no dropout.
+    `dropout`: the share of the inputs of a change that a step leaves out (see `LoRA`). `temperature` as in `prolip`.
+    Reference: Zanella, Ben Ayed, "Low-rank few-shot adaptation of vision-language models", CVPR 2024 workshops (500 steps a shot; dropout
+    .25). Departs: all rows and tokens of a step leave out the same inputs; rows are not augmented.
 
     >>> clip_lora(rank=4).edits[0].rank
     4
     """
     text = Text(prompts=prompts, temperature=temperature)
-    optimizer, edit = AdamW(weight_decay=0.01), LoRA(patterns=ATTENTION, rank=rank, alpha=alpha, split=True)
+    optimizer, edit = AdamW(weight_decay=0.01), LoRA(patterns=ATTENTION, rank=rank, alpha=alpha, split=True, dropout=dropout)
     plan = only(f"{edit.name}.*", Cosine(lr=lr, floor=min(lr, 1e-6)))
     phase = Phase(sampler=Pooled(batch=batch), learner=text, plan=plan, steps=steps, optimizer=optimizer)
     return Method(edits=(edit,), learner=Adapt(phases=(phase,), then=text))
@@ -169,7 +178,7 @@ def two_stage(
     probe_steps: int = 40,
     batch: int = 32,
     lr: float = 2e-4,
-    temperature: float = 100.0,
+    temperature: float | None = None,
 ) -> Method:
     """2SFS: first biases and the scales of normalisation layers of both towers, then a probe that starts at the new class vectors.
 
@@ -186,4 +195,34 @@ def two_stage(
     return Method(learner=Adapt(phases=(phase,), then=TextProbe(prompts=prompts, anchor=0.0, steps=probe_steps)))
 
 
-IMAGE_TEXT = (tip_adapter, proker, gda, lp_pp, clap, task_res, prolip, clip_lora, two_stage)
+@typed
+def coop(
+    prompts: tuple[str, ...] = ("a photo of a {}.",),
+    start: Literal["words", "random"] = "words",
+    steps: int = 100,
+    batch: int = 32,
+    lr: float = 0.01,
+    temperature: float | None = None,
+) -> Method:
+    """CoOp: the words before the class name become vectors that are learned on the support, by cross-entropy with the class names.
+
+    `prompts`: one template that begins with those words. `start`: at the model's vectors of the words, or at "random" (as many as words, as
+    in "X X X X {}."). What is learned is the same for all classes; both encoders stay. For backbones whose class names are read by a text
+    tower: pair:, open_clip, CLIP-like hf models, `embedded`, sentence encoders. `lr` is relative to the size of the words' vectors.
+    `temperature` as in `prolip`.
+    Reference: Zhou et al., "Learning to prompt for vision-language models", IJCV 2022 (16 random vectors or "a photo of a", SGD .002, 50 to
+    200 epochs). Departs: Adam, in units of the words' vectors, so that one rate suits all models; rows are not augmented.
+
+    >>> coop("a drawing of one {}.").edits[0].words
+    'a drawing of one'
+    """
+    if len(prompts) != 1:
+        raise InputError(f"coop learns the words of one template, found {len(prompts)}: give one, such as 'a photo of a {{}}.'.")
+    text = Text(prompts=prompts, temperature=temperature)
+    edit = Context(words=text.prompts[0].partition("{}")[0].strip(), start=start)
+    plan = only(f"{edit.name}.vectors", Cosine(lr=lr))
+    phase = Phase(sampler=Pooled(batch=batch), learner=text, plan=plan, steps=steps, optimizer=Adam())
+    return Method(edits=(edit,), learner=Adapt(phases=(phase,), then=text))
+
+
+IMAGE_TEXT = (tip_adapter, proker, gda, lp_pp, clap, task_res, prolip, clip_lora, two_stage, coop)

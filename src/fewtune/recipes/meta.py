@@ -107,8 +107,8 @@ def fomaml(
 
     >>> fomaml().learner.through
     'first_order'
-    >>> fomaml(prompts="a photo of a {}.").learner.then.temperature
-    100.0
+    >>> fomaml(prompts="a photo of a {}.").learner.then.prompts
+    ('a photo of a {}.',)
     """
     return maml(
         through="first_order",

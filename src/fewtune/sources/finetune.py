@@ -22,6 +22,7 @@ from fewtune.learning.budget import budgeted, fit_phases
 from fewtune.learning.ground import Ground
 from fewtune.learning.method import Method
 from fewtune.learning.phase import phases_of
+from fewtune.learning.scaled import scaled
 from fewtune.learning.train import Trained, train
 from fewtune.models.finetuned_weights import Moved, what_moved
 from fewtune.parts.plan import resolve
@@ -150,7 +151,7 @@ class Finetuner:
     @cached_property
     def variants(self) -> dict[str, Method]:
         """The recipe at every rate (see `at_rates`)."""
-        return at_rates(self.recipe, self.rates)
+        return {rate: scaled(method, self.backbone) for rate, method in at_rates(self.recipe, self.rates).items()}
 
     def ground(self) -> Ground:
         """What all runs share: what no step changes is computed once a row, for all of them."""

@@ -7,7 +7,7 @@ from dataclasses import fields
 import torch
 from torch import Tensor
 
-from fewtune.parts.heads.head import Head, answer
+from fewtune.parts.heads.head import FromNames, Head, Parameters, answer
 from fewtune.tasks.episodes import Episodes
 from fewtune.testing.law import equal, is_its_text, law
 
@@ -63,15 +63,29 @@ def relabelled(episodes: Episodes, **changed: Tensor) -> Episodes:
 def answers(head: Head, support: Tensor, query: Tensor, episodes: Episodes, vectors: Tensor | None = None) -> Tensor:
     """What a head says by the parameters it starts from, each episode having begun its own."""
     if not head.own:
-        given = {n: t.to(query) if t.is_floating_point() else t for n, t in head.declare(query.shape[-1], NAMES).items()}
+        given = _like(head.declare(query.shape[-1], NAMES), query)
         return answer(head, support, query, episodes, vectors, given)
     seen = support.masked_fill((episodes.support < 0)[..., None], 0.0)
     parts = []
     for e in range(len(episodes)):
         one = slice(e, e + 1)
-        given = head.begin(query.shape[-1], lambda: seen[one], episodes[one])  # noqa: B023
-        parts.append(answer(head, support[one], query[one], episodes[one], None, {n: t.to(query) for n, t in given.items()}))
+        given = begun(head, seen[one], episodes[one], vectors if vectors is None else vectors[one])
+        named = vectors[one] if vectors is not None and head.reads_classes else None
+        parts.append(answer(head, support[one], query[one], episodes[one], named, _like(given, query)))
     return torch.cat(parts)
+
+
+def begun(head: Head, support: Tensor, episode: Episodes, vectors: Tensor | None) -> Parameters:
+    """The parameters that a head starts from in one episode, its own among them."""
+    width = support.shape[-1]
+    given = {**head.declare(width, NAMES), **head.begin(width, lambda: support, episode)}
+    if vectors is None or not head.reads_classes or not isinstance(head, FromNames):
+        return given
+    return {**given, **head.begin_at(vectors[0], width)}
+
+
+def _like(parameters: Parameters, query: Tensor) -> Parameters:
+    return {n: t.to(query) if t.is_floating_point() else t for n, t in parameters.items()}
 
 
 def _padding(head: Head, logits: Tensor) -> None:
@@ -104,7 +118,7 @@ def _permutations(head: Head, logits: Tensor) -> None:
 
 def _gradients(head: Head) -> None:
     support, query, episodes, vectors = problem(5, E=2, K=3, shots=(2, 1, 2), Q=2, D=4)
-    given = {n: t.to(query) if t.is_floating_point() else t for n, t in head.declare(4, NAMES).items()}
+    given = _like(head.declare(4, NAMES), query)
 
     def logits(s: Tensor, q: Tensor) -> Tensor:
         return answer(head, s, q, episodes, vectors, given)

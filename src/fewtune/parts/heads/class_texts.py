@@ -12,7 +12,7 @@ from torch import Tensor
 from fewtune.lengths import unit
 from fewtune.parts.heads.features import LinearForm, linear_score, widen
 from fewtune.parts.heads.head import Parameters, State, nothing_own
-from fewtune.parts.heads.prompts import check_prompts, has_bias, required
+from fewtune.parts.heads.prompts import USUAL, check_prompts, has_bias, required
 from fewtune.tasks.episodes import Episodes
 
 
@@ -25,14 +25,14 @@ class Text:
     temperature of 1 these are the model's own logits of the words.
 
     `prompts`: templates with one `{}` for the class name; the learner embeds them, averages over templates and hands class vectors
-    [E, K, D] in. `temperature` is the start of the declared parameter `<name>.temperature` (the plain number; 100 is where CLIP's
-    exp(logit_scale) ends).
+    [E, K, D] in. `temperature` is the start of the declared parameter `<name>.temperature`, a plain number. None: the one that the backbone
+    was pretrained with (`learning.scaled`), or 100, where CLIP's exp(logit_scale) ends, of a backbone that has none.
 
     Reference: Radford et al., "Learning transferable visual models from natural language supervision", ICML 2021.
     """
 
     prompts: tuple[str, ...] = ("a photo of a {}.",)
-    temperature: float = 100.0
+    temperature: float | None = None
     name: str = "head"
 
     reads_classes: ClassVar[bool] = True
@@ -47,7 +47,8 @@ class Text:
     begin, score = nothing_own, linear_score
 
     def declare(self, width: int, classes: Sequence[str] = ()) -> Parameters:  # noqa: ARG002
-        return {f"{self.name}.temperature": torch.tensor(self.temperature, dtype=torch.float32)}
+        start = USUAL if self.temperature is None else self.temperature
+        return {f"{self.name}.temperature": torch.tensor(start, dtype=torch.float32)}
 
     def fit(self, support: Tensor, episodes: Episodes, class_vectors: Tensor | None, parameters: Parameters) -> State:  # noqa: ARG002
         """{"weight": unit class vectors [E, K, D]}, or {"weight": class vectors, "bias": [E, K]} where they hold a bias."""

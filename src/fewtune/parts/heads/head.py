@@ -73,6 +73,15 @@ class Head(Protocol):
 
 
 @runtime_checkable
+class FromNames(Protocol):
+    """A head with parameters that may begin at class names."""
+
+    def begin_at(self, class_vectors: Float[Tensor, "K V"], width: int) -> Parameters:
+        """As `begin`, from the class vectors of one episode; asked only of a head that reads class names."""
+        ...
+
+
+@runtime_checkable
 class Random(Protocol):
     """A head that is random in training, such as one with dropout. Outside training it answers without what is drawn here."""
 

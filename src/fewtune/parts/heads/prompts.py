@@ -7,6 +7,8 @@ from torch import Tensor
 from fewtune.errors import InputError
 from fewtune.lengths import unit
 
+USUAL = 100.0  # what multiplies cosines where a backbone says nothing
+
 
 def check_prompts(prompts: tuple[str, ...] | str) -> tuple[str, ...]:
     """The templates as a tuple; a lone string is one template. Raises InputError where `{}` is missing or there is no template."""

@@ -6,6 +6,7 @@ An `Outcome` (logits [E, Q, K], the episodes, the weights) comes in; one number 
 from fewtune.parts.losses.at_most import AtMost
 from fewtune.parts.losses.binary_cross_entropy import BinaryCrossEntropy
 from fewtune.parts.losses.by_kind import ByKind
+from fewtune.parts.losses.class_anchor import ClassAnchor
 from fewtune.parts.losses.contrast import Contrast
 from fewtune.parts.losses.cross_entropy import CrossEntropy
 from fewtune.parts.losses.distances import Anchor, Displacement
@@ -24,6 +25,7 @@ LOSSES = (
     AtMost,
     BinaryCrossEntropy,
     ByKind,
+    ClassAnchor,
     Contrast,
     CrossEntropy,
     Displacement,
@@ -45,6 +47,7 @@ __all__ = [
     "AtMost",
     "BinaryCrossEntropy",
     "ByKind",
+    "ClassAnchor",
     "Contrast",
     "CrossEntropy",
     "Displacement",
