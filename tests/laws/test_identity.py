@@ -18,6 +18,7 @@ import torch
 
 from fewtune import version
 from fewtune.backbones.backbone import Backbone
+from fewtune.backbones.context import Learned
 from fewtune.backbones.edits import LoRA
 from fewtune.backbones.features import feature_table as feature_table_module
 from fewtune.backbones.features.feature_table import table_key
@@ -196,6 +197,7 @@ BACKBONE: Mapping[str, list[Change]] = {
     "origin": [(lambda b: replace(b, origin=b), NONE)],  # the weights are what counts, not what they replaced
     "label_metric": [(lambda b: replace(b, label_metric="dot"), NONE)],  # it follows from the template, which is part of `structure`
     "towers": [(lambda b: replace(b, towers=(b,)), NONE)],  # their weights are among those of the pair
+    "context": [(lambda b: replace(b, context=Learned("a photo of a", torch.ones(4, 2))), ALL)],
 }
 FIELDS: list[tuple[type, Mapping[str, list[Change]]]] = [
     (Examples, EXAMPLES),

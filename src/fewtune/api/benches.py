@@ -16,7 +16,7 @@ from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from fewtune.evaluation.class_roles import source_space, usable_sources
 from fewtune.evaluation.controls import SAID, with_controls
-from fewtune.evaluation.protocol import Protocol
+from fewtune.evaluation.protocol import Protocol, named_protocols
 from fewtune.evaluation.saved_episodes import SavedEpisodes, read_saved
 from fewtune.evaluation.study import Bench, Study, Variants, episode_metric
 from fewtune.evaluation.task_choice import Reserved, chooses, reserve
@@ -59,6 +59,8 @@ def make_protocols(examples: Examples, ways: int, shots: Sequence[int], settings
     if not isinstance(settings.episodes, int):
         return _saved(settings).of_target(examples.name).protocols
     space = RowSpace([examples])
+    if settings.protocol is not None:
+        return _published(settings.protocol, space, settings.queries)
     samplers: tuple[Episode, ...]
     if settings.episode is None:
         if not shots or len(set(shots)) < len(shots):
@@ -77,6 +79,16 @@ def make_protocols(examples: Examples, ways: int, shots: Sequence[int], settings
         least_rows=rows,
     )
     found = tuple(replace(first, sampler=sampler) for sampler in samplers)
+    for protocol in found:
+        protocol.check(space)
+    return found
+
+
+def _published(name: str, space: RowSpace, queries: int) -> tuple[Protocol, ...]:
+    """The protocols of this name, of all classes, each with enough rows for all of them. Raises InputError where rows are too few."""
+    made = named_protocols(name, len(space.class_names), queries)
+    most = max(protocol.sampler.needs[0] for protocol in made)
+    found = tuple(replace(protocol, least_rows=most) for protocol in made)
     for protocol in found:
         protocol.check(space)
     return found

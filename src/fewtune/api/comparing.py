@@ -15,6 +15,7 @@ from fewtune.api.settings import CompareSettings
 from fewtune.api.values import Data, backbones_of, examples_of, refuse_modalities, sources_of, started, targets_of
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.providers.text_options import TextOptions
+from fewtune.data.examples import Examples
 from fewtune.errors import InputError
 from fewtune.evaluation.assembling import Outcomes
 from fewtune.evaluation.controls import worth_of_choice
@@ -30,6 +31,7 @@ from fewtune.learning.world import World, join_world, leave_world
 from fewtune.models.reading_texts import NO_OPTIONS
 from fewtune.recipes import named, variants, varied
 from fewtune.recipes.default_learners import candidates
+from fewtune.recipes.language import in_templates
 from fewtune.recipes.paths import unknown_path
 from fewtune.report.study_details import rows_of
 from fewtune.spec import digest
@@ -83,20 +85,32 @@ def compare(
     refuse_modalities(examples)
     protocols = [make_protocols(one, ways, _numbers(shots), settings) for one in examples]
     models = backbones_of(started(backbone, starts) if starts else backbone, examples, texts)
-    made = make_methods(methods, models, settings.training.sweep, has_source=len(sources) > 0)
+    made = make_methods(methods, models, settings.training.sweep, examples, has_source=len(sources) > 0)
     data = compared_data(models, examples, sources_of(sources))
     return compare_examples(data, models, made, protocols, settings, keeps_models=True)
 
 
-def make_methods(methods: Methods, backbones: Sequence[Backbone], sweep: Sweep, *, has_source: bool) -> Mapping[str, Variants]:
-    """Each method and what a sweep makes of it, by name. Raises InputError for one that does not fit a backbone or lacks a source."""
+def make_methods(
+    methods: Methods, backbones: Sequence[Backbone], sweep: Sweep, targets: Sequence[Examples], *, has_source: bool
+) -> Mapping[str, Variants]:
+    """Each method and what a sweep makes of it, by name. Texts of methods that say no templates of class names get those of the `targets`.
+
+    Raises InputError for one that does not fit a backbone or lacks a source.
+    """
+    templates = templates_of(targets)
     if not methods:
         usual = [
-            candidates(label_side=one.label_side, modality=one.preparation.modality, answers_prompts=one.answers_prompts)
+            candidates(
+                label_side=one.label_side,
+                modality=one.preparation.modality,
+                prompts=templates,
+                answers_prompts=one.answers_prompts,
+            )
             for one in backbones
         ]
         return {name: {"": method} for name, method in usual[0].items() if all(name in other for other in usual)}
-    made = {name: _variants(name, method, sweep) for name, method in _named(methods).items()}
+    given = {name: in_templates(m, templates) if isinstance(m, str) else m for name, m in _named(methods).items()}
+    made = {name: _variants(name, method, sweep) for name, method in given.items()}
     for path, _ in sweep:
         if "." in path and not any(path in label for found in made.values() for label in found):
             raise unknown_path(path, [found[""] for found in made.values()])
@@ -108,6 +122,14 @@ def make_methods(methods: Methods, backbones: Sequence[Backbone], sweep: Sweep, 
         for backbone in backbones:
             _check_fit(name, method, backbone)
     return made
+
+
+def templates_of(targets: Sequence[Examples]) -> tuple[str, ...]:
+    """The templates of class names that all targets have; else the name alone for texts, and none (those of photos) for others."""
+    found = {one.column.templates for one in targets}
+    if len(found) == 1 and (one := found.pop()):
+        return one
+    return ("{}",) if all(target.modality == "text" for target in targets) else ()
 
 
 def _check_fit(name: str, method: Method, backbone: Backbone) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias, final
 
+from fewtune.errors import InputError
+from fewtune.evaluation.protocol import named_protocols
 from fewtune.evaluation.run_folder import Keeping
 from fewtune.evaluation.study import episode_metric
 from fewtune.evaluation.training_settings import Training
@@ -28,7 +30,8 @@ class CompareSettings:
     (by default the test classes where the data has class splits, else all). `within` "group": an episode stays in one group (an alphabet,
     a domain). `episode`: another kind of episode instead of ways, shots and queries, as a value (`Varied()`) or its text.
     `metric`: what each episode is judged by: accuracy, balanced_accuracy, macro_f1, matthews, auc or average_precision; intervals and tests
-    are over episodes, as for accuracy.
+    are over episodes, as for accuracy. `protocol`: "lm_bff", the five splits of 16 labels a class of all classes (and of 32, as many as 16
+    and a development set), instead of ways, shots, episodes and seeds.
 
     Learning. `training`: training seeds, budget, sweep and validation, the same for every method that learns. `reserved`: rows of each
     class that choose tasks and that no episode uses, for methods that choose. `controls`: each of these is also run on as many random tasks
@@ -54,6 +57,11 @@ class CompareSettings:
     keeping: Keeping = field(default_factory=Keeping)
     quiet: bool = True
     metric: str = "accuracy"
+    protocol: str | None = None
 
     def __post_init__(self) -> None:
         episode_metric(self.metric)
+        if self.protocol is not None:
+            named_protocols(self.protocol, 2, self.queries)
+            if self.episode is not None or not isinstance(self.episodes, int):
+                raise InputError(f"the protocol {self.protocol} says which episodes are drawn: leave episode, or the saved episodes, out.")

@@ -116,7 +116,7 @@ def adapt(
         adapt_table(data, wanted, out, asked, model, overwrite=overwrite, pack=pack)
         return
     with stage("reading the data"):
-        examples, sources = reading.read(data), other.read()
+        examples, sources = reading.read(data), other.read(tuple(reading.input) if len(reading.input) > 1 else ())
     tell(*understood(examples, sources))
     model.check_here(examples.modality)
     load_libraries()

@@ -110,7 +110,7 @@ def compare(
     protocols = [make_protocols(one, asked.ways, asked.shots, settings) for one in targets]
     backbones = [one.load(targets[0]) for one in models]
     refuse_twins(backbones)
-    methods = make_methods(method or (), backbones, settings.training.sweep, has_source=bool(source))
+    methods = make_methods(method or (), backbones, settings.training.sweep, targets, has_source=bool(source))
     compared = compared_data(backbones, targets, [reading.read(one) for one in source or ()])
     if sharing.dry_run:
         from fewtune.api.sharing import planned_table

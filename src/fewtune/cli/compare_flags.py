@@ -39,6 +39,9 @@ class EpisodeFlags:
         The classes that episodes are drawn from. By default the test classes if the data has class splits, otherwise all.
     within: str
         group: all classes of an episode come from one group (an alphabet, a domain).
+    protocol: str
+        lm_bff: the splits of LM-BFF, of all classes: 16 labels of each, and 32 (16 and as many to choose settings by), five times. Instead
+        of --ways, --shots, --episodes and --seeds.
     episode: str
         Another kind of episode instead of --ways, --shots and --queries: 'Varied()', 'Imbalanced(ways=5)', 'Hard(ways=5, shots=1)'.
     """
@@ -50,7 +53,17 @@ class EpisodeFlags:
     seeds: Annotated[list[int], Parameter(consume_multiple=True, negative=())] = field(default_factory=lambda: [0])
     classes: Literal["train", "validation", "test", "all"] | None = None
     within: Literal["all", "group"] = "all"
+    protocol: str | None = None
     episode: str | None = None
+
+    def check(self) -> None:
+        """Raise InputError where a protocol is named and something that it decides is given too."""
+        from fewtune.errors import InputError
+
+        usual = EpisodeFlags()
+        for name in ("ways", "shots", "episodes", "seeds", "classes", "within", "episode"):
+            if self.protocol is not None and getattr(self, name) != getattr(usual, name):
+                raise InputError(f"--protocol {self.protocol} says which episodes are drawn: leave --{name} out.")
 
 
 @Parameter(name="*")
@@ -165,6 +178,7 @@ def settings_of(
     from fewtune.api.settings import CompareSettings
     from fewtune.evaluation.run_folder import Keeping
 
+    asked.check()
     return CompareSettings(
         queries=asked.queries,
         episodes=asked.episodes,
@@ -172,6 +186,7 @@ def settings_of(
         classes=asked.classes,
         within=asked.within,
         episode=asked.episode,
+        protocol=asked.protocol,
         training=learning.training(),
         reserved=learning.reserved,
         controls=learning.controls,

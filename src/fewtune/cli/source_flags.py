@@ -23,7 +23,7 @@ class SourceFlags:
     ----------
     source: Path
         Other labelled data: a folder of class folders, a table or an .npz file. Repeat for more. Its test classes and test examples are
-        not used; examples that are also in your data are left out.
+        not used; examples that are also in your data are left out. Where your data has two texts (--input), it has the same two columns.
     select: str
         The tasks of it to finetune on: those that are like yours and together cover it (consistency_diversity), those that cover it
         (no_consistency), the 50 most like it (no_diversity), 50 that your examples pick in turn (round_robin), the 50 whose gradients are
@@ -47,11 +47,11 @@ class SourceFlags:
     rates: Annotated[list[float] | None, Parameter(consume_multiple=True, negative=())] = None
     rows: int | None = None
 
-    def read(self) -> list[Examples]:
-        """The collections."""
+    def read(self, two_texts: tuple[str, ...] = ()) -> list[Examples]:
+        """The collections. `two_texts`: the columns of texts that belong together, as the target has them."""
         from fewtune.data.reading.read import read_examples
 
-        return [read_examples(path) for path in self.source]
+        return [read_examples(path, input=two_texts or None) for path in self.source]
 
     def check(self) -> None:
         """Raise InputError for flags that say how other data is used where none is given."""

@@ -13,7 +13,21 @@ from torch import Tensor
 
 from fewtune.errors import InputError
 from fewtune.evaluation.cells import CellValue, decoded, encoded
-from fewtune.files import ANOTHER, GROWS, RECORD, entries, foreign, grow, new_folder, read_record, remove, sealed, write_bytes, written
+from fewtune.files import (
+    ANOTHER,
+    GROWS,
+    RECORD,
+    entries,
+    foreign,
+    grow,
+    is_ours,
+    new_folder,
+    read_record,
+    remove,
+    sealed,
+    write_bytes,
+    written,
+)
 from fewtune.words import option
 
 KIND = "unfinished run"
@@ -129,6 +143,15 @@ class Partial:
         self.write(self.folder / "weights" / f"{stem}.safetensors", save({n: t.cpu().contiguous() for n, t in moved.items()}))
         lines = "".join(json.dumps(row) + "\n" for row in curve)
         self.write(self.folder / "curves" / f"{stem}.jsonl", lines.encode())
+
+    def forget_models(self) -> None:
+        """Remove the checkpoints of training runs that are over, where this folder keeps them; what was measured stays."""
+        if self.folder is None or not self._writes or self._trained is None or not self._trained.is_relative_to(self.folder):
+            return
+        listed = written(self.folder) or {}
+        for checkpoint in sorted(self._trained.glob("*/*.safetensors")):
+            if is_ours(self.folder, checkpoint.relative_to(self.folder).as_posix(), listed):
+                checkpoint.unlink(missing_ok=True)
 
     @property
     def empty(self) -> bool:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fewtune.data.examples import Examples, Integers
 from fewtune.data.row_space import RowSpace
-from fewtune.errors import InputError
+from fewtune.errors import InputError, unknown
 from fewtune.keys import key
 from fewtune.tasks.episodes import Episodes
 from fewtune.tasks.fit import left_out
@@ -32,6 +32,16 @@ def lm_bff(ways: int, queries: int, shots: int = 16) -> Protocol:
     (13, 21, 42, 87, 100)
     """
     return Protocol(sampler=Sampled(ways=ways, shots=shots, queries=queries), episodes=1, seeds=LM_BFF_SEEDS)
+
+
+def named_protocols(name: str, ways: int, queries: int) -> tuple[Protocol, ...]:
+    """The protocols of a published benchmark by its name; "lm_bff": 16 labels a class, and 32, which is what 16 and a development set are.
+
+    Raises InputError for another name.
+    """
+    if name != "lm_bff":
+        raise unknown("protocol", name, ("lm_bff",))
+    return tuple(lm_bff(ways, queries, shots) for shots in (16, 32))
 
 
 @final

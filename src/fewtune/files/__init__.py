@@ -2,7 +2,7 @@
 
 from fewtune.files.exchange import recover
 from fewtune.files.folder import ANOTHER, foreign, link, new_folder, refuse_closed, refuse_existing, refuse_foreign, remove
-from fewtune.files.manifest import GROWS, add_to_manifest, entries, grow, read_record, sealed, written
+from fewtune.files.manifest import GROWS, add_to_manifest, entries, grow, is_ours, read_record, sealed, written
 from fewtune.files.plain import RECORD, expanded, open_regular, read_json, read_regular, sha256, sync_folder, write_bytes
 from fewtune.files.safe_names import distinct_names, numbered, safe_name
 
@@ -16,6 +16,7 @@ __all__ = [
     "expanded",
     "foreign",
     "grow",
+    "is_ours",
     "link",
     "new_folder",
     "numbered",

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fewtune.backbones.edits import EDITS
+from fewtune.data.templates import PHOTO_TEMPLATES
 from fewtune.data.views.views import VIEWS
 from fewtune.errors import InputError
 from fewtune.learning.method import Method
@@ -146,6 +147,25 @@ def with_options(source: str, options: Mapping[str, object]) -> str:
     read_method(source)
     free = _free_options(source)
     return _with_options(source, [(name, value) for name, value in options.items() if name in free])
+
+
+def in_templates(source: str, templates: tuple[str, ...]) -> str:
+    """The text of a method that reads class names in these templates, where its recipe has those of photos by default and the text gives
+    none. No templates: as it is. Raises InputError for no method.
+
+    >>> in_templates("text_prior(penalty=0.5)", ("{}",))
+    "text_prior(penalty=0.5, prompts=('{}',))"
+    >>> in_templates("ridge", ("{}",)), in_templates("zero_shot('a {}')", ("{}",))
+    ('ridge', "zero_shot('a {}')")
+    """
+    read_method(source)
+    if not templates or "prompts" not in _free_options(source):
+        return source
+    call = ast.parse(spelled_out(source).strip(), mode="eval").body
+    name = call.func if isinstance(call, ast.Call) else call
+    assert isinstance(name, ast.Name)
+    usual = inspect.signature(WORDS[name.id]).parameters["prompts"].default
+    return _with_options(source, [("prompts", templates)]) if usual == PHOTO_TEMPLATES else source
 
 
 def _with_options(source: str, options: Sequence[tuple[str, object]]) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def pretraining_page(record: Mapping[str, Any]) -> str:
     """The whole page as text. The same record gives the same bytes."""
     probe = record["probe"]
-    figures = [_loss(record["curve"]), None if probe is None else _probe(probe["accuracies"])]
+    figures = [_loss(record["curve"]), _held_out(record), None if probe is None else _probe(probe["accuracies"])]
     tables = [] if probe is None else [_accuracies(probe)]
     given: dict[str, Any] = {"figures": [one for one in figures if one is not None], "tables": [*tables, _settings(record)]}
     title = f"{task_of(record)} on {', '.join(one['name'] for one in record['data'])}"
@@ -32,6 +32,26 @@ def pretraining_page(record: Mapping[str, Any]) -> str:
 def _loss(curve: Sequence[Mapping[str, Any]]) -> Drawn | None:
     steps, loss = (np.array([float(row[name]) for row in curve]) for name in ("step", "loss"))
     return curves_figure([Curve(label="training loss", steps=steps, loss=loss)]) if len(curve) else None
+
+
+def _held_out(record: Mapping[str, Any]) -> Drawn | None:
+    """How often an alignment was right on texts that were held out, at the closed form and on the way; the kept one is a full dot."""
+    looks, kept = [(int(step), float(accuracy)) for step, accuracy in record.get("looks", ())], int(record["steps"])
+    if len(looks) < 2:
+        return None
+
+    def build(figure: Figure) -> None:
+        ax = axes(figure, left=44, bottom=40)
+        ax.plot([step for step, _ in looks], [accuracy for _, accuracy in looks], color=ACCENT, marker="o", markersize=4.6, mfc="white")
+        ax.plot([kept], [dict(looks).get(kept, np.nan)], color=ACCENT, marker="o", markersize=7)
+        accuracies_upwards(ax, along="update")
+
+    label = "; ".join(f"after {step} updates {100 * accuracy:.1f}%" for step, accuracy in looks)
+    caption = (
+        f"How often the nearest of {record['ways']} texts is right, in percent, for photos of texts that were held out; update 0 is the "
+        "closed form. The full dot is what was kept: it was chosen by these accuracies."
+    )
+    return drawn(build, name="held-out", label=label, caption=caption, height=210)
 
 
 def _probe(points: Sequence[Mapping[str, float]]) -> Drawn:

@@ -24,6 +24,7 @@ from fewtune.pretraining.align_rows import paired_rows
 from fewtune.pretraining.align_settings import AlignSettings
 from fewtune.pretraining.by_contrast import projections_in
 from fewtune.pretraining.closed_form import Moments, Projections, Rows, chosen_strengths
+from fewtune.report.pretraining_page import pretraining_page
 from fewtune.stopping import Stopped, ask_to_stop
 from tests.tiny import images, save_bert, save_vit
 
@@ -65,6 +66,9 @@ def test_a_run_is_a_backbone_whose_label_side_knows_the_images(towers: tuple[Bac
     right = (features @ texts.T).argmax(1).numpy() == np.arange(40) % 10
     assert right.mean() >= 0.2  # chance: .1; the towers are random
     record = json.loads((tmp_path / "run" / "pretraining.json").read_text())
+    page = pretraining_page(record)
+    assert f"after 0 updates {100 * record['looks'][0][1]:.1f}%" in page and "update 0 is the closed form" in " ".join(page.split())
+    assert "closed form. The full dot" not in " ".join(pretraining_page({**record, "looks": record["looks"][:1]}).split())
     assert record["settings"]["most"] == 0 and len(record["looks"]) == 5 and "pets" in record["backbone"]["source"]["pretrained"]
     assert any("held out" in said for said in found.sentences) and (tmp_path / "run" / "report.html").stat().st_size > 1000
     page = (tmp_path / "run" / "report.html").read_text()

@@ -191,3 +191,24 @@ def test_what_does_not_fit_is_refused_before_anything_is_trained(encoder: Backbo
     ):
         with pytest.raises(InputError, match=said):
             mamf_study(data, backbone=backbone, settings=settings)
+
+
+def test_models_of_a_seed_are_removed_when_its_configurations_are_done(encoder: Backbone, tmp_path: Path, monkeypatch: Any) -> None:
+    kept: list[list[str]] = []
+    forget = Partial.forget_models
+
+    def watched(partial: Partial) -> None:
+        assert partial.folder is not None
+        mine = (partial.folder / "mine.safetensors").parent / "trained" / "x"
+        mine.mkdir(parents=True, exist_ok=True)
+        (mine / "mine.safetensors").write_bytes(b"a file that fewtune did not write")
+        before = [p.name for p in partial.folder.glob("trained/*/*.safetensors")]
+        forget(partial)
+        kept.append([str(len(before) > 1), *(p.name for p in partial.folder.glob("trained/*/*.safetensors"))])
+
+    monkeypatch.setattr(Partial, "forget_models", watched)
+    keeping = run.Keeping(out=tmp_path / "run")
+    ran, partial = run.run_grid([sentences()], encoder, small_settings(), keeping)
+    assert kept == [["True", "mine.safetensors"]] * 2
+    again, _ = run.run_grid([sentences()], encoder, small_settings(), replace(keeping, resume=True))
+    assert without_time(again) == without_time(ran) and partial.folder is not None

@@ -148,6 +148,7 @@ def _run(
                 notes |= {f"{examples.name}, N = {cell.configuration.ways}: {sentence}": None for sentence in found.notes}
                 if cell is shown:
                     pictures.append(_picture(cell, found))
+            partial.forget_models()  # each seed trains anew; classical finetuning is the same for all N of one
     return Ran(pa.concat_tables(tables), tuple(ratios), tuple(pictures), tuple(notes), settings, facts)
 
 
