@@ -139,7 +139,7 @@ def test_runs_are_kept_line_by_line_and_read_again(backbone: Backbone, tmp_path:
     assert ran[5:] == ["one 0", "two 0"]  # other settings are other runs
 
 
-def test_blocks_are_shuffled_for_training_and_for_tests() -> None:
+def test_blocks_are_shuffled_for_training_and_for_tests(tmp_path: Path) -> None:
     photos = make_examples(Pixels(images(24)), np.arange(24) % 2, class_names=("a", "b"), name="photos")
     network, weights = load_backbone("conv4,size=32,width=4"), []
 
@@ -147,7 +147,7 @@ def test_blocks_are_shuffled_for_training_and_for_tests() -> None:
         weights.append(run.weights[f"{HEAD}weight"])
 
     settings = Finetuning(steps=3, batch=8, watch=3)
-    found = start_curves({"conv": network}, photos, photos, settings, blocks=(0, 8, 32), ended=ended)
+    found = start_curves({"conv": network}, photos, photos, settings, blocks=(0, 8, 32), ended=ended, lines=tmp_path / "lines")
     assert [c.block for c in found.curves] == [0, 8, 32]
     assert not torch.allclose(weights[0], weights[1]) and torch.equal(weights[0], weights[2])  # one block as large as the photo
     whole, blocks = (Seen(photos, network, view).inputs([0]) for view in (None, BlockShuffle(size=8)))
