@@ -79,7 +79,7 @@ def adapt_examples(
     facts = facts_of(kept, target, measured, how.seed, finetuned) | {"verdict": said.record}
     below = details(kept.choice, target, measured, finetuned.sentences)
     below += (*finetuned.remarks, *_on_threshold(how, bundle.threshold))
-    below += remarks_on_candidates(len(target.support)) if methods is None else ()
+    below += remarks_on_candidates(len(target.support), len(target.class_names)) if methods is None else ()
     below += (*examples.remarks, *remarks_on_bits(examples), *odd_names(target.class_names), *remarks_on_length(examples, backbone))
     return Outcome(
         bundle=replace(bundle, facts=facts, card=model_card(bundle, facts, said.sentences, below)),
@@ -109,6 +109,7 @@ def _frozen(examples: Examples, backbone: Backbone, methods: Mapping[str, Method
             label_side=backbone.label_side,
             modality=backbone.preparation.modality,
             rows=len(target.support),
+            classes=len(target.class_names),
             prompts=how.prompts or examples.column.templates,
             single=int(target.shots().max()) == 1,
             answers_prompts=backbone.answers_prompts,

@@ -40,6 +40,11 @@ def details(choice: Choice, target: Target, measured: Interval | None, sources: 
             said.append(f"As good within chance: {', '.join(near)} (paired over held-out rows, adjusted p >= 0.05).")
         elif rivals and all(c.difference is not None and c.difference.mean > 0 for c in rivals):
             said.append("It beats every other learner on the same splits (paired over held-out rows, adjusted p < 0.05).")
+    if (sampled := choice.splits.held_out) and sampled < len(target.support) - len(choice.unestimated):
+        said.append(
+            f"{sampled:,} of the {len(target.support):,} labelled rows were held out in turn, of each class its share; all others were "
+            "learned from every time."
+        )
     if choice.expected is not None and choice.unestimated:
         names = [target.class_names[c] for c in choice.unestimated]
         said.append(f"Not estimated, because they have a single example: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}.")

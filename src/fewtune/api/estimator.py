@@ -256,6 +256,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             label_side=model.label_side,
             modality=model.preparation.modality,
             rows=len(labels),
+            classes=int(np.max(labels)) + 1,
             single=single,
             answers_prompts=model.answers_prompts,
         )

@@ -56,6 +56,7 @@ def work_of(examples: Examples, backbone: Backbone, sources: Sequence[Examples],
                 label_side=backbone.label_side,
                 modality=modality,
                 rows=len(labels),
+                classes=len(np.unique(labels)),
                 prompts=prompts,
                 answers_prompts=backbone.answers_prompts,
             )

@@ -8,6 +8,7 @@ from typing import final
 
 from fewtune.learners import choice, forecast
 from fewtune.learners.choice import HELD_OUT_ANSWERS
+from fewtune.recipes.default_learners import MOST_MATCHING_ROWS, is_large
 from fewtune.report.maps import MOST_ROWS
 from fewtune.sides.guard import FOLDS
 from fewtune.sides.own import LEAST_ROWS, LEAST_STEPS
@@ -87,7 +88,9 @@ def seconds_ahead(work: Work, speed: Speeds) -> float:
 
 def _comparing(work: Work, rows: int) -> float:
     """Of all learners on the reference machine: each answers every fold of the repeated splits of so many rows."""
-    each = _FOLD + rows * (_FEATURE * work.features + _CLASS * work.classes + _ROW * rows)
+    each = _FOLD + rows * (_FEATURE * work.features + _CLASS * work.classes + _ROW * min(rows, MOST_MATCHING_ROWS))
+    if is_large(rows, work.classes):
+        each = _FOLD + rows * _FEATURE * work.features
     return work.learners * work.folds * _repeats(rows, choice.MOST_REPEATS) * each
 
 

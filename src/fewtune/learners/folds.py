@@ -12,13 +12,15 @@ from fewtune.data.examples import Integers
 from fewtune.keys import Key
 from fewtune.tasks.episodes import Episodes, join
 
+MOST_HELD_OUT = 10_000  # rows that tell an accuracy to 1% at 95%; answers to more take memory for each class
+
 
 @final
 @dataclass(frozen=True, eq=False)
 class Splits:
     """`episodes`: one for each fold of each repeat, or None where no class has two rows. `repeat` [E] numbers the repeats.
 
-    `held_out`: how many rows were ever in a query. Rows of classes with a single row are always support.
+    `held_out`: how many rows were ever in a query (in one repeat). Rows of classes with a single row are always support.
     """
 
     episodes: Episodes | None
@@ -33,20 +35,23 @@ class Splits:
         return replace(self, episodes=episodes, repeat=self.repeat[kept])
 
 
-def stratified_splits(rows: Integers, labels: Integers, ways: int, key: Key, *, folds: int, repeats: int) -> Splits:
+def stratified_splits(
+    rows: Integers, labels: Integers, ways: int, key: Key, *, folds: int, repeats: int, most: int = MOST_HELD_OUT
+) -> Splits:
     """`repeats` times `folds` splits of `rows` [N] with labels 0..ways-1.
 
-    Every class keeps at least one row in every support. `folds` is cut to the size of the largest class.
+    Every class keeps at least one row in every support. `folds` is cut to the size of the largest class. Of more rows than `most`, so many
+    are held out, of each class its share but no fewer than `folds`; the others are always support.
     """
     counts = np.bincount(labels, minlength=ways)
     folds = min(folds, int(counts.max(initial=0)))
-    repeated = counts >= 2
-    held_out = int(counts[repeated].sum())
+    asked = _asked(counts, folds, most)
+    held_out = int(asked.sum())
     if folds < 2 or not held_out:
         return Splits(None, np.zeros(0, dtype=np.int64), 0, 0)
     parts, repeat = [], []
     for number in range(repeats):
-        fold = _folds(labels, counts, folds, key.child("repeat", number))
+        fold = _folds(labels, asked, folds, key.child("repeat", number))
         for f in range(folds):
             if (fold == f).any():
                 parts.append(_episode(rows, labels, ways, fold != f, fold == f))
@@ -54,7 +59,16 @@ def stratified_splits(rows: Integers, labels: Integers, ways: int, key: Key, *, 
     return Splits(join(parts), np.array(repeat), folds, held_out)
 
 
-def _folds(labels: Integers, counts: Integers, folds: int, key: Key) -> Integers:
+def _asked(counts: Integers, folds: int, most: int) -> Integers:
+    """How many rows of each class are held out."""
+    repeated = np.where(counts >= 2, counts, 0)
+    if repeated.sum() <= most:
+        return repeated
+    share = np.ceil(repeated * (most / repeated.sum())).astype(np.int64)
+    return np.minimum(np.maximum(share, folds), repeated)
+
+
+def _folds(labels: Integers, asked: Integers, folds: int, key: Key) -> Integers:
     """A fold for each row, -1 for rows that are always support.
 
     Every class begins with the first fold, so that classes of one size are equally large in every support. Were they not, a learner would
@@ -63,8 +77,8 @@ def _folds(labels: Integers, counts: Integers, folds: int, key: Key) -> Integers
     """
     fold = np.full(len(labels), -1, dtype=np.int64)
     random = key.generator()
-    for label in np.flatnonzero(counts >= 2):
-        mine = random.permutation(np.flatnonzero(labels == label))
+    for label in np.flatnonzero(asked):
+        mine = random.permutation(np.flatnonzero(labels == label))[: asked[label]]
         fold[mine] = np.arange(len(mine)) % folds
     return fold
 

@@ -15,10 +15,14 @@ from fewtune.backbones.features.readable import readable_features
 from fewtune.data.examples import TEST, Examples, Integers
 from fewtune.data.room import free_memory
 from fewtune.errors import InputError
+from fewtune.learners.folds import MOST_HELD_OUT
 from fewtune.learners.unseen import unseen_rows
 from fewtune.words import option
 
-BYTES = 40  # held for each row and class while learners are compared and the report is made: 44 were measured with 8,000 rows of 4,000
+BYTES = (
+    40  # held for each answered row and class while learners are compared and the report is made: 44 were measured with 8,000 rows of 4,000
+)
+FEWEST_FOLDS = 5  # rows of a class that are held out, where it has so many
 SMALL = 1 << 30  # bytes: what takes less is not worth the look at how much memory is free
 
 
@@ -92,10 +96,10 @@ def usable_target(examples: Examples, backbone: Backbone, *, cache: Path | None,
 def check_answers_fit(target: Target) -> None:
     """Raise InputError where the answers to all rows, a number for each class, are more than this machine's free memory.
 
-    What is held is BYTES of them for every row and class, while the learners are compared and the report is made.
+    What is held is BYTES of them for every held-out row and class, while the learners are compared and the report is made.
     """
     rows, ways = len(target.support), len(target.class_names)
-    needed, free = BYTES * rows * ways, free_memory()
+    needed, free = BYTES * min(rows, max(MOST_HELD_OUT, FEWEST_FOLDS * ways)) * ways, free_memory()
     if needed > SMALL and free is not None and needed > free:
         raise InputError(
             f"{target.examples.name} has {rows:,} rows of {ways:,} classes: the answers to them, a number for each class, take about "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from scipy.fft import dctn
 
 from fewtune.data.examples import Examples, make_examples
 from fewtune.data.items import Encoded, Texts, Vectors
-from fewtune.data.near import near_images, near_pairs
+from fewtune.data.near import close_codes, near_images, near_pairs
+from fewtune.data.near import texts as near_texts
 from fewtune.data.near.texts import normal_form, shingles_of
 from fewtune.data.reading.read import read_examples
 from fewtune.errors import InputError
@@ -143,9 +145,9 @@ def test_the_hash_is_the_cosine_transforms() -> None:
 def test_bits_are_counted_by_numpy_1_too(monkeypatch: pytest.MonkeyPatch) -> None:
     codes = np.random.default_rng(0).integers(0, 2**64, (5, 7), dtype=np.uint64)
     expected = [[bin(int(code)).count("1") for code in row] for row in codes]
-    np.testing.assert_array_equal(near_images._count_bits(codes), expected)
+    np.testing.assert_array_equal(close_codes.count_bits(codes), expected)
     monkeypatch.delattr(np, "bitwise_count", raising=False)
-    np.testing.assert_array_equal(near_images._count_bits(codes), expected)
+    np.testing.assert_array_equal(close_codes.count_bits(codes), expected)
 
 
 def texts(*lines: str) -> Examples:
@@ -197,3 +199,56 @@ def test_vectors_have_no_look_and_modalities_do_not_mix() -> None:
         near_pairs(vectors, np.arange(3), texts("a"), np.arange(1))
     empty = near_pairs(texts("a b c"), np.arange(0), texts("a b c"), np.arange(1))
     assert len(empty) == len(near_pairs(encoded(scenes(1)), np.arange(1), encoded(scenes(1)), np.arange(0))) == 0
+
+
+def test_many_images_are_compared_by_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = [*scenes(20), *scenes(20), Image.new("RGB", (9, 9), "white"), Image.new("RGB", (9, 9), "white")]
+    one_by_one = found(encoded(images), encoded(images))
+    assert len(one_by_one) == 20 * 4 + 4
+    monkeypatch.setattr(close_codes, "FEW", 0)
+    assert found(encoded(images), encoded(images)) == one_by_one
+
+
+def test_a_collection_is_compared_with_itself_as_with_a_copy_and_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each pair once, whichever rows are given and in whichever order; in blocks of any size."""
+    for whole in (encoded([*scenes(6), *scenes(6), Image.new("RGB", (9, 9), "white"), Image.new("RGB", (9, 9), "white")]), texts_twice()):
+        rows = np.array([13, 2, 8, 12, 0, 6, 7])
+        copy = near_pairs(whole, rows, whole.take(np.arange(len(whole))), rows)
+        both = {(i, j) for i, j in zip(copy.first.tolist(), copy.second.tolist(), strict=True) if i != j}
+        monkeypatch.setattr(near_images, "_ROWS", 3)
+        monkeypatch.setattr(near_texts, "_CHUNK", 2)
+        fetched: list[int] = []
+        counting = make_examples(Counted(whole.items, fetched))
+        pairs = near_pairs(counting, rows, counting, rows)
+        once = set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
+        assert once and once | {(j, i) for i, j in once} == both
+        assert not once & {(j, i) for i, j in once}
+        assert max(fetched.count(row) for row in fetched if row < 12) == 1
+        monkeypatch.undo()
+
+
+def texts_twice() -> Examples:
+    said = [f"please book a table for {n} people in the corner" for n in ("two", "three", "four", "seventeen", "twenty", "ninety", "sixty")]
+    return make_examples(Texts([*said, *(text.upper() for text in said)]))
+
+
+@dataclass(frozen=True, eq=False)
+class Counted:
+    """Items that note what is fetched."""
+
+    whole: Any
+    fetched: list[int]
+
+    @property
+    def modality(self) -> Any:
+        return self.whole.modality
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    def fetch(self, row: int, size_hint: int | None = None) -> Any:
+        self.fetched.append(row)
+        return self.whole.fetch(row, size_hint)
+
+    def digest(self, row: int) -> bytes:
+        return bytes(self.whole.digest(row))

@@ -330,3 +330,13 @@ def test_matching_is_left_out_of_large_tables_and_said() -> None:
     assert set(candidates(label_side=False, modality="vector", rows=20_001)) == {"centroid", "ridge", "logistic", "blend"}
     (said,) = remarks_on_candidates(20_001)
     assert "matching was not tried" in said and "20,000 rows" in said
+
+
+def test_of_many_rows_and_classes_only_closed_forms_are_tried_and_said() -> None:
+    closed = {"centroid", "ridge", "gaussian"}
+    assert set(candidates(label_side=False, modality="vector", rows=20_000, classes=100)) >= {"logistic", "blend"}
+    assert remarks_on_candidates(20_000, 100) == ()
+    assert set(candidates(label_side=False, modality="vector", rows=20_000, classes=101)) == closed
+    assert set(candidates(label_side=True, modality="image", rows=20_000, classes=101)) == closed | {"zero_shot"}
+    (said,) = remarks_on_candidates(20_000, 101)
+    assert "20,000 rows of 101 classes" in said and "--method logistic" in said

@@ -79,3 +79,24 @@ def test_splits_are_a_function_of_the_key(seed: int) -> None:
     other = stratified_splits(np.arange(12), labels, 2, key(seed + 10), folds=3, repeats=2)
     assert first.episodes is not None and second.episodes is not None and other.episodes is not None
     assert first.episodes.digest() == second.episodes.digest() != other.episodes.digest()
+
+
+def test_of_many_rows_a_share_of_each_class_is_held_out_and_all_others_are_always_learned_from() -> None:
+    labels = np.repeat([0, 1, 2, 3], [600, 300, 7, 1])
+    splits = stratified_splits(np.arange(908), labels, 4, key(0), folds=5, repeats=2, most=90)
+    episodes = splits.episodes
+    assert episodes is not None
+    assert splits.held_out == 60 + 30 + 5
+    for number in range(2):
+        of_repeat = [e for e in range(len(episodes)) if splits.repeat[e] == number]
+        asked = torch.cat([episodes.query_label[e][episodes.query[e] >= 0] for e in of_repeat])
+        assert torch.bincount(asked).tolist() == [60, 30, 5]
+        held = [set(episodes.query[e][episodes.query[e] >= 0].tolist()) for e in of_repeat]
+        assert len(set.union(*held)) == 95  # each at most once
+        for e, mine in zip(of_repeat, held, strict=True):
+            assert set(episodes.support[e][episodes.support[e] >= 0].tolist()) == set(range(908)) - mine
+    same = stratified_splits(np.arange(908), labels, 4, key(0), folds=5, repeats=2, most=907).episodes
+    whole = stratified_splits(np.arange(908), labels, 4, key(0), folds=5, repeats=2).episodes
+    assert same is not None
+    assert whole is not None
+    assert torch.equal(same.query, whole.query)

@@ -9,6 +9,7 @@ Reference: Zauner, "Implementation and benchmarking of perceptual image hash fun
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias, final
 
@@ -17,6 +18,7 @@ from PIL import Image
 
 from fewtune.data.examples import Examples, Integers
 from fewtune.data.items import content_digest
+from fewtune.data.near.close_codes import CodeIndex
 from fewtune.data.threads import in_threads
 from fewtune.errors import InputError
 
@@ -33,7 +35,6 @@ The hash of a flat image is only noise, so it counts as a copy of another only i
 
 _SIDE, _SMALL = 32, 16
 _ROWS = 8192  # rows hashed before they are compared, so that memory does not grow with the second collection
-_BLOCK = 1 << 20  # pairs of codes compared at once: 8 MB
 _LOOSE = 4096  # pairs of small pictures compared at once
 
 
@@ -76,23 +77,41 @@ def alike(held: Looks, b: Examples, rows_b: Integers, distance: int, correlation
     The rows of `b` are read block by block and not kept.
     """
     starts = range(0, max(1, len(rows_b)), _ROWS)  # at least one block
-    parts = [_compared(held, looks_of(b, rows_b[s : s + _ROWS]), distance, correlation) for s in starts]
+    return _all_near(held, (looks_of(b, rows_b[s : s + _ROWS]) for s in starts), len(rows_b), distance, correlation)
+
+
+def alike_within(held: Looks, distance: int, correlation: float) -> tuple[Integers, Integers, Floats]:
+    """The same within what is in memory: each pair in both orders, and every row with itself."""
+    starts = range(0, max(1, len(held.rows)), _ROWS)
+    return _all_near(held, (_part(held, s) for s in starts), len(held.rows), distance, correlation)
+
+
+def _part(held: Looks, start: int) -> Looks:
+    """The looks of _ROWS rows from one on."""
+    some = slice(start, start + _ROWS)
+    pixels = {place - start: digest for place, digest in held.pixels.items() if start <= place < start + _ROWS}
+    return Looks(held.rows[some], held.codes[some], held.small[some], pixels)
+
+
+def _all_near(held: Looks, blocks: Iterable[Looks], count: int, distance: int, correlation: float) -> tuple[Integers, Integers, Floats]:
+    """The pairs with all blocks; `count`: the rows in them."""
+    index, same = CodeIndex(held.codes), _by_pixels(held.pixels)
+    parts = [_compared(held, index, same, block, count, distance, correlation) for block in blocks]
     first, second, bits = (np.concatenate([part[i] for part in parts]) for i in range(3))
     return first, second, bits.astype(np.float32)
 
 
-def _compared(a: Looks, b: Looks, distance: int, correlation: float) -> tuple[Integers, Integers, Bytes]:
-    same = _same_pixels(a.pixels, b.pixels)
+def _compared(
+    a: Looks, index: CodeIndex, flat: dict[bytes, list[int]], b: Looks, count: int, distance: int, correlation: float
+) -> tuple[Integers, Integers, Bytes]:
+    same = np.array([(mine, place) for place, digest in b.pixels.items() for mine in flat.get(digest, ())], dtype=np.int64).reshape(-1, 2)
     first, second, bits = [same[:, 0]], [same[:, 1]], [np.zeros(len(same), dtype=np.uint8)]
-    step = max(1, _BLOCK // max(1, len(b.codes)))
-    for start in range(0, len(a.codes), step):
-        apart = _count_bits(a.codes[start : start + step, None] ^ b.codes[None])
-        left, right = np.nonzero(apart <= distance)
-        correlated = _correlations(a.small, left + start, b.small, right)
+    for left, right, apart in index.near(b.codes, distance, of=count):
+        correlated = _correlations(a.small, left, b.small, right)
         kept = (correlated >= correlation) & (correlated != 0)  # 0: flat images
-        first.append(left[kept] + start)
+        first.append(left[kept])
         second.append(right[kept])
-        bits.append(apart[left[kept], right[kept]])
+        bits.append(apart[kept])
     return a.rows[np.concatenate(first)], b.rows[np.concatenate(second)], np.concatenate(bits)
 
 
@@ -126,16 +145,6 @@ def _transform() -> tuple[Floats, tuple[Integers, Integers]]:
 
 
 _COSINES, _FREQUENCIES = _transform()
-_BITS_OF_16 = np.array([bin(i).count("1") for i in range(1 << 16)], dtype=np.uint8)
-
-
-def _count_bits(codes: Codes) -> Bytes:
-    """The number of one bits in each of the codes [n, m]."""
-    if hasattr(np, "bitwise_count"):
-        counted: Bytes = np.bitwise_count(codes)
-        return counted
-    added: Bytes = _BITS_OF_16[codes.view(np.uint16).reshape(*codes.shape, 4)].sum(-1, dtype=np.uint8)  # NumPy 1
-    return added
 
 
 def _correlations(a: Halves, left: Integers, b: Halves, right: Integers) -> Floats:
@@ -147,10 +156,9 @@ def _correlations(a: Halves, left: Integers, b: Halves, right: Integers) -> Floa
     return found
 
 
-def _same_pixels(a: dict[int, bytes], b: dict[int, bytes]) -> Integers:
-    """Pairs (position in a, position in b) [P, 2] of flat images that are equal."""
+def _by_pixels(pixels: dict[int, bytes]) -> dict[bytes, list[int]]:
+    """The places of the flat images by the digest of their pixels."""
     places: dict[bytes, list[int]] = {}
-    for place, digest in b.items():
+    for place, digest in pixels.items():
         places.setdefault(digest, []).append(place)
-    pairs = [(place, other) for place, digest in a.items() for other in places.get(digest, ())]
-    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    return places

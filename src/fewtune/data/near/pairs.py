@@ -87,11 +87,24 @@ def near_in_each(
     rows_a = np.asarray(rows_a, dtype=np.int64)
     if a.modality == "image":
         looks = near_images.looks_of(a, rows_a)
-        found = [near_images.alike(looks, b, np.asarray(rows, dtype=np.int64), distance, correlation) for b, rows in others]
+        found = [
+            near_images.alike_within(looks, distance, correlation)
+            if _same(a, rows_a, b, rows)
+            else near_images.alike(looks, b, np.asarray(rows, dtype=np.int64), distance, correlation)
+            for b, rows in others
+        ]
     else:
         index = texts.index_of(a, rows_a, jaccard)
-        found = [texts.alike(index, b, np.asarray(rows, dtype=np.int64)) for b, rows in others]
+        found = [
+            texts.alike_within(index) if _same(a, rows_a, b, rows) else texts.alike(index, b, np.asarray(rows, dtype=np.int64))
+            for b, rows in others
+        ]
     return [_sorted(_once(*pairs) if a is b else pairs) for pairs, (b, _) in zip(found, others, strict=True)]
+
+
+def _same(a: Examples, rows_a: Integers, b: Examples, rows_b: Integers) -> bool:
+    """Whether the same rows are compared with themselves: then they need not be read twice."""
+    return a is b and np.array_equal(rows_a, rows_b)
 
 
 def _sorted(pairs: Found) -> Pairs:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias, final
 
@@ -84,9 +85,19 @@ def index_of(examples: Examples, rows: Integers, jaccard: float) -> Index:
 
 def alike(held: Index, b: Examples, rows_b: Integers) -> tuple[Integers, Integers, Floats]:
     """The similar pairs: (row of the index, row of b, 1 - Jaccard). Texts with an empty normal form have no pairs."""
+    blocks = ([_shingles(b, int(row)) for row in rows_b[start : start + _CHUNK]] for start in range(0, len(rows_b), _CHUNK))
+    return _all_near(held, blocks, rows_b)
+
+
+def alike_within(held: Index) -> tuple[Integers, Integers, Floats]:
+    """The same within the index: each pair in both orders, and every row with itself."""
+    return _all_near(held, (held.sets[start : start + _CHUNK] for start in range(0, len(held.sets), _CHUNK)), held.rows)
+
+
+def _all_near(held: Index, blocks: Iterable[list[Shingles]], rows_b: Integers) -> tuple[Integers, Integers, Floats]:
     first, second, apart = [], [], []
-    for start in range(0, len(rows_b), _CHUNK):
-        sets = [_shingles(b, int(row)) for row in rows_b[start : start + _CHUNK]]
+    for number, sets in enumerate(blocks):
+        start = number * _CHUNK
         for i, j in _candidates(held, sets):
             either = len(np.union1d(held.sets[i], sets[j]))
             similarity = (len(held.sets[i]) + len(sets[j]) - either) / either

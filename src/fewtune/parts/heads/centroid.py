@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fewtune.errors import InputError
 from fewtune.lengths import lengths, unit
+from fewtune.parts.heads.class_sums import class_sums, many
 from fewtune.parts.heads.features import LinearForm, class_means, linear_score, widen
 from fewtune.parts.heads.head import Parameters, State, nothing_own, one_hot
 from fewtune.tasks.episodes import Episodes
@@ -63,12 +64,17 @@ class Centroid:
     def fit(self, support: Tensor, episodes: Episodes, class_vectors: Tensor | None, parameters: Parameters) -> State:  # noqa: ARG002
         """{"weight": [E, K, D]} and, for euclidean, {"bias": [E, K]}; both without the temperature."""
         features = widen(support)
-        members = one_hot(episodes, features)
-        # scaling the members is scaling the features, without a copy of them
-        means = class_means(features, members, members / lengths(features) if self.normalize_first else members)
+        if many(episodes):
+            sums = class_sums(support, episodes, normalize=bool(self.normalize_first), gram=False)
+            means, count = sums.means.to(features), sums.count
+        else:
+            members = one_hot(episodes, features)
+            # scaling the members is scaling the features, without a copy of them
+            means = class_means(features, members, members / lengths(features) if self.normalize_first else members)
+            count = members.sum(dim=1)
         if self.metric == "cosine":
             return {"weight": unit(means)}
-        present = (members.sum(dim=1) > 0).to(features)[..., None]
+        present = (count > 0).to(features)[..., None]
         middle = means.sum(dim=1, keepdim=True) / present.sum(dim=1, keepdim=True).clamp_min(1)
         centred = (means - middle) * present
         return {"weight": 2 * centred, "bias": -(centred * (centred + 2 * middle)).sum(dim=-1)}

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fewtune.errors import InputError
+from fewtune.parts.heads.class_sums import class_sums, many
 from fewtune.parts.heads.features import ABSENT, LinearForm, class_means, exact, linear_score, prepared, widen
 from fewtune.parts.heads.head import Parameters, State, nothing_own, one_hot
 from fewtune.tasks.episodes import Episodes
@@ -22,7 +23,8 @@ class Gaussian:
     """Classes are Gaussian with means mu_c and one covariance: logits = scale x (f . P mu_c - 1/2 mu_c . P mu_c), f and rows unit vectors.
 
     With C the covariance of the n rows around the means of their K classes (divisor n - K), P is the inverse of C shrunk towards
-    its mean variance: C' = ((n - K) C + tr(C) I) / (n - K + D), D the width. Solved in float64 over rows (Woodbury), O(n^2 D). With one
+    its mean variance: C' = ((n - K) C + tr(C) I) / (n - K + D), D the width. Solved in float64, over rows (Woodbury) where
+    there are fewer rows than features. With one
     row a class C is zero, and P = I: the nearest class mean. A class without support takes no part: weight 0, bias -10,000.
 
     `scale` > 0: logits in many dimensions are far too sure; .02 is right within a factor of two for features of MobileNetV2 and
@@ -53,12 +55,16 @@ class Gaussian:
     def fit(self, support: Tensor, episodes: Episodes, class_vectors: Tensor | None, parameters: Parameters) -> State:  # noqa: ARG002
         """{"weight": [E, K, D], "bias": [E, K]}."""
         wide = widen(support)
-        members = one_hot(episodes, exact(wide[:0]))
-        features = prepared(support, members.sum(dim=-1, keepdim=True), normalize=True)
-        means = class_means(features, members, members)
-        count = members.sum(dim=1)
-        rest = features - torch.bmm(members, means)
-        weight = self.scale * _by_precision(means, rest, (count.sum(1) - (count > 0).sum(1)).clamp_min(1))
+        if many(episodes):
+            sums = class_sums(support, episodes, normalize=True)
+            count, means = sums.count, sums.means
+            within = _over_features(sums.gram - torch.bmm(sums.total.mT, means), freedom_of(count))
+        else:
+            members = one_hot(episodes, exact(wide[:0]))
+            features = prepared(support, members.sum(dim=-1, keepdim=True), normalize=True)
+            count, means = members.sum(dim=1), class_means(features, members, members)
+            within = _inverse(features - torch.bmm(members, means), freedom_of(count))
+        weight = self.scale * _by_precision(means, within)
         bias = -(weight * means).sum(-1) / 2
         return {"weight": weight.to(wide), "bias": bias.masked_fill(count == 0, ABSENT).to(wide)}
 
@@ -66,12 +72,17 @@ class Gaussian:
         return LinearForm(state, True)
 
 
-def _by_precision(means: Tensor, rest: Tensor, freedom: Tensor) -> Tensor:
-    """P mu_c for each class mean [E, K, D], from the centred rows [E, S, D] and n - K [E].
+def freedom_of(count: Float[Tensor, "E K"]) -> Float[Tensor, " E"]:
+    """n - K, at least 1, of the rows of each class."""
+    return (count.sum(1) - (count > 0).sum(1)).clamp_min(1)
+
+
+def _by_precision(means: Tensor, within: tuple[Callable[[Tensor], Tensor], Tensor, Tensor]) -> Tensor:
+    """P mu_c for each class mean [E, K, D], from what `_inverse` says of the centred rows R [E, S, D].
 
     C' = (R^T R + t I) / (n - K + D) with t = tr(C), so P = (n - K + D) (I - R^T (t I + R R^T)^-1 R) / t.
     """
-    inverse, factor, flat = _inverse(rest, freedom)
+    inverse, factor, flat = within
     return torch.where(flat[:, None, None], means, inverse(means) * factor[:, None, None])
 
 
@@ -84,13 +95,14 @@ def scatter(
     """
     means = class_means(rows, members, members)
     count = members.sum(dim=1)
-    freedom = (count.sum(1) - (count > 0).sum(1)).clamp_min(1)
-    inverse, factor, flat = _inverse(rows - torch.bmm(members, means), freedom)
+    inverse, factor, flat = _inverse(rows - torch.bmm(members, means), freedom_of(count))
     return means, inverse, torch.where(flat, 1.0, factor - without)
 
 
 def _inverse(rest: Tensor, freedom: Tensor) -> tuple[Callable[[Tensor], Tensor], Tensor, Tensor]:
     """(V -> M^-1 V, n - K + D, where there is no spread within any class: M = I there) of centred rows [E, S, D]."""
+    if rest.shape[1] > rest.shape[2]:
+        return _over_features(torch.bmm(rest.mT, rest), freedom)
     trace = rest.square().sum((1, 2)) / freedom
     flat = trace <= 1e-12
     t = torch.where(flat, torch.ones_like(trace), trace)[:, None, None]
@@ -101,3 +113,12 @@ def _inverse(rest: Tensor, freedom: Tensor) -> tuple[Callable[[Tensor], Tensor],
         return (vectors - torch.bmm(inside.mT, rest)) / t
 
     return inverse, freedom + rest.shape[-1], flat
+
+
+def _over_features(within: Tensor, freedom: Tensor) -> tuple[Callable[[Tensor], Tensor], Tensor, Tensor]:
+    """The same from R^T R [E, D, D]."""
+    trace = within.diagonal(dim1=1, dim2=2).sum(-1) / freedom
+    flat = trace <= 1e-12
+    t = torch.where(flat, torch.ones_like(trace), trace)[:, None, None]
+    factor, _ = torch.linalg.cholesky_ex(within + t * torch.eye(within.shape[-1], dtype=within.dtype, device=within.device))
+    return lambda vectors: torch.cholesky_solve(vectors.mT, factor).mT, freedom + within.shape[-1], flat

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal, final
 import torch
 from torch import Tensor
 
+from fewtune.parts.heads.class_sums import Sums, class_sums, many
 from fewtune.parts.heads.features import LinearForm, exact, linear_score, prepared, widen
 from fewtune.parts.heads.head import Parameters, State, nothing_own
 from fewtune.parts.heads.least_squares import by_target, centred, solved
@@ -33,6 +34,8 @@ class Ridge:
 
     Declared parameters, both plain numbers: `<name>.scale` (starts at `scale`) and, for a fixed penalty, `<name>.log_penalty` (starts
     at 0; the penalty used is `penalty` x exp of it), which R2D2 learns.
+
+    Of very many rows and classes (`class_sums.MANY`) a fixed penalty is solved from sums over blocks of rows.
 
     Float targets [E, S, L] (NaN missing) and multi-hot ones (-1 missing) give predictions [E, Q, L], without scale.
 
@@ -65,13 +68,36 @@ class Ridge:
         """{"weight": [E, L, D]} and, with intercept, {"bias": [E, L]}, scaled; L = K for class labels."""
         wide = widen(support)
         categorical = episodes.support_label.ndim == 2
+        if not isinstance(self.penalty, str) and many(episodes):
+            weight, bias = self._from_sums(class_sums(support, episodes, normalize=self.normalize), parameters)
+            return self._scaled(weight, bias, wide, parameters)
         targets = (class_targets if categorical else float_targets)(episodes, exact(wide[:0]))
         features = prepared(support, targets.known.amax(dim=-1, keepdim=True), normalize=self.normalize)
         weight, bias = self._solve(features, targets, parameters)
         if categorical:
-            scale = parameters[f"{self.name}.scale"].to(weight)
-            weight, bias = scale * weight, None if bias is None else scale * bias
+            return self._scaled(weight, bias, wide, parameters)
         return {"weight": weight.to(wide)} | ({} if bias is None else {"bias": bias.to(wide)})
+
+    def _scaled(self, weight: Tensor, bias: Tensor | None, wide: Tensor, parameters: Parameters) -> State:
+        scale = parameters[f"{self.name}.scale"].to(weight)
+        return {"weight": (scale * weight).to(wide)} | ({} if bias is None else {"bias": (scale * bias).to(wide)})
+
+    def _fixed(self, like: Tensor, parameters: Parameters) -> Tensor:
+        """The penalty, a plain number."""
+        assert not isinstance(self.penalty, str)
+        return self.penalty * parameters[f"{self.name}.log_penalty"].to(like).exp()
+
+    def _from_sums(self, sums: Sums, parameters: Parameters) -> tuple[Tensor, Tensor | None]:
+        """(weight [E, K, D], bias [E, K]): with the means m of rows and t of targets, X^T X - n m m^T and Y^T X - n t m^T."""
+        gram, mixed = sums.gram, sums.total
+        rows = sums.count.sum(dim=-1).clamp_min(1)
+        mean, target = sums.total.sum(dim=1) / rows[:, None], sums.count / rows[:, None]
+        if self.intercept:
+            gram = gram - rows[:, None, None] * mean[:, :, None] * mean[:, None, :]
+            mixed = mixed - sums.count[..., None] * mean[:, None, :]
+        penalty = self._fixed(gram, parameters) * torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+        weight = torch.cholesky_solve(mixed.mT, torch.linalg.cholesky_ex(gram + penalty)[0]).mT
+        return weight, target - torch.bmm(weight, mean[..., None])[..., 0] if self.intercept else None
 
     def _solve(self, features: Tensor, targets: Targets, parameters: Parameters) -> tuple[Tensor, Tensor | None]:
         problem = by_target(features, targets)
@@ -79,8 +105,7 @@ class Ridge:
         if isinstance(self.penalty, str):
             penalty = chosen(inner, intercept=self.intercept) * mean_square(inner)
         else:
-            factor = parameters[f"{self.name}.log_penalty"].to(features).exp()
-            penalty = (self.penalty * factor).expand(inner.features.shape[0])
+            penalty = self._fixed(features, parameters).expand(inner.features.shape[0])
         weight = solved(inner, penalty)
         bias = inner.target_mean - torch.bmm(weight, inner.feature_mean[..., None])[..., 0] if self.intercept else None
         E, L = features.shape[0], targets.values.shape[-1]
