@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from fewtune.data.reading.read import absent
+from fewtune.data.reading.remote import address_of, located, name_of
 from fewtune.data.reading.scenes import is_scenes, scenes_named
 from fewtune.errors import InputError
 from fewtune.files import expanded
@@ -24,9 +25,12 @@ def needed() -> InputError:
 
 
 def check_data(*paths: Path) -> None:
-    """Raise InputError for a path that does not exist, with what is there instead, and for a wrong name of drawn scenes."""
+    """Raise InputError for a path that does not exist, with what is there instead, and for a wrong name of drawn scenes. What is behind an
+    address is fetched."""
     for path in map(expanded, paths):
-        if is_scenes(path):
+        if address_of(path) is not None:
+            located(path)
+        elif is_scenes(path):
             scenes_named(path)
         elif not os.path.exists(path):  # noqa: PTH110  (Path.exists raises for too long a name)
             raise InputError(absent(path))
@@ -43,6 +47,8 @@ def chosen_out(data: Path, out: Path | None, *, resume: bool, overwrite: bool) -
         raise InputError("--overwrite replaces the model in --out: give --out RUN too.")
     stem = expanded(data).resolve()
     name = (stem.stem if stem.is_file() else stem.name) or "data"
+    if (address := address_of(data)) is not None:
+        name = name_of(address)
     if is_scenes(data):
         name = str(data).partition(",")[0].replace(":", "-")
     number = 1

@@ -157,10 +157,17 @@ class Pixels:
         return pixels_digest(self.pixels[row])
 
 
+def not_finite(vectors: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The rows [N, D] with NaN or infinity, looked for in blocks: the test makes a copy."""
+    size = 1 << 14
+    found = [start + np.flatnonzero(~np.isfinite(vectors[start : start + size]).all(1)) for start in range(0, len(vectors), size)]
+    return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
+
+
 @final
 @dataclass(frozen=True, eq=False)
 class Vectors:
-    """Embeddings given directly, float32 [N, D]."""
+    """Embeddings given directly, float32 [N, D]; may be memory-mapped."""
 
     vectors: np.ndarray[Any, np.dtype[np.float32]]
     modality: Modality = "vector"

@@ -9,11 +9,12 @@ import numpy as np
 
 from fewtune.data.examples import Examples, source_of
 from fewtune.data.images import why_unreadable
-from fewtune.data.items import NO_FILE, Files, Items, Texts, Vectors
+from fewtune.data.items import NO_FILE, Files, Items, Texts, Vectors, not_finite
 from fewtune.data.threads import in_threads
 from fewtune.errors import InputError
 
 _SHOWN = 5  # rows in a message
+_NOT_FINITE = "it holds NaN or infinite values"
 
 
 def unreadable(examples: Examples, deep: bool = False) -> dict[int, str]:
@@ -21,6 +22,9 @@ def unreadable(examples: Examples, deep: bool = False) -> dict[int, str]:
 
     If not `deep`, only the headers of images are read, so a file that is cut off in the middle is not noticed.
     """
+
+    if isinstance(examples.items, Vectors):
+        return dict.fromkeys(not_finite(examples.items.vectors).tolist(), _NOT_FINITE)
 
     def one(row: int) -> str | None:
         items, at = source_of(examples.items, row)
@@ -44,7 +48,7 @@ def reason_of(items: Items, row: int, deep: bool, content: bytes | Path | None) 
             return known
         return None if items.texts[row].strip() else "the text is empty"
     if isinstance(items, Vectors):
-        return None if np.isfinite(items.vectors[row]).all() else "it holds NaN or infinite values"
+        return None if np.isfinite(items.vectors[row]).all() else _NOT_FINITE
     source = content if content is not None else encoded_image(items, row, deep)
     if isinstance(source, str):
         return source

@@ -65,7 +65,8 @@ def _asked(counts: Integers, folds: int, most: int) -> Integers:
     if repeated.sum() <= most:
         return repeated
     share = np.ceil(repeated * (most / repeated.sum())).astype(np.int64)
-    return np.minimum(np.maximum(share, folds), repeated)
+    asked: Integers = np.minimum(np.maximum(share, folds), repeated)
+    return asked
 
 
 def _folds(labels: Integers, asked: Integers, folds: int, key: Key) -> Integers:

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from fewtune.backbones.features.table_file import Floats, read_table, writing
 from fewtune.backbones.own_module import PROBE
 from fewtune.data.examples import Examples, Subset
 from fewtune.data.images import DECODING
-from fewtune.data.items import Items, Vectors
+from fewtune.data.items import Items, Vectors, not_finite
 from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from fewtune.progress import Progress
@@ -138,7 +138,7 @@ def _embedded(backbone: Backbone, source: Examples, first: int) -> Iterator[tupl
     for chunk, features in backbone.embed_chunks(backbone.start(), RowSpace([source]), rows, bad=bad):
         held = features.cpu().numpy()
         failed = {row: bad.pop(row) for row in list(bad)}
-        failed |= {int(chunk[i]): _NOT_FINITE for i in _not_finite(held) if int(chunk[i]) not in failed}
+        failed |= {int(chunk[i]): _NOT_FINITE for i in not_finite(held) if int(chunk[i]) not in failed}
         yield held, failed
 
 
@@ -149,7 +149,7 @@ def _vectors(items: Items) -> tuple[Floats, dict[int, str]]:
         with warnings.catch_warnings():  # torch warns about read-only arrays; nothing writes to this one
             warnings.simplefilter("ignore", UserWarning)
             torch.from_numpy(found)
-    return found, {int(row): "it holds NaN or infinite values" for row in _not_finite(found)}
+    return found, {int(row): "it holds NaN or infinite values" for row in not_finite(found)}
 
 
 def _array(items: Items) -> Floats:
@@ -158,10 +158,3 @@ def _array(items: Items) -> Floats:
     if isinstance(items, Subset) and isinstance(items.whole, Vectors):
         return np.asarray(items.whole.vectors[items.rows], dtype=np.float32)
     return np.stack([np.asarray(items.fetch(row), dtype=np.float32) for row in range(len(items))])
-
-
-def _not_finite(features: Floats) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Positions of rows with NaN or infinity."""
-    size = 1 << 14  # rows tested at once: the test makes a copy
-    found = [start + np.flatnonzero(~np.isfinite(features[start : start + size]).all(1)) for start in range(0, len(features), size)]
-    return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from fewtune.data.examples import NO_SPLIT, Examples, Integers, make_examples
-from fewtune.data.items import Files, Items, Pixels, Texts, Vectors, Wanted
+from fewtune.data.items import Files, Items, Pixels, Texts, Vectors, Wanted, not_finite
 from fewtune.data.pictures import is_encoded, is_picture, read_pictures
 from fewtune.data.pixels import as_pixels, fits, one_or_many, plain
 from fewtune.data.reading.asked import Asked
@@ -177,7 +177,7 @@ def as_vectors(x: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, np.dtype[n
         raise InputError(f"{name}: expected vectors [N, D], found {list(x.shape)}.")
     with np.errstate(over="ignore"):
         vectors = x.astype(np.float32, copy=False)
-    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    bad = not_finite(vectors)
     if len(bad):
         more = f" and {len(bad) - 1} more rows hold" if len(bad) > 1 else " holds"
         raise InputError(f"{name}: row {bad[0]}{more} NaN or infinite values: remove or correct them before adapting.")

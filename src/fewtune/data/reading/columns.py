@@ -104,6 +104,8 @@ def _inputs(table: Table, columns: tuple[str, ...]) -> tuple[Items, list[str] | 
         return Vectors(np.zeros((table.count, 0), dtype=np.float32)), None
     if len(columns) == 2:
         return texts_in_columns(table, columns), None
+    if (items := table.stays(columns[0])) is not None:
+        return items, None
     return _items(table, columns[0], kind_of_input(columns[0], table.columns[columns[0]]))
 
 

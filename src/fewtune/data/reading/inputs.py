@@ -18,6 +18,8 @@ from fewtune.data.reading.columns import from_table, input_columns
 from fewtune.data.reading.folders import read_text
 from fewtune.data.reading.order import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES, TEXT_SUFFIXES
 from fewtune.data.reading.read import TABLE_SUFFIXES, read_asked
+from fewtune.data.reading.remote import located
+from fewtune.data.reading.shards import shards_in
 from fewtune.data.reading.table import Lazy, Table
 from fewtune.data.reading.table_files import read_table
 from fewtune.data.reading.two_texts import typed
@@ -166,15 +168,18 @@ def _typed(texts: Sequence[str], fields: tuple[str, ...]) -> Texts:
 
 
 def _one(path: Path, wanted: Wanted, column: str | tuple[str, ...] | None, strict: bool) -> _Part:
-    modality = wanted.modality
+    modality, path = wanted.modality, located(path)
     if os.path.isdir(path):  # noqa: PTH112  (Path.is_dir and exists raise for too long a name)
+        if shards_in(path):
+            made = _of_kind(path, wanted, read_asked(path, Asked(input=column, labelled=False, wanted=wanted)))
+            return _Part(made.items, list(made.row_names), made.skipped, made.remarks)
         return _folder(path, wanted, strict)
     suffix = path.suffix.lower()
     if os.path.exists(path) and suffix in TABLE_SUFFIXES:  # noqa: PTH110
         return _table(path, wanted, column)
     if not os.path.exists(path) or suffix in OTHER_SHEETS | ARCHIVE_SUFFIXES or suffix == ".npz":  # noqa: PTH110
         made = _of_kind(path, wanted, read_asked(path, Asked(input=column, labelled=False, wanted=wanted)))
-        return _Part(made.items, [f"{path}:{row}" for row in range(len(made))], remarks=made.remarks)
+        return _Part(made.items, [f"{path}:{row}" for row in range(len(made))], made.skipped, made.remarks)
     if modality == "image":
         return _Part(Files([path]), [str(path)])
     if modality == "text" and suffix in TEXT_SUFFIXES:

@@ -17,12 +17,12 @@ from fewtune.data.reading.frames import is_data_frame, table_of
 from fewtune.data.reading.kinds import check_kinds, kind_of_column, number_of, read_numbers
 from fewtune.data.reading.labels import Kind, missing
 from fewtune.data.reading.read import TABLE_SUFFIXES, absent
+from fewtune.data.reading.remote import located
 from fewtune.data.reading.scenes import is_scenes, scenes_named
 from fewtune.data.reading.table import Table
 from fewtune.data.reading.table_files import read_table
 from fewtune.data.reading.two_texts import columns_in
 from fewtune.errors import InputError, unknown
-from fewtune.files import expanded
 from fewtune.words import option
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -70,7 +70,7 @@ def table_from(source: Any, name: str = "data") -> Table:
         return table_of(source, name)
     if is_scenes(source):
         return scenes_named(source).table()
-    path = expanded(source) if isinstance(source, str | Path) else None
+    path = located(source) if isinstance(source, str | Path) else None
     if path is None:
         raise InputError(f"several label columns are read from a table, a file or a data frame, found a {type(source).__name__}.")
     if not path.exists():
@@ -83,7 +83,7 @@ def table_from(source: Any, name: str = "data") -> Table:
 def single_kind(source: Path, label: str) -> Kind:
     """The kind of the only label column of a table: "float" where its values are numbers and some are not whole, "multi" where some are
     lists or names joined by "|", else "class"; "class" also for what is no table or has no such column, which is refused elsewhere."""
-    path = expanded(source)
+    path = located(source)
     if path.suffix.lower() not in TABLE_SUFFIXES or not path.is_file():
         return "class"
     columns = read_table(path).columns

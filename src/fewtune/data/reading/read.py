@@ -19,10 +19,11 @@ from fewtune.data.reading.folders import LAYOUT, read_folder
 from fewtune.data.reading.labels import Kind
 from fewtune.data.reading.npz import load_npz
 from fewtune.data.reading.order import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES
+from fewtune.data.reading.remote import located
 from fewtune.data.reading.scenes import is_scenes, scenes_named
+from fewtune.data.reading.shards import TAR, read_shards, shards_in
 from fewtune.data.reading.table_files import read_table
 from fewtune.errors import InputError
-from fewtune.files import expanded
 
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json", ".parquet", ".pq"}) | EXCEL_SUFFIXES
 
@@ -39,10 +40,11 @@ def read_examples(
 ) -> Examples:
     """Examples from a folder, a file, arrays, or a data frame. Rows are not decoded before they are used.
 
-    `source`: a folder of class folders (or of train, val, test with class folders inside); a CSV, TSV, JSONL, JSON, Parquet or Excel
-    file; an `.npz` (arrays x and y, or encoded images); a pair (x, y) or a mapping with x and y (arrays, tensors, lists of pictures or
-    strings, see `read_arrays`); a pandas DataFrame; a Hugging Face Dataset or DatasetDict; a map-style torch Dataset of (input, label); the
-    name of drawn scenes such as "scenes:colour,rows=200" (see `fewtune.data.reading.scenes.SceneSet`); or Examples, which are returned.
+    `source`: a folder of class folders (or of train, val, test with class folders inside), or of shards (Parquet files, tar archives); a
+    CSV, TSV, JSONL, JSON, Parquet or Excel file; a tar archive (see `reading.tar`); an `.npz` (arrays x and y, or encoded images); a pair
+    (x, y) or a mapping with x and y (arrays, tensors, lists of pictures or strings, see `read_arrays`); a pandas DataFrame; a Hugging Face
+    Dataset or DatasetDict; a map-style torch Dataset of (input, label); the name of drawn scenes such as "scenes:colour,rows=200" (see
+    `fewtune.data.reading.scenes.SceneSet`); or Examples, which are returned. A path may be an address, s3://... (see `reading.remote`).
     `label`, `input`, `group`, `split`: columns of a table, by default found by their usual names (`label` of a folder: see `read_folder`).
     `input` may be two columns of texts, such as ("premise", "hypothesis"); in Python, inputs may be pairs of texts too.
     `kind`: the kind of labels: "class", "float", or "multi" (names joined by "|", lists, or multi-hot rows).
@@ -64,7 +66,7 @@ def read_asked(source: Any, asked: Asked) -> Examples:
         return source if asked.name is None else replace(source, name=asked.name)
     if is_scenes(source):
         return scenes_named(source).examples(asked)
-    path = expanded(source) if isinstance(source, str | Path) else None
+    path = located(source) if isinstance(source, str | Path) else None
     made = _from_object(source, asked) if path is None else _from_path(path, asked)
     return _checked(made) if asked.labelled and asked.kind == "class" else made
 
@@ -72,6 +74,10 @@ def read_asked(source: Any, asked: Asked) -> Examples:
 def _from_path(path: Path, asked: Asked) -> Examples:
     if not os.path.exists(path):  # noqa: PTH110  (Path.exists raises for too long a name)
         raise InputError(absent(path))
+    shards = shards_in(path) if path.is_dir() else [path] if path.suffix.lower() in TAR else []
+    if shards:
+        table, skipped = read_shards(shards, None if path in shards else path.resolve().name)
+        return replace(from_table(table, asked), skipped=skipped)
     if path.is_dir():
         return read_folder(path, label=asked.folder_label, name=asked.name, recursive=asked.recursive)
     suffix = path.suffix.lower()
@@ -87,7 +93,7 @@ def _from_path(path: Path, asked: Asked) -> Examples:
     if suffix in IMAGE_SUFFIXES:
         raise InputError(f"{path} is a single image: {LAYOUT}.")
     raise InputError(
-        f"{path} is not a known kind of file: expected a folder of class folders, .csv, .tsv, .jsonl, .json, .parquet, .xlsx or .npz."
+        f"{path} is not a known kind of file: expected a folder of class folders, .csv, .tsv, .jsonl, .json, .parquet, .xlsx, .tar or .npz."
     )
 
 

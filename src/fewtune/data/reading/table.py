@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
+
+if TYPE_CHECKING:
+    from fewtune.data.items import Items
 
 
 @final
@@ -21,7 +24,8 @@ class Separated:
 @dataclass(frozen=True, eq=False)
 class Table:
     """Columns of equal length. `where` gives the name of a row in messages; paths in the table are relative to `folder`. `separated`: how
-    the file was written, None for other kinds of files."""
+    the file was written, None for other kinds of files. `stays`: the items of a column whose images or texts stay in the file and are read
+    where they are used, None for other columns."""
 
     name: str
     columns: Mapping[str, Any]
@@ -30,6 +34,7 @@ class Table:
     folder: Path
     remarks: tuple[str, ...] = ()
     separated: Separated | None = None
+    stays: Callable[[str], Items | None] = lambda _: None
 
 
 @final
