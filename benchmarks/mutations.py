@@ -103,7 +103,7 @@ _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
     # adaptation
     ("adaptation", "the temperature multiplies", "models/predict.py", "/ bundle.temperature", "* bundle.temperature", ("tests/unit/models/test_predict.py", "tests/unit/models/test_evaluate.py")),
     ("adaptation", "classes begin with different folds", "learners/folds.py", "np.arange(len(mine)) % folds", "(int(label) + np.arange(len(mine))) % folds", ("tests/unit/learners/test_folds.py",)),
-    ("adaptation", "lone rows are held out", "learners/folds.py", "np.flatnonzero(counts >= 2):", "np.flatnonzero(counts >= 1):", ("tests/unit/learners/test_folds.py",)),
+    ("adaptation", "lone rows are held out", "learners/folds.py", "np.where(counts >= 2, counts, 0)", "np.where(counts >= 1, counts, 0)", ("tests/unit/learners/test_folds.py",)),
     ("adaptation", "ties go to the last learner", "learners/choice.py", "return max(means, key=lambda name: means[name])", "return max(reversed(means), key=lambda name: means[name])", (CHOOSE,)),
     ("adaptation", "the usual learner is never left", "learners/choice.py", "return best if best != prior and ahead[best].low > 0 else prior", "return prior", (CHOOSE,)),
     ("adaptation", "the usual learner is left for any lead", "learners/choice.py", "ahead[best].low > 0 else prior", "ahead[best].mean > 0 else prior", (CHOOSE,)),
@@ -143,7 +143,7 @@ _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
     ("heads", "a compiled C of two classes is whole", "parts/heads/kernels/logistic_fit.py", "C / 2 if present == 2 else C", "C", ("tests/unit/learning/test_judged.py",)),
     ("heads", "a compiled ridge forgets the mean", "parts/heads/kernels/ridge_fit.py", "bias[e, k] -= shift", "bias[e, k] -= 0.0 * shift", ("tests/unit/learning/test_judged.py",)),
     ("heads", "squared distance without its bias", "parts/heads/centroid.py", '"bias": -(centred * (centred + 2 * middle)).sum(dim=-1)', '"bias": -(centred * centred).sum(dim=-1)', ("tests/references/test_heads_sklearn.py", "tests/laws/test_heads.py")),
-    ("heads", "the ridge penalty is divided by", "parts/heads/ridge.py", "(self.penalty * factor)", "(factor / self.penalty)", ("tests/references/test_heads_sklearn.py",)),
+    ("heads", "the ridge penalty is divided by", "parts/heads/ridge.py", "return self.penalty * parameters", "return 1 / self.penalty * parameters", ("tests/references/test_heads_sklearn.py",)),
     ("heads", "ridge keeps the mean", "parts/heads/least_squares.py", "(problem.features - feature_mean[:, None, :]) * known", "problem.features * known", ("tests/references/test_heads_sklearn.py",)),
     ("heads", "the bias of ridge changes sign", "parts/heads/ridge.py", "bias = inner.target_mean - torch.bmm", "bias = inner.target_mean + torch.bmm", ("tests/references/test_heads_sklearn.py",)),
     ("heads", "logistic C is divided by", "parts/heads/softmax_regression.py", "ridge = (1 / C)", "ridge = C", ("tests/references/test_heads_sklearn.py",)),

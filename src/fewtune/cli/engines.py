@@ -44,7 +44,8 @@ def run_worker(words: Sequence[str], folder: str, environment: dict[str, str]) -
     """A worker on the machine where this is called: (exit code, the last line that it said). Engines send this function with its words."""
     command = [sys.executable, "-m", "fewtune", *words]
     ran = subprocess.run(command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
-    said = (ran.stderr or ran.stdout).strip().splitlines()
+    well = ran.returncode == 0 and ran.stdout.strip()
+    said = (ran.stdout if well else ran.stderr or ran.stdout).strip().splitlines()
     return ran.returncode, said[-1] if said else ""
 
 

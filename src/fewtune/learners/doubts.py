@@ -92,10 +92,10 @@ def held_out_probabilities(answers: Answers, count: int, temperature: float = 1.
     """(places [H] of the rows ever held out, among 0..count-1; their probabilities [H, K], the mean over repeats)."""
     each = softmax(answers.logits.double().cpu().numpy(), temperature)
     times = np.bincount(answers.item, minlength=count)
-    total = np.zeros((count, each.shape[1]))
-    np.add.at(total, answers.item, each)
     held = np.flatnonzero(times)
-    return held, total[held] / times[held, None]
+    total = np.zeros((len(held), each.shape[1]))
+    np.add.at(total, np.searchsorted(held, answers.item), each)
+    return held, total / times[held, None]
 
 
 def _doubt(place: int, p: Floats, rows: Integers, labels: Integers, answer: int) -> Doubt:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge as ScikitRidge
 
-from fewtune.parts.heads import Centroid, Gaussian, Head, Ridge, class_sums
+from fewtune.parts.heads import Centroid, Gaussian, Head, Ridge, class_sums, leave_one_out, ridge
 from fewtune.parts.heads.head import answer
 from fewtune.tasks.episodes import Episodes
 
@@ -18,6 +18,9 @@ HEADS: tuple[Head, ...] = (
     Ridge(penalty=0.3, scale=2.0),
     Ridge(penalty=0.3, intercept=True),
     Ridge(penalty=2.0, normalize=False, intercept=True),
+    Ridge(penalty="loo"),
+    Ridge(penalty="loo", intercept=True),
+    Ridge(penalty="loo", normalize=False, intercept=True),
     Gaussian(),
 )
 
@@ -66,6 +69,42 @@ def test_ridge_from_sums_is_that_of_scikit_learn(monkeypatch: pytest.MonkeyPatch
     y = np.eye(6)[one.support_label[0].numpy()]
     wanted = ScikitRidge(alpha=0.7).fit(support[0].double().numpy(), y).predict(query[0].double().numpy())
     np.testing.assert_allclose(found[0], wanted, atol=1e-9)
+
+
+@pytest.mark.parametrize("intercept", [False, True])
+def test_the_penalty_of_all_rows_is_the_one_that_leaving_each_out_chooses(intercept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By scikit-learn, fitted anew without each row; with every penalty of the grid that way, and a noise at which they differ."""
+    monkeypatch.setattr(class_sums, "MANY", 1)
+    random = np.random.default_rng(3)
+    x, y = random.normal(size=(24, 5)) * 0.4, np.arange(24) % 3
+    x[np.arange(24), y] += 0.5
+    unit = float((x**2).sum(1).mean())
+    targets = np.eye(3)[y]
+    errors = []
+    for penalty in leave_one_out.GRID:
+        model = ScikitRidge(alpha=penalty * unit, fit_intercept=intercept)
+        left = [model.fit(np.delete(x, i, 0), np.delete(targets, i, 0)).predict(x[i : i + 1])[0] - targets[i] for i in range(24)]
+        errors.append(float((np.array(left) ** 2).sum()))
+    best = leave_one_out.GRID[int(np.argmin(errors))]
+    assert leave_one_out.GRID[0] < best < leave_one_out.GRID[-1]
+    label, rows = torch.from_numpy(y)[None], torch.arange(24)[None]
+    none = rows[:, :0]
+    episode = Episodes(rows, label, none, none, torch.arange(3)[None], torch.zeros(1, dtype=torch.int64))
+    head = Ridge(penalty="loo", normalize=False, intercept=intercept)
+    found = head.fit(torch.from_numpy(x)[None], episode, None, head.declare(5))["weight"][0]
+    wanted = ScikitRidge(alpha=best * unit, fit_intercept=intercept).fit(x, targets).coef_
+    np.testing.assert_allclose(found, wanted, atol=1e-9)
+
+
+def test_some_of_very_many_rows_choose_the_penalty(monkeypatch: pytest.MonkeyPatch) -> None:
+    support, query, episodes = ragged()
+    monkeypatch.setattr(class_sums, "MANY", 1)
+    monkeypatch.setattr(ridge, "SOME", 30)
+    asked: list[int] = []
+    plain = leave_one_out.chosen_from_sums
+    monkeypatch.setattr(ridge, "chosen_from_sums", lambda *given: asked.append(given[3].shape[1]) or plain(*given))
+    assert answer(Ridge(penalty="loo"), support, query, episodes).isfinite().all()
+    assert asked == [30]
 
 
 def test_one_hot_labels_are_made_up_to_a_limit() -> None:

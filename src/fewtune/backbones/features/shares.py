@@ -53,7 +53,7 @@ def embed_share(
         return rows, 0  # another process has joined them since
     if not missing and len(shares) > 1:
         _join(path, tables, [len(share) for share in shares], backbone.width)
-    return rows, missing
+    return rows, 0 if path.exists() else missing  # another process may have joined the shares by now
 
 
 def _join(path: Path, tables: list[Path], sizes: list[int], width: int) -> None:

@@ -28,8 +28,10 @@ INSTALL = "pip install 'fewtune[remote]'"
 OFFLINE = "HF_HUB_OFFLINE"  # the variable that says that there is no network, or that nothing may be asked of it
 MOST_FILES = 1_000_000
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.:-]+):/{1,2}(?=[^/])(.+)", re.IGNORECASE | re.DOTALL)
-_MARKS = ("ETag", "etag", "md5Hash", "content_md5", "crc32c", "sha256", "generation", "versionId", "LastModified", "last_modified", "mtime")
-_MARKS += ("modified", "updated", "created")
+_MARKS = (
+    *("ETag", "etag", "md5Hash", "content_md5", "crc32c", "sha256", "generation", "versionId"),
+    *("LastModified", "last_modified", "mtime", "modified", "updated", "created"),
+)
 _BLOCK = 1 << 22  # bytes
 _NOTE = "fetched.json"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from fewtune.parts.heads.least_squares import Problem
@@ -65,3 +65,43 @@ def _spectrum(X: Float[Tensor, "B S D"]) -> tuple[Float[Tensor, "B R"], Float[Te
     floor = torch.finfo(X.dtype).eps * X.shape[1] * values[:, -1:]
     values = torch.where(values > floor, values, 0.0)
     return values, torch.bmm(X, right) * torch.where(values > 0, values.clamp_min(torch.finfo(X.dtype).tiny).rsqrt(), 0.0)[:, None, :]
+
+
+SOME = 10_000  # of very many rows, those whose leave-one-out errors choose a penalty
+
+
+@torch.no_grad()
+def chosen_from_sums(
+    gram: Float[Tensor, "E D D"],
+    mixed: Float[Tensor, "E K D"],
+    target: Float[Tensor, "E K"],
+    rows: Float[Tensor, "E S D"],
+    label: Int[Tensor, "E S"],
+    telling: Float[Tensor, "E S"],
+    unit: Float[Tensor, " E"],
+    level: Float[Tensor, " E"],
+) -> Float[Tensor, " E"]:
+    """Which of GRID suits each episode, by the leave-one-out errors of some of its rows alone.
+
+    `gram` X^T X and `mixed` Y^T X of all rows, centred where there is an intercept; `target` is what was subtracted of the one-hot labels,
+    zero without one. `rows` are some of X, `label` theirs (-1: none), `telling` as in Targets. `unit`: the mean squared norm. `level`: the
+    intercept's share of the hat matrix. With weights W of a penalty and a row x with y: |y - W x|^2 = |y|^2 - 2 y . W x + x . (W^T W) x,
+    which needs no prediction of every class for every row.
+    """
+    values, vectors = torch.linalg.eigh(gram)
+    values, turned, rows = values.clamp_min(0), torch.bmm(mixed, vectors), torch.bmm(rows, vectors)
+    place = label.clamp_min(0)
+    own = 1 - 2 * target.gather(1, place) + target.square().sum(dim=1, keepdim=True)
+    totals = []
+    for penalty in GRID:
+        kept = 1 / (values + penalty * unit[:, None])
+        weight = turned * kept[:, None, :]
+        fitted = torch.stack([(rows[e] * w[place[e]]).sum(dim=-1) for e, w in enumerate(weight)])
+        fitted = fitted - torch.bmm(rows, torch.bmm(weight.mT, target[..., None]))[..., 0]
+        squared = (torch.bmm(rows, torch.bmm(weight.mT, weight)) * rows).sum(dim=-1)
+        left = 1 - torch.bmm(rows.square(), kept[..., None])[..., 0] - level[:, None]
+        errors = (own - 2 * fitted + squared) / left.clamp_min(torch.finfo(gram.dtype).eps).square()
+        totals.append((errors * telling * (label >= 0)).sum(dim=-1))
+    grid = torch.tensor(GRID, dtype=gram.dtype, device=gram.device)
+    best = grid[torch.stack(totals, dim=1).argmin(dim=1)]
+    return torch.where((telling * (label >= 0)).sum(dim=1) == 0, DEFAULT_PENALTY, best)

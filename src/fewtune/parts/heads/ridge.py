@@ -9,11 +9,11 @@ from typing import ClassVar, Literal, final
 import torch
 from torch import Tensor
 
-from fewtune.parts.heads.class_sums import Sums, class_sums, many
+from fewtune.parts.heads.class_sums import class_sums, many
 from fewtune.parts.heads.features import LinearForm, exact, linear_score, prepared, widen
 from fewtune.parts.heads.head import Parameters, State, nothing_own
 from fewtune.parts.heads.least_squares import by_target, centred, solved
-from fewtune.parts.heads.leave_one_out import chosen, mean_square
+from fewtune.parts.heads.leave_one_out import SOME, chosen, chosen_from_sums, mean_square
 from fewtune.parts.heads.positive_or_loo import check_positive_or_loo
 from fewtune.parts.heads.targets import Targets, class_targets, float_targets
 from fewtune.tasks.episodes import Episodes
@@ -35,7 +35,8 @@ class Ridge:
     Declared parameters, both plain numbers: `<name>.scale` (starts at `scale`) and, for a fixed penalty, `<name>.log_penalty` (starts
     at 0; the penalty used is `penalty` x exp of it), which R2D2 learns.
 
-    Of very many rows and classes (`class_sums.MANY`) a fixed penalty is solved from sums over blocks of rows.
+    Of very many rows and classes (`class_sums.MANY`) it is solved from sums over blocks of rows, and every n-th row, about 10,000 of them,
+    chooses the penalty.
 
     Float targets [E, S, L] (NaN missing) and multi-hot ones (-1 missing) give predictions [E, Q, L], without scale.
 
@@ -68,9 +69,8 @@ class Ridge:
         """{"weight": [E, L, D]} and, with intercept, {"bias": [E, L]}, scaled; L = K for class labels."""
         wide = widen(support)
         categorical = episodes.support_label.ndim == 2
-        if not isinstance(self.penalty, str) and many(episodes):
-            weight, bias = self._from_sums(class_sums(support, episodes, normalize=self.normalize), parameters)
-            return self._scaled(weight, bias, wide, parameters)
+        if many(episodes):
+            return self._scaled(*self._from_sums(support, episodes, parameters), wide, parameters)
         targets = (class_targets if categorical else float_targets)(episodes, exact(wide[:0]))
         features = prepared(support, targets.known.amax(dim=-1, keepdim=True), normalize=self.normalize)
         weight, bias = self._solve(features, targets, parameters)
@@ -87,16 +87,30 @@ class Ridge:
         assert not isinstance(self.penalty, str)
         return self.penalty * parameters[f"{self.name}.log_penalty"].to(like).exp()
 
-    def _from_sums(self, sums: Sums, parameters: Parameters) -> tuple[Tensor, Tensor | None]:
+    def _from_sums(self, support: Tensor, episodes: Episodes, parameters: Parameters) -> tuple[Tensor, Tensor | None]:
         """(weight [E, K, D], bias [E, K]): with the means m of rows and t of targets, X^T X - n m m^T and Y^T X - n t m^T."""
-        gram, mixed = sums.gram, sums.total
-        rows = sums.count.sum(dim=-1).clamp_min(1)
-        mean, target = sums.total.sum(dim=1) / rows[:, None], sums.count / rows[:, None]
+        sums = class_sums(support, episodes, normalize=self.normalize)
+        gram, mixed, count = sums.gram, sums.total, sums.count.sum(dim=-1).clamp_min(1)
+        mean, target = sums.total.sum(dim=1) / count[:, None], sums.count / count[:, None]
+        squared = gram.diagonal(dim1=1, dim2=2).sum(dim=-1) / count
         if self.intercept:
-            gram = gram - rows[:, None, None] * mean[:, :, None] * mean[:, None, :]
+            gram = gram - count[:, None, None] * mean[:, :, None] * mean[:, None, :]
             mixed = mixed - sums.count[..., None] * mean[:, None, :]
-        penalty = self._fixed(gram, parameters) * torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-        weight = torch.cholesky_solve(mixed.mT, torch.linalg.cholesky_ex(gram + penalty)[0]).mT
+        else:
+            mean, target = torch.zeros_like(mean), torch.zeros_like(target)
+        if isinstance(self.penalty, str):
+            some = slice(None, None, -(-support.shape[1] // SOME))
+            label = episodes.support_label[:, some].to(gram.device)
+            known = (label >= 0).to(gram)[..., None]
+            rows = prepared(support[:, some], known, normalize=self.normalize) - mean[:, None, :] * known
+            telling = (sums.count.gather(1, label.clamp_min(0)) > 1).to(gram)
+            unit = torch.where(squared > 0, squared, 1.0)
+            level = 1 / count if self.intercept else torch.zeros_like(count)
+            penalty = unit * chosen_from_sums(gram, mixed, target, rows, label, telling, unit, level)
+        else:
+            penalty = self._fixed(gram, parameters).expand(len(gram))
+        ridge = penalty[:, None, None] * torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+        weight = torch.cholesky_solve(mixed.mT, torch.linalg.cholesky_ex(gram + ridge)[0]).mT
         return weight, target - torch.bmm(weight, mean[..., None])[..., 0] if self.intercept else None
 
     def _solve(self, features: Tensor, targets: Targets, parameters: Parameters) -> tuple[Tensor, Tensor | None]:
