@@ -27,6 +27,7 @@ GUARD, UNSEEN, CHOOSE, FORECAST = (
     f"tests/unit/{name}.py" for name in ("sources/test_guard", "learners/test_unseen", "learners/test_choice", "learners/test_forecast")
 )
 SIDES, HELD, OWN, KEEP, PLAN = (f"tests/unit/sides/test_{name}.py" for name in ("guard", "held_out", "own", "compared", "planning"))
+TAR, REMOTE, SUMS = "tests/unit/data/test_tar.py", "tests/unit/data/test_remote.py", "tests/unit/parts/test_class_sums.py"
 EXPECTED, GAIN = "tests/unit/statistics/test_expected.py", "tests/unit/statistics/test_paired_gain.py"
 GREEDY, INNER = (f"tests/unit/sides/test_{name}.py" for name in ("greedy", "inner_folds"))
 CONTROLS = "tests/unit/evaluation/test_controls.py"
@@ -234,5 +235,15 @@ _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
     ("extras", "an archive may unpack to any size", "data/excel.py", 'part.filename.endswith((".xml", ".rels"))', 'part.filename.endswith(".nothing")', (EXCEL,)),
     ("extras", "times of the day are lost", "data/excel.py", "if value.time() != datetime.time() else", "if value.time() == datetime.time() else", (EXCEL,)),
     ("extras", "a format of HEIC is not known", "data/heic.py", 'b"heic", b"heix"', 'b"heix"', (HEIC,)),
+    ("large", "a near code of two bands counts twice", "data/near/close_codes.py", "> most]", ">= most]", ("tests/unit/data/test_close_codes.py",)),
+    ("large", "a damaged header ends an archive", "data/reading/tar.py", "if any(file.read(tarfile.BLOCKSIZE)):", "if False:", (TAR,)),
+    ("large", "a header may promise any size", "data/reading/tar.py", "if not 0 <= size <= LARGEST:", "if size < 0:", (TAR,)),
+    ("large", "a mapped array is not checked", "data/reading/npz.py", " or checked != info.CRC", "", ("tests/unit/data/test_mapped_npz.py",)),
+    ("large", "a file that changed is not fetched again", "data/reading/remote.py", "known.get(name) != one.mark or", "name not in known or", (REMOTE,)),
+    ("large", "names of files lead out of the folder", "data/reading/remote.py", 'part in ("", ".", "..")', 'part in ("", ".")', (REMOTE,)),
+    ("large", "a block stays in memory", "data/reading/parquet_rows.py", "if len(self._recent) > KEPT:", "if False:", ("tests/unit/data/test_parquet_rows.py",)),
+    ("large", "what is fitted counts with the other sign", "parts/heads/leave_one_out.py", "(own - 2 * fitted + squared)", "(own + 2 * fitted + squared)", (SUMS,)),
+    ("large", "sums of blocks forget the last rows", "parts/heads/class_sums.py", "range(0, S, BLOCK)", "range(0, S - BLOCK + 1, BLOCK)", (SUMS,)),
+    ("large", "all rows are held out of many", "learners/folds.py", "[: asked[label]]", "", ("tests/unit/learners/test_folds.py",)),
 )  # fmt: skip
 MUTANTS = tuple(Mutant(*row) for row in _TABLE)
