@@ -63,7 +63,9 @@ def test_archives_and_parquet_give_the_features_of_a_folder(fewtune: Run, tmp_pa
     for other in (tmp_path / "photos.tar", shards):
         ran = fewtune("embed", other, *asked)
         assert ran.code == 0 and "0 rows embedded; the table of 6 rows is complete" in ran.out, ran.err + ran.out
-    compared = fewtune("compare", tmp_path / "photos.tar", *asked, "--method", "centroid", "--ways", 2, "--queries", 1, "--episodes", 5)
+    compared = fewtune(
+        "compare", tmp_path / "photos.tar", *asked, "--method", "centroid", "--ways", 2, "--shots", 1, "--queries", 1, "--episodes", 5
+    )
     assert compared.code == 0, compared.err
     adapted = fewtune("adapt", shards, *asked, "--finetune", "never", "--out", tmp_path / "run")
     assert adapted.code == 0, adapted.err

@@ -113,8 +113,10 @@ class Examples:
         return np.bincount(labels[labels >= 0], minlength=len(self.class_names))
 
     def take(self, rows: Sequence[int] | Integers) -> Examples:
-        """The same collection with only these rows, in this order. The classes and their names do not change."""
+        """The same collection with only these rows, in this order; itself where these are all. The classes and their names stay."""
         index = np.asarray(rows, dtype=np.int64)
+        if len(index) == len(self) and np.array_equal(index, np.arange(len(self))):
+            return self  # mapped rows are then not copied
         taken = replace(
             self,
             items=subset(self.items, index),

@@ -110,3 +110,9 @@ def test_rows_that_are_not_finite_are_found_in_blocks(tmp_path: Path) -> None:
     x[39_999, 1], x[20_000, 0] = np.nan, np.inf
     with pytest.raises(InputError, match="row 20000 and 1 more rows hold NaN or infinite values"):
         read_examples(written(tmp_path, x=x, y=np.arange(40_000) % 2))
+
+
+def test_all_rows_in_order_are_the_collection_itself_and_others_a_part(tmp_path: Path) -> None:
+    found = read_examples(written(tmp_path, x=X, y=Y))
+    assert found.take(np.arange(30)) is found
+    assert found.take(np.arange(29)) is not found and found.take(np.arange(30)[::-1]).labels.tolist() == Y[::-1].tolist()
