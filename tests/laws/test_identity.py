@@ -302,7 +302,7 @@ STUDIES: Mapping[str, list[Change]] = {
     "reserved": [(to(None), STUDY)],
     "beside": [(to({"m, all tasks": "m"}), STUDY)],
     "given": [(lambda s: {(0, 0): s.draw()[0, 0][:1]}, STUDY)],
-    "metric": [(to("auc"), STUDY)],
+    "metric": [(to("auc"), RUNS)],  # it chooses the value of a sweep
 }
 
 

@@ -193,9 +193,9 @@ def test_draws_are_uniform_and_in_uniform_order() -> None:
 
 
 def test_remembering_swaps_equals_shuffling_the_deck() -> None:
-    sizes = np.random.default_rng(0).integers(3, 60, size=(50, 4))
-    offsets = draw._offsets(key(5), np.arange(50), sizes, 20)
-    inside = np.arange(20)[:, None] < sizes.reshape(-1)[None, :]
+    sizes = np.random.default_rng(0).integers(3, 60, size=200)
+    offsets = draw._offsets(key(5), draw._counters(np.arange(50), 4).reshape(-1), sizes, 20)
+    inside = np.arange(20)[:, None] < sizes[None, :]
     assert np.array_equal(draw._sparse(offsets)[inside], draw._dense(offsets, 60)[inside])
 
 

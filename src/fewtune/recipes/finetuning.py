@@ -244,8 +244,8 @@ def l2_sp(strength: float = 0.01, *, prompts: tuple[str, ...] = (), **settings: 
 
     >>> l2_sp(strength=0.1).phases[0].losses[1].strength
     0.1
-    >>> l2_sp(on="support", prompts="a photo of a {}.").learner.then.temperature
-    100.0
+    >>> l2_sp(on="support", prompts="a photo of a {}.").learner.then.prompts
+    ('a photo of a {}.',)
     """
     if prompts and settings["on"] == "source":
         raise InputError("l2_sp: prompts are for on='support': on a source the head has a row for each of its classes.")

@@ -126,9 +126,10 @@ def test_a_missing_picture_and_a_file_that_changed_are_told(tmp_path: Path) -> N
     path = written(tmp_path / "a.parquet", columns)
     found = read_examples(path)
     assert unreadable(found) == {60: "the picture is missing"}
+    fresh = read_examples(path)  # which has no block in memory yet
     written(path, images(40))
     with pytest.raises(InputError, match=r"a\.parquet"):
-        found.items.fetch(150)
+        fresh.items.fetch(150)
 
 
 def test_a_block_that_is_too_large_for_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

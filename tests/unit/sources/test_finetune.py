@@ -54,7 +54,7 @@ def tuner(shares: dict[float, float], monkeypatch: pytest.MonkeyPatch) -> Finetu
 
     monkeypatch.setattr(HeldOutClasses, "accuracy", accuracy)
     source_rows: Any = SimpleNamespace(tasks=lambda part, _: part, leading=lambda *_: ("pool",))
-    backbone: Any = SimpleNamespace()
+    backbone: Any = SimpleNamespace(label_metric="cosine", logit_scale=1.0)
     return Finetuner(backbone, HeldOutClasses(source_rows, 5, 1), "multitask", 900)
 
 

@@ -106,7 +106,7 @@ def test_class_names_are_read_once_on_either_side(monkeypatch: pytest.MonkeyPatc
     """Of a space of many classes only those that are asked about, and once, whatever the number of learners and of batches."""
     read: list[int] = []
 
-    def embed_labels(_: Backbone, weights: object, texts: list[str]) -> Tensor:  # noqa: ARG001
+    def embed_labels(_: Backbone, weights: object, texts: list[str], *__: object) -> Tensor:  # noqa: ARG001
         read.append(len(texts))
         return torch.ones(len(texts), 8)
 
