@@ -15,7 +15,7 @@ from fewtune.joint import relations
 from fewtune.joint.groups import trained_groups
 from fewtune.keys import key
 from fewtune.recipes.sharing import independent, shared_bottom
-from fewtune.report.relations import relations_tables, write_relations
+from fewtune.report.relations import groups_table, relations_tables, write_relations
 from fewtune.statistics import choose_groups
 from tests.journeys.conftest import Ran
 from tests.unit.joint.grounds import LABELS, houses, write_houses
@@ -103,6 +103,9 @@ def test_groups_go_by_retraining_where_it_is_asked_for(tmp_path: Path) -> None:
     assert found.grouping == choose_groups(found.linearised.help.mean, 2)
     shown = [one.caption for one in relations_tables(found)]
     assert shown.index("Who helps whom, by retraining") == shown.index("Who helps whom") - 1
+    for value in (0.01, -0.0016):  # below 0: the groups are the least bad ones, and that is said
+        (note,) = groups_table(replace(found, grouping=replace(found.grouping, value=value))).notes
+        assert "by retraining" in note and ("a network for each column is expected to do better" in note) == (value < 0)
     out = write_relations(found, tmp_path / "out", overwrite=False)
     assert len((out / "linearised.csv").read_text().splitlines()) == 4
     with pytest.raises(InputError, match="linearised"):

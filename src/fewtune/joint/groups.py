@@ -46,7 +46,7 @@ def trained_groups(
                     found[place][part.asked] = on_scale(outputs[part.asked], task, rows.tasks[place])
         if not done and (len(runs) - 1) * stage.seconds > clock.left:
             enough = math.ceil((clock.spent + (len(runs) - 1) * stage.seconds) / 60 + 0.25)
-            return None, (f"Too little time to train the groups: it takes about {counted(enough, 'minute')} ({clock.ask(enough)}).",)
+            return None, (f"Too little time to train the groups: it takes about {counted(enough, 'minute')}: {clock.ask(enough)}.",)
     return tuple(_judged(outcome, grouping, place, found[place]) for place in every), ()
 
 

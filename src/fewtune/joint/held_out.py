@@ -80,7 +80,7 @@ def networks_held_out(
         needed = (len(runs) + len(methods)) * stage.seconds
         if not done and needed > clock.left:
             enough = math.ceil((clock.spent + needed) / 60 + 0.25)
-            return {}, [f"Too little time to learn columns together: it takes about {counted(enough, 'minute')} ({clock.ask(enough)})."]
+            return {}, [f"Too little time to learn columns together: it takes about {counted(enough, 'minute')}: {clock.ask(enough)}."]
     for name, each in made.items():
         for place, one in enumerate(each):
             outputs[place][name] = one
@@ -105,7 +105,7 @@ def finetuned_held_out(
     needed = (len(parts) + 1) * run
     if needed > clock.left:
         enough = math.ceil((clock.spent + needed) / 60 + 0.25)
-        return [f"Too little time to finetune the backbone: it takes about {counted(enough, 'minute')} ({clock.ask(enough)})."]
+        return [f"Too little time to finetune the backbone: it takes about {counted(enough, 'minute')}: {clock.ask(enough)}."]
     made = [np.full((len(rows), n), np.nan) for n in rows.outputs]
     for part in parts:
         with clock.stage(f"finetuning the backbone, run {part.number + 1} of {len(parts)}"):

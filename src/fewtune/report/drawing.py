@@ -186,8 +186,8 @@ def short(text: str, most: int) -> str:
 
 
 def room(texts: Sequence[str], size: float = TEXT) -> float:
-    """The units that the longest of these labels takes (0.6 of the font size for each letter, which is more than most fonts need)."""
-    return 0.6 * size * max(map(cells, texts), default=0)
+    """The units that the longest of these labels takes (0.6 of the font size a letter, 0.9 a wide one: more than most fonts need)."""
+    return 0.6 * size * max((cells(text) + 0.5 * sum(map(text.count, "mwMW@%")) for text in texts), default=0)
 
 
 def accuracies_upwards(ax: Axes, *, along: str, least: float = 0.0) -> None:

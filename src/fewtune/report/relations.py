@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 import numpy as np
 
@@ -26,45 +26,77 @@ from fewtune.report.tables import Cell, Table, to_csv
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-THOUSAND = 1000.0  # help is shown in thousandths of a loss
+THOUSAND, MILLION = 1000.0, 1e6  # help is kept in thousandths of a loss (CSV), and shown in thousandths or millionths
 MATRICES = ("help.csv", "cosine.csv", "features.csv")
 LINEARISED = "linearised.csv"
 PICTURES = ("help.svg", "help.png")
 WRITES = (REPORT, *MATRICES, LINEARISED, *PICTURES)
 
 
+@final
+@dataclass(frozen=True)
+class Unit:
+    """What numbers of one table are shown in: the `name` of the unit, how many there are in 1, and the format."""
+
+    name: str
+    times: float
+    form: str
+
+    def shown(self, value: float) -> str:
+        return f"{self.times * float(value):{self.form}}"
+
+
+AS_IS = Unit("", 1.0, "+.2f")
+
+
+def unit_of(values: Floats) -> Unit:
+    """Thousandths, or millionths where all values are below a ten-thousandth; as many places as fit into five letters. NaN is passed over.
+
+    >>> unit_of(np.array([[0.0, 4.9e-6], [-3e-7, 0.0]])).shown(4.9e-6)
+    '+4.9'
+    >>> unit_of(np.array([0.12, 0.001])).shown(0.12)
+    '+120'
+    """
+    largest = float(np.abs(values[~np.isnan(values)]).max(initial=0.0))
+    name, times = ("thousandths", THOUSAND) if largest >= 1e-4 or largest == 0 else ("millionths", MILLION)
+    places = 2 if times * largest < 0.995 else 1 if times * largest < 99.95 else 0
+    return Unit(name, times, f"+.{places}f")
+
+
 def help_table(found: Relations) -> Table:
     """Who helps whom, in thousandths of the loss of the column's task, for one small step of the row's task."""
+    unit = unit_of(found.affinity.help.mean)
     notes = (
-        "Row: the column whose step is taken. Column: whose loss changes, in thousandths; above 0 it falls. * marks 95% intervals over the "
-        f"{len(found.affinity.steps)} looks of one training run that leave out 0.",
+        f"Row: the column whose step is taken. Column: whose loss changes, in {unit.name}; above 0 it falls. * marks 95% intervals over "
+        f"the {len(found.affinity.steps)} looks of one training run that leave out 0.",
     )
-    return _matrix("Who helps whom", found.affinity.names, found.affinity.help, THOUSAND, "+.2g", notes)
+    return _matrix("Who helps whom", found.affinity.names, found.affinity.help, notes, THOUSAND, unit)
 
 
 def cosine_table(found: Relations) -> Table:
     """The cosines of gradients by the shared weights."""
     notes = ("Below 0, two columns pull the shared weights apart.",)
-    return _matrix("Gradients: do they agree?", found.affinity.names, found.affinity.cosine, 1.0, "+.2f", notes)
+    return _matrix("Gradients: do they agree?", found.affinity.names, found.affinity.cosine, notes)
 
 
 def linearised_table(found: Relations) -> list[Table]:
     """Who helps whom by retraining, in thousandths of the loss of the column's task fitted alone; none where it was not asked for."""
     if (seen := found.linearised) is None:
         return []
+    unit = unit_of(seen.help.mean)
     notes = (
         "Row: a column that is learned too. Column: by how much the loss of its task on other rows is below that of learning it alone, in "
-        f"thousandths, over {len(seen.subsets)} sets of columns. A network that was trained on all columns is retrained on each set, "
+        f"{unit.name}, over {len(seen.subsets)} sets of columns. A network that was trained on all columns is retrained on each set, "
         "linearised. * marks 95% intervals over the sets that leave out 0. The groups go by this.",
     )
-    return [_matrix("Who helps whom, by retraining", seen.names, seen.help, THOUSAND, "+.2g", notes)]
+    return [_matrix("Who helps whom, by retraining", seen.names, seen.help, notes, THOUSAND, unit)]
 
 
 def features_table(found: Relations) -> Table:
     """The first look at frozen features."""
     notes = ("How much of the column's task is explained by what is read off the frozen features for the row's task (1: all that can be).",)
     whole = Spread(found.features, found.features, found.features)
-    return _matrix("Do they need the same features?", found.affinity.names, whole, 1.0, ".2f", notes, mark=False)
+    return _matrix("Do they need the same features?", found.affinity.names, whole, notes, show=Unit("", 1.0, ".2f"), mark=False)
 
 
 def groups_table(found: Relations) -> Table:
@@ -78,9 +110,13 @@ def groups_table(found: Relations) -> Table:
         )
         for number, group in enumerate(found.grouping.groups)
     )
+    value = found.grouping.value
+    unit = unit_of(np.array([value]))
+    measure = "who helps whom" if found.linearised is None else "who helps whom, by retraining"
+    below = " Below 0: a network for each column is expected to do better; more networks (--groups) allow it." if value < 0 else ""
     notes = (
-        f"{'The best choice of all' if found.grouping.exact else 'A greedy choice'} by mean help, "
-        f"{THOUSAND * found.grouping.value:+.2g} thousandths. A column in two networks is answered by one of them.",
+        f"{'The best choice of all' if found.grouping.exact else 'A greedy choice'} by the mean of {measure}: {unit.shown(value)} "
+        f"{unit.name}.{below} A column in two networks is answered by one of them.",
     )
     return Table(columns=("network", "learns", "answers"), rows=rows, caption="Groups", notes=notes)
 
@@ -128,7 +164,8 @@ def help_figure(found: Relations) -> Drawn:
     """The matrix of help as a map."""
     build, height = _help_map(found)
     label = f"Who helps whom among {len(found.affinity.names)} columns; rows are the columns whose step is taken."
-    caption = "Rows: the column whose step is taken. Columns: whose loss changes, in thousandths. Blue: it falls. Orange: it rises."
+    unit = unit_of(found.affinity.help.mean).name
+    caption = f"Rows: the column whose step is taken. Columns: whose loss changes, in {unit}. Blue: it falls. Orange: it rises."
     return drawn(build, name="help", label=label, caption=caption, height=height)
 
 
@@ -141,7 +178,8 @@ def help_pictures(found: Relations) -> dict[str, bytes]:
 def _help_map(found: Relations) -> tuple[Callable[[Figure], None], float]:
     """(what draws the map, its height)."""
     names = [short(name, 16) for name in found.affinity.names]
-    values = THOUSAND * found.affinity.help.mean
+    values = found.affinity.help.mean
+    unit = unit_of(values)
     off = values[~np.eye(len(values), dtype=bool)]
     largest = float(np.abs(off).max()) or 1.0
     cells = grid(names, names, widest=44, tallest=34, least_tall=21)
@@ -156,7 +194,7 @@ def _help_map(found: Relations) -> tuple[Callable[[Figure], None], float]:
             alpha = round(0.06 + 0.84 * min(abs(float(value)) / largest, 1.0), 3)
             colour = ACCENT if value > 0 else WRONG
             ax.add_patch(Rectangle((c + 0.04, r + 0.05), 0.92, 0.9, facecolor=colour, alpha=alpha, linewidth=0))
-            ax.text(c + 0.5, r + 0.5, f"{value:+.2g}", ha="center", va="center_baseline", color=INK, fontsize=TEXT - 2)
+            ax.text(c + 0.5, r + 0.5, unit.shown(value), ha="center", va="center_baseline", color=INK, fontsize=TEXT - 2)
 
     return build, cells.height
 
@@ -185,16 +223,25 @@ def write_relations(found: Relations, out: Path, *, overwrite: bool) -> Path:
 
 
 def _matrix(
-    caption: str, names: Sequence[str], values: Spread, times: float, form: str, notes: tuple[str, ...], *, mark: bool = True
+    caption: str,
+    names: Sequence[str],
+    values: Spread,
+    notes: tuple[str, ...],
+    times: float = 1.0,
+    show: Unit = AS_IS,
+    *,
+    mark: bool = True,
 ) -> Table:
-    """A table of T rows and T columns; the diagonal is left empty."""
-    shown: Floats = times * values.mean
+    """A table of T rows and T columns; the diagonal is left empty. Cells hold `times` the values and show them in the unit `show`."""
+    mean: Floats = values.mean
     sure = mark & ((values.low > 0) | (values.high < 0))
     rows = tuple(
         (
             Cell(name),
             *(
-                Cell(None) if i == j or np.isnan(shown[i, j]) else Cell(float(shown[i, j]), f"{shown[i, j]:{form}}{'*' * bool(sure[i, j])}")
+                Cell(None)
+                if i == j or np.isnan(mean[i, j])
+                else Cell(times * float(mean[i, j]), f"{show.shown(mean[i, j])}{'*' * bool(sure[i, j])}")
                 for j in range(len(names))
             ),
         )

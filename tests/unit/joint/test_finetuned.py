@@ -193,7 +193,8 @@ def test_a_short_budget_leaves_it_out_with_a_sentence(tmp_path: Path, backbone: 
     table = squares(tmp_path, rows=24)
     found = adapt.adapt_columns(table, backbone, JointSettings(methods={}, finetune=True, minutes=0.01, folds=2))
     assert all(FINETUNED not in task.ways for task in found.tasks)
-    assert any(re.match(r"Too little time to finetune the backbone: it takes about \d+ minutes? \(", said) for said in found.details)
+    said = r"Too little time to finetune the backbone: it takes about \d+ minutes?: --budget minutes=\d+ \(in Python [^()]+\([^()]+\)\)\.$"
+    assert any(re.match(said, line) for line in found.details)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(adapt, "usual_finetuning", lambda: read_method(MOVING))
         longer = adapt.adapt_columns(table, backbone, JointSettings(methods={}, finetune=True, folds=2))

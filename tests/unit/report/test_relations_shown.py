@@ -1,0 +1,37 @@
+"""Help among label columns as people read it: numbers fit their cells, names are whole, and units are said."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from fewtune.report.drawing import WIDTH
+from fewtune.report.figures_cells import grid
+from fewtune.report.relations import unit_of
+
+
+@pytest.mark.parametrize("largest", [3e-9, 4.9e-6, 8e-5, 1e-4, 9.8e-3, 0.0996, 0.12, 0.9996])
+def test_all_numbers_of_a_table_have_one_unit_and_fit_a_cell(largest: float) -> None:
+    """Of 120 thousandths, none is written 1.2e+02; of 0.005, none is written +0.0049 thousandths."""
+    unit = unit_of(np.array([[0.0, largest], [-largest / 30, np.nan]]))
+    shown = [unit.shown(value) for value in (largest, -largest, largest / 30)]
+    assert all(len(text) <= 5 and "e" not in text for text in shown), shown
+    assert float(shown[0]) / unit.times == pytest.approx(largest, rel=0.01, abs=0.005e-6)
+
+
+def test_nothing_but_zeros_is_shown_in_thousandths() -> None:
+    assert unit_of(np.zeros((2, 2))).name == "thousandths"
+
+
+def test_names_with_wide_letters_stay_inside_the_figure() -> None:
+    names = ["comedy", "commmmmmon", "WWWW", "a"]
+    cells = grid(names, names, widest=44, tallest=34)
+    figure = Figure(figsize=(WIDTH / 72, cells.height / 72), dpi=72)
+    FigureCanvasAgg(figure)
+    axes = cells.open(figure)
+    figure.canvas.draw()
+    for text in axes.texts:
+        box = text.get_window_extent()
+        assert box.x0 >= 0 and box.y1 <= cells.height and box.x1 <= WIDTH, text.get_text()
