@@ -34,5 +34,5 @@ def chosen(name: str | None, modality: Modality) -> str:
         return name
     size, comma, options = name.partition(",")
     if modality == "vector":
-        raise InputError(f"--backbone {size} is for images and texts, but the data holds embeddings: leave it out.")
+        raise InputError(f"the backbone {size} is for images and texts, but the data holds embeddings: leave --backbone and --start out.")
     return sized(size, modality) + comma + options

@@ -218,9 +218,12 @@ class BackboneFlags:
         )
 
     def check(self) -> None:
-        """Raise InputError for a backbone or weights that cannot be; nothing slow is imported."""
+        """Raise InputError for a backbone, weights or a --cache that cannot be; nothing slow is imported."""
         from fewtune.backbones.providers.check import check_name
+        from fewtune.files import refuse_address
 
+        if self.cache is not None:
+            refuse_address(self.cache)
         check_name(self.backbone or "small", self.weights)
 
     def check_here(self, modality: Modality) -> None:

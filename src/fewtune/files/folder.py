@@ -6,6 +6,7 @@ import contextlib
 import glob
 import itertools
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -21,6 +22,7 @@ from fewtune.files.manifest import GROWN, entries, is_ours, write_manifest, writ
 from fewtune.files.plain import RECORD, sha256, sync_folder
 from fewtune.words import option
 
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+", re.IGNORECASE)  # two letters or more: C:/ is a drive
 _STALE = 3600.0  # seconds
 _MARK = ".unfinished"  # in a folder that is being written
 _TRIES = 20
@@ -184,11 +186,19 @@ def _stands(path: Path) -> bool:
 
 def refuse_closed(path: Path, todo: str = ANOTHER) -> None:
     """Raise InputError if nothing can be made at `path`: better now than after an hour of work. `todo`: what to do, in the sentence."""
+    refuse_address(path)
     above = next(folder for folder in path.absolute().parents if folder.exists())
     if not above.is_dir():
         raise InputError(f"{above} is a file, so no folder can be made in it: {todo}.")
     if not os.access(above, os.W_OK | os.X_OK):
         raise InputError(f"{above} is not writable: {todo}, or change its permissions.")
+
+
+def refuse_address(path: Path) -> None:
+    """Raise InputError for s3://bucket/run and the like, where a file or folder is to be made: it would be a folder named s3: here."""
+    scheme, colon, rest = str(path).partition(":/")
+    if colon and _SCHEME.fullmatch(scheme) and not os.path.lexists(path):
+        raise InputError(f"{scheme}://{rest.lstrip('/')} is an address, and nothing is written to addresses: give a local path.")
 
 
 def _in_the_way(file: Path) -> InputError:

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 
 from fewtune.cli.first import check_data, chosen_out
+from fewtune.cli.options import BackboneFlags
 from fewtune.data.items import Wanted
 from fewtune.data.reading import remote
 from fewtune.data.reading.inputs import read_inputs
 from fewtune.data.reading.label_table import single_kind
 from fewtune.data.reading.read import read_examples
 from fewtune.errors import InputError
+from fewtune.files import refuse_existing
 
 fsspec = pytest.importorskip("fsspec")
 CSV = b"text,label\none,a\ntwo,b\n"
@@ -158,6 +160,7 @@ def test_a_full_disk_is_said_before_anything_is_fetched(store: Any, fetches: lis
             ("s3://b/a.npz", "s3://b/a.npz"),
             (Path("s3://b/a.npz"), "s3://b/a.npz"),
             (Path("https://h.org/a/b.csv"), "https://h.org/a/b.csv"),
+            (Path("file:///data/a.csv"), "file:///data/a.csv"),
         ],
         *[("photos/", None), ("scenes:colour", None), ("C:/photos", None), (Path("/data/a.csv"), None), ("a b://c", None), (3, None)],
     ],
@@ -176,3 +179,23 @@ def test_results_are_called_after_the_address(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     assert chosen_out(Path("s3://b/photos.tar"), None, resume=False, overwrite=False) == Path("runs/photos-1")
     assert chosen_out(Path("s3://b/set/"), None, resume=False, overwrite=False) == Path("runs/set-1")
+
+
+@pytest.mark.usefixtures("store")
+def test_a_file_address_is_read(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_bytes(CSV)
+    for address in (f"file://{tmp_path}/rows.csv", Path(f"file://{tmp_path}/rows.csv")):
+        assert len(read_examples(address)) == 2
+
+
+@pytest.mark.parametrize("path", ["s3://bucket/run", "memory://x", "gs:/b"])
+def test_nothing_is_written_to_addresses(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder named s3: beside the user's files held the run."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="is an address, and nothing is written"):
+        refuse_existing(Path(path), overwrite=False)
+    with pytest.raises(InputError, match="is an address, and nothing is written"):
+        BackboneFlags(cache=Path(path)).check()
+    assert not list(tmp_path.iterdir())
+    refuse_existing(Path("a:b/run"), overwrite=False)
+    refuse_existing(Path("C:/run"), overwrite=False)

@@ -23,6 +23,6 @@ def opened(path: Path, file: Any) -> Any:
 
 def unreadable(path: Path, problem: BaseException, column: str | None = None) -> InputError:
     """Why a file, or a column of it, cannot be read, in one sentence."""
-    said = (str(problem).splitlines() or [type(problem).__name__])[0][:200]
+    said = (str(problem).splitlines() or [type(problem).__name__])[0][:200].rstrip(". ")
     what = "" if column is None else f", column {column!r},"
     return InputError(f"{path}{what} cannot be read as Parquet: {said}.")

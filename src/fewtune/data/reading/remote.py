@@ -27,7 +27,7 @@ from fewtune.words import harmless
 INSTALL = "pip install 'fewtune[remote]'"
 OFFLINE = "HF_HUB_OFFLINE"  # the variable that says that there is no network, or that nothing may be asked of it
 MOST_FILES = 1_000_000
-_ADDRESS = re.compile(r"([a-z][a-z0-9+.:-]+):/{1,2}(?=[^/])(.+)", re.IGNORECASE | re.DOTALL)
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.:-]+):/{1,3}(?=[^/])(.+)", re.IGNORECASE | re.DOTALL)
 _MARKS = (
     *("ETag", "etag", "md5Hash", "content_md5", "crc32c", "sha256", "generation", "versionId"),
     *("LastModified", "last_modified", "mtime", "modified", "updated", "created"),
@@ -47,13 +47,14 @@ class _Remote:
 
 
 def address_of(source: object) -> str | None:
-    """The address that a source is, None for a local path. A path object lost one of the slashes: s3:/bucket/a.npz."""
+    """The address that a source is, None for a local path. A path object lost slashes: s3:/bucket/a.npz, file:/data/a.npz."""
     if not isinstance(source, str | Path):
         return None
     found = _ADDRESS.fullmatch(str(source))
     if found is None or (isinstance(source, Path) and os.path.lexists(source)):
         return None
-    return f"{found[1].lower()}://{found[2]}"
+    slashes = "///" if found[1].lower() == "file" else "//"  # of file there is no machine but this one
+    return f"{found[1].lower()}:{slashes}{found[2]}"
 
 
 def located(source: str | Path) -> Path:
