@@ -19,7 +19,7 @@ class Memo:
         self._features: Tensor | None = None
 
     def find(self, weights: Mapping[str, Tensor], rows: Tensor) -> Tensor | None:
-        """Features of `rows` [E, B], where all of them are known for these very weights; None otherwise."""
+        """Features of `rows` [U], where all of them are known for these very weights; None otherwise."""
         if self._features is None or weights.keys() != self._weights.keys():
             return None
         if any(tensor is not self._weights[name] for name, tensor in weights.items()):
@@ -30,7 +30,7 @@ class Memo:
         return self._features[torch.tensor(places, device=self._features.device)].view(*rows.shape, -1)
 
     def keep(self, weights: Mapping[str, Tensor], rows: Tensor, features: Tensor) -> None:
-        """Remember the features [E, B, D] of these rows and weights, and forget the others. Padding is not kept."""
+        """Remember the features [U, D] of these rows and weights, and forget the others. Padding is not kept."""
         self._weights = dict(weights)
         self._features = features.flatten(0, -2)
         self._places = {row: place for place, row in enumerate(rows.flatten().tolist()) if row >= 0}
