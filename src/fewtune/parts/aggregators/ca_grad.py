@@ -13,6 +13,9 @@ from fewtune.errors import InputError
 from fewtune.parts.aggregators.aggregator import Form, Needs, Scale, Seen, State, check_reading, nothing_kept
 from fewtune.parts.aggregators.solvers import Array, min_norm
 
+LEAST = 1e-9  # of rho that is looked at
+CANCEL = 1e4  # the gradients of g_w add up to at most so many times the radius: where they cancel further, it is rounding that is left
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +70,11 @@ class CaGrad:
             w = shifted(rho)
             return float(np.sqrt(max(float(w @ G @ w), 0.0))) - radius * rho
 
-        least, top = 1e-9, 1.001 / radius
-        rho = brentq(beyond, least, top, xtol=1e-300, rtol=1e-13) if beyond(least) > 0 > beyond(top) else least
-        found: Array = shifted(rho) / rho
+        high = 1.001 / radius
+        low = high / 10
+        while beyond(low) <= 0 and low > LEAST:  # from above: near 0 rounding decides the sign
+            low, high = low / 10, low
+        rho = brentq(beyond, low, high, xtol=1e-300, rtol=1e-13) if beyond(low) > 0 > beyond(high) else low
+        w = shifted(rho)
+        found: Array = w * min(1 / rho, CANCEL * radius / max(1e-300, float(w @ np.sqrt(np.diag(G)))))
         return found

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fewtune.parts.aggregators.aggregator import Needs, Scale, Seen, State
-from fewtune.parts.aggregators.remembered import check_positive, not_negative, put
+from fewtune.parts.aggregators.remembered import check_count, check_positive, not_negative, put
 
 
 @final
@@ -32,7 +32,8 @@ class Dwa:
     scale: ClassVar[Scale] = "mean"
 
     def __post_init__(self) -> None:
-        check_positive(self, tau=self.tau, window=self.window)
+        check_positive(self, tau=self.tau)
+        check_count(self, window=self.window)
 
     def begin(self, tasks: int) -> State:
         """Means of the window at hand, the last and the one before; measurements so far (in all: which window it is follows)."""

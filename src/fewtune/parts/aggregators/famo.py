@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fewtune.parts.aggregators.aggregator import Needs, Scale, Seen, State
-from fewtune.parts.aggregators.remembered import check_positive, put
+from fewtune.parts.aggregators.remembered import at_least, check_finite, check_not_negative, check_positive, put
 
 _EPS = 1e-8
 
@@ -39,12 +39,14 @@ class Famo:
 
     def __post_init__(self) -> None:
         check_positive(self, rate=self.rate)
+        check_not_negative(self, weight_decay=self.weight_decay)
+        check_finite(self, lower=self.lower)
 
     def begin(self, tasks: int) -> State:
         return {name: torch.zeros(tasks, dtype=torch.float64) for name in ("xi", "mean", "square", "moves")}
 
     def weigh(self, seen: Seen, state: State) -> tuple[Tensor, State]:
-        shares = torch.softmax(state["xi"][seen.tasks], dim=0) / self._gap(seen.losses)
+        shares = torch.softmax(state["xi"][seen.tasks], dim=0) / self._gap(at_least(seen, "Famo", self.lower))
         return shares / shares.sum(), state
 
     def look_back(self, before: Seen, after: Tensor, state: State) -> State:

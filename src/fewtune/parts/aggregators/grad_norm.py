@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fewtune.parts.aggregators.aggregator import Form, Needs, Scale, Seen, State, check_reading
-from fewtune.parts.aggregators.remembered import check_positive, first_losses, put, relative, with_first
+from fewtune.parts.aggregators.remembered import check_not_negative, check_positive, first_losses, put, relative, with_first
 
 
 @final
@@ -41,6 +41,7 @@ class GradNorm:
     def __post_init__(self) -> None:
         check_reading(self)
         check_positive(self, rate=self.rate)
+        check_not_negative(self, alpha=self.alpha)
 
     def begin(self, tasks: int) -> State:
         return {"log_w": torch.zeros(tasks, dtype=torch.float64), **first_losses(tasks)}

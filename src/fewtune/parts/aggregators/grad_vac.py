@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fewtune.parts.aggregators.aggregator import Form, Needs, Scale, Seen, State, check_reading
 from fewtune.parts.aggregators.pc_grad import projection_order
-from fewtune.parts.aggregators.remembered import check_positive
+from fewtune.parts.aggregators.remembered import check_share
 
 
 @final
@@ -35,7 +35,7 @@ class GradVac:
 
     def __post_init__(self) -> None:
         check_reading(self)
-        check_positive(self, beta=self.beta, one_minus_beta=1 - self.beta)
+        check_share(self, beta=self.beta)
 
     def begin(self, tasks: int) -> State:
         return {"usual": torch.zeros(tasks, tasks, dtype=torch.float64)}

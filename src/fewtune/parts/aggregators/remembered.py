@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from math import inf, isfinite
+
 import torch
 from torch import Tensor
 
@@ -32,11 +35,16 @@ def relative(seen: Seen, state: State) -> Tensor:
 
 def not_negative(seen: Seen, what: str) -> Tensor:
     """The losses [T]. Raises InputError where one is below 0."""
-    bad = (seen.losses < 0).nonzero()[:, 0]
+    return at_least(seen, what, 0.0)
+
+
+def at_least(seen: Seen, what: str, lower: float) -> Tensor:
+    """The losses [T]. Raises InputError where one is below `lower`."""
+    bad = (seen.losses < lower).nonzero()[:, 0]
     if len(bad):
         found, task = float(seen.losses[bad[0]]), int(seen.tasks[bad[0]])
         raise InputError(
-            f"{what} needs losses of at least 0, found {found:.3g} for task {task}: choose another aggregator, such as Mean()."
+            f"{what} needs losses of at least {lower:g}, found {found:.3g} for task {task}: choose another aggregator, such as Mean()."
         )
     return seen.losses
 
@@ -48,6 +56,30 @@ def put(whole: Tensor, seen: Seen, values: Tensor) -> Tensor:
 
 def check_positive(owner: object, **values: float) -> None:
     """Raises InputError unless every value is a finite number above 0."""
+    _check(owner, "a finite number above 0", lambda value: 0 < value < inf, values)
+
+
+def check_not_negative(owner: object, **values: float) -> None:
+    """Raises InputError unless every value is a finite number of at least 0."""
+    _check(owner, "a finite number of at least 0", lambda value: 0 <= value < inf, values)
+
+
+def check_finite(owner: object, **values: float) -> None:
+    """Raises InputError unless every value is a finite number."""
+    _check(owner, "a finite number", isfinite, values)
+
+
+def check_share(owner: object, **values: float) -> None:
+    """Raises InputError unless every value lies strictly between 0 and 1."""
+    _check(owner, "a number above 0 and below 1", lambda value: 0 < value < 1, values)
+
+
+def check_count(owner: object, **values: int) -> None:
+    """Raises InputError unless every value is a whole number of at least 1."""
+    _check(owner, "a whole number of at least 1", lambda value: isinstance(value, int) and value >= 1, values)
+
+
+def _check(owner: object, expected: str, holds: Callable[[float], bool], values: Mapping[str, float]) -> None:
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-            raise InputError(f"{name} of {type(owner).__name__} is a finite number above 0, found {value!r}.")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not holds(value):
+            raise InputError(f"{name} of {type(owner).__name__} is {expected}, found {value!r}.")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fewtune.errors import InputError
 from fewtune.parts.aggregators.aggregator import Needs, Scale, Seen, State, nothing_kept
-from fewtune.parts.aggregators.remembered import check_positive
+from fewtune.parts.aggregators.remembered import check_finite, check_positive
 
 
 @final
@@ -37,6 +37,7 @@ class Stch:
 
     def __post_init__(self) -> None:
         check_positive(self, mu=self.mu, **{f"preference[{i}]": p for i, p in enumerate(self.preference)})
+        check_finite(self, **{f"ideal[{i}]": z for i, z in enumerate(self.ideal)})
 
     def weigh(self, seen: Seen, state: State) -> tuple[Tensor, State]:
         p, z = self._of(seen, "preference", self.preference, 1.0), self._of(seen, "ideal", self.ideal, 0.0)
