@@ -135,8 +135,10 @@ def templates_of(targets: Sequence[Examples]) -> tuple[str, ...]:
 def _check_fit(name: str, method: Method, backbone: Backbone) -> None:
     if any(head.reads_classes for head in method.heads) and not backbone.label_side:
         raise InputError(f"{name} compares with class names, but backbone {backbone.name!r} has no label side: leave it out.")
-    if not method.frozen and backbone.structure == "precomputed":
-        raise InputError(f"{name} moves the backbone's weights, but precomputed embeddings have no backbone: give the data behind them.")
+    if method.moves_backbone and not any(names for _, names in backbone.groups):
+        there = "precomputed embeddings have no backbone: give the data behind them"
+        none = there if backbone.structure == "precomputed" else f"{backbone.name} has none: give a network, such as timm:NAME"
+        raise InputError(f"{name} moves the backbone's weights, but {none}.")
 
 
 def compare_examples(

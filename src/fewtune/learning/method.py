@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import final
 
 from fewtune.backbones.edits import Edit
-from fewtune.learning.phase import Adapt, Learner, Step, heads_of, phases_of
+from fewtune.learning.phase import Adapt, Learner, Phase, Step, heads_of, phases_of
 from fewtune.parts.heads.head import Head
+from fewtune.parts.plan import moves_backbone
 
 
 @final
@@ -42,3 +43,19 @@ class Method:
     def frozen(self) -> bool:
         """Whether the backbone stays as it is, so that all frozen methods share one table of features."""
         return not self.edits and not self.phases and not isinstance(self.learner, Adapt)
+
+    @property
+    def moves_backbone(self) -> bool:
+        """Whether a plan moves weights of the backbone, or edits change it; a method that trains its head alone does not.
+
+        >>> black_box().moves_backbone, black_box(backbone_lr=1e-4).moves_backbone, maml().moves_backbone
+        (False, True, True)
+        """
+        return bool(self.edits) or any(moves_backbone(phase.plan) for phase in _all_phases(self))
+
+
+def _all_phases(method: Method) -> list[Phase]:
+    """The phases of training and those on each support set."""
+    source = phases_of(method.phases)
+    learners = [method.learner, *(phase.learner for phase in source)]
+    return [*source, *(phase for one in learners if isinstance(one, Adapt) for phase in phases_of(one.phases))]

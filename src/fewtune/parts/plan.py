@@ -139,6 +139,22 @@ def resolve(plan: Plan, names: Iterable[str], groups: Groups = ()) -> ResolvedPl
     return resolved
 
 
+def moves_backbone(plan: Plan) -> bool:
+    """Whether a plan has a rate for weights of a backbone, whatever their names: False where only declared parameters, such as a head's,
+    may move.
+
+    >>> moves_backbone(only("head.*", 0.1)), moves_backbone(everything(0.1)), moves_backbone(one_group("blocks.0", 0.1))
+    (False, True, True)
+    """
+    for pattern, given in plan.rules:
+        moves = not always_zero(at_depth(given, 1))
+        if moves and pattern.split(".")[0] not in RESERVED:
+            return True
+        if pattern == "*":  # no rule after it counts
+            return False
+    return False
+
+
 def declared_rates(resolved: ResolvedPlan, weights: Mapping[str, Tensor], prefix: str = "rates") -> dict[str, Tensor]:
     """The start of learned rates, "PREFIX.NAME" -> `lr`: of the shape [...] of the weight of that name ("entry"), or [] ("tensor")."""
     return {

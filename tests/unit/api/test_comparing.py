@@ -17,6 +17,8 @@ from PIL import Image
 
 import fewtune
 from fewtune.backbones.load import load_backbone
+from fewtune.data.examples import Examples, make_examples
+from fewtune.data.items import Vectors
 from fewtune.errors import InputError
 from fewtune.evaluation.result import load_result
 from fewtune.parts.heads import Ridge
@@ -188,6 +190,55 @@ def test_a_backbone_by_value_and_another_kind_of_episode(rows: Path) -> None:
 def test_what_does_not_fit_is_refused_in_a_sentence(rows: Path, asked: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         fewtune.compare(rows, **{"methods": ["centroid"], "settings": FEW, **asked})
+
+
+def features(classes: int, seed: int, name: str) -> Examples:
+    """14 rows of each class; the classes lie apart."""
+    random = np.random.default_rng(seed)
+    y = np.repeat(np.arange(classes), 14)
+    x = (2 * random.normal(size=(classes, 12))[y] + random.normal(size=(len(y), 12))).astype(np.float32)
+    return make_examples(Vectors(x), [f"{name}{k}" for k in y], name=name)
+
+
+HEAD_ALONE = (
+    "Method(phases=(Phase(sampler=Sampled(ways=3, shots=2, queries=3), learner=Ridge(), plan=Plan(rules=(('head.*', 0.01), ('*', 0.0))), "
+    "steps=5),), learner=Ridge())"
+)
+PROBE = (
+    "Method(learner=Adapt(phases=(Phase(sampler=Pooled(), learner=Linear(start='zeros'), plan=Plan(rules=(('head.*', 0.5), ('*', 0.0))), "
+    "steps=20),), then=Linear(start='zeros')))"
+)
+
+
+@pytest.mark.parametrize("method", ["relation_network(steps=100, lr=0.01)", "black_box(steps=60, width=16)", HEAD_ALONE, PROBE])
+def test_what_trains_a_head_alone_learns_on_embeddings(method: str) -> None:
+    """No weights of a backbone are needed. Chance is a third; the target has other classes than the source."""
+    target, source = features(6, 0, "new"), features(8, 1, "old")
+    found = fewtune.compare(target, methods={"mine": method, "centroid": "centroid"}, sources=[source], settings=FEW, ways=3, shots=5)
+    mine, centroid = sorted(found.rows, key=lambda row: row["method"] == "centroid")
+    assert mine["n"] == 20 and float(str(mine["mean"])) > 0.42 and float(str(centroid["mean"])) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("method", "backbone"),
+    [
+        ("black_box(backbone_lr=0.001)", None),
+        ("multitask", None),
+        ("maml", None),
+        ("lora(on='support')", None),
+        ("layerwise(on='support')", None),
+        ("surgical(group='blocks.0', on='support')", None),
+        ("standard", "pixels"),
+    ],
+)
+def test_what_moves_a_backbone_is_refused_where_there_is_none(method: str, backbone: str | None) -> None:
+    random = np.random.default_rng(0)
+    photos = fewtune.read_examples(
+        ([Image.fromarray(one) for one in random.integers(0, 255, (24, 8, 8, 3), dtype=np.uint8)], ["a", "b"] * 12)
+    )
+    data = features(6, 0, "new") if backbone is None else photos
+    with pytest.raises(InputError, match=r"moves the backbone's weights, but (precomputed embeddings have no backbone|pixels has none)"):
+        fewtune.compare(data, methods=[method], backbone=backbone, sources=[data], settings=FEW, ways=2, shots=1)
 
 
 def test_a_row_that_one_of_two_backbones_cannot_read_is_in_no_episode() -> None:
