@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import fewtune as package
 from fewtune.api.adapted import Adapted
@@ -98,6 +99,39 @@ def test_one_run_is_compared_with_its_start(fewtune: Run, here: Path) -> None:
 def test_a_probe_needs_no_common_head(fewtune: Run, here: Path) -> None:
     ran = fewtune("transfer", here / "near", here / "other", "--data", here / "more", "--probe", "--group", "*0*", "--quiet")
     assert ran.code == 0 and "new head" in ran.out, ran.err
+
+
+def test_domains_shifts_and_valleys_stand_on_the_page(fewtune: Run, here: Path, tmp_path: Path) -> None:
+    """Photos of two sites, those of the second upside down and dark; each number by hand from the model's answers."""
+    photos, labels = [], []
+    for shape in SHAPES:
+        for path in sorted((here / "more" / shape).iterdir()):
+            photos.append(np.asarray(Image.open(path).convert("RGB")))
+            labels.append(shape)
+    site = np.array(["ours", "theirs"])[np.arange(len(photos)) % 2]
+    x = np.stack([255 - one[::-1] if where == "theirs" else one for one, where in zip(photos, site, strict=True)])
+    np.savez(tmp_path / "sites.npz", x=x, y=np.array(labels), groups=site)
+    first = package.load_backbone("conv4,size=16").groups[0][0]
+    out = tmp_path / "study"
+    shifts = ("--shift", "gaussian_noise:5", "--shift", "blur:3")
+    words = ("--data", tmp_path / "sites.npz", "--group", first, "--valley", *shifts, "--out", out, "--quiet")
+    ran = fewtune("transfer", here / "near", *words)
+    assert ran.code == 0, ran.err
+    for said in ("By group of the data", "mean of the groups", "worst: ", "Over the shifts"):
+        assert said in ran.out
+    page = (out / "report.html").read_text()
+    assert page.count("<svg") == 3 and f"{first}: " in page and "noise 0.5" in page
+    data = read_labelled(tmp_path / "sites.npz")
+    solution = read_solution(str(here / "near"), Running())
+    found = compare_runs([solution], data, TransferSettings(groups=(first,), valley=True))
+    (run,) = found.runs
+    measured = package.load(here / "near").evaluate(data)
+    assert run.groups is not None and measured.groups is not None and {*run.groups.each} == {"ours", "theirs"}
+    assert run.groups == measured.groups and run.groups.worst == min(run.groups.each, key=lambda name: run.groups.each[name].mean)
+    assert [*run.valleys] == [first]
+    errors = run.valleys[first].errors  # without noise: the end, and this group alone at its start
+    assert errors[-1, 0] == pytest.approx(1 - run.accuracy.mean)
+    assert errors[0, 0] - errors[-1, 0] == pytest.approx(run.drops[first].mean)
 
 
 def test_batchnorm_is_estimated_again_where_it_is_asked_for(here: Path) -> None:

@@ -92,16 +92,24 @@ class Model:
         return nearest_examples(self.bundle, features, count)
 
     def evaluate(
-        self, data: Data, *, label: str | None = None, input: str | None = None, quiet: bool = True, **counted: Unpack[Counted]
+        self,
+        data: Data,
+        *,
+        label: str | None = None,
+        input: str | None = None,
+        group: str | None = None,
+        quiet: bool = True,
+        **counted: Unpack[Counted],
     ) -> Evaluation:
         """What the model gets right on labelled `data` (anything that `adapt` takes); classes are matched by name.
 
-        `label`, `input`: columns of a table. Rows that the model learned from, by their content, are left out unless
+        `label`, `input`, `group`: columns of a table. Rows that the model learned from, by their content, are left out unless
         `include_learned=True`. Classes that it does not know are refused, or left out with `skip_unknown=True`. Rows that cannot be read
         are refused, or left out with `skip_bad=True`. `threshold` in [0, 1]: abstain below this probability. The answer has `.accuracy`,
-        `.recall`, `.confusion`, `.calibration_error` and `.sentences`, which say it all. Raises InputError if nothing can be measured.
+        `.recall`, `.groups` (by domain, with their mean and the worst), `.confusion`, `.calibration_error` and `.sentences`, which say it
+        all. Raises InputError if nothing can be measured.
         """
-        rows = read_labelled(data, label=label, input=input, wanted=wanted_by(self.bundle))
+        rows = read_labelled(data, label=label, input=input, group=group, wanted=wanted_by(self.bundle))
         return evaluate(self.bundle, rows, running=Running(backbone=self.backbone, quiet=quiet), **counted)
 
     def add_class(self, name: str, inputs: Inputs, *, more: bool = False, skip_bad: bool = False, quiet: bool = True) -> Model:

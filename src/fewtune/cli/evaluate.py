@@ -19,6 +19,7 @@ def evaluate(
     format: Literal["table", "json"] = "table",
     label: str | None = None,
     input: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
+    group: str | None = None,
     threshold: float | None = None,
     skip_unknown: Annotated[bool, Parameter(negative=())] = False,
     include_learned: Annotated[bool, Parameter(negative=())] = False,
@@ -43,6 +44,8 @@ def evaluate(
         The label column of a table.
     input: str
         The input column of a table; of a model of two texts both columns, by default those it learned from.
+    group: str
+        The column of groups (domains, sites, alphabets) of a table, to count each apart.
     threshold: float
         Give no label below this probability, 0 to 1. By default the threshold that `adapt` was given.
     skip_unknown: bool
@@ -74,14 +77,14 @@ def evaluate(
     if is_joint(run):
         from fewtune.cli.predict_columns import evaluate_columns
 
-        refused = {"--label": label, "--threshold": threshold, "--report": report}
+        refused = {"--label": label, "--group": group, "--threshold": threshold, "--report": report}
         how = {"include_learned": include_learned, "skip_unknown": skip_unknown, "skip_bad": skip_bad}
         evaluate_columns(run, data, format, running, input=input_of(input), refused=refused, **how)
         return
     if report is not None:
         check_page(report, [data], overwrite=overwrite)
     bundle = load_bundle(run)
-    examples = read_labelled(data, label=label, input=input_of(input), wanted=wanted_by(bundle))
+    examples = read_labelled(data, label=label, input=input_of(input), group=group, wanted=wanted_by(bundle))
     made = measured(
         bundle,
         examples,

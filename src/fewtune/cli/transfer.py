@@ -19,6 +19,7 @@ def transfer(
     rows: int = 300,
     group: Annotated[list[str] | None, Parameter(negative=())] = None,
     criticality: Annotated[bool, Parameter(negative=())] = False,
+    valley: Annotated[bool, Parameter(negative=())] = False,
     probe: Annotated[bool, Parameter(negative=())] = False,
     batchnorm: bool | None = None,
     shift: Annotated[list[str] | None, Parameter(negative=())] = None,
@@ -51,6 +52,8 @@ def transfer(
         The groups of weights to rewind, with * for anything, as in 'blocks.[56]*'. Repeat for more. By default all.
     criticality: bool
         Also search how far each group may go back and how much noise it bears. This takes ten to fifty times as long.
+    valley: bool
+        Also draw the error on the way of each group from its start to its end, with noise. It takes about a hundred passes a group.
     probe: bool
         Fit a new head to half of the rows at every point, instead of the heads that were saved.
     batchnorm: bool
@@ -87,6 +90,7 @@ def transfer(
         rows=rows,
         groups=tuple(group) if group else ("*",),
         criticality=criticality,
+        valley=valley,
         probe=probe,
         batchnorm=batchnorm,
         shifts=tuple(shift or ()),

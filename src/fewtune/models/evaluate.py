@@ -18,7 +18,7 @@ from fewtune.data.same_names import match_names, matched_in_words
 from fewtune.errors import InputError
 from fewtune.models.bundle import Bundle
 from fewtune.models.predict import Running, own_features, probabilities, refuse_other_modality, threshold_of
-from fewtune.statistics import Interval, expected_calibration_error, wilson_interval
+from fewtune.statistics import ByGroup, Interval, accuracy_by_group, expected_calibration_error, wilson_interval
 from fewtune.statistics.metrics import METRICS
 from fewtune.words import counted, noun_of, option
 
@@ -69,7 +69,7 @@ class Evaluation:
     accuracy on the rest, None where there is none. `left_out`: (row, reason) of rows that do not count. `wrong`: what was answered wrongly,
     the surest answers first. `sentences`: all this in words. `noun`: what one row is, a photo, a text or an example.
     `metrics`: balanced_accuracy, macro_f1, mcc, auc, average_precision and log_loss by name (`fewtune.statistics.metrics`); NaN where
-    one has no value.
+    one has no value. `groups`: accuracy by group (domain, alphabet) of the data; None where it has no two groups.
     """
 
     data: str
@@ -88,15 +88,22 @@ class Evaluation:
     metrics: Mapping[str, float] = field(default_factory=dict)
     sentences: tuple[str, ...] = ()
     noun: str = "example"
+    groups: ByGroup | None = None
 
 
 def read_labelled(
-    data: Any, *, label: str | None = None, input: str | Sequence[str] | None = None, wanted: Wanted | None = None
+    data: Any,
+    *,
+    label: str | None = None,
+    input: str | Sequence[str] | None = None,
+    group: str | None = None,
+    wanted: Wanted | None = None,
 ) -> Examples:
-    """Labelled rows of one class or more. `wanted`: what the model reads, which may be two columns of texts. Raises InputError where there
-    are no labels."""
+    """Labelled rows of one class or more. `group`: the column of groups of a table. `wanted`: what the model reads, which may be two
+    columns of texts. Raises InputError where there are no labels.
+    """
     columns = input if input is None or isinstance(input, str) else tuple(input)
-    examples = read_asked(data, Asked(label=label, input=columns, labelled=False, wanted=wanted))
+    examples = read_asked(data, Asked(label=label, input=columns, group=group, labelled=False, wanted=wanted))
     if not (examples.labels >= 0).any():
         raise InputError(
             f"{examples.name} holds no labels: expected class folders, or a label column (name it with {option('--label NAME')})."
@@ -148,6 +155,8 @@ def evaluate(
     p = probabilities(bundle, features[kept]).numpy()
     made = _measured(bundle, p, labels[rows[kept]], least, examples.name)
     made = replace(made, noun=noun_of(examples.modality), wrong=_wrong(bundle, examples, rows[kept], p, labels[rows[kept]], least))
+    by_group = accuracy_by_group(p.argmax(1) == labels[rows[kept]], examples.group[rows[kept]], examples.group_names)
+    made = replace(made, groups=by_group)
     left_out = tuple((examples.row_names[row], reason) for row, reason in sorted(reasons.items()))
     made = replace(made, left_out=left_out + tuple((s.name, s.reason) for s in examples.skipped))
     matched = matched_in_words((examples.class_names[examples.labels[r]], bundle.class_names[labels[r]]) for r in rows[kept].tolist())
@@ -210,6 +219,9 @@ def _sentences(made: Evaluation, bundle: Bundle, strange: Sequence[str]) -> tupl
     if isinstance(expected, dict) and {"mean", "low", "high"} <= expected.keys():
         low, high = 100 * expected["low"], 100 * expected["high"]
         said.append(f"When the model was made, {100 * expected['mean']:.1f}% ({low:.1f} to {high:.1f}) was expected.")
+    if made.groups is not None:
+        worst = f"the lowest is {made.groups.worst}, {_percent(made.groups.lowest)}"
+        said.append(f"The mean of its {len(made.groups.each)} groups is {_percent(made.groups.mean)}; {worst}.")
     if made.abstained:
         rest = "nothing is left" if made.answered is None else f"on the rest it is right in {_percent(made.answered)}"
         said.append(f"It abstains from {counted(made.abstained, 'row')} (probability below {made.threshold:g}); {rest}.")

@@ -41,8 +41,18 @@ _COLOURS = {
     **{colour: f"var(--s{i})" for i, colour in enumerate(SERIES)},
 }
 
-PLAIN = {INK: "#1d2327", MUTED: "#5a6670", RULE: "#d5dbe0", CELL: "#eef1f3", ACCENT: "#1f6fb2", WRONG: "#c8551b", OTHER: "#8a949c"}
-"""The colours of pictures that are files of their own."""
+_LIGHT = ("#1f66ad", "#d1601b", "#23875a", "#b3347b", "#7857c6", "#9c7a00", "#0b8a9c", "#8d5532", "#c6303b", "#5c8708")
+PLAIN = {
+    INK: "#1d2327",
+    MUTED: "#5a6670",
+    RULE: "#d5dbe0",
+    CELL: "#eef1f3",
+    ACCENT: "#1f6fb2",
+    WRONG: "#c8551b",
+    OTHER: "#8a949c",
+    **dict(zip(SERIES, _LIGHT, strict=True)),
+}
+"""The colours of pictures that are files of their own; series as in page.css."""
 
 _STYLE: Any = {
     "svg.fonttype": "none",

@@ -9,7 +9,7 @@ from fewtune.adaptation.verdict import HEADLINES, guess_among, light_of_test, of
 from fewtune.models.evaluate import Evaluation
 from fewtune.report.encoded import json_text
 from fewtune.report.tables import Cell, Table, to_terminal
-from fewtune.statistics import Interval
+from fewtune.statistics import ByGroup, Interval
 from fewtune.words import counted, one_line
 
 MATRIX = 12  # classes: larger matrices do not fit on a terminal
@@ -25,7 +25,8 @@ def render_evaluation(made: Evaluation, format: Literal["table", "json"], *, wid
     """
     if format == "json":
         return json_text(_record(made))
-    tables = [recall_by_class(made), confusion_matrix(made) if len(made.class_names) <= MATRIX else most_confused(made), wrong_table(made)]
+    mistaken = confusion_matrix(made) if len(made.class_names) <= MATRIX else most_confused(made)
+    tables = [recall_by_class(made), by_group(made.groups), mistaken, wrong_table(made)]
     first = "\n".join(map(one_line, verdict_lines(made)))
     drawn = [to_terminal(table, width=width, color=color) for table in tables if table.rows]
     return "\n\n".join([first, *drawn, "\n".join(map(one_line, made.sentences))])
@@ -58,6 +59,21 @@ def recall_by_class(made: Evaluation) -> Table:
         )
     notes = (f"The {MOST} classes with the lowest recall.",) if len(order) < int((made.counts > 0).sum()) else ()
     return Table(columns=("class", "rows", "recall %", "most often taken for"), rows=tuple(rows), caption="Recall by class", notes=notes)
+
+
+def by_group(found: ByGroup | None) -> Table:
+    """Accuracy of each group of the data; the worst where there are many."""
+    each = {} if found is None else dict(found.each)
+    shown = sorted(each, key=lambda name: each[name].mean)[:MOST] if len(each) > MOST else list(each)
+    rows = tuple((Cell(name), Cell(each[name].n), *accuracy_cells(each[name])) for name in shown)
+    notes = (f"The {MOST} groups with the lowest accuracy.",) if len(shown) < len(each) else ()
+    return Table(columns=("group", "rows", "accuracy %", "95%"), rows=rows, caption="Accuracy by group", notes=notes)
+
+
+def accuracy_cells(accuracy: Interval) -> tuple[Cell, Cell]:
+    """An accuracy in percent, and its interval."""
+    spread = f"{100 * accuracy.low:.1f} to {100 * accuracy.high:.1f}"
+    return Cell(accuracy.mean, f"{100 * accuracy.mean:.1f}"), Cell((accuracy.low, accuracy.high), spread)
 
 
 def confusion_matrix(made: Evaluation) -> Table:
@@ -112,6 +128,7 @@ def _record(made: Evaluation) -> dict[str, Any]:
             {"class": name, "rows": int(n), "recall": None if math.isnan(r) else float(r)}
             for name, n, r in zip(made.class_names, made.counts, made.recall, strict=True)
         ],
+        "groups": None if made.groups is None else _groups(made.groups),
         "confusion": made.confusion.tolist(),
         "wrong": [
             {"input": w.name, "true": w.true, "answered": w.said, "probability": w.probability, "given": w.given} for w in made.wrong
@@ -119,6 +136,11 @@ def _record(made: Evaluation) -> dict[str, Any]:
         "left_out": [{"row": name, "reason": reason} for name, reason in made.left_out],
         "sentences": list(made.sentences),
     }
+
+
+def _groups(found: ByGroup) -> dict[str, Any]:
+    each = [{"group": name, "rows": one.n, **(_interval(one) or {})} for name, one in found.each.items()]
+    return {"worst": found.worst, "mean": _interval(found.mean), "each": each}
 
 
 def _interval(interval: Interval | None) -> dict[str, float] | None:

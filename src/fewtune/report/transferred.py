@@ -13,6 +13,7 @@ from fewtune.models.bundle import REPORT
 from fewtune.report.drawing import INK, Drawn, accuracies_upwards, axes, drawn, percent_ticks, room, series, short
 from fewtune.report.page import environment
 from fewtune.report.tables import Cell, Table, to_csv
+from fewtune.report.valley_figure import valley_figure
 from fewtune.statistics.intervals import Interval
 from fewtune.studies.transferred.compare import Judged, Pair, Transferred
 from fewtune.studies.transferred.shifted import Shifted
@@ -55,15 +56,17 @@ def sentences(found: Transferred) -> list[str]:
 def tables(found: Transferred) -> list[Table]:
     """All tables, in the order of the page."""
     made = [_pairs_table(found.pairs), _runs_table(found.runs)]
-    made += [_shifts_table(found.shifts)] if found.shifts else []
+    made += [_domains_table(found.runs)] if any(run.groups for run in found.runs) else []
+    made += [_shifts_table(found.shifts), _over_shifts_table(found)] if found.shifts else []
     made += [_groups_table(run) for run in found.runs if run.norms]
     return made
 
 
 def figures(found: Transferred) -> list[Drawn]:
-    """The lines between runs, and accuracy by depth."""
+    """The lines between runs, accuracy by depth, and the valleys of each run."""
     made = [_lines(found.pairs)]
-    return [*made, _depth(found.runs)] if any(run.depth for run in found.runs) else made
+    made += [_depth(found.runs)] if any(run.depth for run in found.runs) else []
+    return made + [valley_figure(run.valleys, run.name, name=f"valley{i}").drawn() for i, run in enumerate(found.runs) if run.valleys]
 
 
 def write_transferred(found: Transferred, out: Path, *, overwrite: bool) -> Path:
@@ -131,6 +134,31 @@ def _shifts_table(shifts: Sequence[Shifted]) -> Table:
     )
     notes = ("Fall: points of accuracy lost on the same rows; unknown where the shift is one of rows and not of photos.",)
     return Table(columns=("shift", "run", "rows", "accuracy", "fall"), rows=rows, caption="Under shifts", notes=notes)
+
+
+def _domains_table(runs: Sequence[Judged]) -> Table:
+    """Accuracy by group of the data, their mean, and the worst."""
+    judged = [(run.name, run.groups) for run in runs if run.groups is not None]
+    rows = []
+    for name, found in judged:
+        lines = {**found.each, "mean of the groups": found.mean, f"worst: {found.worst}": found.lowest}
+        rows += [(Cell(name), Cell(said), Cell(one.n), _points_cell(one)) for said, one in lines.items()]
+    notes = ("In the mean each group counts once. That a group was picked as the worst makes its accuracy a little too low.",)
+    return Table(columns=("run", "group", "rows", "accuracy"), rows=tuple(rows), caption="By group of the data", notes=notes)
+
+
+def _over_shifts_table(found: Transferred) -> Table:
+    """Each run as it is, the mean over shifts, and the worst of them."""
+    rows = []
+    for run in found.runs:
+        each = {one.shift: one.accuracy[run.name] for one in found.shifts}
+        worst = min(each, key=lambda shift: each[shift].mean)
+        mean = sum(one.mean for one in each.values()) / len(each)
+        rows.append(
+            (Cell(run.name), _points_cell(run.accuracy), Cell(100 * mean, f"{100 * mean:.1f}"), Cell(worst), _points_cell(each[worst]))
+        )
+    columns = ("run", "without a shift", "mean of the shifts", "worst shift", "accuracy there")
+    return Table(columns=columns, rows=tuple(rows), caption="Over the shifts")
 
 
 def _groups_table(run: Judged) -> Table:

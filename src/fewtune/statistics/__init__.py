@@ -6,6 +6,7 @@ what was found.
 
 from fewtune.statistics.abstaining import Coverage, abstention_threshold, coverage_curve, least_probability, unlike
 from fewtune.statistics.best import adjust_against_best, runs_difference
+from fewtune.statistics.by_group import ByGroup, accuracy_by_group
 from fewtune.statistics.calibration import UsualTemperature, expected_calibration_error, fit_temperature, softmax
 from fewtune.statistics.evidence import Evidence, evidence_of_classes, evidence_of_rows, joined_evidence, soft_correctness
 from fewtune.statistics.expected import USUAL_SLOPE, Slope, carried_on, expected_accuracy, learning_slope
@@ -37,6 +38,7 @@ __all__ = [
     "METRICS",
     "USUAL_SLOPE",
     "Best",
+    "ByGroup",
     "Coverage",
     "Evidence",
     "FittedPowerLaw",
@@ -50,6 +52,7 @@ __all__ = [
     "Slope",
     "UsualTemperature",
     "abstention_threshold",
+    "accuracy_by_group",
     "adjust_against_best",
     "average_ranks",
     "best_of_candidates",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import confusion_matrix, recall_score
+from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
 
 import fewtune
 from fewtune.backbones.load import load_backbone
@@ -67,6 +67,26 @@ def test_every_figure_against_scikit_learn() -> None:
     assert 0 < found.abstained == int((~sure).sum()) < 60
     assert found.answered == wilson_interval(int(((answer == true) & sure).sum()), int(sure.sum()))
     assert any("abstains from" in s and "0.8" in s for s in found.sentences) and found.left_out == ()
+
+
+def test_each_domain_counts_by_itself() -> None:
+    """Rows of the second domain are noise: beside scikit-learn's accuracy of each."""
+    (x, y), domain = rows(), np.arange(60) % 2
+    x[domain == 1] = np.random.default_rng(1).normal(size=(30, 3))
+    data = {"x": x, "y": y, "groups": np.array(["site a", "site b"])[domain]}
+    made = evaluate(by_hand(), read_labelled(data))
+    answered = np.array(NAMES)[x.argmax(1)]
+    assert made.groups is not None
+    for g, name in enumerate(("site a", "site b")):
+        assert made.groups.each[name].mean == pytest.approx(accuracy_score(y[domain == g], answered[domain == g]))
+    assert made.groups.worst == "site b" and made.groups.mean.mean == pytest.approx(made.accuracy.mean)  # equally many rows
+    assert any("mean of its 2 groups" in s and "the lowest is site b" in s for s in made.sentences)
+    shown, record = render_evaluation(made, "table"), json.loads(render_evaluation(made, "json"))
+    assert "Accuracy by group" in shown and "site a" in shown
+    assert record["groups"]["worst"] == "site b" and [one["rows"] for one in record["groups"]["each"]] == [30, 30]
+    plain = evaluate(by_hand(), read_labelled((x, y)))
+    assert plain.groups is None and "group" not in render_evaluation(plain, "table")
+    assert json.loads(render_evaluation(plain, "json"))["groups"] is None
 
 
 def test_classes_are_matched_by_name_whatever_their_order() -> None:

@@ -117,8 +117,9 @@ class _Start:
         """Whether each row of the second part is right, after finetuning on the first one (None: without)."""
         few, asked = parts[0], Seen(parts[1], self._learned)
         if how is None:
-            return asked.right(self._whole)
-        return finetuned(Seen(few, self._learned), asked, how, key(self.seed, "surgery"), self._whole).right[-1]
+            return np.asarray(asked.right(self._whole), dtype=bool)
+        run = finetuned(Seen(few, self._learned), asked, how, key(self.seed, "surgery"), self._whole)
+        return np.asarray(run.right[-1], dtype=bool)
 
     def identity(self, parts: tuple[Examples, Examples], how: Finetuning | None) -> str:
         """A digest of all that the answers depend on."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, final
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from fewtune.data.examples import Examples
 from fewtune.errors import InputError
 from fewtune.progress import Progress
+from fewtune.statistics.by_group import ByGroup, accuracy_by_group
 from fewtune.statistics.intervals import Interval, wilson_interval
 from fewtune.statistics.paired import paired_interval
 from fewtune.studies.transferred.asked import Asked, Floats, rows_to_ask
@@ -25,6 +26,7 @@ from fewtune.transfer import (
     Barrier,
     Criticality,
     Probe,
+    Valley,
     barrier,
     chosen_groups,
     criticality,
@@ -36,6 +38,7 @@ from fewtune.transfer import (
     margins,
     reestimated,
     rewind,
+    valley,
     with_buffers,
 )
 
@@ -47,7 +50,8 @@ Weights = Mapping[str, Tensor]
 class TransferSettings:
     """`rows`: how many rows of the data are used at most. `points`: where lines are measured. `groups`: patterns of the groups to rewind.
     `probe`: a new head is fitted to half of the rows at each point, instead of the saved one. `criticality`: search alpha and sigma for
-    each group too, which takes many passes. `batchnorm`: estimate BatchNorm statistics again at every point; None: where two runs differ
+    each group too, which takes many passes. `valley`: measure the error on the way of each group with noise, about a hundred passes
+    for each. `batchnorm`: estimate BatchNorm statistics again at every point; None: where two runs differ
     in them. `shifts`: the runs also answer the rows under these shifts (`fewtune.data.shifts.shifted`).
     """
 
@@ -56,6 +60,7 @@ class TransferSettings:
     groups: tuple[str, ...] = ("*",)
     probe: bool = False
     criticality: bool = False
+    valley: bool = False
     batchnorm: bool | None = None
     shifts: tuple[str, ...] = ()
     seed: int = 0
@@ -89,8 +94,9 @@ class Pair:
 @dataclass(frozen=True, eq=False)
 class Judged:
     """One run. `accuracy`; `margin`: the median margin of the logarithms of probabilities; `depth`: a new head on every group, of the end
-    and of the start; `norms`: (start, end) by group; `drops`: by how much accuracy falls when a group is rewound, paired over rows.
-    What needs the start is empty where it is unknown.
+    and of the start; `norms`: (start, end) by group; `drops`: by how much accuracy falls when a group is rewound, paired over rows;
+    `valleys`: the error on the way of each group with noise; `groups`: accuracy by domain of the data, None where it has no two. What needs
+    the start is empty where it is unknown.
     """
 
     name: str
@@ -101,6 +107,8 @@ class Judged:
     norms: Mapping[str, tuple[float, float]]
     drops: Mapping[str, Interval]
     criticality: Criticality | None
+    valleys: Mapping[str, Valley] = field(default_factory=dict)
+    groups: ByGroup | None = None
 
 
 @final
@@ -187,14 +195,16 @@ def _judged(one: Solution, asked: Asked, groups: Any, measure: Callable[[Weights
     right = p.argmax(1) == truth
     logits = torch.from_numpy(np.log(np.maximum(p, 1e-12)))
     drops: dict[str, Interval] = {}
-    critical = None
+    critical, valleys = None, dict[str, Valley]()
+    error = lambda weights: float((asked.probabilities(weights).argmax(1) != truth).mean())  # noqa: E731
     if one.start is not None and one.moved:
         whole = with_buffers(groups, list(one.end))
         found = rewind(one.start, one.end, whole, lambda weights: measure(weights).argmax(1) == truth)
         drops = {title: paired_interval(right.astype(np.float64) - now) for title, now in found.items()}
         if settings.criticality:
-            error = lambda weights: float((asked.probabilities(weights).argmax(1) != truth).mean())  # noqa: E731
             critical = criticality(one.start, one.end, groups, error, seed=settings.seed)
+        if settings.valley:
+            valleys = valley(one.start, one.end, groups, error, seed=settings.seed)
     before = one.start or {}
     return Judged(
         name=one.name,
@@ -205,6 +215,8 @@ def _judged(one: Solution, asked: Asked, groups: Any, measure: Callable[[Weights
         norms={title: (layer_norms(before, groups).get(title, 0.0), norm) for title, norm in layer_norms(one.end, groups).items()},
         drops=drops,
         criticality=critical,
+        valleys=valleys,
+        groups=accuracy_by_group(right, asked.examples.group[asked.test], asked.examples.group_names),
     )
 
 
