@@ -88,8 +88,13 @@ def base_ground(rows: JointRows, method: Method) -> Ground:
         raise InputError('moves="all" trains the backbone, but this table has none with weights: take moves="network".')
     ground = Ground(rows.backbone, RowSpace([rows.table.examples]))
     weights = ground.start()
-    moving = {n for phase in phases_of(method.phases) for n in resolve(phase.plan, ground.movable(weights), rows.backbone.groups).moving}
-    return ground.holding(weights, moving)
+    return ground.holding(weights, moving_below(ground, weights, method))
+
+
+def moving_below(ground: Ground, weights: Mapping[str, Tensor], method: Method) -> set[str]:
+    """The backbone's weights that a method trains."""
+    plans = (resolve(phase.plan, ground.movable(weights), ground.backbone.groups) for phase in phases_of(method.phases))
+    return {name for plan in plans for name in plan.moving if name in ground.names}
 
 
 def on_rows(ground: Ground, rows: JointRows) -> Ground:

@@ -15,7 +15,7 @@ from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import Integers
 from fewtune.data.items import Vectors
 from fewtune.data.row_space import RowSpace
-from fewtune.joint.finetuned import Below, base_ground, moves_backbone, on_rows
+from fewtune.joint.finetuned import Below, base_ground, moves_backbone, moving_below, on_rows
 from fewtune.joint.folds import fold_of_rows
 from fewtune.joint.rows import JointRows
 from fewtune.keys import Key
@@ -145,7 +145,7 @@ class Watch:
     whether each task of a network for each task may keep weights of its own time."""
 
     def __init__(self, rows: JointRows, space: RowSpace, ground: Ground, laid: Method, watched: Integers, *, apart: bool = True) -> None:
-        self._ground, self._learner = ground, laid.learner
+        self._ground, self._method = ground, laid
         self.apart = apart and isinstance(laid.learner, Independent) and len(rows.tasks) > 1
         tasks = joint_tasks(rows, space, watched) if len(watched) else None
         self._asked = None if tasks is None else PerTask(batch=int(tasks.sizes().max())).draw(tasks, _ANY, 0, len(tasks))
@@ -157,14 +157,19 @@ class Watch:
         if self._asked is None:
             return 0.0
         with torch.inference_mode():
-            losses = ByKind()(respond(self._ground, self._learner, weights, self._asked, _ANY)).double()
+            losses = ByKind()(respond(self._ground, self._method.learner, weights, self._asked, _ANY)).double()
         each = losses.tolist() if self.apart else [float(losses.mean())] * len(losses)
         snapshot: dict[str, Tensor] | None = None
         for task, loss in enumerate(each):
             if loss < self._least[task]:
-                snapshot = snapshot or {n: t.detach().clone() for n, t in weights.items()}
+                snapshot = snapshot or self._copied(weights)
                 self._least[task], self._best[task] = loss, snapshot
         return -float(losses.mean())
+
+    def _copied(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The weights as they are now. What no step changes stays the same tensors: what is kept of the frozen part goes by them."""
+        still = self._ground.names - moving_below(self._ground, weights, self._method)
+        return {n: t if n in still else t.detach().clone() for n, t in weights.items()}
 
     def best(self, task: int) -> dict[str, Tensor] | None:
         """The best weights for a task; None where nothing was measured."""

@@ -20,6 +20,7 @@ import fewtune.joint.adapt as adapt
 from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.load import load_backbone
 from fewtune.data.reading.label_table import LabelTable, Wanted, read_label_table
+from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from fewtune.files import RECORD, sealed
 from fewtune.joint.adapt import JointSettings, methods_of
@@ -85,6 +86,19 @@ def test_features_of_missing_rows_are_zero(tmp_path: Path, backbone: Backbone) -
     found = beside(torch.stack([rows.embedding[3], torch.ones(backbone.width), rows.embedding[5]])[None], asked)
     assert found.shape == (1, 3, beside.width) and not found[0, 1].any()
     torch.testing.assert_close(found[0, [0, 2]], rows.features[[3, 5]])
+
+
+@pytest.mark.parametrize("steps", [20, 30])
+def test_the_last_groups_answer_as_the_whole_network_does(tmp_path: Path, backbone: Backbone, steps: int) -> None:
+    """After 25 steps the best weights of the rows held back answer."""
+    rows = joint_rows(squares(tmp_path), backbone)
+    method = read_method(MOVING.replace("steps=20", f"steps={steps}, last=1"))
+    found = fit_network(rows, method, rows.train, key(0))
+    assert found.below is not None
+    asked = np.arange(12)
+    whole = backbone.embed({n: found.below.weights[n] for n in backbone.start()}, RowSpace([rows.table.examples]), asked)
+    expected = rows.scaling(whole.double(), rows.table.numbers[asked])
+    torch.testing.assert_close(found.features(rows, asked), expected.float(), rtol=1e-4, atol=1e-4)
 
 
 def test_only_the_last_groups_move(tmp_path: Path, backbone: Backbone) -> None:
