@@ -163,6 +163,11 @@ def test_what_cannot_be_is_said_in_a_sentence(
     assert ran.code == 2 and said in ran.err and ran.err.count("\n") == 1, ran.err
 
 
+def test_no_run_is_no_comparison(here: Path) -> None:
+    with pytest.raises(InputError, match="at least one run"):
+        compare_runs([], read_labelled(here / "more"), TransferSettings())
+
+
 def test_rows_that_were_learned_from_are_left_out(fewtune: Run, here: Path) -> None:
     ran = fewtune("transfer", here / "near", here / "far", "--data", here / "photos", "--quiet")
     assert ran.code == 2 and "0 rows to judge by" in ran.err, ran.err

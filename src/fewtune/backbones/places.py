@@ -81,6 +81,8 @@ def made_in(run: Path, step: int | None = None) -> Path | None:
     """
     steps = steps_in(run)
     if step is not None:
+        if not run.is_dir():
+            raise InputError(f"{run} does not exist: expected the folder of a pretraining run.")
         if step not in steps:
             kept = f"it has the steps {', '.join(map(str, steps))}" if steps else "it has none"
             raise InputError(f"{run} keeps no checkpoint of step {step}: {kept}.")

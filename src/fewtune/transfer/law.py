@@ -163,7 +163,9 @@ def _turn(x: Floats, y: Floats, a: int, b: int, c: int) -> float:
 def errors_of(e_us: Numbers, e_ds: Numbers) -> tuple[Floats, Floats]:
     """Both errors [N] as float64. Raises InputError for other shapes and for values outside [0, 1]."""
     x, y = np.asarray(e_us, dtype=np.float64), np.asarray(e_ds, dtype=np.float64)
-    if x.ndim != 1 or x.shape != y.shape or not len(x):
+    if x.shape == y.shape == (0,):
+        raise InputError("expected the errors of models, found none: a law needs at least 4 points, a hull at least one.")
+    if x.ndim != 1 or x.shape != y.shape:
         raise InputError(f"expected an upstream and a downstream error for each model, found shapes {x.shape} and {y.shape}.")
     if not (np.isfinite(x).all() and np.isfinite(y).all() and min(x.min(), y.min()) >= 0 and max(x.max(), y.max()) <= 1):
         raise InputError("errors are shares of wrong answers, from 0 to 1 (1 - accuracy), found other values.")

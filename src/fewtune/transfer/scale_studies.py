@@ -47,6 +47,10 @@ def sensitivity(
     order = np.argsort(x, kind="stable")
     count = max(1, round(held_out * len(x)))
     best, rest = order[:count], order[count:]
+    if len(rest) < LEAST:
+        raise InputError(
+            f"a law needs at least {LEAST} points beside those held out, found {len(rest)} of {len(x)} models: give more models."
+        )
     if not len(sizes) or min(sizes) < LEAST or max(sizes) > len(rest):
         raise InputError(f"sizes of subsets go from {LEAST} to {len(rest)} (the models that are not held out), found {list(sizes)}.")
     asked = best[hull(x[best], y[best])] if points == "hull" else best

@@ -94,6 +94,7 @@ def test_a_model_adapted_from_a_run_finds_its_backbone_again(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
+        ("run:{out}-elsewhere,step=4", "does not exist: expected the folder of a pretraining run"),
         ("run:{out},step=7", "keeps no checkpoint of step 7: it has the steps 1, 20"),
         ("run:{out},step=many", "expected the number of a step after step=, found 'many'"),
         ("run:{out}.partial", "is not finished: name one of its checkpoints, such as run:FOLDER,step=3"),

@@ -44,5 +44,8 @@ def test_the_checkpoints_of_a_run_are_finetuned(tmp_path: Path) -> None:
     assert np.array_equal(found.found.of("4")[0].right, alone.curves[0].right)
     with pytest.raises(InputError, match="two or more"):
         checkpoint_curves(tmp_path / "run", train, test, settings, steps=(2,))
+    for steps in ((), (2, 4)):
+        with pytest.raises(InputError, match="nowhere does not exist"):
+            checkpoint_curves(tmp_path / "nowhere", train, test, settings, steps=steps)
     with pytest.raises(InputError, match="no checkpoint of step 3"):
         checkpoint_curves(tmp_path / "run", train, test, settings, steps=(2, 3))

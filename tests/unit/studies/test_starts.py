@@ -168,6 +168,8 @@ def test_a_rate_is_chosen_on_training_rows(backbone: Backbone) -> None:
 
 def test_odd_input(backbone: Backbone) -> None:
     train, test = vectors(20, 1), vectors(12, 2)
+    with pytest.raises(InputError, match="at least one start"):
+        start_curves({}, train, test, Finetuning())
     with pytest.raises(InputError, match="settings for each of the starts"):
         start_curves({"one": backbone}, train, test, {"two": Finetuning()})
     with pytest.raises(InputError, match="expected at least a batch, 64"):

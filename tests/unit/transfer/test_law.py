@@ -110,6 +110,8 @@ def test_too_few_points_and_what_is_no_error() -> None:
         downstream_law([0.1, 0.1, 0.2, 0.2], [0.1, 0.2, 0.3, 0.4])
     with pytest.raises(InputError, match="shares of wrong answers"):
         downstream_law([10, 20, 30, 40], [1, 2, 3, 4])
+    with pytest.raises(InputError, match="found none: a law needs at least 4 points"):
+        downstream_law([], [])
     with pytest.raises(InputError, match="found shapes"):
         hull([0.1, 0.2], [0.1])
     with pytest.raises(InputError, match="summing to 1"):
@@ -124,6 +126,8 @@ def test_sensitivity_of_an_exact_law_is_nothing_and_of_noise_falls() -> None:
     noisy = sensitivity(x, np.clip(0.5 * x**2 + 0.2 + 0.05 * random.standard_normal(40), 0, 1), [5, 30], "all", repeats=40)
     assert np.nanmedian(noisy.prediction[0]) > np.nanmedian(noisy.prediction[1])
     assert np.nanmedian(noisy.fitting[0]) < np.nanmedian(noisy.fitting[1])  # few points are fitted more closely than they deserve
+    with pytest.raises(InputError, match="at least 4 points beside those held out, found 3 of 4 models"):
+        sensitivity([0.1, 0.2, 0.3, 0.4], [0.1, 0.2, 0.3, 0.4], (4,))
     with pytest.raises(InputError, match="from 4 to 32"):
         sensitivity(x, x, [3])
 

@@ -64,8 +64,10 @@ def checkpoint_curves(
     `seeds` and `lines`: as in `start_curves`. Raises InputError for a run with fewer than two checkpoints, and for a step that it does not
     keep.
     """
+    if not run.is_dir():
+        raise InputError(f"{run} does not exist: expected the folder of a pretraining run.")
     kept = tuple(sorted(steps)) or tuple(steps_in(run))
     if len(kept) < 2:
-        raise InputError(f"{run} keeps {len(kept)} of the checkpoints asked for: expected two or more, to compare them.")
+        raise InputError(f"{run} has {len(kept)} of the checkpoints asked for: expected two or more of a pretraining run, to compare them.")
     starts = {str(step): load_backbone(f"{RUN}{run},step={step}", machine=machine) for step in kept}
     return CheckpointCurves(kept, start_curves(starts, train, test, settings, seeds=seeds, lines=lines))

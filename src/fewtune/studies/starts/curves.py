@@ -118,7 +118,9 @@ def start_curves(
     of different classes or modalities, and for blocks larger than the photo.
     """
     of = settings if isinstance(settings, Mapping) else dict.fromkeys(starts, settings)
-    if len(of) == 0 or set(of) != set(starts):
+    if not starts:
+        raise InputError("expected at least one start, found none.")
+    if set(of) != set(starts):
         raise InputError(f"expected settings for each of the starts {', '.join(starts)}, found {', '.join(of)}.")
     if train.class_names != test.class_names:
         raise InputError(f"{train.name} and {test.name} have different classes: expected the same, to learn and to judge by.")

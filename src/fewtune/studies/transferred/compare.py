@@ -126,6 +126,8 @@ class Transferred:
 
 def compare_runs(solutions: Sequence[Solution], examples: Examples, settings: TransferSettings) -> Transferred:
     """Compare runs on labelled data. Raises InputError for other architectures or heads, a lone run without a start, or unknown groups."""
+    if not solutions:
+        raise InputError("expected at least one run to compare, found none.")
     given = without_heads(list(solutions)) if settings.probe or any(one.bundle is None for one in solutions) else list(solutions)
     given = check_together(given)
     groups = chosen_groups(given[0].backbone.groups, settings.groups)
