@@ -95,6 +95,30 @@ def test_evaluate_measures_every_column_and_leaves_out_what_was_learned(fewtune:
     assert "price is not measured: part has no such column" in fewtune("evaluate", folder / "run", part).out
 
 
+@pytest.mark.parametrize("column", LABELS)
+def test_a_column_without_any_label_is_not_measured_and_the_others_are(fewtune: Run, trained: tuple[Path, str], column: str) -> None:
+    folder, _ = trained
+    rows = read(write_houses(folder / "some.csv", rows=40, seed=5))
+    part = folder / "some.csv"
+    with part.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows({**row, column: ""} for row in rows)
+    ran = fewtune("evaluate", folder / "run", part, "--format", "json")
+    assert ran.code == 0, ran.err
+    assert set(json.loads(ran.out)["tasks"]) == set(LABELS) - {column}
+    assert f"{column} is not measured: no row that counts has a label in it" in fewtune("evaluate", folder / "run", part).out
+
+
+def test_labelled_rows_may_lack_numbers_and_not_all_labels(fewtune: Run, trained: tuple[Path, str], tmp_path: Path) -> None:
+    new = tmp_path / "new.csv"
+    new.write_text("size,age,kind\n12,,big\n5,,small\n11,,big\n")  # no age is known, as `predict` allows
+    assert fewtune("evaluate", trained[0] / "run", new).code == 0
+    new.write_text("size,age,kind,price\n12,1,,\n5,2,,\n")
+    ran = fewtune("evaluate", trained[0] / "run", new)
+    assert ran.code == 2 and ran.err.endswith("fewtune: new: no row has a label to measure on.\n")
+
+
 def test_the_folder_alone_is_enough_and_damage_is_noticed(fewtune: Run, trained: tuple[Path, str], tmp_path: Path) -> None:
     folder, _ = trained
     assert (folder / "run" / "README.md").read_text().startswith("# A fewtune model for houses")

@@ -141,6 +141,24 @@ def test_float_and_multi_hot_targets() -> None:
         read_examples((x, [[1.0], [1.0, 2.0], [3.0, 4.0]]), kind="float")
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        [None, ["a"], ["b", "a"], []],
+        [["a", "b"], None, ["a"], np.array(["b"])],
+        ["a|b", ["a"], None, "b"],
+        [np.array(["a", "b"]), np.array(["a"]), None, np.array([])],
+        [1, [1, 2], None, [2]],
+    ],
+)
+def test_lists_of_names_of_any_length_are_several_labels(values: list[Any]) -> None:
+    made = read_examples((np.eye(4), values), kind="multi")
+    missing = [value is None for value in values].index(True)
+    assert len(made.class_names) == 2 and np.flatnonzero(~made.column.known).tolist() == [missing]
+    sizes = [value.count("|") + 1 if isinstance(value, str) else np.size(value) for value in values if value is not None]
+    assert np.delete(made.column.values, missing, 0).sum(1).tolist() == sizes
+
+
 def test_lists_of_paths_and_of_texts(tmp_path: Path) -> None:
     paths = [tmp_path / "a.png", tmp_path / "b.png"]
     for i, path in enumerate(paths):

@@ -10,6 +10,7 @@ import pytest
 
 from fewtune.data.reading.kinds import check_kinds, kind_of_column, number_of, read_numbers
 from fewtune.data.reading.label_table import Wanted, read_label_table, single_kind
+from fewtune.data.reading.read import read_examples
 from fewtune.data.reading.table_files import read_table
 from fewtune.errors import InputError
 
@@ -119,6 +120,18 @@ def test_numbers_may_be_the_only_input(tmp_path: Path) -> None:
 def test_wrong_columns_are_said(tmp_path: Path, labels: tuple[str, ...], numbers: tuple[str, ...], input: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         read_label_table(table(tmp_path, FILMS), Wanted(labels=labels, numbers=numbers, input=input))
+
+
+@pytest.mark.parametrize("labels", [("text",), ("mark", "text")])
+def test_a_usual_input_is_no_label(tmp_path: Path, labels: tuple[str, ...]) -> None:
+    path = table(tmp_path, "text,mark\nfine,a\nbad,b\nwell,a\npoor,b\n")
+    with pytest.raises(InputError, match="'text' is both an input and a label"):
+        read_label_table(path, Wanted(labels=labels))
+    with pytest.raises(InputError, match="'text' is both an input and a label"):
+        read_examples(path, label="text")
+    with pytest.raises(InputError, match="'mark' is both an input and a label"):
+        read_examples(path, label="mark", input="mark")
+    assert read_examples(path, label="mark").class_names == ("a", "b")
 
 
 def test_the_kind_of_an_only_column(tmp_path: Path) -> None:

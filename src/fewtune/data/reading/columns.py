@@ -47,6 +47,7 @@ def from_table(table: Table, asked: Asked, *, classes: tuple[Sequence[str], Mapp
     called = asked.name or table.name
     inputs = input_columns(table, asked.input, asked.wanted)
     targets = _label_columns(table, asked.label, inputs, asked.labelled)
+    check_apart(targets, inputs)
     items, row_names = _inputs(table, inputs)
     columns = [_labels(table, target, asked.kinds.get(target, asked.kind), classes[0] if classes else ()) for target in targets]
     grouping = _one(table, "group", asked.group)
@@ -107,6 +108,15 @@ def _inputs(table: Table, columns: tuple[str, ...]) -> tuple[Items, list[str] | 
     if (items := table.stays(columns[0])) is not None:
         return items, None
     return _items(table, columns[0], kind_of_input(columns[0], table.columns[columns[0]]))
+
+
+def check_apart(labels: Sequence[str], inputs: Sequence[str]) -> None:
+    """Raise InputError for a label column that is an input too."""
+    if both := [name for name in labels if name in inputs]:
+        raise InputError(
+            f"column {both[0]!r} is both an input and a label: a model would only copy it; name another label, or another input "
+            f"({option('--input NAME')})."
+        )
 
 
 def is_input_known(table: Table) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from fewtune.data.examples import Examples
 from fewtune.data.items import Vectors
 from fewtune.data.reading.asked import Asked
-from fewtune.data.reading.columns import from_table, is_input_known
+from fewtune.data.reading.columns import check_apart, from_table, is_input_known
 from fewtune.data.reading.frames import is_data_frame, table_of
 from fewtune.data.reading.kinds import check_kinds, kind_of_column, number_of, read_numbers
 from fewtune.data.reading.labels import Kind, missing
@@ -94,8 +94,8 @@ def single_kind(source: Path, label: str) -> Kind:
     return "float" if numbers and all(n is not None for n in numbers) and any(n is not None and n % 1 for n in numbers) else "class"
 
 
-def read_label_table(source: Any, wanted: Wanted) -> LabelTable:
-    """The rows of a table with its label columns, each of the kind that is given or found out.
+def read_label_table(source: Any, wanted: Wanted, *, empty: bool = False) -> LabelTable:
+    """The rows of a table with its label columns, each of the kind that is given or found out. `empty`: a column of numbers may hold none.
 
     Raises InputError for columns that are missing, named twice, both input and label, or hold what cannot be learned.
     """
@@ -106,7 +106,7 @@ def read_label_table(source: Any, wanted: Wanted) -> LabelTable:
     named = wanted.input if isinstance(wanted.input, str) else None  # two columns are those that the backbone reads
     bare = wanted.input is None and bool(wanted.numbers) and not is_input_known(table)
     asked = Asked(label=wanted.labels, input="" if bare else wanted.input, split=wanted.split, kinds=kinds)
-    return LabelTable(from_table(table, asked), read_numbers(table, wanted.numbers), wanted.numbers, named)
+    return LabelTable(from_table(table, asked), read_numbers(table, wanted.numbers, empty=empty), wanted.numbers, named)
 
 
 def check_columns(table: Table, wanted: Wanted) -> None:
@@ -118,5 +118,4 @@ def check_columns(table: Table, wanted: Wanted) -> None:
             raise unknown(f"label column of {table.name}", name, table.columns)
         if wanted.labels.count(name) > 1:
             raise InputError(f"label column {name!r} is named twice: name each column once.")
-        if name in columns_in(wanted.input) or name in wanted.numbers:
-            raise InputError(f"column {name!r} is both an input and a label: a model would only copy it; name it once.")
+    check_apart(wanted.labels, (*columns_in(wanted.input), *wanted.numbers))

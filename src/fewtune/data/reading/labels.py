@@ -114,7 +114,7 @@ def _no_number(value: Any) -> bool:
 
 def multi_targets(values: Any, name: str, names: Sequence[str] | None = None) -> Column:
     """Multi-hot targets [N, L] from multi-hot rows, lists of names, or names joined by "|"; a missing row is -1."""
-    array = np.asarray(values) if not isinstance(values, list) or (values and not isinstance(values[0], str | list | tuple)) else None
+    array = np.asarray(values) if not isinstance(values, list) or _rows_of_numbers(values) else None
     if array is not None and array.ndim == 2 and array.dtype.kind in "biuf":
         hot = np.where(np.isfinite(array), array, -1).astype(np.int64)
         if not np.isin(hot, (-1, 0, 1)).all() or (names is not None and len(names) != hot.shape[1]):
@@ -131,6 +131,11 @@ def multi_targets(values: Any, name: str, names: Sequence[str] | None = None) ->
         if chosen is None:
             hot[row] = -1
     return Column("multi", hot, known)
+
+
+def _rows_of_numbers(values: list[Any]) -> bool:
+    """Whether a list holds arrays of numbers of one shape: multi-hot rows."""
+    return bool(values) and all(isinstance(v, np.ndarray) and v.dtype.kind in "biuf" and v.shape == values[0].shape for v in values)
 
 
 def _set(value: Any, row: int, name: str) -> list[str] | None:

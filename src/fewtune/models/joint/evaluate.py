@@ -11,6 +11,7 @@ import numpy as np
 from fewtune.backbones.providers.text_options import fields_of_name
 from fewtune.data.examples import Column
 from fewtune.data.reading.label_table import LabelTable, Wanted, read_label_table, table_from
+from fewtune.data.reading.labels import missing
 from fewtune.data.same_names import match_names
 from fewtune.errors import InputError
 from fewtune.models.joint.model import Floats, JointBundle, TaskModel
@@ -65,7 +66,7 @@ def evaluate_joint(
     classes that it does not have (unless `skip_unknown`, which leaves them out), and where no row is left.
     """
     here = running or Running()
-    table = _read(bundle, source, input)
+    table, unlabelled = _read(bundle, source, input)
     loaded = load_joint_backbones(bundle, here) if backbones is None else backbones
     features, bad = joint_features(bundle, loaded, table.examples, table.numbers, skip_bad=skip_bad, quiet=here.quiet)
     kept = np.ones(len(table.examples), dtype=bool)
@@ -79,6 +80,9 @@ def evaluate_joint(
         kept &= ~learned
     measured = []
     for task in bundle.tasks:
+        if task.name in unlabelled:
+            said.append(f"{task.name} is not measured: no row that counts has a label in it.")
+            continue
         if task.name not in table.examples.columns:
             said.append(f"{task.name} is not measured: {table.examples.name} has no such column.")
             continue
@@ -105,18 +109,24 @@ def measured_task(task: TaskModel, answers: Floats, truth: Floats) -> TaskMeasur
     return TaskMeasured(task.name, task.metric, metric_interval(task.judged, answers, truth), others, len(truth))
 
 
-def _read(bundle: JointBundle, source: Any, input: str | tuple[str, ...] | None) -> LabelTable:
-    columns = table_from(source).columns
+def _read(bundle: JointBundle, source: Any, input: str | tuple[str, ...] | None) -> tuple[LabelTable, set[str]]:
+    """(the table with the label columns of this model, those of them that have no label in any row)."""
+    whole = table_from(source)
+    columns = whole.columns
     present = [task for task in bundle.tasks if task.name in columns]
     if not present:
         raise InputError(
             f"expected a column with labels of this model, {', '.join(task.name for task in bundle.tasks[:8])}, found the columns "
             f"{', '.join(list(columns)[:12])}."
         )
-    kinds = {task.name: task.kind for task in present}
+    unlabelled = {task.name for task in present if all(missing(value) for value in columns[task.name])}
+    kinds = {task.name: task.kind for task in present if task.name not in unlabelled}
+    if not kinds:
+        raise InputError(f"{whole.name}: no row has a label to measure on.")
     fields = () if bundle.backbone is None else fields_of_name(bundle.backbone.name)
     chosen = input or bundle.input or fields or None
-    return read_label_table(source, Wanted(labels=tuple(kinds), kinds=kinds, numbers=bundle.numbers, input=chosen))
+    wanted = Wanted(labels=tuple(kinds), kinds=kinds, numbers=bundle.numbers, input=chosen)
+    return read_label_table(source, wanted, empty=True), unlabelled
 
 
 def _truth(task: TaskModel, column: Column) -> tuple[Any, list[str]]:
