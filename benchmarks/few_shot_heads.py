@@ -100,7 +100,7 @@ def aligned_pair(kit: Path, size: int, cache: Path | None) -> Backbone:
     """The pair that is aligned on the train classes of the near sets."""
     weights = kit / "weights"
     image = f"timm:mobilenetv2_100,pad_type=same,crop_pct=1,size={size},weights={weights / 'mobilenetv2_100.imagenet1k.safetensors'}"
-    pair = load_backbone(f"pair:{image}+hf:{weights / 'all-minilm-l6-v2'}", machine=MACHINE)
+    pair = load_backbone(f"pair:{image}+hf:{weights / 'all-minilm-l6-v2'}+width=1280", machine=MACHINE)
     sets = {one: Features(kit, one, *pair.towers, ROWS, cache) for one in NEAR}
     fit = joined([sets[one].rows(TRAIN, 25, 0) for one in NEAR])
     made = aligned(fit, joined([sets[one].rows(VALIDATION) for one in NEAR]), AlignSettings(), apart=True)
