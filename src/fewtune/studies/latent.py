@@ -19,6 +19,8 @@ from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
 
+from fewtune.data.examples import Column, Examples, make_examples
+from fewtune.data.items import Vectors
 from fewtune.errors import InputError
 from fewtune.keys import key
 from fewtune.statistics import Interval, paired_interval, t_interval
@@ -82,6 +84,20 @@ def families(model: LatentTasks, count: int, tasks: int, seed: int = 0) -> tuple
     random = key(seed, "latent families").generator()
     middle = np.where(random.random(count) < 0.5, 1.0, -1.0)[:, None].repeat(model.width, 1)
     return middle[:, None] + model.spread * random.normal(size=(count, tasks, model.width)), middle
+
+
+def rows(model: LatentTasks, name: str, tasks: int, points: int, seed: int = 0) -> Examples:
+    """`points` rows of each of so many tasks, half of them steep, as labelled rows: a group is a task. For
+    `fewtune.studies.regression.compare_regression`."""
+    random = key(seed, "latent rows").generator()
+    steep = np.arange(tasks) % 2 == 0
+    h, middle = np.where(steep, model.steep, model.flat), np.where(steep, 1.0, -1.0)
+    w = middle[:, None] + model.spread * random.normal(size=(tasks, model.width))
+    x = np.sqrt(h)[:, None, None] * random.normal(size=(tasks, points, model.width))
+    y = np.einsum("tnd,td->tn", x, w) + model.noise * random.normal(size=(tasks, points))
+    groups = [f"{name} {task:04}" for task in range(tasks) for _ in range(points)]
+    items = Vectors(x.reshape(-1, model.width).astype(np.float32))
+    return make_examples(items, Column("float", y.reshape(-1, 1)), name=name, groups=groups)
 
 
 def learned(model: LatentTasks, way: Way, budgets: Sequence[int], rate: float, *, runs: int, seed: int) -> Floats:
