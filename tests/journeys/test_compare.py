@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 
 from fewtune.tasks.episodes import load_episodes
 from tests.journeys.conftest import Ran
@@ -178,3 +179,33 @@ def test_out_holds_summary_page_and_table(fewtune: Run, embeddings: Path, tmp_pa
     (run / "summary.csv").unlink()
     refused = fewtune(*asked)
     assert refused.code == 2 and "report.html was edited" in refused.err and (run / "report.html").read_text() == "mine"
+
+
+def test_sinusoids_are_compared_by_their_error(fewtune: Run) -> None:
+    few = ("--episodes", 40, "--queries", 10, "--shots", 5, 10, "--quiet")
+    quick = "fast=maml(steps=3, inner_lr=0.01)"
+    ran = fewtune("compare", "sinusoid", "--method", "ridge", "--method", quick, *few, "--training-seeds", 0, 1, "--format", "json")
+    assert ran.code == 0, ran.err
+    rows = json.loads(ran.out)
+    assert [(row["method"], row["shots"], row["episodes"]) for row in rows] == [(m, s, 40) for s in (5, 10) for m in ("ridge", "fast")]
+    assert all(0 < row["rmse"] < 6 for row in rows) and rows[0]["seeds_interval"] is None and rows[1]["visits"] > 0
+    ridge, fast = rows[:2]
+    lowest, other = sorted((ridge, fast), key=lambda row: row["rmse"])
+    assert lowest["above_lowest"] is None and other["above_lowest"] == pytest.approx(other["rmse"] - lowest["rmse"])
+    shown = fewtune("compare", "latent", "--method", "ridge(normalize=False)", *few)
+    assert shown.code == 0 and "latent, 10 queries, precomputed, RMSE" in shown.out and "lowest" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--ways", 3), "--ways is for data with classes; leave it out for sinusoid"),
+        (("--out", "x"), "--out is for data with classes"),
+        (("--source", "x"), "--source is for data with classes"),
+        (("--method", "centroid"), "is for classes: expected one that predicts numbers"),
+        (("--backbone", "mlp", "--backbone", "precomputed"), "one backbone, found 2"),
+    ],
+)
+def test_what_is_for_classes_is_refused_for_sinusoids(fewtune: Run, words: tuple[object, ...], said: str) -> None:
+    ran = fewtune("compare", "sinusoid", *words, "--quiet")
+    assert ran.code == 2 and said in ran.err, ran.err

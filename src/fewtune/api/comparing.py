@@ -83,11 +83,21 @@ def compare(
     """
     examples = [examples_of(target), *targets_of(targets)]
     refuse_modalities(examples)
+    _refuse_numbers(examples)
     protocols = [make_protocols(one, ways, _numbers(shots), settings) for one in examples]
     models = backbones_of(started(backbone, starts) if starts else backbone, examples, texts)
     made = make_methods(methods, models, settings.training.sweep, examples, has_source=len(sources) > 0)
     data = compared_data(models, examples, sources_of(sources))
     return compare_examples(data, models, made, protocols, settings, keeps_models=True)
+
+
+def _refuse_numbers(targets: Sequence[Examples]) -> None:
+    for one in targets:
+        if one.column.kind != "class":
+            raise InputError(
+                f"{one.name} is labelled with numbers or several labels, and compare draws its episodes from classes: use "
+                "fewtune.studies.regression.compare_regression for few-shot tasks of numbers."
+            )
 
 
 def make_methods(

@@ -46,6 +46,7 @@ def compare(
     ----------
     data: Path
         A folder of class folders, a table, an .npz file, or drawn scenes by name, such as scenes:colour,rows=500,seed=11.
+        sinusoid and latent are few-shot tasks of numbers, compared by RMSE.
     method: str
         A method with its options: centroid, 'ridge(penalty=10)', 'multitask(shots=5)', ... Repeat for more. 'NAME=METHOD' shows it under a
         name of your own. `fewtune methods` lists them. By default all learners that need no training of the backbone.
@@ -67,6 +68,7 @@ def compare(
     model = replace(model, reading=texts)
     from fewtune.cli.compare_columns import HEADS, refuse_episodes
     from fewtune.cli.compare_flags import check_episodes
+    from fewtune.cli.compare_numbers import compare_family, family_in
     from fewtune.cli.first import check_data
     from fewtune.recipes.spelled import check_words, named
 
@@ -74,6 +76,10 @@ def compare(
         if text != HEADS:
             check_words(named(text)[1])
     check_episodes(asked)
+    if (name := family_in(data)) is not None:
+        more = {"--source": source, "--target": target, "--start": start, "--shift": shift}
+        compare_family(name, method or (), asked, learning, format, model, others=(keeping, sharing, reading), more=more)
+        return
     sharing.check(keeping)
     models = model.each(start or ())
     for one in models:

@@ -22,6 +22,7 @@ from fewtune.data.items import Vectors
 from fewtune.errors import InputError
 from fewtune.evaluation.result import load_result
 from fewtune.parts.heads import Ridge
+from fewtune.studies.sinusoid import waves
 from fewtune.tasks.samplers import Varied
 from tests.journeys.conftest import Ran
 from tests.journeys.conftest import fewtune as command
@@ -182,6 +183,7 @@ def test_a_backbone_by_value_and_another_kind_of_episode(rows: Path) -> None:
         ({"methods": ["ridge", "ridge"]}, "given twice"),
         ({"methods": ["multitask"]}, "trains on a source, but none is given"),
         ({"sources": "more/"}, r"write sources=\[...\]"),
+        ({"target": waves("new", 3, 30, seed=0)}, "labelled with numbers .*compare_regression"),
         ({"ways": 20}, "at least 20 classes"),
         ({"settings": replace(FEW, seeds=())}, "distinct seeds"),
         ({"settings": fewtune.CompareSettings(episode="ridge")}, "unknown name 'ridge'"),
@@ -189,7 +191,7 @@ def test_a_backbone_by_value_and_another_kind_of_episode(rows: Path) -> None:
 )
 def test_what_does_not_fit_is_refused_in_a_sentence(rows: Path, asked: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        fewtune.compare(rows, **{"methods": ["centroid"], "settings": FEW, **asked})
+        fewtune.compare(**{"target": rows, "methods": ["centroid"], "settings": FEW, **asked})
 
 
 def features(classes: int, seed: int, name: str) -> Examples:
