@@ -68,7 +68,7 @@ class FewShotRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type
     def fit(self, X: Any, y: Any) -> FewShotRegressor:
         """`y`: numbers [N], or [N, T] for several outputs. Raises ValueError for input it cannot learn from."""
         features = _features(self, X, fitting=True)
-        numbers = np.asarray(y, dtype=np.float64)
+        numbers = _numbers(y)
         if (np.abs(numbers) > LARGEST).any():
             raise InputError("y holds a number that is infinite or beyond 1e100: clear it (NaN) if it is unknown.")
         if numbers.ndim not in (1, 2) or len(numbers) != len(features):
@@ -84,6 +84,17 @@ class FewShotRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type
         check_is_fitted(self)
         found = np.stack(_answers(self.bundle_, _features(self, X)), axis=1)
         return found[:, 0] if self.single_ else found
+
+
+def _numbers(y: Any) -> Floats:
+    """y in float64. Raises InputError for words, complex numbers and rows of different lengths."""
+    try:
+        given = np.asarray(y)
+        if given.dtype.kind != "c":
+            return given.astype(np.float64)
+    except (TypeError, ValueError):
+        pass
+    raise InputError("y is to hold numbers, one for each row or one row of numbers: for words use FewShotClassifier or FewShotMultiOutput.")
 
 
 class FewShotMultiOutput(MultiOutputMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]

@@ -69,6 +69,9 @@ def test_columns_of_every_kind(rows: int = 80) -> None:
 def test_wrong_shapes_are_said() -> None:
     with pytest.raises(InputError, match="expected one number, or one row of numbers, for each of 5 rows"):
         fewtune.FewShotRegressor().fit(np.zeros((5, 2)), np.zeros(4))
+    for words in (["a"] * 5, [1.0, 2.0, "b", 4.0, 5.0], [1j] * 5, [[1.0], [1.0, 2.0], [3.0], [4.0], [5.0]]):
+        with pytest.raises(InputError, match="y is to hold numbers"):
+            fewtune.FewShotRegressor().fit(np.zeros((5, 2)), words)
     with pytest.raises(InputError, match="expected a row of labels for each of 5 rows"):
         fewtune.FewShotMultiOutput().fit(np.zeros((5, 2)), [["a"], ["b", "c"], ["a"], ["b"], ["a"]])
     with pytest.raises(InputError, match="has the same label in all 6 labelled rows"):
