@@ -19,8 +19,9 @@ from fewtune.errors import Diverged, InputError
 from fewtune.keys import key
 from fewtune.learning.checkpoints import Checkpoints, Saved
 from fewtune.learning.ground import Ground
+from fewtune.learning.loop import Weights
 from fewtune.learning.phase import Average, Greedy, Phase, Step
-from fewtune.learning.train import Trained, Weights, train
+from fewtune.learning.train import Trained, train
 from fewtune.parts.heads import Centroid
 from fewtune.parts.heads.linear import Linear
 from fewtune.parts.keep import KEEPS, Best, Ema, Swa

@@ -338,7 +338,7 @@ def loss_of(ground: Ground, weights: Mapping[str, Tensor], episodes: Any) -> Ten
 
 def seen_state(groups: Tasks, phase: Phase, kept: list[Weighing]) -> None:
     """Runs the phase and gives back its weighing."""
-    import fewtune.learning.train as room
+    import fewtune.learning.loop as room
 
     usual = room.weighing_of
 

@@ -12,12 +12,13 @@ from typing import final
 import numpy as np
 
 from fewtune.data.class_names import remarks_on
-from fewtune.data.examples import NO_SPLIT, SPLITS, Examples, Skipped, source_of
+from fewtune.data.examples import NO_SPLIT, SPLITS, Examples, Skipped
 from fewtune.data.images import Header, bits_used, header
 from fewtune.data.items import Modality, content_digest
 from fewtune.data.reading.order import some
 from fewtune.data.rotations import turn_of
 from fewtune.data.sixteen import remark_on_bits
+from fewtune.data.subset import source_of
 from fewtune.data.threads import in_threads
 from fewtune.data.unreadable import encoded_image, reason_of, why_lost
 from fewtune.errors import InputError

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias, final
 import numpy as np
 
 from fewtune.data.items import Items, Modality, content_digest
+from fewtune.data.subset import on_disk, subset
 from fewtune.data.threads import in_threads
 from fewtune.errors import InputError, unknown
 
@@ -166,53 +167,6 @@ class Examples:
                 return content_digest(f"unreadable {self.row_names[row]}".encode(errors="surrogatepass"))
 
         return in_threads(one, len(self)) if on_disk(self.items) else [one(row) for row in range(len(self))]
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Subset:
-    """Some rows of other items, in a given order."""
-
-    whole: Items
-    rows: Integers
-
-    @property
-    def modality(self) -> Modality:
-        return self.whole.modality
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @property
-    def on_disk(self) -> bool:
-        return on_disk(self.whole)
-
-    def locate(self, row: int) -> tuple[Items, int]:
-        """The items that hold a row, and its number there."""
-        return self.whole, int(self.rows[row])
-
-    def fetch(self, row: int, size_hint: int | None = None) -> Any:
-        return self.whole.fetch(int(self.rows[row]), size_hint)
-
-    def digest(self, row: int) -> bytes:
-        return self.whole.digest(int(self.rows[row]))
-
-
-def subset(items: Items, rows: Integers) -> Subset:
-    """Some rows of items. A subset of a subset refers to the original items directly."""
-    return Subset(items.whole, items.rows[rows]) if isinstance(items, Subset) else Subset(items, rows)
-
-
-def on_disk(items: Items) -> bool:
-    """Whether rows are read from a disk, so that threads make reading faster."""
-    return bool(getattr(items, "on_disk", False))
-
-
-def source_of(items: Items, row: int) -> tuple[Items, int]:
-    """The items that hold a row, and its number there: wrappers (which have a `locate`) are looked through."""
-    while (locate := getattr(items, "locate", None)) is not None:
-        items, row = locate(row)
-    return items, row
 
 
 def of_classes(examples: Examples, classes: Integers) -> Examples:

@@ -9,8 +9,9 @@ from typing import final
 import numpy as np
 from PIL import Image
 
-from fewtune.data.examples import Column, Examples, Integers, on_disk
+from fewtune.data.examples import Column, Examples, Integers
 from fewtune.data.items import Items, Modality, content_digest
+from fewtune.data.subset import on_disk
 from fewtune.errors import InputError
 
 _QUARTERS = {

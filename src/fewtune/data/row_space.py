@@ -9,9 +9,10 @@ from typing import Any, Protocol, final, runtime_checkable
 
 import numpy as np
 
-from fewtune.data.examples import Examples, Integers, Subset
+from fewtune.data.examples import Examples, Integers
 from fewtune.data.items import Item, Modality, Vectors
 from fewtune.data.remembered import Remembered
+from fewtune.data.subset import Subset
 from fewtune.errors import InputError
 
 

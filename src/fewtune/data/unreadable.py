@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fewtune.data.examples import Examples, source_of
+from fewtune.data.examples import Examples
 from fewtune.data.images import why_unreadable
 from fewtune.data.items import NO_FILE, Files, Items, Texts, Vectors, not_finite
+from fewtune.data.subset import source_of
 from fewtune.data.threads import in_threads
 from fewtune.errors import InputError
 

@@ -1,42 +1,30 @@
-"""Source phases: the engine on shared weights, with torch.optim; interrupted and resumed bit for bit."""
+"""Source phases, one after another and averaged: the engine on shared weights; interrupted and resumed bit for bit."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypedDict, Unpack, final
+from typing import Any, TypedDict, Unpack, final
 
 import torch
 from torch import Tensor
 
-from fewtune.backbones.edits import settled
-from fewtune.errors import Diverged, InputError
+from fewtune.errors import InputError
 from fewtune.keys import Key
 from fewtune.learning import declared
-from fewtune.learning.ahead import Ahead
 from fewtune.learning.checkpoints import Checkpoints, Saved
-from fewtune.learning.direction import Spread, direction, look_back
-from fewtune.learning.engine import answering, averaged
-from fewtune.learning.fitting_memory import parts_of
+from fewtune.learning.engine import averaged
 from fewtune.learning.ground import Ground
+from fewtune.learning.loop import Course, Loop, Validate, Weights
 from fewtune.learning.marks import NO_MARKS, Marks
 from fewtune.learning.phase import Average, Phase, Step, phases_of
 from fewtune.learning.run_log import RunLog
 from fewtune.learning.soup import greedy
-from fewtune.learning.weighing import weighing_of
 from fewtune.learning.world import ALONE, World
 from fewtune.parts import keep
-from fewtune.parts.losses.at_most import upwards
-from fewtune.parts.outer import OuterOptimizer, outer
-from fewtune.parts.plan import ResolvedPlan, resolve
+from fewtune.parts.plan import resolve
 from fewtune.progress import Progress
-from fewtune.stopping import Stopped, finishing
-from fewtune.tasks.episodes import Episodes
 from fewtune.tasks.task import Tasks
-
-Weights: TypeAlias = Mapping[str, Tensor]
-Validate: TypeAlias = Callable[[Weights], float]
 
 
 @final
@@ -98,12 +86,13 @@ def train(
     with Progress(total, label, quiet=running.get("quiet", True) or not world.leads) as progress:
         checkpoints = running.get("checkpoints") or Checkpoints()
         watch, marks, before = running.get("watch", 0), running.get("marks", NO_MARKS), running.get("before", _as_it_is)
-        run = _Run(ground, tasks, key, validate, checkpoints, world, watch, marks, progress, RunLog(), before)
+        course = Course(ground, tasks, key, validate, checkpoints, world, watch, marks, progress, RunLog())
+        run = _Run(course, before)
         weights: dict[str, Tensor] = start
         for number, step in enumerate(phases):
             weights = run.step(step, weights, (number,))
     moved = tuple(n for n, t in weights.items() if t is not start[n] and not torch.equal(t, start[n]))
-    return Trained(weights, moved, run.log.curve, run.log.visits, run.log.steps, run.log.seconds)
+    return Trained(weights, moved, course.log.curve, course.log.visits, course.log.steps, course.log.seconds)
 
 
 def _as_it_is(phase: Phase, weights: Weights) -> Phase:  # noqa: ARG001
@@ -113,18 +102,9 @@ def _as_it_is(phase: Phase, weights: Weights) -> Phase:  # noqa: ARG001
 @final
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """One training run: what all its phases use."""
+    """One training run: what all its phases use, and what a phase becomes when it begins."""
 
-    ground: Ground
-    tasks: Tasks
-    key: Key
-    validate: Validate | None
-    checkpoints: Checkpoints
-    world: World
-    watch: int
-    marks: Marks
-    progress: Progress
-    log: RunLog
+    course: Course
     before: Callable[[Phase, Weights], Phase]
 
     def step(self, step: Step, weights: dict[str, Tensor], place: tuple[int, ...]) -> dict[str, Tensor]:
@@ -139,178 +119,24 @@ class _Run:
             return end
 
         if isinstance(step, Average):
-            return averaged(step, weights, member, self.ground, self.tasks, self.key.child("source", *place))
-        if self.validate is None:
+            return averaged(step, weights, member, self.course.ground, self.course.tasks, self.course.key.child("source", *place))
+        if self.course.validate is None:
             raise InputError("a greedy soup needs validation episodes: give a source with validation classes.")
         ends = [member(weights, number) for number in range(len(step.members))]
-        return greedy(ends, self.validate, self.ground.edits, weights)
+        return greedy(ends, self.course.validate, self.course.ground.edits, weights)
 
     def _phase(self, phase: Phase, weights: dict[str, Tensor], place: tuple[int, ...]) -> dict[str, Tensor]:
         name = ".".join(map(str, place))
-        plan = resolve(phase.plan, self.ground.movable(weights), self.ground.backbone.groups)
+        plan = resolve(phase.plan, self.course.ground.movable(weights), self.course.ground.backbone.groups)
         if plan.learned:
             raise InputError("a learned rate (Meta-SGD) belongs in the plan of a phase inside Adapt, found one in a source phase.")
-        if isinstance(phase.keep, keep.Best) and self.validate is None:
+        if isinstance(phase.keep, keep.Best) and self.course.validate is None:
             raise InputError("Best keeps the best weights on validation episodes: give a source with validation classes, or keep=Last().")
-        if (ended := self.checkpoints.end(name)) is not None:
-            self.log.restore(ended.facts)
-            self.progress.skip(phase.steps)
+        if (ended := self.course.checkpoints.end(name)) is not None:
+            self.course.log.restore(ended.facts)
+            self.course.progress.skip(phase.steps)
             return {n: torch.empty_like(t).copy_(ended.tensors[n]) if n in ended.tensors else t for n, t in weights.items()}
-        loop = _Loop(self, self.before(phase, weights), name, plan, weights, self.key.child("source", *place))
+        loop = Loop(self.course, self.before(phase, weights), name, plan, weights, self.course.key.child("source", *place))
         ends = loop.run()
-        self.checkpoints.save_end(name, Saved(ends, self.log.facts()))
+        self.course.checkpoints.save_end(name, Saved(ends, self.course.log.facts()))
         return {n: ends.get(n, t) for n, t in weights.items()}
-
-
-@final
-class _Loop:
-    """The steps of one phase."""
-
-    def __init__(self, run: _Run, phase: Phase, name: str, plan: ResolvedPlan, weights: Weights, key: Key) -> None:
-        self.its, self.phase, self.name, self.plan, self.key = run, phase, name, plan, key
-        self.origin = dict(weights)
-        self.leaves = {n: weights[n].detach().clone().requires_grad_() for n in plan.moving}
-        self.fixed = {n: t for n, t in weights.items() if n not in self.leaves}
-        moving = {*plan.moving, *declared.inner_moving(run.ground, phase.learner, weights)}
-        self.ground = run.ground.holding(weights, moving).metered()
-        self.optimizer = self._optimizer()
-        self.weighing = weighing_of(phase.aggregator, phase.sampler, run.tasks)
-        self.kept = keep.begin(phase.keep, self._watched())
-        self.seconds, self.visits = run.log.seconds, run.log.visits
-
-    def run(self) -> dict[str, Tensor]:
-        """All steps that are left; the weights to hand on, of the names that may move."""
-        first = self._resume()
-        began = time.perf_counter()
-        ahead = Ahead(self.ground)
-        with finishing() as asked, ahead:
-            episodes = self._draw(first)
-            for number in range(first, self.phase.steps):
-                coming = self._draw(number + 1) if number + 1 < self.phase.steps else None
-                if coming is not None:
-                    ahead.fetch(coming)
-                self._step(number, episodes, began)
-                stop = self.its.world.any(asked())
-                if stop or self.its.checkpoints.due:
-                    self._save(number + 1)
-                if stop:
-                    raise Stopped(self._farewell(number + 1))
-                episodes = coming if coming is not None else episodes
-        if not self._finite():
-            last = self.its.checkpoints.named(self.name)
-            raise Diverged(f"phase {self.name} ends with weights that are no numbers: lower the learning rate, or set clip=1.0; {last}.")
-        ends = {**{n: self.origin[n] for n in self.leaves}, **keep.end(self.phase.keep, self.kept, self._watched())}
-        return {n: t.detach() for n, t in ends.items()}
-
-    def _watched(self) -> Mapping[str, Tensor]:
-        """The weights to keep: the leaves. Where steps are averaged, the weights that edits change, whose factors stay at the start."""
-        edits = self.its.ground.edits
-        if not edits or not isinstance(self.phase.keep, keep.Ema | keep.Swa):
-            return self.leaves
-        with torch.no_grad():
-            whole = settled(edits, {**self.fixed, **self.leaves}, self.origin)
-        return {n: t for n, t in whole.items() if t is not self.origin[n]}
-
-    def _finite(self) -> bool:
-        return all(bool(torch.isfinite(leaf).all()) for leaf in self.leaves.values())
-
-    def _optimizer(self) -> OuterOptimizer:
-        return outer(self.phase.optimizer, self.leaves, self.plan, clip=self.phase.clip)
-
-    def _draw(self, number: int) -> Episodes:
-        return self.phase.sampler.draw(self.its.tasks, self.key.child("draw"), number * self.phase.batch, self.phase.batch)
-
-    def _step(self, number: int, episodes: Episodes, began: float) -> None:
-        phase, log, run = self.phase, self.its.log, self.its
-        if phase.restart and number and number % phase.restart == 0:
-            self.optimizer = self._optimizer()
-        key = self.key.child("step", number)
-        weights = {**self.fixed, **self.leaves}
-        answer = answering(self.ground, phase, weights, key, origin=self.origin)
-        look = answering(self.ground.metered(), phase, weights, key, origin=self.origin)
-        parts = parts_of(self.ground, phase, weights, episodes[run.world.share(len(episodes))])
-        spread: Spread = {"parts": parts, "world": run.world, "look": look, "weighing": self.weighing}
-        gradients, losses = direction(phase, answer, self.leaves, episodes, key, origin=self.origin, **spread)
-        if not bool(torch.isfinite(losses).all()):
-            raise Diverged(self._diverged(number, episodes, losses))
-        self.optimizer.step(upwards(gradients, self.leaves), number, phase.steps)
-        if self.weighing.looks_back:
-            look_back(phase, self.leaves, episodes, origin=self.origin, **spread)
-        self.kept = keep.observe(phase.keep, self.kept, self._watched(), number, phase.steps)
-        log.steps += 1
-        log.visits = self.visits + int(run.world.sum(torch.tensor(self.ground.meter.visits)))
-        row: dict[str, Any] = {"phase": self.name, "step": number, "loss": float(losses.mean()), "visits": log.visits}
-        if weights_of_tasks := self.weighing.last:
-            row["task_weights"] = weights_of_tasks
-        if (residual := self.ground.meter.residual) is not None:
-            row["residual"], self.ground.meter.residual = residual, None
-        log.seconds = self.seconds + time.perf_counter() - began
-        self._judge(number, row)
-        log.curve.append(row)
-        said = f"loss {row['loss']:.3f}" + (f", validation {100 * row['validation']:.1f}%" if "validation" in row else "")
-        run.progress.advance(1, said)
-
-    def _judge(self, number: int, row: dict[str, Any]) -> None:
-        """Measure validation accuracy if it is due at this step, by the phase or by `watch`; look at the run if the step is marked."""
-        run, phase = self.its, self.phase
-        if run.log.steps in run.marks.steps:
-            row |= run.marks.look(run.log.steps, self._now())
-        wanted = keep.wants_validation(phase.keep, number, phase.steps)
-        if run.validate is None or not (wanted or (run.watch and (number + 1) % run.watch == 0)):
-            return
-        row["validation"] = run.validate(self._now())
-        if wanted:
-            self.kept = keep.judged(phase.keep, self.kept, self.leaves, row["validation"])
-
-    def _now(self) -> dict[str, Tensor]:
-        """All weights as they are at this step."""
-        return {**self.fixed, **{n: t.detach() for n, t in self.leaves.items()}}
-
-    def _save(self, step: int) -> None:
-        if not self._finite():  # the next loss will say so; the last good checkpoint stays
-            return
-        leaves = {f"weights/{n}": t for n, t in self.leaves.items()}
-        state = {f"optimizer/{n}": t for n, t in self.optimizer.state().items()}
-        kept = {f"keep/{n}": t for n, t in self.kept.tensors().items()}
-        weighing = {f"aggregator/{n}": t for n, t in self.weighing.state().items()}
-        facts = {"step": step, "keep": dict(self.kept.numbers), **self.its.log.facts()}
-        self.its.checkpoints.save_state(self.name, Saved({**leaves, **state, **kept, **weighing}, facts))
-
-    def _resume(self) -> int:
-        """Go back to where the phase was left; the step to do next."""
-        saved = self.its.checkpoints.state(self.name)
-        if saved is None:
-            return 0
-        parts: dict[str, dict[str, Tensor]] = {"weights": {}, "optimizer": {}, "keep": {}, "aggregator": {}}
-        for name, tensor in saved.tensors.items():
-            part, _, rest = name.partition("/")
-            parts[part][rest] = tensor
-        with torch.no_grad():
-            for n, leaf in self.leaves.items():
-                leaf.copy_(parts["weights"][n])
-        self.optimizer.load(parts["optimizer"])
-        self.weighing.load(parts["aggregator"])
-        held = {n: t.to(self.origin[n].device) for n, t in parts["keep"].items()}
-        self.kept = keep.KeepState(held, saved.facts["keep"])
-        log = self.its.log
-        log.restore(saved.facts)
-        self.seconds, self.visits = log.seconds, log.visits
-        step = int(saved.facts["step"])
-        self.its.progress.skip(step)
-        return step
-
-    def _farewell(self, step: int) -> str:
-        where = f"stopped after step {step} of {self.phase.steps} of phase {self.name}"
-        if self.its.checkpoints.folder is None:
-            return f"{where}; nothing was saved, because there is no --out."
-        return f"{where}; run the same command again with --resume to go on from there."
-
-    def _diverged(self, number: int, episodes: Episodes, losses: Tensor) -> str:
-        bad = (~torch.isfinite(losses)).nonzero()[:, 0]
-        query = episodes.query[bad[0]]
-        rows = [self.ground.space.row_name(int(r)) for r in query[query >= 0][:5].tolist()]
-        last = self.its.checkpoints.named(self.name)
-        return (
-            f"the loss of step {number} of phase {self.name} is {float(losses[bad[0]])} (rows such as {', '.join(rows)}): "
-            f"lower the learning rate, or set clip=1.0; {last}."
-        )

@@ -6,87 +6,26 @@ class means. `lr` is a number or a rate over time. Settings that work are in doc
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal, Unpack, final
+from dataclasses import replace
+from typing import Literal, Unpack
 
 from fewtune.backbones.edits import LoRA
 from fewtune.data.views.views import IDENTITY, View
 from fewtune.errors import InputError
 from fewtune.learning.method import Method
-from fewtune.learning.phase import Adapt, Average, Greedy, Phase, Step
-from fewtune.parts.heads import Centroid, Logistic, Text
-from fewtune.parts.heads.head import Head
-from fewtune.parts.heads.linear import Linear
-from fewtune.parts.losses import Anchor, CrossEntropy, Loss, SupervisedContrast
+from fewtune.learning.phase import Adapt, Average, Greedy
+from fewtune.parts.heads import Logistic, Text
+from fewtune.parts.losses import Anchor, CrossEntropy, SupervisedContrast
 from fewtune.parts.merging import Rule
 from fewtune.parts.optimizers import AdamW, Optimizer, Relative, plain
-from fewtune.parts.plan import Plan, bias_and_norm, everything, gradual, only, upper_or_all
+from fewtune.parts.plan import Plan, bias_and_norm, everything, gradual, only
 from fewtune.parts.plan import layerwise as by_depth
-from fewtune.parts.rates import Cosine, Rate
-from fewtune.recipes.pieces import MOMENTUM, as_head, trained_on
+from fewtune.parts.rates import Cosine
+from fewtune.recipes.pieces import MOMENTUM, as_head
 from fewtune.recipes.shared_defaults import defaults, typed
-from fewtune.recipes.shared_settings import Answer, AtTest, Finetuning, On, Place, Upper, UpperThenTest
+from fewtune.recipes.shared_settings import Answer, Finetuning, Place, Upper, UpperThenTest
+from fewtune.recipes.site import CROSS_ENTROPY, Site
 from fewtune.tasks.pooled import Pooled
-
-_CROSS_ENTROPY = (CrossEntropy(),)
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class _Site:
-    """Where finetuning takes place: the phases there, and the method they make."""
-
-    on: On
-    steps: int
-    batch: int
-    optimizer: Optimizer
-    head: Answer
-    lr: Rate | float
-    last: int = 0
-    prompts: tuple[str, ...] = ()
-    test_steps: int = 0
-    test_lr: Rate | float = 1e-5
-
-    def deep(self, *losses: Loss) -> Phase:
-        """A phase in which all weights move, or the `last` groups of them, by cross-entropy unless losses are given."""
-        return self.phase(upper_or_all(self.lr, self.last), losses=losses or _CROSS_ENTROPY)
-
-    def phase(self, plan: Plan, *, steps: int | None = None, losses: tuple[Loss, ...] = _CROSS_ENTROPY) -> Phase:
-        """A phase under `plan`, of as many steps as the recipe was given unless `steps` says otherwise."""
-        return Phase(
-            sampler=Pooled(batch=self.batch if self.on == "source" else 0),
-            learner=self.inside,
-            plan=plan,
-            steps=self.steps if steps is None else steps,
-            losses=losses,
-            optimizer=self.optimizer,
-        )
-
-    @property
-    def linear(self) -> Linear:
-        return Linear(rows="class", name="source") if self.on == "source" else Linear(start="centroid")
-
-    @property
-    def inside(self) -> Head:
-        """What answers in training: the linear head, or class texts where there are prompts."""
-        return Text(prompts=self.prompts) if self.prompts else self.linear
-
-    @property
-    def patterns(self) -> str:
-        """The names of the linear head."""
-        return f"{self.linear.name}.*"
-
-    @property
-    def at_test(self) -> Head:
-        """What answers in updates on a test support."""
-        return self.inside if self.prompts else Linear(start="centroid")
-
-    def method(self, *phases: Step, edits: tuple[LoRA, ...] = ()) -> Method:
-        if self.on == "source":
-            then = as_head(self.head) or (self.inside if self.prompts else Centroid())
-            at_test: AtTest = {"test_steps": self.test_steps, "test_lr": self.test_lr}
-            return Method(edits=edits, phases=phases, learner=trained_on(self.at_test, then, at_test, self.optimizer))
-        return Method(edits=edits, learner=Adapt(phases=phases, then=as_head(self.head) or self.inside))
 
 
 @defaults(on="source", steps=200, batch=64, lr=1e-3, optimizer=MOMENTUM, head=None, last=0, prompts=..., test_steps=0, test_lr=1e-5)
@@ -104,7 +43,7 @@ def standard(*, prompts: tuple[str, ...] = (), **settings: Unpack[UpperThenTest]
     >>> standard(on="support").phases
     ()
     """
-    site = _Site(prompts=prompts, **settings)
+    site = Site(prompts=prompts, **settings)
     if site.test_steps and site.on == "support":
         raise InputError("test_steps are for on='source': on the support, steps says how many updates are done there.")
     return site.method(site.deep())
@@ -125,9 +64,9 @@ def contrastive(*, temperature: float = 0.1, head_lr: float = 0.0, view: View = 
     20
     """
     head = as_head(settings["head"]) or Logistic()
-    site = _Site(**settings)
+    site = Site(**settings)
     contrast = SupervisedContrast(temperature=temperature)
-    phase = site.deep(*_CROSS_ENTROPY, contrast) if head_lr else site.deep(contrast)
+    phase = site.deep(*CROSS_ENTROPY, contrast) if head_lr else site.deep(contrast)
     phase = replace(phase, sampler=Pooled(batch=site.batch), query_view=view)
     if head_lr:
         phase = replace(phase, plan=Plan(rules=((site.patterns, head_lr), *phase.plan.rules)))
@@ -150,7 +89,7 @@ def linear_probe_then_finetune(
     >>> [phase.steps for phase in linear_probe_then_finetune(probe_steps=10, steps=20).phases]
     [10, 20]
     """
-    site = _Site(lr=Cosine(lr=lr), last=last, **settings)
+    site = Site(lr=Cosine(lr=lr), last=last, **settings)
     probe = site.phase(only(site.patterns, probe_lr), steps=probe_steps)
     return site.method(probe, site.deep())
 
@@ -164,7 +103,7 @@ def surgical(group: str, **settings: Unpack[Finetuning]) -> Method:
     >>> surgical("blocks.0", lr=0.01).phases[0].plan.rules[0]
     ('group:blocks.0', Constant(lr=0.01))
     """
-    site = _Site(**settings)
+    site = Site(**settings)
     return site.method(site.phase(only((f"group:{group}", site.patterns), site.lr)))
 
 
@@ -180,7 +119,7 @@ def auto_surgical(*, by: Literal["norm", "snr"] = "norm", threshold: float = 0.0
     'norm'
     """
     settings["optimizer"] = Relative(optimizer=plain(settings["optimizer"]), by=by, threshold=threshold)
-    site = _Site(**settings)
+    site = Site(**settings)
     return site.method(site.deep())
 
 
@@ -193,7 +132,7 @@ def gradual_unfreezing(*, every: int = 20, **settings: Unpack[Finetuning]) -> Me
     >>> gradual_unfreezing(every=10, steps=100).phases[0].steps
     100
     """
-    site = _Site(**settings)
+    site = Site(**settings)
     return site.method(site.phase(gradual(None, site.lr, every)))
 
 
@@ -204,7 +143,7 @@ def layerwise(*, decay: float = 0.75, **settings: Unpack[Finetuning]) -> Method:
     >>> layerwise(decay=0.5, on="support").frozen
     False
     """
-    site = _Site(**settings)
+    site = Site(**settings)
     return site.method(site.phase(by_depth(None, site.lr, decay)))
 
 
@@ -215,7 +154,7 @@ def bitfit(**settings: Unpack[Finetuning]) -> Method:
     >>> bitfit(lr=0.1).phases[0].plan.rules[0]
     ('source.*', Constant(lr=0.1))
     """
-    site = _Site(**settings)
+    site = Site(**settings)
     plan = Plan(rules=((site.patterns, site.lr), *bias_and_norm(site.lr).rules))
     return site.method(site.phase(plan))
 
@@ -229,7 +168,7 @@ def lora(*, rank: int = 8, alpha: float = 8.0, **settings: Unpack[Finetuning]) -
     >>> lora(rank=4).edits[0].rank
     4
     """
-    site = _Site(**settings)
+    site = Site(**settings)
     edit = LoRA(rank=rank, alpha=alpha)
     return site.method(site.phase(only((f"{edit.name}.*", site.patterns), site.lr)), edits=(edit,))
 
@@ -249,7 +188,7 @@ def l2_sp(strength: float = 0.01, *, prompts: tuple[str, ...] = (), **settings: 
     """
     if prompts and settings["on"] == "source":
         raise InputError("l2_sp: prompts are for on='support': on a source the head has a row for each of its classes.")
-    site = _Site(**settings)
+    site = Site(**settings)
     phase = site.deep(CrossEntropy(), Anchor(strength=strength))
     if not prompts:
         return site.method(phase)
@@ -264,7 +203,7 @@ def wise_ft(share: float = 0.5, **settings: Unpack[Finetuning]) -> Method:
     >>> wise_ft(share=0.25).phases[0].weights
     (0.75, 0.25)
     """
-    site = _Site(**settings)
+    site = Site(**settings)
     return site.method(Average(members=((), (site.phase(everything(site.lr)),)), weights=(1 - share, share)))
 
 
@@ -291,7 +230,7 @@ def soup(
         raise InputError("soup: expected at least one learning rate such as lrs=(0.01,), found none.")
     if rule is not None and how == "greedy":
         raise InputError("soup: a greedy soup is a mean of the members it chooses: give how='greedy' or a rule.")
-    site = _Site(on="source", steps=steps, batch=batch, optimizer=optimizer, head=head, lr=0.0)
+    site = Site(on="source", steps=steps, batch=batch, optimizer=optimizer, head=head, lr=0.0)
     members = tuple((site.phase(everything(lr)),) for lr in lrs)
     uniform = Average(members=members, rule=rule) if rule else Average(members=members, weights=(1 / len(members),) * len(members))
     return site.method(uniform if how == "uniform" else Greedy(members=members))

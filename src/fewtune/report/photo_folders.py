@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, final
 
 from PIL import Image
 
-from fewtune.data.examples import Examples, source_of
+from fewtune.data.examples import Examples
 from fewtune.data.items import Files, read_file
+from fewtune.data.subset import source_of
 from fewtune.errors import InputError
 from fewtune.files import distinct_names, numbered, refuse_closed, safe_name, write_bytes
 from fewtune.report.drawn_label import labelled

@@ -9,9 +9,10 @@ from typing import Literal
 import numpy as np
 
 from fewtune.backbones.features.readable import refuse_unreadable
-from fewtune.data.examples import SPLITS, TEST, Examples, Integers, of_classes, on_disk
+from fewtune.data.examples import SPLITS, TEST, Examples, Integers, of_classes
 from fewtune.data.items import content_digest
 from fewtune.data.rotations import unturned
+from fewtune.data.subset import on_disk
 from fewtune.data.unreadable import unreadable
 from fewtune.errors import InputError
 from fewtune.evaluation.class_roles import serving

@@ -12,7 +12,7 @@ import torch
 from fewtune.adaptation.adapt import adapt_examples
 from fewtune.adaptation.outcome import Outcome
 from fewtune.adaptation.settings import AdaptSettings
-from fewtune.learning.train import _Loop
+from fewtune.learning.loop import Loop
 from fewtune.sides import held_out, planning
 from fewtune.sides.guard import FOLDS
 from fewtune.sides.job import Workplace
@@ -44,7 +44,7 @@ class Machine:
         settings = AdaptSettings(
             own=OwnSettings(recipes=(RECIPE,)), sources=SourceSettings(recipe="multitask(ways=4, shots=5, queries=5)", candidates=6)
         )
-        step, answer = _Loop._step, held_out._answer
+        step, answer = Loop._step, held_out._answer
 
         def stepped(loop: Any, *rest: Any) -> None:
             step(loop, *rest)
@@ -59,7 +59,7 @@ class Machine:
 
         at = Workplace(cache=folder / "cache", quiet=True, finished=Finished(folder / "run.unfinished"))
         with self.patch.context() as now:
-            now.setattr(_Loop, "_step", stepped)
+            now.setattr(Loop, "_step", stepped)
             now.setattr(held_out, "_answer", answered)
             now.setattr(planning, "MOST_REPEATS", 1)
             now.setattr(planning, "seconds_a_run", lambda _: self.seconds_a_run)

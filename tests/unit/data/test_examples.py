@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fewtune.data.examples import Subset, make_examples
+from fewtune.data.examples import make_examples
 from fewtune.data.items import Files, Texts, Vectors
+from fewtune.data.subset import Subset
 from fewtune.data.templates import PHOTO_TEMPLATES, fill, readable
 from fewtune.data.threads import in_threads
 from fewtune.errors import InputError

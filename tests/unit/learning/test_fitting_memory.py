@@ -19,7 +19,7 @@ from fewtune.data.items import Pixels
 from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from fewtune.keys import key
-from fewtune.learning import train as training
+from fewtune.learning import loop
 from fewtune.learning.direction import direction
 from fewtune.learning.engine import answering
 from fewtune.learning.fitting_memory import parts_of
@@ -222,7 +222,7 @@ def test_training_steps_are_answered_in_these_parts(rows_of_room: Callable[[floa
         asked.append(named["parts"])
         return direction(*given, **named)
 
-    monkeypatch.setattr(training, "direction", spied)
+    monkeypatch.setattr(loop, "direction", spied)
     ground, sampler = hand_ground(), Sampled(ways=2, shots=1, queries=1)
     phase = outer_phase(Centroid(), sampler=sampler, batch=4, steps=3)
     train(ground, (phase,), class_rows(ground.space), key(0))

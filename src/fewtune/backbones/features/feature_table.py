@@ -18,10 +18,11 @@ from fewtune.backbones.backbone import Backbone
 from fewtune.backbones.features.cache import default_folder
 from fewtune.backbones.features.table_file import Floats, read_table, writing
 from fewtune.backbones.own_module import PROBE
-from fewtune.data.examples import Examples, Subset
+from fewtune.data.examples import Examples
 from fewtune.data.images import DECODING
 from fewtune.data.items import Items, Vectors, not_finite
 from fewtune.data.row_space import RowSpace
+from fewtune.data.subset import Subset
 from fewtune.errors import InputError
 from fewtune.progress import Progress
 from fewtune.spec import digest

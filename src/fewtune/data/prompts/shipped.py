@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
-from fewtune.data.examples import Examples, Subset, subset
+from fewtune.data.examples import Examples
 from fewtune.data.items import Items, Modality, content_digest
 from fewtune.data.prompts.template import MASK, Template
 from fewtune.data.prompts.words import LabelWords
+from fewtune.data.subset import Subset, subset
 from fewtune.errors import InputError
 
 _TASKS = Path(__file__).parent / "tasks"

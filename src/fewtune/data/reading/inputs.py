@@ -10,7 +10,7 @@ from typing import Any, final
 
 import numpy as np
 
-from fewtune.data.examples import Examples, Integers, Skipped, make_examples, on_disk, source_of
+from fewtune.data.examples import Examples, Integers, Skipped, make_examples
 from fewtune.data.excel import OTHER_SHEETS
 from fewtune.data.items import Files, Item, Items, Modality, Pixels, Texts, Wanted
 from fewtune.data.reading.asked import Asked
@@ -24,6 +24,7 @@ from fewtune.data.reading.table import Lazy, Table
 from fewtune.data.reading.table_files import read_table
 from fewtune.data.reading.two_texts import typed
 from fewtune.data.reading.walk import walk
+from fewtune.data.subset import on_disk, source_of
 from fewtune.errors import InputError
 from fewtune.words import counted
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from fewtune.data.examples import Examples, source_of
+from fewtune.data.examples import Examples
 from fewtune.data.fields import TYPED, joined
 from fewtune.data.items import Texts
 from fewtune.data.reading.labels import decoded, missing
 from fewtune.data.reading.table import Table
+from fewtune.data.subset import source_of
 from fewtune.errors import InputError
 from fewtune.words import option
 

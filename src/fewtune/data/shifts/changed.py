@@ -9,8 +9,9 @@ from typing import Any, final
 import numpy as np
 from PIL import Image
 
-from fewtune.data.examples import Examples, on_disk
+from fewtune.data.examples import Examples
 from fewtune.data.items import Items, Modality, content_digest
+from fewtune.data.subset import on_disk
 from fewtune.errors import InputError
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
