@@ -8,6 +8,7 @@ from typing import Any, final
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fewtune.adaptation.verdict import RUN, Verdict
 from fewtune.backbones.backbone import Backbone
@@ -24,9 +25,11 @@ from fewtune.parts.heads import Text
 from fewtune.recipes.default_learners import candidates
 from fewtune.spec import text
 from fewtune.version import __version__
-from fewtune.words import noun_of, option
+from fewtune.words import noun_of, one_line, option
 
 TEXTS = 6.0  # the temperature for text encoders: cosines of texts differ by more than those of a CLIP model (benchmarks/zero_shot.py)
+
+SAME = 1e-6  # two vectors that differ by no more than this share of their largest number are one
 
 
 @final
@@ -48,7 +51,8 @@ def from_names(class_names: Sequence[str], backbone: Backbone, *, prompts: tuple
     """A zero-shot model: each input is answered by the class whose name, read by the `backbone`, is nearest to it.
 
     `prompts`: sentences around a name, such as "a photo of a {}"; by default the common ones. `threshold` in [0, 1]: an answer with a
-    lower probability abstains. Raises InputError for a backbone that cannot read names, and for fewer than two different names.
+    lower probability abstains. Raises InputError for a backbone that cannot read names, for fewer than two different names, and for names
+    that it reads as nothing or as the same.
     """
     names = check_names(class_names)
     if not 0 <= threshold <= 1:
@@ -62,6 +66,7 @@ def from_names(class_names: Sequence[str], backbone: Backbone, *, prompts: tuple
     usual = candidates(label_side=True, modality=modality, prompts=prompts, answers_prompts=backbone.answers_prompts)
     method = scaled(_zero_shot(usual), backbone)
     vectors = vectors_by_prompts(backbone, names, [method])[prompts_of(method.head)]
+    _check_apart(vectors, names, backbone)
     none = np.zeros(0, dtype=np.int64)
     width = backbone.width or vectors.shape[1]
     state, parameters = fit_head(method, torch.zeros(1, width), none, none, len(names), vectors.cpu())
@@ -78,6 +83,22 @@ def from_names(class_names: Sequence[str], backbone: Backbone, *, prompts: tuple
         card="",
     )
     return Named(replace(bundle, card=model_card(bundle, bundle.facts, (*verdict.sentences, *remarks))), verdict, remarks)
+
+
+def _check_apart(vectors: Tensor, names: tuple[str, ...], backbone: Backbone) -> None:
+    """Check that no class vector [K, D] is zero or that of another class."""
+    for number, name in enumerate(names):
+        if not vectors[number].any():
+            raise InputError(
+                f"the class name {one_line(name)!r} embeds to nothing (a vector of zeros) by {backbone.name}: give it another name."
+            )
+        same = (vectors[:number] - vectors[number]).abs().amax(1) <= SAME * vectors[number].abs().max()
+        if same.any():
+            other = names[int(same.nonzero()[0])]
+            raise InputError(
+                f"{backbone.name} reads the class names {one_line(other)!r} and {one_line(name)!r} as the same, so it cannot tell them "
+                "apart: give them names of words that it knows, or label a few examples."
+            )
 
 
 def _zero_shot(methods: dict[str, Method]) -> Method:

@@ -54,7 +54,7 @@ def captioned(examples: Examples, templates: Sequence[str], key: Key) -> Caption
             f"named caption, labelled data, or {option('--objective simclr', 'objective=...')}, which needs photos alone."
         )
     if len(distinct) < 2:
-        raise InputError(f"{examples.name} has one caption for all rows ({distinct[0]!r}): expected two different ones or more.")
+        raise InputError(f"{examples.name} has one caption for all rows ({distinct[0][:40]!r}): expected two different ones or more.")
     place = {text: number for number, text in enumerate(distinct)}
     values = np.array([place.get(text, -1) for text in named], dtype=np.int64)
     made = replace(

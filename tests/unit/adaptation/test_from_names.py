@@ -85,3 +85,10 @@ def test_names_must_be_two_different_texts(names: list[str], said: str, bert: st
 def test_the_threshold_is_a_probability(bert: str) -> None:
     with pytest.raises(InputError, match=r"between 0 and 1, found 1\.5"):
         fewtune.from_names(["cat", "dog"], backbone=bert, threshold=1.5)
+
+
+def test_names_that_are_read_as_the_same_are_refused() -> None:
+    """Words that the model does not know leave the rest of the sentence alone."""
+    with pytest.raises(InputError, match=r"embedded reads the class names '###' and '\$\$\$' as the same, so it cannot tell them apart"):
+        fewtune.from_names(("cube", "###", "$$$"), backbone="embedded")
+    assert fewtune.from_names(("cube", "###"), backbone="embedded").bundle.class_names == ("cube", "###")

@@ -56,3 +56,5 @@ def test_texts_that_cannot_be_paired_are_refused_in_a_sentence() -> None:
         captioned(rows([None, None]), TEMPLATES, KEY)
     with pytest.raises(InputError, match="birds has one caption for all rows"):
         captioned(rows(["owl", "owl"]), ("one {}",), KEY)
+    with pytest.raises(InputError, match=r"birds has one caption for all rows \('(a ){20}'\)"):
+        captioned(rows([None, None], ["a " * 100] * 2), TEMPLATES, KEY)
