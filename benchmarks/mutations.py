@@ -223,7 +223,7 @@ _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
     ("joint", "a verdict on sharing needs no p", "joint/judged.py", "if p > 0.05 or gain.low", "if gain.low", (JOINT_JUDGED,)),
     ("joint", "what finetuning moved is not put on", "models/joint/predict.py", "backbone if change is None else change.onto(backbone)", "backbone", (MOVED,)),
     ("joint", "missing rows have features", "joint/finetuned.py", "torch.where((rows >= 0)[..., None],", "torch.where((rows >= -1)[..., None],", (MOVED,)),
-    ("joint", "a finetuned network is the pair's one for all", "joint/adapt.py", "if name != INDEPENDENT and not moves_backbone(method)]", "if name != INDEPENDENT]", (MOVED,)),
+    ("joint", "a finetuned network is the pair's one for all", "joint/adapt.py", "if name != INDEPENDENT and not method.moves_backbone]", "if name != INDEPENDENT]", (MOVED,)),
     ("joint", "a column that the model does not read is taken", "serving/columns.py", "for key in row if key not in known):", "for key in row if False):", ("tests/unit/serving/test_columns.py",)),
     ("joint", "sure labels are called unsure", "models/joint/suggest.py", "(1 - np.abs(2 * p - 1))", "np.abs(2 * p - 1)", ("tests/unit/models/test_joint_uses.py",)),
     ("joint", "tasks meet where they differ already", "parts/sharing/sharing.py", "return meeting(shared) if head.depth == 1 else shared", "return meeting(shared)", ("tests/laws/test_meetings.py",)),

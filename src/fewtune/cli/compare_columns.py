@@ -14,7 +14,7 @@ from fewtune.cli.compare_flags import (
     EpisodeFlags,
     KeepingFlags,
     SharingFlags,
-    changed,
+    unused,
 )
 from fewtune.cli.learning import NO_LEARNING_FLAGS, LearningFlags
 from fewtune.cli.options import BackboneFlags, DataFlags
@@ -33,9 +33,7 @@ def refuse_episodes(
 
     used = ("--training-seeds", "--out", "--overwrite")
     groups = ((asked, NO_EPISODE_FLAGS), (learning, NO_LEARNING_FLAGS), (keeping, NO_KEEPING_FLAGS), (sharing, NO_SHARING_FLAGS))
-    given = [name for name, value in more.items() if value]
-    given += [name for flags, plain in groups for name in changed(flags, plain) if name not in used]
-    if given:
+    if given := unused(groups, more, used):
         raise InputError(f"{given[0]} is for comparisons on few-shot episodes; leave it out where label columns are compared.")
 
 

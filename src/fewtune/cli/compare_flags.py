@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -169,6 +169,12 @@ def changed(flags: Any, plain: Any) -> list[str]:
     """The names of flags of one group that differ from what they are by default, `plain`."""
     differ = [one.name for one in fields(flags) if getattr(flags, one.name) != getattr(plain, one.name)]
     return [f"--{'no-' if getattr(plain, name) is True else ''}{name.replace('_', '-')}" for name in differ]
+
+
+def unused(groups: Sequence[tuple[Any, Any]], more: Mapping[str, object], used: Sequence[str]) -> list[str]:
+    """The flags that are given though none but `used` count: those of `groups` (flags, what they are by default), and `more` by name."""
+    given = [name for name, value in more.items() if value]
+    return given + [name for flags, plain in groups for name in changed(flags, plain) if name not in used]
 
 
 def settings_of(

@@ -15,7 +15,7 @@ from fewtune.cli.compare_flags import (
     EpisodeFlags,
     KeepingFlags,
     SharingFlags,
-    changed,
+    unused,
 )
 from fewtune.cli.learning import NO_LEARNING_FLAGS, LearningFlags
 from fewtune.cli.options import NO_DATA_FLAGS, BackboneFlags, DataFlags
@@ -52,8 +52,7 @@ def compare_family(
         (sharing, NO_SHARING_FLAGS),
         (reading, NO_DATA_FLAGS),
     )
-    given = [flag for flag, value in more.items() if value]
-    given += [flag for flags, plain in groups for flag in changed(flags, plain) if flag not in _USED]
+    given = unused(groups, more, _USED)
     if given or not isinstance(asked.episodes, int):
         raise InputError(f"{given[0] if given else '--episodes FILE'} is for data with classes; leave it out for {name}.")
     if len(model.backbones) > 1:

@@ -13,7 +13,7 @@ from fewtune.backbones.backbone import Backbone
 from fewtune.data.reading.label_table import LabelTable
 from fewtune.errors import InputError
 from fewtune.joint.card import joint_card
-from fewtune.joint.finetuned import FINETUNED, can_move, moves_backbone, usual_finetuning
+from fewtune.joint.finetuned import FINETUNED, can_move, usual_finetuning
 from fewtune.joint.folds import MANY, check_differ, fold_of_rows
 from fewtune.joint.held_out import finetuned_held_out, heads_held_out, networks_held_out, parts_of
 from fewtune.joint.judged import INDEPENDENT, TOGETHER, TaskJudged, judged_task, truth_of
@@ -56,7 +56,7 @@ def methods_of(texts: Sequence[str]) -> dict[str, Method]:
     Raises InputError for a method that does not learn label columns.
     """
     found = {text: sharing_method(text) for text in texts}
-    moving = {text: method for text, method in found.items() if moves_backbone(method)}
+    moving = {text: method for text, method in found.items() if method.moves_backbone}
     found = {text: method for text, method in found.items() if text not in moving}
     if not found:
         return dict(USUAL) | moving
@@ -97,7 +97,7 @@ class JointSettings:
     @property
     def pair(self) -> tuple[str, str] | None:
         """The networks on the same features that learn each column alone and all together; None where they are not both there."""
-        together = [name for name, method in self.methods.items() if name != INDEPENDENT and not moves_backbone(method)]
+        together = [name for name, method in self.methods.items() if name != INDEPENDENT and not method.moves_backbone]
         return (INDEPENDENT, together[0]) if INDEPENDENT in self.methods and together else None
 
 
@@ -167,7 +167,7 @@ def _root(how: JointSettings) -> Key:
 
 def _tried(rows: JointRows, how: JointSettings) -> tuple[dict[str, Method], dict[str, Method]]:
     """(networks on the features as they are, those that are trained with the backbone below). One column is learned alone anyway."""
-    moving = {name: method for name, method in how.methods.items() if moves_backbone(method)}
+    moving = {name: method for name, method in how.methods.items() if method.moves_backbone}
     frozen = {name: method for name, method in how.methods.items() if name not in moving}
     if len(rows.tasks) < 2 and frozen == dict(USUAL):
         frozen = {}

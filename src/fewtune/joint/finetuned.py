@@ -18,7 +18,7 @@ from fewtune.learning.phase import phases_of
 from fewtune.models.finetuned_weights import Moved, what_moved
 from fewtune.models.joint.scaling import Floats, Scaling
 from fewtune.parts.plan import resolve
-from fewtune.parts.rates import Constant, Cosine
+from fewtune.parts.rates import Cosine
 from fewtune.recipes.sharing import shared_bottom
 
 FINETUNED = "finetuned"  # the way that is tried beside the networks on frozen features
@@ -65,13 +65,6 @@ class Below:
     def moved(self) -> Moved | None:
         """What training changed in the backbone."""
         return what_moved(self.ground.backbone, self.weights)
-
-
-def moves_backbone(method: Method) -> bool:
-    """Whether a sharing method trains more than its own network."""
-    heads = tuple(f"{head.name}." for head in method.heads)
-    rules = [rule for phase in phases_of(method.phases) for rule in phase.plan.rules]
-    return any(not (rate == 0 or pattern.startswith(heads) or (isinstance(rate, Constant) and rate.lr == 0)) for pattern, rate in rules)
 
 
 def can_move(rows: JointRows) -> bool:

@@ -15,7 +15,7 @@ from fewtune.backbones.load import load_backbone
 from fewtune.data.examples import Integers
 from fewtune.data.items import Vectors
 from fewtune.data.row_space import RowSpace
-from fewtune.joint.finetuned import Below, base_ground, moves_backbone, moving_below, on_rows
+from fewtune.joint.finetuned import Below, base_ground, moving_below, on_rows
 from fewtune.joint.folds import fold_of_rows
 from fewtune.joint.rows import JointRows
 from fewtune.keys import Key
@@ -92,7 +92,7 @@ def fit_network(
     method that is none for label columns, and for one that trains a backbone where there is none.
     """
     laid = laid_out(method, rows.outputs, seed)
-    moving = moves_backbone(method)
+    moving = method.moves_backbone
     ground = on_rows(base or base_ground(rows, laid), rows) if moving else joint_ground(joint_space(rows))
     space = ground.space
     inside, watched = held_back(train_rows, rows, key.child("held back"))

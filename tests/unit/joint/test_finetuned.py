@@ -24,7 +24,7 @@ from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from fewtune.files import RECORD, sealed
 from fewtune.joint.adapt import JointSettings, methods_of
-from fewtune.joint.finetuned import FINETUNED, Beside, moves_backbone, usual_finetuning
+from fewtune.joint.finetuned import FINETUNED, Beside, usual_finetuning
 from fewtune.joint.judged import TaskJudged
 from fewtune.joint.networks import fit_network
 from fewtune.joint.outcome import JointOutcome
@@ -113,12 +113,12 @@ def test_only_the_last_groups_move(tmp_path: Path, backbone: Backbone) -> None:
 
 def test_it_is_tried_beside_the_usual_ways() -> None:
     found = methods_of([MOVING])
-    assert list(found) == ["independent", "shared_bottom", MOVING] and moves_backbone(found[MOVING])
+    assert list(found) == ["independent", "shared_bottom", MOVING] and found[MOVING].moves_backbone
     assert (
         JointSettings(methods=found).pair == JointSettings(methods=dict(reversed(found.items()))).pair == ("independent", "shared_bottom")
     )
     assert JointSettings(methods={name: found[name] for name in ("independent", MOVING)}).pair is None
-    assert moves_backbone(usual_finetuning()) and not moves_backbone(found["shared_bottom"])
+    assert usual_finetuning().moves_backbone and not found["shared_bottom"].moves_backbone
 
 
 @final
