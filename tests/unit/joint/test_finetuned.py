@@ -24,13 +24,14 @@ from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from fewtune.files import RECORD, sealed
 from fewtune.joint.adapt import JointSettings, methods_of
-from fewtune.joint.finetuned import FINETUNED, Beside, usual_finetuning
+from fewtune.joint.finetuned import FINETUNED, Beside, base_ground, on_rows, usual_finetuning
 from fewtune.joint.judged import TaskJudged
-from fewtune.joint.networks import fit_network
+from fewtune.joint.networks import Watch, fit_network
 from fewtune.joint.outcome import JointOutcome
 from fewtune.joint.rows import joint_rows
 from fewtune.joint.words import way_in_words
 from fewtune.keys import key
+from fewtune.learning.laid_out import laid_out
 from fewtune.models.joint.bundle import load_joint, save_joint
 from fewtune.models.joint.model import answers_of
 from fewtune.models.pack import pack_run
@@ -99,6 +100,18 @@ def test_the_last_groups_answer_as_the_whole_network_does(tmp_path: Path, backbo
     whole = backbone.embed({n: found.below.weights[n] for n in backbone.start()}, RowSpace([rows.table.examples]), asked)
     expected = rows.scaling(whole.double(), rows.table.numbers[asked])
     torch.testing.assert_close(found.features(rows, asked), expected.float(), rtol=1e-4, atol=1e-4)
+
+
+def test_the_best_weights_are_those_of_their_time(tmp_path: Path, backbone: Backbone) -> None:
+    """What moves is copied when it is remembered; what stays is the same tensor, by which the activations below it are known."""
+    rows = joint_rows(squares(tmp_path), backbone)
+    laid = laid_out(read_method(MOVING.replace(")", ", last=1)")), rows.outputs, 0)
+    ground = on_rows(base_ground(rows, laid), rows)
+    start = ground.start()
+    kept = Watch(rows, ground.space, ground, laid, np.zeros(0, dtype=np.int64))._copied(start)
+    for names, moves in ((backbone.groups[-1][1], True), (backbone.groups[0][1], False)):
+        assert all((kept[name].data_ptr() != start[name].data_ptr()) == moves for name in names)
+        assert all(torch.equal(kept[name], start[name]) for name in names)
 
 
 def test_only_the_last_groups_move(tmp_path: Path, backbone: Backbone) -> None:
