@@ -1,4 +1,5 @@
-"""What pretraining from random weights brings to new classes: supervised, SimCLR and image-text, at the same number of rows looked at.
+"""What pretraining from random weights brings to new classes: supervised, SimCLR (with its loss, and with one negative as a draw or over
+all draws) and image-text, at the same number of rows looked at.
 
     python benchmarks/pretraining.py KIT OUT [--set tiny_imagenet] [--most 100] [--visits 40000] [--seeds 0 1]
 
@@ -35,10 +36,13 @@ from fewtune.statistics.intervals import normal_interval
 from fewtune.tasks.samplers import Sampled
 
 CPU = Machine(device="cpu")
+WEAKER = "simclr(strength=0.5, least=0.3, blur=0.0)"
 GIVEN: dict[str, dict[str, object]] = {
-    "supervised": {},
-    "simclr": {"view": "simclr(strength=0.5, least=0.3, blur=0.0)"},
-    "contrastive": {},
+    "supervised": {"objective": "supervised"},
+    "simclr": {"objective": "simclr", "view": WEAKER},
+    "one_negative": {"objective": "simclr", "loss": "one_negative", "view": WEAKER},
+    "population": {"objective": "simclr", "loss": "population", "view": WEAKER},
+    "contrastive": {"objective": "contrastive"},
 }
 
 
@@ -80,7 +84,7 @@ def main() -> None:
         name = asked.network if objective != "contrastive" else f"pair:{asked.network}+hf:{asked.kit / 'weights' / 'bert-tiny-mlm'}"
         each, probes, spent = [], [], 0.0
         for seed in asked.seeds:
-            how = PretrainSettings(objective=objective, visits=asked.visits, seed=seed, checkpoints=3, **GIVEN[objective])  # type: ignore[arg-type]
+            how = PretrainSettings(visits=asked.visits, seed=seed, checkpoints=3, **GIVEN[objective])  # type: ignore[arg-type]
             began = time.process_time()
             out = asked.out / f"{objective}-{seed}"
             made = pretrain_examples([examples], load_backbone(name, machine=CPU), how, Keeping(out=out, resume=True))
