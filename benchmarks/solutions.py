@@ -17,6 +17,7 @@ import argparse
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +76,10 @@ class Photos:
         return np.arange(self.space.starts[place], self.space.starts[place + 1])
 
     def asked(self, name: str) -> Episodes:
-        """Each row of a part as an episode of its own, so that accuracy is one of rows."""
-        rows = self.rows(name)
-        return Pooled(batch=1).draw(class_rows(self.space, rows=rows), key(0, "asked"), 0, len(rows))
+        """Each row of a part as an episode of its own, so that accuracy is one of rows; its classes are those of the learned part."""
+        rows, first = self.rows(name), int(self.space.class_starts[self.names.index(name)])
+        found = Pooled(batch=1).draw(class_rows(self.space, rows=rows), key(0, "asked"), 0, len(rows))
+        return replace(found, classes=found.classes - first)
 
 
 def trained(photos: Photos, ground: Ground, rate: float, seed: int) -> dict[str, Tensor]:
