@@ -255,7 +255,7 @@ def averaged(
 def average(
     ends: Sequence[Weights], weights: Sequence[float], edits: tuple[Edit, ...] = (), start: Weights | None = None
 ) -> dict[str, Tensor]:
-    """sum_i w_i theta_i by name; what no member has moved stays the very tensor it was.
+    """sum_i w_i theta_i by name; what no member has moved stays the very tensor it was. Whole numbers (marks) are those of the first.
 
     Where there are `edits`, it is the edited weights that are averaged, sum_i w_i (W_i + up_i down_i), and not their factors each for
     itself. `start`: the weights that all ends come from, whose names they all have.
@@ -265,6 +265,6 @@ def average(
         ends = edit.aligned(ends, start)
     mixed: dict[str, Tensor] = {}
     for n, first in ends[0].items():
-        same = all(end[n] is first for end in ends)
-        mixed[n] = first if same else sum((w * end[n] for w, end in zip(weights, ends, strict=True)), torch.zeros_like(first))
+        kept = not first.is_floating_point() or all(end[n] is first for end in ends)
+        mixed[n] = first if kept else sum((w * end[n] for w, end in zip(weights, ends, strict=True)), torch.zeros_like(first))
     return mixed

@@ -13,10 +13,11 @@ from fewtune.keys import key
 from fewtune.learning.engine import respond
 from fewtune.learning.ground import Ground
 from fewtune.learning.train import train
-from fewtune.parts.heads import Centroid
+from fewtune.parts.heads import Centroid, Linear
 from fewtune.recipes import standard, wise_ft
 from fewtune.report.solutions_figure import alpha_figure
 from fewtune.studies.solutions import alpha_curve, together
+from fewtune.tasks.pooled import Pooled
 from fewtune.tasks.samplers import Sampled
 from fewtune.tasks.task import class_rows
 from tests.laws.grounds import double_ground
@@ -81,6 +82,20 @@ def test_soups_and_ensembles_are_those_made_by_hand(ground: Ground) -> None:
     mixed = {n: sum(end[n] for end in members.values()) / 3 for n in members["lr 0.5"]}
     assert means["uniform soup"] == pytest.approx(right(log_probabilities(mixed, test), test))  # type: ignore[arg-type]
     assert set(found.intervals()) == {*members, *means}
+
+
+def test_networks_with_a_trained_head_are_averaged_with_their_heads(ground: Ground) -> None:
+    """Whole numbers, such as the mark of the classes of a head, stay what they are."""
+    tasks = class_rows(ground.space)
+    head = Linear(rows="class", name="source")
+    members = {f"lr {lr}": train(ground, standard(steps=5, batch=16, lr=lr).phases, tasks, key(0)).weights for lr in (0.05, 0.5)}
+    assert any(n.endswith(".classes") for n in members["lr 0.5"])
+    asked = Pooled(batch=1).draw(tasks, key(9), 0, 20)
+    found = together(ground, members, head, asked, asked)
+    mixed = {n: (a + members["lr 0.5"][n]) / 2 if a.is_floating_point() else a for n, a in members["lr 0.05"].items()}
+    with torch.no_grad():
+        by_hand = respond(ground, head, mixed, asked, key(0)).logits.argmax(-1) == asked.query_label
+    np.testing.assert_array_equal(found.accuracy["uniform soup"], by_hand[:, 0].double())
 
 
 def test_one_network_alone_is_every_ensemble(ground: Ground) -> None:
