@@ -118,6 +118,14 @@ def test_a_run_and_its_mirror_image_are_one_run(ground: Ground, tasks: Tasks) ->
     assert all(t is start[n] for n, t in average([start, start], (0.5, 0.5), EDITS, start).items())
 
 
+def test_whole_numbers_do_not_mix() -> None:
+    """Counters of BatchNorm and marks of heads stay whole numbers: those of the first end, as on a line between two networks."""
+    ends = [{"w": torch.ones(2), "count": torch.tensor(3)}, {"w": torch.zeros(2), "count": torch.tensor(8)}]
+    found = average(ends, (0.5, 0.5))
+    assert found["w"].tolist() == [0.5, 0.5]
+    assert found["count"].dtype == torch.int64 and int(found["count"]) == 3
+
+
 def test_a_greedy_soup_averages_changed_weights(ground: Ground, tasks: Tasks) -> None:
     members = MEMBERS["soup"]
     found = ended(ground, tasks, Greedy(members=members), validate=lambda _: 0.5)

@@ -17,6 +17,7 @@ from torch import Tensor
 from fewtune.backbones.edits import Edit, settled
 from fewtune.errors import InputError
 from fewtune.keys import key
+from fewtune.parts.heads.features import widen
 
 Delta: TypeAlias = Mapping[str, Tensor]
 Grams: TypeAlias = Mapping[str, Tensor]  # by the name of a layer's weight: X^T X [in, in] of its inputs X
@@ -55,9 +56,9 @@ class Ties:
     """Trim, elect a sign, merge what agrees with it.
 
     Of each member's whole vector of deltas only the share `density` with the largest sizes is kept (entries as large as the smallest kept
-    one too). The sign of an entry is that of the sum over members; where that is 0, of the total of all entries. Entries of that sign are
-    combined by their mean, or their sum, and multiplied by `scale`. Reference: Yadav et al., "TIES-Merging", NeurIPS 2023 (mean, scale 1).
-    fusion_bench's default is the sum and .3.
+    one too). The sign of an entry is that of the sum over members; where that is 0, the sign that most entries have. Entries of that sign
+    are combined by their mean, or their sum, and multiplied by `scale`. Reference: Yadav et al., "TIES-Merging", NeurIPS 2023 (mean, scale
+    1). fusion_bench's default is the sum and .3.
     """
 
     density: float = 0.2
@@ -80,7 +81,7 @@ class Ties:
         least = whole.abs().kthvalue(whole.shape[1] - kept + 1, dim=1, keepdim=True).values
         whole = torch.where(whole.abs() >= least, whole, 0.0)
         total = whole.sum(0)
-        sign = torch.where(total == 0, total.sum().sign(), total.sign())
+        sign = torch.where(total == 0, total.sign().sum().sign(), total.sign())
         agreeing = torch.where(whole.sign() == sign, whole, 0.0)
         merged = agreeing.sum(0)
         if self.combine == "mean":
@@ -134,9 +135,9 @@ class IsoC:
     def _tensor(self, members: Tensor) -> Tensor:
         if members.ndim != 3 or not bool(members.any()):
             return members.mean(0)
-        u, s, v = torch.linalg.svd(members.sum(0), full_matrices=False)
+        u, s, v = torch.linalg.svd(widen(members).sum(0), full_matrices=False)
         even: Tensor = s.mean() * (u @ v)
-        return even
+        return even.to(members)
 
 
 @final
@@ -166,8 +167,12 @@ class RegMean:
         if len(grams) != len(members) or members[0].ndim < 2:
             return mean
         exact = [g.double() * (self.shrink + (1 - self.shrink) * torch.eye(len(g), dtype=torch.float64, device=g.device)) for g in grams]
+        size = torch.stack(exact).sum(0).diagonal().mean()
+        if size == 0:
+            return mean
+        exact = [g / size for g in exact]
         whole = torch.stack(exact).sum(0)
-        prior = 1e-8 * whole.diagonal().mean().clamp_min(torch.finfo(torch.float64).tiny) * torch.eye(len(whole)).to(whole)
+        prior = 1e-8 * torch.eye(len(whole)).to(whole)
         flat = [m.flatten(1).double() for m in members]
         right = torch.stack([m @ g for m, g in zip(flat, exact, strict=True)]).sum(0) + mean.flatten(1).double() @ prior
         merged: Tensor = torch.linalg.solve(whole + prior, right, left=False)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fewtune.backbones.edits import settled
 from fewtune.errors import InputError
 from fewtune.keys import key
 from fewtune.learning.engine import average, respond
@@ -24,6 +25,7 @@ from fewtune.parts.heads.head import Head
 from fewtune.statistics import Interval, normal_interval, paired_interval
 from fewtune.tasks.episodes import Episodes
 from fewtune.transfer import interpolation
+from fewtune.transfer.landscape import check_alike
 
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 Weights: TypeAlias = Mapping[str, Tensor]
@@ -54,8 +56,11 @@ def alpha_curve(
 ) -> AlphaCurve:
     """WiSE-FT at several alphas: at 0 and 1 these are the very weights given.
 
-    `start` and `end`: weights of one network, of the same names. Raises InputError where the names differ or there is no alpha.
+    `start` and `end`: weights of one network, of the same names; where the ground has edits, it is the edited weights that are mixed.
+    Raises InputError where the names differ or there is no alpha.
     """
+    check_alike(start, end)
+    end = settled(ground.edits, end, start)
     found = interpolation(start, end, lambda weights: _accuracy(_logits(ground, weights, head, episodes), episodes), points=tuple(alphas))
     return AlphaCurve(tuple(map(float, alphas)), found)
 
@@ -99,8 +104,8 @@ def together(ground: Ground, members: Mapping[str, Weights], head: Head, validat
         "oracle": scores[int(np.argmax([one.mean() for one in scores]))],
         "ensemble": _accuracy(_mean(on_test), test),
         "greedy ensemble": _accuracy(_mean([on_test[i] for i in taken]), test),
-        "uniform soup": soup(average(ends, [1 / len(ends)] * len(ends))),
-        "greedy soup": soup(greedy(ends, judged)),
+        "uniform soup": soup(average(ends, [1 / len(ends)] * len(ends), ground.edits, ends[0])),
+        "greedy soup": soup(greedy(ends, judged, ground.edits, ends[0])),
     }
     return Together(found, dict(zip(names, scores, strict=True)), tuple(names[i] for i in taken))
 

@@ -92,12 +92,19 @@ def test_ties_entry_by_entry(seed: int, density: float, combine: str) -> None:
     merged = np.zeros(whole.shape[1])
     for j in range(whole.shape[1]):
         total = kept[:, j].sum()
-        sign = np.sign(total) if total != 0 else np.sign(kept.sum())
+        sign = np.sign(total) if total != 0 else np.sign(np.sign(kept.sum(0)).sum())
         agree = [v for v in kept[:, j] if np.sign(v) == sign and v != 0]
         merged[j] = 0.3 * (sum(agree) if combine == "sum" else np.mean(agree) if agree else 0.0)
     cuts = np.cumsum([v[0].size for v in d.values()])[:-1]
     pieces = {n: piece.reshape(SHAPES[n]) for n, piece in zip(d, np.split(merged, cuts), strict=True)}
     check(Ties(density=density, combine=combine, scale=0.3), seed, pieces)  # type: ignore[arg-type]
+
+
+def test_where_members_cancel_ties_takes_the_sign_of_most_entries() -> None:
+    """Two of three sums are positive, although the negative one is the largest: the entry that cancels takes the positive member."""
+    ends = [{"w": torch.tensor(end, dtype=torch.float64)} for end in ([1.0, -5.0, 1.0, 1.0], [-1.0, 0.0, 1.0, 1.0])]
+    found = merge(Ties(density=1.0), {"w": torch.zeros(4, dtype=torch.float64)}, ends)["w"]
+    assert found.tolist() == [1.0, -5.0, 1.0, 1.0]
 
 
 @settings(max_examples=10, deadline=None, derandomize=True)
@@ -148,6 +155,10 @@ def test_regmean_where_inputs_say_nothing_is_the_mean() -> None:
     dead = [{"a": torch.diag(torch.tensor([1.0 + i, 2.0, 0.0], dtype=torch.float64))} for i in range(3)]
     found = merge(RegMean(), start, ends, grams=dead)
     torch.testing.assert_close(found["a"][:, 2], torch.stack([e["a"][:, 2] for e in ends]).mean(0), rtol=1e-6, atol=1e-8)
+    silent = [{"a": torch.zeros(3, 3, dtype=torch.float64)}] * 3
+    torch.testing.assert_close(merge(RegMean(), start, ends, grams=silent)["a"], torch.stack([e["a"] for e in ends]).mean(0))
+    small = [{n: 1e-200 * t for n, t in g.items()} for g in grams(0)]
+    torch.testing.assert_close(merge(RegMean(), start, ends, grams=small), merge(RegMean(), start, ends, grams=grams(0)))
     with pytest.raises(InputError, match="inputs of every member"):
         merge(RegMean(), start, ends)
 
@@ -255,6 +266,18 @@ def test_lora_is_merged_as_the_change_it_makes(rule: Any) -> None:
     by_hand = merge(rule, {"a": start["a"]}, moved, grams=[{"a": g["a"]} for g in grams(6)])
     torch.testing.assert_close(found["a"], by_hand["a"])
     assert found["lora.a.up"] is begun["lora.a.up"] and found["lora.a.down"] is begun["lora.a.down"]
+
+
+@each_rule
+def test_half_precision_beside_double(rule: Any) -> None:
+    """A tensor in half precision is merged as a double one is, and stays half; the other tensors do not lose digits by it."""
+    start, ends = members(7)
+    halves = [{**one, "a": one["a"].half()} for one in (start, *ends)]
+    exact = [{**one, "a": one["a"].double()} for one in halves]
+    found, expected = (merge(rule, one[0], one[1:], grams=grams(7)) for one in (halves, exact))
+    assert found["a"].dtype == torch.float16
+    torch.testing.assert_close(found["a"].double(), expected["a"], rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(found["b"], expected["b"], rtol=1e-2 if "ModelStock" in text(rule) else 1e-12, atol=1e-12)
 
 
 def test_odd_rules_and_members() -> None:

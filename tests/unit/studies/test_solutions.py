@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fewtune.backbones.edits import LoRA, edited
 from fewtune.errors import InputError
 from fewtune.evaluation.answers import score_each
 from fewtune.keys import key
@@ -104,3 +105,25 @@ def test_one_network_alone_is_every_ensemble(ground: Ground) -> None:
     assert len({values.tobytes() for values in found.accuracy.values()}) == 1
     with pytest.raises(InputError, match="at least one trained network"):
         together(ground, {}, HEAD, asked, asked)
+
+
+EDITS = (LoRA(patterns=("*.weight",), rank=2),)
+
+
+def test_changes_of_low_rank_are_mixed_as_the_changes_that_they_make(ground: Ground) -> None:
+    """The product of mean factors is not the mean of the products: curve and soups are those of the edited networks."""
+    thin = Ground(ground.backbone, ground.space, EDITS)
+    start, random = thin.start(), torch.Generator().manual_seed(1)
+    ends = [
+        {n: t + torch.randn(t.shape, generator=random, dtype=torch.float64).to(t) if n in thin.edit_names else t for n, t in start.items()}
+        for _ in range(2)
+    ]
+    asked = Sampled(ways=4, shots=1, queries=4).draw(class_rows(ground.space), key(6), 0, 40)
+    plain = [edited(EDITS, weights) for weights in (start, *ends)]
+
+    found = alpha_curve(thin, start, ends[0], HEAD, asked, alphas=(0.0, 0.5, 1.0)).accuracy
+    np.testing.assert_array_equal(found, alpha_curve(ground, plain[0], plain[1], HEAD, asked, alphas=(0.0, 0.5, 1.0)).accuracy)
+    one = together(thin, dict(zip("ab", ends, strict=True)), HEAD, asked, asked).accuracy
+    two = together(ground, dict(zip("ab", plain[1:], strict=True)), HEAD, asked, asked).accuracy
+    assert one.keys() == two.keys() and all(np.array_equal(one[name], two[name]) for name in one)
+    assert found[1].mean() != found[2].mean() != one["uniform soup"].mean()
