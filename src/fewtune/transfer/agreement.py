@@ -20,8 +20,8 @@ class Agreement:
     `table` [2, 2]: rows by (first right, second right), each as [right, wrong]; so table[1, 1] is wrong in both. `kappa`: Cohen's kappa of
     right and wrong; 0 is what independent errors give, 1 the same errors (NaN where both are always right, or always wrong). `common`: the
     share of rows that both get wrong. `independent`: the same share if errors were independent, wrong_1 wrong_2 / N^2. `excess`: common -
-    independent, with its bootstrap interval over rows. `either`: the share of rows that at least one gets right, the most that a choice
-    between the two could reach.
+    independent, with its bootstrap interval over rows (NaN for one row). `either`: the share of rows that at least one gets
+    right, the most that a choice between the two could reach.
     """
 
     table: Integers
@@ -49,7 +49,7 @@ def error_agreement(first: Numbers, second: Numbers, *, level: float = 0.95, res
     counts = np.bincount(2 * (1 - a.astype(np.int64)) + (1 - b.astype(np.int64)), minlength=4)
     n = len(a)
     drawn = np.random.default_rng(seed).multinomial(n, counts / n, resamples) / n
-    low, high = np.quantile(_excess(drawn), [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(_excess(drawn), [(1 - level) / 2, (1 + level) / 2]) if n > 1 else (np.nan, np.nan)
     share = counts / n
     excess = float(_excess(share[None])[0])
     return Agreement(

@@ -62,6 +62,8 @@ def task_entropy(parameters: Numbers, shared: Numbers, neighbours: int = 3) -> T
     fewer than 5 families or tasks.
     """
     phi, theta = np.asarray(parameters, dtype=np.float64), np.asarray(shared, dtype=np.float64)
+    if not np.isfinite(theta).all():
+        raise InputError("what families share is given as finite numbers, found NaN or infinite ones.")
     if phi.ndim != 3 or theta.shape != (phi.shape[0], phi.shape[2]) or min(phi.shape[:2]) <= max(neighbours, 4):
         raise InputError(f"expected parameters [F, T, d] and shared [F, d], F and T at least 5, found {phi.shape} and {theta.shape}.")
     given = float(np.mean([differential_entropy(one, neighbours) for one in phi]))

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, final
+from typing import Any, Literal, TypeAlias, final, get_args
 
 import numpy as np
 from torch import Tensor
 
-from fewtune.errors import InputError
+from fewtune.errors import InputError, unknown
 from fewtune.statistics.intervals import Interval
 from fewtune.statistics.ranking_metrics import auc
 from fewtune.statistics.sample import Floats, Numbers
@@ -115,6 +115,8 @@ def barrier(
     true gap, so its percentiles would show a barrier where there is none; the bounds are `value` ± the quantile of the largest deviation
     over all points, which contain the true barrier at least as often as `level` says (up to the bootstrap's own error).
     """
+    if metric not in get_args(Metric):
+        raise unknown("metric", metric, get_args(Metric))
     at, rows = _between(points, values)
     sign = -1.0 if metric == "loss" else 1.0
     if metric == "auc" and truth is None:
@@ -130,7 +132,8 @@ def barrier(
         return np.array([_auc(scores, known) for scores in picked])
 
     whole = curve(None)
-    gaps = sign * _gaps(at, whole)
+    gaps = sign * _gaps(at, whole) + 0.0  # no -0
+    gain = 0.0 - float(gaps.min())
     low = high = low_gain = high_gain = np.nan
     if rows.ndim > 1 and rows.shape[1] > 1:
         random = np.random.default_rng(seed)
@@ -138,14 +141,14 @@ def barrier(
         again = np.stack([sign * _gaps(at, curve(np.asarray(random.integers(size, size=size)))) for _ in range(resamples)])
         off = float(np.nanquantile(np.abs(again - gaps).max(1), level))
         low, high = max(0.0, gaps.max() - off), gaps.max() + off
-        low_gain, high_gain = max(0.0, -gaps.min() - off), -gaps.min() + off
+        low_gain, high_gain = max(0.0, gain - off), gain + off
     units, kind = 1 if rows.ndim == 1 else rows.shape[1], "bootstrap over rows, simultaneous over points"
     return Barrier(
         value=Interval(float(gaps.max()), float(low), float(high), level, units, kind),
         at=float(at[gaps.argmax()]),
         points=at,
         curve=whole,
-        middle=Interval(float(-gaps.min()), float(low_gain), float(high_gain), level, units, kind),
+        middle=Interval(gain, float(low_gain), float(high_gain), level, units, kind),
     )
 
 
@@ -154,6 +157,8 @@ def _between(points: Sequence[float] | Floats, values: Numbers) -> tuple[Floats,
     a, v = np.asarray(points, dtype=np.float64), np.asarray(values, dtype=np.float64)
     if a.ndim != 1 or v.ndim < 1 or len(v) != len(a):
         raise InputError(f"expected values for each of {a.size} points, found shape {v.shape}.")
+    if bad := v.size - int(np.isfinite(v).sum()):
+        raise InputError(f"expected finite values at every point, found {bad} NaN or infinite among {v.size}.")
     order = [i for i in np.argsort(a, kind="stable") if 0 <= a[i] <= 1]
     if len(order) < 3 or a[order[0]] != 0 or a[order[-1]] != 1:
         raise InputError(f"a barrier needs the points 0 and 1 and at least one between them, found {a.tolist()}.")

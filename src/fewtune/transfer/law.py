@@ -62,9 +62,9 @@ class DownstreamLaw:
     """e_DS = scale e_US^exponent + floor, fitted to `points` [n] (numbers of the points given).
 
     `scale`, `exponent`, `floor` have bootstrap intervals over models. The floor is the error to expect where the upstream error is 0; it is
-    not the Bayes error, and is often weakly known: look at its interval. `r2`: the share of variance of the fitted points that the law
-    explains (NaN where they do not vary); `error`: the root mean square residual. `resampled` [R, 3]: (floor, scale, exponent) of each
-    resample.
+    not the Bayes error, and is often weakly known: look at its interval. Where the scale is 0 the exponent says
+    nothing. `r2`: the share of variance of the fitted points that the law explains (NaN where they do not vary); `error`: the root mean
+    square residual. `resampled` [R, 3]: (floor, scale, exponent) of each resample.
     """
 
     scale: Interval
@@ -123,7 +123,7 @@ def downstream_law(
     drawn = np.array(again).reshape(-1, 3)
     like = Interval(0.0, 0.0, 0.0, level, len(x), f"bootstrap over models, {points}")
     left = y[used] - (floor + scale * x[used] ** exponent)
-    varies = float(((y[used] - y[used].mean()) ** 2).sum())
+    varies = float(((y[used] - y[used].mean()) ** 2).sum()) if y[used].min() < y[used].max() else 0.0
     return DownstreamLaw(
         scale=_interval(scale, drawn[:, 1], like),
         exponent=_interval(exponent, drawn[:, 2], like),

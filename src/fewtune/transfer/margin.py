@@ -28,7 +28,8 @@ def margins(logits: Float[Tensor, "N K"], labels: Int[Tensor, " N"], weight: Flo
     _check(logits, labels)
     gaps = logits.gather(1, labels[:, None]) - logits
     if weight is not None:
-        apart = torch.cdist(weight[labels].to(logits), weight.to(logits))
+        # by differences: |a|^2 - 2 ab + |b|^2, which is faster, loses the distance of nearly equal rows
+        apart = torch.cdist(weight[labels].to(logits), weight.to(logits), compute_mode="donot_use_mm_for_euclid_dist")
         gaps = gaps / apart.clamp_min(torch.finfo(gaps.dtype).tiny)
     return gaps.scatter(1, labels[:, None], torch.inf).min(1).values
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from fewtune.backbones.groups import Groups
 from fewtune.errors import InputError, unknown
 from fewtune.keys import key
+from fewtune.statistics.intervals import mean_of
 from fewtune.statistics.sample import Floats
 from fewtune.transfer.landscape import check_alike
 
@@ -174,7 +175,7 @@ def _module(
             if value >= best and not (value == best == 0):
                 break  # sigmas fall, so no later one gives less
             noisy = (with_noise(middle, names, sigma, title, sample, seed) for sample in range(samples))
-            errors[i, j] = np.mean([float(error(weights)) for weights in noisy])
+            errors[i, j] = mean_of(np.array([float(error(weights)) for weights in noisy]))
             if errors[i, j] <= limit:
                 best, at = value, (alpha, sigma)
                 break

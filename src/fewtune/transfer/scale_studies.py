@@ -79,7 +79,7 @@ def shot_correlations(laws: Mapping[int, DownstreamLaw]) -> dict[str, tuple[floa
     found = {}
     for name in ("scale", "exponent", "floor"):
         values = np.array([getattr(laws[s], name).mean for s in sorted(laws)])
-        flat = values.std() == 0
+        flat = values.min() == values.max()
         found[name] = (float("nan") if flat else float(np.corrcoef(shots, values)[0, 1]), float("nan") if flat else spearman(values, shots))
     return found
 

@@ -14,7 +14,7 @@ from typing import final
 import numpy as np
 
 from fewtune.errors import InputError
-from fewtune.statistics.intervals import Interval
+from fewtune.statistics.intervals import Interval, mean_of
 from fewtune.statistics.sample import Floats, Numbers
 
 SHARE = 0.9
@@ -79,8 +79,8 @@ def convergence(
         raise InputError(f"expected a share above 0 and at most 1 and a tail of 1 to {len(at)} points, found {share} and {tail}.")
 
     def read(curve: Floats) -> tuple[float, float, float]:
-        final = float(curve[-tail:].mean())
-        wanted = chance + share * (final - chance)
+        final = mean_of(curve[-tail:])
+        wanted = final if share == 1 else chance + share * (final - chance)  # the sum may lie above the final accuracy by rounding
         return final, wanted, steps_to(at, curve, wanted)
 
     rows = given.ndim > 1 and given.shape[1] > 1
@@ -101,6 +101,8 @@ def _curve(steps: Sequence[float] | Numbers, values: Numbers) -> tuple[Floats, F
     at, given = np.asarray(steps, dtype=np.float64), np.asarray(values, dtype=np.float64)
     if at.ndim != 1 or not len(at) or given.ndim not in (1, 2) or len(given) != len(at):
         raise InputError(f"expected values for each of {at.size} steps, found shape {given.shape}.")
+    if not (np.isfinite(at).all() and np.isfinite(given).all()):
+        raise InputError("the steps and the accuracies of a curve are finite numbers, found NaN or infinite ones.")
     if (np.diff(at) <= 0).any():
         raise InputError(f"the steps of a curve rise, found {at.tolist()}.")
     return at, given

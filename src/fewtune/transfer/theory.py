@@ -35,8 +35,9 @@ def variance_ratio(features: Numbers, labels: Numbers) -> float:
     means = np.stack([f[index == c].mean(0) for c in range(len(names))])
     within = float(((f - means[index]) ** 2).sum())
     between = float(((means[index] - f.mean(0)) ** 2).sum())
-    if between == 0:
-        return math.nan if within == 0 else math.inf
+    rounding = 16 * f.size * (np.finfo(np.float64).eps * float(np.abs(f).max())) ** 2
+    if between <= rounding:
+        return math.nan if within <= rounding else math.inf
     return within / between
 
 
@@ -171,4 +172,6 @@ def _rows(features: Numbers, labels: Numbers) -> tuple[Floats, Integers]:
     if f.ndim != 2 or y.shape != f.shape[:1] or not np.issubdtype(y.dtype, np.integer):
         raise InputError(f"expected features [N, D] with classes [N] as integers, found shapes {f.shape} and {y.shape}.")
     known = y >= 0
+    if not np.isfinite(f[known]).all():
+        raise InputError("expected finite features in rows that have a class, found NaN or infinite ones.")
     return f[known], y[known].astype(np.int64)

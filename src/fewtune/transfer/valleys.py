@@ -17,6 +17,7 @@ from torch import Tensor
 
 from fewtune.backbones.groups import Groups
 from fewtune.errors import InputError
+from fewtune.statistics.intervals import mean_of
 from fewtune.statistics.ranks import ranked
 from fewtune.statistics.sample import Floats, Numbers
 from fewtune.transfer.modules import ALPHAS, Criticality, moving_names, rewound, unit, with_noise
@@ -66,9 +67,8 @@ def valley(
             middle = rewound(start, end, names, alpha)
             for j, sigma in enumerate(sigmas):
                 draws = range(samples if sigma else 1)
-                errors[i, j] = np.mean(
-                    [float(error(with_noise(middle, names, sigma * one, title, s, seed) if sigma else middle)) for s in draws]
-                )
+                drawn = (with_noise(middle, names, sigma * one, title, s, seed) if sigma else middle for s in draws)
+                errors[i, j] = mean_of(np.array([float(error(weights)) for weights in drawn]))
         found[title] = Valley(np.asarray(alphas, dtype=np.float64), np.asarray(sigmas, dtype=np.float64), errors, one)
     return found
 

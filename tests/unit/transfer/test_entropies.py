@@ -62,3 +62,10 @@ def test_families_of_equal_tasks_leave_nothing_to_learn() -> None:
     assert found.given == -math.inf and found.together == pytest.approx(1.0)
     with pytest.raises(InputError, match="at least 5"):
         task_entropy(np.zeros((3, 6, 2)), np.zeros((3, 2)))
+
+
+def test_what_is_shared_is_known() -> None:
+    parameters, shared = sinusoid.families(6, 6)
+    shared[0, 0] = np.nan
+    with pytest.raises(InputError, match="found NaN"):
+        task_entropy(parameters, shared)

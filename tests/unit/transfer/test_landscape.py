@@ -94,6 +94,19 @@ def test_a_barrier_needs_both_ends_and_a_middle(points: tuple[float, ...]) -> No
         barrier(points, [0.5] * len(points))
 
 
+def test_nothing_is_no_negative_number() -> None:
+    for metric in ("accuracy", "loss"):
+        found = barrier((0, 0.5, 1), [0.5, 0.5, 0.5], metric)
+        assert [str(v.mean) for v in (found.value, found.middle)] == ["0.0", "0.0"]
+
+
+def test_other_metrics_and_values_that_are_no_numbers_are_refused() -> None:
+    with pytest.raises(InputError, match="auroc"):
+        barrier((0, 0.5, 1), [0.5, 0.2, 0.5], "auroc")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="found 1 NaN or infinite among 3"):
+        barrier((0, 0.5, 1), [0.5, np.nan, 0.5])
+
+
 def test_an_auc_needs_the_truth() -> None:
     with pytest.raises(InputError, match="truth of each row"):
         barrier((0, 0.5, 1), np.zeros((3, 4)), "auc")

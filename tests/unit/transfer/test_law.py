@@ -160,3 +160,14 @@ def test_scales_of_a_figure() -> None:
     assert rescaled(p).tolist() == p.tolist() and rescaled([1.0], "logit")[0] == np.inf
     with pytest.raises(InputError, match="unknown scale"):
         rescaled(p, "log")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("count", range(4, 12))
+def test_points_of_one_error_have_no_variance_to_explain(count: int) -> None:
+    """The mean of equal numbers differs from them by rounding."""
+    for error in (0.1, 0.37, 0.7):
+        law = downstream_law(np.linspace(0.1, 0.9, count), np.full(count, error), resamples=0)
+        assert np.isnan(law.r2) and law.scale.mean == pytest.approx(0, abs=1e-12) and law.floor.mean == pytest.approx(error)
+    for shots in (3, 6, 7):
+        alike = shot_correlations(dict.fromkeys(range(1, shots + 1), law))
+        assert all(np.isnan(value) for pair in alike.values() for value in pair)

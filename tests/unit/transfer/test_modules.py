@@ -89,3 +89,10 @@ def test_odd_input() -> None:
         criticality(START, END, GROUPS, lambda _: 0.0, samples=0)
     with pytest.raises(InputError, match="one architecture"):
         criticality({"w": torch.zeros(2)}, {"w": torch.zeros(3)}, (("x", ("w",)),), lambda _: 0.0)
+
+
+@pytest.mark.parametrize("samples", [1, 3, 7])
+def test_an_error_that_is_the_limit_keeps_it(samples: int) -> None:
+    """The mean of three 0.1 is above 0.1 by rounding."""
+    found = criticality(START, END, GROUPS, lambda _: 0.1, slack=0.0, samples=samples)
+    assert found.total == 0 and (found.modules["one"].errors[0, 0], found.threshold) == (0.1, 0.1)

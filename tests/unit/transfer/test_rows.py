@@ -136,3 +136,22 @@ def test_features_follow_the_weights_at_hand() -> None:
     inputs = torch.randn(2, 3, 12, 12, generator=torch.Generator().manual_seed(0))
     zero = {n: torch.zeros_like(t) for n, t in backbone.start().items()}
     assert all(not bool(t.any()) for t in layer_features(backbone, zero, [inputs]).values())
+
+
+def test_one_row_says_nothing_of_others() -> None:
+    found = error_agreement([1], [0])
+    assert (found.common, found.either) == (0, 1) and np.isnan(found.excess.low) and np.isnan(found.excess.high)
+
+
+def test_the_distance_of_nearly_equal_rows_keeps_its_digits() -> None:
+    """Forty class vectors that differ by a ten-thousandth of their length, in float32."""
+    random = np.random.default_rng(0)
+    weight = torch.from_numpy((10 + 1e-3 * random.normal(size=(40, 64))).astype(np.float32))
+    logits, labels = torch.from_numpy(random.normal(size=(50, 40))), torch.from_numpy(random.integers(0, 40, 50))
+    exact = torch.stack(
+        [
+            min((logits[i, y] - logits[i, j]) / (weight[y].double() - weight[j].double()).norm() for j in range(40) if j != y)
+            for i, y in enumerate(labels.tolist())
+        ]
+    )
+    torch.testing.assert_close(margins(logits.float(), labels, weight).double(), exact, rtol=1e-4, atol=1e-4)

@@ -51,3 +51,17 @@ def test_odd_input() -> None:
         convergence([0, 1], [0.1])
     with pytest.raises(InputError, match="one accuracy for each"):
         steps_to([0, 1], np.zeros((2, 3)), 0.5)
+
+
+def test_the_whole_of_the_way_is_reached_where_the_curve_ends() -> None:
+    """chance + (final - chance) is above the final accuracy by rounding, as is the mean of three equal numbers."""
+    for final in range(101):
+        for chance in range(0, final + 1, 5):
+            found = convergence([0, 10, 20, 30], [chance / 100, *[final / 100] * 3], share=1.0, chance=chance / 100, tail=3)
+            assert found.steps.mean == (0 if chance == final else 10)
+
+
+def test_a_curve_with_a_gap_is_refused() -> None:
+    for steps, accuracy in (([0, 1, 2], [0.1, np.nan, 0.5]), ([0, np.nan, 2], [0.1, 0.2, 0.5])):
+        with pytest.raises(InputError, match="finite numbers"):
+            convergence(steps, accuracy)

@@ -109,3 +109,18 @@ def test_bounds_are_those_of_the_theorems() -> None:
     for odd in ((0.0, 0.5, 0.2), (0.5, -1.0, 0.2), (0.5, 0.5, 1.0)):
         with pytest.raises(InputError):
             finetuning_bound(*odd)
+
+
+def test_equal_rows_have_no_ratio_whatever_their_rounding() -> None:
+    for count in range(2, 40):
+        labels = np.arange(count) % 2
+        assert math.isnan(variance_ratio(np.full((count, 3), 0.1), labels))
+        spread = np.full((2 * count, 3), 0.1) + 0.3 * (np.arange(2 * count) // 2 % 2)[:, None]
+        assert variance_ratio(np.concatenate([spread, spread]), np.arange(4 * count) // (2 * count)) == math.inf
+
+
+def test_features_that_are_no_numbers_are_refused() -> None:
+    for of in (variance_ratio, supervised_loss):
+        with pytest.raises(InputError, match="finite features"):
+            of([[0.1], [np.nan], [0.3]], [0, 0, 1])
+    assert variance_ratio([[0.0], [2.0], [10.0], [12.0], [np.nan]], [0, 0, 1, 1, -1]) == pytest.approx(0.04)

@@ -51,8 +51,8 @@ class TransferSettings:
     """`rows`: how many rows of the data are used at most. `points`: where lines are measured. `groups`: patterns of the groups to rewind.
     `probe`: a new head is fitted to half of the rows at each point, instead of the saved one. `criticality`: search alpha and sigma for
     each group too, which takes many passes. `valley`: measure the error on the way of each group with noise, about a hundred passes
-    for each. `batchnorm`: estimate BatchNorm statistics again at every point; None: where two runs differ
-    in them. `shifts`: the runs also answer the rows under these shifts (`fewtune.data.shifts.shifted`).
+    for each. `batchnorm`: estimate BatchNorm statistics again at every point; None: where the ends of a
+    line differ in them. `shifts`: the runs also answer the rows under these shifts (`fewtune.data.shifts.shifted`).
     """
 
     rows: int = 300
@@ -133,10 +133,10 @@ def compare_runs(solutions: Sequence[Solution], examples: Examples, settings: Tr
     groups = chosen_groups(given[0].backbone.groups, settings.groups)
     asked = rows_to_ask(given, examples, settings.rows, settings.seed)
     shifts = under_shifts(given, asked, settings.shifts, settings.seed)
-    settle = _settling(given, asked, settings)
     couples = list(combinations(given, 2))
     if not couples and given[0].start is not None:  # one run: the line from its start to its end
         couples = [(_begun(given[0]), given[0])]
+    settle = _settling(couples, asked, settings)
     steps = len(couples) * len(settings.points) + len(given) * (1 + len(groups))
     with Progress(steps, "measuring", quiet=settings.quiet) as progress:
 
@@ -157,10 +157,12 @@ def _begun(solution: Solution) -> Solution:
     return Solution(f"start of {solution.name}", solution.backbone, {**solution.start, **head}, solution.start, solution.bundle)
 
 
-def _settling(given: Sequence[Solution], asked: Asked, settings: TransferSettings) -> Callable[[Weights], Weights] | None:
+def _settling(
+    couples: Sequence[tuple[Solution, Solution]], asked: Asked, settings: TransferSettings
+) -> Callable[[Weights], Weights] | None:
     """How BatchNorm statistics are estimated again, on the first 256 rows; None where they stay."""
-    named = [n for n in given[0].end if n.rpartition(".")[2] in ("running_mean", "running_var")]
-    differ = any(not torch.equal(given[0].end[n], other.end[n]) for n in named for other in given[1:])
+    named = [n for one, _ in couples[:1] for n in one.end if n.rpartition(".")[2] in ("running_mean", "running_var")]
+    differ = any(not torch.equal(one.end[n], two.end[n]) for n in named for one, two in couples)
     if not named or not (differ if settings.batchnorm is None else settings.batchnorm):
         return None
     batches = asked.inputs(np.concatenate([asked.train, asked.test])[:256])
