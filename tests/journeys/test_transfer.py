@@ -57,7 +57,7 @@ def test_two_runs_are_compared_and_written(fewtune: Run, here: Path, tmp_path: P
     out = tmp_path / "study"
     ran = fewtune("transfer", here / "near", here / "far", "--data", here / "more", "--out", out, "--quiet")
     assert ran.code == 0, ran.err
-    for words in ("near and far", "Pairs of runs", "Groups of near", "barrier", "yes", "matters most"):
+    for words in ("near and far", "Pairs of runs", "Groups of near", "barrier", "yes", "back to its start"):
         assert words in ran.out
     page = (out / "report.html").read_text()
     assert page.count("<svg") == 2 and "what is transferred" in page and "18 rows of more judged" in page

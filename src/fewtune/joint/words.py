@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from fewtune.joint.finetuned import FINETUNED
@@ -30,11 +31,16 @@ WAYS = {
 
 
 def shown(metric: str, value: float) -> str:
-    """A value of a metric, for people."""
+    """A value of a metric, for people; "unknown" where it has none."""
+    if math.isnan(value):
+        return "unknown"
     return f"{100 * value:.0f}%" if metric in PERCENT else rounded(value) if metric in UNITS else f"{value:.2f}"
 
 
 def between(metric: str, interval: Interval) -> str:
+    """The bounds of a metric, for people; "unknown" where there are none."""
+    if math.isnan(interval.low):
+        return "unknown"
     return f"{shown(metric, interval.low)} to {shown(metric, interval.high)}"
 
 
@@ -106,6 +112,8 @@ def _signed(metric: str, value: float) -> str:
 def measured_sentence(found: TaskMeasured) -> str:
     """What a task gets on rows of the test split."""
     name = NAMES.get(found.metric, found.metric)
+    if math.isnan(found.value.mean):
+        return f"{found.name}: {name} has no value on {counted(found.rows, 'test row')}: it needs rows with different labels."
     return (
         f"{found.name}: {name} {shown(found.metric, found.value.mean)} ({between(found.metric, found.value)}) on {found.rows:,} test rows."
     )

@@ -101,10 +101,12 @@ def measured_table(tasks: Sequence[TaskMeasured], caption: str) -> Table:
         )
         for one in tasks
     )
+    unknown = any(math.isnan(one.value.mean) or math.isnan(one.value.low) for one in tasks)
     return Table(
         columns=("column", "rows", "metric", "value", "95%", "other metrics"),
         rows=rows,
         caption=caption,
+        notes=("Unknown: intervals need two rows or more, and some metrics (R2, AUC) rows with different labels.",) if unknown else (),
         keys=("column", "rows", "metric", "value", "interval", "others"),
     )
 

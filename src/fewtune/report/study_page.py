@@ -65,6 +65,9 @@ def _title(line: Line, lines: Sequence[Line]) -> str:
 def _intervals(lines: Sequence[Line]) -> list[Drawn]:
     settings = list(dict.fromkeys(line.setting for line in lines))
     parts = [[line for line in lines if line.setting == setting] for setting in settings]
+    # one method alone is no comparison; through several backbones its intervals stand among the starts
+    several = {name for name in {line.method for line in lines} if len({line.backbone for line in lines if line.method == name}) > 1}
+    parts = [part for part in parts if len(part) > 1 or part[0].method not in several]
     return [intervals_figure(part, _title(part[0], lines), number) for number, part in enumerate(parts)]
 
 

@@ -46,11 +46,20 @@ def sentences(found: Transferred) -> list[str]:
         if middle.low > 0:
             said.append(f"Mixing {pair.first} and {pair.second} is better than the line between them, by up to {_points(middle)}.")
     for run in found.runs:
-        worst = sorted(run.drops.items(), key=lambda item: -item[1].mean)[:1]
-        for title, drop in worst:
-            shown = f"accuracy falls by {_points(drop)}" if drop.low > 0 else "even so, a fall of accuracy is not shown"
-            said.append(f"In {run.name}, {title} matters most: put back to its start, {shown}.")
+        said += _rewound(run)
     return said
+
+
+def _rewound(run: Judged) -> list[str]:
+    """The group that matters most, where one is shown to matter."""
+    if not run.drops:
+        return []
+    title, drop = max(run.drops.items(), key=lambda item: (item[1].low > 0, item[1].mean))
+    if drop.low > 0:
+        return [f"In {run.name}, {title} matters most: put back to its start, accuracy falls by {_points(drop)}."]
+    if len(run.drops) == 1:
+        return [f"In {run.name}, {title} is not shown to matter: to put it back to its start costs {_points(drop)} of accuracy."]
+    return [f"In {run.name}, no group alone is shown to matter: to put {title} back to its start costs most, {_points(drop)} of accuracy."]
 
 
 def tables(found: Transferred) -> list[Table]:

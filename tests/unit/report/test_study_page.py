@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -187,5 +189,11 @@ def test_a_method_through_several_backbones_has_a_line_each() -> None:
     assert figure is not None and len(figure.legend) == 2 and "Coloured" not in figure.caption
     one = [line for line in lines if line.backbone == lines[0].backbone]
     assert backbones_figure(one, "x, ridge", 0) is None
+    summary = summarise(outcomes.result, outcomes.drawn, "rows")
+    for said, shown in ((summary, True), (replace(summary, lines=tuple(lines)), False)):  # one line in each panel is no comparison
+        page = study_page(Table.of(["method"], [["ridge"]], "a"), said, outcomes, [])
+        assert ('<section id="intervals">' in page) is shown and '<section id="starts">' in page
+    apart_from_starts = replace(summary, lines=tuple(one))
+    assert '<section id="intervals">' in study_page(Table.of(["method"], [["ridge"]], "a"), apart_from_starts, outcomes, [])
     single = backbones_figure([line for line in lines if line.shots == lines[0].shots], "x, ridge", 0)
     assert single is not None and single.svg.startswith("<svg") and "Coloured" not in single.caption
