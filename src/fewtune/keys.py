@@ -8,10 +8,13 @@ Reference: Steele, Lea, Flood, "Fast splittable pseudorandom number generators",
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, final
 
 import numpy as np
+
+from fewtune.errors import InputError
 
 if TYPE_CHECKING:
     import torch
@@ -73,3 +76,9 @@ class Key:
 def key(seed: int, *path: str | int) -> Key:
     """The key of `path` under `seed`, for example `key(0, "episodes", "test")`."""
     return Key(0).child(seed, *path)
+
+
+def check_seeds(seeds: Sequence[int], what: str = "seeds") -> None:
+    """Raise InputError for no seed, and for one that is given twice: its run would count twice. `what`: what they are called."""
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise InputError(f"expected distinct {what}, found {', '.join(map(str, seeds)) or 'none'}.")

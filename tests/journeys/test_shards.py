@@ -146,6 +146,7 @@ def test_a_dry_run_prints_the_cells_and_runs_none(fewtune: Run, study: list[obje
         (("--shard", "half", "--out", "x"), "--shard is i/n"),
         (("--shard", "1/2"), "give --out FOLDER"),
         (("--cells", "3"), "--cells is for --shard"),
+        (("--lease", "5"), "--lease is for the workers of --shard or --on"),
         (("--on", "spark", "--out", "x"), "--on is ray, ray:ADDRESS or slurm, found spark"),
         (("--on", "ray", "--shard", "1/2", "--out", "x"), "give one of them"),
         (("--shard", "1/2", "--out", "x", "--overwrite"), "nothing is replaced"),

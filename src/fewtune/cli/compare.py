@@ -96,7 +96,9 @@ def compare(
 
         compare_on(sharing.on, sharing.jobs, keeping.out, format)
         return
-    targets = [reading.read(path) for path in (data, *(target or ()))]
+    given = [data, *(target or ())]
+    read = reading.read_each([*given, *(source or ())])
+    targets, sources = read[: len(given)], read[len(given) :]
     if shift:
         from fewtune.data.shifts import each_shifted
 
@@ -117,7 +119,7 @@ def compare(
     backbones = [one.load(targets[0]) for one in models]
     refuse_twins(backbones)
     methods = make_methods(method or (), backbones, settings.training.sweep, targets, has_source=bool(source))
-    compared = compared_data(backbones, targets, [reading.read(one) for one in source or ()])
+    compared = compared_data(backbones, targets, sources)
     if sharing.dry_run:
         from fewtune.api.sharing import planned_table
         from fewtune.cli.say import show

@@ -136,6 +136,8 @@ class SharingFlags:
         if given is None:
             if self.cells or self.jobs:
                 raise InputError("--cells is for --shard, and --jobs for --on: give one of these too.")
+            if self.lease != SharingFlags.lease:
+                raise InputError("--lease is for the workers of --shard or --on: give one of these too, or leave --lease out.")
             return
         if self.shard is not None and self.on is not None:
             raise InputError("--on starts workers and --shard is one: give one of them.")

@@ -158,7 +158,7 @@ def mamf(
     settings = _settings(grid, training)
     model.check()
     check_data(*data)
-    examples = [reading.read(one) for one in data]
+    examples = reading.read_each(data)
     model.check_here(examples[0].modality)
 
     from fewtune.api.mamf import study_of

@@ -83,6 +83,23 @@ class DataFlags:
             examples = split_classes(examples, Path(self.class_split))
         return rotated(examples) if self.rotations else examples
 
+    def read_each(self, sources: Sequence[Path]) -> list[Examples]:
+        """Several collections that share the names of columns: a collection without columns passes them over, unless all are such."""
+        from fewtune.data.reading.read import has_columns
+
+        flags = [self] * len(sources)
+        if any(has := [has_columns(path) for path in sources]):
+            flags = [self if there else self._without_columns(path) for path, there in zip(sources, has, strict=True)]
+        return [one.read(path) for one, path in zip(flags, sources, strict=True)]
+
+    def _without_columns(self, path: Path) -> DataFlags:
+        """The flags for a folder, which may say which folders are the classes, for arrays, or for drawn scenes."""
+        from fewtune.data.reading.remote import located
+        from fewtune.data.reading.scenes import is_scenes
+
+        own = located(path).is_dir() and self.label[:1] in (["inner"], ["outer"], ["both"])
+        return replace(self, label=self.label if own or is_scenes(path) else [], input=[], group=None)
+
     def refuse_columns(self) -> None:
         """Raise InputError where several label columns, kinds or numbers are given to a command that reads one column of classes."""
         from fewtune.errors import InputError

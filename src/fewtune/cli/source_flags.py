@@ -49,9 +49,9 @@ class SourceFlags:
 
     def read(self, two_texts: tuple[str, ...] = ()) -> list[Examples]:
         """The collections. `two_texts`: the columns of texts that belong together, as the target has them."""
-        from fewtune.data.reading.read import read_examples
+        from fewtune.data.reading.read import has_columns, read_examples
 
-        return [read_examples(path, input=two_texts or None) for path in self.source]
+        return [read_examples(path, input=two_texts if two_texts and has_columns(path) else None) for path in self.source]
 
     def check(self) -> None:
         """Raise InputError for flags that say how other data is used where none is given."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from fewtune.data.examples import Examples, Integers
 from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError, unknown
-from fewtune.keys import key
+from fewtune.keys import check_seeds, key
 from fewtune.tasks.episodes import Episodes
 from fewtune.tasks.fit import left_out
 from fewtune.tasks.hard import Hard, nearest_classes, slot_means
@@ -65,8 +65,7 @@ class Protocol:
         object.__setattr__(self, "sampler", replace(self.sampler, task="collection"))
         if self.episodes < 1:
             raise InputError(f"expected at least 1 episode, found {self.episodes}.")
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise InputError(f"expected distinct seeds, found {self.seeds}.")
+        check_seeds(self.seeds)
 
     def tasks(self, space: RowSpace) -> Tasks:
         """The tasks that episodes are drawn from."""

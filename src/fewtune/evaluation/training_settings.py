@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, final
 
 from fewtune.errors import InputError
+from fewtune.keys import check_seeds
 
 Sweep: TypeAlias = tuple[tuple[str, tuple[float, ...]], ...]
 
@@ -31,8 +32,7 @@ class Training:
     within: Literal["all", "group"] = "all"
 
     def __post_init__(self) -> None:
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise InputError(f"expected distinct training seeds, found {self.seeds}.")
+        check_seeds(self.seeds, "training seeds")
         if min(self.seeds) < 0:  # UNTRAINED is -1
             raise InputError(f"expected training seeds of 0 or more, found {min(self.seeds)}.")
         if self.visits < 0 or self.adapted < 1 or self.validation < 1 or self.watch < 0 or self.candidates < 1:

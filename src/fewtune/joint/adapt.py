@@ -14,8 +14,8 @@ from fewtune.data.reading.label_table import LabelTable
 from fewtune.errors import InputError
 from fewtune.joint.card import joint_card
 from fewtune.joint.finetuned import FINETUNED, can_move, usual_finetuning
-from fewtune.joint.folds import MANY, check_differ, fold_of_rows
-from fewtune.joint.held_out import finetuned_held_out, heads_held_out, networks_held_out, parts_of
+from fewtune.joint.folds import MANY, check_differ
+from fewtune.joint.held_out import finetuned_held_out, folds_in_time, heads_held_out, networks_held_out
 from fewtune.joint.judged import INDEPENDENT, TOGETHER, TaskJudged, judged_task, truth_of
 from fewtune.joint.networks import Network, alone_like, fit_network, is_alone
 from fewtune.joint.outcome import JointJudgement, JointOutcome
@@ -141,15 +141,17 @@ def judge_columns(
         rows = joint_rows(table, backbone, cache=at.cache, skip_bad=how.skip_bad, quiet=at.quiet)
     folds = 3 if len(rows.train) > MANY else min(how.folds, len(rows.train))
     check_differ(rows)
-    fold = fold_of_rows(rows, folds, root.child("folds"))
     with clock.stage("comparing learners on frozen features"):
-        parts = parts_of(rows, fold, folds)
+        parts, fewer = folds_in_time(rows, folds, clock, root.child("folds"))
         outputs = heads_held_out(rows, parts)
     frozen, moving = _tried(rows, how)
     methods, notes = networks_held_out(rows, parts, frozen, clock, root, how.seed, outputs)
+    notes = [*fewer, *notes]
     for name, method in moving.items():
         notes += finetuned_held_out(rows, parts, name, method, clock, root, how.seed, outputs)
-    judged = tuple(judged_task(rows, place, outputs[place], folds, pair=how.pair, metrics=how.metrics) for place in range(len(rows.tasks)))
+    judged = tuple(
+        judged_task(rows, place, outputs[place], len(parts), pair=how.pair, metrics=how.metrics) for place in range(len(rows.tasks))
+    )
     return JointJudgement(
         rows=rows,
         parts=parts,

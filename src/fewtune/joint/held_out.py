@@ -12,6 +12,7 @@ import numpy as np
 
 from fewtune.data.examples import Integers
 from fewtune.joint.finetuned import base_ground
+from fewtune.joint.folds import fold_of_rows
 from fewtune.joint.networks import Network, fit_network
 from fewtune.joint.rows import JointRows, JointTask
 from fewtune.joint.ways import HEADS, fit_head
@@ -24,6 +25,7 @@ from fewtune.models.joint.model import Floats
 from fewtune.sides.clock import Clock
 from fewtune.words import counted
 
+FEW_FOLDS = 5  # the usual number: so many are never too many
 _FEW, _MORE = 1, 4  # steps that the speed is measured in
 
 
@@ -43,6 +45,22 @@ def parts_of(rows: JointRows, fold: Integers, folds: int) -> tuple[Part, ...]:
         Part(number, rows.learned_on(np.flatnonzero((fold >= 0) & (fold != number))), np.flatnonzero(fold == number))
         for number in range(folds)
     )
+
+
+def folds_in_time(rows: JointRows, folds: int, clock: Clock, key: Key) -> tuple[tuple[Part, ...], list[str]]:
+    """(the folds that are asked for, sentences). Where there are more than `FEW_FOLDS` and the heads on all of them would take more than
+    half of the time that is left, there are fewer."""
+    fold = fold_of_rows(rows, folds, key)
+    if folds <= FEW_FOLDS:
+        return parts_of(rows, fold, folds), []
+    began = time.monotonic()
+    heads_held_out(rows, parts_of(rows, fold, 1))
+    each = time.monotonic() - began
+    if 2 * folds * each <= clock.left:
+        return parts_of(rows, fold, folds), []
+    fewer, enough = max(FEW_FOLDS, int(clock.left / (2 * each))), math.ceil((clock.spent + 2 * folds * each) / 60 + 0.25)
+    said = f"Too little time for {folds:,} folds, so there are {fewer}: they take about {counted(enough, 'minute')}: {clock.ask(enough)}."
+    return parts_of(rows, fold_of_rows(rows, fewer, key), fewer), [said]
 
 
 def heads_held_out(rows: JointRows, parts: tuple[Part, ...]) -> list[dict[str, Floats]]:

@@ -99,18 +99,26 @@ def relate_columns(
     asked = JointSettings(methods={**USUAL, **wide}, minutes=how.minutes, folds=how.folds, skip_bad=how.skip_bad, seed=how.seed)
     outcome = judge_columns(table, backbone, asked, at)
     rows, root = outcome.rows, key(how.seed, "relations")
-    affinity = _affinity(rows, USUAL[TOGETHER], root.child("together"), how.every, how.seed)
-    linearised = _linearised(rows, root.child("linearised"), how.seed) if how.affinity == "linearised" else None
+    clock = outcome.clock
+    with clock.stage("looking at who helps whom"):
+        affinity = _affinity(rows, USUAL[TOGETHER], root.child("together"), how.every, how.seed)
+    linearised = None
+    if how.affinity == "linearised":
+        with clock.stage("retraining a linearised network"):
+            linearised = _linearised(rows, root.child("linearised"), how.seed)
     grouping = choose_groups(np.nan_to_num((linearised or affinity).help.mean), how.groups)
+    with clock.stage("training each column alone"):
+        overfits = _overfits(outcome, root.child("alone"), how.seed)
     found = Findings(
         affinity=affinity,
         grouping=grouping,
         gains=[None if task.sharing is None else task.sharing.gain for task in outcome.tasks],
-        overfits=_overfits(outcome, root.child("alone"), how.seed),
+        overfits=overfits,
         wider=_wider(outcome, how.swept),
     )
-    targets = [task.column_targets(len(rows)) for task in rows.tasks]
-    features = shared_features(rows.features.numpy(), targets, how.seed)
+    with clock.stage("comparing features of columns"):
+        targets = [task.column_targets(len(rows)) for task in rows.tasks]
+        features = shared_features(rows.features.numpy(), targets, how.seed)
     grouped, notes = trained_groups(outcome, grouping, root.child("groups"), how.seed) if how.train_groups else (None, ())
     return Relations(
         outcome=replace(outcome, details=(*notes, *outcome.details)),

@@ -18,7 +18,7 @@ from fewtune.joint.judged import metric_of, truth_of
 from fewtune.joint.networks import fit_network
 from fewtune.joint.rows import JointRows, joint_rows
 from fewtune.joint.ways import HEADS, fit_head, outputs_for
-from fewtune.keys import key
+from fewtune.keys import check_seeds, key
 from fewtune.learning.method import Method
 from fewtune.models.joint.model import Floats, answers_of
 from fewtune.parts.sharing import Mmoe, Utilisation, utilisation
@@ -44,6 +44,9 @@ class ColumnsStudy:
     skip_bad: bool = False
     cache: Path | None = None
     quiet: bool = True
+
+    def __post_init__(self) -> None:
+        check_seeds(self.seeds, "training seeds")
 
 
 @final

@@ -56,9 +56,9 @@ def answer_table(
     for task, predictions in answers.items():
         said |= {f"{task} {name}".strip() if name != "label" or not task else task: v for name, v in _said(predictions, scores).items()}
     if fixed:
-        own = {_free("own", name, {**said, **own}) if name in said else name: values for name, values in own.items()}
+        own = {free_name("own", name, {**said, **own}) if name in said else name: values for name, values in own.items()}
     else:
-        free = {name: _free("predicted", name, {**own, **said}) if name in own else name for name in said}
+        free = {name: free_name("predicted", name, {**own, **said}) if name in own else name for name in said}
         if taken := [f"{name} is called {other}" for name, other in free.items() if other != name]:
             remarks.append(f"The table has columns with these names already, so the answer's {', '.join(taken)}.")
         said = {free[name]: values for name, values in said.items()}
@@ -80,7 +80,7 @@ def _said(predictions: Sequence[Prediction], scores: Sequence[str]) -> dict[str,
     if any(p.because for p in predictions):
         found["because"] = [because_of(p) for p in predictions]
     for name in scores:  # a class may be called as a column is
-        found[name if name not in found else _free("class", name, found)] = [p.scores.get(name) for p in predictions]
+        found[name if name not in found else free_name("class", name, found)] = [p.scores.get(name) for p in predictions]
     return found
 
 
@@ -122,7 +122,7 @@ def as_given(given: Given) -> Separated:
     return only or COMMAS
 
 
-def _free(word: str, name: str, taken: Mapping[str, Any]) -> str:
+def free_name(word: str, name: str, taken: Mapping[str, Any]) -> str:
     """A name that no column has yet: with a word before it, and with a number after it if that name is used too."""
     tries = (f"{word} {name}{f' {number}' if number > 1 else ''}" for number in range(1, len(taken) + 2))
     return next(one for one in tries if one not in taken)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from fewtune.data.reading.inputs import Given
 from fewtune.models.joint.predict import answer_columns, answer_record
 from fewtune.report.answer_files import csv_text_of
-from fewtune.report.answers import AnswerTable, as_given, own_columns, own_records, separated
+from fewtune.report.answers import AnswerTable, as_given, free_name, own_columns, own_records, separated
 from fewtune.report.encoded import json_text
 from fewtune.report.tables import Cell, Table, to_terminal
-from fewtune.words import counted, rounded
+from fewtune.words import rounded
 
 if TYPE_CHECKING:
     from fewtune.models.joint.predict import Answer, JointAnswers
@@ -23,12 +23,10 @@ _LONGEST = 50  # letters of an input on a terminal
 def joint_answer_table(given: Given, found: JointAnswers) -> AnswerTable:
     """The tables' own columns, then those of the answers (see `answer_columns`), after `input` where the rows are not of one table."""
     own, remarks = own_columns(given)
-    said: dict[str, Sequence[Any]] = {} if given.is_one_table else {"input": list(found.rows)}
-    said |= answer_columns(found, tuple(own))
-    if clashes := [name for name in said if name in own]:
-        own_ones = counted(len(clashes), "column", ("is left out", "are left out"))
-        remarks.append(f"{own_ones} of the table ({', '.join(clashes)}): an answer has the same name.")
-        own = {name: values for name, values in own.items() if name not in clashes}
+    said: dict[str, Sequence[Any]] = {}
+    if not given.is_one_table:
+        said["input" if "input" not in own else free_name("predicted", "input", own)] = list(found.rows)
+    said |= answer_columns(found, (*own, *said))
     return AnswerTable((*own, *said), (*own.values(), *said.values()), len(own), separated(given), tuple(remarks), as_given(given))
 
 

@@ -162,7 +162,8 @@ def agreement_table(answers: Answers) -> Table | None:
 
 def pairs_table(answers: Answers) -> Table | None:
     """Right and wrong of two methods on the same queries, 2 x 2, and Cohen's kappa: 0 where errors are independent, 1 where they are the
-    same. The first MOST_PAIRS pairs; None for fewer than two methods. With several training runs a method is right where most runs are.
+    same. The first MOST_PAIRS pairs; None for fewer than two methods. With several training runs a method is right where more than half of
+    them are.
     """
     pairs = list(itertools.combinations(answers.right, 2))
     rows = []
@@ -170,7 +171,7 @@ def pairs_table(answers: Answers) -> Table | None:
         known = np.isfinite(answers.right[a]) & np.isfinite(answers.right[b])
         if not known.any():
             continue
-        found = error_agreement(answers.right[a][known] >= 0.5, answers.right[b][known] >= 0.5, resamples=1)
+        found = error_agreement(answers.right[a][known] > 0.5, answers.right[b][known] > 0.5, resamples=1)
         share = found.table / found.table.sum()
         cells = [_percent(float(share[i, j])) for i, j in ((0, 0), (0, 1), (1, 0), (1, 1))]
         kappa = Cell(None) if np.isnan(found.kappa) else Cell(found.kappa, f"{found.kappa:.2f}")

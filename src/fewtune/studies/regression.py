@@ -18,7 +18,7 @@ from fewtune.backbones.backbone import Backbone
 from fewtune.data.examples import Examples
 from fewtune.data.row_space import RowSpace
 from fewtune.errors import Diverged, InputError
-from fewtune.keys import key
+from fewtune.keys import check_seeds, key
 from fewtune.learning.declared import for_testing
 from fewtune.learning.engine import respond
 from fewtune.learning.ground import Ground
@@ -126,6 +126,7 @@ def compare_regression(
     >>> [(one.method, one.shots, one.rmse.shape) for one in found]
     [('ridge(penalty=0.1)', 5, (1, 20)), ('ridge(penalty=0.1)', 10, (1, 20))]
     """
+    check_seeds(seeds, "training seeds")
     space = RowSpace([target])
     tasks = target_tasks(space)
     width = _width(target)

@@ -23,7 +23,7 @@ from fewtune.data.examples import Column, Examples, make_examples
 from fewtune.data.items import Vectors
 from fewtune.data.row_space import RowSpace
 from fewtune.errors import unknown
-from fewtune.keys import key
+from fewtune.keys import check_seeds, key
 from fewtune.learning.engine import respond
 from fewtune.learning.ground import Ground
 from fewtune.learning.phase import Adapt, Learner, Phase
@@ -177,6 +177,7 @@ def race(
 
     The rate of the ten steps is chosen on the validation tasks for each run. Raises InputError for an unknown method.
     """
+    check_seeds(seeds)
     found = []
     for seed in seeds:
         data = Waves.made(seed)

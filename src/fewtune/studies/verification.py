@@ -23,7 +23,7 @@ from fewtune.data.items import Vectors
 from fewtune.data.row_space import RowSpace
 from fewtune.errors import InputError
 from fewtune.evaluation.answers import score_each
-from fewtune.keys import Key, key
+from fewtune.keys import Key, check_seeds, key
 from fewtune.learning.declared import begin
 from fewtune.learning.ground import Ground
 from fewtune.learning.phase import Phase
@@ -96,6 +96,7 @@ def verify(
     collections of different classes. Raises InputError where classes have fewer rows than asked, or m leaves no query beside the support.
     """
     how = setting or Setting()
+    check_seeds(seeds)
     if not tasks or not rows or not shots or min(rows) <= how.support:
         raise InputError(f"expected tasks, rows above the {how.support} of the support, and shots, found {list(rows)} rows.")
     least = int(np.bincount(source.labels[source.labels >= 0]).min())

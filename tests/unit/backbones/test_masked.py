@@ -104,6 +104,18 @@ def test_several_words_of_a_class_are_averaged(folder: Path) -> None:
     torch.testing.assert_close(zero_shot(backbone, TEXTS, ["bad", "good"]), expected, atol=1e-5, rtol=0)
 
 
+def test_a_slash_in_a_name_is_no_second_word(folder: Path) -> None:
+    """Two words of a class of another collection are two; `good/bad` is a name that no word stands for."""
+    backbone = load_backbone(named(folder))
+    start = backbone.start()
+    other = prompted(make_examples(Texts(["cat"]), ["up"]), Template("{text} ? [MASK]"), LabelWords({"up": ("great", "good")}))
+    found, great, good = class_vectors(backbone, start, [*other.class_names, "great", "good"], ("{}",))
+    torch.testing.assert_close(found, (great + good) / 2)
+    for slashed in (named(folder), named(folder, "up=good/bad")):
+        with pytest.raises(InputError, match=r"a label word is one token, but 'good/bad' \(of the class '(good/bad|up)'\) is"):
+            class_vectors(load_backbone(slashed), start, ["up" if "words" in slashed else "good/bad", "cat"], ("{}",))
+
+
 def test_a_class_without_words_is_its_name_and_a_pair_fills_two_fields(folder: Path) -> None:
     backbone = load_backbone(named(folder, template="{1} ? [MASK] , {2}", fields=("a", "b")))
     expected = logits_at_the_mask(folder, ["cat dog ? [MASK] , red", "it ? [MASK] , was bad"], ["good", "bad"])

@@ -127,9 +127,12 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         read_examples("nosuch://bucket/a.csv")
     with pytest.raises(InputError, match="addresses within addresses"):
         read_examples("simplecache::memory://bucket/a.csv")
-    monkeypatch.setattr(fsspec.core, "url_to_fs", lambda _: (_ for _ in ()).throw(ImportError("Install s3fs to access S3")))
-    with pytest.raises(InputError, match=r"s3:// needs a package of its own for fsspec: Install s3fs to access S3\.$"):
-        read_examples("s3://bucket/a.csv")
+    monkeypatch.setattr(fsspec.core, "url_to_fs", lambda _: (_ for _ in ()).throw(ImportError("Install ossfs to access it")))
+    with pytest.raises(InputError, match=r"oss:// needs a package of its own beside fsspec: Install ossfs to access it\.$"):
+        read_examples("oss://bucket/a.csv")
+    for scheme, package in (("s3", "s3fs"), ("gs", "gcsfs"), ("https", "aiohttp requests")):
+        with pytest.raises(InputError, match=rf"{scheme}:// needs a package of its own beside fsspec: pip install {package}\.$"):
+            read_examples(f"{scheme}://bucket/a.csv")
     monkeypatch.setitem(sys.modules, "fsspec", None)
     with pytest.raises(InputError, match=r"addresses need fsspec: pip install 'fewtune\[remote\]'"):
         read_examples("s3://bucket/a.csv")

@@ -134,8 +134,10 @@ def test_groups_are_subgroups_of_every_class() -> None:
     source, target = held_out_subgroups(whole, share=0.3)
     assert len({*source.group} & {*target.group}) == 0 and len(source) + len(target) == 20
     assert {*target.labels} == {*source.labels} == {*whole.labels}
-    with pytest.raises(InputError, match="at least two"):
-        held_out_subgroups(photos())
+    with pytest.raises(InputError, match=r"photos has no groups: expected at least two groups.*--group NAME"):
+        shifted(photos(), "subgroups")
+    with pytest.raises(InputError, match="photos has one group"):
+        held_out_subgroups(photos(20, groups=["day"] * 20))
 
 
 def test_groups_that_classes_do_not_share_are_refused() -> None:

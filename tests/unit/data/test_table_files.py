@@ -81,7 +81,7 @@ def test_columns_asked_for_and_extra_labels(tmp_path: Path) -> None:
         read_examples(path, input="body", label="topic,moood")
     with pytest.raises(InputError, match="has the columns title, body, topic, mood, where: none has a usual name for a path, a text or"):
         read_examples(path, label="topic")
-    with pytest.raises(InputError, match=r"none has a usual name for a label; pass label=NAME"):
+    with pytest.raises(InputError, match=r"none has a usual name for a label; name one with --label NAME"):
         read_examples(path, input="body")
     assert read_asked(path, Asked(input="body", labelled=False)).labels.tolist() == [-1, -1]
 
@@ -89,7 +89,7 @@ def test_columns_asked_for_and_extra_labels(tmp_path: Path) -> None:
 def test_an_unclear_choice_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"the input could be file or sentence; say which with --input NAME"):
         read_examples(table(tmp_path, "file,sentence,label\na.jpg,b,x\n"))
-    with pytest.raises(InputError, match=r"the label could be category or intent; pass label=NAME"):
+    with pytest.raises(InputError, match=r"the label could be category or intent; say which with --label NAME"):
         read_examples(table(tmp_path, "text,category,intent\na,b,x\n"))
     assert read_examples(table(tmp_path, "text,category,label\na,b,x\nc,d,y\n")).target == "label"  # plainly the one
 

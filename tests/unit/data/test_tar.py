@@ -123,7 +123,9 @@ def test_folders_and_links_are_passed_over_and_nothing_is_written(tmp_path: Path
 def test_without_labels_inputs_are_read(tmp_path: Path) -> None:
     path = archive(tmp_path / "a.tar", [("1.png", photo(1)), ("2.png", photo(2))])
     assert len(read_asked(path, Asked(labelled=False))) == 2
-    with pytest.raises(InputError, match="none has a usual name for a label"):
+    with pytest.raises(
+        InputError, match=r"a\.tar holds no labels: expected a file 0001\.cls \(or a label in 0001\.json\) beside each 0001\.jpg\.$"
+    ):
         read_examples(path)
 
 

@@ -15,7 +15,7 @@ from fewtune.data.reading.label_table import Wanted, read_label_table
 from fewtune.errors import InputError
 from fewtune.joint.adapt import JointSettings, adapt_columns
 from fewtune.joint.folds import check_differ, fold_of_rows
-from fewtune.joint.held_out import on_scale, parts_of
+from fewtune.joint.held_out import FEW_FOLDS, folds_in_time, on_scale, parts_of
 from fewtune.joint.judged import judged_task
 from fewtune.joint.rows import JointRows, joint_rows
 from fewtune.joint.study import compare_columns, compared_methods
@@ -24,6 +24,7 @@ from fewtune.joint.words import copied_sentence
 from fewtune.keys import key
 from fewtune.models.joint.model import answers_of
 from fewtune.recipes.sharing import shared_bottom
+from fewtune.sides.clock import Clock
 from tests.unit.joint.grounds import houses, write_houses
 
 
@@ -154,3 +155,16 @@ def test_test_rows_that_copy_learned_ones_are_left_out(tmp_path: Path) -> None:
     table = read_label_table(path, Wanted(labels=("price",), numbers=("size", "age")))
     with pytest.raises(InputError, match="every test row has the input of a row that is learned from"):
         compare_columns(table, None, compared_methods(["heads"]))
+
+
+def test_folds_that_do_not_fit_in_the_budget_are_fewer(tmp_path: Path) -> None:
+    """With next to no time there are the usual folds and a sentence; with much, as many as are asked for; and usual ones are not timed."""
+    rows = joint_rows(houses(tmp_path, rows=40), None)
+    parts, said = folds_in_time(rows, 30, Clock(1e-6), key(0))
+    assert len(parts) == FEW_FOLDS and said[0].startswith(f"Too little time for 30 folds, so there are {FEW_FOLDS}: they take about")
+    parts, said = folds_in_time(rows, 30, Clock(100.0), key(0))
+    assert len(parts) == 30 and not said
+    assert sorted(np.concatenate([part.asked for part in parts])) == sorted(rows.train)
+    assert len(folds_in_time(rows, 4, Clock(1e-6), key(0))[0]) == 4
+    found = adapt_columns(houses(tmp_path, rows=40), None, JointSettings(methods={}, folds=30, minutes=1e-6))
+    assert found.folds == FEW_FOLDS and any("Too little time for 30 folds" in sentence for sentence in found.details)

@@ -13,7 +13,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.linear_model import Ridge as SklearnRidge
 
 from fewtune.backbones.load import load_backbone
-from fewtune.data.reading.columns_said import columns_in_words
+from fewtune.data.examples import Column
+from fewtune.data.reading.columns_said import about, columns_in_words
 from fewtune.data.reading.label_table import Wanted, read_label_table
 from fewtune.errors import InputError
 from fewtune.joint.folds import fold_of_rows
@@ -139,6 +140,7 @@ def test_what_was_read_in_words(tmp_path: Path) -> None:
     assert said[0] == "houses: 80 rows; numbers among its inputs: size, age."
     assert said[1].startswith("  price: a number, ") and said[2].startswith("  kind: one of two (big, small); 80 rows labelled.")
     assert said[3].startswith("  tags: several of 2 labels (cheap, old)")
+    assert about(Column("multi", np.ones((2, 1)), ("old",))) == "old or not"
 
 
 def test_a_method_that_trains_the_backbone_is_compared(tmp_path: Path) -> None:

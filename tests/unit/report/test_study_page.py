@@ -88,6 +88,8 @@ def test_pairs_by_hand() -> None:
     assert [cell.value for cell in found.rows[1][1:]] == [0.5, 0.0, 0.0, 0.5, 0.25, 1.0]
     lopsided = pairs_table(answers(a=[1, 1, 1, 0], b=[1, 0, 0, np.nan]))
     assert lopsided is not None and [c.value for c in lopsided.rows[0][1:6]] == pytest.approx([1 / 3, 2 / 3, 0, 0, 0])
+    tied = pairs_table(answers(a=[0.5, 0.5, 1, 0], b=[1, 0, 1, 0]))  # one of two runs is not most of them
+    assert tied is not None and [cell.value for cell in tied.rows[0][1:5]] == [0.25, 0.0, 0.25, 0.5]
     assert pairs_table(answers(a=[1, 0, 0, 1])) is None
 
 

@@ -19,7 +19,7 @@ from fewtune.backbones.providers.structures import longest, structure
 from fewtune.backbones.providers.text_options import fields_in, template_of, words_in
 from fewtune.backbones.text_preparation import TextPreparation
 from fewtune.backbones.tokens import MASK_PLACE
-from fewtune.data.prompts.words import LabelWords
+from fewtune.data.prompts.words import BETWEEN, LabelWords
 from fewtune.errors import InputError
 from fewtune.machine import Machine
 
@@ -69,7 +69,7 @@ class WordTokens:
 
     def __call__(self, class_names: Sequence[str]) -> dict[str, Tensor]:
         """`ids` and `share` [n, W]; the shares of a class sum to 1. Raises InputError for a word that is not one token."""
-        found = [[self._token(word, name) for part in self.words.of(name) for word in part.split("/")] for name in class_names]
+        found = [[self._token(word, name) for part in self.words.of(name) for word in part.split(BETWEEN)] for name in class_names]
         widest = max(map(len, found), default=1)
         ids = torch.tensor([tokens + [0] * (widest - len(tokens)) for tokens in found], dtype=torch.int64).view(len(found), widest)
         share = torch.tensor([[1 / len(tokens)] * len(tokens) + [0.0] * (widest - len(tokens)) for tokens in found])

@@ -11,7 +11,7 @@ from typing import final
 from fewtune.data.examples import Examples
 from fewtune.data.items import Items, Modality, content_digest
 from fewtune.data.prompts.template import MASK, Template
-from fewtune.data.prompts.words import LabelWords
+from fewtune.data.prompts.words import BETWEEN, LabelWords
 from fewtune.data.subset import Subset, subset
 from fewtune.errors import InputError
 
@@ -104,8 +104,8 @@ def unprompted(examples: Examples) -> Examples:
 def prompted(examples: Examples, template: Template, words: LabelWords) -> Examples:
     """The same collection with its own template around each text, and with label words as the names of its classes.
 
-    So collections that are asked in different ways train one backbone. The words of a class with several are joined by a slash.
+    So collections that are asked in different ways train one backbone. The words of a class with several are joined by `BETWEEN`.
     """
-    names = tuple("/".join(words.of(name)) for name in examples.class_names)
+    names = tuple(BETWEEN.join(words.of(name)) for name in examples.class_names)
     column = replace(examples.column, names=names)
     return replace(examples, items=Prompted(examples.items, template), columns={**examples.columns, examples.target: column})

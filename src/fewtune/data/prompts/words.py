@@ -9,6 +9,8 @@ from typing import final
 from fewtune.data.templates import readable
 from fewtune.errors import InputError
 
+BETWEEN = "/\u2063"  # the words of a class where they are its name: a slash, and an invisible mark that no slash of a name has
+
 
 @final
 @dataclass(frozen=True)

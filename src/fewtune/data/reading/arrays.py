@@ -21,6 +21,12 @@ from fewtune.data.reading.two_texts import pairs_given
 from fewtune.errors import InputError
 
 _PLAIN = Asked()
+_ROLES = {
+    "input": ("x", "data", "images", "features", "embeddings", "texts"),
+    "label": ("y", "label", "labels"),
+    "group": ("groups", "group"),
+    "split": ("split", "splits"),
+}
 
 
 def read_arrays(
@@ -71,20 +77,22 @@ def read_npz(arrays: Mapping[str, np.ndarray[Any, Any]], asked: Asked) -> Exampl
     """Examples from an `.npz` with `x` and `y`, and optionally `names` (or `class_names`), `groups` (or `group`) and `split`."""
     name, lowered = asked.called, {key.lower(): key for key in arrays}
 
-    def first(*keys: str) -> np.ndarray[Any, Any] | None:
-        return next((arrays[lowered[key]] for key in keys if key in lowered), None)
+    def called(*keys: str) -> str | None:
+        return next((lowered[key] for key in keys if key in lowered), None)
 
-    x = first("x", "data", "images", "features", "embeddings", "texts")
-    if x is None:
+    roles = {role: called(*keys) for role, keys in _ROLES.items()}
+    if roles["input"] is None:
         raise InputError(f"{name} holds the arrays {some(arrays, 8)}: expected x and y (images, vectors or strings, and their labels).")
-    names = first("names", "class_names")
+    asked.check_names(name, roles)
+    x, y, groups, split = (None if (role := roles[one]) is None else arrays[role] for one in _ROLES)
+    names = None if (role := called("names", "class_names")) is None else arrays[role]
     return read_arrays(
         x,
-        first("y", "label", "labels"),
+        y,
         asked,
         names=None if names is None else [decoded(n, f"{name}: a class name") if isinstance(n, bytes) else str(n) for n in names.ravel()],
-        groups=first("groups", "group"),
-        split=first("split", "splits"),
+        groups=groups,
+        split=split,
     )
 
 

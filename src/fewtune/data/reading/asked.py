@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import final
 
 from fewtune.data.items import Wanted
 from fewtune.data.reading.labels import Kind
+from fewtune.errors import InputError
+from fewtune.words import option
 
 
 @final
@@ -31,6 +33,15 @@ class Asked:
     labelled: bool = True
     wanted: Wanted | None = None
     recursive: bool = True
+
+    def check_names(self, called: str, own: Mapping[str, str | None], roles: Sequence[str] = ("label", "input", "group", "split")) -> None:
+        """Raise InputError where a column is named of data that has none. `own`: what this data itself calls its label, input, group or
+        split, which may be named."""
+        for role in roles:
+            given = getattr(self, role)
+            if given and given != own.get(role):
+                named = given if isinstance(given, str) else " ".join(given)
+                raise InputError(f"{called} has no columns, so {option(f'--{role} {named}')} names nothing: leave it out.")
 
     @property
     def folder_label(self) -> str | None:

@@ -187,8 +187,12 @@ def _label_columns(table: Table, given: str | tuple[str, ...] | None, inputs: tu
         return []
     listed = some(table.columns, 12)
     if not found:
-        raise InputError(f"{table.name} has the columns {listed}: none has a usual name for a label; pass label=NAME.")
-    raise InputError(f"{table.name} has the columns {listed}: the label could be {' or '.join(found)}; pass label=NAME.")
+        raise InputError(
+            f"{table.name} has the columns {listed}: none has a usual name for a label; name one with {option('--label NAME')}."
+        )
+    raise InputError(
+        f"{table.name} has the columns {listed}: the label could be {' or '.join(found)}; say which with {option('--label NAME')}."
+    )
 
 
 def _usual(table: Table, role: str) -> list[str]:

@@ -17,7 +17,7 @@ def about(column: Column) -> str:
         return f"a number, {known.min():g} to {known.max():g}" if len(known) else "a number"
     shown = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
     if column.kind == "multi":
-        return f"several of {len(names)} labels ({shown})"
+        return f"{names[0]} or not" if len(names) == 1 else f"several of {len(names)} labels ({shown})"
     if len(names) == 1:
         return f"always {names[0]}"
     return f"one of two ({shown})" if len(names) == 2 else f"one of {len(names)} classes ({shown})"

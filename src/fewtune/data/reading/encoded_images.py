@@ -21,6 +21,8 @@ from fewtune.data.reading.order import SPLIT_WORDS
 from fewtune.errors import InputError
 from fewtune.files import read_regular
 
+ENCODED_ROLES: Mapping[str, str | None] = {"input": "bytes", "label": "label", "group": "group", "split": "image_split"}
+
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 

@@ -17,7 +17,7 @@ from fewtune.data.reading.asked import Asked
 from fewtune.data.reading.columns import from_table, input_columns
 from fewtune.data.reading.folders import read_text
 from fewtune.data.reading.order import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES, TEXT_SUFFIXES
-from fewtune.data.reading.read import TABLE_SUFFIXES, read_asked
+from fewtune.data.reading.read import TABLE_SUFFIXES, has_columns, read_asked
 from fewtune.data.reading.remote import located
 from fewtune.data.reading.shards import shards_in
 from fewtune.data.reading.table import Lazy, Table
@@ -26,7 +26,7 @@ from fewtune.data.reading.two_texts import typed
 from fewtune.data.reading.walk import walk
 from fewtune.data.subset import on_disk, source_of
 from fewtune.errors import InputError
-from fewtune.words import counted
+from fewtune.words import counted, option
 
 
 @final
@@ -137,6 +137,9 @@ def read_given(
     wanted = wanted if isinstance(wanted, Wanted) else Wanted(wanted)
     modality = wanted.modality
     parts = [_one(path, wanted, column, strict) for path in paths]
+    if paths and column and not any(map(has_columns, paths)):
+        named = column if isinstance(column, str) else " ".join(column)
+        raise InputError(f"{paths[0]} has no columns, so {option(f'--input {named}')} names nothing: leave it out.")
     if texts:
         if modality != "text":
             raise InputError(f"this model labels {modality}s, but a text was given: give {modality} files instead.")
@@ -179,7 +182,8 @@ def _one(path: Path, wanted: Wanted, column: str | tuple[str, ...] | None, stric
     if os.path.exists(path) and suffix in TABLE_SUFFIXES:  # noqa: PTH110
         return _table(path, wanted, column)
     if not os.path.exists(path) or suffix in OTHER_SHEETS | ARCHIVE_SUFFIXES or suffix == ".npz":  # noqa: PTH110
-        made = _of_kind(path, wanted, read_asked(path, Asked(input=column, labelled=False, wanted=wanted)))
+        named = column if has_columns(path) else None
+        made = _of_kind(path, wanted, read_asked(path, Asked(input=named, labelled=False, wanted=wanted)))
         return _Part(made.items, [f"{path}:{row}" for row in range(len(made))], made.skipped, made.remarks)
     if modality == "image":
         return _Part(Files([path]), [str(path)])

@@ -14,7 +14,7 @@ from fewtune.data.excel import EXCEL_SUFFIXES, OTHER_SHEETS
 from fewtune.data.reading.arrays import read_arrays, read_npz
 from fewtune.data.reading.asked import Asked
 from fewtune.data.reading.columns import from_table
-from fewtune.data.reading.encoded_images import read_kit, sidecar
+from fewtune.data.reading.encoded_images import ENCODED_ROLES, read_kit, sidecar
 from fewtune.data.reading.folders import LAYOUT, read_folder
 from fewtune.data.reading.labels import Kind
 from fewtune.data.reading.npz import load_npz
@@ -23,6 +23,7 @@ from fewtune.data.reading.remote import located
 from fewtune.data.reading.scenes import is_scenes, scenes_named
 from fewtune.data.reading.shards import TAR, read_shards, shards_in
 from fewtune.data.reading.table_files import read_table
+from fewtune.data.reading.tar import check_labels
 from fewtune.errors import InputError
 
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json", ".parquet", ".pq"}) | EXCEL_SUFFIXES
@@ -63,6 +64,7 @@ def read_asked(source: Any, asked: Asked) -> Examples:
     if asked.kind not in ("class", "float", "multi"):
         raise InputError(f"unknown kind of labels {asked.kind!r}: expected class, float or multi.")
     if isinstance(source, Examples):
+        asked.check_names(source.name, {})
         return source if asked.name is None else replace(source, name=asked.name)
     if is_scenes(source):
         return scenes_named(source).examples(asked)
@@ -77,13 +79,19 @@ def _from_path(path: Path, asked: Asked) -> Examples:
     shards = shards_in(path) if path.is_dir() else [path] if path.suffix.lower() in TAR else []
     if shards:
         table, skipped = read_shards(shards, None if path in shards else path.resolve().name)
+        if asked.labelled and asked.label is None and shards[0].suffix.lower() in TAR:
+            check_labels(path, table)
         return replace(from_table(table, asked), skipped=skipped)
     if path.is_dir():
+        asked.check_names(str(path), {}, ("input", "group", "split"))
         return read_folder(path, label=asked.folder_label, name=asked.name, recursive=asked.recursive)
     suffix = path.suffix.lower()
     if suffix == ".npz":
         arrays, named = load_npz(path), replace(asked, name=asked.name or path.stem)
-        return read_kit(arrays, name=named.called) if {"bytes", "offsets"} <= arrays.keys() else read_npz(arrays, named)
+        if not {"bytes", "offsets"} <= arrays.keys():
+            return read_npz(arrays, named)
+        named.check_names(named.called, ENCODED_ROLES)
+        return read_kit(arrays, name=named.called)
     if suffix in TABLE_SUFFIXES:
         return from_table(read_table(path), asked, classes=sidecar(path))
     if suffix in OTHER_SHEETS:
@@ -95,6 +103,14 @@ def _from_path(path: Path, asked: Asked) -> Examples:
     raise InputError(
         f"{path} is not a known kind of file: expected a folder of class folders, .csv, .tsv, .jsonl, .json, .parquet, .xlsx, .tar or .npz."
     )
+
+
+def has_columns(source: Path) -> bool:
+    """Whether what is there is a table, or shards of one."""
+    path = located(source)
+    if os.path.isdir(path):  # noqa: PTH112  (Path.is_dir raises for too long a name)
+        return bool(shards_in(path))
+    return path.suffix.lower() in TABLE_SUFFIXES | TAR
 
 
 def absent(path: Path) -> str:
@@ -120,8 +136,10 @@ def _from_object(source: Any, asked: Asked) -> Examples:
     if isinstance(source, Mapping) and ("x" in source or "X" in source):
         lowered = {str(key).lower(): value for key, value in source.items()}
         given = {key: lowered[key] for key in ("names", "groups", "split") if key in lowered}
+        asked.check_names(asked.called, {"input": "x", "label": "y", "group": "groups", "split": "split"})
         return read_arrays(lowered["x"], lowered.get("y"), asked, **given)
     if isinstance(source, tuple | list) and len(source) == 2 and not all(isinstance(part, str | Path) for part in source):
+        asked.check_names(asked.called, {})
         return read_arrays(source[0], source[1], asked)
     raise InputError(
         f"a {type(source).__name__} cannot be read as examples: expected a folder, a file, a pair (x, y), a mapping with x and y, "

@@ -25,6 +25,13 @@ from fewtune.progress import stage
 from fewtune.words import harmless
 
 INSTALL = "pip install 'fewtune[remote]'"
+PACKAGES = {  # what fsspec needs beside itself
+    **dict.fromkeys(("s3", "s3a"), "s3fs"),
+    **dict.fromkeys(("gs", "gcs"), "gcsfs"),
+    **dict.fromkeys(("http", "https"), "aiohttp requests"),
+    **dict.fromkeys(("abfs", "az"), "adlfs"),
+    **dict.fromkeys(("sftp", "ssh"), "paramiko"),
+}
 OFFLINE = "HF_HUB_OFFLINE"  # the variable that says that there is no network, or that nothing may be asked of it
 MOST_FILES = 1_000_000
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.:-]+):/{1,3}(?=[^/])(.+)", re.IGNORECASE | re.DOTALL)
@@ -193,7 +200,9 @@ def _explained(address: str, here: bool) -> Iterator[None]:
     except FileNotFoundError:
         raise InputError(f"{address} does not exist: check its spelling.") from None
     except ImportError as problem:
-        raise InputError(f"{scheme}:// needs a package of its own for fsspec: {_said(problem)}.") from None
+        package = PACKAGES.get(scheme)
+        todo = f"pip install {package}" if package else f"{_said(problem)}"
+        raise InputError(f"{scheme}:// needs a package of its own beside fsspec: {todo}.") from None
     except Exception as problem:
         if isinstance(problem, ValueError) and "Protocol not known" in str(problem):
             raise InputError(f"{address}: fsspec does not know the scheme {scheme}://; expected s3://, gs://, https://, ...") from None

@@ -20,12 +20,13 @@ from PIL import Image
 from fewtune.data.examples import Skipped
 from fewtune.data.images import decode
 from fewtune.data.items import Modality, content_digest
-from fewtune.data.reading.order import IMAGE_SUFFIXES, ignored
+from fewtune.data.reading.columns import USUAL
+from fewtune.data.reading.order import IMAGE_SUFFIXES, ignored, some
 from fewtune.data.reading.table import Lazy, Table
 from fewtune.data.room import byte_limit, check_room
 from fewtune.errors import InputError
 from fewtune.files import open_regular
-from fewtune.words import harmless
+from fewtune.words import harmless, option
 
 LARGEST = 4 << 20  # bytes of a file of labels or of one text, and of a name
 LARGEST_IMAGE = 1 << 30  # bytes of an encoded image
@@ -109,6 +110,15 @@ def read_tar(path: Path, *more: Path, name: str | None = None) -> tuple[Table, t
         columns.setdefault(renamed.get(role, role.removeprefix(".")), []).append(role)
     made = Lazy(columns, lambda column: images if column == "image" and pictured else _values(held, columns[column]))
     return Table(name or path.stem, made, len(held), names.__getitem__, path.parent), tuple(skipped)
+
+
+def check_labels(path: Path, table: Table) -> None:
+    """Raise InputError for an archive in which nothing has a usual name for a label."""
+    if any(column.casefold() in USUAL["label"] for column in table.columns):
+        return
+    there = [column for column in table.columns if column not in ("image", "text", "caption")]
+    other = f", or name one of {some(there, 8)} with {option('--label NAME')}" if there else ""
+    raise InputError(f"{path} holds no labels: expected a file 0001.cls (or a label in 0001.json) beside each 0001.jpg{other}.")
 
 
 def _values(held: Sequence[Sample], roles: Sequence[str]) -> list[Any]:

@@ -10,6 +10,7 @@ import numpy as np
 from fewtune.data.examples import NO_SPLIT, Column, Examples, Integers
 from fewtune.errors import InputError, unknown
 from fewtune.keys import key
+from fewtune.words import option
 
 
 def held_out_subgroups(
@@ -48,6 +49,12 @@ def held_out_subgroups(
 
 
 def _by_group(examples: Examples, share: float, seed: int) -> tuple[Examples, Examples]:
+    if len(examples.group_names) < 2:
+        found = "one group" if examples.group_names else "no groups"
+        raise InputError(
+            f"{examples.name} has {found}: expected at least two groups, so that some can be held out; name a column of them with "
+            f"{option('--group NAME')}, or give the subgroups of each class (in Python members={{...}})."
+        )
     held = _held(examples.group_names, share, seed, examples.name)
     target = np.isin(examples.group, [examples.group_names.index(name) for name in held])
     known = (examples.labels >= 0) & (examples.group >= 0)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -16,6 +17,8 @@ from fewtune.models.its_backbone import load_recorded_backbone
 from fewtune.models.joint.model import Floats, JointBundle, TaskModel
 from fewtune.models.joint.rows import Backbones, joint_features, numbers_of
 from fewtune.models.predict import Running
+
+_PREDICTED = "_predicted"
 
 
 @final
@@ -105,21 +108,32 @@ def answer_record(answer: Answer) -> dict[str, Any]:
 
 
 def answer_columns(found: JointAnswers, taken: Sequence[str] = ()) -> dict[str, list[Any]]:
-    """The answers as columns of a table: one named after each label column (`NAME_predicted` where `taken` has that name), and beside it
-    the probability of a class, the bounds of a number, or the probability of each label."""
+    """The answers as columns of a table: one named after each label column, and beside it the probability of a class, the bounds of a
+    number, or the probability of each label. Where `taken` has one of these names, `NAME_predicted` stands for NAME, or with a number after
+    it where that is taken too."""
     columns: dict[str, list[Any]] = {}
     for name, answers in found.answers.items():
-        called = name if name not in taken else f"{name}_predicted"
-        while called in columns:  # the answer to a label column that is named so itself
-            called += "_predicted"
+        beside = _beside(answers)
+        called = _free(name, tuple(beside), {*taken, *columns})
         columns[called] = ["|".join(a.value) if isinstance(a.value, tuple) else a.value for a in answers]
-        first = next((a for a in answers if a.value is not None), Answer(None))
-        if isinstance(first.value, tuple):
-            columns |= {f"{called} {label}": [(a.scores or {}).get(label) for a in answers] for label in first.scores or {}}
-        elif isinstance(first.value, str):
-            columns[f"{called} probability"] = [a.probability for a in answers]
-        elif first.low is not None:
-            columns |= {f"{called} low": [a.low for a in answers], f"{called} high": [a.high for a in answers]}
+        columns |= {f"{called} {what}": values for what, values in beside.items()}
     if found.problems:
-        columns["problem"] = [found.problems.get(row) for row in range(len(found))]
+        columns[_free("problem", (), {*taken, *columns})] = [found.problems.get(row) for row in range(len(found))]
     return columns
+
+
+def _beside(answers: Sequence[Answer]) -> dict[str, list[Any]]:
+    """What stands beside the answers to one column, by the word after its name."""
+    first = next((a for a in answers if a.value is not None), Answer(None))
+    if isinstance(first.value, tuple):
+        return {label: [(a.scores or {}).get(label) for a in answers] for label in first.scores or {}}
+    if isinstance(first.value, str):
+        return {"probability": [a.probability for a in answers]}
+    return {} if first.low is None else {"low": [a.low for a in answers], "high": [a.high for a in answers]}
+
+
+def _free(name: str, beside: Sequence[str], taken: Collection[str]) -> str:
+    """A name that no column has yet, nor with a word of `beside` after it."""
+    stem = f"{name.removesuffix(_PREDICTED)}{_PREDICTED}"
+    tries = itertools.chain((name, stem), (f"{stem} {number}" for number in itertools.count(2)))
+    return next(one for one in tries if not {one, *(f"{one} {word}" for word in beside)} & {*taken})

@@ -22,7 +22,7 @@ from fewtune.data.reading.columns import from_table, input_columns
 from fewtune.data.reading.frames import table_of
 from fewtune.data.reading.inputs import Given, GivenTable, read_given
 from fewtune.data.reading.kinds import read_numbers
-from fewtune.data.reading.read import TABLE_SUFFIXES, absent
+from fewtune.data.reading.read import TABLE_SUFFIXES, absent, has_columns
 from fewtune.data.reading.table import Table
 from fewtune.data.reading.table_files import read_table
 from fewtune.errors import InputError
@@ -45,7 +45,8 @@ def given_rows(
             f"this model reads the columns {', '.join(bundle.numbers)}: give tables (.csv, .jsonl, .parquet, .xlsx) with them."
         )
     if bundle.backbone is not None:
-        return read_given(paths, texts, _wanted(bundle.backbone), input or bundle.input, strict=strict)
+        usual = bundle.input if any(map(has_columns, paths)) else None
+        return read_given(paths, texts, _wanted(bundle.backbone), input or usual, strict=strict)
     if not paths:
         raise InputError("expected a table to label.")
     tables, start = [], 0

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias, final
 
 from fewtune.errors import InputError
 from fewtune.evaluation.training_settings import Sweep
+from fewtune.keys import check_seeds
 from fewtune.parts.heads.prompts import check_prompts
 from fewtune.tasks.counted import MISS, Bound
 
@@ -72,8 +73,7 @@ class MamfSettings:
             given = getattr(self, name)
             if any(one < least for one in given) or len(set(given)) < len(given):
                 raise InputError(f"expected {name} as distinct numbers of at least {least}, found {', '.join(map(str, given))}.")
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise InputError(f"expected distinct seeds, found {self.seeds}.")
+        check_seeds(self.seeds)
         if self.split not in ("rows", "classes") or self.budgets not in ("matched", "paper"):
             raise InputError(f"split is 'rows' or 'classes' and budgets 'matched' or 'paper', found {self.split!r} and {self.budgets!r}.")
         if self.budgets == "paper" and self.visits:

@@ -18,7 +18,7 @@ from fewtune.backbones.backbone import Backbone
 from fewtune.data.examples import Examples
 from fewtune.data.views.views import BlockShuffle
 from fewtune.errors import Diverged, InputError, unknown
-from fewtune.keys import key
+from fewtune.keys import check_seeds, key
 from fewtune.spec import digest, text
 from fewtune.statistics.intervals import Interval
 from fewtune.statistics.paired import paired_interval
@@ -118,6 +118,7 @@ def start_curves(
     of different classes or modalities, and for blocks larger than the photo.
     """
     of = settings if isinstance(settings, Mapping) else dict.fromkeys(starts, settings)
+    check_seeds(seeds)
     if not starts:
         raise InputError("expected at least one start, found none.")
     if set(of) != set(starts):

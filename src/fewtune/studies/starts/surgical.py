@@ -18,7 +18,7 @@ import numpy as np
 from fewtune.backbones.backbone import Backbone
 from fewtune.data.examples import Examples
 from fewtune.errors import InputError
-from fewtune.keys import key
+from fewtune.keys import check_seeds, key
 from fewtune.spec import digest, text
 from fewtune.statistics.intervals import Interval
 from fewtune.statistics.paired import paired_interval
@@ -67,6 +67,7 @@ def surgical_study(
     instead of run. `ended` is called with every new pair. Raises InputError for other classes, a block called "nothing", and what
     `finetuned` refuses.
     """
+    check_seeds(seeds)
     if NOTHING in blocks:
         raise InputError(f"{NOTHING!r} is the network before it is finetuned: give that block another name.")
     for name, parts in shifts.items():

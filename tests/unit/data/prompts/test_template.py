@@ -12,6 +12,7 @@ from fewtune.data.items import Texts
 from fewtune.data.near.leaks import find_leaks
 from fewtune.data.prompts import LabelWords, Template, prompted, read_template, read_words, shipped, shipped_tasks
 from fewtune.data.prompts.template import Filled, is_filled, texts_within
+from fewtune.data.prompts.words import BETWEEN
 from fewtune.errors import InputError
 
 
@@ -107,7 +108,7 @@ def test_copies_are_found_whatever_is_around_the_texts() -> None:
 def test_a_collection_brings_its_own_template_and_words() -> None:
     bare = make_examples(Texts(["fine", "awful"]), ["positive", "negative"])
     made = prompted(bare, Template("{text} So [MASK]."), LabelWords({"positive": ("great", "good")}))
-    assert made.class_names == ("negative", "great/good") and bare.class_names == ("negative", "positive")
+    assert made.class_names == ("negative", f"great{BETWEEN}good") and bare.class_names == ("negative", "positive")
     text = str(made.items.fetch(1))
     assert is_filled(text) and Filled(text).text("[MASK]").text == "awful So [MASK]." and texts_within(text) == "awful"
     assert made.digest() != bare.digest() and made.take([1]).items.fetch(0) == text
