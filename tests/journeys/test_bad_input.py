@@ -208,3 +208,10 @@ def test_predict_names_what_it_cannot_read(fewtune: Run, photos: Path, out: Path
     refused(fewtune("predict", out, tmp_path / "cut.jpg"), "1 of 1 rows cannot be read", "nothing to label")
     [cut, good] = json.loads(fewtune("predict", out, tmp_path / "cut.jpg", both[1], "--format", "json").out)
     assert cut["label"] is None and "truncated" in cut["problem"] and "problem" not in good
+
+
+@pytest.mark.parametrize(
+    "command", [("adapt",), ("embed",), ("tasks", "--label", "a", "--label", "b"), ("pretrain", "--out", "x"), ("mamf", "--out", "x")]
+)
+def test_a_precision_of_features_that_nothing_keeps(fewtune: Run, photos: Path, command: tuple[str, ...]) -> None:
+    refused(fewtune(command[0], photos, *command[1:], *PIXELS, "--table", "bfloat16"), "--table bfloat16 is for compare", "leave it out")

@@ -23,6 +23,7 @@ from fewtune.sides.own import OwnTuner, own_method
 from fewtune.sides.progress import Finished
 from fewtune.sides.route import Made, Route, remembered
 from fewtune.sources.stages import REMEMBERED
+from fewtune.words import option
 
 OWN = "finetuned on your labels"
 CHOSEN = "finetuned on your labels in chosen settings"
@@ -53,7 +54,7 @@ class OwnLabels:
         """
         backbone = self.frozen.side.backbone
         if self.how.finetune == "own" and not backbone.groups:
-            raise InputError(f"{backbone.name} has no weights to finetune: give a backbone, or leave finetune out.")
+            raise InputError(f"{backbone.name} has no weights to finetune: give another backbone, or leave {option('--finetune own')} out.")
         return bool(backbone.groups and self.recipes) and self._enough
 
     @property

@@ -104,6 +104,7 @@ def adapt(
     if method is not None:
         check_words(method)
     model.check()
+    model.refuse_table()
     out = chosen_out(data, out, resume=resume, overwrite=overwrite)
     refuse_existing(out, overwrite=overwrite)
     check_data(data, *other.source)

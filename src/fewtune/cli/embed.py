@@ -36,6 +36,7 @@ def embed(
     number, count = share_of(shard or "1/1")
     _check_engine(on, shard, jobs)
     model.check()
+    model.refuse_table()
     check_data(data)
     if on is not None:
         _embed_on(on, jobs)

@@ -157,6 +157,7 @@ def mamf(
         raise InputError("expected one or more data sets: fewtune mamf DATA --backbone MODEL --out FOLDER.")
     settings = _settings(grid, training)
     model.check()
+    model.refuse_table()
     check_data(*data)
     examples = reading.read_each(data)
     model.check_here(examples[0].modality)

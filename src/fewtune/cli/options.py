@@ -243,6 +243,13 @@ class BackboneFlags:
             refuse_address(self.cache)
         check_name(self.backbone or "small", self.weights)
 
+    def refuse_table(self) -> None:
+        """Raise InputError for --table in a command that keeps no features for episodes."""
+        from fewtune.errors import InputError
+
+        if self.table != BackboneFlags.table:
+            raise InputError(f"--table {self.table} is for compare, whose episodes read the features that it keeps: leave it out.")
+
     def check_here(self, modality: Modality) -> None:
         """Raise InputError for a known model whose weights are neither here nor to be had from the hub, before torch is loaded."""
         from fewtune.backbones.defaults import chosen

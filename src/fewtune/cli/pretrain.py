@@ -153,6 +153,7 @@ def pretrain(
     if model.backbone is None:
         raise InputError("say what to pretrain: --backbone NAME, such as conv4, timm:mobilenetv2_100,pretrained=false or run:FOLDER.")
     model.check()
+    model.refuse_table()
     check_data(*data)
     with stage("loading PyTorch"):
         import torch  # noqa: F401

@@ -76,6 +76,7 @@ def tasks(
     if visits:
         raise InputError("the budget of tasks is in minutes, as in minutes=5.")
     model.check()
+    model.refuse_table()
     check_data(data)
     wanted = reading.columns(data)
     if wanted is None or len(wanted.labels) < 2:

@@ -208,7 +208,7 @@ def test_a_backbone_without_weights_cannot_be_finetuned(tmp_path: Path) -> None:
     for word in ("auto", "all"):
         how = AdaptSettings(finetune=word, own=finetuning_settings(RECIPE))  # type: ignore[arg-type]
         assert adapt_examples(target(), plain, settings=how, methods=METHODS, at=at).finetuning.compared is None
-    with pytest.raises(InputError, match="precomputed has no weights to finetune: give a backbone, or leave finetune out"):
+    with pytest.raises(InputError, match="precomputed has no weights to finetune: give another backbone, or leave --finetune own"):
         adapt_examples(target(), plain, settings=AdaptSettings(finetune="own"), methods=METHODS, at=at)
 
 

@@ -41,7 +41,9 @@ class Asked:
             given = getattr(self, role)
             if given and given != own.get(role):
                 named = given if isinstance(given, str) else " ".join(given)
-                raise InputError(f"{called} has no columns, so {option(f'--{role} {named}')} names nothing: leave it out.")
+                raise InputError(
+                    f"{called} has no columns, so {option(f'--{role} {named}', f'{role}={given!r}')} names nothing: leave it out."
+                )
 
     @property
     def folder_label(self) -> str | None:
