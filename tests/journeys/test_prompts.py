@@ -150,6 +150,26 @@ def test_pairs_go_through_every_command(fewtune: Callable[..., Any], place: Path
     assert any(" | " in text for text in model.bundle.support.texts)  # what people see
 
 
+@pytest.mark.parametrize("pair", ["apart", "together"])
+def test_an_encoder_learns_from_pairs_and_reads_them_afterwards(
+    fewtune: Callable[..., Any], place: Path, tmp_path: Path, pair: str
+) -> None:
+    """Next-sentence prediction is supervised pretraining on pairs."""
+    data, given = place / "pairs.csv", ("--input", "premise", "hypothesis")
+    how = ("--objective", "supervised", "--budget", "visits=32", "--batch", 8, "--checkpoints", 1, "--no-probe", "--quiet")
+    ran = fewtune("pretrain", data, *given, "--pair", pair, "--backbone", f"hf:{place / 'encoder'}", *how, "--out", tmp_path / "net")
+    assert ran.code == 0, ran.err
+    ran = fewtune("adapt", data, *given, "--backbone", f"run:{tmp_path / 'net'}", "--finetune", "never", "--out", tmp_path / "run")
+    assert ran.code == 0, ran.err
+    probed = ("transfer", tmp_path / "net", "--data", data, "--probe", "--quiet")
+    ran = fewtune(*probed, *given)
+    assert ran.code == 0 and "Between start of net and net" in ran.out, ran
+    ran = fewtune(*probed, "--input", "premise")
+    assert ran.code == 2 and "name both columns" in ran.err, ran
+    ran = fewtune("pretrain", data, *given, "--mlm", "--backbone", f"hf:{place / 'encoder'}", *how[2:], "--out", tmp_path / "words")
+    assert ran.code == 0 and "4 updates looked at 32 rows" in ran.out, ran.err
+
+
 def test_the_estimator_reads_pairs_and_prompts(place: Path) -> None:
     X, y = [("cat " * n, "cat" if n % 2 else "dog") for n in range(1, 13)], ["same" if n % 2 else "other" for n in range(1, 13)]
     for backbone in (

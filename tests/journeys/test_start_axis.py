@@ -33,7 +33,7 @@ def test_starts_have_lines_a_figure_and_the_answers_they_have_alone(fewtune: Run
     assert json.loads(alone.out) == lines[4:]
     assert set((tmp_path / "cache").rglob("*.safetensors")) | set((tmp_path / "cache").rglob("*.npy")) == tables  # embedded once
     page = (out / "report.html").read_text()
-    assert '<section id="starts">' in page and "run:nets,step=5" in page
+    assert '<section id="starts">' in page and '<section id="start_pairs">' in page and "run:nets,step=5" in page
     settings = package.CompareSettings(episodes=10, queries=4, cache=tmp_path / "cache")
     found = package.compare(
         photos,

@@ -62,9 +62,11 @@ def pretrain_read(
         leave_world()
 
 
-def readable_data(data: Data, *, label: str | None = None, input: str | None = None, group: str | None = None) -> Examples:
-    """Rows to pretrain on; they need no labels. `label`, `input`, `group`: columns of a table. A folder without class folders is read as
-    photos without labels."""
+def readable_data(
+    data: Data, *, label: str | None = None, input: str | tuple[str, ...] | None = None, group: str | None = None
+) -> Examples:
+    """Rows to pretrain on; they need no labels. `label`, `input` (two for pairs of texts), `group`: columns of a
+    table. A folder without class folders is read as photos without labels."""
     if isinstance(data, Examples):
         return data
     path = expanded(data) if isinstance(data, str | Path) else None

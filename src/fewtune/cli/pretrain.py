@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from fewtune.cli.options import NO_BACKBONE_FLAGS, BackboneFlags
+from fewtune.cli.text_flags import TextFlags
 
 if TYPE_CHECKING:
     from fewtune.pretraining.settings import PretrainSettings
@@ -114,7 +115,8 @@ def pretrain(
     out: Path,
     asked: PretrainFlags = _FLAGS,
     label: str | None = None,
-    input: str | None = None,
+    input: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
+    pair: Literal["apart", "together"] | None = None,
     skip_bad: Annotated[bool, Parameter(negative=())] = False,
     dry: Annotated[bool, Parameter(negative=())] = False,
     overwrite: Annotated[bool, Parameter(negative=())] = False,
@@ -136,7 +138,9 @@ def pretrain(
     label: str
         The label column of a table.
     input: str
-        The input column of a table: paths, texts or embeddings.
+        The input column of a table: paths, texts or embeddings. Or two columns of texts that belong together.
+    pair: str
+        How two texts in each row are read: apart, each by itself, or together, in one sequence.
     skip_bad: bool
         Leave out examples that cannot be read, instead of stopping.
     dry: bool
@@ -147,9 +151,11 @@ def pretrain(
         Go on with the unfinished run of the same data and settings.
     """
     from fewtune.cli.first import check_data
+    from fewtune.cli.options import input_of
     from fewtune.errors import InputError
     from fewtune.progress import stage
 
+    model = replace(model, reading=TextFlags(pair=pair))
     if model.backbone is None:
         raise InputError("say what to pretrain: --backbone NAME, such as conv4, timm:mobilenetv2_100,pretrained=false or run:FOLDER.")
     model.check()
@@ -165,7 +171,7 @@ def pretrain(
     from fewtune.pretraining.pretrain import Surroundings
 
     with stage("reading the data"):
-        sources = [readable_data(one, label=label, input=input) for one in data]
+        sources = [readable_data(one, label=label, input=input_of(input)) for one in data]
     backbone = model.load(sources[0])
     keeping = Keeping(out=out, overwrite=overwrite, resume=resume)
     found = pretrain_read(sources, backbone, settings, keeping, Surroundings(quiet=model.quiet, say=tell, dry=dry))

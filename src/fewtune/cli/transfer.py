@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from fewtune.cli.options import NO_RUN_FLAGS, RunFlags
+from fewtune.cli.options import NO_RUN_FLAGS, RunFlags, input_of
 
 
 def transfer(
@@ -15,7 +15,7 @@ def transfer(
     data: Path,
     out: Path | None = None,
     label: str | None = None,
-    input: str | None = None,
+    input: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
     rows: int = 300,
     group: Annotated[list[str] | None, Parameter(negative=())] = None,
     criticality: Annotated[bool, Parameter(negative=())] = False,
@@ -45,7 +45,7 @@ def transfer(
     label: str
         The label column of a table.
     input: str
-        The input column of a table.
+        The input column of a table. Or two columns of texts that belong together.
     rows: int
         How many rows of the data are used at most; more give narrower intervals and take longer.
     group: str
@@ -97,7 +97,7 @@ def transfer(
         seed=seed,
         quiet=running.quiet,
     )
-    examples = read_labelled(data, label=label, input=input)
+    examples = read_labelled(data, label=label, input=input_of(input))
     found = compare_runs([read_solution(run, running.value()) for run in runs], examples, settings)
     tell("", *sentences(found), "")
     for one in tables(found):

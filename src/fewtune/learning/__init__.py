@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fewtune.learning.checkpoints import Checkpoints
     from fewtune.learning.engine import respond
     from fewtune.learning.ground import Ground
+    from fewtune.learning.laid_out import task_vectors
     from fewtune.learning.method import Method
     from fewtune.learning.on_features import answer_table, correct_on_table
     from fewtune.learning.phase import Adapt, Average, Greedy, Implicit, Learner, Phase, Step, heads_of, phases_of
@@ -45,6 +46,7 @@ _WHERE = {
     "leave_world": "world",
     "phases_of": "phase",
     "respond": "engine",
+    "task_vectors": "laid_out",
 }
 
 __all__ = [
@@ -70,6 +72,7 @@ __all__ = [
     "leave_world",
     "phases_of",
     "respond",
+    "task_vectors",
 ]
 
 __getattr__, __dir__ = opened(__name__, _WHERE)

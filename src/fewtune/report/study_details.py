@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import numpy as np
@@ -25,16 +25,23 @@ Integers = np.ndarray[Any, np.dtype[np.int64]]
 class Answers:
     """The queries of one target through one backbone, with the most shots, one after the other.
 
-    `right` [n] by method: the share of its training runs that were right; NaN where it did not answer. `label` and `group` [n]: of the
-    queries, places in their names, -1 where there is none.
+    `place`: target, backbone and shots. `asked` [n]: the rows of the queries, -1 where there is none. `right` [n] by method: the share of
+    its training runs that were right; NaN where it did not answer. `label` and `group` [n]: of the queries, places in their names, -1
+    where there is none.
     """
 
-    title: str
+    place: tuple[str, str, str]
+    asked: Integers
     label: Integers
     group: Integers
     class_names: Sequence[str]
     group_names: Sequence[str]
     right: Mapping[str, Floats]
+
+    @property
+    def title(self) -> str:
+        target, backbone, shots = self.place
+        return f"{target}, {backbone}, {shots} shots"
 
     @property
     def shared(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -98,9 +105,9 @@ def answers_of(outline: Outline, outcomes: Outcomes, rows: Mapping[int, KnownRow
         place = np.searchsorted(known.row, asked)
         label, group = (np.append(values, -1)[np.where(asked < 0, len(values), place)] for values in (known.label, known.group))
         right = {name: _right(outcomes, setting, name, drawn) for name in outline.methods}
-        title = f"{outline.targets[study]}, {outline.backbones[study]}, {shots} shots"
+        where = (outline.targets[study], outline.backbones[study], shots)
         if any(np.isfinite(values).any() for values in right.values()):
-            found.append(Answers(title, label, group, known.class_names, known.group_names, right))
+            found.append(Answers(where, asked, label, group, known.class_names, known.group_names, right))
     return found
 
 
@@ -114,6 +121,24 @@ def _right(outcomes: Outcomes, setting: int, method: str, drawn: Mapping[int, An
         whole[(episodes.query < 0).numpy()] = np.nan
         parts.append(whole.reshape(-1))
     return np.concatenate(parts)
+
+
+def by_backbone(answers: Sequence[Answers]) -> list[Answers]:
+    """Backbones (or starts) in the place of methods: one for each target, method and number of shots that several of them answered on the
+    same queries.
+    """
+    found: dict[tuple[str, str, str], list[Answers]] = {}
+    for one in answers:
+        for method, right in one.right.items():
+            if np.isfinite(right).any():
+                found.setdefault((one.place[0], method, one.place[2]), []).append(one)
+    made = []
+    for (target, method, shots), several in found.items():
+        alike = [one for one in several if np.array_equal(one.asked, several[0].asked)]
+        if len(alike) > 1:
+            right = {one.place[1]: one.right[method] for one in alike}
+            made.append(replace(alike[0], place=(target, method, shots), right=right))
+    return made
 
 
 def class_table(answers: Answers) -> Table:

@@ -11,7 +11,7 @@ from fewtune.evaluation.summary import Line, Summary
 from fewtune.report.drawing import Drawn
 from fewtune.report.judged import judged
 from fewtune.report.page import environment
-from fewtune.report.study_details import Answers, agreement_table, class_table, group_table, pairs_table
+from fewtune.report.study_details import Answers, agreement_table, by_backbone, class_table, group_table, pairs_table
 from fewtune.report.study_figures import backbones_figure, cost_figure, intervals_figure, ranks_figure, shots_figure
 from fewtune.report.tables import Table
 
@@ -42,6 +42,12 @@ def study_page(table: Table, summary: Summary, outcomes: Outcomes, answers: Sequ
             "The same queries, %",
             "Right and wrong of two methods on the same queries. Kappa is 0 where their errors are independent, 1 where they are the same.",
             [t for one in answers if (t := pairs_table(one)) is not None],
+        ),
+        (
+            "start_pairs",
+            "The same queries through several backbones or starts, %",
+            "Right and wrong of one method through two of them on the same queries, in the same words.",
+            [t for one in by_backbone(answers) if (t := pairs_table(one)) is not None],
         ),
     ]
     context = {

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fewtune.backbones.load import load_backbone
 from fewtune.errors import InputError
-from fewtune.learning.laid_out import task_vectors
+from fewtune.learning import task_vectors
 from fewtune.machine import Machine
 from fewtune.parts.sharing import Film, Gating, Independent, Mmoe, SharedBottom, multiplications, utilisation, width_for
 from fewtune.recipes import read_method

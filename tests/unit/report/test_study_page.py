@@ -19,6 +19,7 @@ from fewtune.report.study_details import (
     Answers,
     agreement_table,
     answers_of,
+    by_backbone,
     class_table,
     group_table,
     pairs_table,
@@ -66,7 +67,9 @@ def test_queries_come_back_class_by_class(ran: tuple[Bench, Outcomes, Summary]) 
 
 def answers(**right: list[float]) -> Answers:
     labels, groups = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
-    return Answers("t", labels, groups, ("x", "y"), ("n", "s"), {name: np.array(values) for name, values in right.items()})
+    return Answers(
+        ("t", "b", "1"), np.arange(4), labels, groups, ("x", "y"), ("n", "s"), {name: np.array(values) for name, values in right.items()}
+    )
 
 
 def test_agreement_by_hand() -> None:
@@ -91,6 +94,19 @@ def test_pairs_by_hand() -> None:
     tied = pairs_table(answers(a=[0.5, 0.5, 1, 0], b=[1, 0, 1, 0]))  # one of two runs is not most of them
     assert tied is not None and [cell.value for cell in tied.rows[0][1:5]] == [0.25, 0.0, 0.25, 0.5]
     assert pairs_table(answers(a=[1, 0, 0, 1])) is None
+
+
+def test_backbones_are_paired_on_the_same_queries_by_hand() -> None:
+    """Through p, a errs on 1 and 2; through q on 2 and 3; r answered other queries, and nobody else b."""
+    p, q = answers(a=[1, 0, 0, 1], b=[1, 1, 1, 1]), replace(answers(a=[1, 1, 0, 0], b=[np.nan] * 4), place=("t", "q", "1"))
+    r = replace(answers(a=[1, 1, 1, 1]), place=("t", "r", "1"), asked=np.array([0, 1, 2, 9]))
+    other = replace(answers(a=[0, 0, 0, 0]), place=("u", "q", "1"))
+    found = by_backbone([p, q, r, other])
+    assert [one.title for one in found] == ["t, a, 1 shots"] and list(found[0].right) == ["b", "q"]
+    table = pairs_table(found[0])
+    assert table is not None and [row[0].value for row in table.rows] == ["b, q"]
+    assert [cell.value for cell in table.rows[0][1:]] == [0.25, 0.25, 0.25, 0.25, 0.25, 0.0]
+    assert by_backbone([p, other]) == []
 
 
 def test_groups_and_missing_answers_by_hand() -> None:

@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fewtune.backbones.text_preparation import TextPreparation
 from fewtune.data.examples import Examples
+from fewtune.data.reading.two_texts import check_fields
 from fewtune.errors import InputError
 from fewtune.progress import Progress
 from fewtune.statistics.by_group import ByGroup, accuracy_by_group
@@ -125,9 +127,13 @@ class Transferred:
 
 
 def compare_runs(solutions: Sequence[Solution], examples: Examples, settings: TransferSettings) -> Transferred:
-    """Compare runs on labelled data. Raises InputError for other architectures or heads, a lone run without a start, or unknown groups."""
+    """Compare runs on labelled data. Raises InputError for other architectures or heads, a lone run without a start, unknown groups, or
+    rows of two texts where a run reads one (and the other way round)."""
     if not solutions:
         raise InputError("expected at least one run to compare, found none.")
+    for one in solutions:
+        if isinstance(one.backbone.preparation, TextPreparation):
+            check_fields(examples, one.backbone.preparation.fields)
     given = without_heads(list(solutions)) if settings.probe or any(one.bundle is None for one in solutions) else list(solutions)
     given = check_together(given)
     groups = chosen_groups(given[0].backbone.groups, settings.groups)
