@@ -29,7 +29,7 @@ def clustered(
     Reference: Hsu, Levine, Finn, "Unsupervised learning via meta-learning", ICLR 2019 (CACTUs: k-means, random scalings).
     """
     x = np.asarray(features, dtype=np.float64)
-    if x.ndim != 2 or len(x) != len(examples):
+    if x.ndim != 2 or len(x) != len(examples) or not x.shape[1]:
         raise InputError(f"expected features [{len(examples)}, width], one row for each row of {examples.name}, found shape {x.shape}.")
     judging = np.isin(examples.row_split, (VALIDATION, TEST)) | np.isin(examples.split_by_class(), (VALIDATION, TEST))
     rows = np.flatnonzero(np.isfinite(x).all(1) & ~judging)

@@ -108,10 +108,16 @@ def group_modules(backbone: Backbone) -> dict[str, nn.Module]:
 
 def pooled(output: Any) -> Float[Tensor, "B D"]:
     """Features [B, D] of a layer's output: the mean over places or tokens."""
-    first = output[0] if isinstance(output, tuple | list) else output
+    first = first_of(output)
     if first.ndim == 4:
-        return first.mean(dim=(2, 3))  # type: ignore[no-any-return]
-    return first.mean(dim=1) if first.ndim == 3 else first.flatten(1)  # type: ignore[no-any-return]
+        return first.mean(dim=(2, 3))
+    return first.mean(dim=1) if first.ndim == 3 else first.flatten(1)
+
+
+def first_of(output: Any) -> Tensor:
+    """What a module puts out; of several (attention beside the tokens) the first."""
+    found: Tensor = output[0] if isinstance(output, tuple | list) else output
+    return found
 
 
 def _keeping(outputs: dict[str, Any], title: str) -> Callable[[nn.Module, Any, Any], None]:

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from fewtune.backbones.backbone import Backbone
-from fewtune.transfer.depth import group_modules
+from fewtune.transfer.depth import first_of, group_modules
 from fewtune.transfer.margin import layer_margins
 
 
@@ -32,7 +32,7 @@ def group_margins(
         given = _output(backbone, own, module, inputs)
 
         def above(activations: Tensor, module: nn.Module = module) -> Tensor:
-            hook = module.register_forward_hook(lambda *_: activations)
+            hook = module.register_forward_hook(lambda _module, _given, output: _replaced(output, activations))
             try:
                 features: Tensor = torch.func.functional_call(backbone.network, own, (inputs,))
                 return features @ head[0].T + head[1]
@@ -45,12 +45,17 @@ def group_margins(
 
 
 def _output(backbone: Backbone, weights: Mapping[str, Tensor], module: nn.Module, inputs: Any) -> Tensor:
-    """What a module puts out."""
+    """What a module puts out; of several tensors (attention beside it) the first."""
     seen: list[Tensor] = []
-    hook = module.register_forward_hook(lambda _module, _given, output: seen.append(output.detach()))
+    hook = module.register_forward_hook(lambda _module, _given, output: seen.append(first_of(output).detach()))
     try:
         with torch.no_grad():
             backbone.forward(weights, inputs)
     finally:
         hook.remove()
     return seen[0]
+
+
+def _replaced(output: Any, activations: Tensor) -> Any:
+    """The output of a module with other activations, what stands beside them as it is."""
+    return (activations, *output[1:]) if isinstance(output, tuple | list) else activations

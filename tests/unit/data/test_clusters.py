@@ -68,3 +68,9 @@ def test_rows_that_judge_are_no_part_of_any_cluster() -> None:
     named = make_examples(Vectors(x), [f"c{k}" for k in truth], name="blobs")
     (made,) = clustered(replace(named, class_split=np.array([0, 1, 2, -1])), x, 2)
     assert [*made.row_names] == [named.row_names[r] for r in np.flatnonzero(np.isin(truth, (0, 3)))]
+
+
+def test_features_of_no_width_are_refused() -> None:
+    examples, x, _ = blobs()
+    with pytest.raises(InputError, match="expected features"):
+        clustered(examples, x[:, :0], 2)

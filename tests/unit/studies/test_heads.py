@@ -34,6 +34,33 @@ def test_margins_of_a_linear_network_are_distances() -> None:
     assert not backbone.network[0]._forward_hooks  # nothing is left behind
 
 
+class Beside(nn.Linear):
+    """A layer that puts out something beside its activations, as attention does."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # type: ignore[override]
+        return super().forward(x), x
+
+
+class Two(nn.Module):
+    def __init__(self, first: nn.Linear) -> None:
+        super().__init__()
+        self.first, self.second = first, nn.Linear(6, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = self.first(x)
+        return self.second(hidden[0] if isinstance(hidden, tuple) else hidden)  # type: ignore[no-any-return]
+
+
+def test_a_layer_may_put_out_several_tensors() -> None:
+    found = []
+    for kind in (nn.Linear, Beside):
+        torch.manual_seed(1)
+        backbone = Backbone.of(Two(kind(4, 6)), inputs=4)
+        weight, bias, x = torch.randn(3, 5), torch.randn(3), torch.randn(7, 4)
+        found.append(group_margins(backbone, backbone.start(), (weight, bias), x, torch.arange(7) % 3))
+    torch.testing.assert_close(found[0], found[1])
+
+
 def test_a_decay_of_the_head_makes_it_small() -> None:
     torch.manual_seed(0)
     backbone = Backbone.of(nn.Sequential(nn.Linear(4, 8), nn.Tanh()), inputs=4)

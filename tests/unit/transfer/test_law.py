@@ -171,3 +171,24 @@ def test_points_of_one_error_have_no_variance_to_explain(count: int) -> None:
     for shots in (3, 6, 7):
         alike = shot_correlations(dict.fromkeys(range(1, shots + 1), law))
         assert all(np.isnan(value) for pair in alike.values() for value in pair)
+
+
+def test_points_on_an_edge_of_the_hull_are_no_corners() -> None:
+    assert hull([0.25, 0.5, 0.75, 1.0], [0.125, 0.25, 0.375, 1.0]).tolist() == [3, 2, 0]
+
+
+def test_each_resample_has_a_hull_of_its_own() -> None:
+    """The best models follow the law exactly; as many others, far above it, move no resampled law."""
+    x = np.linspace(0.1, 0.9, 12)
+    others = np.linspace(0.25, 0.75, 12)
+    law = downstream_law(np.r_[x, others], np.r_[0.5 * x**2 + 0.1, 0.5 * others**2 + 0.5], "hull", resamples=100)
+    floor, scale, exponent = law.resampled.T
+    assert np.median(floor + scale * 0.5**exponent) == pytest.approx(0.225, abs=0.01)
+
+
+def test_the_spread_counts_three_unknowns() -> None:
+    random = np.random.default_rng(3)
+    x = random.uniform(0.1, 0.9, 8)
+    y = 0.5 * x + 0.2 + 0.02 * random.normal(size=8)
+    left = y - downstream_law(x, y, resamples=0).predict(x)
+    assert residual_spread(x, y) == pytest.approx(np.sqrt((left**2).sum() / 5), rel=1e-12)

@@ -96,3 +96,19 @@ def test_an_error_that_is_the_limit_keeps_it(samples: int) -> None:
     """The mean of three 0.1 is above 0.1 by rounding."""
     found = criticality(START, END, GROUPS, lambda _: 0.1, slack=0.0, samples=samples)
     assert found.total == 0 and (found.modules["one"].errors[0, 0], found.threshold) == (0.1, 0.1)
+
+
+def test_noise_is_counted_in_how_far_a_module_went() -> None:
+    """A module three times as far away has the same criticality where the error looks at shares of the way, and three times the noise."""
+
+    def found(times: float) -> tuple[float, float]:
+        end = {"w": torch.full((10_000,), times)}
+
+        def error(weights: dict[str, torch.Tensor]) -> float:
+            return float(float(weights["w"].mean()) < 0.45 * times or float(weights["w"].std()) > 1.5 * times)
+
+        module = criticality({"w": torch.zeros(10_000)}, end, (("m", ("w",)),), error, alphas=(0, 0.5, 1), sigmas=(2, 1)).modules["m"]
+        return module.value, module.sigma
+
+    assert found(1.0) == (pytest.approx(2500), pytest.approx(1.0))
+    assert found(3.0) == (pytest.approx(2500), pytest.approx(3.0))

@@ -78,3 +78,8 @@ def test_odd_input() -> None:
         valley(START, END, GROUPS, error, sigmas=(-1.0,))
     with pytest.raises(InputError, match="no weights"):
         valley(START, END, (("x", ("q",)),), error)
+
+
+def test_a_p_of_drawn_orders_is_never_nothing() -> None:
+    """Phipson and Smyth, 2010: (b + 1) / (m + 1)."""
+    assert rank_trend(range(20), range(20), resamples=99).p == 0.01

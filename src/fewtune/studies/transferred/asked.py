@@ -23,6 +23,7 @@ from fewtune.parts.heads.head import Head, State
 from fewtune.recipes.language import read_method
 from fewtune.studies.transferred.solutions import HEAD, Solution
 from fewtune.tasks.episodes import Episodes
+from fewtune.words import counted
 
 Weights = Mapping[str, Tensor]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -121,7 +122,7 @@ def rows_to_ask(solutions: Sequence[Solution], examples: Examples, most: int, se
     test = np.setdiff1d(kept, train)
     if len(test) < LEAST:
         raise InputError(
-            f"{examples.name} leaves {len(test)} rows to judge by (labelled, of the model's classes, not learned from): expected {LEAST} "
-            "or more."
+            f"{examples.name} leaves {counted(len(test), 'row')} to judge by (labelled, of the model's classes, not learned from): "
+            f"expected {LEAST} or more."
         )
     return Asked(first.backbone, examples, labels, test, train, bundles[0] if bundles else None)
