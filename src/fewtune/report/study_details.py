@@ -136,8 +136,8 @@ def by_backbone(answers: Sequence[Answers]) -> list[Answers]:
     for (target, method, shots), several in found.items():
         alike = [one for one in several if np.array_equal(one.asked, several[0].asked)]
         if len(alike) > 1:
-            right = {one.place[1]: one.right[method] for one in alike}
-            made.append(replace(alike[0], place=(target, method, shots), right=right))
+            by_name = {one.place[1]: one.right[method] for one in alike}
+            made.append(replace(alike[0], place=(target, method, shots), right=by_name))
     return made
 
 
