@@ -14,9 +14,7 @@ Intervals are Student's t over seeds.
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from by_seed import lines_of, parser_of, shown
 from torch import Tensor
 
 from fewtune.backbones.load import load_backbone
@@ -42,7 +41,6 @@ from fewtune.parts.merging import Dare, IsoC, ModelStock, RegMean, TaskArithmeti
 from fewtune.parts.optimizers import AdamW
 from fewtune.parts.plan import Plan
 from fewtune.parts.rates import Cosine
-from fewtune.statistics import t_interval
 from fewtune.tasks.episodes import Episodes
 from fewtune.tasks.pooled import Pooled
 from fewtune.tasks.task import Tasks, group_tasks
@@ -166,26 +164,11 @@ def tables(lines: Sequence[Mapping[str, Any]]) -> None:
         print(f"| {place} | {curve[0]:.1f} | {curve[-1]:.1f} | {curve[inside]:.1f} | {LINE[inside]:g} | {middle} | {gap} |")
 
 
-def shown(values: np.ndarray, *, sign: bool = False) -> str:
-    interval = t_interval(values)
-    return f"{interval.mean:{'+' if sign else ''}.1f}" + ("" if np.isnan(interval.half_width) else f" ± {interval.half_width:.1f}")
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kit", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser = parser_of(__doc__, range(5))
     parser.add_argument("--steps", type=int, default=80)
-    parser.add_argument("--table", action="store_true", help="print the tables only")
     asked = parser.parse_args()
-    torch.set_num_threads(1)
-    made = [json.loads(line) for line in asked.out.read_text().splitlines()] if asked.out.exists() else []
-    for seed in [] if asked.table else [seed for seed in asked.seeds if seed not in {line["seed"] for line in made}]:
-        made.append(line_of(Domains(asked.kit, seed), asked.steps))
-        with asked.out.open("a") as file:
-            file.write(json.dumps(made[-1]) + "\n")
-    tables(made)
+    tables(lines_of(asked, lambda seed: line_of(Domains(asked.kit, seed), asked.steps)))
 
 
 if __name__ == "__main__":

@@ -13,8 +13,6 @@ validation (WiSE-FT), at six points, alpha = .5 being what WiSE-FT recommends wi
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from by_seed import lines_of, parser_of, shown
 from torch import Tensor
 
 from fewtune.backbones.load import load_backbone
@@ -38,7 +36,6 @@ from fewtune.parts.heads import Linear
 from fewtune.parts.optimizers import AdamW
 from fewtune.parts.plan import Plan, everything
 from fewtune.parts.rates import Cosine
-from fewtune.statistics import t_interval
 from fewtune.studies.solutions import alpha_curve, together
 from fewtune.tasks.episodes import Episodes
 from fewtune.tasks.pooled import Pooled
@@ -128,34 +125,19 @@ def tables(lines: Sequence[Mapping[str, Any]]) -> None:
     for way in ways:
         worst = np.array([100 * min(line["ways"][n][way] for n in names[1:]) for line in lines])
         gain = of(way, names[1:]) - of("best on validation", names[1:])
-        print(f"| {way} | {' | '.join(said(of(way, some)) for some in columns.values())} | {said(worst)} | {said(gain, sign=True)} |")
+        print(f"| {way} | {' | '.join(shown(of(way, some)) for some in columns.values())} | {shown(worst)} | {shown(gain, sign=True)} |")
     print(f"\n| alpha | {' | '.join(columns)} | {' | '.join(f'{name}, gain' for name in columns)} |\n|---|{'---|' * 2 * len(columns)}")
     along = lambda i, some: np.array([100 * np.mean([line["curves"][n][i] for n in some]) for line in lines])  # noqa: E731
     for i, alpha in enumerate(ALPHAS):
-        plain = [said(along(i, some)) for some in columns.values()]
-        gains = [said(along(i, some) - along(len(ALPHAS) - 1, some), sign=True) for some in columns.values()]
+        plain = [shown(along(i, some)) for some in columns.values()]
+        gains = [shown(along(i, some) - along(len(ALPHAS) - 1, some), sign=True) for some in columns.values()]
         print(f"| {alpha:g} | {' | '.join(plain)} | {' | '.join(gains)} |")
 
 
-def said(values: np.ndarray, *, sign: bool = False) -> str:
-    found = t_interval(values)
-    return f"{found.mean:{'+' if sign else ''}.1f}" + ("" if np.isnan(found.half_width) else f" ± {found.half_width:.1f}")
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kit", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--table", action="store_true", help="print the tables only")
+    parser = parser_of(__doc__, (0, 1, 2))
     asked = parser.parse_args()
-    torch.set_num_threads(1)
-    made = [json.loads(line) for line in asked.out.read_text().splitlines()] if asked.out.exists() else []
-    for seed in [] if asked.table else [seed for seed in asked.seeds if seed not in {line["seed"] for line in made}]:
-        made.append(line_of(asked.kit, seed))
-        with asked.out.open("a") as file:
-            file.write(json.dumps(made[-1]) + "\n")
-    tables(made)
+    tables(lines_of(asked, lambda seed: line_of(asked.kit, seed)))
 
 
 if __name__ == "__main__":

@@ -18,8 +18,6 @@ intents (15 ways, 1 + 9 rows), the same for all. Intervals are Student's t over 
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -28,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from by_seed import lines_of, parser_of, shown
 from torch import Tensor
 
 from fewtune.backbones.load import load_backbone
@@ -43,7 +42,6 @@ from fewtune.parts.heads import Centroid
 from fewtune.parts.losses import SupervisedContrast
 from fewtune.parts.optimizers import Adam
 from fewtune.recipes import multitask
-from fewtune.statistics import t_interval
 from fewtune.tasks.samplers import Sampled
 from fewtune.tasks.task import class_rows
 from fewtune.transfer import (
@@ -168,35 +166,20 @@ def tables(lines: Sequence[Mapping[str, Any]]) -> None:
     print(f"{len(lines)} seeds\n\n| quantity | mean and 95% over seeds |\n|---|--:|")
     each = [theorems(line) for line in lines]
     for name in each[0]:
-        print(f"| {name} | {said(np.array([one[name] for one in each]), 4)} |")
+        print(f"| {name} | {shown(np.array([one[name] for one in each]), 4)} |")
     print("\n| | contrast, train episodes | bound | contrast, test episodes | accuracy, test episodes | gain |\n|---|" + "--:|" * 5)
     of = lambda name, what: np.array([line[name][what] for line in lines])  # noqa: E731
     for place, name in enumerate(("before", *SHARES)):
-        bound = said(np.array([line["bounds"][place - 2] for line in lines]), 3) if place > 1 else ""
+        bound = shown(np.array([line["bounds"][place - 2] for line in lines]), 3) if place > 1 else ""
         accuracy, gain = 100 * of(name, "accuracy"), 100 * (of(name, "accuracy") - of("before", "accuracy"))
-        row = [said(of(name, "contrast, train"), 3), bound, said(of(name, "contrast"), 3), said(accuracy, 1), said(gain, 1)]
+        row = [shown(of(name, "contrast, train"), 3), bound, shown(of(name, "contrast"), 3), shown(accuracy, 1), shown(gain, 1)]
         print(f"| {name} | {' | '.join(row)} |")
 
 
-def said(values: np.ndarray, digits: int) -> str:
-    found = t_interval(values)
-    return f"{found.mean:.{digits}f}" + ("" if np.isnan(found.half_width) else f" ± {found.half_width:.{digits}f}")
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kit", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--table", action="store_true", help="print the tables only")
+    parser = parser_of(__doc__, (0, 1, 2))
     asked = parser.parse_args()
-    torch.set_num_threads(1)
-    made = [json.loads(line) for line in asked.out.read_text().splitlines()] if asked.out.exists() else []
-    for seed in [] if asked.table else [seed for seed in asked.seeds if seed not in {line["seed"] for line in made}]:
-        made.append(line_of(asked.kit, seed))
-        with asked.out.open("a") as file:
-            file.write(json.dumps(made[-1]) + "\n")
-    tables(made)
+    tables(lines_of(asked, lambda seed: line_of(asked.kit, seed)))
 
 
 if __name__ == "__main__":
