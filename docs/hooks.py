@@ -27,7 +27,7 @@ def on_files(files: Any, config: Any) -> Any:
     """Add a page for each method."""
     from mkdocs.structure.files import File
 
-    figures = (Path(config["docs_dir"]) / "reproductions.md").read_text(encoding="utf-8")
+    figures = {page.stem: page.read_text(encoding="utf-8") for page in sorted((Path(config["docs_dir"]) / "reproductions").glob("*.md"))}
     for method in described():
         files.append(File.generated(config, f"methods/{method.name}.md", content="".join(_page(method, figures))))
     return files
@@ -59,7 +59,7 @@ def _index() -> Iterator[str]:
                 yield f"| [`{method.name}`]({method.name}.md) | {line} | {method.reference.partition(' (')[0].replace('|', ' ')} |\n"
 
 
-def _page(method: Described, figures: str) -> Iterator[str]:
+def _page(method: Described, figures: dict[str, str]) -> Iterator[str]:
     """The docstring in full, the options, the example as it runs, what it expands to and where it was measured."""
     yield f"# {method.name}\n\n"
     for paragraph in method.text.split("\n\n"):
@@ -96,13 +96,14 @@ def _example(name: str) -> str:
     return "\n".join(lines[starts[0] :]).strip() if starts else ""
 
 
-def _measured(name: str, figures: str) -> Iterator[str]:
+def _measured(name: str, figures: dict[str, str]) -> Iterator[str]:
     """A link to each section of the reproductions that names the method."""
-    sections = re.split(r"^(#{2,3} .*)$", figures, flags=re.MULTILINE)
-    for heading, body in zip(sections[1::2], sections[2::2], strict=True):
-        if re.search(rf"`{name}[`(]|\| {name} ", body):
-            title = heading.lstrip("# ")
-            yield f"- [{title}](../reproductions.md#{_anchor(title)})\n"
+    for page, text in figures.items():
+        sections = re.split(r"^(#{1,3} .*)$", text, flags=re.MULTILINE)
+        for heading, body in zip(sections[1::2], sections[2::2], strict=True):
+            if re.search(rf"`{name}[`(]|\| {name} ", body):
+                title = heading.lstrip("# ")
+                yield f"- [{title}](../reproductions/{page}.md#{_anchor(title)})\n"
 
 
 def _anchor(title: str) -> str:

@@ -29,7 +29,10 @@ def test_a_drawing_is_read_floor_by_floor() -> None:
     assert floors_of("```\ncli\n |\na | b\n |\nerrors\n```\n") == ["cli", "a | b", "errors"]
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/reproductions.md", "docs/benchmarks.md", "SECURITY.md"])
+FIGURES = sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs" / "reproductions").glob("*.md"))
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/benchmarks.md", "SECURITY.md", *FIGURES])
 def test_every_file_that_is_named_exists(document: str) -> None:
     words = re.findall(r"`([\w./-]+)`", (ROOT / document).read_text(encoding="utf-8"))
     named = [word for word in words if word.endswith((".py", ".md")) or re.fullmatch(r"[a-z_]+(/[a-z_]+)*/", word)]
