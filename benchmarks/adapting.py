@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--sources", action="store_true")
     parser.add_argument("--visits", type=int, default=4800)
     parser.add_argument("--cache", type=Path)
+    parser.add_argument("--budget", type=float, default=1e6, help="minutes for one `adapt`, as its --budget; no limit by default")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="no draw begins after so many minutes of processor time")
     parser.add_argument("--autogluon", type=int, default=0, help="seconds for AutoGluon on the frozen features; 0: without it")
     parser.add_argument("--answers", type=Path, help="a folder for the answers of every way, one file a draw")
@@ -103,7 +104,7 @@ def measured(
     target, rest = drawn(examples, given.part, shots, seed)
     sources = others(examples) if given.sources else []
     settings = AdaptSettings(
-        minutes=1e6,
+        minutes=given.budget,
         seed=seed,
         own=OwnSettings(repeats=given.repeats, recipes=tuple(given.recipes)),
         sources=SourceSettings(visits=given.visits),
