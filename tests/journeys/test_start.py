@@ -51,6 +51,27 @@ TEXTS = "hf:sentence-transformers/all-MiniLM-L6-v2, the usual model for texts, i
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ("predict", "nothing", "new.jpg"),
+        ("evaluate", "nothing", "labelled"),
+        ("suggest", "nothing", "new"),
+        ("add-class", "nothing", "wren", "wrens"),
+        ("serve", "nothing"),
+        ("export", "nothing"),
+        ("pack", "nothing"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_folder_that_is_no_saved_model_is_told_before_torch_is_loaded(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    assert "nothing is no saved model" in without_torch(["fewtune", *arguments], tmp_path)
+
+
+def test_runs_to_merge_that_are_not_there_are_told_before_torch_is_loaded(tmp_path: Path) -> None:
+    assert "nothing does not exist" in without_torch(["fewtune", "merge", "nothing", "other", "--out", str(tmp_path / "whole")], tmp_path)
+
+
+@pytest.mark.parametrize(
     ("command", "kind", "flags", "said", "other"),
     [
         ("adapt", "photos", (), PHOTOS, "tokenizer"),

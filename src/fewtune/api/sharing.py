@@ -19,8 +19,9 @@ from fewtune.evaluation.protocol import Protocol
 from fewtune.evaluation.saved_episodes import SavedEpisodes
 from fewtune.evaluation.several_runs import merged_runs, write_runs
 from fewtune.evaluation.study import Variants
-from fewtune.evaluation.workers import Shard, join, shared_folder, work
+from fewtune.evaluation.workers import Shard, join, work
 from fewtune.files import refuse_existing
+from fewtune.files.leases import shared_folder
 from fewtune.report.study_details import KnownRows, with_most_shots
 from fewtune.report.tables import Cell, Table
 from fewtune.words import counted

@@ -50,6 +50,10 @@ def add_class(
     overwrite: bool
         Replace the model that fewtune saved in --out. Other files in that folder stay.
     """
+    from fewtune.models.its_place import check_found
+
+    check_found(run, running.weights)  # before torch is loaded
+
     from fewtune.cli.say import saved_in, tell
     from fewtune.data.reading.inputs import read_inputs
     from fewtune.errors import InputError

@@ -42,6 +42,10 @@ def export(
     quiet: bool
         Write no progress to standard error.
     """
+    from fewtune.models.its_place import check_found
+
+    check_found(run, weights)  # before torch is loaded
+
     from fewtune.cli.say import note, tell
     from fewtune.data.reading.inputs import read_inputs
     from fewtune.models.bundle import load_bundle

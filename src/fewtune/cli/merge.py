@@ -33,7 +33,7 @@ def merge(
         table is for people, json and csv are for programs, latex and markdown are for documents.
     """
     from fewtune.cli.first import check_data
-    from fewtune.evaluation.workers import shared_folder
+    from fewtune.files.leases import shared_folder
 
     check_data(*(run if run.exists() or not shared_folder(run).exists() else shared_folder(run) for run in runs))
 

@@ -18,6 +18,10 @@ def pack(run: Path, /, *, weights: Path | None = None, licence: str | None = Non
         The licence of these weights, to be kept with them. By default what their library says, or a model card or a file LICENSE beside
         them.
     """
+    from fewtune.models.its_place import check_found
+
+    check_found(run, weights)  # before torch is loaded
+
     from fewtune.cli.say import tell
     from fewtune.models.pack import pack_run
 

@@ -44,10 +44,13 @@ def serve(
     timeout: float
         Seconds until a request must be answered.
     """
+    from fewtune.models.its_place import check_found
+
+    check_found(run, running.weights)  # before torch is loaded
+
     from fewtune.cli.say import note, tell
     from fewtune.errors import InputError
     from fewtune.models.bundle import load_bundle
-    from fewtune.models.its_place import check_found
     from fewtune.models.joint.bundle import load_joint
     from fewtune.models.joint.model import JointBundle
     from fewtune.models.record import is_joint
@@ -64,7 +67,6 @@ def serve(
         raise InputError(
             "expected --batch, --queue, --items, --megabytes and --timeout above 0, --wait at least 0, --queue not below --items."
         )
-    check_found(run, running.weights)
     loaded = load_joint(run) if is_joint(run) else load_bundle(run)
     local = host in ("127.0.0.1", "localhost", "::1")
     with open_socket(host, port) as listening:

@@ -18,7 +18,7 @@ from fewtune.evaluation.run_study import Runner
 from fewtune.evaluation.saved_episodes import save_drawn
 from fewtune.evaluation.study import Bench
 from fewtune.files import write_bytes
-from fewtune.files.leases import LEASES, TODO, Leases
+from fewtune.files.leases import LEASES, TODO, Leases, shared_folder
 from fewtune.words import option
 
 POLL = 0.5  # seconds between looks at a folder in which others are at work
@@ -43,11 +43,6 @@ class Shard:
             raise InputError(f"--shard is i/n with i from 1 to n, such as 1/4, found {self.number}/{self.count}.")
         if self.most < 0 or self.lease <= 0:
             raise InputError(f"expected {option('--cells N')} of 1 or more and {option('--lease SECONDS')} above 0.")
-
-
-def shared_folder(out: Path) -> Path:
-    """Where the workers of a study that will be in `out` meet."""
-    return out.resolve().with_name(f"{out.resolve().name}.partial")
 
 
 def join(bench: Bench, outline: Outline, out: Path, trained: Path | None = None) -> Partial:

@@ -20,6 +20,11 @@ TODO, LEASES = "todo", "leases"
 BEATS = 4  # touches of a lease in the time after which it is dead
 
 
+def shared_folder(out: Path) -> Path:
+    """Where the workers of a study that will be in `out` meet."""
+    return out.resolve().with_name(f"{out.resolve().name}.partial")
+
+
 @final
 class Leases:
     """The jobs of a folder, for one worker. `seconds`: how long after its last touch a lease is dead."""

@@ -10,6 +10,7 @@ from typing import final
 from fewtune.backbones.places import PACKED_RECORD, Place, is_packed, remembered
 from fewtune.errors import InputError
 from fewtune.files import read_record
+from fewtune.models.record import check_is_model
 from fewtune.words import one_line, option
 
 WEIGHTS_FLAG = option("--weights", "weights=...")
@@ -70,10 +71,11 @@ def _meant(local: Local, given: Path, known: Place) -> Place:
 
 
 def check_found(run: Path, given: Path | None) -> None:
-    """Raise InputError where the backbone of the model in a folder was read from a local file or folder that is not known or gone.
+    """Raise InputError where a folder is no saved model, or its backbone was read from a local file or folder that is not known or gone.
 
     `given`: what `--weights` says. A record that cannot be read is left to those who load the model, who say what is wrong with it.
     """
+    check_is_model(run)
     try:
         record = read_record(run)[0]
     except (OSError, ValueError, InputError):

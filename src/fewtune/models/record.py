@@ -29,14 +29,19 @@ def is_joint(path: Path) -> bool:
         return False
 
 
-def model_record(path: Path, kind: str = SINGLE) -> dict[str, Any]:
-    """What fewtune.json says, as it was written. Raises InputError where it is missing, of another kind or format, or changed."""
+def check_is_model(path: Path) -> None:
+    """Raise InputError for a folder without a record. A folder that a process left half replaced is put in order first."""
     recover(path.resolve())
-    file = path / RECORD
-    if not file.is_file():
+    if not (path / RECORD).is_file():
         raise InputError(
             f"{path} is no saved model: expected a folder with a fewtune.json, as `fewtune adapt DATA --out {path}` writes it."
         )
+
+
+def model_record(path: Path, kind: str = SINGLE) -> dict[str, Any]:
+    """What fewtune.json says, as it was written. Raises InputError where it is missing, of another kind or format, or changed."""
+    check_is_model(path)
+    file = path / RECORD
     try:
         record, whole = read_record(path)
     except (OSError, ValueError) as problem:

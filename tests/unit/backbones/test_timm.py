@@ -95,6 +95,13 @@ def test_constructor_options_are_part_of_the_digest() -> None:
     assert plain_padding.digest() != same.digest()
 
 
+def test_options_that_neither_side_knows_are_refused_and_weights_are_given_apart() -> None:
+    with pytest.raises(InputError, match="neither the preprocessing nor this model has an option colour"):
+        load_backbone(f"timm:{SMALL},pretrained=false,colour=1")
+    with pytest.raises(InputError, match="give the file of weights apart from the name, with --weights FILE"):
+        load_backbone(f"timm:{SMALL},pretrained=false,weights=a.pth")
+
+
 def test_random_weights_leave_no_trace() -> None:
     state = torch.get_rng_state()
     first, second = (load_backbone(f"timm:{SMALL},pretrained=false") for _ in range(2))

@@ -112,6 +112,8 @@ def _create(factory: Any, name: Name, options: Mapping[str, Any], pretrained: bo
         return made()
     except TypeError as problem:
         strange = str(problem).split("argument ")[-1].strip("'\"")
+        if strange == "weights":
+            raise InputError(f"{name.full}: give the file of weights apart from the name, with {option('--weights FILE')}.") from None
         raise InputError(
             f"{name.full}: neither the preprocessing nor this model has an option {strange}; the preprocessing has {', '.join(OWN)}."
         ) from None
