@@ -184,16 +184,20 @@ def accuracies(outcome: Outcome, rest: Examples, keep: Path | None = None) -> di
 
 
 def peers(target: Examples, rest: Examples, backbone: Backbone, cache: Path | None, autogluon: int = 0) -> dict[str, float]:
-    """scikit-learn on the same frozen features (its CV from two labels a class on), and AutoGluon with so many seconds."""
+    """scikit-learn on the same frozen features, and AutoGluon with so many seconds; what divides the rows, from two labels a class on."""
     X, Z = (feature_table(backbone, RowSpace([e]), folder=cache, quiet=True).features.numpy() for e in (target, rest))
     names = {name: i for i, name in enumerate(target.class_names)}
     y, t = target.labels, np.array([names[rest.class_names[c]] for c in rest.labels])
     place = np.unique(y, return_inverse=True)[1]
     answers = {
         "LogisticRegression": lambda: LogisticRegression(max_iter=1000).fit(X, y).predict(Z),
-        **({"LogisticRegressionCV": lambda: cross_validated(place).fit(X, y).predict(Z)} if np.bincount(place).min() > 1 else {}),
-        **({"AutoGluon": lambda: auto_gluon(X, y, Z, autogluon)} if autogluon else {}),
+        "LogisticRegressionCV": lambda: cross_validated(place).fit(X, y).predict(Z),
+        "AutoGluon": lambda: auto_gluon(X, y, Z, autogluon),
     }
+    if np.bincount(place).min() < 2:
+        del answers["LogisticRegressionCV"], answers["AutoGluon"]
+    elif not autogluon:
+        del answers["AutoGluon"]
     return {name: float((answer() == t).mean()) for name, answer in answers.items()}
 
 
