@@ -92,28 +92,38 @@ def run(years: Years, seeds: Sequence[int], steps: int, more: int) -> None:
         text, cost = kinds[name]
         found: dict[str, list[float]] = {}
         for seed in seeds:
-            first = table.fit(text, seed)
-            now = dict.fromkeys(("fixed", "continuous", "replayed", "anew"), first)
-            quality: dict[str, list[float]] = {way: [] for way in now}
-            for year in range(FIRST, LAST):
-                rows = years.of(year)
-                for way, fitted in now.items():
-                    quality[way].append(float(np.nanmean(list(judged(table, fitted, rows).values()))))
-                now["continuous"] = updated(years, now["continuous"], rows, more, 1000 * seed + year)
-                now["replayed"] = updated(years, now["replayed"], years.before(year + 1), more, 1000 * seed + year)
-                if (year - FIRST) % 5 == 4:  # every fifth year: it costs as much as all the rest
-                    now["anew"] = Table(table.features, table.columns, years.before(year + 1)).fit(text, seed)
-            for way, each in quality.items():
+            for way, each in qualities(years, text, seed, more).items():
                 found.setdefault(way, []).append(float(np.mean(each)))
-        visits = PASSES * BATCH * len(table.columns) * cost
-        counted = {"fixed": steps, "continuous": steps + more * (LAST - FIRST), "replayed": steps + more * (LAST - FIRST)}
-        counted["anew"] = steps * (1 + (LAST - FIRST) // 5)
+        counted = computed(steps, more, len(table.columns) * cost)
         for way, values in found.items():
             gain = t_interval([a - b for a, b in zip(values, found["fixed"], strict=True)])
-            said = {"quality": shown(t_interval(values)), "minus_fixed": shown(gain, 4), "compute": counted[way] * visits}
+            said = {"quality": shown(t_interval(values)), "minus_fixed": shown(gain, 4), "compute": counted[way]}
             say(study="continuous", network=name, way=way, **said)
     for seed in seeds:
         say(study="online", seed=seed, **compared(years, {arm: kinds[name][0] for arm, name in ARMS.items()}, seed, more))
+
+
+def qualities(years: Years, text: str, seed: int, more: int) -> dict[str, list[float]]:
+    """The quality of each way in each year, on the films of that year, from which nothing is learned before."""
+    table = years.table
+    now = dict.fromkeys(("fixed", "continuous", "replayed", "anew"), table.fit(text, seed))
+    found: dict[str, list[float]] = {way: [] for way in now}
+    for year in range(FIRST, LAST):
+        rows = years.of(year)
+        for way, fitted in now.items():
+            found[way].append(float(np.nanmean(list(judged(table, fitted, rows).values()))))
+        now["continuous"] = updated(years, now["continuous"], rows, more, 1000 * seed + year)
+        now["replayed"] = updated(years, now["replayed"], years.before(year + 1), more, 1000 * seed + year)
+        if (year - FIRST) % 5 == 4:  # every fifth year: it costs as much as all the rest
+            now["anew"] = Table(table.features, table.columns, years.before(year + 1)).fit(text, seed)
+    return found
+
+
+def computed(steps: int, more: int, cost: int) -> dict[str, int]:
+    """Multiplications of training until the last year, of a network that takes `cost` for a row of each column."""
+    updates = {"fixed": steps, "continuous": steps + more * (LAST - FIRST), "replayed": steps + more * (LAST - FIRST)}
+    updates["anew"] = steps * (1 + (LAST - FIRST) // 5)
+    return {way: count * PASSES * BATCH * cost for way, count in updates.items()}
 
 
 def compared(years: Years, texts: dict[str, str], seed: int, more: int) -> dict[str, Any]:
