@@ -147,10 +147,32 @@ def test_out_is_the_next_free_number(fewtune: Run, photos: Path, monkeypatch: py
         (("fetch", "conv4", "--to", "new"), "conv4 has nothing to fetch"),
         (("fetch", "hf:photos", "--to", "photos"), "photos exists already: give another folder with --to"),
         (("inspect", "fotos"), "fotos does not exist"),
+        (("adapt", "photos", "--backbone", "pixels", "--long", "mean"), "long texts are for texts, but photos holds images"),
+        (("compare", "photos", "--backbone", "pixels", "--template", "sst2"), "are for texts, but photos holds images"),
+        (("tasks", "table.csv", *TWO, "--backbone", "pixels", "--long", "mean"), "are for texts, but table holds images"),
+        (
+            ("adapt", "numbers.csv", *TWO, "--numbers", "n", "--backbone", "small"),
+            "numbers are all that is read",
+        ),
+        (
+            ("compare", "numbers.csv", *TWO, "--numbers", "n", "--long", "mean"),
+            "numbers are all that is read",
+        ),
+        (
+            ("tasks", "numbers.csv", *TWO, "--numbers", "n", "--weights", "photos"),
+            "numbers are all that is read",
+        ),
+        (("export", "empty", "--input", "review"), "--input is the column of tables on which the export is checked, and none is given"),
+        (("transfer", "empty", "--data", "photos", "--rows", "3"), "rows to judge by are at least 8, found 3"),
+        (("transfer", "empty", "--data", "photos", "--shift", "blurr"), "unknown shift 'blurr': did you mean blur"),
+        (("transfer", "empty", "--data", "photos", "--shift", "blur:x"), "--shift blur:x: expected a whole number"),
     ],
 )
 def test_mistakes_are_told_before_torch_is_imported(photos: Path, arguments: tuple[str, ...], said: str) -> None:
     (photos.parent / "empty").mkdir()
+    rows = "".join(f"photos/circle/0{n}.{'png' if n % 2 else 'jpg'},{'ab'[n % 2]},{'xy'[n // 4]},{n}\n" for n in range(8))
+    (photos.parent / "table.csv").write_text(f"file,kind,size,n\n{rows}")
+    (photos.parent / "numbers.csv").write_text("kind,size,n\n" + "".join(f"{'ab'[n % 2]},{'xy'[n // 4]},{n}\n" for n in range(8)))
     code = "import sys\nfrom fewtune.cli import main\nsys.argv[0] = 'fewtune'\ntry: main()\nfinally: print('torch' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code, *arguments], cwd=photos.parent, capture_output=True, text=True, timeout=120)
     assert ran.returncode == 2 and said in ran.stderr and ran.stderr.count("\n") == 1, ran.stderr

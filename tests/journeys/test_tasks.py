@@ -76,11 +76,17 @@ def test_groups_are_trained_and_widths_tried(tmp_path: Path) -> None:
     table = houses(tmp_path, rows=80)
     found = relations.relate_columns(table, None, relations.RelationSettings(groups=2, every=5, folds=2, widths=(8, 64)))
     assert found.widths == (8,) and "shared_bottom, 8 wide" in found.outcome.tasks[0].ways
+    steps = [stage.name for stage in found.outcome.clock.stages]
+    networks = [relations.INDEPENDENT, relations.TOGETHER, "shared_bottom, 8 wide"] * 2  # of each fold
+    assert steps[:2] == ["embedding the rows", "comparing learners on frozen features"]
+    assert steps[2:8] == [f"training {name}, run {run + 1} of 6" for run, name in enumerate(networks)]
+    assert steps[8:11] == ["looking at who helps whom", "training each column alone", "comparing features of columns"]
     if found.grouped is None:
-        assert found.grouping.groups == ((0, 1, 2),)
+        assert found.grouping.groups == ((0, 1, 2),) and len(steps) == 11
     forced = replace(found.grouping, groups=((0, 1), (2,)), served=(0, 0, 1))
     grouped, notes = trained_groups(found.outcome, forced, key(0), 0)
     assert grouped is not None and not notes
+    assert [stage.name for stage in found.outcome.clock.stages[-2:]] == ["training group 1, run 1 of 2", "training group 1, run 2 of 2"]
     assert grouped[2].ways["groups"] is found.outcome.tasks[2].ways["independent"]
     for place in (0, 1):
         mine, every = grouped[place].ways["groups"].answers, grouped[place].ways["shared_bottom"].answers
@@ -100,6 +106,7 @@ def test_groups_go_by_retraining_where_it_is_asked_for(tmp_path: Path) -> None:
     asked = relations.RelationSettings(every=5, folds=2, affinity="linearised", train_groups=False)
     found = relations.relate_columns(houses(tmp_path, rows=80), None, asked)
     assert found.linearised is not None and found.linearised.subsets.sum(1).tolist() == [2, 2, 2]
+    assert [stage.name for stage in found.outcome.clock.stages[-3:-1]] == ["retraining a linearised network", "training each column alone"]
     assert found.grouping == choose_groups(found.linearised.help.mean, 2)
     shown = [one.caption for one in relations_tables(found)]
     assert shown.index("Who helps whom, by retraining") == shown.index("Who helps whom") - 1

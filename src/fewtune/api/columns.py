@@ -25,7 +25,7 @@ from fewtune.models.joint.model import JointBundle
 from fewtune.models.joint.predict import JointAnswers, load_joint_backbones, predict_joint
 from fewtune.models.joint.rows import Backbones, given_frame, given_rows
 from fewtune.models.predict import Running
-from fewtune.models.reading_texts import backbone_for
+from fewtune.models.reading_texts import NO_OPTIONS, backbone_for
 from fewtune.report.joint_page import save_outcome, write_joint_page
 from fewtune.sides.job import Workplace
 
@@ -174,6 +174,7 @@ def adapted_columns(
         finetune=settings.finetune in ("auto", "own", "all"),
         metrics=metrics_by_kind(_listed(columns.get("metric", ())), kinds_of(table)),
     )
+    table.refuse_backbone(backbone is not None or texts != NO_OPTIONS)
     model = None if table.bare else backbone_for(table.examples, backbone, texts)
     at = Workplace(cache=None if cache is None else Path(cache), quiet=quiet)
     return AdaptedColumns(adapt_columns(table, model, how, at))

@@ -118,8 +118,8 @@ def adapt(
         return
     with stage("reading the data"):
         examples, sources = reading.read(data), other.read(tuple(reading.input) if len(reading.input) > 1 else ())
+    model.check_here(examples)
     tell(*understood(examples, sources))
-    model.check_here(examples.modality)
     load_libraries()
 
     from fewtune.adaptation.adapt import adapt_examples

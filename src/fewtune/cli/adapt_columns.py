@@ -70,8 +70,7 @@ def adapt_table(data: Path, wanted: Wanted, out: Path, asked: ColumnsAsked, mode
 
     with stage("reading the data"):
         table = read_label_table(data, wanted)
-    if not table.bare:
-        model.check_here(table.examples.modality)
+    model.check_table(table)
     load_libraries()
 
     from fewtune.joint.adapt import adapt_columns

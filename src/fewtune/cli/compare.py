@@ -104,7 +104,7 @@ def compare(
 
         targets += each_shifted(targets[0], shift)
     for one in models:
-        one.check_here(targets[0].modality)
+        one.check_here(targets[0])
 
     from fewtune.api.benches import compared_data, make_protocols
     from fewtune.api.comparing import compare_examples, make_methods

@@ -54,8 +54,7 @@ def compare_table(
     from fewtune.files import refuse_existing
 
     table = read_label_table(data, wanted)
-    if not table.bare:
-        model.check_here(table.examples.modality)
+    model.check_table(table)
 
     from fewtune.joint.judged import kinds_of, metrics_by_kind
     from fewtune.joint.study import ColumnsStudy, compare_columns, compared_methods

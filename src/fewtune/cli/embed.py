@@ -42,7 +42,7 @@ def embed(
         _embed_on(on, jobs)
         return
     examples = reading.read(data)
-    model.check_here(examples.modality)
+    model.check_here(examples)
 
     from fewtune.backbones.features.shares import embed_share
     from fewtune.cli.say import tell

@@ -160,7 +160,7 @@ def mamf(
     model.refuse_table()
     check_data(*data)
     examples = reading.read_each(data)
-    model.check_here(examples[0].modality)
+    model.check_here(examples[0])
 
     from fewtune.api.mamf import study_of
     from fewtune.cli.say import answer, note, terminal_width

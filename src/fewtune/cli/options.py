@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from fewtune.backbones.backbone import Backbone
     from fewtune.backbones.providers.text_options import TextOptions
     from fewtune.data.examples import Examples
-    from fewtune.data.items import Modality
-    from fewtune.data.reading.label_table import Wanted
+    from fewtune.data.reading.label_table import LabelTable, Wanted
     from fewtune.machine import Machine
     from fewtune.models.predict import Running
 
@@ -250,13 +249,16 @@ class BackboneFlags:
         if self.table != BackboneFlags.table:
             raise InputError(f"--table {self.table} is for compare, whose episodes read the features that it keeps: leave it out.")
 
-    def check_here(self, modality: Modality) -> None:
-        """Raise InputError for a known model whose weights are neither here nor to be had from the hub, before torch is loaded."""
+    def check_here(self, examples: Examples) -> None:
+        """Raise InputError, before torch is loaded, for a known model whose weights are neither here nor to be had from the hub, and for
+        ways to read texts where the rows are none."""
         from fewtune.backbones.defaults import chosen
         from fewtune.backbones.known import KNOWN
         from fewtune.errors import InputError
         from fewtune.words import noun_of
 
+        modality = examples.modality
+        self.texts.check_for(examples)
         name = chosen(self.backbone, modality).partition(",")[0]
         model = next((one for one in KNOWN if one.name == name), None)
         if model is None or self.weights is not None:
@@ -272,6 +274,13 @@ class BackboneFlags:
             f"{name}{usual} is not on this machine, and the hub cannot be reached: give a model that is here, --backbone {own}; or type "
             f"`fewtune fetch {name} --to FOLDER` where there is a network, copy FOLDER, and give --weights FOLDER."
         )
+
+    def check_table(self, table: LabelTable) -> None:
+        """`check_here` of a table with label columns. Raises InputError too where numbers are its only input, and a backbone is given."""
+        if table.bare:
+            table.refuse_backbone(bool(self.backbones) or self.weights is not None or self.reading not in (None, NO_TEXT_FLAGS))
+        else:
+            self.check_here(table.examples)
 
     @property
     def texts(self) -> TextOptions:

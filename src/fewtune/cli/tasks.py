@@ -83,6 +83,7 @@ def tasks(
         raise InputError("tasks compares label columns with each other: give two or more (--label rating --label genre).")
     with stage("reading the data"):
         table = read_label_table(data, wanted)
+    model.check_table(table)
     load_libraries()
 
     from fewtune.cli.say import note, show, tell

@@ -78,13 +78,7 @@ def transfer(
         from fewtune.report.transferred import WRITES
 
         refuse_existing(out, overwrite=overwrite, writes=WRITES)
-    load_libraries()
-
-    from fewtune.cli.say import note, show, tell
-    from fewtune.models.evaluate import read_labelled
-    from fewtune.report.transferred import sentences, tables, write_transferred
-    from fewtune.studies.transferred.compare import TransferSettings, compare_runs
-    from fewtune.studies.transferred.solutions import read_solution
+    from fewtune.studies.transferred.settings import TransferSettings
 
     settings = TransferSettings(
         rows=rows,
@@ -97,6 +91,14 @@ def transfer(
         seed=seed,
         quiet=running.quiet,
     )
+    load_libraries()
+
+    from fewtune.cli.say import note, show, tell
+    from fewtune.models.evaluate import read_labelled
+    from fewtune.report.transferred import sentences, tables, write_transferred
+    from fewtune.studies.transferred.compare import compare_runs
+    from fewtune.studies.transferred.solutions import read_solution
+
     examples = read_labelled(data, label=label, input=input_of(input))
     found = compare_runs([read_solution(run, running.value()) for run in runs], examples, settings)
     tell("", *sentences(found), "")

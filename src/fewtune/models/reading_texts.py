@@ -34,8 +34,7 @@ def backbone_for(
     """
     fields = fields_named(examples)
     asked = replace(texts, fields=texts.fields or (fields if len(fields) > 1 else ()))
-    if texts != NO_OPTIONS and examples.modality != "text":
-        raise InputError(f"a template, label words, pairs and long texts are for texts, but {examples.name} holds {examples.modality}s.")
+    texts.check_for(examples)
     if isinstance(backbone, Backbone):
         if texts != NO_OPTIONS:
             raise InputError(f"{backbone.name} is loaded already, and reads texts in its own way: give its name instead.")

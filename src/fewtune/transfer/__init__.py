@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from fewtune.transfer.agreement import Agreement, error_agreement
     from fewtune.transfer.depth import Probe, depth_probe, group_modules, layer_features
     from fewtune.transfer.entropies import TaskEntropy, differential_entropy, task_entropy
-    from fewtune.transfer.landscape import POINTS, Barrier, barrier, interpolation, mixed
+    from fewtune.transfer.landscape import Barrier, barrier, interpolation, mixed
     from fewtune.transfer.law import DownstreamLaw, downstream_law, hull, mixture
     from fewtune.transfer.margin import layer_margins, layer_norms, margins
     from fewtune.transfer.margin_by_group import group_margins
     from fewtune.transfer.modules import Criticality, ModuleCriticality, chosen_groups, criticality, rewind, rewound, with_buffers
     from fewtune.transfer.normalisation import reestimated
+    from fewtune.transfer.points import POINTS
     from fewtune.transfer.scale_studies import Sensitivity, overlay, rescaled, residual_spread, sensitivity, shot_correlations
     from fewtune.transfer.speed import Convergence, convergence, steps_to
     from fewtune.transfer.theory import (
@@ -48,7 +49,7 @@ _WHERE = {
     "Diversity": "theory",
     "DownstreamLaw": "law",
     "ModuleCriticality": "modules",
-    "POINTS": "landscape",
+    "POINTS": "points",
     "Probe": "depth",
     "RankTrend": "valleys",
     "Sensitivity": "scale_studies",

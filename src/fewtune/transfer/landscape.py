@@ -17,12 +17,10 @@ from fewtune.errors import InputError, unknown
 from fewtune.statistics.intervals import Interval
 from fewtune.statistics.ranking_metrics import auc
 from fewtune.statistics.sample import Floats, Numbers
+from fewtune.transfer.points import POINTS
 
 Weights: TypeAlias = Mapping[str, Tensor]
 Metric: TypeAlias = Literal["accuracy", "loss", "auc"]
-
-POINTS = tuple(round(-0.2 + 0.1 * i, 1) for i in range(15))
-"""Where a line is measured: from -0.2 to 1.2. 0 is the first solution, 1 the second."""
 
 
 def mixed(first: Weights, second: Weights, share: float) -> dict[str, Tensor]:

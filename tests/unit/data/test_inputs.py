@@ -50,3 +50,12 @@ def test_a_folder_with_nothing_to_label_says_what_it_holds(tmp_path: Path) -> No
     (tmp_path / "empty" / "gone").symlink_to(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"holds no files \(a broken link or not a plain file\), and nothing"):
         read_inputs([tmp_path / "empty"], [], "image")
+
+
+def test_an_input_column_of_typed_texts_names_nothing(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^a typed text has no columns, so --input review .*names nothing: leave it out"):
+        read_inputs([], ["good"], "text", "review")
+    (tmp_path / "new.csv").write_text("review,other\nfine,x\n")
+    assert read_inputs([tmp_path / "new.csv"], ["good"], "text", "review").row_names[1] == "good"  # a table is there too
+    with pytest.raises(InputError, match="expected something to label"):
+        read_inputs([], [], "text", "review")

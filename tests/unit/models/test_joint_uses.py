@@ -172,3 +172,10 @@ def test_where_a_class_cannot_be_added(houses: Path, squares: Path, tmp_path: Pa
     photo = given_rows(load_joint(squares), [squares.parent / "squares-0.csv"], [])
     with pytest.raises(InputError, match=r"no example of 'green' is left: .* \(the model was learned from it\)"):
         add_joint_class(load_joint(squares), None, "green", photo)
+
+
+def test_an_input_column_of_a_model_of_numbers_is_refused(houses: Path, tmp_path: Path) -> None:
+    table = write_houses(tmp_path / "new.csv", rows=3)
+    assert len(given_rows(load_joint(houses), [table], []).examples) == 3
+    with pytest.raises(InputError, match=r"reads the columns size, age and no other: leave --input .* out"):
+        given_rows(load_joint(houses), [table], [], input="price")

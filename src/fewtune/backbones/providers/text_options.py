@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, final
 from urllib.parse import unquote
 
+from fewtune.data.examples import Examples
 from fewtune.data.prompts.shipped import read_template
 from fewtune.data.prompts.template import Template
 from fewtune.data.prompts.words import LabelWords, read_words
@@ -48,6 +49,12 @@ class TextOptions:
             read_words(self.words)
         elif self.pair is not None and len(self.fields) < 2:
             raise InputError("--pair is for two text columns: give their names, --input FIRST SECOND.")
+
+    def check_for(self, examples: Examples) -> None:
+        """Raise InputError where texts are to be read in some way, and the rows are none."""
+        if self != TextOptions() and examples.modality != "text":
+            what = "a template, label words, pairs and long texts are for texts"
+            raise InputError(f"{what}, but {examples.name} holds {examples.modality}s.")
 
     def onto(self, name: str, class_names: Sequence[str] = ()) -> str:
         """The name of a backbone with these options. `class_names`: the shipped words of other classes are left out."""

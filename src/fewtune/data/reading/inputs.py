@@ -137,9 +137,10 @@ def read_given(
     wanted = wanted if isinstance(wanted, Wanted) else Wanted(wanted)
     modality = wanted.modality
     parts = [_one(path, wanted, column, strict) for path in paths]
-    if paths and column and not any(map(has_columns, paths)):
+    if (paths or texts) and column and not any(map(has_columns, paths)):
         named = column if isinstance(column, str) else " ".join(column)
-        raise InputError(f"{paths[0]} has no columns, so {option(f'--input {named}', f'input={column!r}')} names nothing: leave it out.")
+        flag = option(f"--input {named}", f"input={column!r}")
+        raise InputError(f"{paths[0] if paths else 'a typed text'} has no columns, so {flag} names nothing: leave it out.")
     if texts:
         if modality != "text":
             raise InputError(f"this model labels {modality}s, but a text was given: give {modality} files instead.")

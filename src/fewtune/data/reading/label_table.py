@@ -57,6 +57,14 @@ class LabelTable:
     names: tuple[str, ...]
     input: str | None = None
 
+    def refuse_backbone(self, given: bool) -> None:
+        """Raise InputError where a backbone is `given`, or how it reads, and numbers are the only input."""
+        if self.bare and given:
+            raise InputError(
+                f"{self.examples.name}: numbers are all that is read, so there is no backbone: name the column of texts or photos with "
+                f"{option('--input NAME')}, or leave out what is said about a backbone."
+            )
+
     @property
     def bare(self) -> bool:
         """Whether numbers are the only input."""

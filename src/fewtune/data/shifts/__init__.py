@@ -11,11 +11,12 @@ from fewtune.lazy import opened
 if TYPE_CHECKING:
     from fewtune.data.shifts.classes import held_out_subgroups, reweighted
     from fewtune.data.shifts.corruptions import CORRUPTIONS, block_shuffled, corrupted
-    from fewtune.data.shifts.named import each_shifted, shifted
+    from fewtune.data.shifts.named import check_shifts, each_shifted, shifted
 
 _WHERE = {
     "CORRUPTIONS": "corruptions",
     "block_shuffled": "corruptions",
+    "check_shifts": "named",
     "corrupted": "corruptions",
     "each_shifted": "named",
     "held_out_subgroups": "classes",
@@ -26,6 +27,7 @@ _WHERE = {
 __all__ = [
     "CORRUPTIONS",
     "block_shuffled",
+    "check_shifts",
     "corrupted",
     "each_shifted",
     "held_out_subgroups",

@@ -12,12 +12,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image, ImageFilter
 
 from fewtune.data.examples import Examples
 from fewtune.data.shifts.changed import Pixels, changed
-from fewtune.data.views.blocks import shuffled
 from fewtune.data.views.views import BlockShuffle
 from fewtune.errors import InputError, unknown
 from fewtune.keys import key
@@ -121,6 +119,10 @@ def block_shuffled(examples: Examples, size: int, side: int = 224, seed: int = 0
 
     Give `side` the size of the backbone's input, so that blocks stay whole. Raises InputError for a size outside 1 to `side`.
     """
+    import torch  # the words of a shift are checked before it is loaded
+
+    from fewtune.data.views.blocks import shuffled
+
     view = BlockShuffle(size=size, seed=seed)
     if not 1 <= size <= side:
         raise InputError(f"blocks have 1 to {side} pixels a side, found size {size}.")

@@ -22,23 +22,40 @@ def shifted(examples: Examples, shift: str, *, side: int = 224, seed: int = 0) -
     >>> shifted(examples, "shares:cat=3").name
     'photos@reweighted'
     """
-    kind, _, how = shift.partition(":")
-    if kind in CORRUPTIONS:
-        return corrupted(examples, kind, int(_number(shift, how or "3", whole=True)), seed)
-    if kind == "blocks":
-        return block_shuffled(examples, int(_number(shift, how, whole=True)), side, seed)
+    kind, how = _read(shift)
     if kind == "shares":
-        return reweighted(examples, _shares(examples.class_names, shift, how), seed)
+        return reweighted(examples, _shares(examples.class_names, shift, str(how)), seed)
     if kind == "subgroups":
-        return held_out_subgroups(examples, share=_number(shift, how or "0.5"), seed=seed)[1]
-    raise unknown("shift", kind, (*CORRUPTIONS, *OTHERS))
+        return held_out_subgroups(examples, share=float(how), seed=seed)[1]
+    return block_shuffled(examples, int(how), side, seed) if kind == "blocks" else corrupted(examples, kind, int(how), seed)
 
 
 def each_shifted(examples: Examples, shifts: Sequence[str], *, side: int = 224, seed: int = 0) -> list[Examples]:
     """The collection under each shift. Raises InputError for one that is given twice."""
+    check_shifts(shifts)
+    return [shifted(examples, one, side=side, seed=seed) for one in shifts]
+
+
+def check_shifts(shifts: Sequence[str]) -> None:
+    """Raise InputError for a shift that is given twice, or that no collection could have."""
     if twice := next((one for one in shifts if list(shifts).count(one) > 1), None):
         raise InputError(f"the shift {twice} is given twice: give each once.")
-    return [shifted(examples, one, side=side, seed=seed) for one in shifts]
+    for one in shifts:
+        _read(one)
+
+
+def _read(shift: str) -> tuple[str, float | str]:
+    """The kind of a shift, and its number; of `shares` the words after the colon."""
+    kind, _, how = shift.partition(":")
+    if kind == "shares":
+        return kind, how
+    if kind == "subgroups":
+        return kind, _number(shift, how or "0.5")
+    if kind in CORRUPTIONS:
+        return kind, _number(shift, how or "3", whole=True)
+    if kind == "blocks":
+        return kind, _number(shift, how, whole=True)
+    raise unknown("shift", kind, (*CORRUPTIONS, *OTHERS))
 
 
 def _number(shift: str, text: str, *, whole: bool = False) -> float:

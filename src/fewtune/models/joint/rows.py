@@ -49,6 +49,8 @@ def given_rows(
         return read_given(paths, texts, _wanted(bundle.backbone), input or usual, strict=strict)
     if not paths:
         raise InputError("expected a table to label.")
+    if input:
+        raise InputError(f"this model reads the columns {', '.join(bundle.numbers)} and no other: leave {option('--input')} out.")
     tables, start = [], 0
     for path in paths:
         if not path.exists():
