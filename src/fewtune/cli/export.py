@@ -42,13 +42,15 @@ def export(
     quiet: bool
         Write no progress to standard error.
     """
+    from fewtune.errors import InputError
     from fewtune.models.its_place import check_found
 
+    if input and not inputs:
+        raise InputError("--input is the column of tables on which the export is checked, and none is given: leave it out.")
     check_found(run, weights)  # before torch is loaded
 
     from fewtune.cli.say import note, tell
     from fewtune.data.reading.inputs import read_inputs
-    from fewtune.errors import InputError
     from fewtune.models.bundle import load_bundle
     from fewtune.models.export import export_onnx
     from fewtune.models.onnx_provider import need_onnx
@@ -56,8 +58,6 @@ def export(
     from fewtune.models.record import is_joint
 
     assert format == "onnx"
-    if input and not inputs:
-        raise InputError("--input is the column of tables on which the export is checked, and none is given: leave it out.")
     if is_joint(run):
         from fewtune.cli.export_columns import export_columns
 
