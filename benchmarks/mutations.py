@@ -174,7 +174,9 @@ _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
     ("statistics", "the luck of the folds is forgotten", "statistics/evidence.py", "covariance + np.diag(luck)", "covariance", (GAIN,)),
     ("statistics", "the p does not count the rivals", "statistics/paired_gain.py", "p = max(alone, together)", "p = alone", (GAIN,)),
     ("statistics", "the bound is one standard error", "statistics/paired_gain.py", "mean - quantile * float(error[place])", "mean - float(error[place])", (GAIN,)),
-    ("statistics", "the p is that of the best rival", "statistics/paired_gain.py", "freedom, float(t[place]), level)", "freedom, float(t[best]), level)", (KEEP,)),
+    ("statistics", "the p is that of the best rival", "statistics/paired_gain.py", "freedom, float(t[place]), level)", "freedom, float(t[chance.argmin()]), level)", (KEEP,)),
+    ("statistics", "the degrees of freedom are those of another rival", "statistics/paired_gain.py", "float(each[place])", "float(each[chance.argmin()])", (GAIN,)),
+    ("statistics", "the most certain gain is the largest t", "statistics/paired_gain.py", "int(np.argmin(chance))", "int(np.argmax(t))", (GAIN,)),
     ("statistics", "accuracy falls with labels", "statistics/expected.py", "Slope(max(0.0, value),", "Slope(value,", (EXPECTED,)),
     ("statistics", "a perfect accuracy is taken for sure", "statistics/expected.py", "/ 2 + 1) / (n + 2), chance)", "/ 2) / n, chance)", (EXPECTED,)),
     # sides

@@ -45,20 +45,20 @@ class Gain:
 
 
 def paired_gain(evidence: Evidence, level: float = 0.95, *, side: str | None = None) -> Gain:
-    """The gain of a rival, by default the most certain one (largest mean / standard error), tested against "no rival gains" at 1 - level.
+    """The gain of a rival, by default the most certain one (smallest p alone), tested against "no rival gains" at 1 - level.
 
     A lone rival has a one-sided t test. Of several, p is the chance that the largest of their t values, which are correlated as the gains
-    are (Dunnett), is as large as this rival's; it is drawn 10,000 times with a fixed seed. Rivals that answer alike cost little. Raises
-    ValueError for a side that the evidence does not have.
+    are (Dunnett) and have this rival's degrees of freedom, is as large as its own; it is drawn 10,000 times with a fixed seed. Rivals that
+    answer alike cost little. Raises ValueError for a side that the evidence does not have.
     """
     level = fraction(level)
     error = evidence.error
     with np.errstate(invalid="ignore", divide="ignore"):
         t = np.where(error > 0, evidence.mean / error, 0.0)
-    best = int(np.argmax(t))
-    place = best if side is None else evidence.names.index(side)
-    freedom = float(np.maximum(evidence.freedom[best], 1.0))
-    alone = float(stdtr(freedom, -t[place]))
+    each: Floats = np.maximum(evidence.freedom, 1.0)
+    chance: Floats = stdtr(each, -t)
+    place = int(np.argmin(chance)) if side is None else evidence.names.index(side)
+    freedom, alone = float(each[place]), float(chance[place])
     p, quantile = alone, float(stdtrit(freedom, level))
     if len(t) > 1:
         together, quantile = _largest_of(evidence.covariance, freedom, float(t[place]), level)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 from scipy.special import log_softmax
 
 from fewtune.statistics import evidence_of_classes, evidence_of_rows, expected_best, joined_evidence, paired_gain, soft_correctness
@@ -229,6 +229,26 @@ def test_the_bound_of_several_is_the_quantile_of_their_largest() -> None:
     assert gain.low == pytest.approx(0.03 - 0.02 * stats.norm.ppf(0.95**0.25), abs=0.001)
     assert gain.p == pytest.approx(1 - stats.norm.cdf(1.5) ** 4, abs=0.015)
     assert paired_gain(found, 0.5).low == pytest.approx(0.03 - 0.02 * stats.norm.ppf(0.5**0.25), abs=0.001)
+
+
+def test_a_bound_has_the_degrees_of_freedom_of_its_own_rival() -> None:
+    """Two unrelated gains, one with a variance from few runs: the quantiles of the largest of two t that share their scale, by scipy."""
+    means, few, many = np.array([0.10, 0.09]), 4.0, 200.0
+    found = Evidence(("few", "many"), means, np.eye(2) * 0.02**2, np.array([few, many]), 60, 0, means)
+    for side, mean, freedom in (("few", 0.10, few), ("many", 0.09, many)):
+        largest = stats.multivariate_t(shape=np.eye(2), df=freedom)
+        gain = paired_gain(found, side=side)
+        quantile = optimize.brentq(lambda q, largest=largest: float(largest.cdf([q, q])) - 0.95, 1, 5, xtol=1e-4)
+        assert gain.low == pytest.approx(mean - 0.02 * quantile, abs=0.001)
+        assert gain.p == pytest.approx(1 - float(largest.cdf([mean / 0.02] * 2)), abs=0.003)
+
+
+def test_the_most_certain_gain_is_the_one_with_the_smallest_p() -> None:
+    """Three errors ahead with two degrees of freedom is less sure than two and a half with a hundred."""
+    means = np.array([0.06, 0.05])
+    found = paired_gain(Evidence(("few", "many"), means, np.eye(2) * 0.02**2, np.array([2.0, 100.0]), 60, 0, means))
+    assert stats.t.sf(3, 2) > 0.04 > 0.01 > stats.t.sf(2.5, 100)
+    assert found.side == "many" and found.kept
 
 
 def test_own_rows_that_say_the_opposite_keep_nothing() -> None:
