@@ -109,6 +109,7 @@ _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
     ("adaptation", "classes begin with different folds", "learners/folds.py", "np.arange(len(mine)) % folds", "(int(label) + np.arange(len(mine))) % folds", ("tests/unit/learners/test_folds.py",)),
     ("adaptation", "lone rows are held out", "learners/folds.py", "np.where(counts >= 2, counts, 0)", "np.where(counts >= 1, counts, 0)", ("tests/unit/learners/test_folds.py",)),
     ("adaptation", "ties go to the last learner", "learners/choice.py", "return max(means, key=lambda name: means[name])", "return max(reversed(means), key=lambda name: means[name])", (CHOOSE,)),
+    ("adaptation", "the rule counts the folds that were asked for", "learners/choice.py", "losses, splits.folds)", "losses, folds)", (CHOOSE,)),
     ("adaptation", "the usual learner is never left", "learners/choice.py", "return best if best != prior and ahead[best].low > 0 else prior", "return prior", (CHOOSE,)),
     ("adaptation", "the usual learner is left for any lead", "learners/choice.py", "ahead[best].low > 0 else prior", "ahead[best].mean > 0 else prior", (CHOOSE,)),
     ("adaptation", "a blend multiplies by its temperatures", "learners/choice.py", "part.logits.double() / t for", "part.logits.double() * t for", (CHOOSE,)),

@@ -139,7 +139,8 @@ def choose_learner(
     fitted = {name: method for name, (method, _) in answered.items()}
     answers = {name: a for name, (_, a) in answered.items()}
     correct = {name: a.correct(labels, count) for name, a in answers.items()}
-    best = _best(correct) if prior is None else _unless_better(prior, {n: a.losses(labels, count) for n, a in answers.items()}, folds)
+    losses = {} if prior is None else {name: a.losses(labels, count) for name, a in answers.items()}
+    best = _best(correct) if prior is None else _unless_better(prior, losses, splits.folds)
     excess = 0.0 if best == prior or len(correct) == 1 else _excess(correct, best, labels, seed)
     chosen = answers[best]
     slope = _slope(fitted[best], labelled, splits, chosen, vectors, seed)

@@ -21,7 +21,7 @@ from fewtune.models.fitting import fit_head
 from fewtune.parts.heads import Blend, Logistic, NamedLogistic
 from fewtune.recipes.default_learners import candidates, remarks_on_candidates
 from fewtune.recipes.frozen import blend, centroid, logistic, matching, ridge, text_prior, zero_shot
-from fewtune.statistics import Interval, UsualTemperature, best_of_candidates, expected_accuracy, fit_temperature
+from fewtune.statistics import Interval, UsualTemperature, best_of_candidates, expected_accuracy, fit_temperature, held_out_difference
 
 Floats = NDArray[np.float64]
 
@@ -197,6 +197,20 @@ def test_the_rule_is_an_interval_of_the_log_loss() -> None:
         losses = {"a": np.ones(8), "b": 1 - gained - shift, "c": np.full(8, 1.2)}
         assert _unless_better("a", losses, 5) == expected
     assert _unless_better("a", {"a": np.ones(8)}, 5) == "a"
+
+
+def test_learners_are_compared_by_the_folds_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two rows a class there are two folds: the rule and the table count half of the rows as learned from, not four fifths."""
+    asked: list[int] = []
+
+    def counted(differences: Floats, folds: int, level: float = 0.95) -> Any:
+        asked.append(folds)
+        return held_out_difference(differences, folds, level)
+
+    monkeypatch.setattr("fewtune.learners.choice.held_out_difference", counted)
+    x, y = sample(np.random.default_rng(13), 2, 0.5)
+    choice = choose({"a": centroid(), "b": logistic()}, x, y, prior="a")
+    assert choice.splits.folds == 2 and asked == [2, 2]
 
 
 def expected_by_hand(choice: Choice, correct: Floats, excess: float) -> Interval:
