@@ -54,12 +54,12 @@ class HeldOut:
     def log_probabilities(self) -> Floats:
         """Calibrated, [R, N, K]: the answers to a fold by the temperature that suits the answers to all rows outside it."""
         with np.errstate(invalid="ignore"):
-            found: Floats = log_softmax(self.logits / self._temperatures[:, :, None], axis=2)
+            found: Floats = log_softmax(self.logits / self.temperatures[:, :, None], axis=2)
         return found
 
     @cached_property
-    def _temperatures(self) -> Floats:
-        """Of every answer [R, N]; where folds are not known, that of all answers."""
+    def temperatures(self) -> Floats:
+        """Of every answer [R, N]: from the answers to all rows outside its fold; where folds are not known, that of all answers."""
         found = np.full(self.logits.shape[:2], np.nan)
         if self.fold is None:
             found[self._answered] = self.temperature
