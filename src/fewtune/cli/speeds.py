@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,7 +26,7 @@ from fewtune.learning import declared
 from fewtune.learning.budget import each_phase, fit_phases
 from fewtune.learning.ground import Ground
 from fewtune.learning.method import Method
-from fewtune.learning.phase import Adapt, phases_of
+from fewtune.learning.phase import phases_of
 from fewtune.learning.train import train
 from fewtune.parts.heads import Blend
 from fewtune.parts.plan import resolve
@@ -35,12 +34,12 @@ from fewtune.recipes.default_learners import candidates
 from fewtune.recipes.language import read_method
 from fewtune.sides.guard import own_splits_allow
 from fewtune.sides.own import OwnTuner, own_method
-from fewtune.sides.planning import seconds_a_run
+from fewtune.sides.planning import FEW_ROWS, fits, seconds_a_run
 from fewtune.sources.tuner import upper_groups
 from fewtune.tasks.task import source_tasks
 
 _STEP = 32  # rows of a step of a run on other data
-_PROBE = 8  # rows embedded, and rows trained on, to measure the speed
+_PROBE = FEW_ROWS  # rows embedded, and rows trained on, to measure the speed
 _TIMES = 4  # that the fixed work is done, of which the fastest counts: the first warms up
 _LONG = 60.0  # seconds of a run: in about a tenth of it a whole batch is measured
 _REFERENCE = 0.020  # seconds of the fixed work of `_slower` on the reference machine
@@ -148,16 +147,19 @@ def _run(examples: Examples, backbone: Backbone, how: AdaptSettings) -> tuple[fl
     recipes, rows = _recipes(examples, backbone, how), _trained(examples)
     if not recipes:
         return 0.0, 0.0
-    method, space = own_method(recipes[0]), RowSpace([examples])
+    tuner = OwnTuner(_target(examples, backbone, rows), RowSpace([examples]), backbone, own_method(recipes[0]), how.seed)
 
     def seconds(count: int) -> tuple[float, float]:
         some = rows[np.linspace(0, len(rows) - 1, count).astype(np.int64)]
         began = time.monotonic()
-        run = seconds_a_run(OwnTuner(_target(examples, backbone, some), space, backbone, method, how.seed))
+        run = seconds_a_run(tuner.of_rows(some))
         return run, time.monotonic() - began
 
-    few, batch = min(_PROBE, len(rows)), min(len(rows), _batch(method))
-    run, tried = (batch / few * one for one in seconds(few))
+    few, batch = min(_PROBE, len(rows)), min(len(rows), tuner.batch)
+    run, tried = seconds(few)
+    if not fits(run, 60 * how.minutes):  # `adapt` then measures no more than this
+        return batch / few * run, tried
+    run, tried = (batch / few * one for one in (run, tried))
     return (run, tried) if run > _LONG else seconds(batch)
 
 
@@ -176,12 +178,6 @@ def _visit(examples: Examples, backbone: Backbone, how: AdaptSettings) -> float:
     train(ground, one, tasks, key(how.seed, "speed"))
     done = train(ground, few, tasks, key(how.seed, "speed"))
     return done.seconds / max(done.visits, 1)
-
-
-def _batch(method: Method) -> int:
-    """Rows that an update sees, at most."""
-    assert isinstance(method.learner, Adapt)
-    return max(getattr(phase.sampler, "batch", 0) or sys.maxsize for phase in phases_of(method.learner.phases))
 
 
 def _target(examples: Examples, backbone: Backbone, rows: Integers) -> Target:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field, replace
 from typing import final
 
@@ -84,6 +85,11 @@ class OwnTuner:
         return len(phases_of(self._adapt.phases))
 
     @property
+    def batch(self) -> int:
+        """Rows that an update sees, at most."""
+        return max(getattr(phase.sampler, "batch", 0) or sys.maxsize for phase in phases_of(self._adapt.phases))
+
+    @property
     def _adapt(self) -> Adapt:
         assert isinstance(self.method.learner, Adapt)
         return self.method.learner
@@ -92,6 +98,10 @@ class OwnTuner:
         """The same with so many steps in each phase, for measuring its speed."""
         phases: tuple[Step, ...] = each_phase(self._adapt.phases, lambda phase: replace(phase, steps=min(steps, phase.steps)))
         return replace(self, method=replace(self.method, learner=replace(self._adapt, phases=phases)))
+
+    def of_rows(self, rows: Integers) -> OwnTuner:
+        """The same for a target with these labelled rows alone, for measuring its speed."""
+        return replace(self, target=replace(self.target, support=rows))
 
     def _ground(self, start: Backbone) -> Ground:
         """What runs on `start`. On the backbone as it came, what no step changes is computed once a row, for all folds; another start is

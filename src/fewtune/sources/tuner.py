@@ -19,11 +19,11 @@ STEPS = 100  # that a run should have at least, if need be with fewer rows a ste
 
 
 def finetuner_for(target: Target, backbone: Backbone, source_rows: SourceRows, how: SourceSettings, job: Job, visits: int) -> Finetuner:
-    """What finetunes within so many rows a run (0: any number). By default it takes episodes like the target's, small enough for 100 steps
-    of 32 rows or more, and moves the upper third of the backbone's groups on a CPU."""
+    """What finetunes within so many rows a run. By default it takes episodes like the target's, small enough for 100 steps of 32 rows or
+    more, and moves the upper third of the backbone's groups on a CPU."""
     shots = int(np.clip(np.median(target.shots()), 1, how.most // 2))
     ways = min(len(target.class_names), MOST_WAYS)
-    rows = min(STEP_ROWS, max(LEAST_ROWS, visits // STEPS)) if visits else STEP_ROWS
+    rows = min(STEP_ROWS, max(LEAST_ROWS, visits // STEPS))
     each = max(2, -(-rows // ways))  # rows of a class in a step
     support = min(shots, each // 2)
     last = upper_groups(backbone)

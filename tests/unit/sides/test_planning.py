@@ -12,6 +12,8 @@ import pytest
 from fewtune.sides import planning
 from fewtune.sides.planning import Plan, planned, seconds_a_run, settings_within
 
+ANY: Any = SimpleNamespace(target=SimpleNamespace(support=np.arange(8)), batch=8)
+
 
 @pytest.mark.parametrize(
     ("seconds", "repeats"),
@@ -20,19 +22,19 @@ from fewtune.sides.planning import Plan, planned, seconds_a_run, settings_within
 def test_time_for_the_folds_and_a_run_on_all_labels(seconds: float, repeats: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run takes ten seconds: 50 for four folds and the last run, of which nine tenths of the time may be planned; 40 more a repeat."""
     monkeypatch.setattr(planning, "seconds_a_run", lambda _: 10.0)
-    assert planned(SimpleNamespace(), seconds) == Plan(repeats, 10.0)  # type: ignore[arg-type]
+    assert planned(ANY, seconds) == Plan(repeats, 10.0)
 
 
 @pytest.mark.parametrize(("seconds", "repeats"), [(55.0, 0), (56.0, 1), (299.0, 1), (301.0, 2), (math.inf, 2)])
 def test_a_second_repeat_leaves_time_for_other_methods(seconds: float, repeats: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two others wait: the first repeat may take all of the time, the second only a third."""
     monkeypatch.setattr(planning, "seconds_a_run", lambda _: 10.0)
-    assert planned(SimpleNamespace(), seconds, 0, 2) == Plan(repeats, 10.0)  # type: ignore[arg-type]
+    assert planned(ANY, seconds, 0, 2) == Plan(repeats, 10.0)
 
 
 def test_so_many_repeats_as_are_asked_for_however_long_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "seconds_a_run", lambda _: 10.0)
-    assert [planned(SimpleNamespace(), s, 3) for s in (0.0, math.inf)] == [Plan(3, 10.0)] * 2  # type: ignore[arg-type]
+    assert [planned(ANY, s, 3) for s in (0.0, math.inf)] == [Plan(3, 10.0)] * 2
 
 
 def test_the_fewest_runs_that_tell_anything() -> None:
@@ -71,3 +73,45 @@ def test_the_time_of_a_run_is_that_of_its_steps_without_what_all_runs_share(
     monkeypatch.setattr(planning.time, "monotonic", lambda: tuner.now)
     assert seconds_a_run(tuner) == pytest.approx(2 + 3 * steps)  # type: ignore[arg-type]
     assert max(tuner.ran) < 10  # a look, not a run
+
+
+class Rows:
+    """A tuner of 60 rows in batches of 32: a run takes a second for each row of a batch, and half a second for each row there is."""
+
+    def __init__(self, rows: Any = None) -> None:
+        self.target: Any = SimpleNamespace(support=np.arange(100, 160) if rows is None else rows)
+        self.batch = 32
+
+    def of_rows(self, rows: Any) -> Rows:
+        return Rows(rows)
+
+    @property
+    def seconds(self) -> float:
+        count = len(self.target.support)
+        return min(count, self.batch) + count / 2
+
+
+@pytest.mark.parametrize(
+    ("seconds", "repeats", "found", "looked"),
+    [
+        (66.0, 0, Plan(0, 48.0), [8]),  # five runs of 8 rows take 60 seconds, nine tenths of 66.7
+        (67.0, 0, Plan(0, 62.0), [8, 60]),
+        (345.0, 0, Plan(1, 62.0), [8, 60]),
+        (math.inf, 0, Plan(2, 62.0), [60]),
+        (1.0, 3, Plan(3, 62.0), [60]),
+    ],
+)
+def test_no_more_is_measured_where_a_few_rows_take_too_long(
+    seconds: float, repeats: int, found: Plan, looked: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are spread over all rows; the time that is said is that of a batch of such rows."""
+    seen: list[Any] = []
+
+    def seconds_a_run(tuner: Rows) -> float:
+        seen.append(tuner.target.support)
+        return tuner.seconds
+
+    monkeypatch.setattr(planning, "seconds_a_run", seconds_a_run)
+    assert planned(Rows(), seconds, repeats) == found  # type: ignore[arg-type]
+    assert [len(rows) for rows in seen] == looked
+    assert looked[0] != 8 or (seen[0][0], seen[0][-1]) == (100, 159)

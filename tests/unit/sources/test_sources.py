@@ -34,6 +34,7 @@ from fewtune.sides.clock import Clock
 from fewtune.sides.job import Job, Workplace
 from fewtune.sides.route import FROZEN
 from fewtune.sides.settings import OwnSettings
+from fewtune.sources import stages
 from fewtune.sources.planning import least_visits, looked_at, rows_within
 from fewtune.sources.settings import SELECTION, TRIES, SourceSettings
 from fewtune.sources.source_rows import usable_rows
@@ -267,6 +268,13 @@ def test_no_time_is_said(backbone: Backbone, tmp_path: Path) -> None:
     found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, visits=0, minutes=1e-6)
     assert found.sources is not None and not found.finetuned and "Too little time to tell" in found.details[0]
     assert "minutes on this machine: --budget minutes=" in found.details[0]
+
+
+def test_a_run_that_gets_no_rows_has_small_steps_too(backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole steps of 150 rows would take four times as long, and so would the time that is said to be enough."""
+    monkeypatch.setattr(stages._Stages, "affordable", lambda *_: 0)
+    found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, visits=0)
+    assert found.sources is not None and (found.sources.tuner.visits, least_visits(found.sources.tuner)) == (0, 50 * 35)
 
 
 @pytest.mark.parametrize("name", sorted(CHOICES))
