@@ -17,6 +17,7 @@ from fewtune.adaptation.settings import AdaptSettings
 from fewtune.data.examples import Examples
 from fewtune.errors import Diverged, InputError
 from fewtune.sides.beside import beside_frozen
+from fewtune.sides.clock import AT_ONCE, Turn
 from fewtune.sides.guard import FOLDS, LEAST_ITEMS, LEAST_SHOTS
 from fewtune.sides.job import Job
 from fewtune.sides.own import OwnTuner
@@ -81,6 +82,7 @@ class Finetuning:
         if sources and wanted in ("never", "own"):
             self.notes.append(f"The other data was not used, because finetune is {wanted!r}.")
         own = wanted in ("auto", "own", "all") and self.own.possible
+        turn = Turn(OWN_SHARE, self.job.clock.spent) if own else AT_ONCE
         if own:
             self._own_sides(OWN_SHARE if sources and wanted != "own" else 1.0)
         elif wanted == "own":
@@ -88,7 +90,7 @@ class Finetuning:
         elif wanted in ("auto", "all") and self.own.too_few:
             self.remarks.append(TOO_FEW)
         if sources and wanted in ("auto", "sources", "all"):
-            self._source_side(sources)
+            self._source_side(sources, turn)
             if OWN in self.judging.held and SOURCES in self.judging.held:
                 self.judging.judge(self.own.route_after(self.judging.routes[SOURCES]))
         if OWN in self.judging.held and len(self.own.settings) > 1:
@@ -146,8 +148,8 @@ class Finetuning:
         )
         return Plan(int(repeats), seconds)
 
-    def _source_side(self, sources: Sequence[Examples]) -> None:
+    def _source_side(self, sources: Sequence[Examples], turn: Turn) -> None:
         frozen = self.frozen
-        self.sources = use_sources(frozen.target, frozen.side, frozen.methods, sources, self.how.sources, self.job)
+        self.sources = use_sources(frozen.target, frozen.side, frozen.methods, sources, self.how.sources, self.job, turn=turn)
         if self.sources.route is not None:
             self.judging.judge(self.sources.route)

@@ -18,6 +18,22 @@ def budget_asked(minutes: float) -> str:
 
 
 @final
+@dataclass(frozen=True)
+class Turn:
+    """When a part of the work comes: at once, or after another one, which may take a share `before` of the time from `began` seconds on."""
+
+    before: float = 0.0
+    began: float = 0.0
+
+    def enough(self, spent: float, seconds: float) -> float:
+        """The seconds of a budget that leave `seconds` for this part, where `spent` seconds are gone now."""
+        return max(spent + seconds, self.began + seconds / (1 - self.before))
+
+
+AT_ONCE = Turn()
+
+
+@final
 @dataclass
 class Stage:
     """A part of the job: seconds, and the rows that were looked at in training."""

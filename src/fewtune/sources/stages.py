@@ -16,6 +16,7 @@ from fewtune.errors import Diverged, InputError
 from fewtune.learners.side import Side
 from fewtune.learners.target import Target
 from fewtune.learning.method import Method
+from fewtune.sides.clock import AT_ONCE, Turn
 from fewtune.sides.guard import LEAST_ITEMS, LEAST_SHOTS, Guard, own_splits_allow
 from fewtune.sides.job import Job
 from fewtune.sides.own import LEAST_STEPS
@@ -47,8 +48,10 @@ def use_sources(
     job: Job,
     *,
     judge: bool = True,
+    turn: Turn = AT_ONCE,
 ) -> SourceOutcome:
     """Finetune the frozen side's backbone on what suits the target, and compare. `methods`: the learners that either side may choose from.
+    `turn`: what comes before it in a longer budget.
 
     Without `judge` the guard is not asked, and the frozen model is the outcome (for studies of the choice of tasks). The target's test
     rows are used for nothing but to keep their copies out of the sources, whatever their labels.
@@ -68,7 +71,7 @@ def use_sources(
             note = f"The budget allows {most} rows of a class of the sources, not {how.most}."
             source_rows = replace(source_rows, notes=(note, *source_rows.notes))
     choosing = choosing_for(target, frozen, source_rows, how.seeded(job.seed), job.seed)
-    return _Stages(choosing, methods, job, RowSpace([target.examples], remember=REMEMBERED)).run(judge)
+    return _Stages(choosing, methods, job, RowSpace([target.examples], remember=REMEMBERED), turn).run(judge)
 
 
 def _known(target: Target, frozen: Side, how: SourceSettings, job: Job) -> str:
@@ -87,6 +90,7 @@ class _Stages:
     methods: Mapping[str, Method]
     job: Job
     space: RowSpace
+    turn: Turn
     sides: dict[tuple[str, ...], Side] = field(default_factory=dict)
 
     @property
@@ -191,7 +195,7 @@ class _Stages:
         if self.how.visits:
             asked = option(f"--budget visits={least_visits(tuner)}", f"SourceSettings(visits={least_visits(tuner)})")
         else:
-            minutes = math.ceil(self.job.clock.spent / 60 + self.cost.minutes_for(least_visits(tuner)))
+            minutes = math.ceil(self.turn.enough(self.job.clock.spent, 60 * self.cost.minutes_for(least_visits(tuner))) / 60)
             asked = f"about {minutes:.0f} minutes on this machine: {self.job.clock.ask(minutes)}"
         return f"Too little time to tell whether finetuning on the sources would help: {of}. It takes {asked}."
 

@@ -26,6 +26,7 @@ from fewtune.recipes import read_method
 from fewtune.report.collect import findings_of
 from fewtune.sides import settings as settings_of_own
 from fewtune.sides.beside import BESIDE
+from fewtune.sides.clock import Turn
 from fewtune.sides.greedy import GREEDY
 from fewtune.sides.held_out import held_out
 from fewtune.sides.job import Workplace
@@ -231,6 +232,11 @@ def test_own_labels_leave_time_for_the_sources(
     sources: bool, finetune: Any, share: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[float] = []
+    turns: list[Turn] = []
+
+    def use_sources(*_: object, turn: Turn) -> None:
+        turns.append(turn)
+        raise Stopped
 
     def planned(_: object, seconds: float, repeats: int, others: int) -> Plan:
         assert repeats == 0 and others == 0
@@ -238,14 +244,11 @@ def test_own_labels_leave_time_for_the_sources(
         return Plan(0, 1.0)
 
     monkeypatch.setattr(finetuning, "planned", planned)
-    monkeypatch.setattr(finetuning, "use_sources", stop)
+    monkeypatch.setattr(finetuning, "use_sources", use_sources)
     found = adapted(tmp_path, sources=sources, finetune=finetune, minutes=100.0)
+    assert [turn.before for turn in turns] == ([1 - 0.6] if found.stopped else [])
     assert found.stopped == (sources and finetune == "auto")
     assert given == pytest.approx([share * 6000], rel=0.02)
-
-
-def stop(*_: object) -> None:
-    raise Stopped
 
 
 def test_training_that_diverges_is_said_and_the_frozen_model_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fewtune.sides import planning
+from fewtune.sides.clock import AT_ONCE, Turn
 from fewtune.sides.planning import Plan, planned, seconds_a_run, settings_within
 
 ANY: Any = SimpleNamespace(target=SimpleNamespace(support=np.arange(8)), batch=8)
@@ -115,3 +116,9 @@ def test_no_more_is_measured_where_a_few_rows_take_too_long(
     assert planned(Rows(), seconds, repeats) == found  # type: ignore[arg-type]
     assert [len(rows) for rows in seen] == looked
     assert looked[0] != 8 or (seen[0][0], seen[0][-1]) == (100, 159)
+
+
+def test_the_minutes_that_are_said_leave_enough_after_own_labels_took_their_part() -> None:
+    """Of 110 seconds 10 are gone when own labels begin and 40 when they end: 60 are left. What they took already may be more than that."""
+    turn = Turn(before=0.4, began=10.0)
+    assert (turn.enough(30.0, 60.0), turn.enough(80.0, 60.0), AT_ONCE.enough(30.0, 60.0)) == (110.0, 140.0, 90.0)
