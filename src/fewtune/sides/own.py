@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import final
 
@@ -39,6 +40,12 @@ def own_method(recipe: str) -> Method:
     return method
 
 
+def _check_numbers(what: str, tensors: Iterable[Tensor]) -> None:
+    """Raise Diverged where these are not finite."""
+    if not all(bool(torch.isfinite(t).all()) for t in tensors):
+        raise Diverged(f"finetuning on your own labels ended with {what} that are no numbers: give a lower learning rate (lr).")
+
+
 @final
 @dataclass(frozen=True, eq=False)
 class OwnTuner:
@@ -57,18 +64,19 @@ class OwnTuner:
     def made(self, rows: Integers, start: Backbone | None = None) -> Made:
         """The side that has seen the labels of these rows alone, from `start` (by default the backbone as it came).
 
-        Features are of the target's labelled rows; others are zero. Raises Diverged where a weight is no number in the end.
+        Features are of the target's labelled rows; others are zero. Raises Diverged where a weight or a feature is no number in the end.
         """
         ground, adapt = self._ground(start or self.backbone), self._adapt
         weights = ground.start()
         with torch.no_grad():
             own = tune(ground, adapt, weights, self._episode(rows), key(self.seed, "own labels"))
         ended = {**weights, **{n: t.detach() for n, t in own.items()}}
-        if not all(bool(torch.isfinite(ended[n]).all()) for n in own):
-            raise Diverged("finetuning on your own labels ended with weights that are no numbers: give a lower learning rate (lr).")
+        _check_numbers("weights", [ended[n] for n in own])
+        features = self._features(ground, ended)
+        _check_numbers("features", [features])
         moved = what_moved(self.backbone, ended, self.method.edits)
         backbone = self.backbone if moved is None else moved.onto(self.backbone)
-        return Made(Side(backbone, self._features(ground, ended)), moved)
+        return Made(Side(backbone, features), moved)
 
     def key(self, learner: Method) -> str:
         """A text of all that the answers of `learner` on a side depend on beside the rows, for `Route.key`."""

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import final
 
 import numpy as np
+import torch
 
 from fewtune.data.examples import Examples, Integers
 from fewtune.data.row_space import RowSpace
@@ -224,9 +225,12 @@ class _Stages:
         return cost_of(self.finetuner(0), tries=len(self.how.tries), own_splits=self.own_splits)
 
     def side(self, tuner: Finetuner, tuned: Finetuned) -> Side:
-        """The target's support by a finetuned backbone."""
+        """The target's support by a finetuned backbone. Raises Diverged where a feature is no number."""
         if tuned.tasks not in self.sides:
-            self.sides[tuned.tasks] = side_of(tuner.embedder(tuned), self.space, self.target.support)
+            side = side_of(tuner.embedder(tuned), self.space, self.target.support)
+            if not bool(torch.isfinite(side.features).all()):
+                raise Diverged("the finetuned backbone gives features that are no numbers")
+            self.sides[tuned.tasks] = side
         return self.sides[tuned.tasks]
 
     def guard(self, trace: Trace, tuner: Finetuner, after: Side) -> Guard | None:

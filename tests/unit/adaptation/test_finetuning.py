@@ -251,10 +251,15 @@ def test_own_labels_leave_time_for_the_sources(
     assert given == pytest.approx([share * 6000], rel=0.02)
 
 
-def test_training_that_diverges_is_said_and_the_frozen_model_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("steps", "what"), [(6, "weights"), (1, "features")])
+def test_training_that_diverges_is_said_and_the_frozen_model_kept(
+    steps: int, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the weights are numbers, but too large for features."""
     one_pass(monkeypatch)
-    found = adapted(tmp_path, recipes=("standard(on='support', steps=6, lr=1e30)",))
+    found = adapted(tmp_path, recipes=(f"standard(on='support', steps={steps}, lr=1e30)",))
     assert found.details[0].startswith(f"Finetuning failed ({OWN}): ") and found.bundle.moved is None
+    assert f"ended with {what} that are no numbers" in found.details[0]
     assert found.finetuning.compared is None
 
 

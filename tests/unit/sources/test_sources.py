@@ -247,6 +247,21 @@ def test_training_that_diverges_leaves_the_model_frozen_and_says_so(backbone: Ba
     assert found.details[0].startswith("Finetuning failed (training diverged") and "the saved model is the frozen one" in found.details[0]
 
 
+def test_features_that_are_no_numbers_leave_the_model_frozen_and_say_so(
+    backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = stages.side_of
+
+    def broken(*given: Any) -> Side:
+        side = honest(*given)
+        return Side(side.backbone, side.features * math.inf)
+
+    monkeypatch.setattr(stages, "side_of", broken)
+    found = adapted(backbone, target(), [clusters(30, 20)], tmp_path)
+    assert found.sources is not None and not found.finetuned and found.finetuning.compared is None
+    assert found.details[0].startswith("Finetuning failed (the finetuned backbone gives features that are no numbers)")
+
+
 def test_another_seed_draws_other_tasks_at_random(backbone: Backbone, tmp_path: Path) -> None:
     how = {"selection": CHOICES["random"](), "visits": 60}
     first, second = (
