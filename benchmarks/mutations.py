@@ -93,6 +93,7 @@ _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
     ("sides", "a whole batch is measured where a few rows take too long", "sides/planning.py", "if not fits(few, seconds):", "if False:", (PLAN,)),
     ("sides", "the time that is said is that of a few rows", "sides/planning.py", "Plan(0, few * batch / FEW_ROWS)", "Plan(0, few)", (PLAN,)),
     ("adaptation", "the minutes that are said forget own labels", "sides/clock.py", "self.began + seconds / (1 - self.before)", "self.began + seconds", (PLAN,)),
+    ("sides", "time that is short is spent on measuring", "sources/planning.py", "if first.seconds <= _SLOW * left else 1", "if True else 1", ("tests/unit/sources/test_sources.py::test_little_time_is_not_spent_on_measuring",)),
     ("honesty", "no time for the run on all labels", "sides/planning.py", "max(run, 1e-9) - 1) / FOLDS)", "max(run, 1e-9)) / FOLDS)", (PLAN,)),
     ("honesty", "judging classes validate too", "sources/roles.py", "chosen[first::2]", "chosen[0::2]", (JUDGED,)),
     ("honesty", "test rows are learned from", "learners/target.py", "(examples.labels >= 0) & (examples.row_split != TEST)", "examples.labels >= 0", (ONCE,)),

@@ -31,6 +31,7 @@ READ = 0.25  # of the budget at most, for embedding the sources
 _TRIED = 32  # rows that the speed of embedding is measured on
 PLANNED = 0.8  # of the time that is left: embedding and the choice of learners need the rest
 _MEASURED = 3  # steps
+_SLOW = 0.1  # of the time that is left: where a first step takes more, a run of 50 steps with all its trials does not fit
 
 
 def affordable_rows(sources: Sequence[Examples], most: int, clock: Clock, target: Target, frozen: Side) -> int:
@@ -76,23 +77,25 @@ class Cost:
         return (visits * self.runs + self.looks) * self.seconds / PLANNED / 60
 
 
-def cost_of(tuner: Finetuner, *, tries: int, own_splits: bool) -> Cost:
+def cost_of(tuner: Finetuner, *, tries: int, own_splits: bool, left: float = math.inf) -> Cost:
     """What this tuner takes on this machine. `tries`: values of p that are tried. `own_splits`: whether it finetunes once more for each of
-    the folds that judge it."""
+    the folds that judge it. `left`: the seconds of the budget that are left."""
     runs = 1 + (FOLDS if own_splits else 0)
     tried = tries * runs  # each fold chooses its own
     looks = LOOKS * len(tuner.rates) + len(SHARES) - 1 + tried  # the run itself looked at its end
     judged = _FORWARD * (looks * looked_at(tuner, tuner.source_rows.names[:MOST_SOURCES]) + len(tuner.source_rows.space))
-    return Cost(seconds_a_visit(tuner), runs + SWEEP * (len(tuner.rates) + tried), judged)
+    return Cost(seconds_a_visit(tuner, left), runs + SWEEP * (len(tuner.rates) + tried), judged)
 
 
-def seconds_a_visit(tuner: Finetuner) -> float:
-    """The cost of looking at one row in training, measured in a few steps on all sources."""
+def seconds_a_visit(tuner: Finetuner, left: float = math.inf) -> float:
+    """The cost of looking at one row in training, measured in a few steps on all sources; in one where a step takes so much of the `left`
+    seconds that no run fits."""
     tasks = tuner.train_tasks()
     phases, _ = fit_phases(next(iter(tuner.variants.values())).phases, tasks)
     few = each_phase(phases, lambda phase: replace(phase, steps=1))
-    train(tuner.ground(), few, tasks, key(tuner.seed, "speed"))  # the first step pays for what later ones share
-    more = each_phase(phases, lambda phase: replace(phase, steps=_MEASURED))
+    first = train(tuner.ground(), few, tasks, key(tuner.seed, "speed"))  # it pays for what later ones share
+    steps = _MEASURED if first.seconds <= _SLOW * left else 1
+    more = each_phase(phases, lambda phase: replace(phase, steps=steps))
     done = train(tuner.ground(), more, tasks, key(tuner.seed, "speed"))
     return done.seconds / max(done.visits, 1)
 

@@ -222,7 +222,7 @@ class _Stages:
 
     @cached_property
     def cost(self) -> Cost:
-        return cost_of(self.finetuner(0), tries=len(self.how.tries), own_splits=self.own_splits)
+        return cost_of(self.finetuner(0), tries=len(self.how.tries), own_splits=self.own_splits, left=self.job.clock.left)
 
     def side(self, tuner: Finetuner, tuned: Finetuned) -> Side:
         """The target's support by a finetuned backbone. Raises Diverged where a feature is no number."""

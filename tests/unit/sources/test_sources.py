@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from fewtune.data.items import Vectors
 from fewtune.errors import InputError
 from fewtune.learners.side import Side
 from fewtune.learners.target import usable_target
+from fewtune.learning.phase import Phase
 from fewtune.machine import Machine
 from fewtune.models.bundle import load_bundle
 from fewtune.models.predict import predict_examples
@@ -34,7 +36,7 @@ from fewtune.sides.clock import Clock
 from fewtune.sides.job import Job, Workplace
 from fewtune.sides.route import FROZEN
 from fewtune.sides.settings import OwnSettings
-from fewtune.sources import stages
+from fewtune.sources import planning, stages
 from fewtune.sources.planning import least_visits, looked_at, rows_within
 from fewtune.sources.settings import SELECTION, TRIES, SourceSettings
 from fewtune.sources.source_rows import usable_rows
@@ -230,7 +232,7 @@ def test_minutes_become_rows(backbone: Backbone, tmp_path: Path, monkeypatch: py
     """Twenty seconds are left and a row costs 1 ms: 0.8 of the time, for one run, a third of one for the lone rate, and four folds; less
     what looking at validation tasks takes, three times for the rate and once for each other share of the way, and at every row once."""
     monkeypatch.setattr(Clock, "left", 20.0)
-    monkeypatch.setattr("fewtune.sources.planning.seconds_a_visit", lambda _: 0.001)
+    monkeypatch.setattr("fewtune.sources.planning.seconds_a_visit", lambda *_: 0.001)
     found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, visits=0, minutes=1.0, rates=(0.1,))
     assert found.sources is not None
     looks = 0.3 * ((3 + 3) * looked_at(found.sources.tuner, ["pool"]) + len(found.sources.source_rows.space))
@@ -283,6 +285,22 @@ def test_no_time_is_said(backbone: Backbone, tmp_path: Path) -> None:
     found = adapted(backbone, target(), [clusters(30, 20)], tmp_path, visits=0, minutes=1e-6)
     assert found.sources is not None and not found.finetuned and "Too little time to tell" in found.details[0]
     assert "minutes on this machine: --budget minutes=" in found.details[0]
+
+
+@pytest.mark.parametrize(("left", "steps"), [(19.0, [1, 1]), (21.0, [1, 3]), (math.inf, [1, 3])])
+def test_little_time_is_not_spent_on_measuring(left: float, steps: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A first step of two seconds is more than a tenth of 19."""
+    trained: list[int] = []
+
+    def train(_: object, phases: tuple[Phase, ...], *__: object) -> SimpleNamespace:
+        trained.extend(phase.steps for phase in phases)
+        return SimpleNamespace(seconds=2.0 * phases[0].steps, visits=10 * phases[0].steps)
+
+    monkeypatch.setattr(planning, "train", train)
+    monkeypatch.setattr(planning, "fit_phases", lambda phases, _: (phases, ()))
+    method = read_method("multitask(ways=5)")
+    tuner: Any = SimpleNamespace(train_tasks=lambda: None, variants={"": method}, ground=lambda: None, seed=0)
+    assert planning.seconds_a_visit(tuner, left) == 0.2 and trained == steps
 
 
 def test_a_run_that_gets_no_rows_has_small_steps_too(backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
