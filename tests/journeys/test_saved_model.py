@@ -13,6 +13,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from fewtune.files import written
+from fewtune.stopping import Stopped
 from tests.journeys.conftest import SHAPES, Ran, draw
 
 Run = Callable[..., Ran]
@@ -169,6 +170,15 @@ def test_the_exported_file_answers_alone(fewtune: Run, model: Path, unseen: Path
     own = json.loads(fewtune("predict", model, *files, "--format", "json", "--quiet").out)
     np.testing.assert_allclose(found, [[a["scores"][c] for c in json.loads(said["class_names"])] for a in own], atol=1e-5)
     assert "sha256" in refused(_damaged(fewtune, model))
+
+
+def test_an_export_that_is_stopped_says_that_nothing_is_kept(fewtune: Run, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise Stopped
+
+    monkeypatch.setattr("fewtune.models.export.export_onnx", stopped)
+    ran = fewtune("export", model, "--quiet")
+    assert ran.code == 75 and ran.err == "fewtune: stopped; no graph was written: the same command begins again.\n"
 
 
 def _damaged(fewtune: Run, model: Path) -> Ran:

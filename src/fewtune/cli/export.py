@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from fewtune.cli.options import input_of
+from fewtune.stopping import Stopped
 
 WRITING = "writing the graph and checking it: up to a minute or two"
 
@@ -58,15 +61,25 @@ def export(
     from fewtune.models.record import is_joint
 
     assert format == "onnx"
-    if is_joint(run):
-        from fewtune.cli.export_columns import export_columns
+    with _stopped_whole():
+        if is_joint(run):
+            from fewtune.cli.export_columns import export_columns
 
-        export_columns(run, inputs or [], input=input_of(input), weights=weights, quiet=quiet)
-        return
-    bundle = load_bundle(run)
-    need_onnx()
-    examples = read_inputs(inputs, [], wanted_by(bundle), input_of(input)) if inputs else None
-    if not quiet:
-        note(WRITING)
-    made = export_onnx(bundle, run / "model.onnx", weights=weights, examples=examples)
+            export_columns(run, inputs or [], input=input_of(input), weights=weights, quiet=quiet)
+            return
+        bundle = load_bundle(run)
+        need_onnx()
+        examples = read_inputs(inputs, [], wanted_by(bundle), input_of(input)) if inputs else None
+        if not quiet:
+            note(WRITING)
+        made = export_onnx(bundle, run / "model.onnx", weights=weights, examples=examples)
     tell(*made.sentences)
+
+
+@contextlib.contextmanager
+def _stopped_whole() -> Iterator[None]:
+    """A block that keeps nothing on the way, so that a stop says so."""
+    try:
+        yield
+    except Stopped:
+        raise Stopped("stopped; no graph was written: the same command begins again.") from None
