@@ -63,9 +63,14 @@ def unit_of(values: Floats) -> Unit:
     return Unit(name, times, f"+.{places}f")
 
 
+def unit_between(values: Floats) -> Unit:
+    """The same of a square matrix [T, T] of which the diagonal is not shown."""
+    return unit_of(values[~np.eye(len(values), dtype=bool)])
+
+
 def help_table(found: Relations) -> Table:
     """Who helps whom, in thousandths of the loss of the column's task, for one small step of the row's task."""
-    unit = unit_of(found.affinity.help.mean)
+    unit = unit_between(found.affinity.help.mean)
     notes = (
         f"Row: the column whose step is taken. Column: whose loss changes, in {unit.name}; above 0 it falls. * marks 95% intervals over "
         f"the {len(found.affinity.steps)} looks of one training run that leave out 0.",
@@ -83,7 +88,7 @@ def linearised_table(found: Relations) -> list[Table]:
     """Who helps whom by retraining, in thousandths of the loss of the column's task fitted alone; none where it was not asked for."""
     if (seen := found.linearised) is None:
         return []
-    unit = unit_of(seen.help.mean)
+    unit = unit_between(seen.help.mean)
     notes = (
         "Row: a column that is learned too. Column: by how much the loss of its task on other rows is below that of learning it alone, in "
         f"{unit.name}, over {len(seen.subsets)} sets of columns. A network that was trained on all columns is retrained on each set, "
@@ -164,7 +169,7 @@ def help_figure(found: Relations) -> Drawn:
     """The matrix of help as a map."""
     build, height = _help_map(found)
     label = f"Who helps whom among {len(found.affinity.names)} columns; rows are the columns whose step is taken."
-    unit = unit_of(found.affinity.help.mean).name
+    unit = unit_between(found.affinity.help.mean).name
     caption = f"Rows: the column whose step is taken. Columns: whose loss changes, in {unit}. Blue: it falls. Orange: it rises."
     return drawn(build, name="help", label=label, caption=caption, height=height)
 
@@ -179,7 +184,7 @@ def _help_map(found: Relations) -> tuple[Callable[[Figure], None], float]:
     """(what draws the map, its height)."""
     names = [short(name, 16) for name in found.affinity.names]
     values = found.affinity.help.mean
-    unit = unit_of(values)
+    unit = unit_between(values)
     off = values[~np.eye(len(values), dtype=bool)]
     largest = float(np.abs(off).max()) or 1.0
     cells = grid(names, names, widest=44, tallest=34, least_tall=21)
