@@ -85,6 +85,7 @@ _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
     ("honesty", "an ensemble costs nothing", "sides/compared.py", "(SLOWER if self._slower(n) else 0.0)", "0.0", (KEEP,)),
     ("honesty", "members are not calibrated", "sides/held_out.py", "np.mean([one.log_probabilities for one in held]", "np.mean([one.logits for one in held]", (HELD,)),
     ("honesty", "the temperatures behind greedy weights see the fold", "sides/greedy.py", "one.temperatures[asked][0]", "one.temperature", (GREEDY,)),
+    ("honesty", "all labels choose what answers on finetuned features", "adaptation/own_labels.py", "return _first(methods, Ridge) if usual is None else", "return self.frozen.choice.method if usual is None else", ("tests/unit/adaptation/test_finetuning.py::test_no_label_chooses_what_answers_on_finetuned_features",)),
     ("honesty", "an answer is weighed by its own label", "sides/greedy.py", "others = known & ~asked.any(0)", "others = known", (GREEDY,)),
     ("honesty", "settings are chosen on all labels", "sides/inner_folds.py", "replace(tuner.target, support=rows)", "tuner.target", (INNER,)),
     ("honesty", "the worst settings are chosen", "sides/inner_folds.py", "int(np.argmin(losses))", "int(np.argmax(losses))", (INNER,)),

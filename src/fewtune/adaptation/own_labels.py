@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import final
@@ -16,7 +17,7 @@ from fewtune.learners.usual import prior_of, without_spread
 from fewtune.learning.method import Method
 from fewtune.learning.phase import Adapt, phases_of
 from fewtune.learning.scaled import scaled
-from fewtune.parts.heads import Text
+from fewtune.parts.heads import Head, Ridge, Text
 from fewtune.sides.guard import own_splits_allow
 from fewtune.sides.inner_folds import InnerFolds
 from fewtune.sides.own import OwnTuner, own_method
@@ -68,12 +69,13 @@ class OwnLabels:
 
     @cached_property
     def learner(self) -> Method:
-        """What answers on features that were finetuned on the labels: of prompts, the label words; else the usual learner, or the one
-        chosen on frozen features; a blend without its Gaussian."""
+        """What answers on features that were finetuned on the labels: of prompts, the label words; else the usual learner (a blend without
+        its Gaussian), else ridge regression, else the first. No label has a say in it: it answers examples that are held out."""
+        methods = self.frozen.methods
         if self.frozen.side.backbone.answers_prompts:
-            return next((m for m in self.frozen.methods.values() if isinstance(m.learner, Text)), self.frozen.choice.method)
-        usual = prior_of(self.frozen.methods)
-        return without_spread(self.frozen.methods[usual] if usual is not None else self.frozen.choice.method)
+            return _first(methods, Text)
+        usual = prior_of(methods)
+        return _first(methods, Ridge) if usual is None else without_spread(methods[usual])
 
     @cached_property
     def _space(self) -> RowSpace:
@@ -126,6 +128,11 @@ class OwnLabels:
         tuner = self.settings[number]
         said = "finetuned on your own labels in settings chosen on other data"
         return Route(CHOSEN, said, tuner.made, self.learner, tuner.key(self.learner))
+
+
+def _first(methods: Mapping[str, Method], kind: type[Head]) -> Method:
+    """The first method of a kind, else the first of all."""
+    return next((m for m in methods.values() if isinstance(m.learner, kind)), next(iter(methods.values())))
 
 
 def _name(recipe: str) -> str:

@@ -112,6 +112,22 @@ def test_no_spread_of_rows_that_were_trained_on_is_measured() -> None:
     assert isinstance(learner.learner, Blend) and learner.learner.heads == PARTS[:2]
 
 
+@pytest.mark.parametrize(
+    ("given", "prompted", "fixed"),
+    [
+        (("centroid", "ridge", "matching"), False, "ridge"),
+        (("matching", "centroid"), False, "matching"),
+        (("centroid", "ridge", "zero_shot"), True, "zero_shot"),
+        (("matching", "ridge"), True, "matching"),
+    ],
+)
+def test_no_label_chooses_what_answers_on_finetuned_features(given: tuple[str, ...], prompted: bool, fixed: str) -> None:
+    """It answers the folds, so what all labels chose on frozen features would have seen them."""
+    side = SimpleNamespace(backbone=SimpleNamespace(answers_prompts=prompted))
+    frozen = SimpleNamespace(methods={name: read_method(name) for name in given}, choice=None, side=side)
+    assert own_labels.OwnLabels(frozen, AdaptSettings()).learner == read_method(fixed)  # type: ignore[arg-type]
+
+
 def test_nothing_of_it_is_tried_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one_pass(monkeypatch)
     compared = adapted(tmp_path).finetuning.compared

@@ -95,11 +95,11 @@ def answers(found: Outcome) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]
 def test_a_side_that_is_kept_is_made_from_all_labels(own: Outcome) -> None:
     compared = own.finetuning.compared
     assert compared is not None and own.finetuned and isinstance(own.bundle.moved, Moved)
-    assert own.choice.method is own.frozen.method and own.choice.name == OWN
+    assert own.choice.method == METHODS["ridge"] and own.choice.name == OWN
     assert own.bundle.temperature == own.choice.temperature == compared.held[OWN].temperature
-    logits = by_hand(own, own.frozen.method, finetuned_features(own))
+    logits = by_hand(own, own.choice.method, finetuned_features(own))
     np.testing.assert_allclose(answers(own), torch.softmax(logits / own.bundle.temperature, -1), atol=1e-4)
-    assert text(own.frozen.method) == own.bundle.method
+    assert text(own.choice.method) == own.bundle.method
 
 
 def test_an_ensemble_that_is_kept_is_the_mean_of_its_parts(ensemble: Outcome) -> None:
