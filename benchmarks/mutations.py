@@ -91,7 +91,7 @@ _TABLE: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
     ("honesty", "the worst settings are chosen", "sides/inner_folds.py", "int(np.argmin(losses))", "int(np.argmax(losses))", (INNER,)),
     ("honesty", "more random tasks than were chosen", "tasks/chosen.py", "most=len(self.selection.select(tasks, evidence))", "most=0", ("tests/laws/test_selection.py",)),
     ("honesty", "a control has a sweep of its own", "evaluation/run_study.py", "self.study.beside.get(cell.method, cell.method)", "cell.method", (CONTROLS,)),
-    ("sides", "a whole batch is measured where a few rows take too long", "sides/planning.py", "if not fits(few, seconds):", "if False:", (PLAN,)),
+    ("sides", "a whole batch is measured where a few rows take too long", "sides/planning.py", "if hopeless(few, time.monotonic() - began, seconds):", "if False:", (PLAN,)),
     ("sides", "the time that is said is that of a few rows", "sides/planning.py", "Plan(0, few * batch / FEW_ROWS)", "Plan(0, few)", (PLAN,)),
     ("adaptation", "the minutes that are said forget own labels", "sides/clock.py", "self.began + seconds / (1 - self.before)", "self.began + seconds", (PLAN,)),
     ("sides", "time that is short is spent on measuring", "sources/planning.py", "if first.seconds <= _SLOW * left else 1", "if True else 1", ("tests/unit/sources/test_sources.py::test_little_time_is_not_spent_on_measuring",)),

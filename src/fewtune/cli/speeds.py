@@ -34,7 +34,7 @@ from fewtune.recipes.default_learners import candidates
 from fewtune.recipes.language import read_method
 from fewtune.sides.guard import own_splits_allow
 from fewtune.sides.own import OwnTuner, own_method
-from fewtune.sides.planning import FEW_ROWS, fits, seconds_a_run
+from fewtune.sides.planning import FEW_ROWS, hopeless, seconds_a_run
 from fewtune.sources.tuner import upper_groups
 from fewtune.tasks.task import source_tasks
 
@@ -157,7 +157,7 @@ def _run(examples: Examples, backbone: Backbone, how: AdaptSettings) -> tuple[fl
 
     few, batch = min(_PROBE, len(rows)), min(len(rows), tuner.batch)
     run, tried = seconds(few)
-    if not fits(run, 60 * how.minutes):  # `adapt` then measures no more than this
+    if hopeless(run, tried, 60 * how.minutes):  # `adapt` then measures no more than this
         return batch / few * run, tried
     run, tried = (batch / few * one for one in (run, tried))
     return (run, tried) if run > _LONG else seconds(batch)

@@ -15,6 +15,7 @@ from fewtune.sides.own import OwnTuner
 MOST_REPEATS = 2  # of the folds that judge: each adds a little power, and as much time as the first
 FEW_ROWS = 8  # that are looked at first: a step of more takes no less time
 _FEW, _MORE = 1, 4  # steps that the speed is measured in
+_LOOK = 0.1  # of the time, for the look at a few rows: a whole batch takes up to four times as long
 _SPARE = 0.9  # of the time that is left: choices and the report need the rest
 
 
@@ -50,20 +51,21 @@ def planned(tuner: OwnTuner, seconds: float, repeats: int = 0, others: int = 0) 
     """As many repeats of the folds as fit into `seconds`, beside a run on all labelled examples; or so many `repeats` as are asked for.
 
     `others`: methods that wait for the same time. Beyond the first repeat, each has an equal share of it. Where steps of a few rows alone
-    would take too long, nothing more is measured: with long texts that could take more than all the time there is.
+    would take too long, and the look at them was long, nothing more is measured: with long texts that could take more than all the time.
     """
     rows, batch = tuner.target.support, min(len(tuner.target.support), tuner.batch)
     if not repeats and batch > FEW_ROWS and not math.isinf(seconds):
+        began = time.monotonic()
         few = seconds_a_run(tuner.of_rows(rows[np.linspace(0, len(rows) - 1, FEW_ROWS).astype(np.int64)]))
-        if not fits(few, seconds):
+        if hopeless(few, time.monotonic() - began, seconds):
             return Plan(0, few * batch / FEW_ROWS)
     run = seconds_a_run(tuner)
     return Plan(repeats or max(min(1, repeats_within(seconds, run)), repeats_within(seconds / (1 + others), run)), run)
 
 
-def fits(run: float, seconds: float) -> bool:
-    """Whether one repeat of the folds, and a run on all labelled examples, of `run` seconds each fit into so many seconds."""
-    return repeats_within(seconds, run) > 0
+def hopeless(run: float, took: float, seconds: float) -> bool:
+    """Whether runs of `run` seconds do not fit into so many `seconds`, and measuring that took so long that no more should be measured."""
+    return took > _LOOK * seconds and not repeats_within(seconds, run)
 
 
 def repeats_within(seconds: float, run: float) -> int:

@@ -113,7 +113,8 @@ def test_an_ensemble_that_is_kept_is_the_mean_of_its_parts(ensemble: Outcome) ->
     assert compared.held["frozen"].temperature != pytest.approx(1, abs=0.02)
     assert head.temperatures == pytest.approx(expected, rel=1e-3)
     parts = (ensemble.target.features, finetuned_features(ensemble))
-    logits = [by_hand(ensemble, ensemble.frozen.method, f) / t for f, t in zip(parts, expected, strict=True)]
+    methods = (ensemble.frozen.method, METHODS["ridge"])
+    logits = [by_hand(ensemble, m, f) / t for m, f, t in zip(methods, parts, expected, strict=True)]
     mean = sum(torch.log_softmax(z, -1) for z in logits) / 2
     np.testing.assert_allclose(answers(ensemble), torch.softmax(mean / ensemble.bundle.temperature, -1), atol=1e-3)
     assert ensemble.bundle.temperature == compared.rivals[BOTH].temperature
@@ -133,7 +134,8 @@ def test_a_greedy_mean_weighs_its_parts(greedy: Outcome) -> None:
     assert weights == (0.3, 0.7)
     parts = (greedy.target.features, finetuned_features(greedy))
     temperatures = (greedy.frozen.temperature * compared.held["frozen"].temperature, compared.held[OWN].temperature)
-    logits = [by_hand(greedy, greedy.frozen.method, f) / t for f, t in zip(parts, temperatures, strict=True)]
+    methods = (greedy.frozen.method, METHODS["ridge"])
+    logits = [by_hand(greedy, m, f) / t for m, f, t in zip(methods, parts, temperatures, strict=True)]
     mean = sum(w * torch.log_softmax(z, -1) for w, z in zip(weights, logits, strict=True))
     assert isinstance(mean, torch.Tensor)
     np.testing.assert_allclose(answers(greedy), torch.softmax(mean / greedy.bundle.temperature, -1), atol=1e-3)

@@ -93,17 +93,18 @@ class Rows:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "repeats", "found", "looked"),
+    ("seconds", "repeats", "took", "found", "looked"),
     [
-        (66.0, 0, Plan(0, 48.0), [8]),  # five runs of 8 rows take 60 seconds, nine tenths of 66.7
-        (67.0, 0, Plan(0, 62.0), [8, 60]),
-        (345.0, 0, Plan(1, 62.0), [8, 60]),
-        (math.inf, 0, Plan(2, 62.0), [60]),
-        (1.0, 3, Plan(3, 62.0), [60]),
+        (66.0, 0, 7.0, Plan(0, 48.0), [8]),  # five runs of 8 rows take 60 seconds, nine tenths of 66.7
+        (66.0, 0, 6.0, Plan(0, 62.0), [8, 60]),  # a short look
+        (67.0, 0, 7.0, Plan(0, 62.0), [8, 60]),
+        (345.0, 0, 99.0, Plan(1, 62.0), [8, 60]),
+        (math.inf, 0, 99.0, Plan(2, 62.0), [60]),
+        (1.0, 3, 99.0, Plan(3, 62.0), [60]),
     ],
 )
 def test_no_more_is_measured_where_a_few_rows_take_too_long(
-    seconds: float, repeats: int, found: Plan, looked: list[int], monkeypatch: pytest.MonkeyPatch
+    seconds: float, repeats: int, took: float, found: Plan, looked: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are spread over all rows; the time that is said is that of a batch of such rows."""
     seen: list[Any] = []
@@ -111,6 +112,8 @@ def test_no_more_is_measured_where_a_few_rows_take_too_long(
     def seconds_a_run(tuner: Rows) -> float:
         seen.append(tuner.target.support)
         return tuner.seconds
+
+    monkeypatch.setattr(planning.time, "monotonic", lambda: took * len(seen))
 
     monkeypatch.setattr(planning, "seconds_a_run", seconds_a_run)
     assert planned(Rows(), seconds, repeats) == found  # type: ignore[arg-type]
