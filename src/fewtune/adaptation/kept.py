@@ -131,13 +131,19 @@ def _judged(choice: Choice, compared: Compared, target: Target, finetuned: Finet
 
 def _expected(choice: Choice, held: HeldOut, compared: Compared, labels: Integers, splits: Splits) -> Interval:
     """The accuracy to expect of the side that is kept: its held-out answers, less what having been the best of several flatters them, and
-    carried on from the folds' part of the labels to all of them along the learning curve of the frozen learner."""
+    carried on from the folds' part of the labels to all of them along the learning curve of the frozen learner.
+
+    After finetuning the interval counts that one run differs from the next.
+    """
     sides = [compared.held[FROZEN].correct, *(rival.correct for rival in compared.rivals.values())]
     judged = ~np.isnan(np.stack(sides)).any(0)
     correct = held.correct[judged]
     every = np.stack([side[judged] for side in sides])
     excess = max(0.0, float(every.mean(1).max()) - best_of_candidates(every, labels=labels[judged]).mean)
-    return expected_accuracy(correct, share_learned(splits), chance_of(labels), choice.slope, repeats=len(held.logits), excess=excess)
+    repeats = len(held.logits)
+    runs = 0 if compared.kept == FROZEN else repeats * splits.folds
+    share, chance = share_learned(splits), chance_of(labels)
+    return expected_accuracy(correct, share, chance, choice.slope, repeats=repeats, excess=excess, runs=runs)
 
 
 def _candidates(choice: Choice, compared: Compared) -> tuple[Candidate, ...]:

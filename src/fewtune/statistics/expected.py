@@ -38,6 +38,11 @@ DRAWS, SPLITS = 1.1, 0.2
 to ask, and how they fell into folds.
 """
 
+RUNS = 0.002
+"""How much one finetuning run differs from the next on the same labels: its accuracy has the variance RUNS p (1 - p), with many labels as
+with few (`benchmarks/training_noise.py`, docs/reproductions.md).
+"""
+
 STEADY = 8.0
 """Rows, half-way between chance and perfect, that are added before the gain is read off: few rows scatter, and the gain is least at both
 ends.
@@ -76,29 +81,32 @@ def expected_accuracy(
     *,
     repeats: int = 1,
     excess: float = 0.0,
+    runs: int = 0,
     level: float = 0.95,
 ) -> Interval:
     """The accuracy to expect of the model that learned from all N rows, with its interval.
 
     `correct` [N]: how often each row was right (0 to 1) while it was held out. `share` in (0, 1]: the part of the rows that the held-out
     answers' models learned from, `repeats` how many times the rows were split anew. `chance` in [0, 1): the accuracy of guessing. `excess`:
-    by how much the held-out accuracy is too high because it was the best of several.
+    by how much the held-out accuracy is too high because it was the best of several. `runs`: how many finetuning runs gave the held-out
+    answers, one for each fold and repeat; 0 where nothing is finetuned.
 
     With p the accuracy carried on along the `slope` from a steadied accuracy (STEADY), the variance is (DRAWS + SPLITS / repeats) p (1 - p)
-    / N plus ((1 - chance) a (1 - a) log share x spread)^2, and the interval is Wilson's for the number of rows that would have this
-    variance. It covers which rows were drawn, how they were split, and the slope.
+    / N plus ((1 - chance) a (1 - a) log share x spread)^2 and, after finetuning, RUNS (1 + 1 / runs) p (1 - p). The interval is Wilson's
+    for the number of rows that would have this variance. It covers which rows were drawn, how they were split, the slope, and training.
     """
     right, level = _right(correct, "correct"), fraction(level)
     if not 0 < share <= 1:
         raise ValueError(f"expected a share above 0 and at most 1, found {share}.")
-    if repeats < 1:
-        raise ValueError(f"expected at least 1 repeat, found {repeats}.")
+    if repeats < 1 or runs < 0:
+        raise ValueError(f"expected at least 1 repeat and no runs below 0, found {repeats} and {runs}.")
     n = len(right)
     p = float(np.clip(right.mean() - excess, 0, 1))
     gain, each = _gain((p * n + STEADY * (1 + chance) / 2) / (n + STEADY), chance, share, slope)
     unsure, p = each * slope.spread, min(1.0, p + gain)
     likely = (p * n + 1) / (n + 2)  # where all or none were right, the variance is not known to be 0
-    rows = 1 / ((DRAWS + SPLITS / repeats) / n + unsure**2 / (likely * (1 - likely)))
+    training = RUNS * (1 + 1 / runs) if runs else 0.0
+    rows = 1 / ((DRAWS + SPLITS / repeats) / n + unsure**2 / (likely * (1 - likely)) + training)
     low, high = wilson_bounds(p, rows, level)
     return Interval(p, low, high, level, n, "learning curve, Wilson")
 

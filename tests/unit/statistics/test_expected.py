@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fewtune.statistics import USUAL_SLOPE, Interval, Slope, expected_accuracy, learning_slope, wilson_interval
-from fewtune.statistics.expected import DRAWS, SPLITS, STEADY
+from fewtune.statistics.expected import DRAWS, RUNS, SPLITS, STEADY
 
 
 def test_the_accuracy_is_carried_on_as_by_hand() -> None:
@@ -44,6 +44,16 @@ def test_without_a_curve_it_is_wilson_of_the_rows_that_the_variance_leaves() -> 
     found, twelve = expected_accuracy(right, 1.0, 0.5, repeats=10), wilson_interval(9, 12)
     assert found.low < twelve.low < twelve.high < found.high  # DRAWS is above 1
     assert expected_accuracy(np.ones(10), 1.0, 0.5).low < 0.75 and expected_accuracy(np.ones(10), 1.0, 0.5).high == 1
+
+
+def test_one_training_run_differs_from_the_next_with_many_labels_too() -> None:
+    """Eight runs answered the folds, one more is saved: RUNS (1 + 1/8) is left of the variance where rows are very many."""
+    right = np.tile([1.0, 1, 1, 0], 25_000)
+    found = expected_accuracy(right, 1.0, 0.5, repeats=2, runs=8)
+    rows = 1 / ((DRAWS + SPLITS / 2) / 100_000 + RUNS * 9 / 8)
+    for bound in (found.low, found.high):
+        assert (0.75 - bound) ** 2 == pytest.approx(1.959964**2 * bound * (1 - bound) / rows, rel=1e-5)
+    assert found.mean == 0.75 and found.half_width > 10 * expected_accuracy(right, 1.0, 0.5, repeats=2).half_width
 
 
 def test_what_was_the_best_of_several_counts_less() -> None:
@@ -107,6 +117,7 @@ def test_the_interval_holds_a_simulated_truth(labels: int, way: float) -> None:
         ("share above 0", lambda: expected_accuracy([0.5, 1], 0, 0.5)),
         ("share above 0", lambda: expected_accuracy([0.5, 1], 1.1, 0.5)),
         ("at least 1 repeat", lambda: expected_accuracy([0.5, 1], 0.5, 0.5, repeats=0)),
+        ("no runs below 0", lambda: expected_accuracy([0.5, 1], 0.5, 0.5, runs=-1)),
         ("chance of at least 0", lambda: expected_accuracy([0.5, 1], 0.5, 1.0)),
         ("2 or more rows", lambda: learning_slope([1.0], [1.0], 2, 0.5)),
         ("2 or more rows", lambda: learning_slope([1.0, 0], [1.0, 0, 0], 2, 0.5)),
