@@ -44,6 +44,8 @@ from fewtune.statistics import Interval, wilson_interval
 from fewtune.stopping import Stopped
 from fewtune.words import option
 
+OF_FROZEN = "This is the curve of the frozen model: on features that were finetuned on these labels every learner looks perfect."
+
 
 def adapt_examples(
     examples: Examples,
@@ -122,16 +124,17 @@ def _frozen(examples: Examples, backbone: Backbone, methods: Mapping[str, Method
 
 def _ahead(kept: Kept, frozen: FrozenModel, how: AdaptSettings) -> Forecast | None:
     """What more labels would bring to the learner that is kept. On features that saw the labels every learner looks perfect: there it is
-    that of the frozen learner."""
+    that of the frozen learner, and says so."""
     choice, side = (frozen.choice, frozen.side) if kept.labels_moved else (kept.choice, kept.side)
     names = frozen.target.class_names
-    return forecast(
+    found = forecast(
         choice.method,
         Labelled(side.features, frozen.target.support, frozen.labels, len(names)),
         vectors=lambda method: side.vectors(method, names),
         seed=how.seed,
         folds=min(how.folds, inner_folds(len(frozen.labels))),
     )
+    return found and replace(found, sentence=f"{found.sentence} {OF_FROZEN}") if kept.labels_moved else found
 
 
 def _bundle(kept: Kept, finetuned: Finetuned, target: Target, backbone: Backbone, how: AdaptSettings) -> Bundle:

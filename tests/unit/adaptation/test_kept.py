@@ -245,7 +245,9 @@ def test_what_is_said_of_it_comes_from_the_held_out_answers(kept: str, request: 
     assert set(METHODS) <= {row.name for row in findings.methods}
 
 
-def test_the_forecast_is_not_made_on_features_that_saw_the_labels(own: Outcome) -> None:
-    """Every learner looks perfect on them: the curve is that of the frozen side."""
-    assert own.forecast is not None
+def test_the_forecast_is_not_made_on_features_that_saw_the_labels(own: Outcome, tmp_path: Path) -> None:
+    """Every learner looks perfect on them: the curve is that of the frozen side, and says so; where that is kept, nothing need be said."""
+    assert own.forecast is not None and "This is the curve of the frozen model" in own.forecast.sentence
+    frozen = adapted(tmp_path, finetune="never").forecast
+    assert frozen is not None and "frozen" not in frozen.sentence
     assert own.forecast.accuracy.max() <= max(c.accuracy for c in own.frozen.candidates) + 0.05
