@@ -12,7 +12,7 @@ import pytest
 
 from fewtune.errors import InputError
 from fewtune.joint import relations
-from fewtune.joint.groups import trained_groups
+from fewtune.joint.groups import gains_over_alone, trained_groups
 from fewtune.keys import key
 from fewtune.recipes.sharing import independent, shared_bottom
 from fewtune.report.relations import groups_table, relations_tables, write_relations
@@ -74,7 +74,7 @@ def test_what_cannot_be_is_said_in_a_sentence(fewtune: Run, tmp_path: Path, word
 def test_groups_are_trained_and_widths_tried(tmp_path: Path) -> None:
     """Each column of a group is answered by the network of its group, one alone by its own; each beside one network for all."""
     table = houses(tmp_path, rows=80)
-    found = relations.relate_columns(table, None, relations.RelationSettings(groups=2, every=5, folds=2, widths=(8, 64)))
+    found = relations.relate_columns(table, None, relations.RelationSettings(groups=2, every=5, folds=2, widths=(8, 64), minutes=1e6))
     assert found.widths == (8,) and "shared_bottom, 8 wide" in found.outcome.tasks[0].ways
     steps = [stage.name for stage in found.outcome.clock.stages]
     networks = [relations.INDEPENDENT, relations.TOGETHER, "shared_bottom, 8 wide"] * 2  # of each fold
@@ -95,6 +95,11 @@ def test_groups_are_trained_and_widths_tried(tmp_path: Path) -> None:
         assert gain is not None and gain.gain.mean == pytest.approx(
             grouped[place].ways["groups"].value.mean - grouped[place].ways["shared_bottom"].value.mean, abs=1e-6
         )
+    first, second, own = gains_over_alone(found.outcome, grouped)
+    assert own is None
+    for place, over in ((0, first), (1, second)):
+        ways = grouped[place].ways
+        assert over is not None and over.mean == pytest.approx(ways["groups"].value.mean - ways["independent"].value.mean, abs=1e-6)
     shown = [one.caption for one in relations_tables(replace(found, grouped=grouped))]
     assert "The groups, trained as groups" in shown and "How wide should the shared network be?" in shown
     assert trained_groups(found.outcome, replace(forced, groups=((0, 1, 2),), served=(0, 0, 0)), key(0), 0) == (None, ())

@@ -2,8 +2,9 @@
 
 The rules, in this order. "Shown" means that a 95% interval is on one side of 0.
 1. hurts: a column's gain of together over alone is shown to be below 0 (negative transfer).
-   apart: no other column helps it (no entry of help into it is above 0), or its best group has nobody else in it. less: else; it is named
-   with its group, and with the columns whose gradients are shown to oppose its own.
+   apart: no other column helps it (no entry of help into it is above 0), its best group has nobody else in it, or a network for that group
+   is shown to be worse than one of its own. less: else; it is named with its group, and with the columns whose gradients are shown to
+   oppose its own.
 2. leave out: a column that is shown to harm (help below 0) at least half of the other columns while one of them is hurt.
 3. more: a column's gain is shown to be above 0, or it overfits alone (held-out loss at least `OVERFITS` times the training loss) and is not
    hurt: sharing acts against overfitting.
@@ -47,7 +48,8 @@ class Advice:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Findings:
     """What was measured on T tasks. `gains`: of together over alone (None: not measured). `overfits` [T]: held-out over training loss of
-    each network alone (NaN: not measured). `wider`: the gain of a wider shared network over the shared one (empty: not measured).
+    each network alone (NaN: not measured). `wider`: the gain of a wider shared network over the shared one, `grouped`: that of a network
+    for the group of each column over alone (both empty: not measured).
     """
 
     affinity: Affinity
@@ -55,6 +57,7 @@ class Findings:
     gains: Sequence[Interval | None]
     overfits: Sequence[float] = ()
     wider: Sequence[Interval | None] = ()
+    grouped: Sequence[Interval | None] = ()
 
 
 def advice(found: Findings) -> tuple[Advice, ...]:
@@ -103,6 +106,8 @@ def _hurt(found: Findings, task: int) -> Advice:
     begin = f"Learning together makes {names[task]} worse ({_shown(found.gains[task])})"
     if not group or not (helped > 0).any():
         return Advice("apart", (task,), f"{begin}, and no other column helps it: train it apart.")
+    if len(found.grouped) > task and (still := found.grouped[task]) is not None and still.high < 0:
+        return Advice("apart", (task,), f"{begin}, and so does a network for its group ({_shown(still)}): train it apart.")
     against = [t for t in range(len(names)) if t != task and found.affinity.cosine.high[t, task] < 0]
     less = f" and share less with {_listed(names, against)}" if against else ""
     return Advice("less", (task, *against), f"{begin}: train it only with {_listed(names, group)}{less}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from fewtune.joint.outcome import JointJudgement
 from fewtune.joint.rows import JointRows
 from fewtune.keys import Key
 from fewtune.models.joint.model import Floats
-from fewtune.statistics import Grouping
+from fewtune.statistics import Grouping, Interval
 from fewtune.words import counted
 
 GROUPS = "groups"
@@ -48,6 +49,16 @@ def trained_groups(
             enough = math.ceil((clock.spent + (len(runs) - 1) * stage.seconds) / 60 + 0.25)
             return None, (f"Too little time to train the groups: it takes about {counted(enough, 'minute')}: {clock.ask(enough)}.",)
     return tuple(_judged(outcome, grouping, place, found[place]) for place in every), ()
+
+
+def gains_over_alone(outcome: JointJudgement, grouped: Sequence[TaskJudged]) -> list[Interval | None]:
+    """What a network for its group gives each column over one of its own; None for a column that is a group by itself."""
+    found: list[Interval | None] = []
+    for one in grouped:
+        both, alone = one.ways[GROUPS].answers, one.ways[INDEPENDENT].answers
+        truth = truth_of(one.task, one.task.train)
+        found.append(None if both is alone else sharing_of(one.metric, both, alone, truth, outcome.folds).gain)
+    return found
 
 
 def of_tasks(part: Part, group: tuple[int, ...]) -> JointRows:

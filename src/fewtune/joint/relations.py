@@ -14,7 +14,7 @@ from fewtune.errors import InputError, unknown
 from fewtune.joint.adapt import USUAL, JointSettings, judge_columns
 from fewtune.joint.advice import Advice, Findings, advice
 from fewtune.joint.folds import fold_of_rows
-from fewtune.joint.groups import trained_groups
+from fewtune.joint.groups import gains_over_alone, trained_groups
 from fewtune.joint.judged import INDEPENDENT, TOGETHER, TaskJudged, sharing_of, truth_of
 from fewtune.joint.networks import joint_ground, joint_space, joint_tasks
 from fewtune.joint.outcome import JointJudgement
@@ -109,17 +109,18 @@ def relate_columns(
     grouping = choose_groups(np.nan_to_num((linearised or affinity).help.mean), how.groups)
     with clock.stage("training each column alone"):
         overfits = _overfits(outcome, root.child("alone"), how.seed)
+    with clock.stage("comparing features of columns"):
+        targets = [task.column_targets(len(rows)) for task in rows.tasks]
+        features = shared_features(rows.features.numpy(), targets, how.seed)
+    grouped, notes = trained_groups(outcome, grouping, root.child("groups"), how.seed) if how.train_groups else (None, ())
     found = Findings(
         affinity=affinity,
         grouping=grouping,
         gains=[None if task.sharing is None else task.sharing.gain for task in outcome.tasks],
         overfits=overfits,
         wider=_wider(outcome, how.swept),
+        grouped=gains_over_alone(outcome, grouped or ()),
     )
-    with clock.stage("comparing features of columns"):
-        targets = [task.column_targets(len(rows)) for task in rows.tasks]
-        features = shared_features(rows.features.numpy(), targets, how.seed)
-    grouped, notes = trained_groups(outcome, grouping, root.child("groups"), how.seed) if how.train_groups else (None, ())
     return Relations(
         outcome=replace(outcome, details=(*notes, *outcome.details)),
         affinity=affinity,

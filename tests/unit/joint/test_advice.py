@@ -64,6 +64,15 @@ def test_a_column_that_nobody_helps_is_trained_apart() -> None:
     assert kinds(findings((gain(-0.1, -0.001), None, None), alone, budget=1)) == [("less", (0,))]
 
 
+def test_a_column_whose_group_is_no_help_is_trained_apart() -> None:
+    hurt = (gain(-0.1, -0.001), None, None)
+    (one,) = advice(findings(hurt, grouped=(gain(-0.2, -0.002), None, None)))
+    assert (one.kind, one.tasks) == ("apart", (0,))
+    assert one.sentence.endswith("and so does a network for its group (-0.101, 95% -0.200 to -0.002): train it apart.")
+    for unshown in (gain(-0.2, 0.0), None):
+        assert kinds(findings(hurt, grouped=(unshown, gain(-0.2, -0.1), None))) == [("less", (0,))]
+
+
 def test_a_column_that_harms_half_of_the_others_is_left_out() -> None:
     harm = HELP.copy()
     harm[2, 0] = -0.02
