@@ -43,7 +43,8 @@ def commands() -> list[str]:
     for there, here in HERE.items():
         found = [line.replace(there, here) for line in found]
     return [
-        line.replace(" --out", f" --backbone {SMALL} --out") if " adapt " in line and "--backbone" not in line else line for line in found
+        line.replace(" --out", f" --backbone {SMALL} --out") if " adapt " in line and not re.search("--backbone|--numbers", line) else line
+        for line in found
     ]
 
 

@@ -93,7 +93,7 @@ def test_ctrl_c_saves_the_best_of_what_is_finished_and_resume_goes_on(
     monkeypatch.setattr(held_out, "_answer", lambda route, *rest: answered.append(route.name) or answer(route, *rest))
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(finetuning, "use_sources", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        patched.setattr(finetuning, "use_sources", lambda *_, **__: os.kill(os.getpid(), signal.SIGINT))
         stopped = fewtune(*asked)
     assert stopped.code == 0, stopped.err
     assert "You stopped the work: only what was finished by then is compared. The same command with --resume (and" in stopped.out
