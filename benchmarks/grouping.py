@@ -21,7 +21,6 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ import torch
 from columns import backbone_of, movies
 
 from fewtune.joint.adapt import sharing_method
+from fewtune.joint.groups import of_tasks
 from fewtune.joint.judged import metric_of, truth_of
 from fewtune.joint.networks import fit_network
 from fewtune.joint.relations import Relations, RelationSettings, relate_columns
@@ -68,11 +68,10 @@ def answered(rows: JointRows, networks: Networks, alone: Answers | None, seed: i
         if alone is not None and len(learned) == 1:
             found[learned[0]] = alone[learned[0]]
             continue
-        tasks = tuple(rows.tasks[t] for t in learned)
-        inside = replace(rows, tasks=tasks, train=np.unique(np.concatenate([task.train for task in tasks])))
+        inside = of_tasks(rows, learned)
         method = sharing_method("independent" if alone is None else "shared_bottom")
         outputs = fit_network(inside, method, inside.train, key(seed, "columns"), seed=seed).outputs(inside, rows.test)
-        for place, task, output in zip(learned, tasks, outputs, strict=True):
+        for place, task, output in zip(learned, inside.tasks, outputs, strict=True):
             if place in answers:
                 found[place] = answers_of(task.column.kind, output[task.test], task.scale)
     return found

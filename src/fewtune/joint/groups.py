@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from fewtune.joint.held_out import Part, on_scale
-from fewtune.joint.judged import INDEPENDENT, TOGETHER, TaskJudged, judged_task, sharing_of, truth_of
+from fewtune.joint.held_out import on_scale
+from fewtune.joint.judged import INDEPENDENT, TOGETHER, TaskJudged, judged_task
 from fewtune.joint.networks import fit_network
 from fewtune.joint.outcome import JointJudgement
 from fewtune.joint.rows import JointRows
@@ -40,7 +40,7 @@ def trained_groups(
     for done, (number, part) in enumerate(runs):
         with clock.stage(f"training group {number + 1}, run {done + 1} of {len(runs)}") as stage:
             group = grouping.groups[number]
-            inside = of_tasks(part, group)
+            inside = of_tasks(part.rows, group)
             network = fit_network(inside, together, inside.train, key.child("fold", part.number, number), seed=seed)
             for place, task, outputs in zip(group, inside.tasks, network.outputs(inside, part.asked), strict=True):
                 if grouping.served[place] == number:
@@ -53,18 +53,13 @@ def trained_groups(
 
 def gains_over_alone(outcome: JointJudgement, grouped: Sequence[TaskJudged]) -> list[Interval | None]:
     """What a network for its group gives each column over one of its own; None for a column that is a group by itself."""
-    found: list[Interval | None] = []
-    for one in grouped:
-        both, alone = one.ways[GROUPS].answers, one.ways[INDEPENDENT].answers
-        truth = truth_of(one.task, one.task.train)
-        found.append(None if both is alone else sharing_of(one.metric, both, alone, truth, outcome.folds).gain)
-    return found
+    return [None if one.ways[GROUPS] is one.ways[INDEPENDENT] else one.over(GROUPS, INDEPENDENT, outcome.folds).gain for one in grouped]
 
 
-def of_tasks(part: Part, group: tuple[int, ...]) -> JointRows:
-    """The rows of a fold with some of their columns alone."""
-    tasks = tuple(part.rows.tasks[place] for place in group)
-    return replace(part.rows, tasks=tasks, train=np.unique(np.concatenate([task.train for task in tasks])))
+def of_tasks(rows: JointRows, group: tuple[int, ...]) -> JointRows:
+    """Rows with some of their columns alone."""
+    tasks = tuple(rows.tasks[place] for place in group)
+    return replace(rows, tasks=tasks, train=np.unique(np.concatenate([task.train for task in tasks])))
 
 
 def _judged(outcome: JointJudgement, grouping: Grouping, place: int, outputs: Floats) -> TaskJudged:
@@ -75,6 +70,5 @@ def _judged(outcome: JointJudgement, grouping: Grouping, place: int, outputs: Fl
         own = known.ways[INDEPENDENT]
     else:
         own = judged_task(outcome.rows, place, {GROUPS: outputs}, outcome.folds, pair=None, metrics=metrics).ways[GROUPS]
-    ways = {**known.ways, GROUPS: own}
-    truth = truth_of(known.task, known.task.train)
-    return replace(known, ways=ways, sharing=sharing_of(known.metric, own.answers, known.ways[TOGETHER].answers, truth, outcome.folds))
+    mine = replace(known, ways={**known.ways, GROUPS: own})
+    return replace(mine, sharing=mine.over(GROUPS, TOGETHER, outcome.folds))

@@ -69,6 +69,11 @@ class TaskJudged:
     def best(self) -> Judged:
         return self.ways[self.chosen]
 
+    def over(self, way: str, other: str, folds: int | None) -> Sharing:
+        """What a way gives over another one, on the rows that both answered."""
+        truth = truth_of(self.task, self.task.train)
+        return sharing_of(self.metric, self.ways[way].answers, self.ways[other].answers, truth, folds)
+
 
 def metric_of(kind: Kind, metrics: Mapping[str, str] = NO_METRICS) -> Metric:
     """The metric that columns of a kind are judged by: the one given for the kind, or the usual one."""

@@ -15,7 +15,7 @@ from fewtune.joint.adapt import USUAL, JointSettings, judge_columns
 from fewtune.joint.advice import Advice, Findings, advice
 from fewtune.joint.folds import fold_of_rows
 from fewtune.joint.groups import gains_over_alone, trained_groups
-from fewtune.joint.judged import INDEPENDENT, TOGETHER, TaskJudged, sharing_of, truth_of
+from fewtune.joint.judged import INDEPENDENT, TOGETHER, TaskJudged
 from fewtune.joint.networks import joint_ground, joint_space, joint_tasks
 from fewtune.joint.outcome import JointJudgement
 from fewtune.joint.rows import JointRows
@@ -168,9 +168,4 @@ def _wider(outcome: JointJudgement, widths: Sequence[int]) -> list[Interval | No
     wide = width_name(max(widths, default=0))
     if max(widths, default=0) <= WIDTH or any(wide not in task.ways for task in outcome.tasks):
         return []
-    return [
-        sharing_of(
-            task.metric, task.ways[wide].answers, task.ways[TOGETHER].answers, truth_of(task.task, task.task.train), outcome.folds
-        ).gain
-        for task in outcome.tasks
-    ]
+    return [task.over(wide, TOGETHER, outcome.folds).gain for task in outcome.tasks]
