@@ -24,9 +24,10 @@ from scipy.special import log_softmax
 from fewtune.adaptation.frozen import FrozenModel, choose
 from fewtune.adaptation.own_labels import OwnLabels
 from fewtune.adaptation.settings import AdaptSettings
+from fewtune.backbones.backbone import Backbone
 from fewtune.data.row_space import RowSpace
 from fewtune.learners.side import Side
-from fewtune.learners.target import usable_target
+from fewtune.learners.target import Target, usable_target
 from fewtune.learners.usual import without_spread
 from fewtune.learning.method import Method
 from fewtune.models.fitting import fit_head
@@ -34,6 +35,7 @@ from fewtune.recipes.default_learners import candidates
 from fewtune.recipes.language import read_method
 from fewtune.sides.guard import FOLDS
 from fewtune.sides.held_out import outer_splits
+from fewtune.sides.own import OwnTuner
 from fewtune.sides.route import side_of
 from fewtune.statistics import expected_calibration_error, fit_temperature, softmax
 
@@ -60,10 +62,7 @@ def measured(kit: Path, name: str, shots: int, seed: int, cache: Path | None) ->
     examples, backbone = opened(kit, name)
     labelled, rest = drawn(examples, "test", shots, seed)
     target = usable_target(labelled, backbone, cache=cache, skip_bad=False, quiet=True)
-    frozen, how = Side(backbone, target.features), AdaptSettings(seed=seed)
-    methods = candidates(label_side=backbone.label_side, modality="image", rows=len(target.support))
-    own = OwnLabels(FrozenModel(target, frozen, methods, choose(frozen, methods, target, how)), how)
-    tuner, folds = own.tuner(own.recipes[0]), outer_splits(target, seed, FOLDS, 1).episodes
+    tuner, folds = tuner_of(target, backbone, seed), outer_splits(target, seed, FOLDS, 1).episodes
     assert folds is not None
     names = {c: i for i, c in enumerate(target.class_names)}
     truth, labels = np.array([names[rest.class_names[c]] for c in rest.labels]), target.labels
@@ -83,6 +82,14 @@ def measured(kit: Path, name: str, shots: int, seed: int, cache: Path | None) ->
         new = asked_of["frozen" if what == "frozen" else "tuned"]
         answers[what] = logits(method, features, target.support, labels[target.support], len(names), new)
     return dict(judged({k: v[target.support] for k, v in held.items()}, answers, labels[target.support], truth))
+
+
+def tuner_of(target: Target, backbone: Backbone, seed: int) -> OwnTuner:
+    """What finetunes on the labels of a target of photos, as `adapt` does first."""
+    frozen, how = Side(backbone, target.features), AdaptSettings(seed=seed)
+    methods = candidates(label_side=backbone.label_side, modality="image", rows=len(target.support))
+    own = OwnLabels(FrozenModel(target, frozen, methods, choose(frozen, methods, target, how)), how)
+    return own.tuner(own.recipes[0])
 
 
 def each(frozen: torch.Tensor, tuned: torch.Tensor) -> Iterator[tuple[str, Method, torch.Tensor]]:

@@ -15,16 +15,11 @@ from typing import Any
 
 import numpy as np
 from adapting import drawn
-from calibrating import LEARNERS, logits
+from calibrating import LEARNERS, logits, tuner_of
 from heads import given_by, opened
 
-from fewtune.adaptation.frozen import FrozenModel, choose
-from fewtune.adaptation.own_labels import OwnLabels
-from fewtune.adaptation.settings import AdaptSettings
 from fewtune.data.row_space import RowSpace
-from fewtune.learners.side import Side
 from fewtune.learners.target import usable_target
-from fewtune.recipes.default_learners import candidates
 from fewtune.sides.route import side_of
 
 ANSWERS = LEARNERS["without Gaussian"]
@@ -35,7 +30,7 @@ def main() -> None:
     with given.out.open("a") as out:
         for shots in given.shots:
             for name in given.sets:
-                right = np.stack([right_of(given, name, shots, seed) for seed in range(given.draws)])
+                right = right_of(given, name, shots)
                 line = {"set": name, "shots": shots, "accuracies": right.mean(1).round(4).tolist(), "runs": between_runs(right)}
                 out.write(json.dumps(line) + "\n")
                 out.flush()
@@ -45,19 +40,19 @@ def main() -> None:
     print(f"mean: {np.mean([line['runs'] for line in found]):.5f}")
 
 
-def right_of(given: Any, name: str, shots: int, seed: int) -> np.ndarray[Any, Any]:
-    """Which of the asked rows [A] are answered rightly after finetuning with one seed."""
+def right_of(given: Any, name: str, shots: int) -> np.ndarray[Any, Any]:
+    """Which of the asked rows are answered rightly after finetuning, [runs, rows]; every run has a seed of its own."""
     examples, backbone = opened(given.kit, name)
     labelled, rest = drawn(examples, given.part, shots, 0)
     target = usable_target(labelled, backbone, cache=given.cache, skip_bad=False, quiet=True)
-    frozen, how = Side(backbone, target.features), AdaptSettings(seed=seed)
-    methods = candidates(label_side=backbone.label_side, modality="image", rows=len(target.support))
-    own = OwnLabels(FrozenModel(target, frozen, methods, choose(frozen, methods, target, how)), how)
-    side = own.tuner(own.recipes[0]).made(target.support).side
-    names = {c: i for i, c in enumerate(target.class_names)}
-    truth = np.array([names[rest.class_names[c]] for c in rest.labels])
-    asked = side_of(side.backbone, RowSpace([rest]), np.arange(len(rest))).features
-    return logits(ANSWERS, side.features, target.support, target.labels[target.support], len(names), asked).argmax(1) == truth
+    names, labels = {c: i for i, c in enumerate(target.class_names)}, target.labels[target.support]
+    truth, there = np.array([names[rest.class_names[c]] for c in rest.labels]), RowSpace([rest])
+    right = []
+    for seed in range(given.draws):
+        side = tuner_of(target, backbone, seed).made(target.support).side
+        asked = side_of(side.backbone, there, np.arange(len(rest))).features
+        right.append(logits(ANSWERS, side.features, target.support, labels, len(names), asked).argmax(1) == truth)
+    return np.stack(right)
 
 
 def between_runs(right: np.ndarray[Any, Any]) -> float:
